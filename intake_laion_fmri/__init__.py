@@ -1,0 +1,57 @@
+"""LAION-fMRI's single-trial betas as lazy, labelled xarray Datasets, through Intake or directly.
+
+Everything is loaded on first use: importing this package imports neither xarray nor Dask.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from intake.catalog import Catalog
+
+    from intake_laion_fmri.betas import open_betas, open_noise_ceilings, open_rois, open_trials
+    from intake_laion_fmri.drivers import open_catalog
+    from intake_laion_fmri.voxels import to_nifti
+
+    cat: Catalog
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "__version__",
+    "cat",
+    "open_betas",
+    "open_catalog",
+    "open_noise_ceilings",
+    "open_rois",
+    "open_trials",
+    "to_nifti",
+]
+
+_HOMES = {
+    "open_betas": "betas",
+    "open_catalog": "drivers",
+    "open_noise_ceilings": "betas",
+    "open_rois": "betas",
+    "open_trials": "betas",
+    "to_nifti": "voxels",
+}
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name == "cat":
+        # The entry point of `intake.cat.laion_fmri`: an opened catalog, made when it is asked for.
+        value: Any = importlib.import_module(f"{__name__}.drivers").open_catalog()
+    elif name in _HOMES:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,520 @@
+"""Bytes from a bucket: a URL and options give a file system, listings, small files and streams.
+
+The only module that opens anything. Every failure leaves it as one of the contract's errors, naming the URL and what
+to do. Nothing is cached: two calls see the bucket as it is at either time.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import io
+import os
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.errors import (
+    AccessDeniedError,
+    BucketUnreachableError,
+    DataIntegrityError,
+    NotInBucketError,
+)
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+__all__ = ["BUCKET_VARIABLE", "Bucket", "ObjectInfo", "check_storage_options", "open_bucket"]
+
+BUCKET_VARIABLE = "LAION_FMRI_BUCKET"
+"""Environment variable with the bucket's URL or folder, used where no ``bucket`` is given."""
+
+BLOCK_BYTES = 8 * 1024 * 1024
+BLOCKS_IN_FLIGHT = 4
+"""Ranged requests under way for one stream: four of 8 MiB hide the latency and fill the line (see benchmarks)."""
+
+SMALL_FILES_IN_FLIGHT = 16
+
+ATTEMPTS = 2
+CONNECT_SECONDS = 5
+READ_SECONDS = 10
+"""A request waits so long for a connection, then for the next bytes; it is tried `ATTEMPTS` times by the S3 client and
+each of these as often by s3fs, so that a server that accepts and never answers is given up after about 45 seconds, and
+one that cannot be connected to after about 10."""
+
+S3_DEFAULTS: Mapping[str, Any] = {
+    "anon": True,
+    "client_kwargs": {"region_name": layout.REGION},
+    "config_kwargs": {
+        "connect_timeout": CONNECT_SECONDS,
+        "read_timeout": READ_SECONDS,
+        "retries": {"total_max_attempts": ATTEMPTS, "mode": "standard"},
+        "max_pool_connections": 32,
+    },
+}
+"""Options of s3fs where the user says nothing else: public data, read without an account."""
+
+_CREDENTIALS = {"anon", "key", "secret", "token", "username", "password", "profile", "session"}
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """What a listing says of one object."""
+
+    key: str
+    """Path below the bucket's root."""
+    size: int
+    """Bytes."""
+    etag: str
+    """Changes when the content does: the store's ETag, or modification time and size of a local file."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A root with the bucket's layout, on any file system that fsspec knows.
+
+    Equal roots pickle to the same bytes and have the same Dask token; the connection is made on first use, once in
+    each process.
+    """
+
+    url: str
+    """URL without a trailing slash; a local folder is an absolute path."""
+    storage_options: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
+    """Options of the file system, complete; kept out of the repr, because they may hold a secret."""
+
+    def __dask_tokenize__(self) -> object:
+        return ("intake_laion_fmri.Bucket", self.url, _sorted(self.storage_options))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Bucket, (self.url, self.storage_options)
+
+    @functools.cached_property
+    def _connection(self) -> tuple[AbstractFileSystem, str]:
+        from fsspec.core import url_to_fs
+
+        file_system, root = url_to_fs(self.url, **self.storage_options)
+        if "s3" in _protocols(file_system):
+            # fsspec shares instances between equal options; with the time-outs of `S3_DEFAULTS` among them, this one
+            # is nobody else's.
+            file_system.retries = ATTEMPTS
+        return file_system, str(root).rstrip("/")
+
+    @property
+    def file_system(self) -> AbstractFileSystem:
+        """The file system, connected on first use and kept."""
+        return self._connection[0]
+
+    @property
+    def root(self) -> str:
+        """The bucket's root as a path of the file system."""
+        return self._connection[1]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether reading needs no network."""
+        return "file" in _protocols(self.file_system)
+
+    def path(self, key: str) -> str:
+        """Return the path of an object on the file system."""
+        return f"{self.root}/{key}" if key else self.root
+
+    def locate(self, key: str) -> str:
+        """Return the URL of an object, for messages."""
+        return f"{self.url}/{key}" if key else self.url
+
+    def find(self, folder: str) -> dict[str, ObjectInfo]:
+        """List every object below a folder: one request per thousand objects.
+
+        Parameters
+        ----------
+        folder : str
+            Path below the bucket's root.
+
+        Returns
+        -------
+        dict
+            Key → what the listing says. Empty where there is no such folder.
+
+        Raises
+        ------
+        NotInBucketError
+            If the bucket itself does not exist.
+        BucketUnreachableError
+            If it does not answer.
+        """
+        with self._errors(folder):
+            self.file_system.invalidate_cache()
+            if "s3" in _protocols(self.file_system):
+                try:
+                    found = self.file_system.find(self.path(folder), detail=True)
+                except FileNotFoundError as error:
+                    # To S3 an absent folder is an empty listing: what is not found can only be the bucket.
+                    raise self.no_such_bucket() from error
+            else:
+                found = self._walk(folder)
+        start = len(self.root) + 1
+        infos = (_info(path[start:], entry) for path, entry in found.items() if entry["type"] == "file")
+        return {info.key: info for info in infos}
+
+    def _walk(self, folder: str) -> dict[str, Mapping[str, Any]]:
+        """List folder by folder. fsspec's own `find` leaves out what it cannot list, without a word."""
+        found: dict[str, Mapping[str, Any]] = {}
+        try:
+            for _, _, files in self.file_system.walk(self.path(folder), detail=True, on_error="raise"):
+                found |= {entry["name"]: entry for entry in files.values()}
+        except FileNotFoundError:
+            if found:
+                raise
+            return {}
+        unknown = [path for path, entry in found.items() if entry.get("size") is None]
+        if unknown:  # a listing over HTTP tells names only
+            with ThreadPoolExecutor(SMALL_FILES_IN_FLIGHT) as pool:
+                found |= dict(zip(unknown, pool.map(self.file_system.info, unknown), strict=True))
+        return found
+
+    def folders(self, folder: str) -> list[str]:
+        """Return the names of the folders directly below one, sorted; empty where there is no such folder."""
+        try:
+            with self._errors(folder):
+                self.file_system.invalidate_cache()
+                entries = self.file_system.ls(self.path(folder), detail=True)
+        except NotInBucketError:
+            return []
+        return sorted(entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] == "directory")
+
+    def exists(self) -> bool:
+        """Tell whether there is such a bucket or folder at all."""
+        try:
+            with self._errors(""):
+                self.file_system.invalidate_cache()
+                self.file_system.ls(self.root, detail=False)
+        except NotInBucketError:
+            return False
+        return True
+
+    def fetch(self, objects: Iterable[ObjectInfo]) -> dict[str, bytes]:
+        """Read whole small objects, many at a time, one GET each.
+
+        Parameters
+        ----------
+        objects : iterable of ObjectInfo
+            From a listing; the sizes spare a request each.
+
+        Returns
+        -------
+        dict
+            Key → content.
+
+        Raises
+        ------
+        NotInBucketError, AccessDeniedError, BucketUnreachableError
+            Of the first object that cannot be read.
+        DataIntegrityError
+            If an object has not the size that the listing said.
+        """
+        wanted = list(objects)
+        with ThreadPoolExecutor(SMALL_FILES_IN_FLIGHT, thread_name_prefix="laion-fetch") as pool:
+            contents = pool.map(self._read_whole, wanted)
+            return {info.key: content for info, content in zip(wanted, contents, strict=True)}
+
+    @contextmanager
+    def stream(self, info: ObjectInfo) -> Iterator[BinaryIO]:
+        """Open an object for reading once from its start.
+
+        From a remote root several ranged requests are under way at any time and their blocks are delivered in order,
+        so that the network works while the reader unpacks; at most `BLOCKS_IN_FLIGHT` + 1 blocks are in memory.
+
+        Parameters
+        ----------
+        info : ObjectInfo
+            From a listing. The object must still have this size and ETag when the stream is opened and, once the
+            reader is done without an error of its own, when it is closed.
+
+        Yields
+        ------
+        binary file object
+            Neither seekable nor shared.
+
+        Raises
+        ------
+        NotInBucketError, AccessDeniedError, BucketUnreachableError
+            If it cannot be read.
+        DataIntegrityError
+            If the object was replaced since the listing.
+        """
+        self._expect_unchanged(info)
+        with self._errors(info.key):
+            if self.is_local:
+                file: BinaryIO = open(self.path(info.key), "rb", buffering=0)  # noqa: SIM115
+            else:
+                file = _BlockReader(functools.partial(self._read_range, info.key), info.size)  # type: ignore[assignment]
+        with file:
+            yield file
+        self._expect_unchanged(info)
+
+    def no_such_bucket(self) -> NotInBucketError:
+        """Describe a root that does not exist."""
+        return NotInBucketError(
+            f"There is no bucket or folder {self.url!r}. Check the argument 'bucket' and the environment variable "
+            f"{BUCKET_VARIABLE}, or make a demo bucket with 'intake-laion-fmri demo PATH'."
+        )
+
+    def missing(self, key: str, beside: Iterable[str]) -> NotInBucketError:
+        """Describe an object that is needed and absent, naming what exists beside it.
+
+        Parameters
+        ----------
+        key : str
+            The absent object.
+        beside : iterable of str
+            Keys from the listing in which it was looked for.
+        """
+        folder, _, _ = key.rpartition("/")
+        names = sorted(other[len(folder) + 1 :] for other in beside if other.startswith(f"{folder}/"))
+        listing = (
+            f"Beside it: {', '.join(names[:12])}{', …' if len(names) > 12 else ''}."
+            if names
+            else "Its folder is empty."
+        )
+        return NotInBucketError(
+            f"{self.locate(key)} is not in the bucket. {listing} "
+            f"If this is a partial copy, fetch the object, or read from {layout.BUCKET_URL!r}."
+        )
+
+    def _read_whole(self, info: ObjectInfo) -> bytes:
+        return self._read_range(info.key, 0, info.size) if info.size else b""
+
+    def _read_range(self, key: str, start: int, stop: int) -> bytes:
+        with self._errors(key):
+            content: bytes = self.file_system.cat_file(self.path(key), start=start, end=stop)
+        if len(content) != stop - start:
+            raise DataIntegrityError(
+                f"{self.locate(key)}: expected {stop - start} bytes from byte {start} on, found {len(content)}. "
+                "The object was replaced, or the server gives no parts of objects: open the data again, or copy them."
+            )
+        return content
+
+    def _expect_unchanged(self, info: ObjectInfo) -> None:
+        with self._errors(info.key):
+            self.file_system.invalidate_cache()
+            now = _info(info.key, self.file_system.info(self.path(info.key)))
+        if now != info:
+            raise DataIntegrityError(
+                f"{self.locate(info.key)} was replaced: expected {info.size} bytes with ETag {info.etag}, "
+                f"found {now.size} bytes with ETag {now.etag}. Open the data again."
+            )
+
+    @contextmanager
+    def _errors(self, key: str) -> Iterator[None]:
+        """Turn what a file system raises into the contract's errors."""
+        try:
+            yield
+        except (NotInBucketError, AccessDeniedError, BucketUnreachableError):
+            raise
+        except FileNotFoundError as error:
+            raise NotInBucketError(
+                f"{self.locate(key)} does not exist, or no longer. Open the data again, or fetch the object."
+            ) from error
+        except PermissionError as error:
+            raise AccessDeniedError(self._denied(key)) from error
+        except _client_errors() as error:
+            raise ValueError(
+                f"{self.locate(key)} cannot be asked for: {error}. Check the bucket's URL and storage_options "
+                "(public data are read with {'anon': True})."
+            ) from error
+        except _transport_errors() as error:
+            raise BucketUnreachableError(self._unreachable(key, error)) from error
+        except OSError as error:
+            # s3fs gives the server's own failures (500, 503) these numbers; a local disk's errors stay as they are.
+            if self.is_local or error.errno not in (errno.EBUSY, errno.EIO, getattr(errno, "EREMOTEIO", errno.EIO)):
+                raise
+            raise BucketUnreachableError(self._unreachable(key, error)) from error
+
+    def _denied(self, key: str) -> str:
+        if self.is_local:
+            return (
+                f"{self.locate(key)} may not be read: the file's permissions forbid it. Change them, or copy the file."
+            )
+        rule = "the bucket refuses it to this reader"
+        parsed = layout.parse_key(key)
+        if parsed and "session" in parsed.entities and layout.is_held_out(parsed.entities["session"]):
+            rule = f"{parsed.entities['session']} is held out by the data set's authors"
+        return f"{self.locate(key)} may not be read: {rule}. Ask {layout.CONTACT}."
+
+    def _unreachable(self, key: str, error: BaseException) -> str:
+        endpoint = self._endpoint()
+        detail = str(error) or type(error).__name__
+        return (
+            f"{self.locate(key)} could not be reached at {endpoint} ({detail}). Check the network and the endpoint, "
+            f"or read from a local copy: bucket='/folder/of/the/copy' or the environment variable {BUCKET_VARIABLE}."
+        )
+
+    def _endpoint(self) -> str:
+        options = self.storage_options
+        url = options.get("endpoint_url") or options.get("client_kwargs", {}).get("endpoint_url")
+        protocol, _, rest = self.url.partition("://")
+        if protocol in ("http", "https"):
+            url = f"{protocol}://{rest.split('/', 1)[0]}"
+        return str(url) if url else f"the default endpoint of {protocol}"
+
+
+def open_bucket(
+    bucket: str | os.PathLike[str] | Bucket | None = None, storage_options: Mapping[str, Any] | None = None
+) -> Bucket:
+    """Say where the data are.
+
+    Parameters
+    ----------
+    bucket : str or path, optional
+        URL that fsspec knows, or a local folder, with the bucket's layout. By default the environment variable
+        ``LAION_FMRI_BUCKET``, or ``s3://laion-fmri`` where it is not set.
+    storage_options : mapping, optional
+        Options of the file system. For S3 they are added to anonymous access, the region ``us-west-2`` and the
+        time-outs of this module; any credentials switch the anonymous access off.
+
+    Returns
+    -------
+    Bucket
+        Nothing is contacted yet.
+
+    Raises
+    ------
+    ValueError
+        If fsspec knows no such protocol.
+    TypeError
+        If `bucket` is neither a text nor a path, or `storage_options` is no mapping.
+    """
+    if isinstance(bucket, Bucket):
+        return bucket
+    check_storage_options(storage_options)
+    given = bucket if bucket not in (None, "") else os.environ.get(BUCKET_VARIABLE) or layout.BUCKET_URL
+    if not isinstance(given, str | os.PathLike):
+        raise TypeError(f"bucket must be a URL or a folder, found {given!r}.")
+    url = os.fspath(given)
+    protocol, separator, rest = url.partition("://")
+    if not separator or protocol in ("file", "local"):
+        folder = os.path.abspath(os.path.expanduser(rest if separator else url))
+        return Bucket(folder.replace(os.sep, "/"), dict(storage_options or {}))
+    _check_protocol(protocol, url)
+    url = f"{protocol}://{_without_doubled_slashes(rest)}" if protocol in ("s3", "s3a") else url.rstrip("/")
+    options = _with_s3_defaults(storage_options or {}) if protocol in ("s3", "s3a") else dict(storage_options or {})
+    return Bucket(url, options)
+
+
+def check_storage_options(storage_options: object) -> object:
+    """Return the options of a file system, or raise TypeError if they are neither a mapping nor None."""
+    if storage_options is not None and not isinstance(storage_options, Mapping):
+        raise TypeError(f"storage_options must be a mapping of options, found {storage_options!r}.")
+    return storage_options
+
+
+def _check_protocol(protocol: str, url: str) -> None:
+    from fsspec.registry import known_implementations, registry
+
+    if protocol not in known_implementations and protocol not in registry:
+        raise ValueError(
+            f"bucket={url!r}: fsspec knows no protocol {protocol!r}. Expected a local folder or a URL such as "
+            f"{layout.BUCKET_URL!r}."
+        )
+
+
+def _without_doubled_slashes(path: str) -> str:
+    """Undo what a template such as ``{{ CATALOG_DIR }}/x`` does; in S3 a doubled slash would be part of the key."""
+    return "/".join(part for part in path.split("/") if part)
+
+
+def _with_s3_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
+    merged: dict[str, Any] = {**S3_DEFAULTS, **options}
+    for name in ("client_kwargs", "config_kwargs"):
+        merged[name] = {**S3_DEFAULTS[name], **options.get(name, {})}
+    if "anon" not in options and _CREDENTIALS.intersection(options):
+        merged["anon"] = False
+    return merged
+
+
+def _sorted(options: Any) -> Any:
+    """Return options in an order of their own, for tokens and for comparing."""
+    if isinstance(options, Mapping):
+        return tuple((name, _sorted(options[name])) for name in sorted(options))
+    return options
+
+
+def _protocols(file_system: AbstractFileSystem) -> tuple[str, ...]:
+    protocol = file_system.protocol
+    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
+
+
+def _info(key: str, entry: Mapping[str, Any]) -> ObjectInfo:
+    size = int(entry["size"])
+    etag = entry.get("ETag") or entry.get("etag")
+    if etag is None and "mtime" in entry:
+        etag = f"{int(float(entry['mtime']) * 1e6):x}-{size:x}"
+    return ObjectInfo(key, size, str(etag or "").strip('"'))
+
+
+def _client_errors() -> tuple[type[BaseException], ...]:
+    """Return what an S3 client raises where a request cannot even be made: an impossible name, no credentials."""
+    return _loaded("botocore.exceptions", "ParamValidationError", "NoCredentialsError", "ProfileNotFound")
+
+
+def _transport_errors() -> tuple[type[BaseException], ...]:
+    """Return what a broken network raises."""
+    return (
+        ConnectionError,
+        TimeoutError,
+        *_loaded("socket", "gaierror"),
+        *_loaded("fsspec.exceptions", "FSTimeoutError"),
+        *_loaded("aiohttp", "ClientError"),
+        *_loaded("botocore.exceptions", "BotoCoreError"),
+    )
+
+
+def _loaded(module: str, *names: str) -> tuple[type[BaseException], ...]:
+    """Return exception classes of a library; one that is not loaded has raised nothing."""
+    return tuple(getattr(sys.modules[module], name) for name in names) if module in sys.modules else ()
+
+
+class _BlockReader(io.RawIOBase):
+    """A forward-only file over ranged requests, several of them under way.
+
+    The blocks are delivered in order. A request is only made when one before it has been taken, which bounds both
+    the requests and the memory.
+    """
+
+    def __init__(self, fetch: Any, size: int) -> None:
+        self._fetch = fetch
+        self._size = size
+        self._next = 0
+        self._block = memoryview(b"")
+        self._pending: deque[Future[bytes]] = deque()
+        self._pool = ThreadPoolExecutor(BLOCKS_IN_FLIGHT, thread_name_prefix="laion-stream")
+        self._request()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        if not self._block and self._pending:
+            self._block = memoryview(self._pending.popleft().result())
+            self._request()
+        view = memoryview(target).cast("B")
+        count = min(len(view), len(self._block))
+        view[:count] = self._block[:count]
+        self._block = self._block[count:]
+        return count
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._block = memoryview(b"")
+        super().close()
+
+    def _request(self) -> None:
+        while self._next < self._size and len(self._pending) < BLOCKS_IN_FLIGHT:
+            stop = min(self._next + BLOCK_BYTES, self._size)
+            self._pending.append(self._pool.submit(self._fetch, self._next, stop))
+            self._next = stop

@@ -1,0 +1,251 @@
+"""Intake drivers (first generation): arguments in, the functions of `betas` out.
+
+A driver takes exactly the arguments of the function it opens; names and values are checked when the source is made,
+before anything is contacted.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import yaml
+from intake.catalog.local import YAMLFileCatalog
+from intake.source.base import DataSource, Schema
+
+from intake_laion_fmri.betas import check_argument, open_betas, open_noise_ceilings, open_rois, open_trials
+from intake_laion_fmri.errors import unknown_value
+
+if TYPE_CHECKING:
+    import dask.dataframe as dd
+    import pandas as pd
+    import xarray as xr
+    from intake.catalog import Catalog
+
+__all__ = [
+    "BetasSource",
+    "LaionCatalog",
+    "NoiseCeilingsSource",
+    "RoisSource",
+    "TrialsSource",
+    "catalog_path",
+    "open_catalog",
+]
+
+
+class _Source(DataSource):  # type: ignore[misc]
+    """What all drivers share: the arguments are those of `opener`, and it is called once.
+
+    Parameters
+    ----------
+    metadata : dict, optional
+        From the catalog's entry.
+    **arguments
+        The arguments of `opener`.
+
+    Raises
+    ------
+    TypeError
+        If an argument's name is unknown, with the nearest names.
+    ValueError
+        If a value cannot be right, whatever the bucket holds.
+    """
+
+    version = "0.1"
+    opener: ClassVar[Callable[..., Any]]
+
+    def __init__(self, *, metadata: dict[str, Any] | None = None, **arguments: Any) -> None:
+        names = inspect.signature(self.opener).parameters
+        for name, value in arguments.items():
+            if name not in names:
+                raise TypeError(str(unknown_value("argument", name, names, where=f"driver {self.name!r}")))
+            check_argument(name, value)
+        if "subject" not in arguments:
+            raise TypeError(f"Driver {self.name!r} needs the argument 'subject', such as subject='sub-01'.")
+        super().__init__(metadata=metadata)
+        self._arguments = arguments
+        self._opened: Any = None
+
+    def _open(self) -> Any:
+        """Open the data, once, and return them."""
+        if self._opened is None:
+            self._opened = self.opener(**self._arguments)
+        return self._opened
+
+    def _close(self) -> None:
+        self._opened = self._schema = None
+
+    def describe(self) -> dict[str, Any]:
+        """Return the entry's description, or that of a source made without a catalog."""
+        if self._entry is not None:
+            description: dict[str, Any] = self._entry.describe()
+            return description
+        return {
+            "name": self.name,
+            "container": self.container,
+            "driver": [self.name],
+            "description": inspect.getdoc(type(self)),
+            "metadata": self.metadata,
+            "args": dict(self._arguments),
+        }
+
+
+class _DatasetSource(_Source):
+    """A source that is an xarray Dataset."""
+
+    container = "xarray"
+    partition_access = True
+
+    def to_dask(self) -> xr.Dataset:
+        """Return the Dataset, lazy where it holds betas: only small files are read."""
+        dataset: xr.Dataset = self._open()
+        return dataset
+
+    def read(self) -> xr.Dataset:
+        """Return the Dataset with all its values in memory."""
+        # Chunks that fit the sessions are of no use to values in memory: let a store choose its own.
+        return self.to_dask().compute().drop_encoding()
+
+    def _get_schema(self) -> Schema:
+        dataset = self.to_dask()
+        dtypes = {str(name): str(array.dtype) for name, array in dataset.data_vars.items()}
+        extra = {"dims": dict(dataset.sizes), "data_vars": list(dtypes), "coords": list(map(str, dataset.coords))}
+        return Schema(
+            dtype=dtypes, shape=dict(dataset.sizes), npartitions=len(self._partitions()), extra_metadata=extra
+        )
+
+    def _partitions(self) -> list[slice]:
+        """Return the range of trials of each session, or of everything where there is no such dimension."""
+        lengths = self.to_dask().chunksizes.get("trial", ())
+        stops = [sum(lengths[: number + 1]) for number in range(len(lengths))]
+        return [slice(stop - length, stop) for length, stop in zip(lengths, stops, strict=True)] or [slice(None)]
+
+    def _get_partition(self, i: int) -> xr.Dataset:
+        dataset, trials = self.to_dask(), self._partitions()[i]
+        return (dataset.isel(trial=trials) if "trial" in dataset.dims else dataset).compute()
+
+
+class BetasSource(_DatasetSource):
+    """Single-trial betas, lazy and labelled, in one partition per session; see `intake_laion_fmri.open_betas`."""
+
+    name = "laion_fmri_betas"
+    opener = staticmethod(open_betas)
+
+
+class RoisSource(_DatasetSource):
+    """Which voxels belong to which ROI; see `intake_laion_fmri.open_rois`."""
+
+    name = "laion_fmri_rois"
+    opener = staticmethod(open_rois)
+
+
+class NoiseCeilingsSource(_DatasetSource):
+    """Noise ceilings and mean R2 of a subject; see `intake_laion_fmri.open_noise_ceilings`."""
+
+    name = "laion_fmri_noise_ceilings"
+    opener = staticmethod(open_noise_ceilings)
+
+
+class TrialsSource(_Source):
+    """The trial table of a subject; see `intake_laion_fmri.open_trials`."""
+
+    name = "laion_fmri_trials"
+    container = "dataframe"
+    opener = staticmethod(open_trials)
+
+    def read(self) -> pd.DataFrame:
+        """Return the table as a pandas DataFrame."""
+        table: pd.DataFrame = self._open()
+        return table
+
+    def to_dask(self) -> dd.DataFrame:
+        """Return the table as a Dask DataFrame of one partition; needs ``dask[dataframe]`` (the extra ``cluster``)."""
+        import dask.dataframe as dd
+
+        table: dd.DataFrame = dd.from_pandas(self.read(), npartitions=1)
+        return table
+
+    def _get_schema(self) -> Schema:
+        table = self.read()
+        dtypes = {str(name): str(dtype) for name, dtype in table.dtypes.items()}
+        return Schema(dtype=dtypes, shape=table.shape, npartitions=1, extra_metadata={})
+
+    def _get_partition(self, i: int) -> pd.DataFrame:
+        return self.read()
+
+
+class LaionCatalog(YAMLFileCatalog):  # type: ignore[misc]
+    """A catalog file whose entries all get some arguments.
+
+    Parameters
+    ----------
+    path : str
+        The YAML file.
+    arguments : mapping, optional
+        Argument → value, for every entry; they stay when the catalog is reloaded or pickled.
+    **options
+        As of Intake's own class.
+    """
+
+    name = "laion_fmri_catalog"
+
+    def __init__(self, path: str, *, arguments: Mapping[str, Any] | None = None, **options: Any) -> None:
+        self._arguments = dict(arguments or {})
+        super().__init__(path, **options)
+
+    def parse(self, text: str) -> None:
+        """Take the entries from a YAML text and add the arguments."""
+        content = yaml.safe_load(text)
+        for entry in content["sources"].values():
+            entry["args"] = {**entry.get("args", {}), **self._arguments}
+        super().parse(yaml.safe_dump(content, sort_keys=False))
+
+
+def catalog_path() -> Path:
+    """Return the catalog file that came with the package: in a wheel beside the modules, in a checkout at the top."""
+    package = Path(__file__).parent
+    folder = package / "catalogs"
+    return (folder if folder.is_dir() else package.parent / "catalogs") / "laion_fmri.yaml"
+
+
+def open_catalog(
+    *,
+    bucket: str | os.PathLike[str] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Catalog:
+    """Open the catalog that came with the package, for a bucket of one's choice.
+
+    Parameters
+    ----------
+    bucket : str or path, optional
+        URL or folder that every entry reads from. By default each entry looks at the environment variable
+        ``LAION_FMRI_BUCKET`` when it is opened, and takes ``s3://laion-fmri`` where that is not set.
+    storage_options : mapping, optional
+        Options of the bucket's file system, for every entry.
+
+    Returns
+    -------
+    intake.catalog.Catalog
+        With the entries ``betas``, ``trials``, ``rois`` and ``noise_ceilings``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `bucket` or `storage_options` cannot be right.
+
+    Examples
+    --------
+    >>> cat = open_catalog(bucket="demo-bucket")
+    >>> ds = cat.betas(subject="sub-01", roi="face").to_dask()  # doctest: +SKIP
+    """
+    given: dict[str, Any] = {}
+    if bucket is not None:
+        check_argument("bucket", bucket)
+        given["bucket"] = os.fspath(bucket)
+    if storage_options is not None:
+        check_argument("storage_options", storage_options)
+        given["storage_options"] = dict(storage_options)
+    return LaionCatalog(str(catalog_path()), arguments=given)

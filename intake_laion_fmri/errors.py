@@ -1,0 +1,70 @@
+"""The exceptions and the warning of this package.
+
+Each error class is also the builtin that a caller would expect, so that ``except FileNotFoundError`` works
+as well as ``except NotInBucketError``. Every message names the value, what was expected and what to do next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "AccessDeniedError",
+    "BucketUnreachableError",
+    "DataIntegrityError",
+    "MissingFileWarning",
+    "NotInBucketError",
+    "unknown_value",
+]
+
+
+class NotInBucketError(FileNotFoundError):
+    """An object that is needed is not in the bucket."""
+
+
+class AccessDeniedError(PermissionError):
+    """The object is held out, or given only under a data use agreement."""
+
+
+class BucketUnreachableError(ConnectionError):
+    """The bucket did not answer, after all retries."""
+
+
+class DataIntegrityError(ValueError):
+    """A file is truncated, corrupt, or contradicts another file of the same data set."""
+
+
+class MissingFileWarning(UserWarning):
+    """An optional file is absent from the bucket: the coordinate that it holds is left out."""
+
+
+def unknown_value(what: str, value: object, valid: Iterable[str], *, where: str = "") -> ValueError:
+    """Describe a value that is not among the valid ones, naming the nearest.
+
+    Parameters
+    ----------
+    what : str
+        The kind of value, for instance ``"ROI"``.
+    value : object
+        What was given.
+    valid : iterable of str
+        What would have been valid.
+    where : str, optional
+        Where the valid values come from, for instance ``"sub-01 in s3://laion-fmri"``.
+
+    Returns
+    -------
+    ValueError
+        To be raised by the caller.
+    """
+    names = list(valid)
+    by_folded_name = {name.casefold(): name for name in names}
+    near = [
+        by_folded_name[match]
+        for match in difflib.get_close_matches(str(value).casefold(), by_folded_name, n=3, cutoff=0.5)
+    ]
+    place = f" of {where}" if where else ""
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    listing = f" Valid: {', '.join(names)}." if names else " There is none."
+    return ValueError(f"Unknown {what}{place}: {value!r}.{hint}{listing}")

@@ -1,0 +1,250 @@
+"""Every assumption about the bucket: its address, its keys and what may be read.
+
+A key is the path of an object below the bucket's root, with forward slashes. One table of templates gives the keys
+from entities (`key`) and the entities from keys (`parse_key`): when the bucket changes, this file changes.
+
+Source: the data set's documentation (ViCCo-Group/LAION-fMRI: ``glmsingle_betas.rst``, ``discover.rst``, ``_paths.py``).
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+__all__ = [
+    "BETAS_ROOT",
+    "BUCKET_URL",
+    "CONTACT",
+    "KINDS",
+    "LICENSE",
+    "NOISE_CEILINGS",
+    "PARTICIPANT_CODES",
+    "REFERENCES",
+    "REGION",
+    "ROIS_ROOT",
+    "SPACE",
+    "ParsedKey",
+    "anatomy_folder",
+    "clean_label",
+    "is_held_out",
+    "key",
+    "parse_key",
+    "roi_folder",
+    "session_name",
+    "session_number",
+    "subject_folder",
+    "subject_name",
+]
+
+BUCKET_URL = "s3://laion-fmri"
+REGION = "us-west-2"
+LICENSE = "CC0-1.0"
+REFERENCES = "LAION-fMRI, https://github.com/ViCCo-Group/LAION-fMRI"
+CONTACT = "the data set's authors, https://github.com/ViCCo-Group/LAION-fMRI/issues"
+
+SPACE = "T1w"
+BETAS_ROOT = "derivatives/glmsingle-tedana"
+ROIS_ROOT = "derivatives/rois"
+
+HELD_OUT_SESSIONS = frozenset(range(31, 35))
+"""Session numbers whose objects may be listed, but not read."""
+
+PARTICIPANT_CODES: Mapping[str, str] = MappingProxyType(
+    {"sub-01": "p01", "sub-06": "p02", "sub-05": "p03", "sub-03": "p04", "sub-07": "p05"}
+)
+"""The code in the labels of a subject's unique images. It does not follow the subject's number."""
+
+NOISE_CEILINGS: Mapping[str, str] = MappingProxyType({"12rep": "12rep", "4rep": "4rep", "all": "Allrep"})
+"""Names of the subject-level noise-ceiling maps, as users say them and as keys spell them."""
+
+_SUBJECT = r"sub-[A-Za-z0-9]+"
+_SESSION = r"ses-[0-9]{2,}"
+_PATTERNS = {
+    "subject": _SUBJECT,
+    "session": _SESSION,
+    "category": r"[A-Za-z0-9]+",
+    "label": r"[A-Za-z0-9+-]+",
+    "map": r"[A-Za-z0-9]+",
+    "hemi": r"[LR]",
+}
+
+_SESSION_FILE = BETAS_ROOT + "/{subject}/{session}/func/{subject}_{session}_task-images_"
+_SUBJECT_FILE = BETAS_ROOT + "/{subject}/{subject}_task-images_"
+_ANATOMY_FILE = "derivatives/anatomical/{subject}/ses-PrismaAnat/anat/{subject}_ses-PrismaAnat_space-T1w_res-1pt8_"
+
+KINDS: Mapping[str, str] = MappingProxyType(
+    {
+        "trials": _SESSION_FILE + "desc-SingletrialBetas_trials.tsv",
+        "betas": _SESSION_FILE + "space-T1w_stat-effect_desc-SingletrialBetas_statmap.nii.gz",
+        "session_noise_ceiling": _SESSION_FILE + "space-T1w_desc-Noiseceiling_statmap.nii.gz",
+        "session_r2": _SESSION_FILE + "space-T1w_stat-rsquare_desc-R2_statmap.nii.gz",
+        "hrf_index": _SESSION_FILE + "space-T1w_desc-HRFindex_dseg.nii.gz",
+        "ridge_fraction": _SESSION_FILE + "space-T1w_desc-Fracridge_statmap.nii.gz",
+        "noise_ceiling": _SUBJECT_FILE + "space-T1w_desc-Noiseceiling{map}_statmap.nii.gz",
+        "r2_mean": _SUBJECT_FILE + "space-T1w_stat-rsquare_desc-R2mean_statmap.nii.gz",
+        "roi": ROIS_ROOT + "/{subject}/{category}/{subject}_space-T1w_res-1pt8_label-{label}_mask.nii.gz",
+        "brain_mask": _ANATOMY_FILE + "desc-brain_mask.nii.gz",
+        "anatomy": _ANATOMY_FILE + "T1w.nii.gz",
+    }
+)
+"""Kind of object → template of its key, with the entities in braces."""
+
+
+def _compile(template: str) -> re.Pattern[str]:
+    """Turn a template into a pattern; an entity that occurs twice must read the same both times."""
+    pattern, seen = "", set()
+    for text, name in re.findall(r"([^{]*)(?:\{(\w+)\})?", template):
+        pattern += re.escape(text)
+        if name:
+            pattern += f"(?P={name})" if name in seen else f"(?P<{name}>{_PATTERNS[name]})"
+            seen.add(name)
+    return re.compile(pattern)
+
+
+_COMPILED = {kind: _compile(template) for kind, template in KINDS.items()}
+
+
+@dataclass(frozen=True)
+class ParsedKey:
+    """What a key says of its object."""
+
+    kind: str
+    """One of `KINDS`."""
+    entities: Mapping[str, str]
+    """Entity → value, the values spelled as in the key (``subject`` is ``"sub-01"``)."""
+
+
+def key(kind: str, **entities: str) -> str:
+    """Return the key of an object.
+
+    Parameters
+    ----------
+    kind : str
+        One of `KINDS`.
+    **entities : str
+        The entities of that kind, spelled as in keys: ``subject="sub-01", session="ses-01"``.
+
+    Returns
+    -------
+    str
+        The path below the bucket's root.
+    """
+    return KINDS[kind].format_map(entities)
+
+
+def parse_key(path: str) -> ParsedKey | None:
+    """Return what a key says, or None where it is none of the kinds that this package reads.
+
+    Parameters
+    ----------
+    path : str
+        Path below the bucket's root.
+
+    Returns
+    -------
+    ParsedKey or None
+        The inverse of `key`: ``key(parsed.kind, **parsed.entities) == path``.
+    """
+    for kind, pattern in _COMPILED.items():
+        match = pattern.fullmatch(path)
+        if match:
+            return ParsedKey(kind, MappingProxyType(match.groupdict()))
+    return None
+
+
+def subject_folder(subject: str) -> str:
+    """Return the folder that holds a subject's betas, trial tables and maps."""
+    return f"{BETAS_ROOT}/{subject}"
+
+
+def roi_folder(subject: str) -> str:
+    """Return the folder that holds a subject's ROIs, one sub-folder per category."""
+    return f"{ROIS_ROOT}/{subject}"
+
+
+def anatomy_folder(subject: str) -> str:
+    """Return the folder that holds a subject's anatomical images and brain masks."""
+    return f"derivatives/anatomical/{subject}"
+
+
+def clean_label(label: str) -> str:
+    """Return the public name of an ROI from the label in its key: ``FFA-1`` is ``FFA1``."""
+    return label.replace("-", "")
+
+
+def subject_name(subject: object) -> str:
+    """Return a subject in BIDS's spelling.
+
+    Parameters
+    ----------
+    subject : str or int
+        ``"sub-01"``, ``"01"`` or ``1``.
+
+    Returns
+    -------
+    str
+        ``"sub-01"``. Whether the bucket holds such a subject is not looked at.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be a subject's name.
+    """
+    name = _entity("sub", subject)
+    if name is None:
+        raise ValueError(f"Not a subject: {subject!r}. Expected a name such as 'sub-01' or '01'.")
+    return name
+
+
+def session_name(session: object) -> str:
+    """Return a session in BIDS's spelling.
+
+    Parameters
+    ----------
+    session : str or int
+        ``"ses-01"``, ``"01"``, ``"1"`` or ``1``.
+
+    Returns
+    -------
+    str
+        ``"ses-01"``. Whether the bucket holds such a session is not looked at.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be a session's name.
+    """
+    name = _entity("ses", session)
+    if name is None or not re.fullmatch(_SESSION, name):
+        raise ValueError(
+            f"Not a session: {session!r}. Expected a name such as 'ses-01', '01' or 1, a list of these, or 'all' alone."
+        )
+    return name
+
+
+def _entity(prefix: str, value: object) -> str | None:
+    """Return ``prefix-value`` with a number padded to two digits, or None where the value makes no sense."""
+    if isinstance(value, bool):
+        return None
+    try:
+        # numpy's integers are no `int`, but say that they are indices.
+        text = value if isinstance(value, str) else str(operator.index(value))  # type: ignore[arg-type]
+    except TypeError:
+        return None
+    text = text.strip().removeprefix(f"{prefix}-")
+    if not re.fullmatch(r"[A-Za-z0-9]+", text):
+        return None
+    return f"{prefix}-{text.zfill(2) if text.isdecimal() else text}"
+
+
+def session_number(session: str) -> int:
+    """Return the number in a session's name: 1 for ``"ses-01"``."""
+    return int(session.removeprefix("ses-"))
+
+
+def is_held_out(session: str) -> bool:
+    """Tell whether a session's betas are kept back by the data set's authors: ``ses-31`` to ``ses-34``."""
+    return session_number(session) in HELD_OUT_SESSIONS

@@ -1,0 +1,356 @@
+"""Streams a gzipped NIfTI from any file object, keeping only chosen voxels of chosen volumes.
+
+A gzip stream cannot be read at random: whatever is wanted, it has to be unpacked from its start. So the stream is
+unpacked once, in pieces that fit the processor's cache; of each piece the chosen voxels are kept and the rest is
+overwritten by the next. Memory is the result plus a few buffers, whatever the size of the file, and nothing is
+allocated because a header says so.
+
+This module knows no BIDS, no bucket and no Intake. It is checked against nibabel, bit for bit.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri.errors import DataIntegrityError
+from intake_laion_fmri.voxels import Grid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Gather", "VolumeHeader", "VolumeReader"]
+
+PIECE_BYTES = 512 * 1024
+"""Bytes unpacked at a time: small enough for the second-level cache, where both unpacking and gathering are fastest."""
+
+ROWS_IN_FLIGHT = 3
+"""Volumes being put in order by the second thread, at most, while the first unpacks the next one."""
+
+_HEADER_SIZES = {348: "nifti1", 540: "nifti2"}
+_DTYPES = frozenset({"u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"})
+
+
+@dataclass(frozen=True)
+class VolumeHeader:
+    """What the header of a NIfTI file says."""
+
+    grid: Grid
+    """Shape and affine of one volume."""
+    n_volumes: int
+    """Number of volumes: the product of the dimensions after the third."""
+    dtype: np.dtype[Any]
+    """Type of the stored values, with their byte order."""
+    vox_offset: int
+    """Bytes before the first value."""
+    slope: float | None
+    """Scale factor of the stored values; None where the file does not scale."""
+    inter: float | None
+    """Offset of the stored values; None where the file does not scale."""
+
+    @property
+    def volume_bytes(self) -> int:
+        """Unpacked size of one volume."""
+        return self.grid.size * self.dtype.itemsize
+
+
+@dataclass(frozen=True, eq=False)
+class Gather:
+    """The places of chosen voxels in a volume on disk, and the way back to the order they were asked in.
+
+    On disk a volume is Fortran-ordered; voxels are named by their C-order index.
+    """
+
+    shape: tuple[int, int, int]
+    """Shape of the grid."""
+    offsets: NDArray[np.intp]
+    """Shape (voxel,): places in the volume on disk, ascending."""
+    order: NDArray[np.intp]
+    """Shape (voxel,): which of `offsets` belongs to each voxel that was asked for."""
+
+    @classmethod
+    def of(cls, voxels: NDArray[np.integer[Any]], shape: tuple[int, int, int]) -> Gather:
+        """Plan the reading of voxels.
+
+        Parameters
+        ----------
+        voxels : array of int, shape (voxel,)
+            C-order flat indices into the grid, in any order, also with repeats.
+        shape : tuple of int
+            Shape of the grid.
+
+        Raises
+        ------
+        ValueError
+            If a voxel lies outside the grid.
+        """
+        places = np.ravel_multi_index(np.unravel_index(np.asarray(voxels, dtype=np.intp), shape), shape, order="F")
+        sorting = np.argsort(places, kind="stable")
+        order = np.empty_like(sorting)
+        order[sorting] = np.arange(len(sorting))
+        return cls(shape, places[sorting], order)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+
+class VolumeReader:
+    """Reads a gzipped NIfTI from its start to the last wanted volume, once.
+
+    Parameters
+    ----------
+    file : binary file object
+        The packed bytes, at their start. Read forward only; closing it is up to the caller.
+    name : str
+        What to call the file in errors: its URL or path.
+
+    Attributes
+    ----------
+    header : VolumeHeader
+        Read at once; about a kilobyte of the stream.
+
+    Raises
+    ------
+    DataIntegrityError
+        If it is no gzipped NIfTI, or one of a kind that holds no numbers.
+    """
+
+    def __init__(self, file: BinaryIO, *, name: str) -> None:
+        # Imported late: a reader is made in workers that may never read one.
+        from isal import igzip, igzip_lib
+
+        self._name = name
+        self._corrupt: Any = (gzip.BadGzipFile, igzip_lib.IsalError)
+        self._stream = igzip.IGzipFile(fileobj=file, mode="rb")
+        self.header = self._read_header()
+        self._skip(self.header.vox_offset - self._header_bytes)
+        size = min(PIECE_BYTES // self.header.dtype.itemsize, self.header.grid.size)
+        self._buffer = np.empty(size, dtype=self.header.dtype)
+
+    def take(self, gather: Gather, volumes: Sequence[int]) -> NDArray[np.float32]:
+        """Return chosen voxels of chosen volumes.
+
+        The stream is unpacked as far as the last wanted volume. When that is the file's last one, the stream is
+        also checked to its end: its length, its checksum, and that nothing follows. When it stops earlier no
+        checksum has been seen, and a flipped bit can go unnoticed.
+
+        Parameters
+        ----------
+        gather : Gather
+            The voxels.
+        volumes : sequence of int
+            Ascending numbers of the wanted volumes. The result is allocated for these, so they must come from
+            something better founded than the header alone, such as the trial table.
+
+        Returns
+        -------
+        array of float32, shape (volume, voxel)
+            The values that nibabel gives as ``np.asarray(image.dataobj, dtype=np.float32)``, NaNs kept.
+
+        Raises
+        ------
+        DataIntegrityError
+            If the grid is another one, the stream is truncated or corrupt, or its length contradicts its header.
+        ValueError
+            If the volumes do not ascend, or there are not so many.
+        """
+        header = self.header
+        if gather.shape != header.grid.shape:
+            raise self._error(f"expected a grid of {gather.shape} voxels, found {header.grid.shape}")
+        wanted = np.asarray(volumes, dtype=np.intp)
+        if len(wanted) and not (np.all(np.diff(wanted) > 0) and wanted[0] >= 0 and wanted[-1] < header.n_volumes):
+            raise ValueError(f"volumes must ascend within 0..{header.n_volumes - 1}: {volumes!r}")
+        result = np.empty((len(wanted), len(gather)), dtype=np.float32)
+        if not len(wanted):
+            return result
+        row_of = {int(volume): row for row, volume in enumerate(wanted)}
+        cuts = self._cuts(gather.offsets)
+        rows = [np.empty(len(gather), dtype=header.dtype) for _ in range(ROWS_IN_FLIGHT)]
+        busy: list[Future[None] | None] = [None] * ROWS_IN_FLIGHT
+        # Putting a row in order costs a quarter of unpacking it, where many voxels are chosen: a second thread does
+        # it meanwhile (both drop the interpreter's lock). A single row is not worth a thread.
+        with ThreadPoolExecutor(1, thread_name_prefix="nifti-order") as second:
+            for volume in range(int(wanted[-1]) + 1):
+                slot = volume % ROWS_IN_FLIGHT
+                waiting = busy[slot]
+                if waiting is not None:
+                    waiting.result()
+                    busy[slot] = None
+                keep = volume in row_of
+                for number, piece in enumerate(self._pieces(volume)):
+                    if keep:
+                        places, start, stop = cuts[number]
+                        np.take(piece, places, out=rows[slot][start:stop], mode="clip")
+                if keep:
+                    target = result[row_of[volume]]
+                    if len(wanted) == 1:
+                        self._put_in_order(rows[slot], gather.order, target)
+                    else:
+                        busy[slot] = second.submit(self._put_in_order, rows[slot], gather.order, target)
+            for future in busy:
+                if future is not None:
+                    future.result()
+        if wanted[-1] == header.n_volumes - 1:
+            self._expect_end()
+        return result
+
+    def where(self, rule: Callable[[NDArray[Any]], NDArray[np.bool_]]) -> NDArray[np.int64]:
+        """Return the voxels of a single volume whose value obeys a rule.
+
+        Parameters
+        ----------
+        rule : callable
+            Takes an array of values as float32, returns an array of bool of the same shape.
+
+        Returns
+        -------
+        array of int64, shape (voxel,)
+            C-order flat indices, ascending.
+
+        Raises
+        ------
+        DataIntegrityError
+            If there is more than one volume, the stream is truncated or corrupt, or its length contradicts its header.
+        """
+        header = self.header
+        if header.n_volumes != 1:
+            raise self._error(f"expected a single volume, found {header.n_volumes}")
+        found, start = [], 0
+        for piece in self._pieces(0):
+            found.append(np.flatnonzero(rule(self._scale(piece))) + start)
+            start += len(piece)
+        self._expect_end()
+        places = np.concatenate(found)
+        shape = header.grid.shape
+        return np.sort(np.ravel_multi_index(np.unravel_index(places, shape, order="F"), shape)).astype(np.int64)
+
+    def _read_header(self) -> VolumeHeader:
+        import nibabel
+
+        block = self._read(4)
+        for order in ("<", ">"):
+            kind = _HEADER_SIZES.get(int(np.frombuffer(block, dtype=f"{order}i4")[0]))
+            if kind is not None:
+                break
+        else:
+            raise self._error(f"expected a NIfTI header, found the bytes {block!r}")
+        cls = nibabel.Nifti1Header if kind == "nifti1" else nibabel.Nifti2Header
+        size = self._header_bytes = cls.template_dtype.itemsize
+        header = self._validate(cls(block + self._read(size - 4), endianness=order, check=False))
+        if header.vox_offset < size:
+            raise self._error(f"expected the data to start after the header of {size} bytes, found {header.vox_offset}")
+        return header
+
+    def _validate(self, raw: Any) -> VolumeHeader:
+        """Turn nibabel's header, read without its checks, into ours."""
+        from nibabel.spatialimages import HeaderDataError
+
+        magic = bytes(raw["magic"].item())
+        if magic[:3] not in (b"n+1", b"n+2"):
+            raise self._error(f"expected a single-file NIfTI ('n+1' or 'n+2'), found the magic {magic!r}")
+        dimensions = [int(n) for n in raw["dim"]]
+        rank = dimensions[0]
+        shape = tuple(dimensions[1 : rank + 1]) if 3 <= rank <= 7 else ()
+        if not shape or min(shape) < 1:
+            raise self._error(f"expected three to seven dimensions of at least 1, found dim {dimensions}")
+        try:
+            dtype = raw.get_data_dtype()
+            slope, inter = raw.get_slope_inter()
+            affine = raw.get_best_affine()
+        except (HeaderDataError, KeyError, ValueError) as error:
+            raise self._error(f"expected a readable NIfTI header, found: {error}") from error
+        if dtype.str[1:] not in _DTYPES:
+            raise self._error(f"expected real numbers of at most 64 bits, found the datatype {dtype}")
+        grid = Grid((shape[0], shape[1], shape[2]), tuple(float(a) for a in np.asarray(affine).ravel()))
+        offset = float(raw["vox_offset"])
+        if not (math.isfinite(offset) and offset == int(offset)):
+            raise self._error(f"expected a whole vox_offset, found {offset}")
+        return VolumeHeader(grid, math.prod(shape[3:]), dtype, int(offset), slope, inter)
+
+    def _cuts(self, offsets: NDArray[np.intp]) -> list[tuple[NDArray[np.intp], int, int]]:
+        """For each piece of a volume: the chosen places within it, and the range of the row that they fill."""
+        starts = np.arange(0, self.header.grid.size, len(self._buffer))
+        bounds = np.searchsorted(offsets, [*starts, self.header.grid.size])
+        return [
+            (offsets[start:stop] - first, int(start), int(stop))
+            for first, start, stop in zip(starts, bounds[:-1], bounds[1:], strict=True)
+        ]
+
+    def _pieces(self, volume: int) -> Iterator[NDArray[Any]]:
+        """Unpack one volume; each piece is valid until the next is asked for."""
+        remaining = self.header.grid.size
+        while remaining:
+            piece = self._buffer[:remaining]
+            got = self._fill(piece.data.cast("B"))
+            if got < piece.nbytes:
+                raise self._error(
+                    f"the header promises {self.header.n_volumes} volumes of {self.header.grid.shape} "
+                    f"{self.header.dtype} values, the stream ends within volume {volume}"
+                )
+            yield piece
+            remaining -= len(piece)
+
+    def _put_in_order(self, row: NDArray[Any], order: NDArray[np.intp], target: NDArray[np.float32]) -> None:
+        """Write a row, which is in disk order, into the result, in the order that was asked for."""
+        if row.dtype == np.float32 and self.header.slope is None:
+            np.take(row, order, out=target, mode="clip")
+        else:
+            target[:] = self._scale(row)[order]
+
+    def _scale(self, stored: NDArray[Any]) -> NDArray[np.float32]:
+        """Apply the scale factors as nibabel does when it is asked for float32, to the bit."""
+        from nibabel.volumeutils import apply_read_scaling
+
+        scaled = apply_read_scaling(stored, self.header.slope, self.header.inter)
+        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, as nibabel makes it
+            # Two steps, because a 64-bit integer is rounded on its way through float64.
+            wide = scaled.astype(np.promote_types(scaled.dtype, np.float32), copy=False)
+            narrow: NDArray[np.float32] = wide.astype(np.float32, copy=False)
+        return narrow
+
+    def _read(self, size: int) -> bytes:
+        """Read so many unpacked bytes of the header."""
+        block = bytearray(size)
+        got = self._fill(memoryview(block))
+        if got < size:
+            raise self._error(f"expected a NIfTI header, the stream ends after {got} bytes of {size}")
+        return bytes(block)
+
+    def _skip(self, size: int) -> None:
+        """Unpack so many bytes between the header and the data, and forget them."""
+        buffer = memoryview(bytearray(min(size, PIECE_BYTES)))
+        while size:
+            part = buffer[: min(size, len(buffer))]
+            if self._fill(part) < len(part):
+                raise self._error(f"expected the data at byte {self.header.vox_offset}, the stream ends before it")
+            size -= len(part)
+
+    def _fill(self, view: memoryview) -> int:
+        """Unpack until the view is full or the stream ends; return the bytes unpacked."""
+        got = 0
+        try:
+            while got < len(view):
+                read = self._stream.readinto(view[got:])
+                if not read:
+                    break
+                got += read
+        except EOFError as error:
+            raise self._error("the file is truncated: the gzip stream stops before its end") from error
+        except self._corrupt as error:
+            raise self._error(f"the file is corrupt: {error}") from error
+        return got
+
+    def _expect_end(self) -> None:
+        """Read to the end of the stream, where its checksum is; more data than the header promises is an error."""
+        if self._fill(memoryview(bytearray(1))):
+            raise self._error(f"the stream goes on after the {self.header.n_volumes} volumes that the header promises")
+
+    def _error(self, found: str) -> DataIntegrityError:
+        return DataIntegrityError(f"{self._name}: {found}. Fetch the file again; if it stays so, report it.")

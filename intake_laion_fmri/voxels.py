@@ -1,0 +1,199 @@
+"""The voxel axis: a grid and a mask give ordered voxels, their coordinates, and the way back to a volume.
+
+This module owns the names of the coordinates along ``voxel``. The public order of voxels is the C-order ravel of the
+grid, ascending; a voxel's label is its index in that ravel, so it means the same whatever else is selected.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import nibabel
+    import xarray as xr
+
+__all__ = ["MASKS", "VOXEL", "Grid", "MaskRule", "VoxelAxis", "to_nifti"]
+
+VOXEL = "voxel"
+"""Dimension and index: the C-order flat index into the grid."""
+
+AFFINE_TOLERANCE = 1e-3
+"""Largest difference between two affines of one grid, in millimetres: headers round to float32, some twice."""
+
+Coordinates = dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]
+"""Name → dimensions, values, attributes: what xarray takes as a coordinate."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The voxels of a volume and where they lie."""
+
+    shape: tuple[int, int, int]
+    """Number of voxels along i, j and k."""
+    affine: tuple[float, ...]
+    """16 numbers, row by row: voxel indices → world millimetres."""
+
+    @property
+    def size(self) -> int:
+        """Number of voxels in the grid."""
+        return math.prod(self.shape)
+
+    def matrix(self) -> NDArray[np.float64]:
+        """Return the affine as a matrix of shape (4, 4)."""
+        return np.array(self.affine, dtype=np.float64).reshape(4, 4)
+
+    def difference(self, other: Grid) -> str | None:
+        """Say how another grid differs, in the form "expected …, found …"; None where it is the same.
+
+        Parameters
+        ----------
+        other : Grid
+            The grid that was found, where this one was expected.
+        """
+        if self.shape != other.shape:
+            return f"expected a grid of {self.shape} voxels, found {other.shape}"
+        with np.errstate(invalid="ignore"):  # infinite numbers differ from themselves
+            distance = np.abs(self.matrix() - other.matrix()).max()
+        # Written so that a NaN in either affine counts as a difference.
+        if not distance <= AFFINE_TOLERANCE:
+            return f"expected the affine {_rounded(self)}, found {_rounded(other)}"
+        return None
+
+
+def _rounded(grid: Grid) -> list[list[float]]:
+    rounded: list[list[float]] = np.round(grid.matrix()[:3], 4).tolist()
+    return rounded
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """How a map says which voxels are inside a mask."""
+
+    kind: str
+    """Kind of object that holds the map (see `layout.KINDS`)."""
+    rule: str
+    """The rule in words, recorded in every Dataset: an index means nothing without its mask."""
+
+    def __call__(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+        """Tell which values are inside: finite and above 0. Works on any shape."""
+        inside: NDArray[np.bool_] = np.isfinite(values) & (values > 0)
+        return inside
+
+
+MASKS: Mapping[str, MaskRule] = MappingProxyType(
+    {
+        "rsquare": MaskRule("r2_mean", "mean R2 finite and > 0"),
+        "anatomical": MaskRule("brain_mask", "anatomical brain mask > 0"),
+    }
+)
+"""Name of a mask → its rule."""
+
+
+@dataclass(frozen=True, eq=False)
+class VoxelAxis:
+    """The chosen voxels of a grid, in their public order."""
+
+    grid: Grid
+    """The grid they are taken from."""
+    index: NDArray[np.int64]
+    """Shape (voxel,): C-order flat indices into the grid, ascending."""
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def select(self, chosen: NDArray[np.bool_]) -> VoxelAxis:
+        """Return the axis of the chosen voxels only; `chosen` has shape (voxel,)."""
+        return VoxelAxis(self.grid, self.index[chosen])
+
+    def ijk(self) -> NDArray[np.int16]:
+        """Return the grid indices, shape (3, voxel)."""
+        return np.array(np.unravel_index(self.index, self.grid.shape), dtype=np.int16)
+
+    def xyz(self) -> NDArray[np.float32]:
+        """Return the world coordinates in millimetres, shape (3, voxel)."""
+        matrix = self.grid.matrix()
+        return (matrix[:3, :3] @ self.ijk().astype(np.float64) + matrix[:3, 3:]).astype(np.float32)
+
+    def coordinates(self, space: str) -> Coordinates:
+        """Return the index and the coordinates that follow from the grid alone.
+
+        Parameters
+        ----------
+        space : str
+            BIDS space of the world coordinates, for their attributes.
+
+        Returns
+        -------
+        dict
+            ``voxel`` (int64), ``i j k`` (int16) and ``x y z`` (float32, mm).
+        """
+        coordinates: Coordinates = {
+            VOXEL: ((VOXEL,), self.index, {"long_name": "C-order flat index into the grid"}),
+        }
+        for name, values in zip("ijk", self.ijk(), strict=True):
+            coordinates[name] = ((VOXEL,), values, {"long_name": f"grid index along {name}"})
+        for name, position in zip("xyz", self.xyz(), strict=True):
+            coordinates[name] = ((VOXEL,), position, {"long_name": f"{name} in subject {space} space", "units": "mm"})
+        return coordinates
+
+
+def to_nifti(values: xr.DataArray, like: xr.Dataset | None = None, *, fill: float = np.nan) -> nibabel.Nifti1Image:
+    """Put values on voxels back into a volume.
+
+    Parameters
+    ----------
+    values : xarray.DataArray
+        Dimensions (voxel,), or (other, voxel) in any order, with the ``voxel`` coordinate of this package, each
+        voxel once.
+    like : xarray.Dataset, optional
+        A Dataset of this package, which tells the grid. Needed unless `values` carries ``grid_shape`` and
+        ``affine`` among its own attributes.
+    fill : float, default NaN
+        Value of the voxels that are not selected.
+
+    Returns
+    -------
+    nibabel.Nifti1Image
+        float32, of shape (i, j, k), or (i, j, k, other); in the subject's T1w space, millimetres.
+
+    Raises
+    ------
+    ValueError
+        If the dimensions are others, a voxel lies outside the grid or comes twice, or the grid is not told.
+    TypeError
+        If `values` is no DataArray.
+    """
+    import nibabel
+    import xarray as xr
+
+    if not isinstance(values, xr.DataArray):
+        raise TypeError(f"Expected a DataArray, such as ds['betas'].mean('trial'); found {type(values).__name__}.")
+    attrs = values.attrs if like is None else like.attrs
+    if len(attrs.get("grid_shape", ())) != 3 or len(attrs.get("affine", ())) != 16:
+        raise ValueError("The grid is unknown: pass like=, the Dataset that the values were computed from.")
+    if VOXEL not in values.coords or values.ndim not in (1, 2) or VOXEL not in values.dims:
+        raise ValueError(f"Expected dimensions ('voxel',) or (other, 'voxel') with coordinate; found {values.dims}.")
+    grid = Grid(tuple(int(n) for n in attrs["grid_shape"]), tuple(float(a) for a in attrs["affine"]))  # type: ignore[arg-type]
+    index = values[VOXEL].values
+    if index.dtype.kind not in "iu":
+        raise ValueError(f"Expected whole numbers, flat indices into the grid, in 'voxel'; found {index.dtype}.")
+    if len(np.unique(index)) != len(index):
+        raise ValueError("Some voxels come twice. Put one subject's values back at a time, each voxel once.")
+    if len(index) and (index.min() < 0 or index.max() >= grid.size):
+        raise ValueError(f"Voxels {index.min()}..{index.max()} do not fit a grid of {grid.shape} voxels.")
+    rows = values.transpose(..., VOXEL).values
+    flat = np.full((*rows.shape[:-1], grid.size), fill, dtype=np.float32)
+    flat[..., index] = rows
+    volume = flat.reshape(*rows.shape[:-1], *grid.shape)
+    if values.ndim == 2:
+        volume = np.moveaxis(volume, 0, -1)
+    image = nibabel.Nifti1Image(volume, grid.matrix())
+    image.header.set_xyzt_units("mm")
+    return image

@@ -1,0 +1,118 @@
+"""Buckets for the tests: a folder on disk, and the same behind a real S3 server on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from intake_laion_fmri.demo import write_demo
+
+# The examples read files; their time says nothing about the code.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
+
+BUCKET = "laion-fmri"
+
+
+@pytest.fixture(autouse=True)
+def _no_bucket_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own bucket must not be read by the tests."""
+    monkeypatch.delenv("LAION_FMRI_BUCKET", raising=False)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo bucket of scale tiny, on disk; not to be written to."""
+    return write_demo(tmp_path_factory.mktemp("buckets") / "tiny", scale="tiny")
+
+
+@pytest.fixture
+def own_tiny(tiny: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny bucket that the test may break."""
+    return Path(shutil.copytree(tiny, tmp_path / "bucket"))
+
+
+@dataclass(frozen=True)
+class S3:
+    """A running S3 server with a copy of the tiny bucket, readable by anyone except for the held-out sessions."""
+
+    endpoint: str
+    client: Any
+
+    @property
+    def url(self) -> str:
+        return f"s3://{BUCKET}"
+
+    @property
+    def storage_options(self) -> dict[str, Any]:
+        return {"client_kwargs": {"endpoint_url": self.endpoint}}
+
+
+@pytest.fixture(scope="session")
+def s3(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """moto's server as a process of its own."""
+    log = tmp_path_factory.mktemp("moto") / "log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"], stdout=output, stderr=output
+        )
+    try:
+        endpoint = _wait_for_address(server, log)
+        yield _with_bucket(endpoint, tiny)
+    finally:
+        server.terminate()
+        server.wait(timeout=10)
+
+
+def _wait_for_address(server: subprocess.Popen[bytes], log: Path) -> str:
+    import time
+
+    for _ in range(600):
+        match = re.search(rb"Running on (http://127\.0\.0\.1:\d+)", log.read_bytes())
+        if match:
+            return match[1].decode()
+        if server.poll() is not None:
+            break
+        time.sleep(0.05)
+    raise RuntimeError(f"moto's server did not start: {log.read_text()}")
+
+
+def _with_bucket(endpoint: str, folder: Path) -> S3:
+    import boto3
+
+    client = boto3.client(
+        "s3", endpoint_url=endpoint, region_name="us-west-2", aws_access_key_id="test", aws_secret_access_key="test"
+    )
+    client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            client.put_object(Bucket=BUCKET, Key=path.relative_to(folder).as_posix(), Body=path.read_bytes())
+    everything, held_out = f"arn:aws:s3:::{BUCKET}", f"arn:aws:s3:::{BUCKET}/derivatives/glmsingle-tedana/*/ses-31/*"
+    read = ["s3:GetObject", "s3:HeadObject"]  # the second is moto's own; S3 takes the first for both
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": "*", "Action": ["s3:ListBucket"], "Resource": everything},
+            {"Effect": "Allow", "Principal": "*", "Action": read, "Resource": f"{everything}/*"},
+            {"Effect": "Deny", "Principal": "*", "Action": read, "Resource": held_out},
+        ],
+    }
+    client.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps(policy))
+    return S3(endpoint, client)
+
+
+@pytest.fixture
+def python_environment(tmp_path: Path) -> dict[str, str]:
+    """An environment for other Python processes, that see no bucket but the one they are given."""
+    return {name: value for name, value in os.environ.items() if name != "LAION_FMRI_BUCKET"}
