@@ -6,16 +6,22 @@ to do. Nothing is cached: two calls see the bucket as it is at either time.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
+import hashlib
 import io
+import math
 import os
 import sys
+import tempfile
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from intake_laion_fmri import layout
@@ -29,7 +35,16 @@ from intake_laion_fmri.errors import (
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-__all__ = ["BUCKET_VARIABLE", "Bucket", "ObjectInfo", "check_storage_options", "open_bucket"]
+__all__ = [
+    "BUCKET_VARIABLE",
+    "CACHE_VARIABLE",
+    "Bucket",
+    "ObjectInfo",
+    "cache_folder",
+    "check_storage_options",
+    "open_bucket",
+    "read_pinned",
+]
 
 BUCKET_VARIABLE = "LAION_FMRI_BUCKET"
 """Environment variable with the bucket's URL or folder, used where no ``bucket`` is given."""
@@ -39,6 +54,18 @@ BLOCKS_IN_FLIGHT = 4
 """Ranged requests under way for one stream: four of 8 MiB hide the latency and fill the line (see benchmarks)."""
 
 SMALL_FILES_IN_FLIGHT = 16
+
+CACHE_VARIABLE = "LAION_FMRI_CACHE"
+"""Environment variable with the folder to keep fetched files in."""
+
+PINNED_SECONDS = 20.0
+"""Longest wait for a small file from a web server."""
+
+PATIENCE_SECONDS = 60.0
+"""How long a web server that failed is not asked again in this process."""
+
+_failures: dict[str, tuple[float, BucketUnreachableError]] = {}
+"""Root → when and how it failed."""
 
 ATTEMPTS = 2
 CONNECT_SECONDS = 5
@@ -126,6 +153,10 @@ class Bucket:
     def locate(self, key: str) -> str:
         """Return the URL of an object, for messages."""
         return f"{self.url}/{key}" if key else self.url
+
+    def below(self, folder: str) -> Bucket:
+        """Return a folder of this root as a root of its own."""
+        return Bucket(self.locate(folder), self.storage_options)
 
     def find(self, folder: str) -> dict[str, ObjectInfo]:
         """List every object below a folder: one request per thousand objects.
@@ -286,6 +317,28 @@ class Bucket:
             f"If this is a partial copy, fetch the object, or read from {layout.BUCKET_URL!r}."
         )
 
+    def read_within(self, key: str, seconds: float) -> bytes:
+        """Read a whole small object without a listing, within a bound of time however slowly the server drips.
+
+        After a failure the root is not asked again for `PATIENCE_SECONDS`: a machine without a network waits once.
+        """
+        from fsspec.asyn import AsyncFileSystem, sync
+
+        failed, error = _failures.get(self.url, (-math.inf, None))
+        if error is not None and time.monotonic() - failed < PATIENCE_SECONDS:
+            raise BucketUnreachableError(str(error)) from error
+        file_system = self.file_system
+        try:
+            with self._errors(key):
+                if isinstance(file_system, AsyncFileSystem):
+                    content: bytes = sync(file_system.loop, file_system._cat_file, self.path(key), timeout=seconds)
+                else:
+                    content = file_system.cat_file(self.path(key))
+        except BucketUnreachableError as unreachable:
+            _failures[self.url] = (time.monotonic(), unreachable)
+            raise
+        return content
+
     def _read_whole(self, info: ObjectInfo) -> bytes:
         return self._read_range(info.key, 0, info.size) if info.size else b""
 
@@ -404,6 +457,64 @@ def open_bucket(
     url = f"{protocol}://{_without_doubled_slashes(rest)}" if protocol in ("s3", "s3a") else url.rstrip("/")
     options = _with_s3_defaults(storage_options or {}) if protocol in ("s3", "s3a") else dict(storage_options or {})
     return Bucket(url, options)
+
+
+def cache_folder() -> Path:
+    """Return the user's cache folder: the environment variable ``LAION_FMRI_CACHE``, or the system's own place."""
+    import platformdirs
+
+    return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("intake-laion-fmri"))
+
+
+def read_pinned(root: Bucket, key: str, *, sha256: str, cache: Path) -> bytes:
+    """Read a small file that is known by its sum: from the cache, or once from its root.
+
+    Parameters
+    ----------
+    root : Bucket
+        Where the file is served.
+    key : str
+        Its path below the root, and below the cache.
+    sha256 : str
+        Its sum. A cached file with another sum is fetched again.
+    cache : path
+        The folder to keep it in. A file appears there whole and checked, or not at all; several processes may fetch
+        it at a time. Where the folder cannot be written to, the file is used without being kept.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    NotInBucketError, AccessDeniedError, BucketUnreachableError
+        If it cannot be fetched: within `PINNED_SECONDS`, however slow the server. After a failure a root is not asked
+        again for `PATIENCE_SECONDS`.
+    DataIntegrityError
+        If what was fetched has another sum.
+    """
+    target = cache / key
+    with contextlib.suppress(OSError):
+        content = target.read_bytes()
+        if hashlib.sha256(content).hexdigest() == sha256:
+            return content
+    content = root.read_within(key, PINNED_SECONDS)
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise DataIntegrityError(
+            f"{root.locate(key)}: expected the SHA-256 {sha256}, found {found}. It was not kept; try again."
+        )
+    with contextlib.suppress(OSError):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
+            try:
+                file.write(content)
+                file.close()
+                os.replace(file.name, target)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+    return content
 
 
 def check_storage_options(storage_options: object) -> object:

@@ -26,6 +26,7 @@ __all__ = [
     "REGION",
     "ROIS_ROOT",
     "SPACE",
+    "SPLITS_ROOT",
     "ParsedKey",
     "anatomy_folder",
     "clean_label",
@@ -48,6 +49,8 @@ CONTACT = "the data set's authors, https://github.com/ViCCo-Group/LAION-fMRI/iss
 SPACE = "T1w"
 BETAS_ROOT = "derivatives/glmsingle-tedana"
 ROIS_ROOT = "derivatives/rois"
+SPLITS_ROOT = "derivatives/splits"
+"""Where a bucket of one's own may hold split files; the published bucket has none."""
 
 HELD_OUT_SESSIONS = frozenset(range(31, 35))
 """Session numbers whose objects may be listed, but not read."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "OOD_TYPES",
     "STIMULI",
     "TRIAL",
     "Label",
@@ -70,6 +71,11 @@ _DTYPES: Mapping[str, Any] = MappingProxyType(
         "repetition": np.int8,
     }
 )
+
+OOD_TYPES = frozenset(
+    {"shape", "relations", "unusual", "cropped", "selfmade", "gaudy", "illusion-classic", "gabor", "illusion-natural"}
+)
+"""Types of out-of-distribution images."""
 
 STIMULI: Mapping[str, str] = MappingProxyType(
     {

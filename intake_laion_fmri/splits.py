@@ -1,0 +1,517 @@
+"""Train/test splits of the stimuli: who is train, who is test, in which pool.
+
+The split files belong to the data set's own package and stay there: each is fetched from a pinned revision on first
+use, checked against the SHA-256 sum that ships with this package, and kept in the user's cache. A folder or URL of
+one's own, a bucket that holds splits, and an installed ``laion_fmri`` package are used without fetching anything.
+``ood`` follows from the labels alone.
+
+A split is a partition of a *pool*: the images that all subjects saw (``shared``), or everything that one subject saw.
+Pools must not be mixed in one analysis: test images of one are train images of the other.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.resources
+import importlib.util
+import json
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.access import Bucket, cache_folder, open_bucket, read_pinned
+from intake_laion_fmri.errors import BucketUnreachableError, DataIntegrityError, unknown_value
+from intake_laion_fmri.trials import OOD_TYPES, parse_label
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "OOD",
+    "POOL",
+    "SHARED",
+    "SPLIT",
+    "SPLITS",
+    "SPLITS_VARIABLE",
+    "Split",
+    "SplitSource",
+    "Variant",
+    "check_split",
+    "find_source",
+    "get_split_masks",
+    "get_train_test_ids",
+    "list_ood_types",
+    "list_pools",
+    "list_splits",
+    "load_all_splits",
+    "load_split",
+    "role_mask",
+    "split_roles",
+    "upstream",
+]
+
+POOL = "pool"
+SPLIT = "split"
+"""Dimensions of ``split_role``, beside ``trial``."""
+
+SHARED = "shared"
+"""The pool of the images that all subjects saw."""
+
+OOD = "ood"
+"""The split whose test side is the out-of-distribution images, in every pool."""
+
+SPLITS = (*(f"random_{n}" for n in range(5)), *(f"cluster_k5_{n}" for n in range(5)), "tau", OOD)
+
+ROLES: Mapping[str, int] = MappingProxyType({"unused": 0, "train": 1, "test": 2})
+"""Name of a role → its flag in ``split_role``."""
+
+SPLITS_VARIABLE = "LAION_FMRI_SPLITS"
+"""Environment variable with a folder or URL of split files, used where no ``splits`` is given."""
+
+REVISION = "cd9f1412a0dee64569f53f6cc44560c24dc4ebc6"
+"""Commit of ViCCo-Group/LAION-fMRI whose split files the sums that ship here belong to. Upstream, ``random_*`` exists
+in three revisions under the same names."""
+
+ADDRESS = "https://raw.githubusercontent.com/ViCCo-Group/LAION-fMRI"
+"""Where that repository's files are served."""
+
+FILES_IN_FLIGHT = 8
+
+_FOLDER_UPSTREAM = "laion_fmri/splits/data"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One partition of a pool."""
+
+    variant_id: int
+    """Number of the variant; the published files have one each, numbered 0."""
+    train_ids: tuple[str, ...]
+    """Labels of the train side."""
+    test_ids: tuple[str, ...]
+    """Labels of the test side."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split of a pool, with the names of the data set's own package."""
+
+    name: str
+    """One of `SPLITS`."""
+    pool: str
+    """``"shared"`` or a subject: the folder of the file. The text inside the files uses outdated subject numbers."""
+    split_family: str
+    """``random``, ``cluster_k5``, ``tau`` or ``ood``."""
+    splitter: str
+    """Method of the splitter."""
+    params: Mapping[str, Any]
+    """Its parameters."""
+    n_train: int
+    """Number of train images."""
+    n_test: int
+    """Number of test images."""
+    variants: tuple[Variant, ...]
+    """The partitions."""
+    revision: str
+    """Where the file comes from: a commit, or a folder."""
+    sha256: str
+    """Sum of the file; empty for what was derived from labels."""
+
+
+@dataclass(frozen=True)
+class SplitSource:
+    """A place that split files are read from, as ``<pool>/<name>.json``."""
+
+    revision: str
+    """What to call it: the commit upstream, or the folder or URL."""
+    root: Bucket
+    """The folder or URL."""
+    cache: Path | None = None
+    """Where fetched files are kept and checked; None for a place that is read as it is."""
+
+    def read(self, pool: str, name: str) -> bytes:
+        """Return the content of a split file.
+
+        Raises
+        ------
+        NotInBucketError
+            If there is no such file.
+        BucketUnreachableError
+            If it has to be fetched and cannot be; names the ways out.
+        DataIntegrityError
+            If what was fetched is not the published file.
+        """
+        key = f"{pool}/{name}.json"
+        if self.cache is None:
+            folder = self.root.find(pool)
+            if key not in folder:
+                raise self.root.missing(key, folder)
+            return self.root.fetch([folder[key]])[key]
+        try:
+            return read_pinned(self.root, key, sha256=_published_sums()[key], cache=self.cache)
+        except BucketUnreachableError as error:
+            raise BucketUnreachableError(
+                f"The split files could not be fetched from {self.root.url}: {error.__cause__ or error}. Three ways "
+                f"out: connect to the network once, so that they are kept in {self.cache}; name a folder that holds "
+                f"them as <pool>/<name>.json, with splits= or the environment variable {SPLITS_VARIABLE}; or install "
+                "the data set's own package, laion_fmri."
+            ) from error
+
+
+def find_source(splits: str | os.PathLike[str] | None = None, *, bucket: Bucket | None = None) -> SplitSource:
+    """Say where split files are read from.
+
+    Parameters
+    ----------
+    splits : str or path, optional
+        Folder or URL of one's own, with files ``<pool>/<name>.json``. By default, in this order: the environment
+        variable ``LAION_FMRI_SPLITS``; the bucket, where it holds splits of its own; an installed ``laion_fmri``
+        package; the published files of the pinned revision, through the user's cache.
+    bucket : Bucket, optional
+        The bucket in use.
+
+    Returns
+    -------
+    SplitSource
+        Costs one listing of the bucket where nothing was given.
+    """
+    given = splits if splits is not None else os.environ.get(SPLITS_VARIABLE)
+    if given:
+        root = open_bucket(given)
+        return SplitSource(root.url, root)
+    # The published bucket has none: it is not asked.
+    if bucket is not None and bucket.url != layout.BUCKET_URL and bucket.folders(layout.SPLITS_ROOT):
+        return SplitSource(bucket.locate(layout.SPLITS_ROOT), bucket.below(layout.SPLITS_ROOT))
+    package = importlib.util.find_spec("laion_fmri")
+    for location in (package.submodule_search_locations or []) if package else []:
+        folder = Path(location) / "splits" / "data"
+        if folder.is_dir():
+            return SplitSource(f"laion_fmri package in {location}", open_bucket(folder))
+    return upstream()
+
+
+def upstream(address: str = ADDRESS, cache: Path | None = None) -> SplitSource:
+    """Return the published split files of the pinned revision.
+
+    Parameters
+    ----------
+    address : str
+        Where the repository's files are served.
+    cache : path, optional
+        Where fetched files are kept; by default in the user's cache folder.
+    """
+    root = open_bucket(f"{address}/{REVISION}/{_FOLDER_UPSTREAM}")
+    return SplitSource(REVISION, root, (cache or cache_folder()) / "splits" / REVISION)
+
+
+def list_pools() -> list[str]:
+    """Return the pools of the published splits: ``shared`` and one per subject, sorted."""
+    return sorted({key.partition("/")[0] for key in _published_sums()})
+
+
+def list_splits() -> list[str]:
+    """Return the names of the published splits."""
+    return list(SPLITS)
+
+
+def list_ood_types() -> list[str]:
+    """Return the types of out-of-distribution images, sorted."""
+    return sorted(OOD_TYPES)
+
+
+def load_split(
+    name: str, pool: str = SHARED, *, splits: str | os.PathLike[str] | None = None, bucket: Bucket | None = None
+) -> Split:
+    """Read one split of one pool.
+
+    Parameters
+    ----------
+    name : str
+        One of `list_splits`.
+    pool : str, default "shared"
+        ``"shared"`` or a subject, ``"sub-01"``.
+    splits, bucket
+        As in `find_source`.
+
+    Returns
+    -------
+    Split
+
+    Raises
+    ------
+    ValueError
+        For an unknown split or pool, with the nearest valid ones.
+    NotInBucketError, BucketUnreachableError, DataIntegrityError
+        If the file is absent, cannot be fetched, or is broken.
+
+    References
+    ----------
+    ``laion_fmri.splits`` of the data set's own package.
+    """
+    check_split(name)
+    if pool not in list_pools():
+        raise unknown_value("pool", pool, list_pools())
+    return _read_split(find_source(splits, bucket=bucket), pool, name)
+
+
+def load_all_splits(
+    pool: str = SHARED, *, splits: str | os.PathLike[str] | None = None, bucket: Bucket | None = None
+) -> dict[str, Split]:
+    """Read every split of one pool: name → split; arguments and errors as in `load_split`."""
+    return {name: load_split(name, pool, splits=splits, bucket=bucket) for name in SPLITS}
+
+
+def get_train_test_ids(
+    name: str,
+    pool: str = SHARED,
+    *,
+    ood_types: Collection[str] | None = None,
+    splits: str | os.PathLike[str] | None = None,
+    bucket: Bucket | None = None,
+) -> tuple[list[str], list[str]]:
+    """Return the labels of both sides of a split.
+
+    Parameters
+    ----------
+    name, pool, splits, bucket
+        As in `load_split`.
+    ood_types : collection of str, optional
+        For the split ``ood``: keep test images of these types only (see `list_ood_types`).
+
+    Returns
+    -------
+    tuple of list of str
+        Train labels and test labels, in the file's order.
+
+    Raises
+    ------
+    ValueError
+        As in `load_split`; for an unknown type, or types with a split that has none.
+    """
+    chosen = _check_ood_types(name, ood_types)
+    (variant, *_) = load_split(name, pool, splits=splits, bucket=bucket).variants
+    test = [label for label in variant.test_ids if chosen is None or _ood_type(label) in chosen]
+    return list(variant.train_ids), test
+
+
+def get_split_masks(
+    labels: Iterable[str],
+    name: str,
+    pool: str = SHARED,
+    *,
+    ood_types: Collection[str] | None = None,
+    splits: str | os.PathLike[str] | None = None,
+    bucket: Bucket | None = None,
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Tell which trials or images are on which side of a split.
+
+    Parameters
+    ----------
+    labels : iterable of str
+        Stimulus labels, such as a trial table's column ``label``.
+    name, pool, ood_types, splits, bucket
+        As in `get_train_test_ids`.
+
+    Returns
+    -------
+    tuple of array of bool, shape (label,)
+        Train and test; a label of neither side is False in both.
+    """
+    train, test = get_train_test_ids(name, pool, ood_types=ood_types, splits=splits, bucket=bucket)
+    given = list(labels)
+    return np.isin(given, train), np.isin(given, test)
+
+
+def split_roles(
+    trials: pd.DataFrame, subject: str, source: SplitSource
+) -> dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]:
+    """Return the roles of trials in every split of the shared pool and of the subject's own.
+
+    Parameters
+    ----------
+    trials : pandas.DataFrame
+        With the column ``label``.
+    subject : str
+        ``"sub-01"``.
+    source : SplitSource
+        Where the files are.
+
+    Returns
+    -------
+    dict
+        ``split_role`` (pool, split, trial), int8: 0 unused, 1 train, 2 test, as CF flags, with the revision and the
+        files' sums in its attributes; ``pool`` and ``split``. As xarray takes coordinates.
+
+    Raises
+    ------
+    NotInBucketError, BucketUnreachableError, DataIntegrityError
+        As `SplitSource.read`.
+    """
+    import pandas as pd
+
+    pools = (SHARED, subject)
+    files = [(pool, name) for pool in pools for name in SPLITS if name != OOD]
+    with ThreadPoolExecutor(FILES_IN_FLIGHT, thread_name_prefix="laion-splits") as threads:
+        read = dict(zip(files, threads.map(lambda file: _read_split(source, *file), files), strict=True))
+    codes, labels = pd.factorize(trials["label"].to_numpy(dtype=object))
+    roles = np.zeros((len(pools), len(SPLITS), len(labels)), dtype=np.int8)
+    sums = {}
+    for row, pool in enumerate(pools):
+        for column, name in enumerate(SPLITS):
+            if name == OOD:
+                roles[row, column] = _ood_roles(labels, pool)
+            else:
+                split = read[pool, name]
+                roles[row, column] = _roles(labels, split)
+                sums[f"{pool}/{name}"] = split.sha256
+    flags = {
+        "long_name": "role of the trial's image in the split of the pool",
+        "flag_values": list(ROLES.values()),
+        "flag_meanings": " ".join(ROLES),
+        "revision": source.revision,
+        "sha256": json.dumps(sums),
+    }
+    return {
+        POOL: ((POOL,), np.array(pools, dtype=object), {"long_name": "images that the split is a partition of"}),
+        SPLIT: ((SPLIT,), np.array(SPLITS, dtype=object), {"long_name": "train/test split"}),
+        "split_role": ((POOL, SPLIT, "trial"), roles[:, :, codes], flags),
+    }
+
+
+def role_mask(
+    trials: pd.DataFrame, subject: str, *, split: str, pool: str, role: str, source: SplitSource
+) -> NDArray[np.bool_]:
+    """Tell which trials have a role in a split.
+
+    Parameters
+    ----------
+    trials : pandas.DataFrame
+        With the column ``label``.
+    subject, source
+        As in `split_roles`.
+    split : str
+        One of `list_splits`; ``ood`` needs no file.
+    pool : {"shared", "subject"}
+        The pool of the images that all subjects saw, or the subject's own.
+    role : {"train", "test", "both"}
+        The side of the split.
+
+    Returns
+    -------
+    array of bool, shape (trial,)
+    """
+    folder = SHARED if pool == SHARED else subject
+    labels = trials["label"].to_numpy(dtype=object)
+    roles = _ood_roles(labels, folder) if split == OOD else _roles(labels, _read_split(source, folder, split))
+    mask: NDArray[np.bool_] = roles > 0 if role == "both" else roles == ROLES[role]
+    return mask
+
+
+def check_split(name: object) -> object:
+    """Return the name of a split, or raise ValueError with the nearest ones."""
+    if name not in SPLITS:
+        raise unknown_value("split", name, SPLITS)
+    return name
+
+
+def _roles(labels: NDArray[np.object_], split: Split) -> NDArray[np.int8]:
+    (variant, *_) = split.variants
+    sides = dict.fromkeys(variant.train_ids, ROLES["train"]) | dict.fromkeys(variant.test_ids, ROLES["test"])
+    return np.fromiter((sides.get(label, 0) for label in labels), dtype=np.int8, count=len(labels))
+
+
+def _ood_roles(labels: NDArray[np.object_], pool: str) -> NDArray[np.int8]:
+    """Derive the roles of the split ``ood``: test is every out-of-distribution image, train the rest of the pool."""
+
+    def role(label: str) -> int:
+        parsed = parse_label(label)
+        if parsed is None:
+            return ROLES["unused"]
+        if parsed.dataset == "OOD":
+            return ROLES["test"]
+        return ROLES["train"] if parsed.shared or pool != SHARED else ROLES["unused"]
+
+    return np.fromiter((role(label) for label in labels), dtype=np.int8, count=len(labels))
+
+
+def _ood_type(label: str) -> str:
+    parsed = parse_label(label)
+    return parsed.ood_type if parsed else ""
+
+
+def _check_ood_types(name: str, ood_types: Collection[str] | None) -> frozenset[str] | None:
+    if ood_types is None:
+        return None
+    if name != OOD:
+        raise ValueError(f"ood_types={ood_types!r} goes with the split 'ood' only, found {name!r}.")
+    types = {ood_types} if isinstance(ood_types, str) else set(ood_types)
+    for one in sorted(types):
+        if one not in OOD_TYPES:
+            raise unknown_value("OOD type", one, list_ood_types())
+    return frozenset(types)
+
+
+def _read_split(source: SplitSource, pool: str, name: str) -> Split:
+    return _parse_split(source.read(pool, name), pool, name, source.revision)
+
+
+@functools.lru_cache(maxsize=128)
+def _parse_split(content: bytes, pool: str, name: str, revision: str) -> Split:
+    where = f"{pool}/{name}.json of {revision}"
+    try:
+        fields = json.loads(content)
+        variants = tuple(
+            Variant(int(one["variant_id"]), _labels(one["train_ids"]), _labels(one["test_ids"]))
+            for one in fields["variants"]
+        )
+        split = Split(
+            name=name,
+            pool=pool,
+            split_family=re.sub(r"_\d+$", "", name),
+            splitter=str(fields["splitter"]),
+            params=MappingProxyType(dict(fields["params"])),
+            n_train=int(fields["n_train"]),
+            n_test=int(fields["n_test"]),
+            variants=variants,
+            revision=revision,
+            sha256=hashlib.sha256(content).hexdigest(),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataIntegrityError(f"{where}: expected a split file, found {error!r}. Fetch it again.") from error
+    if fields.get("name", name) != name or not variants:
+        raise DataIntegrityError(f"{where}: expected the split {name!r} with a variant, found {fields.get('name')!r}.")
+    for variant in variants:
+        if (len(variant.train_ids), len(variant.test_ids)) != (split.n_train, split.n_test):
+            raise DataIntegrityError(
+                f"{where}: expected {split.n_train} train and {split.n_test} test labels, found "
+                f"{len(variant.train_ids)} and {len(variant.test_ids)}."
+            )
+        both = set(variant.train_ids) & set(variant.test_ids)
+        if both:
+            raise DataIntegrityError(f"{where}: {min(both)!r} is on both sides.")
+    return split
+
+
+def _labels(values: Sequence[object]) -> tuple[str, ...]:
+    labels = tuple(values)
+    if isinstance(values, str) or not all(isinstance(label, str) for label in labels):
+        raise TypeError("labels that are no texts")
+    return labels  # type: ignore[return-value]
+
+
+@functools.cache
+def _published_sums() -> Mapping[str, str]:
+    """Key → SHA-256 of the published split files."""
+    text = (importlib.resources.files("intake_laion_fmri") / "splits.sha256").read_text(encoding="ascii")
+    pairs = (line.split() for line in text.splitlines())
+    return MappingProxyType({key: digest for digest, key in pairs})
