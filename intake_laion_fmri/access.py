@@ -326,7 +326,7 @@ class Bucket:
 
         failed, error = _failures.get(self.url, (-math.inf, None))
         if error is not None and time.monotonic() - failed < PATIENCE_SECONDS:
-            raise BucketUnreachableError(str(error)) from error
+            raise BucketUnreachableError(str(error)) from error.__cause__
         file_system = self.file_system
         try:
             with self._errors(key):

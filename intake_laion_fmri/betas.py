@@ -24,6 +24,7 @@ from intake_laion_fmri.access import Bucket, ObjectInfo, check_storage_options, 
 from intake_laion_fmri.discovery import SubjectContents, subject_contents
 from intake_laion_fmri.errors import (
     AccessDeniedError,
+    BucketUnreachableError,
     DataIntegrityError,
     MissingFileWarning,
     NotInBucketError,
@@ -31,6 +32,7 @@ from intake_laion_fmri.errors import (
 )
 from intake_laion_fmri.nifti import Gather, VolumeReader
 from intake_laion_fmri.rois import RoiMembership, RoiSelection, check_selection, roi_coordinates
+from intake_laion_fmri.splits import SHARED, SPLITS, SplitSource, find_source, role_mask, split_roles
 from intake_laion_fmri.trials import STIMULI, TRIAL, read_trials, stack_sessions, stimuli_of, trial_coordinates
 from intake_laion_fmri.voxels import MASKS, VOXEL, Coordinates, Grid, VoxelAxis
 
@@ -67,6 +69,10 @@ def open_betas(
     min_noise_ceiling: float | None = None,
     noise_ceiling: str = "12rep",
     stimuli: str | None = None,
+    split: str | None = None,
+    pool: str = "shared",
+    role: str = "both",
+    splits: str | os.PathLike[str] | None = None,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
@@ -91,6 +97,17 @@ def open_betas(
         The map that `min_noise_ceiling` reads.
     stimuli : {"shared", "unique", "ood"}, optional
         Keep trials that show such images only. ``"shared"`` includes the out-of-distribution images.
+    split : str, optional
+        Keep trials whose image has a role in this train/test split: ``random_0`` to ``random_4``, ``cluster_k5_0`` to
+        ``cluster_k5_4``, ``tau`` or ``ood``.
+    pool : {"shared", "subject"}, default "shared"
+        The images that the split is a partition of: those that all subjects saw, or all of this subject's. Do not
+        mix pools in one analysis: test images of one are train images of the other.
+    role : {"train", "test", "both"}, default "both"
+        The side of the split.
+    splits : str or path, optional
+        Folder or URL with split files ``<pool>/<name>.json``. By default the environment variable
+        ``LAION_FMRI_SPLITS``, or what `splits.find_source` finds.
     bucket : str or path, optional
         URL or folder with the bucket's layout. By default the environment variable ``LAION_FMRI_BUCKET``, or
         ``s3://laion-fmri``.
@@ -108,6 +125,8 @@ def open_betas(
           subject T1w space), ``nc_12rep``, ``nc_4rep``, ``nc_all`` (percent), ``r2_mean``;
         - ``in_roi`` (roi, voxel), with ``roi`` (names) and ``roi_category``: all ROIs of the subject, whichever
           were selected;
+        - ``split_role`` (pool, split, trial): 0 unused, 1 train, 2 test, in every split of the shared pool and of the
+          subject's own; its attributes tell the files' revision and SHA-256 sums;
         - ``subject``, a scalar.
 
         Attributes: ``affine``, ``grid_shape``, ``space``, ``mask``, ``mask_rule``, ``sources`` (JSON: key, size and
@@ -148,19 +167,19 @@ def open_betas(
     """
     import xarray as xr
 
-    sessions = _check_sessions(session)
-    check_argument("stimuli", stimuli)
+    trial_query = _TrialQuery.of(session, stimuli, split, pool, role)
     voxel_query = _VoxelQuery.of(roi, mask, min_noise_ceiling, noise_ceiling)
     place = open_bucket(bucket, storage_options)
     contents = subject_contents(place, layout.subject_name(subject), anatomy=voxel_query.needs_anatomy)
-    trial_plan = _TrialPlan.of(place, contents, sessions)
+    source = find_source(splits, bucket=place)
+    trial_plan = _TrialPlan.of(place, contents, trial_query)
     voxel_plan = _VoxelPlan.of(place, contents, voxel_query)
     files = place.fetch([*trial_plan.tables.values(), *voxel_plan.files])
 
     table = trial_plan.read(place, files)
     lengths = table.groupby("session").size()
-    if stimuli is not None:
-        table = table[stimuli_of(table, stimuli)]
+    table = table[trial_query.select(table, contents.subject, source)]
+    role_coordinates, unfetched = _split_coordinates(table, contents.subject, source)
     axis, voxel_coordinates = voxel_plan.read(place, files, voxel_query)
 
     blocks = []
@@ -173,10 +192,15 @@ def open_betas(
     betas = _lazy_betas(blocks, axis)
     dataset = xr.Dataset(
         {"betas": ((TRIAL, VOXEL), betas, _BETAS_ATTRS, _encoding(betas))},
-        coords={**trial_coordinates(table), **voxel_coordinates, "subject": _subject_coordinate(contents.subject)},
+        coords={
+            **trial_coordinates(table),
+            **voxel_coordinates,
+            **role_coordinates,
+            "subject": _subject_coordinate(contents.subject),
+        },
         attrs=_attributes(axis.grid, voxel_query.mask, [*used, *voxel_plan.files]),
     )
-    _warn_of_missing([*trial_plan.missing, *voxel_plan.missing])
+    _warn_of_missing([*trial_plan.missing, *voxel_plan.missing, *unfetched])
     return dataset
 
 
@@ -185,6 +209,10 @@ def open_trials(
     *,
     session: SessionSelection = ALL_SESSIONS,
     stimuli: str | None = None,
+    split: str | None = None,
+    pool: str = "shared",
+    role: str = "both",
+    splits: str | os.PathLike[str] | None = None,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
@@ -192,7 +220,7 @@ def open_trials(
 
     Parameters
     ----------
-    subject, session, stimuli, bucket, storage_options
+    subject, session, stimuli, split, pool, role, splits, bucket, storage_options
         As in `open_betas`.
 
     Returns
@@ -205,14 +233,13 @@ def open_trials(
     ValueError, NotInBucketError, AccessDeniedError, BucketUnreachableError, DataIntegrityError
         As in `open_betas`.
     """
-    sessions = _check_sessions(session)
-    check_argument("stimuli", stimuli)
+    query = _TrialQuery.of(session, stimuli, split, pool, role)
     place = open_bucket(bucket, storage_options)
     contents = subject_contents(place, layout.subject_name(subject))
-    plan = _TrialPlan.of(place, contents, sessions)
+    plan = _TrialPlan.of(place, contents, query)
     table = plan.read(place, place.fetch(plan.tables.values()))
     _warn_of_missing(plan.missing)
-    return table if stimuli is None else table[stimuli_of(table, stimuli)]
+    return table[query.select(table, contents.subject, find_source(splits, bucket=place))]
 
 
 def open_rois(
@@ -385,6 +412,43 @@ def _read_block(block: SessionBlock, voxels: NDArray[np.int64]) -> NDArray[np.fl
     return block.read(voxels)
 
 
+def _split_coordinates(table: pd.DataFrame, subject: str, source: SplitSource) -> tuple[Coordinates, list[str]]:
+    """Return the roles of the trials, or why they are left out."""
+    try:
+        return split_roles(table, subject, source), []
+    except (BucketUnreachableError, NotInBucketError) as error:
+        return {}, [f"split_role ({error})"]
+
+
+@dataclass(frozen=True)
+class _TrialQuery:
+    """A checked selection of trials."""
+
+    sessions: tuple[str, ...] | None
+    """Ascending; None for all."""
+    stimuli: str | None
+    split: str | None
+    pool: str
+    role: str
+
+    @classmethod
+    def of(cls, session: object, stimuli: object, split: object, pool: object, role: object) -> _TrialQuery:
+        given = {"stimuli": stimuli, "split": split, "pool": pool, "role": role}
+        checked: dict[str, Any] = {name: check_argument(name, value) for name, value in given.items()}
+        if split is None and role != "both":
+            raise ValueError(f"role={role!r} needs a split: add split=, one of {', '.join(SPLITS)}.")
+        return cls(_check_sessions(session), **checked)
+
+    def select(self, table: pd.DataFrame, subject: str, source: SplitSource) -> NDArray[np.bool_]:
+        """Tell which trials of a table are chosen."""
+        chosen = np.ones(len(table), dtype=bool)
+        if self.stimuli is not None:
+            chosen &= stimuli_of(table, self.stimuli)
+        if self.split is not None:
+            chosen &= role_mask(table, subject, split=self.split, pool=self.pool, role=self.role, source=source)
+        return chosen
+
+
 @dataclass(frozen=True)
 class _TrialPlan:
     """What has to be read for the trial axis."""
@@ -401,7 +465,8 @@ class _TrialPlan:
     """What is left out, in words."""
 
     @classmethod
-    def of(cls, bucket: Bucket, contents: SubjectContents, sessions: tuple[str, ...] | None) -> _TrialPlan:
+    def of(cls, bucket: Bucket, contents: SubjectContents, query: _TrialQuery) -> _TrialPlan:
+        sessions = query.sessions
         if sessions is None:
             if not contents.sessions:
                 raise bucket.missing(layout.key("betas", subject=contents.subject, session="ses-01"), contents.objects)
@@ -506,9 +571,9 @@ class _VoxelPlan:
         needed = _NC_PREFIX + query.noise_ceiling
         if query.min_noise_ceiling is not None and needed not in found:
             raise bucket.missing(keys[needed], contents.objects)
-        missing = [f"{name} ({bucket.locate(key)})" for name, key in keys.items() if name not in found]
+        missing = [f"{name} (no {bucket.locate(key)})" for name, key in keys.items() if name not in found]
         if not contents.rois:
-            missing.append(f"in_roi ({bucket.locate(layout.roi_folder(contents.subject))})")
+            missing.append(f"in_roi (no {bucket.locate(layout.roi_folder(contents.subject))})")
         return cls(contents, mask, found, tuple(missing))
 
     @property
@@ -652,6 +717,16 @@ def _check_option(name: str, value: object, *, valid: Iterable[str], optional: b
     return value
 
 
+def _check_pool(pool: object) -> str:
+    if not isinstance(pool, str) and isinstance(pool, Iterable) and {SHARED, "subject"} <= set(pool):
+        raise ValueError(
+            f"pool={pool!r} asks for both pools in one call. That leaks: test images of the one are train images of the "
+            "other. Choose pool='shared' or pool='subject' for the whole analysis."
+        )
+    _check_option("pool", pool, valid=(SHARED, "subject"))
+    return str(pool)
+
+
 def _check_percentage(value: object) -> float | None:
     if value is None:
         return None
@@ -675,7 +750,7 @@ def _span(sessions: Sequence[str]) -> str:
 def _warn_of_missing(missing: Sequence[str], *, stacklevel: int = 3) -> None:
     if missing:
         warnings.warn(
-            f"Left out, because the bucket has no file for it: {'; '.join(missing)}.",
+            f"Left out: {'; '.join(missing)}.",
             MissingFileWarning,
             stacklevel=stacklevel,
         )
@@ -689,6 +764,10 @@ _CHECKS: Mapping[str, Callable[[Any], object]] = {
     "min_noise_ceiling": _check_percentage,
     "noise_ceiling": functools.partial(_check_option, "noise_ceiling", valid=layout.NOISE_CEILINGS),
     "stimuli": functools.partial(_check_option, "stimuli", valid=STIMULI, optional=True),
+    "split": functools.partial(_check_option, "split", valid=SPLITS, optional=True),
+    "pool": _check_pool,
+    "role": functools.partial(_check_option, "role", valid=("train", "test", "both")),
+    "splits": lambda splits: None if splits is None else open_bucket(splits),
     "bucket": open_bucket,
     "storage_options": check_storage_options,
 }

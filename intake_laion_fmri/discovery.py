@@ -1,26 +1,65 @@
-"""What the bucket holds now, from its listings: never from a remembered list."""
+"""What the bucket holds now, from its listings: never from a remembered list.
+
+The functions that users ask share their listings within a process (`refresh` asks again); opening data always asks the
+bucket, because sizes and ETags are pinned from its answer.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+import os
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.access import Bucket, ObjectInfo
-from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError, unknown_value
+from intake_laion_fmri.access import Bucket, ObjectInfo, open_bucket
+from intake_laion_fmri.errors import (
+    DataIntegrityError,
+    IncompleteBucketWarning,
+    NotInBucketError,
+    unknown_value,
+)
 
-__all__ = ["RoiVolume", "SubjectContents", "subject_contents", "subjects"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "RoiFile",
+    "SubjectContents",
+    "describe",
+    "get_rois",
+    "get_sessions",
+    "get_subjects",
+    "inspect_bucket",
+    "inventory",
+    "roi_files",
+    "subject_contents",
+    "subjects",
+]
+
+TREES = (layout.BETAS_ROOT, layout.ROIS_ROOT)
+"""The derivative trees with a folder per subject, whose union gives the subjects."""
+
+Listing = TypeVar("Listing", list[str], dict[str, ObjectInfo])
+
+_listings: dict[tuple[Bucket, str, str], Any] = {}
+"""Bucket, kind of listing and folder → what it was. Listings are small: a few hundred objects a subject."""
 
 
 @dataclass(frozen=True)
-class RoiVolume:
-    """One ROI of a subject, as a volume on the grid of the betas."""
+class RoiFile:
+    """One file of an ROI."""
 
     name: str
     """Public name, without hyphens."""
     category: str
     """The category's folder."""
+    kind: str
+    """``roi`` (a volume on the grid of the betas), ``roi_gii`` or ``roi_label``."""
+    hemi: str
+    """``L`` or ``R`` on a surface, empty for a volume."""
     info: ObjectInfo
     """Its file."""
 
@@ -35,7 +74,7 @@ class SubjectContents:
     """Key → object, of everything listed; held-out sessions among them."""
     sessions: tuple[str, ...]
     """Public sessions with betas, ascending."""
-    rois: tuple[RoiVolume, ...]
+    rois: tuple[RoiFile, ...]
     """ROI volumes, sorted by public name."""
 
     def find(self, kind: str, **entities: str) -> ObjectInfo | None:
@@ -84,31 +123,324 @@ def subject_contents(bucket: Bucket, subject: str, *, anatomy: bool = False) -> 
         objects |= bucket.find(folder)
     if not objects:
         raise _no_such_subject(bucket, subject)
-    parsed = {path: layout.parse_key(path) for path in objects}
-    sessions = {
-        entry.entities["session"]
-        for entry in parsed.values()
-        if entry and entry.kind == "betas" and not layout.is_held_out(entry.entities["session"])
-    }
-    rois = [
-        RoiVolume(layout.clean_label(entry.entities["label"]), entry.entities["category"], objects[path])
-        for path, entry in parsed.items()
-        if entry and entry.kind == "roi"
-    ]
-    rois.sort(key=lambda roi: (roi.name, roi.info.key))
-    for one, other in itertools.pairwise(rois):
-        if one.name == other.name:
+    volumes = tuple(file for file in roi_files(bucket, objects) if file.kind == "roi")
+    return SubjectContents(subject, objects, _public_sessions(objects), volumes)
+
+
+def roi_files(bucket: Bucket, objects: Mapping[str, ObjectInfo]) -> list[RoiFile]:
+    """Pick the ROI files from a listing, sorted by public name.
+
+    Raises
+    ------
+    DataIntegrityError
+        If two files of one format and hemisphere have the same public name; names both.
+    """
+    found = []
+    for path, info in objects.items():
+        parsed = layout.parse_key(path)
+        if parsed and parsed.kind in layout.ROI_KINDS:
+            entities = parsed.entities
+            name = layout.clean_label(entities["label"])
+            found.append(RoiFile(name, entities["category"], parsed.kind, entities.get("hemi", ""), info))
+    found.sort(key=lambda file: (file.name, file.kind, file.hemi, file.info.key))
+    for one, other in itertools.pairwise(found):
+        if (one.name, one.kind, one.hemi) == (other.name, other.kind, other.hemi):
             raise DataIntegrityError(
-                f"Two ROIs of {subject} have the name {one.name!r}: {bucket.locate(one.info.key)} and "
+                f"Two ROIs have the name {one.name!r}: {bucket.locate(one.info.key)} and "
                 f"{bucket.locate(other.info.key)}. Expected one; if the bucket holds both, report it."
             )
-    return SubjectContents(subject, objects, tuple(sorted(sessions, key=layout.session_number)), tuple(rois))
+    return found
+
+
+def _public_sessions(objects: Mapping[str, ObjectInfo]) -> tuple[str, ...]:
+    parsed = map(layout.parse_key, objects)
+    names = {entry.entities["session"] for entry in parsed if entry and entry.kind == "betas"}
+    return tuple(sorted((name for name in names if not layout.is_held_out(name)), key=layout.session_number))
+
+
+def get_subjects(
+    *,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    refresh: bool = False,
+) -> list[str]:
+    """List the subjects of the bucket, sorted.
+
+    Parameters
+    ----------
+    bucket, storage_options
+        As in `intake_laion_fmri.open_betas`.
+    refresh : bool, default False
+        Whether to ask the bucket again, where this process has asked before.
+
+    Returns
+    -------
+    list of str
+        The union over the derivative trees: subjects whose data are uploaded in part are among them.
+
+    Raises
+    ------
+    NotInBucketError
+        If there is no such bucket, or it has none of the trees.
+    BucketUnreachableError
+        If it does not answer.
+
+    Warns
+    -----
+    IncompleteBucketWarning
+        If a tree misses subjects that another has.
+
+    Notes
+    -----
+    Two listings.
+    """
+    return _subjects(open_bucket(bucket, storage_options), refresh=refresh)
+
+
+def get_sessions(
+    subject: str,
+    *,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    refresh: bool = False,
+) -> list[str]:
+    """List the public sessions of a subject that have betas, ascending.
+
+    Parameters
+    ----------
+    subject : str
+        ``"sub-01"`` or ``"01"``.
+    bucket, storage_options, refresh
+        As in `get_subjects`.
+
+    Returns
+    -------
+    list of str
+        Without the held-out sessions.
+
+    Raises
+    ------
+    ValueError
+        If there is no such subject.
+    NotInBucketError, BucketUnreachableError
+        As in `get_subjects`.
+
+    Notes
+    -----
+    One listing.
+    """
+    place = open_bucket(bucket, storage_options)
+    name = layout.subject_name(subject)
+    objects = _find(place, layout.subject_folder(name), refresh=refresh)
+    if not objects:
+        _expect_subject(place, name, refresh=refresh)
+    return list(_public_sessions(objects))
+
+
+def get_rois(
+    subject: str,
+    category: str | None = None,
+    *,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    refresh: bool = False,
+) -> list[str]:
+    """List the ROIs of a subject, sorted.
+
+    Parameters
+    ----------
+    subject : str
+        ``"sub-01"`` or ``"01"``.
+    category : str, optional
+        ROIs of this category only.
+    bucket, storage_options, refresh
+        As in `get_subjects`.
+
+    Returns
+    -------
+    list of str
+        Public names, of the ROIs that exist in any format.
+
+    Raises
+    ------
+    ValueError
+        If there is no such subject, or no such category, with the nearest ones.
+    DataIntegrityError
+        If two keys of one format have the same public name.
+    NotInBucketError, BucketUnreachableError
+        As in `get_subjects`.
+
+    Notes
+    -----
+    One listing per subject, whatever the number of categories asked for.
+    """
+    place = open_bucket(bucket, storage_options)
+    name = layout.subject_name(subject)
+    objects = _find(place, layout.roi_folder(name), refresh=refresh)
+    if not objects:
+        _expect_subject(place, name, refresh=refresh)
+        return []
+    categories = {file.name: file.category for file in roi_files(place, objects)}
+    if category is not None and category not in categories.values():
+        raise unknown_value("ROI category", category, sorted(set(categories.values())), where=f"{name} in {place.url}")
+    return sorted(roi for roi, found in categories.items() if category in (None, found))
+
+
+def describe(
+    *,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    refresh: bool = False,
+) -> None:
+    """Print what the bucket holds: its address, its subjects, and the ROIs of the first of them.
+
+    Parameters
+    ----------
+    bucket, storage_options, refresh
+        As in `get_subjects`, as are errors and warnings.
+
+    Notes
+    -----
+    Three listings.
+    """
+    place = open_bucket(bucket, storage_options)
+    names = _subjects(place, refresh=refresh)
+    rois = get_rois(names[0], bucket=place, refresh=refresh)
+    print("LAION-fMRI Dataset")
+    print(f"  Bucket:    {place.url}")
+    print(f"  Subjects:  {len(names)} ({', '.join(names)})")
+    print(f"  ROIs:      {', '.join(rois)}")
+
+
+def inspect_bucket(
+    *,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    refresh: bool = False,
+) -> None:
+    """Print the top-level folders of the bucket and the number of subjects in each derivative tree.
+
+    Parameters
+    ----------
+    bucket, storage_options, refresh
+        As in `get_subjects`, as are errors and warnings.
+
+    Notes
+    -----
+    Three listings.
+    """
+    place = open_bucket(bucket, storage_options)
+    _subjects(place, refresh=refresh)  # for its errors and its warning; its listings are used again below
+    top = _folders(place, "", refresh=refresh)
+    print(f"Bucket: {place.url}")
+    print(f"Top-level prefixes ({len(top)}):")
+    for name in top:
+        print(f"  {name}/")
+    for tree in TREES:
+        entries = _folders(place, tree, refresh=False)
+        print(f"{tree}/: {len(entries)} entries, {len(_only_subjects(entries))} sub-* entries")
+
+
+def inventory(
+    *,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    refresh: bool = False,
+) -> pd.DataFrame:
+    """List every object that this package can read, as a table.
+
+    Parameters
+    ----------
+    bucket, storage_options, refresh
+        As in `get_subjects`, as are errors and warnings.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per object, sorted by key, with the columns ``subject``, ``session``, ``roi`` and ``category`` (empty
+        texts where they do not apply), ``kind`` (see `layout.KINDS`), ``key``, ``bytes`` and ``held_out``.
+
+    Notes
+    -----
+    Two listings for the subjects and three per subject.
+    """
+    import pandas as pd
+
+    place = open_bucket(bucket, storage_options)
+    objects: dict[str, ObjectInfo] = {}
+    for name in _subjects(place, refresh=refresh):
+        for folder in (layout.subject_folder(name), layout.roi_folder(name), layout.anatomy_folder(name)):
+            objects |= _find(place, folder, refresh=refresh)
+    rows = []
+    for path, info in sorted(objects.items()):
+        parsed = layout.parse_key(path)
+        if parsed is None:
+            continue
+        session = parsed.entities.get("session", "")
+        rows.append(
+            {
+                "subject": parsed.entities["subject"],
+                "session": session,
+                "roi": layout.clean_label(parsed.entities.get("label", "")),
+                "category": parsed.entities.get("category", ""),
+                "kind": parsed.kind,
+                "key": path,
+                "bytes": info.size,
+                "held_out": bool(session) and layout.is_held_out(session),
+            }
+        )
+    columns = ["subject", "session", "roi", "category", "kind", "key", "bytes", "held_out"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _subjects(bucket: Bucket, *, refresh: bool) -> list[str]:
+    """Return the union over the trees; say which tree misses whom."""
+    by_tree = {tree: _only_subjects(_folders(bucket, tree, refresh=refresh)) for tree in TREES}
+    names = sorted({name for found in by_tree.values() for name in found})
+    if not names:
+        raise _empty(bucket)
+    gaps = [
+        f"{tree} has no {', '.join(name for name in names if name not in found)}"
+        for tree, found in by_tree.items()
+        if len(found) < len(names)
+    ]
+    if gaps:
+        warnings.warn(f"{bucket.url} is filled in part: {'; '.join(gaps)}.", IncompleteBucketWarning, stacklevel=3)
+    return names
+
+
+def _only_subjects(names: list[str]) -> list[str]:
+    return [name for name in names if name.startswith("sub-")]
+
+
+def _expect_subject(bucket: Bucket, subject: str, *, refresh: bool) -> None:
+    names = _subjects(bucket, refresh=refresh)
+    if subject not in names:
+        raise unknown_value("subject", subject, names, where=bucket.url)
+
+
+def _folders(bucket: Bucket, folder: str, *, refresh: bool) -> list[str]:
+    return _once(bucket, "folders", folder, bucket.folders, refresh=refresh)
+
+
+def _find(bucket: Bucket, folder: str, *, refresh: bool) -> dict[str, ObjectInfo]:
+    return _once(bucket, "objects", folder, bucket.find, refresh=refresh)
+
+
+def _once(bucket: Bucket, kind: str, folder: str, ask: Callable[[str], Listing], *, refresh: bool) -> Listing:
+    key = (bucket, kind, folder)
+    if refresh or key not in _listings:
+        _listings[key] = ask(folder)
+    listing: Listing = _listings[key]
+    return listing
 
 
 def _no_such_subject(bucket: Bucket, subject: str) -> Exception:
     known = subjects(bucket)
-    if known:
-        return unknown_value("subject", subject, known, where=bucket.url)
+    return unknown_value("subject", subject, known, where=bucket.url) if known else _empty(bucket)
+
+
+def _empty(bucket: Bucket) -> NotInBucketError:
     if not bucket.exists():
         return bucket.no_such_bucket()
     return NotInBucketError(

@@ -13,6 +13,7 @@ __all__ = [
     "AccessDeniedError",
     "BucketUnreachableError",
     "DataIntegrityError",
+    "IncompleteBucketWarning",
     "MissingFileWarning",
     "NotInBucketError",
     "unknown_value",
@@ -33,6 +34,10 @@ class BucketUnreachableError(ConnectionError):
 
 class DataIntegrityError(ValueError):
     """A file is truncated, corrupt, or contradicts another file of the same data set."""
+
+
+class IncompleteBucketWarning(UserWarning):
+    """The bucket is filled in part: one of its trees misses subjects that another has."""
 
 
 class MissingFileWarning(UserWarning):

@@ -25,6 +25,7 @@ __all__ = [
     "REFERENCES",
     "REGION",
     "ROIS_ROOT",
+    "ROI_KINDS",
     "SPACE",
     "SPLITS_ROOT",
     "ParsedKey",
@@ -76,6 +77,7 @@ _PATTERNS = {
 
 _SESSION_FILE = BETAS_ROOT + "/{subject}/{session}/func/{subject}_{session}_task-images_"
 _SUBJECT_FILE = BETAS_ROOT + "/{subject}/{subject}_task-images_"
+_ROI_SURFACE = ROIS_ROOT + "/{subject}/{category}/{subject}_hemi-{hemi}_space-fsnative_label-{label}_mask"
 _ANATOMY_FILE = "derivatives/anatomical/{subject}/ses-PrismaAnat/anat/{subject}_ses-PrismaAnat_space-T1w_res-1pt8_"
 
 KINDS: Mapping[str, str] = MappingProxyType(
@@ -89,11 +91,16 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "noise_ceiling": _SUBJECT_FILE + "space-T1w_desc-Noiseceiling{map}_statmap.nii.gz",
         "r2_mean": _SUBJECT_FILE + "space-T1w_stat-rsquare_desc-R2mean_statmap.nii.gz",
         "roi": ROIS_ROOT + "/{subject}/{category}/{subject}_space-T1w_res-1pt8_label-{label}_mask.nii.gz",
+        "roi_gii": _ROI_SURFACE + ".func.gii",
+        "roi_label": _ROI_SURFACE + ".label",
         "brain_mask": _ANATOMY_FILE + "desc-brain_mask.nii.gz",
         "anatomy": _ANATOMY_FILE + "T1w.nii.gz",
     }
 )
 """Kind of object → template of its key, with the entities in braces."""
+
+ROI_KINDS: Mapping[str, str] = MappingProxyType({"roi": "volume", "roi_gii": "func.gii", "roi_label": "label"})
+"""Kind of an ROI's file → the name of its format."""
 
 
 def _compile(template: str) -> re.Pattern[str]:
