@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from intake.catalog import Catalog
 
-    from intake_laion_fmri.betas import open_betas, open_noise_ceilings, open_rois, open_trials
+    from intake_laion_fmri.betas import open_betas, open_maps, open_noise_ceilings, open_rois, open_trials
     from intake_laion_fmri.drivers import open_catalog
     from intake_laion_fmri.voxels import to_nifti
 
@@ -23,6 +23,7 @@ __all__ = [
     "cat",
     "open_betas",
     "open_catalog",
+    "open_maps",
     "open_noise_ceilings",
     "open_rois",
     "open_trials",
@@ -32,6 +33,7 @@ __all__ = [
 _HOMES = {
     "open_betas": "betas",
     "open_catalog": "drivers",
+    "open_maps": "betas",
     "open_noise_ceilings": "betas",
     "open_rois": "betas",
     "open_trials": "betas",

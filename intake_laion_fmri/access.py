@@ -14,8 +14,8 @@ import io
 import math
 import os
 import sys
-import tempfile
 import time
+import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -317,26 +317,40 @@ class Bucket:
             f"If this is a partial copy, fetch the object, or read from {layout.BUCKET_URL!r}."
         )
 
-    def read_within(self, key: str, seconds: float) -> bytes:
-        """Read a whole small object without a listing, within a bound of time however slowly the server drips.
+    def read_within(self, key: str) -> bytes:
+        """Read a whole small object without a listing, in `PINNED_SECONDS` however slowly a server drips.
 
-        After a failure the root is not asked again for `PATIENCE_SECONDS`: a machine without a network waits once.
+        A server that fails is asked `ATTEMPTS` times within that bound, and then not for `PATIENCE_SECONDS`: a machine
+        without a network waits once, whatever the number of objects.
+
+        Raises
+        ------
+        NotInBucketError, AccessDeniedError, BucketUnreachableError
+            If it cannot be read.
         """
-        from fsspec.asyn import AsyncFileSystem, sync
-
         failed, error = _failures.get(self.url, (-math.inf, None))
         if error is not None and time.monotonic() - failed < PATIENCE_SECONDS:
             raise BucketUnreachableError(str(error)) from error.__cause__
+        deadline, attempts = time.monotonic() + PINNED_SECONDS, 0
+        while True:
+            try:
+                with self._errors(key):
+                    return self._cat_until(self.path(key), deadline)
+            except BucketUnreachableError as unreachable:
+                attempts += 1
+                if attempts == ATTEMPTS or time.monotonic() >= deadline:
+                    _failures[self.url] = (time.monotonic(), unreachable)
+                    raise
+
+    def _cat_until(self, path: str, deadline: float) -> bytes:
+        from fsspec.asyn import AsyncFileSystem, sync
+
         file_system = self.file_system
-        try:
-            with self._errors(key):
-                if isinstance(file_system, AsyncFileSystem):
-                    content: bytes = sync(file_system.loop, file_system._cat_file, self.path(key), timeout=seconds)
-                else:
-                    content = file_system.cat_file(self.path(key))
-        except BucketUnreachableError as unreachable:
-            _failures[self.url] = (time.monotonic(), unreachable)
-            raise
+        if isinstance(file_system, AsyncFileSystem):
+            seconds = max(deadline - time.monotonic(), 0.001)  # fsspec takes 0 for no bound at all
+            content: bytes = sync(file_system.loop, file_system._cat_file, path, timeout=seconds)
+        else:
+            content = file_system.cat_file(path)
         return content
 
     def _read_whole(self, info: ObjectInfo) -> bytes:
@@ -381,6 +395,8 @@ class Bucket:
                 "(public data are read with {'anon': True})."
             ) from error
         except _transport_errors() as error:
+            if getattr(error, "status", None) in (401, 403):  # of a web server's answer
+                raise AccessDeniedError(self._denied(key)) from error
             raise BucketUnreachableError(self._unreachable(key, error)) from error
         except OSError as error:
             # s3fs gives the server's own failures (500, 503) these numbers; a local disk's errors stay as they are.
@@ -463,7 +479,8 @@ def cache_folder() -> Path:
     """Return the user's cache folder: the environment variable ``LAION_FMRI_CACHE``, or the system's own place."""
     import platformdirs
 
-    return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("intake-laion-fmri"))
+    given = os.environ.get(CACHE_VARIABLE)
+    return Path(given).expanduser() if given else Path(platformdirs.user_cache_dir("intake-laion-fmri"))
 
 
 def read_pinned(root: Bucket, key: str, *, sha256: str, cache: Path) -> bytes:
@@ -498,22 +515,20 @@ def read_pinned(root: Bucket, key: str, *, sha256: str, cache: Path) -> bytes:
         content = target.read_bytes()
         if hashlib.sha256(content).hexdigest() == sha256:
             return content
-    content = root.read_within(key, PINNED_SECONDS)
+    content = root.read_within(key)
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise DataIntegrityError(
             f"{root.locate(key)}: expected the SHA-256 {sha256}, found {found}. It was not kept; try again."
         )
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     with contextlib.suppress(OSError):
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
-            try:
-                file.write(content)
-                file.close()
-                os.replace(file.name, target)
-            except BaseException:
-                os.unlink(file.name)
-                raise
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
     return content
 
 

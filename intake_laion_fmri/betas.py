@@ -1,61 +1,53 @@
-"""The assembler: keys, both axes and one task per session become one labelled Dataset.
+"""The assembler: keys, axes and one task per file become one labelled Dataset.
 
-What every Dataset of this package holds is told in `open_betas`; the other functions return parts of the same.
+What every Dataset of this package holds is told in `open_betas`; the other functions return parts of the same, and what
+the bucket holds besides: ROIs on surfaces, maps of sessions.
 """
 
 from __future__ import annotations
 
-import functools
-import io
 import json
 import math
-import numbers
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.access import Bucket, ObjectInfo, check_storage_options, open_bucket
+from intake_laion_fmri.access import Bucket, ObjectInfo, open_bucket
+from intake_laion_fmri.arguments import ALL, FORMATS, SessionSelection, check_argument, chosen
+from intake_laion_fmri.blocks import MapBlock, SessionBlock, lazy_rows
 from intake_laion_fmri.discovery import SubjectContents, subject_contents
-from intake_laion_fmri.errors import (
-    AccessDeniedError,
-    BucketUnreachableError,
-    DataIntegrityError,
-    MissingFileWarning,
-    NotInBucketError,
-    unknown_value,
-)
-from intake_laion_fmri.nifti import Gather, VolumeReader
-from intake_laion_fmri.rois import RoiMembership, RoiSelection, check_selection, roi_coordinates
-from intake_laion_fmri.splits import SHARED, SPLITS, SplitSource, find_source, role_mask, split_roles
-from intake_laion_fmri.trials import STIMULI, TRIAL, read_trials, stack_sessions, stimuli_of, trial_coordinates
-from intake_laion_fmri.voxels import MASKS, VOXEL, Coordinates, Grid, VoxelAxis
+from intake_laion_fmri.errors import BucketUnreachableError, MissingFileWarning, NotInBucketError
+from intake_laion_fmri.plans import MapPlan, MapQuery, TrialPlan, TrialQuery, VoxelPlan, VoxelQuery, no_rois
+from intake_laion_fmri.roi_plans import RoiPlan
+from intake_laion_fmri.rois import RoiSelection, roi_coordinates, single_operands
+from intake_laion_fmri.splits import SplitSource, find_source, split_roles
+from intake_laion_fmri.surfaces import HEMISPHERES, SURFACE_SPACE
+from intake_laion_fmri.trials import TRIAL, trial_coordinates
+from intake_laion_fmri.voxels import MASKS, SESSION_MAPS, SUBJECT_MAPS, VOXEL, Coordinates, Grid, grid_coordinates
 
 if TYPE_CHECKING:
     import dask.array as da
     import pandas as pd
     import xarray as xr
 
-__all__ = ["SessionBlock", "check_argument", "open_betas", "open_noise_ceilings", "open_rois", "open_trials"]
+__all__ = [
+    "SessionSelection",
+    "check_argument",
+    "open_betas",
+    "open_maps",
+    "open_noise_ceilings",
+    "open_rois",
+    "open_trials",
+    "roi_data",
+]
 
-ALL_SESSIONS = "all"
-
-SessionSelection = str | int | Sequence[str | int]
-"""``"all"``, a session, or a list of sessions."""
-
-_NC_PREFIX = "nc_"
-_MAP_ATTRS: Mapping[str, Mapping[str, str]] = {
-    "nc_12rep": {"long_name": "noise ceiling from images shown 12 times", "units": "percent"},
-    "nc_4rep": {"long_name": "noise ceiling from images shown 4 times", "units": "percent"},
-    "nc_all": {"long_name": "noise ceiling from all repeated images", "units": "percent"},
-    "r2_mean": {"long_name": "variance explained by the GLM, mean over sessions"},
-}
-"""Coordinates along ``voxel`` that come from subject-level maps → their attributes."""
+SESSION = "session"
+"""Dimension and index of maps of sessions; in the betas, a coordinate along ``trial``."""
 
 _BETAS_ATTRS = {"long_name": "single-trial GLMsingle TYPED betas", "units": "relative units"}
 
@@ -63,7 +55,7 @@ _BETAS_ATTRS = {"long_name": "single-trial GLMsingle TYPED betas", "units": "rel
 def open_betas(
     subject: str,
     *,
-    session: SessionSelection = ALL_SESSIONS,
+    session: SessionSelection = ALL,
     roi: RoiSelection | None = None,
     mask: str = "rsquare",
     min_noise_ceiling: float | None = None,
@@ -167,38 +159,38 @@ def open_betas(
     """
     import xarray as xr
 
-    trial_query = _TrialQuery.of(session, stimuli, split, pool, role)
-    voxel_query = _VoxelQuery.of(roi, mask, min_noise_ceiling, noise_ceiling)
+    trial_query = TrialQuery.of(session, stimuli, split, pool, role)
+    voxel_query = VoxelQuery.of(roi, mask, min_noise_ceiling, noise_ceiling)
     place = open_bucket(bucket, storage_options)
     contents = subject_contents(place, layout.subject_name(subject), anatomy=voxel_query.needs_anatomy)
     source = find_source(splits, bucket=place)
-    trial_plan = _TrialPlan.of(place, contents, trial_query)
-    voxel_plan = _VoxelPlan.of(place, contents, voxel_query)
+    trial_plan = TrialPlan.of(place, contents, trial_query)
+    voxel_plan = VoxelPlan.of(place, contents, voxel_query)
     files = place.fetch([*trial_plan.tables.values(), *voxel_plan.files])
 
     table = trial_plan.read(place, files)
     lengths = table.groupby("session").size()
     table = table[trial_query.select(table, contents.subject, source)]
     role_coordinates, unfetched = _split_coordinates(table, contents.subject, source)
-    axis, voxel_coordinates = voxel_plan.read(place, files, voxel_query)
+    brain = voxel_plan.read(place, files)
 
     blocks = []
     for name in trial_plan.sessions:
         volumes = table["beta_index"].to_numpy()[(table["session"] == name).to_numpy()]
         blocks.append(
-            SessionBlock(place, trial_plan.betas[name], axis.grid, int(lengths[name]), tuple(map(int, volumes)))
+            SessionBlock(place, trial_plan.betas[name], brain.axis.grid, int(lengths[name]), tuple(map(int, volumes)))
         )
     used = [*(block.info for block in blocks), *(trial_plan.tables[name] for name in trial_plan.sessions)]
-    betas = _lazy_betas(blocks, axis)
+    betas = lazy_rows("betas", SessionBlock.read, blocks, brain.axis.index, shape=(len(brain.axis),))
     dataset = xr.Dataset(
         {"betas": ((TRIAL, VOXEL), betas, _BETAS_ATTRS, _encoding(betas))},
         coords={
             **trial_coordinates(table),
-            **voxel_coordinates,
+            **brain.coordinates(),
             **role_coordinates,
             "subject": _subject_coordinate(contents.subject),
         },
-        attrs=_attributes(axis.grid, voxel_query.mask, [*used, *voxel_plan.files]),
+        attrs=_attributes([*used, *voxel_plan.files], brain.axis.grid, voxel_query.mask),
     )
     _warn_of_missing([*trial_plan.missing, *voxel_plan.missing, *unfetched])
     return dataset
@@ -207,7 +199,7 @@ def open_betas(
 def open_trials(
     subject: str,
     *,
-    session: SessionSelection = ALL_SESSIONS,
+    session: SessionSelection = ALL,
     stimuli: str | None = None,
     split: str | None = None,
     pool: str = "shared",
@@ -233,10 +225,10 @@ def open_trials(
     ValueError, NotInBucketError, AccessDeniedError, BucketUnreachableError, DataIntegrityError
         As in `open_betas`.
     """
-    query = _TrialQuery.of(session, stimuli, split, pool, role)
+    query = TrialQuery.of(session, stimuli, split, pool, role)
     place = open_bucket(bucket, storage_options)
     contents = subject_contents(place, layout.subject_name(subject))
-    plan = _TrialPlan.of(place, contents, query)
+    plan = TrialPlan.of(place, contents, query)
     table = plan.read(place, place.fetch(plan.tables.values()))
     _warn_of_missing(plan.missing)
     return table[query.select(table, contents.subject, find_source(splits, bucket=place))]
@@ -246,170 +238,319 @@ def open_rois(
     subject: str,
     *,
     roi: RoiSelection | None = None,
+    format: str = "volume",
+    hemi: str = ALL,
     mask: str = "rsquare",
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
-    """Read which voxels belong to which ROI of a subject.
+    """Read which voxels and which surface vertices belong to which ROI of a subject.
 
     Parameters
     ----------
-    subject, roi, mask, bucket, storage_options
-        As in `open_betas`; `roi` chooses the voxels, not the ROIs: all of them are given for these voxels.
+    subject, mask, bucket, storage_options
+        As in `open_betas`; the mask matters to volumes only.
+    roi : str, sequence of str, or None, default None
+        Chooses the voxels, the vertices and the entries of labels, not the ROIs: the membership of all ROIs is given
+        for what was chosen. Vertices are chosen by the masks of their hemisphere, entries by the labels, each by the
+        same expression as voxels. None keeps all.
+    format : {"volume", "func.gii", "label", "all"}, default "volume"
+        Voxels; vertices of the subject's own FreeSurfer surface; lists of such vertices; or all three.
+    hemi : {"L", "R", "all"}, default "all"
+        Hemispheres of the surfaces. Volumes hold both.
 
     Returns
     -------
     xarray.Dataset
-        ``in_roi`` (roi, voxel), bool, with the coordinates of `open_betas` that follow from the grid and the ROIs.
+        In memory, with ``roi`` (index: names) and ``roi_category`` of the ROIs that exist in the chosen formats, and
+
+        - volume: ``in_roi`` (roi, voxel), bool, with the coordinates of `open_betas` that follow from the grid;
+        - func.gii: ``in_roi_L`` (roi, vertex_L) and ``in_roi_R`` (roi, vertex_R), bool; ``vertex_L`` and ``vertex_R``
+          (indices) are the numbers of the vertices, from 0;
+        - label: the lists, as contiguous ragged arrays. Along ``entry_L``, ROI after ROI, each in the order of its
+          file: ``label_vertex_L`` (the vertex), ``label_value_L``, ``label_roi_L`` (whose list it is), ``label_x_L``,
+          ``label_y_L``, ``label_z_L`` (mm, as the file tells them); ``label_count_L`` (roi) is the length of each list.
+          The same with ``_R``. One list is ``ds.label_vertex_L[ds.label_roi_L == "FFA1"]``.
+
+        An ROI that is missing in one format, or on one hemisphere, is False everywhere there. Other than in the volume
+        format, ``has_volume`` (roi), ``has_func_gii`` and ``has_label`` (roi, hemi) tell it from an empty one.
 
     Raises
     ------
     ValueError, NotInBucketError, AccessDeniedError, BucketUnreachableError, DataIntegrityError
-        As in `open_betas`; NotInBucketError also where the subject has no ROI at all.
+        As in `open_betas`; NotInBucketError also where the subject has no ROI at all in these formats, or a selected
+        one has not; DataIntegrityError also if a label lists a vertex that its surface has not, or the masks of a
+        hemisphere have different numbers of vertices.
+
+    Warns
+    -----
+    MissingFileWarning
+        Once, if one of several formats or hemispheres is missing altogether: its variables are left out.
+
+    Notes
+    -----
+    Two listings (three with the anatomical mask), then a request per file, 16 at a time: for 40 ROIs 41 for the volumes
+    and their mask, 80 for each surface format (two more for labels alone, to know how many vertices there are).
     """
-    dataset, contents, place = _open_voxels(subject, roi, mask, bucket, storage_options, maps=False)
-    if "in_roi" not in dataset:
-        raise _no_rois(place, contents)
-    return dataset.reset_coords("in_roi")
+    import xarray as xr
+
+    query = VoxelQuery.of(roi, mask)
+    formats, hemis = chosen("format", format, FORMATS), chosen("hemi", hemi, HEMISPHERES)
+    place = open_bucket(bucket, storage_options)
+    contents = _contents(place, subject, query, needs_voxels="volume" in formats)
+    plan = RoiPlan.of(place, contents, query, formats=formats, hemis=hemis)
+    _warn_of_missing(plan.missing)
+    if not plan.rois.names:
+        raise no_rois(place, contents, formats)
+    brain, surfaces = plan.read(place, place.fetch(plan.files))
+
+    where = f"{contents.subject} in {place.url}"
+    variables: Coordinates = {}
+    coordinates = roi_coordinates(plan.rois) if brain is None else brain.coordinates()
+    if "in_roi" in coordinates:
+        variables["in_roi"] = coordinates.pop("in_roi")
+    for surface in surfaces:
+        for exists, build in ((surface.masks, surface.mask_variables), (surface.labels, surface.label_variables)):
+            if exists:
+                more, beside = build(plan.rois, query.roi, where=where)
+                variables |= more
+                coordinates |= beside
+    if format != "volume":
+        coordinates |= plan.presence()
+    attrs = _attributes(plan.files, brain.axis.grid if brain else None, query.mask)
+    if surfaces:
+        attrs["surface_space"] = SURFACE_SPACE
+    return xr.Dataset(variables, coords={**coordinates, "subject": _subject_coordinate(contents.subject)}, attrs=attrs)
 
 
-def open_noise_ceilings(
+def roi_data(
+    subject: str,
+    roi: RoiSelection,
+    *,
+    format: str = ALL,
+    hemi: str = ALL,
+    mask: str = "rsquare",
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Read some ROIs as plain arrays, in the form of the data set's own package.
+
+    Parameters
+    ----------
+    subject, format, hemi, mask, bucket, storage_options
+        As in `open_rois`.
+    roi : str or sequence of str
+        A name, a category, ``"all"``, or a list of these. Each ROI has its own entry, so expressions are refused.
+
+    Returns
+    -------
+    dict
+        ROI → its files, in the order of the names::
+
+            {"FFA1": {"volume": array of bool, shape (voxel,): the voxels of the mask,
+                      "gii": {"hemi-L": {"func.gii": array of bool, shape (vertex,),
+                                         "label": array of int64, the listed vertices},
+                              "hemi-R": {...}}}}
+
+        What the bucket has not, or was not asked for, is no key. An ROI that was asked for as part of a category or of
+        ``"all"``, and has none of the formats, is left out.
+
+    Raises
+    ------
+    ValueError
+        For an expression, an unknown ROI, format or hemisphere.
+    NotInBucketError, AccessDeniedError, BucketUnreachableError, DataIntegrityError
+        As in `open_rois`; NotInBucketError also where an ROI that was named has none of the formats.
+
+    Notes
+    -----
+    Reads the files of these ROIs only: two listings (three with the anatomical mask), then a request per file.
+    """
+    query = VoxelQuery.of(None, mask)
+    formats, hemis = chosen("format", format, FORMATS), chosen("hemi", hemi, HEMISPHERES)
+    only = single_operands(roi)
+    place = open_bucket(bucket, storage_options)
+    contents = _contents(place, subject, query, needs_voxels="volume" in formats)
+    plan = RoiPlan.of(place, contents, query, formats=formats, hemis=hemis, only=only)
+    brain, surfaces = plan.read(place, place.fetch(plan.files))
+
+    result: dict[str, dict[str, Any]] = {name: {} for name in plan.rois.names}
+    if brain is not None and brain.rois is not None:
+        for name, inside in zip(brain.rois.names, brain.rois.inside, strict=True):
+            if name in plan.present["volume", ""]:
+                result[name]["volume"] = inside
+    for surface in surfaces:
+        for name in result:
+            forms: dict[str, NDArray[Any]] = {}
+            if name in surface.masks:
+                forms["func.gii"] = surface.masks[name]
+            if name in surface.labels:
+                forms["label"] = surface.labels[name].vertices
+            if forms:
+                result[name].setdefault("gii", {})[f"hemi-{surface.hemi}"] = forms
+    return result
+
+
+def open_maps(
     subject: str,
     *,
+    session: SessionSelection | None = None,
+    maps: str | Sequence[str] = ALL,
+    grid: str = "voxel",
     roi: RoiSelection | None = None,
     mask: str = "rsquare",
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
-    """Read the subject-level noise ceilings and the mean R2.
+    """Open the maps of a subject, or of its sessions: noise ceilings, R2, HRF index and ridge fraction.
 
     Parameters
     ----------
-    subject, roi, mask, bucket, storage_options
+    subject, bucket, storage_options
         As in `open_betas`.
+    session : str, int, sequence of these, or None, default None
+        None for the maps of the whole subject; otherwise sessions as in `open_betas`, for the maps of each.
+    maps : str or sequence of str, default "all"
+        Of the whole subject: ``nc_12rep``, ``nc_4rep``, ``nc_all`` and ``r2_mean``. Of a session: ``noise_ceiling``,
+        ``r2``, ``hrf_index`` and ``ridge_fraction``.
+    grid : {"voxel", "volume"}, default "voxel"
+        The voxels of the mask, or the whole volume.
+    roi : str, sequence of str, or None, default None
+        As in `open_betas`. In a volume, what is not selected is NaN (-1 in ``hrf_index``), and None leaves the file
+        as it is, outside the mask too.
+    mask : {"rsquare", "anatomical"}, default "rsquare"
+        As in `open_betas`. In a volume it matters to `roi` only.
 
     Returns
     -------
     xarray.Dataset
-        ``nc_12rep``, ``nc_4rep``, ``nc_all`` (percent) and ``r2_mean``, float32 along ``voxel``, with the coordinates
-        of `open_betas` that follow from the grid and the ROIs.
+        Variables with ``long_name``, ``units`` and ``valid_range`` (of R2 ``valid_max``: it has no lower end):
+
+        - ``nc_12rep``, ``nc_4rep``, ``nc_all``, ``r2_mean``: float32, percent;
+        - ``noise_ceiling`` and ``r2`` within the session: float32, percent; ``hrf_index``: int8, 0 to 19, or -1 where
+          the file has none; ``ridge_fraction``: float32, 0 to 1.
+
+        Along (voxel), with the coordinates of `open_betas` that follow from the grid and the ROIs; or along (i, j, k),
+        with these grid indices, and ``affine`` in the attributes. Maps of sessions have ``session`` (index: names)
+        first.
+
+        The maps of the whole subject on the voxel axis are in memory; all others are Dask arrays.
 
     Raises
     ------
     ValueError, NotInBucketError, AccessDeniedError, BucketUnreachableError, DataIntegrityError
-        As in `open_betas`; NotInBucketError also where none of the maps is there.
+        As in `open_betas`; ValueError also for a session's map without `session`, or the other way round;
+        NotInBucketError also where a map that was named, or every map, is absent. A broken file is found when it is
+        read: of a Dask array, when that is computed.
+
+    Warns
+    -----
+    MissingFileWarning
+        Once, if maps are absent that were not named: they are left out. A map is absent if a chosen session lacks it.
+
+    Notes
+    -----
+    Two listings (three with the anatomical mask), and a request for the mask and each ROI volume; of a volume without
+    `roi` for the mask alone. A lazy map is one task per file: it streams that file once, with a request per 8 MiB and
+    two that tell whether it was replaced, and holds the chosen voxels, or 11.7 MB for a whole volume. 30 sessions of
+    one map are 33 MB on the voxels of the mask.
     """
-    dataset, contents, place = _open_voxels(subject, roi, mask, bucket, storage_options, maps=True)
-    present = [name for name in _MAP_ATTRS if name in dataset]
-    if not any(name.startswith(_NC_PREFIX) for name in present):
-        raise place.missing(_map_key(contents.subject, "nc_12rep"), contents.objects)
-    return dataset.reset_coords(present)
+    return _open_maps(subject, session, maps, grid, roi, mask, bucket, storage_options)[0]
 
 
-def _open_voxels(
+def open_noise_ceilings(
     subject: str,
+    *,
+    session: SessionSelection | None = None,
+    grid: str = "voxel",
+    roi: RoiSelection | None = None,
+    mask: str = "rsquare",
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
+    """Open the noise ceilings of a subject, and its mean R2, or the noise ceilings within its sessions.
+
+    Parameters
+    ----------
+    subject, session, grid, roi, mask, bucket, storage_options
+        As in `open_maps`.
+
+    Returns
+    -------
+    xarray.Dataset
+        Of `open_maps`: of the whole subject ``nc_12rep``, ``nc_4rep``, ``nc_all`` and ``r2_mean``; of sessions
+        ``noise_ceiling``.
+
+    Raises
+    ------
+    ValueError, NotInBucketError, AccessDeniedError, BucketUnreachableError, DataIntegrityError
+        As in `open_maps`; NotInBucketError also where there is no noise ceiling.
+
+    Warns
+    -----
+    MissingFileWarning
+        As in `open_maps`.
+    """
+    maps: str | tuple[str, ...] = ALL if session is None else ("noise_ceiling",)
+    dataset, contents, place = _open_maps(subject, session, maps, grid, roi, mask, bucket, storage_options)
+    if set(dataset.data_vars) == {"r2_mean"}:
+        raise place.missing(SUBJECT_MAPS["nc_12rep"].key(contents.subject), contents.objects)
+    return dataset
+
+
+def _open_maps(
+    subject: str,
+    session: SessionSelection | None,
+    maps: str | Sequence[str],
+    grid: str,
     roi: RoiSelection | None,
     mask: str,
     bucket: str | os.PathLike[str] | Bucket | None,
     storage_options: Mapping[str, Any] | None,
-    *,
-    maps: bool,
 ) -> tuple[xr.Dataset, SubjectContents, Bucket]:
-    """Assemble a Dataset of the voxel axis alone, everything being a coordinate."""
     import xarray as xr
 
-    query = _VoxelQuery.of(roi, mask, None, "12rep")
+    query, voxel_query = MapQuery.of(session, maps, grid), VoxelQuery.of(roi, mask)
+    is_volume, is_whole = grid == "volume", grid == "volume" and roi is None
     place = open_bucket(bucket, storage_options)
-    contents = subject_contents(place, layout.subject_name(subject), anatomy=query.needs_anatomy)
-    plan = _VoxelPlan.of(place, contents, query, maps=maps)
-    axis, coordinates = plan.read(place, place.fetch(plan.files), query)
+    contents = _contents(place, subject, voxel_query)
+    plan = MapPlan.of(place, contents, query)
+    at_once = () if is_volume or query.per_session else tuple(plan.files)
+    voxel_plan = VoxelPlan.of(place, contents, voxel_query, maps=at_once, volumes=() if is_whole else None)
+    brain = voxel_plan.read(place, place.fetch(voxel_plan.files))
+
+    coordinates = grid_coordinates(brain.axis.grid) if is_volume else brain.coordinates()
+    variables: dict[str, Any] = {name: coordinates.pop(name) for name in at_once}
+    dims, shape = (tuple("ijk"), brain.axis.grid.shape) if is_volume else ((VOXEL,), (len(brain.axis),))
+    for name, blocks in plan.blocks(place, brain.axis.grid).items():
+        if name not in at_once:
+            spec = (SESSION_MAPS if query.per_session else SUBJECT_MAPS)[name]
+            read = MapBlock.read_volume if is_volume else MapBlock.read
+            voxels = None if is_whole else brain.axis.index
+            rows = lazy_rows(name, read, blocks, voxels, shape=shape, dtype=spec.dtype)
+            values = ((SESSION, *dims), rows) if query.per_session else (dims, rows[0])
+            variables[name] = (*values, dict(spec.attrs))
+    if plan.sessions is not None:
+        coordinates[SESSION] = ((SESSION,), np.array(plan.sessions, dtype=object), {"long_name": "session"})
+    used = [*voxel_plan.files, *(info for infos in plan.files.values() for info in infos)]
     dataset = xr.Dataset(
+        variables,
         coords={**coordinates, "subject": _subject_coordinate(contents.subject)},
-        attrs=_attributes(axis.grid, query.mask, plan.files),
+        attrs=_attributes(used, brain.axis.grid, None if is_whole else mask),
     )
-    _warn_of_missing(plan.missing, stacklevel=4)
+    _warn_of_missing([*plan.missing, *voxel_plan.missing], stacklevel=4)
     return dataset, contents, place
 
 
-@dataclass(frozen=True)
-class SessionBlock:
-    """The chosen trials of one session: what a worker needs in order to read them.
-
-    Small, pickles, and has the same Dask token in every process as long as the object stays the same.
-    """
-
-    bucket: Bucket
-    """Where to read from."""
-    info: ObjectInfo
-    """The betas' file; its size and ETag are pinned."""
-    grid: Grid
-    """The grid that the file must be on."""
-    n_trials: int
-    """Rows of the session's trial table: the number of volumes that the file must have."""
-    volumes: tuple[int, ...]
-    """The chosen volumes, ascending."""
-
-    def read(self, voxels: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Stream the file once and return the chosen trials.
-
-        Parameters
-        ----------
-        voxels : array of int64, shape (voxel,)
-            C-order flat indices into the grid.
-
-        Returns
-        -------
-        array of float32, shape (trial, voxel)
-
-        Raises
-        ------
-        DataIntegrityError
-            If the file is truncated, corrupt, replaced, on another grid, or has not as many volumes as trials.
-        NotInBucketError, AccessDeniedError, BucketUnreachableError
-            If it cannot be read.
-        """
-        if not len(voxels):
-            return np.empty((len(self.volumes), 0), dtype=np.float32)
-        name = self.bucket.locate(self.info.key)
-        with self.bucket.stream(self.info) as file:
-            reader = VolumeReader(file, name=name)
-            _expect_grid(self.grid, reader, name)
-            if reader.header.n_volumes != self.n_trials:
-                raise DataIntegrityError(
-                    f"{name}: expected {self.n_trials} volumes, one per row of its trial table, found "
-                    f"{reader.header.n_volumes}. Fetch both files again; if it stays so, report it."
-                )
-            return reader.take(Gather.of(voxels, self.grid.shape), self.volumes)
-
-
-def _lazy_betas(blocks: Sequence[SessionBlock], axis: VoxelAxis) -> da.Array:
-    """Make the Dask array: one task per session, and the voxels once for all of them."""
-    import dask.array as da
-    from dask.base import tokenize
-
-    array: da.Array
-    read = [block for block in blocks if block.volumes]
-    if not read:
-        array = da.zeros((0, len(axis)), dtype=np.float32)
-        return array
-    name = f"betas-{tokenize(read, axis.index)}"
-    voxels = f"voxels-{tokenize(axis.index)}"
-    graph: dict[Any, Any] = {(name, number, 0): (_read_block, block, voxels) for number, block in enumerate(read)}
-    graph[voxels] = axis.index
-    chunks = (tuple(len(block.volumes) for block in read), (len(axis),))
-    array = da.Array(graph, name, chunks, meta=np.empty((0, 0), dtype=np.float32))
-    return array
+def _contents(place: Bucket, subject: str, query: VoxelQuery, *, needs_voxels: bool = True) -> SubjectContents:
+    """List what the bucket holds of a subject."""
+    return subject_contents(place, layout.subject_name(subject), anatomy=query.needs_anatomy and needs_voxels)
 
 
 def _encoding(betas: da.Array) -> dict[str, Any]:
     """Let `to_zarr` write sessions of different lengths: its chunks are equal, and may not cross those of Dask."""
     lengths = betas.chunks[0]
     return {"chunks": (math.gcd(*lengths), betas.shape[1])} if len(set(lengths)) > 1 and betas.shape[1] else {}
-
-
-def _read_block(block: SessionBlock, voxels: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Read one session: the function of every task."""
-    return block.read(voxels)
 
 
 def _split_coordinates(table: pd.DataFrame, subject: str, source: SplitSource) -> tuple[Coordinates, list[str]]:
@@ -420,331 +561,28 @@ def _split_coordinates(table: pd.DataFrame, subject: str, source: SplitSource) -
         return {}, [f"split_role ({error})"]
 
 
-@dataclass(frozen=True)
-class _TrialQuery:
-    """A checked selection of trials."""
-
-    sessions: tuple[str, ...] | None
-    """Ascending; None for all."""
-    stimuli: str | None
-    split: str | None
-    pool: str
-    role: str
-
-    @classmethod
-    def of(cls, session: object, stimuli: object, split: object, pool: object, role: object) -> _TrialQuery:
-        given = {"stimuli": stimuli, "split": split, "pool": pool, "role": role}
-        checked: dict[str, Any] = {name: check_argument(name, value) for name, value in given.items()}
-        if split is None and role != "both":
-            raise ValueError(f"role={role!r} needs a split: add split=, one of {', '.join(SPLITS)}.")
-        return cls(_check_sessions(session), **checked)
-
-    def select(self, table: pd.DataFrame, subject: str, source: SplitSource) -> NDArray[np.bool_]:
-        """Tell which trials of a table are chosen."""
-        chosen = np.ones(len(table), dtype=bool)
-        if self.stimuli is not None:
-            chosen &= stimuli_of(table, self.stimuli)
-        if self.split is not None:
-            chosen &= role_mask(table, subject, split=self.split, pool=self.pool, role=self.role, source=source)
-        return chosen
-
-
-@dataclass(frozen=True)
-class _TrialPlan:
-    """What has to be read for the trial axis."""
-
-    sessions: tuple[str, ...]
-    """The chosen sessions, ascending."""
-    betas: Mapping[str, ObjectInfo]
-    """Their betas."""
-    tables: Mapping[str, ObjectInfo]
-    """Trial tables: of the chosen sessions, and of those before them where repetitions can be counted."""
-    counts_repetitions: bool
-    """Whether the table of every session from the first to the last chosen one is there."""
-    missing: tuple[str, ...]
-    """What is left out, in words."""
-
-    @classmethod
-    def of(cls, bucket: Bucket, contents: SubjectContents, query: _TrialQuery) -> _TrialPlan:
-        sessions = query.sessions
-        if sessions is None:
-            if not contents.sessions:
-                raise bucket.missing(layout.key("betas", subject=contents.subject, session="ses-01"), contents.objects)
-            sessions = contents.sessions
-        for session in sessions:
-            if layout.is_held_out(session):
-                raise AccessDeniedError(
-                    f"{session} of {contents.subject} is held out by the data set's authors: its betas are not public. "
-                    f"Use one of {_span(contents.sessions)}, or ask {layout.CONTACT}."
-                )
-            if session not in contents.sessions and contents.find("trials", session=session) is None:
-                raise unknown_value("session", session, contents.sessions, where=f"{contents.subject} in {bucket.url}")
-        needed = {}
-        for session in sessions:
-            for kind in ("trials", "betas"):
-                info = contents.find(kind, session=session)
-                if info is None:
-                    key = layout.key(kind, subject=contents.subject, session=session)
-                    raise bucket.missing(key, contents.objects)
-                needed[kind, session] = info
-        betas = {session: needed["betas", session] for session in sessions}
-        tables = {session: needed["trials", session] for session in sessions}
-        earlier = [layout.session_name(number) for number in range(1, layout.session_number(sessions[-1]))]
-        found = {session: contents.find("trials", session=session) for session in earlier}
-        gaps = [session for session, info in found.items() if info is None]
-        missing = []
-        if gaps:
-            missing.append(f"repetition (it is counted from the first session on; no trial table of {', '.join(gaps)})")
-        else:
-            tables = {session: info for session, info in found.items() if info is not None} | tables
-        skipped = sorted(set(_sessions_with_tables(contents)) - set(contents.sessions))
-        if skipped and sessions == contents.sessions:
-            missing.append(f"the trials of {', '.join(skipped)} (a trial table, but no betas)")
-        return cls(tuple(sessions), betas, tables, not gaps, tuple(missing))
-
-    def read(self, bucket: Bucket, files: Mapping[str, bytes]) -> pd.DataFrame:
-        """Return the chosen sessions' rows, with everything that follows from labels and order."""
-        tables = []
-        for session in sorted(self.tables, key=layout.session_number):
-            info = self.tables[session]
-            parsed = layout.parse_key(info.key)
-            participant = layout.PARTICIPANT_CODES.get(parsed.entities["subject"]) if parsed else None
-            name = bucket.locate(info.key)
-            table = read_trials(files[info.key], name=name, session=session, participant=participant)
-            tables.append((layout.session_number(session), table))
-        stacked = stack_sessions(tables)
-        if not self.counts_repetitions:
-            stacked = stacked.drop(columns="repetition")
-        return stacked[stacked["session"].isin(self.sessions)]
-
-
-def _sessions_with_tables(contents: SubjectContents) -> list[str]:
-    parsed = map(layout.parse_key, contents.objects)
-    names = [entry.entities["session"] for entry in parsed if entry and entry.kind == "trials"]
-    return [name for name in names if not layout.is_held_out(name)]
-
-
-@dataclass(frozen=True)
-class _VoxelQuery:
-    """A checked selection of voxels."""
-
-    roi: RoiSelection | None
-    mask: str
-    min_noise_ceiling: float | None
-    noise_ceiling: str
-
-    @classmethod
-    def of(
-        cls, roi: RoiSelection | None, mask: str, min_noise_ceiling: float | None, noise_ceiling: str
-    ) -> _VoxelQuery:
-        check_argument("mask", mask)
-        check_argument("noise_ceiling", noise_ceiling)
-        return cls(check_selection(roi), mask, _check_percentage(min_noise_ceiling), noise_ceiling)
-
-    @property
-    def needs_anatomy(self) -> bool:
-        return MASKS[self.mask].kind == "brain_mask"
-
-
-@dataclass(frozen=True)
-class _VoxelPlan:
-    """What has to be read for the voxel axis."""
-
-    contents: SubjectContents
-    mask: ObjectInfo
-    """The map that the mask's rule reads."""
-    maps: Mapping[str, ObjectInfo]
-    """Coordinate → its map."""
-    missing: tuple[str, ...]
-    """What is left out, in words."""
-
-    @classmethod
-    def of(cls, bucket: Bucket, contents: SubjectContents, query: _VoxelQuery, *, maps: bool = True) -> _VoxelPlan:
-        kind = MASKS[query.mask].kind
-        mask = contents.find(kind)
-        if mask is None:
-            raise bucket.missing(layout.key(kind, subject=contents.subject), contents.objects)
-        if query.roi is not None and not contents.rois:
-            raise _no_rois(bucket, contents)
-        keys = {name: _map_key(contents.subject, name) for name in _MAP_ATTRS} if maps else {}
-        found = {name: contents.objects[key] for name, key in keys.items() if key in contents.objects}
-        needed = _NC_PREFIX + query.noise_ceiling
-        if query.min_noise_ceiling is not None and needed not in found:
-            raise bucket.missing(keys[needed], contents.objects)
-        missing = [f"{name} (no {bucket.locate(key)})" for name, key in keys.items() if name not in found]
-        if not contents.rois:
-            missing.append(f"in_roi (no {bucket.locate(layout.roi_folder(contents.subject))})")
-        return cls(contents, mask, found, tuple(missing))
-
-    @property
-    def files(self) -> tuple[ObjectInfo, ...]:
-        """Every object to read, each once."""
-        infos = [self.mask, *self.maps.values(), *(roi.info for roi in self.contents.rois)]
-        return tuple({info.key: info for info in infos}.values())
-
-    def read(self, bucket: Bucket, files: Mapping[str, bytes], query: _VoxelQuery) -> tuple[VoxelAxis, Coordinates]:
-        """Return the chosen voxels and all their coordinates."""
-
-        def reader(info: ObjectInfo) -> VolumeReader:
-            return VolumeReader(io.BytesIO(files[info.key]), name=bucket.locate(info.key))
-
-        mask = reader(self.mask)
-        axis = VoxelAxis(mask.header.grid, mask.where(MASKS[query.mask]))
-        gather = Gather.of(axis.index, axis.grid.shape)
-
-        def values(info: ObjectInfo) -> NDArray[np.float32]:
-            volume = reader(info)
-            _expect_grid(axis.grid, volume, bucket.locate(info.key))
-            if volume.header.n_volumes != 1:
-                raise DataIntegrityError(
-                    f"{bucket.locate(info.key)}: expected one volume, found {volume.header.n_volumes}."
-                )
-            row: NDArray[np.float32] = volume.take(gather, [0])[0]
-            return row
-
-        maps = {name: values(info) for name, info in self.maps.items()}
-        chosen = np.ones(len(axis), dtype=bool)
-        membership = None
-        if self.contents.rois:
-            inside = np.array([values(roi.info) > 0 for roi in self.contents.rois])
-            names = tuple(roi.name for roi in self.contents.rois)
-            membership = RoiMembership(names, tuple(roi.category for roi in self.contents.rois), inside)
-            if query.roi is not None:
-                chosen = membership.select(query.roi, where=f"{self.contents.subject} in {bucket.url}")
-        if query.min_noise_ceiling is not None:
-            # A voxel whose ceiling is NaN is not known to reach the threshold.
-            chosen &= maps[_NC_PREFIX + query.noise_ceiling] >= query.min_noise_ceiling
-        axis = axis.select(chosen)
-        coordinates = axis.coordinates(layout.SPACE)
-        for name, map_values in maps.items():
-            coordinates[name] = ((VOXEL,), map_values[chosen], dict(_MAP_ATTRS[name]))
-        if membership is not None:
-            coordinates |= roi_coordinates(
-                RoiMembership(membership.names, membership.categories, membership.inside[:, chosen])
-            )
-        return axis, coordinates
-
-
-def _map_key(subject: str, coordinate: str) -> str:
-    """Return the key of the map that holds a coordinate along ``voxel``."""
-    if coordinate.startswith(_NC_PREFIX):
-        name = layout.NOISE_CEILINGS[coordinate.removeprefix(_NC_PREFIX)]
-        return layout.key("noise_ceiling", subject=subject, map=name)
-    return layout.key(coordinate, subject=subject)
-
-
-def _expect_grid(expected: Grid, reader: VolumeReader, name: str) -> None:
-    difference = expected.difference(reader.header.grid)
-    if difference:
-        raise DataIntegrityError(
-            f"{name}: {difference}, unlike the subject's mask. Fetch the files again; if it stays so, report it."
-        )
-
-
-def _no_rois(bucket: Bucket, contents: SubjectContents) -> NotInBucketError:
-    folder = layout.roi_folder(contents.subject)
-    return NotInBucketError(
-        f"{bucket.locate(folder)} holds no ROI volume. If this is a partial copy, fetch that folder, or open the whole "
-        "mask with roi=None."
-    )
-
-
 def _subject_coordinate(subject: str) -> tuple[tuple[()], NDArray[np.object_], dict[str, str]]:
     return ((), np.array(subject, dtype=object), {"long_name": "subject"})
 
 
-def _attributes(grid: Grid, mask: str, sources: Iterable[ObjectInfo]) -> dict[str, Any]:
+def _attributes(sources: Iterable[ObjectInfo], grid: Grid | None, mask: str | None) -> dict[str, Any]:
+    """Return the attributes of a Dataset: what is on a grid tells it, and what was cut to a mask tells that."""
     from intake_laion_fmri import __version__
 
-    described = [
-        {"key": info.key, "size": info.size, "etag": info.etag} for info in sorted(sources, key=lambda info: info.key)
-    ]
-    return {
-        "affine": list(grid.affine),
-        "grid_shape": list(grid.shape),
-        "space": layout.SPACE,
-        "mask": mask,
-        "mask_rule": MASKS[mask].rule,
+    once = {info.key: info for info in sources}
+    described = [{"key": key, "size": info.size, "etag": info.etag} for key, info in sorted(once.items())]
+    attrs: dict[str, Any] = {}
+    if grid is not None:
+        attrs |= {"affine": list(grid.affine), "grid_shape": list(grid.shape), "space": layout.SPACE}
+        if mask is not None:
+            attrs |= {"mask": mask, "mask_rule": MASKS[mask].rule}
+    return attrs | {
         # A text, because netCDF's attributes hold no nested values.
         "sources": json.dumps(described),
         "license": layout.LICENSE,
         "references": layout.REFERENCES,
         "created_with": f"intake-laion-fmri {__version__}",
     }
-
-
-def check_argument(name: str, value: object) -> object:
-    """Check an argument of this module's functions as far as can be done without looking into the bucket.
-
-    Parameters
-    ----------
-    name : str
-        Name of the argument.
-    value : object
-        What was given for it.
-
-    Returns
-    -------
-    object
-        The value in its canonical form.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If it cannot be right.
-    """
-    return _CHECKS[name](value)
-
-
-def _check_sessions(session: object) -> tuple[str, ...] | None:
-    """Return the chosen sessions, ascending and each once; None stands for all."""
-    if isinstance(session, str) and session.strip() == ALL_SESSIONS:
-        return None
-    if isinstance(session, str | numbers.Integral):
-        return (layout.session_name(session),)
-    if not isinstance(session, Iterable):
-        return (layout.session_name(session),)
-    names = {layout.session_name(one) for one in session}
-    if not names:
-        raise ValueError("session=[] names no session. Expected 'all', a session such as 'ses-01', or a list of them.")
-    return tuple(sorted(names, key=layout.session_number))
-
-
-def _check_option(name: str, value: object, *, valid: Iterable[str], optional: bool = False) -> object:
-    names = list(valid)
-    if value not in names and not (optional and value is None):
-        raise unknown_value(name, value, names)
-    return value
-
-
-def _check_pool(pool: object) -> str:
-    if not isinstance(pool, str) and isinstance(pool, Iterable) and {SHARED, "subject"} <= set(pool):
-        raise ValueError(
-            f"pool={pool!r} asks for both pools in one call. That leaks: test images of the one are train images of the "
-            "other. Choose pool='shared' or pool='subject' for the whole analysis."
-        )
-    _check_option("pool", pool, valid=(SHARED, "subject"))
-    return str(pool)
-
-
-def _check_percentage(value: object) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
-        raise ValueError(f"min_noise_ceiling must be a percentage from 0 to 100, found {value!r}.")
-    percentage = float(value)
-    if 0 < percentage < 1:
-        raise ValueError(
-            f"min_noise_ceiling={percentage} is taken for a fraction, but the maps are in percent. "
-            f"Write {percentage * 100:g} for {percentage * 100:g} %."
-        )
-    if not 0 <= percentage <= 100:
-        raise ValueError(f"min_noise_ceiling must be a percentage from 0 to 100, found {percentage:g}.")
-    return percentage
-
-
-def _span(sessions: Sequence[str]) -> str:
-    return f"{sessions[0]} to {sessions[-1]}" if sessions else "none (the bucket has no public session of this subject)"
 
 
 def _warn_of_missing(missing: Sequence[str], *, stacklevel: int = 3) -> None:
@@ -754,21 +592,3 @@ def _warn_of_missing(missing: Sequence[str], *, stacklevel: int = 3) -> None:
             MissingFileWarning,
             stacklevel=stacklevel,
         )
-
-
-_CHECKS: Mapping[str, Callable[[Any], object]] = {
-    "subject": layout.subject_name,
-    "session": _check_sessions,
-    "roi": check_selection,
-    "mask": functools.partial(_check_option, "mask", valid=MASKS),
-    "min_noise_ceiling": _check_percentage,
-    "noise_ceiling": functools.partial(_check_option, "noise_ceiling", valid=layout.NOISE_CEILINGS),
-    "stimuli": functools.partial(_check_option, "stimuli", valid=STIMULI, optional=True),
-    "split": functools.partial(_check_option, "split", valid=SPLITS, optional=True),
-    "pool": _check_pool,
-    "role": functools.partial(_check_option, "role", valid=("train", "test", "both")),
-    "splits": lambda splits: None if splits is None else open_bucket(splits),
-    "bucket": open_bucket,
-    "storage_options": check_storage_options,
-}
-"""Argument → its check, for `check_argument`."""

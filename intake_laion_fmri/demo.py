@@ -22,6 +22,14 @@ How a noise ceiling is made
     variances; an always-NaN voxel has a NaN ceiling, a voxel outside the brain has 0. The values used are those stored.
     The ``session`` scale is streamed and never holds its betas: its maps are what the known ``share`` implies, the
     subject's maps as if all planned sessions were there.
+
+How a split is made
+    ``derivatives/splits/<pool>/<name>.json`` has the published names, pools and schema, for the demo's own images: the
+    pool ``shared`` is the planned images of all subjects without OOD, a subject's pool these and the subject's own.
+    ``random_*`` and ``tau`` draw a fifth of the pool for testing, each anew; ``cluster_k5_*`` deal the pool to five
+    groups of different sizes and test on one of them; ``ood`` tests on all OOD images and trains on the pool. All are
+    drawn by chance, ``tau`` and the groups too. Sides are sorted. As in the published files, the text ``pool`` counts
+    participants by their codes (that of sub-03 says "sub-04"): only the folder names the pool.
 """
 
 import gzip
@@ -49,7 +57,7 @@ Doubles: TypeAlias = npt.NDArray[np.float64]
 Floats: TypeAlias = npt.NDArray[np.float32]
 Ints: TypeAlias = npt.NDArray[np.int64]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised whenever the same scale and seed would give other bytes: an older bucket is then replaced."""
 
 _GENERATOR = "intake_laion_fmri.demo"
@@ -137,6 +145,15 @@ _CLEAN_KEYS = ("sub-06",)  # no hyphens in this subject: a name resolves to a ke
 _OFF_MASK_ROI = "OPA"  # reaches out of the R2 mask, so that readers must intersect
 _OTHER_GRID_ROIS = ("V1v", "FFA1", "PPA")  # also written at 1.5 mm: readers must not take these
 _FLOAT_CATEGORIES = ("laion", "face")  # volumes stored as float32; the others are uint8
+
+_SPLIT_METHODS = (
+    *((f"random_{k}", {"method": "uniform_random", "draw": k}) for k in range(5)),
+    *((f"cluster_k5_{k}", {"method": "random_groups_k5_holdout", "held_out_cluster": k}) for k in range(5)),
+    ("tau", {"method": "uniform_random"}),
+    ("ood", {"method": "ood_dataset_holdout"}),
+)
+_TEST_PART = 0.2
+_GROUP_PARTS = (0.30, 0.24, 0.19, 0.15, 0.12)
 
 # Stems of published image ids, so that the published splits select trials here too; made-up ones follow where more are
 # needed. Per participant: unique LAION, THINGS+ and THINGS.
@@ -715,6 +732,7 @@ def _write_bucket(root: Path, scale: Scale, seed: int, progress: Callable[[int, 
         _write_subject_maps(glm, truth, scale, np.concatenate(kept))
         for session in scale.held_out:
             _write_held_out(glm / session / "func", glm / scale.sessions[0] / "func", session)
+    _write_splits(root / "derivatives/splits", scale, seed)
 
 
 def _write_session(
@@ -857,13 +875,53 @@ def _write_label(path: Path, subject: str, vertices: Ints, positions: Doubles) -
     _write(path, "\n".join(lines) + "\n")
 
 
+def _write_splits(folder: Path, scale: Scale, seed: int) -> None:
+    pools: dict[str, tuple[str, list[str]]] = {}
+    for subject in scale.subjects:
+        code = _PARTICIPANT[subject]
+        planned = sorted(_planned_images(scale, code))
+        ood = [label for label in planned if label.startswith("shared_4rep_OOD_")]
+        images = [label for label in planned if label not in ood]
+        pools["shared"] = "non-OOD shared", [label for label in images if label.startswith("shared_")]
+        # The outdated number of the published texts: a reader that trusts them takes the wrong subject.
+        pools[subject] = f"sub-{code[1:]} full pool (unique + non-OOD shared)", images
+    for pool, (text, images) in pools.items():
+        for name, params in _SPLIT_METHODS:
+            test = ood if name == "ood" else _test_side(images, pool, name, seed)
+            train = [label for label in images if label not in test]
+            split = {
+                "name": name,
+                "pool": text,
+                "splitter": "ood_holdout" if name == "ood" else "synthetic",
+                "params": params,
+                "n_train": len(train),
+                "n_test": len(test),
+                "variants": [{"variant_id": 0, "train_ids": train, "test_ids": test}],
+            }
+            _write(folder / pool / f"{name}.json", split)
+
+
+def _test_side(images: Sequence[str], pool: str, name: str, seed: int) -> list[str]:
+    """Return the images of a pool that a split tests on, in their order."""
+    n = len(images)
+    if name.startswith("cluster_k5_"):
+        rng = _rng(seed, "splits", pool, "cluster_k5")
+        ends = np.round(np.cumsum(_GROUP_PARTS) * n).astype(int)
+        k = int(name[-1])
+        chosen = rng.permutation(n)[ends[k - 1] if k else 0 : ends[k]]
+    else:
+        chosen = _rng(seed, "splits", pool, name).permutation(n)[: round(_TEST_PART * n)]
+    return [images[row] for row in np.sort(chosen)]
+
+
 def _write_root(root: Path, scale: Scale, recipe: dict[str, Any]) -> None:
     text = f"""\
 SYNTHETIC DATA. This is not LAION-fMRI data.
 
 This folder has the layout and the file names of the LAION-fMRI bucket (s3://laion-fmri), and computer-generated
 numbers in its files: betas, masks, noise ceilings, anatomy and ROIs are made up. Labels follow the data set's grammar,
-and some are names of its real images, so that published splits select trials; no brain responded to them here.
+and some are names of its real images, so that published splits select trials; no brain responded to them here. The
+splits in derivatives/splits are made up too, with the names and the schema of the published ones.
 It was written by {_GENERATOR}, for tests, examples and benchmarks: nothing in it says anything about a brain.
 """
     _write(root / "README", text)

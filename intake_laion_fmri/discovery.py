@@ -29,6 +29,7 @@ __all__ = [
     "RoiFile",
     "SubjectContents",
     "describe",
+    "get_categories",
     "get_rois",
     "get_sessions",
     "get_subjects",
@@ -225,9 +226,14 @@ def get_sessions(
     NotInBucketError, BucketUnreachableError
         As in `get_subjects`.
 
+    Warns
+    -----
+    IncompleteBucketWarning
+        If the subject has none, and another tree has the subject.
+
     Notes
     -----
-    One listing.
+    One listing; two more where it is empty.
     """
     place = open_bucket(bucket, storage_options)
     name = layout.subject_name(subject)
@@ -270,20 +276,38 @@ def get_rois(
     NotInBucketError, BucketUnreachableError
         As in `get_subjects`.
 
+    Warns
+    -----
+    IncompleteBucketWarning
+        If the subject has none, and another tree has the subject.
+
     Notes
     -----
-    One listing per subject, whatever the number of categories asked for.
+    One listing per subject, whatever the number of categories asked for; two more where it is empty.
     """
     place = open_bucket(bucket, storage_options)
     name = layout.subject_name(subject)
-    objects = _find(place, layout.roi_folder(name), refresh=refresh)
-    if not objects:
+    categories = _categories(place, name, refresh=refresh)
+    if not categories:
         _expect_subject(place, name, refresh=refresh)
         return []
-    categories = {file.name: file.category for file in roi_files(place, objects)}
     if category is not None and category not in categories.values():
         raise unknown_value("ROI category", category, sorted(set(categories.values())), where=f"{name} in {place.url}")
     return sorted(roi for roi, found in categories.items() if category in (None, found))
+
+
+def get_categories(
+    subject: str,
+    *,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    refresh: bool = False,
+) -> list[str]:
+    """List the categories of a subject's ROIs, sorted; arguments, errors and costs as in `get_rois`."""
+    place = open_bucket(bucket, storage_options)
+    get_rois(subject, bucket=place, refresh=refresh)  # for its errors; its listing is used again below
+    objects = _find(place, layout.roi_folder(layout.subject_name(subject)), refresh=False)
+    return sorted({file.category for file in roi_files(place, objects)})
 
 
 def describe(
@@ -305,7 +329,7 @@ def describe(
     """
     place = open_bucket(bucket, storage_options)
     names = _subjects(place, refresh=refresh)
-    rois = get_rois(names[0], bucket=place, refresh=refresh)
+    rois = sorted(_categories(place, names[0], refresh=refresh))
     print("LAION-fMRI Dataset")
     print(f"  Bucket:    {place.url}")
     print(f"  Subjects:  {len(names)} ({', '.join(names)})")
@@ -393,7 +417,7 @@ def inventory(
     return pd.DataFrame(rows, columns=columns)
 
 
-def _subjects(bucket: Bucket, *, refresh: bool) -> list[str]:
+def _subjects(bucket: Bucket, *, refresh: bool, stacklevel: int = 3) -> list[str]:
     """Return the union over the trees; say which tree misses whom."""
     by_tree = {tree: _only_subjects(_folders(bucket, tree, refresh=refresh)) for tree in TREES}
     names = sorted({name for found in by_tree.values() for name in found})
@@ -405,7 +429,8 @@ def _subjects(bucket: Bucket, *, refresh: bool) -> list[str]:
         if len(found) < len(names)
     ]
     if gaps:
-        warnings.warn(f"{bucket.url} is filled in part: {'; '.join(gaps)}.", IncompleteBucketWarning, stacklevel=3)
+        message = f"{bucket.url} is filled in part: {'; '.join(gaps)}."
+        warnings.warn(message, IncompleteBucketWarning, stacklevel=stacklevel)
     return names
 
 
@@ -414,9 +439,15 @@ def _only_subjects(names: list[str]) -> list[str]:
 
 
 def _expect_subject(bucket: Bucket, subject: str, *, refresh: bool) -> None:
-    names = _subjects(bucket, refresh=refresh)
+    names = _subjects(bucket, refresh=refresh, stacklevel=4)
     if subject not in names:
         raise unknown_value("subject", subject, names, where=bucket.url)
+
+
+def _categories(bucket: Bucket, subject: str, *, refresh: bool) -> dict[str, str]:
+    """Return the category of every ROI of a subject."""
+    objects = _find(bucket, layout.roi_folder(subject), refresh=refresh)
+    return {file.name: file.category for file in roi_files(bucket, objects)}
 
 
 def _folders(bucket: Bucket, folder: str, *, refresh: bool) -> list[str]:
@@ -429,7 +460,7 @@ def _find(bucket: Bucket, folder: str, *, refresh: bool) -> dict[str, ObjectInfo
 
 def _once(bucket: Bucket, kind: str, folder: str, ask: Callable[[str], Listing], *, refresh: bool) -> Listing:
     key = (bucket, kind, folder)
-    if refresh or key not in _listings:
+    if refresh or not _listings.get(key):  # what is not there yet is asked for again
         _listings[key] = ask(folder)
     listing: Listing = _listings[key]
     return listing

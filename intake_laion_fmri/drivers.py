@@ -1,4 +1,4 @@
-"""Intake drivers (first generation): arguments in, the functions of `betas` out.
+"""Intake drivers (first generation): arguments in, the functions of `betas` and `discovery` out.
 
 A driver takes exactly the arguments of the function it opens; names and values are checked when the source is made,
 before anything is contacted.
@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import yaml
 from intake.catalog.local import YAMLFileCatalog
 from intake.source.base import DataSource, Schema
 
-from intake_laion_fmri.betas import check_argument, open_betas, open_noise_ceilings, open_rois, open_trials
+from intake_laion_fmri.arguments import check_argument
+from intake_laion_fmri.betas import open_betas, open_maps, open_noise_ceilings, open_rois, open_trials
+from intake_laion_fmri.catalog_files import ROOT_FILE, catalog_folder
+from intake_laion_fmri.discovery import inventory
 from intake_laion_fmri.errors import unknown_value
 
 if TYPE_CHECKING:
@@ -27,7 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BetasSource",
+    "InventorySource",
     "LaionCatalog",
+    "MapsSource",
     "NoiseCeilingsSource",
     "RoisSource",
     "TrialsSource",
@@ -62,12 +67,17 @@ class _Source(DataSource):  # type: ignore[misc]
         for name, value in arguments.items():
             if name not in names:
                 raise TypeError(str(unknown_value("argument", name, names, where=f"driver {self.name!r}")))
-            check_argument(name, value)
-        if "subject" not in arguments:
+            self._check(name, value)
+        if "subject" in names and "subject" not in arguments:
             raise TypeError(f"Driver {self.name!r} needs the argument 'subject', such as subject='sub-01'.")
         super().__init__(metadata=metadata)
         self._arguments = arguments
         self._opened: Any = None
+
+    @staticmethod
+    def _check(name: str, value: object) -> None:
+        """Raise if an argument's value cannot be right."""
+        check_argument(name, value)
 
     def _open(self) -> Any:
         """Open the data, once, and return them."""
@@ -149,12 +159,17 @@ class NoiseCeilingsSource(_DatasetSource):
     opener = staticmethod(open_noise_ceilings)
 
 
-class TrialsSource(_Source):
-    """The trial table of a subject; see `intake_laion_fmri.open_trials`."""
+class MapsSource(_DatasetSource):
+    """Maps of a subject or of one session: noise ceilings, R2, HRF index, ridge; see `intake_laion_fmri.open_maps`."""
 
-    name = "laion_fmri_trials"
+    name = "laion_fmri_maps"
+    opener = staticmethod(open_maps)
+
+
+class _TableSource(_Source):
+    """A source that is a pandas DataFrame."""
+
     container = "dataframe"
-    opener = staticmethod(open_trials)
 
     def read(self) -> pd.DataFrame:
         """Return the table as a pandas DataFrame."""
@@ -177,8 +192,29 @@ class TrialsSource(_Source):
         return self.read()
 
 
+class TrialsSource(_TableSource):
+    """The trial table of a subject; see `intake_laion_fmri.open_trials`."""
+
+    name = "laion_fmri_trials"
+    opener = staticmethod(open_trials)
+
+
+class InventorySource(_TableSource):
+    """Every object of the bucket that can be read; see `intake_laion_fmri.discovery.inventory`."""
+
+    name = "laion_fmri_inventory"
+    opener = staticmethod(inventory)
+
+    @staticmethod
+    def _check(name: str, value: object) -> None:
+        if name != "refresh":
+            check_argument(name, value)
+        elif not isinstance(value, bool):
+            raise TypeError(f"refresh must be true or false, found {value!r}.")
+
+
 class LaionCatalog(YAMLFileCatalog):  # type: ignore[misc]
-    """A catalog file whose entries all get some arguments.
+    """A catalog file whose entries all read from one bucket, as do those of the catalogs that it refers to.
 
     Parameters
     ----------
@@ -186,29 +222,62 @@ class LaionCatalog(YAMLFileCatalog):  # type: ignore[misc]
         The YAML file.
     arguments : mapping, optional
         Argument → value, for every entry; they stay when the catalog is reloaded or pickled.
+    bucket : str or path, optional
+        URL or folder that every entry reads from: short for the same in `arguments`.
+    storage_options : mapping, optional
+        With `bucket`, the options of its file system, as in every other entry. Without, what Intake means by it: the
+        options of the catalog's own file.
     **options
         As of Intake's own class.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument cannot be right.
     """
 
     name = "laion_fmri_catalog"
 
-    def __init__(self, path: str, *, arguments: Mapping[str, Any] | None = None, **options: Any) -> None:
-        self._arguments = dict(arguments or {})
-        super().__init__(path, **options)
+    def __init__(
+        self,
+        path: str,
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        bucket: str | os.PathLike[str] | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        given = dict(arguments or {})
+        if bucket is not None:
+            given |= {"bucket": bucket, "storage_options": storage_options}
+            storage_options = None
+        for name, value in given.items():
+            check_argument(name, value)
+        if "bucket" in given:
+            given["bucket"] = os.fspath(given["bucket"])
+        self._arguments = {name: value for name, value in given.items() if value is not None}
+        super().__init__(_without_doubled_slashes(path), storage_options=storage_options, **options)
 
     def parse(self, text: str) -> None:
         """Take the entries from a YAML text and add the arguments."""
-        content = yaml.safe_load(text)
-        for entry in content["sources"].values():
-            entry["args"] = {**entry.get("args", {}), **self._arguments}
-        super().parse(yaml.safe_dump(content, sort_keys=False))
+        super().parse(text)
+        for entry in self._entries.values():
+            description = entry.describe()
+            args = description["args"]  # the entry's own, which it also pickles with
+            if LaionCatalog.name in description["driver"]:
+                args["arguments"] = {**args.get("arguments", {}), **self._arguments}
+            else:
+                args.update(self._arguments)
+
+
+def _without_doubled_slashes(path: str) -> str:
+    """Undo what ``{{ CATALOG_DIR }}/x`` does where the directory ends in a slash; keep those of a protocol."""
+    return re.sub(r"(?<![:/])/{2,}", "/", path)
 
 
 def catalog_path() -> Path:
-    """Return the catalog file that came with the package: in a wheel beside the modules, in a checkout at the top."""
-    package = Path(__file__).parent
-    folder = package / "catalogs"
-    return (folder if folder.is_dir() else package.parent / "catalogs") / "laion_fmri.yaml"
+    """Return the catalog file that came with the package."""
+    return catalog_folder() / ROOT_FILE
 
 
 def open_catalog(
@@ -229,23 +298,25 @@ def open_catalog(
     Returns
     -------
     intake.catalog.Catalog
-        With the entries ``betas``, ``trials``, ``rois`` and ``noise_ceilings``.
+        With the entries ``betas``, ``trials``, ``rois``, ``noise_ceilings``, ``maps`` and ``inventory``, and a catalog
+        for each subject: ``cat["sub-01"]["ses-01"]``, ``cat["sub-01"]["FFA1"]``, ``cat["sub-01"].betas``.
 
     Raises
     ------
     ValueError, TypeError
         If `bucket` or `storage_options` cannot be right.
 
+    Notes
+    -----
+    Reads one small file of the package. The catalogs of the subjects are read when they are asked for.
+
     Examples
     --------
     >>> cat = open_catalog(bucket="demo-bucket")
     >>> ds = cat.betas(subject="sub-01", roi="face").to_dask()  # doctest: +SKIP
+    >>> ds = cat["sub-01"]["ses-01"](roi="face").to_dask()  # doctest: +SKIP
     """
-    given: dict[str, Any] = {}
-    if bucket is not None:
-        check_argument("bucket", bucket)
-        given["bucket"] = os.fspath(bucket)
-    if storage_options is not None:
-        check_argument("storage_options", storage_options)
-        given["storage_options"] = dict(storage_options)
-    return LaionCatalog(str(catalog_path()), arguments=given)
+    given = {"bucket": bucket, "storage_options": storage_options}
+    return LaionCatalog(
+        str(catalog_path()), arguments={name: value for name, value in given.items() if value is not None}
+    )

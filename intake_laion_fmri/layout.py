@@ -28,6 +28,8 @@ __all__ = [
     "ROI_KINDS",
     "SPACE",
     "SPLITS_ROOT",
+    "STIMULI_ROOT",
+    "STIMULUS_METADATA",
     "ParsedKey",
     "anatomy_folder",
     "clean_label",
@@ -50,6 +52,8 @@ CONTACT = "the data set's authors, https://github.com/ViCCo-Group/LAION-fMRI/iss
 SPACE = "T1w"
 BETAS_ROOT = "derivatives/glmsingle-tedana"
 ROIS_ROOT = "derivatives/rois"
+STIMULI_ROOT = "stimuli"
+STIMULUS_METADATA = f"{STIMULI_ROOT}/task-images_metadata.csv"
 SPLITS_ROOT = "derivatives/splits"
 """Where a bucket of one's own may hold split files; the published bucket has none."""
 

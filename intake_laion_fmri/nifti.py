@@ -219,17 +219,44 @@ class VolumeReader:
         DataIntegrityError
             If there is more than one volume, the stream is truncated or corrupt, or its length contradicts its header.
         """
-        header = self.header
-        if header.n_volumes != 1:
-            raise self._error(f"expected a single volume, found {header.n_volumes}")
+        self.expect_single()
         found, start = [], 0
         for piece in self._pieces(0):
             found.append(np.flatnonzero(rule(self._scale(piece))) + start)
             start += len(piece)
         self._expect_end()
         places = np.concatenate(found)
-        shape = header.grid.shape
+        shape = self.header.grid.shape
         return np.sort(np.ravel_multi_index(np.unravel_index(places, shape, order="F"), shape)).astype(np.int64)
+
+    def volume(self) -> NDArray[np.float32]:
+        """Return a single volume as a whole.
+
+        Allocated for the header's grid, so compare that with something better founded before.
+
+        Returns
+        -------
+        array of float32, shape (i, j, k)
+            The values that nibabel gives as ``np.asarray(image.dataobj, dtype=np.float32)``, NaNs kept.
+
+        Raises
+        ------
+        DataIntegrityError
+            If there is more than one volume, the stream is truncated or corrupt, or its length contradicts its header.
+        """
+        self.expect_single()
+        result = np.empty(self.header.grid.size, dtype=np.float32)
+        start = 0
+        for piece in self._pieces(0):
+            result[start : start + len(piece)] = self._scale(piece)
+            start += len(piece)
+        self._expect_end()
+        return result.reshape(self.header.grid.shape, order="F")
+
+    def expect_single(self) -> None:
+        """Raise DataIntegrityError unless the header promises one volume."""
+        if self.header.n_volumes != 1:
+            raise self._error(f"expected one volume, found {self.header.n_volumes}")
 
     def _read_header(self) -> VolumeHeader:
         import nibabel

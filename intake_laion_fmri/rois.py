@@ -1,26 +1,45 @@
-"""Regions of interest: the expressions that name them, and their membership on a voxel axis.
+"""Regions of interest: the expressions that name them, their membership on an axis, and the readers of surface files.
 
 An expression is a name (``FFA1``, also ``FFA-1``), a category (``face``), ``all``, or these joined by ``|`` (union),
 ``&`` (intersection), ``-`` (difference, with spaces around it, because names hold hyphens) and parentheses. As with
 Python's sets, ``-`` binds before ``&``, and ``&`` before ``|``; equals go from left to right. Where an ROI and a
 category have the same name, it means the ROI.
+
+The readers take bytes and are strict: whatever they are given, they return what the file says or raise
+DataIntegrityError, in a time and a memory that the size of the file bounds.
 """
 
 from __future__ import annotations
 
+import base64
 import re
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from intake_laion_fmri.errors import unknown_value
+from intake_laion_fmri.errors import DataIntegrityError, unknown_value
 from intake_laion_fmri.layout import clean_label
 from intake_laion_fmri.voxels import VOXEL, Coordinates
 
-__all__ = ["ALL", "ROI", "RoiMembership", "RoiSelection", "check_selection", "roi_coordinates"]
+__all__ = [
+    "ALL",
+    "ROI",
+    "RoiMembership",
+    "RoiNames",
+    "RoiSelection",
+    "VertexList",
+    "check_selection",
+    "operands",
+    "read_func_gii",
+    "read_label",
+    "roi_coordinates",
+    "single_operands",
+]
 
 ROI = "roi"
 """Dimension and index of the memberships: the public names of the ROIs."""
@@ -28,16 +47,49 @@ ROI = "roi"
 ALL = "all"
 """Every ROI of the subject."""
 
+MAX_VERTICES = 10_000_000
+"""No surface has more: FreeSurfer's have about 150,000 a hemisphere. Bounds what a header can ask for."""
+
 RoiSelection = str | Sequence[str]
 """An expression, or a list of them that stands for their union."""
+
+_END_OF_LINE = re.compile(r"\r\n|\r|\n")
+_COUNT = re.compile(r"[0-9]{1,9}")
+_NUMBER = r"[-+]?(?:[0-9]{1,30}\.?[0-9]{0,30}|\.[0-9]{1,30})(?:[eE][-+]?[0-9]{1,3})?"
+_LABEL_ROW = re.compile(r"[ \t]*(-?[0-9]{1,18})" + rf"[ \t]+({_NUMBER})" * 4 + r"[ \t]*")
 
 _TOKEN = re.compile(r"\s*(?:[|&()]|(?<=\s)-(?=\s)|[A-Za-z0-9][A-Za-z0-9+_]*(?:-+[A-Za-z0-9+_]+)*)")
 _BINDING = {"|": 1, "&": 2, "-": 3}
 
 
+@dataclass(frozen=True)
+class RoiNames:
+    """The ROIs of one subject."""
+
+    names: tuple[str, ...]
+    """Public names, sorted."""
+    categories: tuple[str, ...]
+    """The category of each."""
+
+    def rows(self, operand: str) -> list[int]:
+        """Return the ROIs that a name, a category or ``all`` stands for; none where it is unknown."""
+        clean = clean_label(operand)
+        if clean in self.names:
+            return [self.names.index(clean)]
+        if operand in self.categories:
+            return [row for row, category in enumerate(self.categories) if category == operand]
+        return list(range(len(self.names))) if operand == ALL else []
+
+    def unknown(self, operand: str, *, where: str) -> ValueError:
+        """Describe an operand that stands for nothing, with the nearest ones that do."""
+        return unknown_value(
+            "ROI", operand, dict.fromkeys([*self.names, *sorted(set(self.categories)), ALL]), where=where
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class RoiMembership:
-    """Which voxels belong to which ROI of one subject."""
+    """Which voxels, or which vertices, belong to which ROI of one subject."""
 
     names: tuple[str, ...]
     """Public names, sorted."""
@@ -70,29 +122,23 @@ class RoiMembership:
             chosen |= self._evaluate(_parse(expression), where)
         return chosen
 
+    def keep(self, chosen: NDArray[np.bool_]) -> RoiMembership:
+        """Return the membership of the chosen voxels only; `chosen` has shape (voxel,)."""
+        return RoiMembership(self.names, self.categories, self.inside[:, chosen])
+
     def _evaluate(self, postfix: list[str], where: str) -> NDArray[np.bool_]:
+        known = RoiNames(self.names, self.categories)
         stack: list[NDArray[np.bool_]] = []
         for token in postfix:
             if token in _BINDING:
                 right, left = stack.pop(), stack.pop()
                 stack.append(left | right if token == "|" else left & right if token == "&" else left & ~right)
-            else:
-                stack.append(self._named(token, where))
+                continue
+            rows = known.rows(token)
+            if not rows and token != ALL:
+                raise known.unknown(token, where=where)
+            stack.append(np.asarray(self.inside[rows].any(axis=0)))
         return stack.pop()
-
-    def _named(self, name: str, where: str) -> NDArray[np.bool_]:
-        clean = clean_label(name)
-        if clean in self.names:
-            rows: Any = [self.names.index(clean)]
-        elif name in self.categories:
-            rows = [row for row, category in enumerate(self.categories) if category == name]
-        elif name == ALL:
-            rows = slice(None)
-        else:
-            valid = dict.fromkeys([*self.names, *sorted(set(self.categories)), ALL])
-            raise unknown_value("ROI", name, valid, where=where)
-        result: NDArray[np.bool_] = self.inside[rows].any(axis=0)
-        return result
 
 
 def check_selection(selection: object) -> RoiSelection | None:
@@ -123,19 +169,151 @@ def check_selection(selection: object) -> RoiSelection | None:
     return expressions[0] if isinstance(selection, str) else expressions
 
 
-def roi_coordinates(membership: RoiMembership) -> Coordinates:
-    """Return the memberships as xarray takes coordinates.
+def roi_coordinates(rois: RoiNames | RoiMembership) -> Coordinates:
+    """Return the ROIs, and where it is given their membership, as xarray takes coordinates.
 
     Returns
     -------
     dict
-        ``roi`` (names) and ``roi_category`` along ``roi``, ``in_roi`` (bool) along ``roi`` and ``voxel``.
+        ``roi`` (names) and ``roi_category`` along ``roi``; ``in_roi`` (bool) along ``roi`` and ``voxel``.
     """
-    return {
-        ROI: ((ROI,), np.array(membership.names, dtype=object), {"long_name": "region of interest"}),
-        "roi_category": ((ROI,), np.array(membership.categories, dtype=object), {"long_name": "category of the ROI"}),
-        "in_roi": ((ROI, VOXEL), membership.inside, {"long_name": "whether the voxel belongs to the ROI"}),
+    coordinates: Coordinates = {
+        ROI: ((ROI,), np.array(rois.names, dtype=object), {"long_name": "region of interest"}),
+        "roi_category": ((ROI,), np.array(rois.categories, dtype=object), {"long_name": "category of the ROI"}),
     }
+    if isinstance(rois, RoiMembership):
+        coordinates["in_roi"] = ((ROI, VOXEL), rois.inside, {"long_name": "whether the voxel belongs to the ROI"})
+    return coordinates
+
+
+def operands(selection: RoiSelection) -> list[str]:
+    """Return the names, categories and ``all`` that a selection is made of, in their order."""
+    postfix = [token for expression in _expressions(selection) for token in _parse(expression)]
+    return [token for token in postfix if token not in _BINDING]
+
+
+def single_operands(selection: object) -> tuple[str, ...]:
+    """Return the names, categories and ``all`` of a selection that joins none of them.
+
+    Raises
+    ------
+    ValueError
+        If it is an expression with operators, or empty.
+    TypeError
+        If it is neither a text nor a list of texts.
+    """
+    expressions = _expressions(selection)
+    for expression in expressions:
+        if len(_parse(expression)) != 1:
+            raise ValueError(
+                f"roi={expression!r} stands for one set of voxels, where each ROI has its own entry. Expected a name, "
+                "a category, 'all', or a list of these; for an expression, use open_rois."
+            )
+    return tuple(operands(expressions))
+
+
+@dataclass(frozen=True, eq=False)
+class VertexList:
+    """What a FreeSurfer label lists, in the order of the file."""
+
+    vertices: NDArray[np.int64]
+    """Shape (entry,): indices of vertices, from 0."""
+    xyz: NDArray[np.float32]
+    """Shape (entry, 3): their positions as the file tells them, in millimetres of FreeSurfer's surface space."""
+    values: NDArray[np.float32]
+    """Shape (entry,): the value of each."""
+
+
+def read_func_gii(content: bytes, *, name: str) -> NDArray[np.bool_]:
+    """Read the mask of a surface from a GIfTI file.
+
+    The file is read here and not by nibabel (which the tests hold against it), because nibabel unpacks without a
+    bound, drops what is no Base64, and follows names of external files.
+
+    Parameters
+    ----------
+    content : bytes
+        The file: one array of one number per vertex, in the file itself.
+    name : str
+        What to call the file in errors.
+
+    Returns
+    -------
+    array of bool, shape (vertex,)
+        Whether the number is above 0.
+
+    Raises
+    ------
+    DataIntegrityError
+        If it is no such file, or a number is not finite.
+    """
+    from xml.parsers.expat import ExpatError
+
+    broken = _Broken(name)
+    collector = _GiftiCollector(broken)
+    try:
+        collector.parse(content)
+    except ExpatError as error:
+        raise broken(f"expected a complete GIfTI file, found: {error}") from error
+    if len(collector.arrays) != 1 or collector.declared not in (None, "1"):
+        found = len(collector.arrays)
+        raise broken(f"expected one data array, found {found}, and {collector.declared or 'no number'} declared")
+    (attributes,) = collector.arrays
+    n_vertices = _n_vertices(attributes, broken)
+    values = _decode(attributes, collector.text(), n_vertices, broken)
+    if not np.isfinite(values).all():
+        raise broken(f"expected finite numbers, found {values[~np.isfinite(values)][0]}")
+    return values > 0
+
+
+def read_label(content: bytes, *, name: str, n_vertices: int | None = None) -> VertexList:
+    """Read a FreeSurfer label.
+
+    Parameters
+    ----------
+    content : bytes
+        The file: a comment, the number of vertices, then a line ``vertex x y z value`` for each.
+    name : str
+        What to call the file in errors.
+    n_vertices : int, optional
+        Number of vertices of the surface, where it is known.
+
+    Returns
+    -------
+    VertexList
+
+    Raises
+    ------
+    DataIntegrityError
+        If it is no such file, has not as many lines as it says, or a vertex is not on the surface.
+    """
+    broken = _Broken(name)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise broken(f"expected UTF-8, found the byte {error.object[error.start]:#04x} at {error.start}") from error
+    comment, count, *rows = [*_END_OF_LINE.split(text), "", ""]
+    if not comment.startswith("#") or "\0" in comment:
+        raise broken(f"line 1: expected a comment, '#!ascii label', found {comment[:80]!r}")
+    if not _COUNT.fullmatch(count.strip(" \t")):
+        raise broken(f"line 2: expected the number of vertices, found {count[:80]!r}")
+    entries = [(number, row) for number, row in enumerate(rows, 3) if row and not row.isspace()]
+    if len(entries) != int(count):
+        raise broken(f"expected {int(count)} vertices, as its second line says, found {len(entries)}")
+    vertices, others = np.empty(len(entries), dtype=np.int64), np.empty((len(entries), 4))
+    last = (MAX_VERTICES if n_vertices is None else n_vertices) - 1
+    for entry, (number, row) in enumerate(entries):
+        fields = _LABEL_ROW.fullmatch(row)
+        if fields is None:
+            raise broken(f"line {number}: expected 'vertex x y z value', found {row[:80]!r}")
+        vertex, *numbers = fields.groups()
+        if not 0 <= int(vertex) <= last:
+            raise broken(f"line {number}: expected a vertex from 0 to {last}, found {vertex}")
+        vertices[entry], others[entry] = int(vertex), [float(text) for text in numbers]
+    if not (np.abs(others) <= np.finfo(np.float32).max).all():
+        raise broken("expected numbers that float32 can hold, found a larger one")
+    narrow = others.astype(np.float32)
+    return VertexList(vertices, narrow[:, :3], narrow[:, 3])
 
 
 def _expressions(selection: object) -> tuple[str, ...]:
@@ -206,3 +384,140 @@ def _unreadable(expression: str, found: str) -> ValueError:
         f"roi={expression!r} cannot be read: {found}. Expected names, categories or 'all', joined by '|', '&' or ' - ' "
         "(with spaces), and parentheses, such as 'laionventral - (V1v | V1d | hV4)'."
     )
+
+
+class _Broken:
+    """Makes the error for what was found in a file."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self, found: str) -> DataIntegrityError:
+        # What is quoted of a broken file may be of any length.
+        return DataIntegrityError(f"{self._name}: {found[:500]}. Fetch the file again; if it stays so, report it.")
+
+
+_GIFTI_TYPES: Mapping[str, str] = MappingProxyType(
+    {
+        "NIFTI_TYPE_UINT8": "u1",
+        "NIFTI_TYPE_INT8": "i1",
+        "NIFTI_TYPE_UINT16": "u2",
+        "NIFTI_TYPE_INT16": "i2",
+        "NIFTI_TYPE_UINT32": "u4",
+        "NIFTI_TYPE_INT32": "i4",
+        "NIFTI_TYPE_UINT64": "u8",
+        "NIFTI_TYPE_INT64": "i8",
+        "NIFTI_TYPE_FLOAT32": "f4",
+        "NIFTI_TYPE_FLOAT64": "f8",
+    }
+)
+_GIFTI_ENDIANS: Mapping[str, str] = MappingProxyType({"LittleEndian": "<", "BigEndian": ">"})
+
+
+class _GiftiCollector:
+    """Collects the attributes and the text of the data arrays of a GIfTI file; opens nothing else."""
+
+    def __init__(self, broken: _Broken) -> None:
+        self._broken = broken
+        self._path: list[str] = []
+        self._pieces: list[str] = []
+        self.arrays: list[dict[str, str]] = []
+        """The attributes of each data array."""
+        self.declared: str | None = None
+        """How many the file says that there are."""
+
+    def parse(self, content: bytes) -> None:
+        """Read a file, in UTF-8 or UTF-16, whatever other encoding it names."""
+        from xml.parsers import expat
+
+        parser = expat.ParserCreate("UTF-8")
+        parser.buffer_text = True
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._characters
+        parser.EntityDeclHandler = self._entity
+        parser.Parse(content, True)
+
+    def text(self) -> str:
+        """Return the text of the data."""
+        return "".join(self._pieces)
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        if not self._path:
+            if name != "GIFTI":
+                raise self._broken(f"expected a GIfTI file, found the XML element {name[:80]!r}")
+            self.declared = attributes.get("NumberOfDataArrays")
+        elif name == "DataArray":
+            self.arrays.append(attributes)
+        self._path.append(name)
+
+    def _end(self, name: str) -> None:
+        self._path.pop()
+
+    def _characters(self, text: str) -> None:
+        if self._path == ["GIFTI", "DataArray", "Data"]:
+            self._pieces.append(text)
+
+    def _entity(self, *_: Any) -> None:
+        raise self._broken("expected no XML entities, found a declaration of one")
+
+
+def _n_vertices(attributes: Mapping[str, str], broken: _Broken) -> int:
+    """Return the length of a one-dimensional array; a second dimension of length 1 is the same."""
+    rank = attributes.get("Dimensionality", "")
+    lengths = [attributes.get(f"Dim{axis}", "") for axis in range(int(rank) if rank in ("1", "2") else 0)]
+    if (
+        not lengths
+        or not all(re.fullmatch("[0-9]{1,9}", n, re.ASCII) for n in lengths)
+        or lengths[1:] not in ([], ["1"])
+    ):
+        dimensions = {name: value for name, value in attributes.items() if name.startswith("Dim")}
+        raise broken(f"expected one number per vertex, found the dimensions {str(dimensions)[:200]}")
+    n_vertices = int(lengths[0])
+    if not 0 < n_vertices <= MAX_VERTICES:
+        raise broken(f"expected 1 to {MAX_VERTICES} vertices, found {n_vertices}")
+    return n_vertices
+
+
+def _decode(attributes: Mapping[str, str], text: str, n_values: int, broken: _Broken) -> NDArray[Any]:
+    """Return the numbers of a data array, which must be in the file: no other file is ever opened."""
+    encoding, kind, endian = (attributes.get(name, "")[:80] for name in ("Encoding", "DataType", "Endian"))
+    if kind not in _GIFTI_TYPES:
+        raise broken(f"expected a DataType of at most 64 bits, found {kind!r}")
+    if encoding == "ASCII":
+        return _parse_words(text, n_values, broken)
+    if encoding not in ("Base64Binary", "GZipBase64Binary"):
+        expected = "ASCII, Base64Binary or GZipBase64Binary"
+        raise broken(f"expected the numbers in the file itself, as {expected}, found the Encoding {encoding!r}")
+    if endian not in _GIFTI_ENDIANS:
+        raise broken(f"expected the Endian to be {' or '.join(_GIFTI_ENDIANS)}, found {endian!r}")
+    dtype = np.dtype(_GIFTI_ENDIANS[endian] + _GIFTI_TYPES[kind])
+    size = n_values * dtype.itemsize
+    try:
+        data = base64.b64decode("".join(text.split()), validate=True)
+        if encoding == "GZipBase64Binary":
+            data = _unpack(data, size)
+    except (ValueError, zlib.error) as error:
+        raise broken(f"expected numbers as {encoding}, found: {error}") from error
+    if len(data) != size:
+        raise broken(f"expected {n_values} numbers in {size} bytes, found {'more' if len(data) > size else len(data)}")
+    return np.frombuffer(data, dtype=dtype)
+
+
+def _unpack(packed: bytes, size: int) -> bytes:
+    """Unpack a zlib stream, but not beyond the size that is expected of it."""
+    stream = zlib.decompressobj()
+    data = stream.decompress(packed, size + 1)
+    if len(data) <= size and (not stream.eof or stream.unused_data):
+        raise zlib.error("a stream that is cut off, or goes on after its end")
+    return data
+
+
+def _parse_words(text: str, n_values: int, broken: _Broken) -> NDArray[np.float64]:
+    words = text.split()
+    if len(words) != n_values:
+        raise broken(f"expected {n_values} numbers, found {len(words)}")
+    try:
+        return np.array([float(word) for word in words])
+    except ValueError as error:
+        raise broken(f"expected numbers, found: {error}") from error

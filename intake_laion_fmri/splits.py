@@ -11,16 +11,20 @@ Pools must not be mixed in one analysis: test images of one are train images of 
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import functools
 import hashlib
 import importlib.resources
 import importlib.util
 import json
+import operator
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -30,7 +34,13 @@ from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.access import Bucket, cache_folder, open_bucket, read_pinned
-from intake_laion_fmri.errors import BucketUnreachableError, DataIntegrityError, unknown_value
+from intake_laion_fmri.errors import (
+    AccessDeniedError,
+    BucketUnreachableError,
+    DataIntegrityError,
+    NotInBucketError,
+    unknown_value,
+)
 from intake_laion_fmri.trials import OOD_TYPES, parse_label
 
 if TYPE_CHECKING:
@@ -87,6 +97,9 @@ ADDRESS = "https://raw.githubusercontent.com/ViCCo-Group/LAION-fMRI"
 
 FILES_IN_FLIGHT = 8
 
+_OF_THE_BUCKET = f"{layout.SPLITS_ROOT} of the bucket"
+"""Names no place: a copy of the bucket gives the identical Dataset."""
+
 _FOLDER_UPSTREAM = "laion_fmri/splits/data"
 
 
@@ -114,7 +127,7 @@ class Split:
     """``random``, ``cluster_k5``, ``tau`` or ``ood``."""
     splitter: str
     """Method of the splitter."""
-    params: Mapping[str, Any]
+    params: Mapping[str, Any] = field(hash=False)
     """Its parameters."""
     n_train: int
     """Number of train images."""
@@ -123,9 +136,9 @@ class Split:
     variants: tuple[Variant, ...]
     """The partitions."""
     revision: str
-    """Where the file comes from: a commit, or a folder."""
+    """What the file is a state of: a commit, a folder or URL, or the bucket that is read."""
     sha256: str
-    """Sum of the file; empty for what was derived from labels."""
+    """Sum of the file."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +146,7 @@ class SplitSource:
     """A place that split files are read from, as ``<pool>/<name>.json``."""
 
     revision: str
-    """What to call it: the commit upstream, or the folder or URL."""
+    """What to call it: the commit upstream, the folder or URL, or that it is the bucket's own."""
     root: Bucket
     """The folder or URL."""
     cache: Path | None = None
@@ -153,22 +166,48 @@ class SplitSource:
         """
         key = f"{pool}/{name}.json"
         if self.cache is None:
-            folder = self.root.find(pool)
-            if key not in folder:
-                raise self.root.missing(key, folder)
-            return self.root.fetch([folder[key]])[key]
+            try:
+                return self.root.read_within(key)
+            except NotInBucketError as error:
+                raise NotInBucketError(
+                    f"{self.root.locate(key)} does not exist. {self._beside(pool)} Expected a folder with split files "
+                    f"<pool>/<name>.json: add the file, or name another folder with splits= or {SPLITS_VARIABLE}."
+                ) from error
+        sums = _published_sums()
+        if key not in sums:
+            raise NotInBucketError(
+                f"There is no published split file {key!r}: they are for the pools {', '.join(list_pools())}. Name a "
+                f"folder with split files of your own, with splits= or the environment variable {SPLITS_VARIABLE}."
+            )
         try:
-            return read_pinned(self.root, key, sha256=_published_sums()[key], cache=self.cache)
-        except BucketUnreachableError as error:
-            raise BucketUnreachableError(
-                f"The split files could not be fetched from {self.root.url}: {error.__cause__ or error}. Three ways "
-                f"out: connect to the network once, so that they are kept in {self.cache}; name a folder that holds "
-                f"them as <pool>/<name>.json, with splits= or the environment variable {SPLITS_VARIABLE}; or install "
-                "the data set's own package, laion_fmri."
-            ) from error
+            return read_pinned(self.root, key, sha256=sums[key], cache=self.cache)
+        except NotInBucketError as error:
+            raise NotInBucketError(self._ways_out(f"there is no {key}")) from error
+        except (AccessDeniedError, BucketUnreachableError) as error:
+            raise BucketUnreachableError(self._ways_out(str(error.__cause__ or "") or str(error))) from error
+
+    def _beside(self, pool: str) -> str:
+        try:
+            names = sorted(key.rpartition("/")[2] for key in self.root.find(pool))
+        except OSError:  # it was asked for the message only
+            names = []
+        return f"Beside it: {', '.join(names[:12])}." if names else "Nothing is listed beside it."
+
+    def _ways_out(self, reason: str) -> str:
+        return (
+            f"The split files could not be fetched from {self.root.url}: {reason}. Three ways out: connect to the "
+            f"network once, so that they are kept in {self.cache}; name a folder that holds them as "
+            f"<pool>/<name>.json, with splits= or the environment variable {SPLITS_VARIABLE}; or install the data "
+            "set's own package, laion_fmri."
+        )
 
 
-def find_source(splits: str | os.PathLike[str] | None = None, *, bucket: Bucket | None = None) -> SplitSource:
+def find_source(
+    splits: str | os.PathLike[str] | None = None,
+    *,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> SplitSource:
     """Say where split files are read from.
 
     Parameters
@@ -177,21 +216,27 @@ def find_source(splits: str | os.PathLike[str] | None = None, *, bucket: Bucket 
         Folder or URL of one's own, with files ``<pool>/<name>.json``. By default, in this order: the environment
         variable ``LAION_FMRI_SPLITS``; the bucket, where it holds splits of its own; an installed ``laion_fmri``
         package; the published files of the pinned revision, through the user's cache.
-    bucket : Bucket, optional
-        The bucket in use.
+    bucket, storage_options
+        The bucket in use, as in `intake_laion_fmri.open_betas`.
 
     Returns
     -------
     SplitSource
-        Costs one listing of the bucket where nothing was given.
+        Nothing is read yet; the bucket is listed once where nothing was given and it is not the published one.
+
+    Raises
+    ------
+    BucketUnreachableError
+        If the bucket does not answer.
     """
-    given = splits if splits is not None else os.environ.get(SPLITS_VARIABLE)
+    given = splits or os.environ.get(SPLITS_VARIABLE)
     if given:
         root = open_bucket(given)
         return SplitSource(root.url, root)
+    place = open_bucket(bucket, storage_options)
     # The published bucket has none: it is not asked.
-    if bucket is not None and bucket.url != layout.BUCKET_URL and bucket.folders(layout.SPLITS_ROOT):
-        return SplitSource(bucket.locate(layout.SPLITS_ROOT), bucket.below(layout.SPLITS_ROOT))
+    if place != open_bucket(layout.BUCKET_URL) and place.folders(layout.SPLITS_ROOT):
+        return SplitSource(_OF_THE_BUCKET, place.below(layout.SPLITS_ROOT))
     package = importlib.util.find_spec("laion_fmri")
     for location in (package.submodule_search_locations or []) if package else []:
         folder = Path(location) / "splits" / "data"
@@ -200,17 +245,19 @@ def find_source(splits: str | os.PathLike[str] | None = None, *, bucket: Bucket 
     return upstream()
 
 
-def upstream(address: str = ADDRESS, cache: Path | None = None) -> SplitSource:
+def upstream(address: str | None = None, cache: Path | None = None) -> SplitSource:
     """Return the published split files of the pinned revision.
 
     Parameters
     ----------
-    address : str
-        Where the repository's files are served.
+    address : str, optional
+        Where the repository's files are served; by default `ADDRESS`.
     cache : path, optional
         Where fetched files are kept; by default in the user's cache folder.
     """
-    root = open_bucket(f"{address}/{REVISION}/{_FOLDER_UPSTREAM}")
+    # As other clients do, and unlike aiohttp by itself: through the proxy that the environment names.
+    options = {"client_kwargs": {"trust_env": True}}
+    root = open_bucket(f"{address or ADDRESS}/{REVISION}/{_FOLDER_UPSTREAM}", options)
     return SplitSource(REVISION, root, (cache or cache_folder()) / "splits" / REVISION)
 
 
@@ -230,7 +277,12 @@ def list_ood_types() -> list[str]:
 
 
 def load_split(
-    name: str, pool: str = SHARED, *, splits: str | os.PathLike[str] | None = None, bucket: Bucket | None = None
+    name: str,
+    pool: str = SHARED,
+    *,
+    splits: str | os.PathLike[str] | None = None,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Split:
     """Read one split of one pool.
 
@@ -240,7 +292,7 @@ def load_split(
         One of `list_splits`.
     pool : str, default "shared"
         ``"shared"`` or a subject, ``"sub-01"``.
-    splits, bucket
+    splits, bucket, storage_options
         As in `find_source`.
 
     Returns
@@ -259,16 +311,23 @@ def load_split(
     ``laion_fmri.splits`` of the data set's own package.
     """
     check_split(name)
-    if pool not in list_pools():
-        raise unknown_value("pool", pool, list_pools())
-    return _read_split(find_source(splits, bucket=bucket), pool, name)
+    _check_pool(pool)
+    return _load_split(find_source(splits, bucket=bucket, storage_options=storage_options), pool, name)
 
 
 def load_all_splits(
-    pool: str = SHARED, *, splits: str | os.PathLike[str] | None = None, bucket: Bucket | None = None
+    pool: str = SHARED,
+    *,
+    splits: str | os.PathLike[str] | None = None,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> dict[str, Split]:
     """Read every split of one pool: name → split; arguments and errors as in `load_split`."""
-    return {name: load_split(name, pool, splits=splits, bucket=bucket) for name in SPLITS}
+    _check_pool(pool)
+    source = find_source(splits, bucket=bucket, storage_options=storage_options)
+    with _threads() as threads:
+        read = threads.map(lambda name: _load_split(source, pool, name), SPLITS)
+        return dict(zip(SPLITS, read, strict=True))
 
 
 def get_train_test_ids(
@@ -277,13 +336,14 @@ def get_train_test_ids(
     *,
     ood_types: Collection[str] | None = None,
     splits: str | os.PathLike[str] | None = None,
-    bucket: Bucket | None = None,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> tuple[list[str], list[str]]:
     """Return the labels of both sides of a split.
 
     Parameters
     ----------
-    name, pool, splits, bucket
+    name, pool, splits, bucket, storage_options
         As in `load_split`.
     ood_types : collection of str, optional
         For the split ``ood``: keep test images of these types only (see `list_ood_types`).
@@ -297,11 +357,14 @@ def get_train_test_ids(
     ------
     ValueError
         As in `load_split`; for an unknown type, or types with a split that has none.
+    NotInBucketError, BucketUnreachableError, DataIntegrityError
+        As in `load_split`.
     """
+    check_split(name)
     chosen = _check_ood_types(name, ood_types)
-    (variant, *_) = load_split(name, pool, splits=splits, bucket=bucket).variants
-    test = [label for label in variant.test_ids if chosen is None or _ood_type(label) in chosen]
-    return list(variant.train_ids), test
+    split = load_split(name, pool, splits=splits, bucket=bucket, storage_options=storage_options)
+    (variant, *_) = split.variants
+    return list(variant.train_ids), [label for label in variant.test_ids if _is_of_type(label, chosen)]
 
 
 def get_split_masks(
@@ -311,25 +374,38 @@ def get_split_masks(
     *,
     ood_types: Collection[str] | None = None,
     splits: str | os.PathLike[str] | None = None,
-    bucket: Bucket | None = None,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Tell which trials or images are on which side of a split.
 
     Parameters
     ----------
     labels : iterable of str
-        Stimulus labels, such as a trial table's column ``label``.
-    name, pool, ood_types, splits, bucket
-        As in `get_train_test_ids`.
+        Stimulus labels, such as a trial table's column or a Dataset's coordinate ``label``.
+    name, pool, ood_types, splits, bucket, storage_options
+        As in `get_train_test_ids`; ``ood`` is derived from the labels and reads no file.
 
     Returns
     -------
     tuple of array of bool, shape (label,)
         Train and test; a label of neither side is False in both.
+
+    Raises
+    ------
+    ValueError, NotInBucketError, BucketUnreachableError, DataIntegrityError
+        As in `get_train_test_ids`.
     """
-    train, test = get_train_test_ids(name, pool, ood_types=ood_types, splits=splits, bucket=bucket)
-    given = list(labels)
-    return np.isin(given, train), np.isin(given, test)
+    check_split(name)
+    _check_pool(pool)
+    chosen = _check_ood_types(name, ood_types)
+    given = np.asarray(labels if hasattr(labels, "__array__") else list(labels), dtype=object)
+    if name == OOD:
+        roles = _ood_roles(given, pool, chosen)
+    else:
+        split = load_split(name, pool, splits=splits, bucket=bucket, storage_options=storage_options)
+        roles = _roles(given, split)
+    return roles == ROLES["train"], roles == ROLES["test"]
 
 
 def split_roles(
@@ -361,7 +437,7 @@ def split_roles(
 
     pools = (SHARED, subject)
     files = [(pool, name) for pool in pools for name in SPLITS if name != OOD]
-    with ThreadPoolExecutor(FILES_IN_FLIGHT, thread_name_prefix="laion-splits") as threads:
+    with _threads() as threads:
         read = dict(zip(files, threads.map(lambda file: _read_split(source, *file), files), strict=True))
     codes, labels = pd.factorize(trials["label"].to_numpy(dtype=object))
     roles = np.zeros((len(pools), len(SPLITS), len(labels)), dtype=np.int8)
@@ -424,29 +500,37 @@ def check_split(name: object) -> object:
     return name
 
 
+def _check_pool(pool: object) -> None:
+    if pool not in list_pools():
+        raise unknown_value("pool", pool, list_pools())
+
+
 def _roles(labels: NDArray[np.object_], split: Split) -> NDArray[np.int8]:
     (variant, *_) = split.variants
     sides = dict.fromkeys(variant.train_ids, ROLES["train"]) | dict.fromkeys(variant.test_ids, ROLES["test"])
     return np.fromiter((sides.get(label, 0) for label in labels), dtype=np.int8, count=len(labels))
 
 
-def _ood_roles(labels: NDArray[np.object_], pool: str) -> NDArray[np.int8]:
+def _ood_roles(labels: NDArray[np.object_], pool: str, types: frozenset[str] | None = None) -> NDArray[np.int8]:
     """Derive the roles of the split ``ood``: test is every out-of-distribution image, train the rest of the pool."""
+    participant = layout.PARTICIPANT_CODES.get(pool)
 
     def role(label: str) -> int:
         parsed = parse_label(label)
         if parsed is None:
             return ROLES["unused"]
         if parsed.dataset == "OOD":
-            return ROLES["test"]
-        return ROLES["train"] if parsed.shared or pool != SHARED else ROLES["unused"]
+            return ROLES["test" if _is_of_type(label, types) else "unused"]
+        is_own = pool != SHARED and participant in (None, parsed.participant)
+        return ROLES["train" if parsed.shared or is_own else "unused"]
 
     return np.fromiter((role(label) for label in labels), dtype=np.int8, count=len(labels))
 
 
-def _ood_type(label: str) -> str:
+def _is_of_type(label: str, types: frozenset[str] | None) -> bool:
+    """Tell whether an out-of-distribution image is of one of the types; None stands for all."""
     parsed = parse_label(label)
-    return parsed.ood_type if parsed else ""
+    return types is None or (parsed is not None and parsed.ood_type in types)
 
 
 def _check_ood_types(name: str, ood_types: Collection[str] | None) -> frozenset[str] | None:
@@ -454,24 +538,38 @@ def _check_ood_types(name: str, ood_types: Collection[str] | None) -> frozenset[
         return None
     if name != OOD:
         raise ValueError(f"ood_types={ood_types!r} goes with the split 'ood' only, found {name!r}.")
-    types = {ood_types} if isinstance(ood_types, str) else set(ood_types)
-    for one in sorted(types):
+    types = [ood_types] if isinstance(ood_types, str) else list(ood_types)
+    for one in types:
         if one not in OOD_TYPES:
             raise unknown_value("OOD type", one, list_ood_types())
     return frozenset(types)
 
 
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(FILES_IN_FLIGHT, thread_name_prefix="laion-splits")
+
+
+def _load_split(source: SplitSource, pool: str, name: str) -> Split:
+    split = _read_split(source, pool, name)
+    # The parsed file is remembered: what is given away must not be a part of it that can be changed.
+    return dataclasses.replace(split, params=copy.deepcopy(split.params))
+
+
 def _read_split(source: SplitSource, pool: str, name: str) -> Split:
-    return _parse_split(source.read(pool, name), pool, name, source.revision)
+    where = source.root.locate(f"{pool}/{name}.json")
+    return _parse_split(source.read(pool, name), pool, name, source.revision, where)
 
 
 @functools.lru_cache(maxsize=128)
-def _parse_split(content: bytes, pool: str, name: str, revision: str) -> Split:
-    where = f"{pool}/{name}.json of {revision}"
+def _parse_split(content: bytes, pool: str, name: str, revision: str, where: str) -> Split:
+    def broken(found: str) -> DataIntegrityError:
+        return DataIntegrityError(f"{where}: {found}. Correct the file, or fetch it again.")
+
     try:
         fields = json.loads(content)
+        found_name = str(fields["name"])
         variants = tuple(
-            Variant(int(one["variant_id"]), _labels(one["train_ids"]), _labels(one["test_ids"]))
+            Variant(operator.index(one["variant_id"]), _labels(one["train_ids"]), _labels(one["test_ids"]))
             for one in fields["variants"]
         )
         split = Split(
@@ -479,26 +577,30 @@ def _parse_split(content: bytes, pool: str, name: str, revision: str) -> Split:
             pool=pool,
             split_family=re.sub(r"_\d+$", "", name),
             splitter=str(fields["splitter"]),
-            params=MappingProxyType(dict(fields["params"])),
-            n_train=int(fields["n_train"]),
-            n_test=int(fields["n_test"]),
+            params=dict(fields["params"]),
+            n_train=operator.index(fields["n_train"]),
+            n_test=operator.index(fields["n_test"]),
             variants=variants,
             revision=revision,
             sha256=hashlib.sha256(content).hexdigest(),
         )
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataIntegrityError(f"{where}: expected a split file, found {error!r}. Fetch it again.") from error
-    if fields.get("name", name) != name or not variants:
-        raise DataIntegrityError(f"{where}: expected the split {name!r} with a variant, found {fields.get('name')!r}.")
+    except KeyError as error:
+        raise broken(f"expected the field {error}, found none") from error
+    except (ValueError, TypeError) as error:
+        raise broken(f"expected the fields of a split as JSON, found {error}") from error
+    if found_name != name:
+        raise broken(f"expected the split {name!r}, found {found_name!r}")
+    if not variants:
+        raise broken("expected a variant, found none")
     for variant in variants:
-        if (len(variant.train_ids), len(variant.test_ids)) != (split.n_train, split.n_test):
-            raise DataIntegrityError(
-                f"{where}: expected {split.n_train} train and {split.n_test} test labels, found "
-                f"{len(variant.train_ids)} and {len(variant.test_ids)}."
+        found = len(variant.train_ids), len(variant.test_ids)
+        if found != (split.n_train, split.n_test):
+            raise broken(
+                f"expected {split.n_train} train and {split.n_test} test labels, found {found[0]} and {found[1]}"
             )
-        both = set(variant.train_ids) & set(variant.test_ids)
-        if both:
-            raise DataIntegrityError(f"{where}: {min(both)!r} is on both sides.")
+        label, count = Counter((*variant.train_ids, *variant.test_ids)).most_common(1)[0] if sum(found) else ("", 0)
+        if count > 1:
+            raise broken(f"expected each label once, found {label!r} {count} times")
     return split
 
 

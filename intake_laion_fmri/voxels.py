@@ -15,14 +15,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from intake_laion_fmri import layout
+from intake_laion_fmri.errors import DataIntegrityError
+
 if TYPE_CHECKING:
     import nibabel
     import xarray as xr
 
-__all__ = ["MASKS", "VOXEL", "Grid", "MaskRule", "VoxelAxis", "to_nifti"]
+__all__ = [
+    "MASKS",
+    "NO_INDEX",
+    "SESSION_MAPS",
+    "SUBJECT_MAPS",
+    "VOXEL",
+    "Grid",
+    "MaskRule",
+    "VoxelAxis",
+    "VoxelMap",
+    "grid_coordinates",
+    "to_nifti",
+]
 
 VOXEL = "voxel"
 """Dimension and index: the C-order flat index into the grid."""
+
+NO_INDEX = -1
+"""Value of a map of indices where a voxel has none."""
 
 AFFINE_TOLERANCE = 1e-3
 """Largest difference between two affines of one grid, in millimetres: headers round to float32, some twice."""
@@ -96,6 +114,105 @@ MASKS: Mapping[str, MaskRule] = MappingProxyType(
 """Name of a mask → its rule."""
 
 
+@dataclass(frozen=True)
+class VoxelMap:
+    """A map of the bucket: one number per voxel."""
+
+    kind: str
+    """Kind of object that holds it (see `layout.KINDS`)."""
+    attrs: Mapping[str, Any]
+    """Attributes of its variable."""
+    dtype: str = "float32"
+    """Type of its values; indices are whole numbers, and `NO_INDEX` where the file has none."""
+    entity: str = ""
+    """Value of the entity ``map`` in its key, where there are several maps of the kind."""
+
+    def key(self, subject: str, session: str | None = None) -> str:
+        """Return the key of the map, of a subject or of one of its sessions."""
+        return layout.key(self.kind, subject=subject, session=session or "", map=self.entity)
+
+    @property
+    def fill(self) -> float:
+        """What stands where there is no value."""
+        return np.nan if np.dtype(self.dtype).kind == "f" else NO_INDEX
+
+    def cast(self, values: NDArray[np.float32], *, name: str) -> NDArray[Any]:
+        """Give values their type.
+
+        Parameters
+        ----------
+        values : array of float32
+            As read.
+        name : str
+            What to call the file in errors.
+
+        Raises
+        ------
+        DataIntegrityError
+            If an index is no whole number, or not in the map's valid range.
+        """
+        if np.dtype(self.dtype).kind == "f":
+            return values.astype(self.dtype, copy=False)
+        known = np.where(np.isnan(values), NO_INDEX, values)
+        first, last = self.attrs["valid_range"]
+        wrong = (known != NO_INDEX) & ((known != np.trunc(known)) | (known < first) | (known > last))
+        if wrong.any():
+            raise DataIntegrityError(
+                f"{name}: expected whole numbers from {first} to {last}, or {NO_INDEX} for none, found "
+                f"{known[wrong][0]:g}. Fetch the file again; if it stays so, report it."
+            )
+        return known.astype(self.dtype)
+
+
+def _attributes(long_name: str, units: str, **more: Any) -> Mapping[str, Any]:
+    return MappingProxyType({"long_name": long_name, "units": units, **more})
+
+
+def _noise_ceiling(images: str) -> Mapping[str, Any]:
+    return _attributes(f"noise ceiling {images}", "percent", valid_range=[0.0, 100.0])
+
+
+def _explained(over: str = "") -> Mapping[str, Any]:
+    """R2 has no lower end: a model can be worse than the mean."""
+    return _attributes(f"variance explained by the GLM{over}", "percent", valid_max=100.0)
+
+
+SUBJECT_MAPS: Mapping[str, VoxelMap] = MappingProxyType(
+    {
+        f"nc_{name}": VoxelMap("noise_ceiling", _noise_ceiling(f"from {images}"), entity=layout.NOISE_CEILINGS[name])
+        for name, images in {
+            "12rep": "images shown 12 times",
+            "4rep": "images shown 4 times",
+            "all": "all repeated images",
+        }.items()
+    }
+    | {"r2_mean": VoxelMap("r2_mean", _explained(", mean over sessions"))}
+)
+"""Name of a coordinate or variable along ``voxel`` → the map of the whole subject that holds it."""
+
+SESSION_MAPS: Mapping[str, VoxelMap] = MappingProxyType(
+    {
+        "noise_ceiling": VoxelMap("session_noise_ceiling", _noise_ceiling("within the session")),
+        "r2": VoxelMap("session_r2", _explained()),
+        "hrf_index": VoxelMap(
+            "hrf_index",
+            _attributes(
+                "index of the haemodynamic response function in GLMsingle's library",
+                "1",
+                valid_range=[0, 19],
+                comment=f"{NO_INDEX}: none",
+            ),
+            dtype="int8",
+        ),
+        "ridge_fraction": VoxelMap(
+            "ridge_fraction",
+            _attributes("fraction of the unregularised betas that ridge regression left", "1", valid_range=[0.0, 1.0]),
+        ),
+    }
+)
+"""Name of a variable along ``session`` and ``voxel`` → the map of a session that holds it."""
+
+
 @dataclass(frozen=True, eq=False)
 class VoxelAxis:
     """The chosen voxels of a grid, in their public order."""
@@ -142,6 +259,14 @@ class VoxelAxis:
         for name, position in zip("xyz", self.xyz(), strict=True):
             coordinates[name] = ((VOXEL,), position, {"long_name": f"{name} in subject {space} space", "units": "mm"})
         return coordinates
+
+
+def grid_coordinates(grid: Grid) -> Coordinates:
+    """Return the indices of a whole volume: ``i j k`` (int16), each along itself."""
+    return {
+        name: ((name,), np.arange(n, dtype=np.int16), {"long_name": f"grid index along {name}"})
+        for name, n in zip("ijk", grid.shape, strict=True)
+    }
 
 
 def to_nifti(values: xr.DataArray, like: xr.Dataset | None = None, *, fill: float = np.nan) -> nibabel.Nifti1Image:

@@ -8,7 +8,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from intake_laion_fmri import access, splits
 from intake_laion_fmri.demo import write_demo
 
 # The examples read files; their time says nothing about the code.
@@ -25,16 +28,41 @@ settings.load_profile("suite")
 BUCKET = "laion-fmri"
 
 
+@pytest.fixture(scope="session")
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def _no_bucket_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's own bucket must not be read by the tests."""
-    monkeypatch.delenv("LAION_FMRI_BUCKET", raising=False)
+def _nothing_of_the_users_own(_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own bucket, split files and cache must not be read by the tests, nor the public network."""
+    for name in ("LAION_FMRI_BUCKET", "LAION_FMRI_MIRROR", "LAION_FMRI_SPLITS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LAION_FMRI_CACHE", str(_cache))
+    monkeypatch.setattr(splits, "ADDRESS", "http://127.0.0.1:9/nobody")
+    monkeypatch.setattr(access, "_failures", {})
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """The published split files, which the project never contains."""
+    given = os.environ.get("LAION_FMRI_REFERENCE_SPLITS")
+    folder = Path(given) if given else Path(__file__).parents[2] / "shared/reference/splits"
+    if not folder.is_dir():
+        pytest.skip(f"no published split files in {folder}; LAION_FMRI_REFERENCE_SPLITS may name another folder")
+    return folder
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo bucket of scale tiny, on disk; not to be written to."""
     return write_demo(tmp_path_factory.mktemp("buckets") / "tiny", scale="tiny")
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo bucket of scale small, on disk; not to be written to."""
+    return write_demo(tmp_path_factory.mktemp("buckets") / "small", scale="small")
 
 
 @pytest.fixture
@@ -49,6 +77,16 @@ class S3:
 
     endpoint: str
     client: Any
+    log: Path
+
+    @contextmanager
+    def requests(self) -> Iterator[Counter[str]]:
+        """Count what is asked of the server, by its own log: LIST, GET and HEAD."""
+        start, counts = self.log.stat().st_size, Counter[str]()
+        yield counts
+        colour = rb"(?:\x1b\[[0-9;]*m)*"
+        lines = re.findall(rb'"' + colour + rb"((?:GET|HEAD) /laion-fmri\S*)", self.log.read_bytes()[start:])
+        counts.update("LIST" if b"list-type" in line else line.split()[0].decode() for line in lines)
 
     @property
     def url(self) -> str:
@@ -69,7 +107,7 @@ def s3(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
         )
     try:
         endpoint = _wait_for_address(server, log)
-        yield _with_bucket(endpoint, tiny)
+        yield S3(endpoint, _with_bucket(endpoint, tiny), log)
     finally:
         server.terminate()
         server.wait(timeout=10)
@@ -88,7 +126,7 @@ def _wait_for_address(server: subprocess.Popen[bytes], log: Path) -> str:
     raise RuntimeError(f"moto's server did not start: {log.read_text()}")
 
 
-def _with_bucket(endpoint: str, folder: Path) -> S3:
+def _with_bucket(endpoint: str, folder: Path) -> Any:
     import boto3
 
     client = boto3.client(
@@ -109,10 +147,10 @@ def _with_bucket(endpoint: str, folder: Path) -> S3:
         ],
     }
     client.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps(policy))
-    return S3(endpoint, client)
+    return client
 
 
 @pytest.fixture
-def python_environment(tmp_path: Path) -> dict[str, str]:
+def python_environment() -> dict[str, str]:
     """An environment for other Python processes, that see no bucket but the one they are given."""
-    return {name: value for name, value in os.environ.items() if name != "LAION_FMRI_BUCKET"}
+    return dict(os.environ)

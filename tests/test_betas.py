@@ -98,6 +98,9 @@ CONTRACT = {
     "in_roi": (("roi", "voxel"), "bool"),
     "roi": (("roi",), "object"),
     "roi_category": (("roi",), "object"),
+    "split_role": (("pool", "split", "trial"), "int8"),
+    "pool": (("pool",), "object"),
+    "split": (("split",), "object"),
     "subject": ((), "object"),
 }
 
@@ -108,7 +111,7 @@ def test_the_dataset_has_the_coordinates_of_the_contract(tiny: Path) -> None:
     assert list(ds.data_vars) == ["betas"]
     assert (ds.betas.dims, ds.betas.dtype) == (("trial", "voxel"), np.float32)
     assert isinstance(ds.betas.data, dask.array.Array)
-    assert set(ds.indexes) == {"trial", "voxel", "roi"}
+    assert set(ds.indexes) == {"trial", "voxel", "roi", "pool", "split"}
     assert {"long_name", "units"} <= set(ds.betas.attrs)
     assert all(ds[name].attrs["units"] == "percent" for name in ("nc_12rep", "nc_4rep", "nc_all"))
     assert all(ds[name].attrs["units"] == "mm" for name in "xyz")
@@ -339,9 +342,10 @@ def test_opening_reads_no_beta(tiny: Path, counted: str) -> None:
     ds = open_betas("sub-01", bucket=counted)
     repr(ds), ds._repr_html_()
     assert not [name for name in CountingFileSystem.read if "stat-effect" in name]
-    # Each small file once: 3 tables, 4 maps, 40 ROIs.
-    assert len(CountingFileSystem.read) == 47
-    assert all(size == next(tiny.rglob(name)).stat().st_size for name, size in CountingFileSystem.read.items())
+    # Each small file once: 3 tables, 4 maps, 40 ROIs; and the splits of two pools, which have the same names.
+    read = {name: size for name, size in CountingFileSystem.read.items() if not name.endswith(".json")}
+    assert (len(read), len(CountingFileSystem.read)) == (47, 47 + 11)
+    assert all(size == next(tiny.rglob(name)).stat().st_size for name, size in read.items())
 
 
 def test_computing_reads_the_chosen_sessions_once(tiny: Path, counted: str) -> None:

@@ -64,17 +64,8 @@ KEYS = [
     r"(?P=sub)_ses-PrismaAnat_space-T1w_res-1pt8_(T1w|desc-brain_mask)\.nii\.gz",
     r"derivatives/localizers/(?P<sub>sub-\d\d)/ses-31/func/"
     r"(?P=sub)_ses-31_task-oloc_space-T1w_res-1pt8_contrast-objects_stat-z_statmap\.nii\.gz",
+    r"derivatives/splits/(shared|sub-\d\d)/(random_[0-4]|cluster_k5_[0-4]|tau|ood)\.json",
 ]
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_demo(tmp_path_factory.mktemp("demo") / "small", scale="small")
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_demo(tmp_path_factory.mktemp("demo") / "tiny", scale="tiny")
 
 
 @pytest.fixture(scope="module", params=["tiny", "small"])
@@ -461,6 +452,81 @@ def test_subject_truth_is_what_the_files_say(tiny):
                 np.testing.assert_array_equal(truth.always_nan, np.flatnonzero(always))
 
 
+# Splits
+
+
+def splits(root: Path, pool: str) -> dict[str, dict]:
+    return {path.stem: json.loads(path.read_text()) for path in (root / "derivatives/splits" / pool).iterdir()}
+
+
+def sides(split: dict) -> tuple[list[str], list[str]]:
+    [variant] = split["variants"]
+    assert variant["variant_id"] == 0
+    return variant["train_ids"], variant["test_ids"]
+
+
+def pools(root: Path) -> dict[str, set[str]]:
+    """Pool to the images it must consist of, by the trial tables."""
+    seen = {subject: set(all_labels(root, subject)) for subject in subjects(root)}
+    found = {subject: {x for x in labels if "_OOD_" not in x} for subject, labels in seen.items()}
+    return found | {"shared": set.intersection(*found.values())}
+
+
+def test_splits_have_the_published_names_and_schema(bucket):
+    """Twelve splits of every pool, each a partition into sorted sides of the size that it states."""
+    folder = bucket / "derivatives/splits"
+    assert sorted(path.name for path in folder.iterdir()) == ["shared", *subjects(bucket)]
+    names = {*(f"random_{k}" for k in range(5)), *(f"cluster_k5_{k}" for k in range(5)), "tau", "ood"}
+    for pool in pools(bucket):
+        found = splits(bucket, pool)
+        assert found.keys() == names
+        for name, split in found.items():
+            assert set(split) == {"name", "pool", "splitter", "params", "n_train", "n_test", "variants"}
+            assert split["name"] == name
+            assert isinstance(split["params"], dict)
+            train, test = sides(split)
+            assert (split["n_train"], split["n_test"]) == (len(train), len(test))
+            assert (train, test) == (sorted(train), sorted(test))
+            assert len({*train, *test}) == len(train) + len(test)
+
+
+def test_splits_are_partitions_of_the_demos_own_images(bucket):
+    """The sides of a split cover the images that were seen; a fifth is for testing, and the groups share them out."""
+    images = pools(bucket)
+    for pool, members in images.items():
+        found = {name: sides(split) for name, split in splits(bucket, pool).items()}
+        train, test = found.pop("ood")
+        assert set(train) == members
+        assert set(test) == {x for x in all_labels(bucket, "sub-01") if "_OOD_" in x}
+        assert all({*train, *test} == members for train, test in found.values())
+        groups = [found.pop(f"cluster_k5_{k}")[1] for k in range(5)]
+        assert sorted(label for group in groups for label in group) == sorted(members)
+        assert len(set(map(len, groups))) > 1
+        assert all(groups)
+        assert {len(test) for _, test in found.values()} == {round(0.2 * len(members))}
+        assert len({tuple(test) for _, test in found.values()}) > 3  # of six draws: small pools may repeat one
+    assert images["shared"] < images["sub-03"]
+
+
+def test_the_text_pool_of_a_split_misleads(bucket):
+    """As in the published files: a reader that trusts it takes another subject's split."""
+    assert splits(bucket, "sub-03")["tau"]["pool"].startswith("sub-04 ")
+    assert splits(bucket, "sub-01")["tau"]["pool"].startswith("sub-01 ")
+    assert "sub-" not in splits(bucket, "shared")["tau"]["pool"]
+
+
+def test_splits_of_one_session_of_a_longer_plan(tmp_path):
+    """The pool is what is planned, as in the data set, though the first session shows less."""
+    scale = Scale(("sub-03",), ("ses-01",), (13, 15, 11), 360, (642, 650), (8, 4), (6, 14), (24, 8, 4), 30, True)
+    root = write_demo(tmp_path / "demo", scale=scale)
+    seen = {label for label in all_labels(root, "sub-03") if "_OOD_" not in label}
+    for pool, n in (("shared", 18), ("sub-03", 54)):
+        found = splits(root, pool)
+        assert {sum(map(len, sides(split))) for name, split in found.items() if name != "ood"} == {n}
+        assert (found["ood"]["n_train"], found["ood"]["n_test"]) == (n, 14)
+    assert seen < set(sides(found["ood"])[0])
+
+
 # Writing
 
 
@@ -472,6 +538,8 @@ def test_same_seed_same_bytes(tiny, tmp_path):
     assert other.keys() == again.keys()
     same = {key for key in again if other[key] == again[key]}
     assert not [key for key in same if key.endswith((".nii.gz", ".tsv")) and "/ses-0" in key]
+    assert [key for key in same if "/splits/" in key and "/ood.json" in key]
+    assert [key for key in other if "/splits/" in key and key not in same]
 
 
 def test_tiny_is_small(tiny):

@@ -18,10 +18,14 @@ import yaml
 
 import intake_laion_fmri
 from intake_laion_fmri import open_betas, open_catalog, open_noise_ceilings, open_rois, open_trials
+from intake_laion_fmri.betas import open_maps
+from intake_laion_fmri.catalog_files import OPENERS
+from intake_laion_fmri.discovery import inventory
 from intake_laion_fmri.drivers import BetasSource, TrialsSource, catalog_path
 from intake_laion_fmri.errors import NotInBucketError
 
-ENTRIES = ["betas", "trials", "rois", "noise_ceilings"]
+ENTRIES = ["betas", "trials", "rois", "noise_ceilings", "maps", "inventory"]
+SUBJECTS = ["sub-01", "sub-03", "sub-05", "sub-06", "sub-07"]
 
 
 @pytest.fixture
@@ -32,7 +36,7 @@ def cat(tiny: Path) -> Any:
 def test_the_catalog_file(tiny: Path) -> None:
     """Opened by its path as any catalog is, and through `intake.cat` without one."""
     for catalog in (intake.open_catalog(str(catalog_path())), intake.cat.laion_fmri, intake_laion_fmri.cat):
-        assert list(catalog) == ENTRIES
+        assert list(catalog) == ENTRIES + SUBJECTS
         found = catalog.betas(subject="sub-03", session=1, roi="face", bucket=str(tiny)).to_dask()
         xr.testing.assert_identical(found, open_betas("sub-03", session=1, roi="face", bucket=tiny))
 
@@ -42,6 +46,11 @@ def test_every_entry_is_the_function_of_its_name(cat: Any, tiny: Path) -> None:
     xr.testing.assert_identical(cat.rois(roi="face").read(), open_rois("sub-01", roi="face", bucket=tiny))
     found = cat.noise_ceilings(mask="anatomical").to_dask()
     xr.testing.assert_identical(found, open_noise_ceilings("sub-01", mask="anatomical", bucket=tiny))
+    found = cat.maps(session=[1, 3], maps="r2", roi="face").read()
+    xr.testing.assert_identical(
+        found, open_maps("sub-01", session=[1, 3], maps="r2", roi="face", bucket=tiny).compute()
+    )
+    assert cat.inventory.read().equals(inventory(bucket=tiny))
     table = cat.trials(session=2, stimuli="shared").read()
     assert table.equals(open_trials("sub-01", session=2, stimuli="shared", bucket=tiny))
 
@@ -83,6 +92,8 @@ def test_partitions_are_sessions(cat: Any) -> None:
     (whole,) = cat.rois.read_chunked()
     xr.testing.assert_identical(whole, cat.rois.read())
     assert next(cat.trials.read_chunked()).equals(cat.trials.read())
+    (volumes,) = cat.maps(session="all", grid="volume").read_chunked()
+    assert volumes.sizes["session"] == 3
 
 
 def test_describe(cat: Any) -> None:
@@ -100,7 +111,8 @@ def test_the_metadata_name_every_argument() -> None:
     """What a user reads in the catalog is what the driver takes."""
     import inspect
 
-    for name, function in zip(ENTRIES, (open_betas, open_trials, open_rois, open_noise_ceilings), strict=True):
+    assert list(OPENERS) == ENTRIES
+    for name, function in OPENERS.items():
         entry = yaml.safe_load(catalog_path().read_text())["sources"][name]
         assert set(entry["metadata"]["arguments"]) == set(inspect.signature(function).parameters)
 

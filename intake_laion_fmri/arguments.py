@@ -1,0 +1,155 @@
+"""What users may give: every argument's check, as far as that can be done without looking into the bucket."""
+
+from __future__ import annotations
+
+import functools
+import math
+import numbers
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.access import check_storage_options, open_bucket
+from intake_laion_fmri.errors import unknown_value
+from intake_laion_fmri.rois import check_selection
+from intake_laion_fmri.splits import SHARED, SPLITS
+from intake_laion_fmri.surfaces import HEMISPHERES
+from intake_laion_fmri.trials import STIMULI
+from intake_laion_fmri.voxels import MASKS, SESSION_MAPS, SUBJECT_MAPS
+
+__all__ = ["ALL", "FORMATS", "GRIDS", "SessionSelection", "check_argument", "check_sessions", "chosen"]
+
+ALL = "all"
+"""Every session, map, format or hemisphere that there is."""
+
+FORMATS = tuple(layout.ROI_KINDS.values())
+"""Formats of ROIs."""
+
+GRIDS = ("voxel", "volume")
+"""Forms of a map: the chosen voxels, or the grid as a whole."""
+
+SessionSelection = str | int | Sequence[str | int]
+"""``"all"``, a session, or a list of sessions."""
+
+
+def check_argument(name: str, value: object) -> object:
+    """Check an argument of this package's functions as far as can be done without looking into the bucket.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument.
+    value : object
+        What was given for it.
+
+    Returns
+    -------
+    object
+        The value in its canonical form.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it cannot be right, whichever function it is for.
+    """
+    return _CHECKS[name](value)
+
+
+def check_sessions(session: object) -> tuple[str, ...] | None:
+    """Return the chosen sessions, ascending and each once; None stands for all.
+
+    Raises
+    ------
+    ValueError
+        If one cannot be a session, or the list is empty.
+    """
+    if isinstance(session, str) and session.strip() == ALL:
+        return None
+    if isinstance(session, str | numbers.Integral):
+        return (layout.session_name(session),)
+    if not isinstance(session, Iterable):
+        return (layout.session_name(session),)
+    names = {layout.session_name(one) for one in session}
+    if not names:
+        raise ValueError("session=[] names no session. Expected 'all', a session such as 'ses-01', or a list of them.")
+    return tuple(sorted(names, key=layout.session_number))
+
+
+def chosen(name: str, value: str, valid: Iterable[str]) -> tuple[str, ...]:
+    """Return what an argument of one value, or ``"all"``, stands for.
+
+    Raises
+    ------
+    ValueError
+        If the value is not valid, with the nearest ones.
+    """
+    check_argument(name, value)
+    return tuple(valid) if value == ALL else (value,)
+
+
+def _check_option(name: str, value: object, *, valid: Iterable[str], optional: bool = False) -> object:
+    names = list(valid)
+    if not (optional and value is None) and not (isinstance(value, str) and value in names):
+        raise unknown_value(name, value, names)
+    return value
+
+
+def _check_maps(maps: object) -> tuple[str, ...] | None:
+    """Return the chosen maps, each once, in their order; None stands for all."""
+    if isinstance(maps, str) and maps == ALL:
+        return None
+    names: list[Any] = [maps] if isinstance(maps, str) or not isinstance(maps, Iterable) else list(maps)
+    if not names:
+        raise ValueError("maps=[] names no map. Expected 'all', a map such as 'nc_12rep', or a list of them.")
+    for name in names:
+        _check_option("map", name, valid=[*SUBJECT_MAPS, *SESSION_MAPS])
+    return tuple(dict.fromkeys(names))
+
+
+def _check_pool(pool: object) -> str:
+    if not isinstance(pool, str) and isinstance(pool, Iterable) and {SHARED, "subject"} <= set(pool):
+        raise ValueError(
+            f"pool={pool!r} asks for both pools in one call. That leaks: test images of the one are train images of "
+            "the other. Choose pool='shared' or pool='subject' for the whole analysis."
+        )
+    _check_option("pool", pool, valid=(SHARED, "subject"))
+    return str(pool)
+
+
+def _check_percentage(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+        raise ValueError(f"min_noise_ceiling must be a percentage from 0 to 100, found {value!r}.")
+    percentage = float(value)
+    if 0 < percentage < 1:
+        raise ValueError(
+            f"min_noise_ceiling={percentage} is taken for a fraction, but the maps are in percent. "
+            f"Write {percentage * 100:g} for {percentage * 100:g} %."
+        )
+    if not 0 <= percentage <= 100:
+        raise ValueError(f"min_noise_ceiling must be a percentage from 0 to 100, found {percentage:g}.")
+    return percentage
+
+
+_CHECKS: Mapping[str, Callable[[Any], object]] = {
+    "subject": layout.subject_name,
+    # None is the subject level of maps; where it means nothing, the function that is called refuses it.
+    "session": lambda session: None if session is None else check_sessions(session),
+    "roi": check_selection,
+    "format": functools.partial(_check_option, "format", valid=(*FORMATS, ALL)),
+    "hemi": functools.partial(_check_option, "hemi", valid=(*HEMISPHERES, ALL)),
+    "maps": _check_maps,
+    "grid": functools.partial(_check_option, "grid", valid=GRIDS),
+    "mask": functools.partial(_check_option, "mask", valid=MASKS),
+    "min_noise_ceiling": _check_percentage,
+    "noise_ceiling": functools.partial(_check_option, "noise_ceiling", valid=layout.NOISE_CEILINGS),
+    "stimuli": functools.partial(_check_option, "stimuli", valid=STIMULI, optional=True),
+    "split": functools.partial(_check_option, "split", valid=SPLITS, optional=True),
+    "pool": _check_pool,
+    "role": functools.partial(_check_option, "role", valid=("train", "test", "both")),
+    "splits": lambda splits: None if splits is None else open_bucket(splits),
+    "bucket": open_bucket,
+    "storage_options": check_storage_options,
+}
+"""Argument → its check, for `check_argument`."""

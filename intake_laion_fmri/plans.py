@@ -1,0 +1,488 @@
+"""From a selection and a listing to the files that have to be read, and from these files to the axes of a Dataset.
+
+A query is a checked selection. A plan tells which objects it needs before any is read, so that all of them can be
+fetched together; what is needed and absent is an error then, what is left out is told in words. Its `read` takes their
+content. The plans of ROIs on surfaces are in `roi_plans`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.access import Bucket, ObjectInfo
+from intake_laion_fmri.arguments import check_argument, check_sessions
+from intake_laion_fmri.blocks import MapBlock, read_map, read_volume
+from intake_laion_fmri.discovery import RoiFile, SubjectContents, roi_files
+from intake_laion_fmri.errors import AccessDeniedError, DataIntegrityError, NotInBucketError, unknown_value
+from intake_laion_fmri.nifti import Gather, VolumeReader
+from intake_laion_fmri.rois import (
+    RoiMembership,
+    RoiNames,
+    RoiSelection,
+    check_selection,
+    operands,
+    roi_coordinates,
+)
+from intake_laion_fmri.splits import SPLITS, SplitSource, role_mask
+from intake_laion_fmri.trials import read_trials, stack_sessions, stimuli_of
+from intake_laion_fmri.voxels import MASKS, SESSION_MAPS, SUBJECT_MAPS, VOXEL, Coordinates, Grid, VoxelAxis
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "Brain",
+    "MapPlan",
+    "MapQuery",
+    "TrialPlan",
+    "TrialQuery",
+    "VoxelPlan",
+    "VoxelQuery",
+    "expect_known",
+    "form_of",
+    "in_words",
+    "names_of",
+    "no_rois",
+]
+
+
+# --- trials -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TrialQuery:
+    """A checked selection of trials."""
+
+    sessions: tuple[str, ...] | None
+    """Ascending; None for all."""
+    stimuli: str | None
+    """One of `trials.STIMULI`, or None for all."""
+    split: str | None
+    """One of `splits.SPLITS`, or None for all trials."""
+    pool: str
+    """Pool of the split."""
+    role: str
+    """Side of the split."""
+
+    @classmethod
+    def of(cls, session: object, stimuli: object, split: object, pool: object, role: object) -> TrialQuery:
+        """Check what a user gave; ValueError where it cannot be right."""
+        given = {"stimuli": stimuli, "split": split, "pool": pool, "role": role}
+        checked: dict[str, Any] = {name: check_argument(name, value) for name, value in given.items()}
+        if split is None and role != "both":
+            raise ValueError(f"role={role!r} needs a split: add split=, one of {', '.join(SPLITS)}.")
+        return cls(check_sessions(session), **checked)
+
+    def select(self, table: pd.DataFrame, subject: str, source: SplitSource) -> NDArray[np.bool_]:
+        """Tell which trials of a table are chosen."""
+        chosen = np.ones(len(table), dtype=bool)
+        if self.stimuli is not None:
+            chosen &= stimuli_of(table, self.stimuli)
+        if self.split is not None:
+            chosen &= role_mask(table, subject, split=self.split, pool=self.pool, role=self.role, source=source)
+        return chosen
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """What has to be read for the trial axis."""
+
+    sessions: tuple[str, ...]
+    """The chosen sessions, ascending."""
+    betas: Mapping[str, ObjectInfo]
+    """Their betas."""
+    tables: Mapping[str, ObjectInfo]
+    """Trial tables: of the chosen sessions, and of those before them where repetitions can be counted."""
+    counts_repetitions: bool
+    """Whether the table of every session from the first to the last chosen one is there."""
+    missing: tuple[str, ...]
+    """What is left out, in words."""
+
+    @classmethod
+    def of(cls, bucket: Bucket, contents: SubjectContents, query: TrialQuery) -> TrialPlan:
+        """Find the objects; NotInBucketError where one is absent."""
+        known = {*contents.sessions, *_sessions_with(contents, ["trials"])}
+        sessions = _choose_sessions(bucket, contents, query.sessions, contents.sessions, known)
+        if not sessions:
+            raise bucket.missing(layout.key("betas", subject=contents.subject, session="ses-01"), contents.objects)
+        needed = {}
+        for session in sessions:
+            for kind in ("trials", "betas"):
+                info = contents.find(kind, session=session)
+                if info is None:
+                    key = layout.key(kind, subject=contents.subject, session=session)
+                    raise bucket.missing(key, contents.objects)
+                needed[kind, session] = info
+        betas = {session: needed["betas", session] for session in sessions}
+        tables = {session: needed["trials", session] for session in sessions}
+        earlier = [layout.session_name(number) for number in range(1, layout.session_number(sessions[-1]))]
+        found = {session: contents.find("trials", session=session) for session in earlier}
+        gaps = [session for session, info in found.items() if info is None]
+        missing = []
+        if gaps:
+            missing.append(f"repetition (it is counted from the first session on; no trial table of {', '.join(gaps)})")
+        else:
+            tables = {session: info for session, info in found.items() if info is not None} | tables
+        skipped = sorted(known - set(contents.sessions))
+        if skipped and sessions == contents.sessions:
+            missing.append(f"the trials of {', '.join(skipped)} (a trial table, but no betas)")
+        return cls(sessions, betas, tables, not gaps, tuple(missing))
+
+    def read(self, bucket: Bucket, files: Mapping[str, bytes]) -> pd.DataFrame:
+        """Return the chosen sessions' rows, with everything that follows from labels and order."""
+        tables = []
+        for session in sorted(self.tables, key=layout.session_number):
+            info = self.tables[session]
+            parsed = layout.parse_key(info.key)
+            participant = layout.PARTICIPANT_CODES.get(parsed.entities["subject"]) if parsed else None
+            name = bucket.locate(info.key)
+            table = read_trials(files[info.key], name=name, session=session, participant=participant)
+            tables.append((layout.session_number(session), table))
+        stacked = stack_sessions(tables)
+        if not self.counts_repetitions:
+            stacked = stacked.drop(columns="repetition")
+        return stacked[stacked["session"].isin(self.sessions)]
+
+
+def _choose_sessions(
+    bucket: Bucket,
+    contents: SubjectContents,
+    asked: tuple[str, ...] | None,
+    found: Sequence[str],
+    known: Iterable[str],
+) -> tuple[str, ...]:
+    """Return the sessions that were asked for, or all that were found; refuse those held out, and unknown ones."""
+    for session in asked or ():
+        if layout.is_held_out(session):
+            raise AccessDeniedError(
+                f"{session} of {contents.subject} is held out by the data set's authors: its betas and maps are not "
+                f"public. Use one of {_span(found)}, or ask {layout.CONTACT}."
+            )
+        if session not in known:
+            raise unknown_value("session", session, found, where=f"{contents.subject} in {bucket.url}")
+    return tuple(found) if asked is None else asked
+
+
+def _sessions_with(contents: SubjectContents, kinds: Sequence[str]) -> list[str]:
+    """Return the public sessions of which there is an object of one of these kinds, ascending."""
+    parsed = map(layout.parse_key, contents.objects)
+    names = {entry.entities["session"] for entry in parsed if entry and entry.kind in kinds}
+    return sorted((name for name in names if not layout.is_held_out(name)), key=layout.session_number)
+
+
+def _span(sessions: Sequence[str]) -> str:
+    return f"{sessions[0]} to {sessions[-1]}" if sessions else "none (the bucket has no public session of this subject)"
+
+
+# --- voxels -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class VoxelQuery:
+    """A checked selection of voxels."""
+
+    roi: RoiSelection | None
+    """None for the whole mask."""
+    mask: str
+    """One of `voxels.MASKS`."""
+    min_noise_ceiling: float | None = None
+    """Percent; None for no threshold."""
+    noise_ceiling: str = "12rep"
+    """The map that the threshold reads."""
+
+    @classmethod
+    def of(
+        cls, roi: object, mask: str, min_noise_ceiling: float | None = None, noise_ceiling: str = "12rep"
+    ) -> VoxelQuery:
+        """Check what a user gave; ValueError where it cannot be right."""
+        check_argument("mask", mask)
+        check_argument("noise_ceiling", noise_ceiling)
+        percentage: Any = check_argument("min_noise_ceiling", min_noise_ceiling)
+        return cls(check_selection(roi), mask, percentage, noise_ceiling)
+
+    @property
+    def needs_anatomy(self) -> bool:
+        """Whether the mask is in the anatomical tree."""
+        return MASKS[self.mask].kind == "brain_mask"
+
+    @property
+    def threshold_map(self) -> str | None:
+        """The map that the threshold reads, if there is one."""
+        return None if self.min_noise_ceiling is None else f"nc_{self.noise_ceiling}"
+
+
+@dataclass(frozen=True, eq=False)
+class Brain:
+    """What was read for the voxel axis."""
+
+    axis: VoxelAxis
+    """The chosen voxels."""
+    maps: Mapping[str, NDArray[Any]]
+    """Map → shape (voxel,)."""
+    rois: RoiMembership | None
+    """Membership of these voxels; None where no ROI was read."""
+
+    def coordinates(self) -> Coordinates:
+        """Return all of it as xarray takes coordinates."""
+        coordinates = self.axis.coordinates(layout.SPACE)
+        for name, values in self.maps.items():
+            coordinates[name] = ((VOXEL,), values, dict(SUBJECT_MAPS[name].attrs))
+        return coordinates | (roi_coordinates(self.rois) if self.rois else {})
+
+
+@dataclass(frozen=True)
+class VoxelPlan:
+    """What has to be read for the voxel axis."""
+
+    subject: str
+    """``"sub-01"``."""
+    query: VoxelQuery
+    """The selection."""
+    mask: ObjectInfo
+    """The map that the mask's rule reads."""
+    maps: Mapping[str, ObjectInfo]
+    """Coordinate → its map."""
+    volumes: Mapping[str, ObjectInfo]
+    """ROI → its volume."""
+    rois: RoiNames
+    """The ROIs along ``roi``; one without a volume has no voxel."""
+    missing: tuple[str, ...]
+    """What is left out, in words."""
+
+    @classmethod
+    def of(
+        cls,
+        bucket: Bucket,
+        contents: SubjectContents,
+        query: VoxelQuery,
+        *,
+        maps: Iterable[str] = tuple(SUBJECT_MAPS),
+        volumes: Sequence[RoiFile] | None = None,
+        rois: RoiNames | None = None,
+    ) -> VoxelPlan:
+        """Find the objects.
+
+        Parameters
+        ----------
+        bucket : Bucket
+            Where to read from.
+        contents : SubjectContents
+            The subject's listing.
+        query : VoxelQuery
+            The selection.
+        maps : iterable of str
+            Maps of the subject that become coordinates.
+        volumes : sequence of RoiFile, optional
+            ROIs to read; by default all that have a volume.
+        rois : RoiNames, optional
+            The ROIs along ``roi``, by default those of `volumes`.
+
+        Raises
+        ------
+        NotInBucketError
+            If the mask is absent, or what the selection needs.
+        ValueError
+            If the selection names an unknown ROI.
+        """
+        kind = MASKS[query.mask].kind
+        mask = contents.find(kind)
+        if mask is None:
+            raise bucket.missing(layout.key(kind, subject=contents.subject), contents.objects)
+        wanted = contents.rois if volumes is None else volumes
+        names = names_of(bucket, wanted) if rois is None else rois
+        if query.roi is not None:
+            if not wanted:
+                raise no_rois(bucket, contents, ["volume"])
+            if rois is None:
+                expect_known(bucket, contents, query.roi, names, [("volume", "")])
+        keys = {name: SUBJECT_MAPS[name].key(contents.subject) for name in maps}
+        found = {name: contents.objects[key] for name, key in keys.items() if key in contents.objects}
+        needed = query.threshold_map
+        if needed is not None and needed not in found:
+            raise bucket.missing(keys[needed], contents.objects)
+        missing = [f"{name} (no {bucket.locate(key)})" for name, key in keys.items() if name not in found]
+        if volumes is None and not contents.rois:
+            missing.append(f"in_roi (no {bucket.locate(layout.roi_folder(contents.subject))})")
+        return cls(contents.subject, query, mask, found, {roi.name: roi.info for roi in wanted}, names, tuple(missing))
+
+    @property
+    def files(self) -> tuple[ObjectInfo, ...]:
+        """Every object to read, each once."""
+        infos = [self.mask, *self.maps.values(), *self.volumes.values()]
+        return tuple({info.key: info for info in infos}.values())
+
+    def read(self, bucket: Bucket, files: Mapping[str, bytes]) -> Brain:
+        """Return the chosen voxels, and what is known of them."""
+
+        def opened(info: ObjectInfo) -> tuple[io.BytesIO, str]:
+            return io.BytesIO(files[info.key]), bucket.locate(info.key)
+
+        file, name = opened(self.mask)
+        mask = VolumeReader(file, name=name)
+        axis = VoxelAxis(mask.header.grid, mask.where(MASKS[self.query.mask]))
+        gather = Gather.of(axis.index, axis.grid.shape)
+        maps = {}
+        for map, info in self.maps.items():
+            file, name = opened(info)
+            maps[map] = read_map(map, file, name=name, grid=axis.grid, gather=gather)
+        membership = None
+        if self.volumes:
+            inside = np.zeros((len(self.rois.names), len(axis)), dtype=bool)
+            for roi, info in self.volumes.items():
+                file, name = opened(info)
+                values = read_volume(file, name=name, grid=axis.grid, gather=gather)
+                inside[self.rois.names.index(roi)] = values > 0
+            membership = RoiMembership(self.rois.names, self.rois.categories, inside)
+        chosen = np.ones(len(axis), dtype=bool)
+        if self.query.roi is not None and membership is not None:
+            chosen = membership.select(self.query.roi, where=f"{self.subject} in {bucket.url}")
+        if self.query.threshold_map is not None:
+            # A voxel whose ceiling is NaN is not known to reach the threshold.
+            chosen &= maps[self.query.threshold_map] >= self.query.min_noise_ceiling
+        return Brain(
+            axis.select(chosen),
+            {name: values[chosen] for name, values in maps.items()},
+            membership.keep(chosen) if membership else None,
+        )
+
+
+def no_rois(bucket: Bucket, contents: SubjectContents, formats: Sequence[str]) -> NotInBucketError:
+    """Describe a subject of which there is no ROI in any of some formats."""
+    folder = layout.roi_folder(contents.subject)
+    return NotInBucketError(
+        f"{bucket.locate(folder)} holds no ROI {' or '.join(formats)}. If this is a partial copy, fetch that folder; "
+        "betas and maps of the whole mask open with roi=None."
+    )
+
+
+def names_of(bucket: Bucket, files: Iterable[RoiFile]) -> RoiNames:
+    """Return the ROIs of some files, sorted; an ROI has one category in all its formats."""
+    first: dict[str, RoiFile] = {}
+    for file in files:
+        other = first.setdefault(file.name, file)
+        if file.category != other.category:
+            raise DataIntegrityError(
+                f"The ROI {file.name!r} is in two categories: {bucket.locate(other.info.key)} and "
+                f"{bucket.locate(file.info.key)}. Expected one; if the bucket holds both, report it."
+            )
+    names = sorted(first)
+    return RoiNames(tuple(names), tuple(first[name].category for name in names))
+
+
+def expect_known(
+    bucket: Bucket,
+    contents: SubjectContents,
+    selection: RoiSelection,
+    rois: RoiNames,
+    asked: Sequence[tuple[str, str]],
+) -> None:
+    """Raise unless everything that a selection names is among the ROIs of the forms that were asked for."""
+    for operand in operands(selection):
+        if rois.rows(operand):
+            continue
+        every = roi_files(bucket, contents.objects)
+        known = names_of(bucket, every)
+        names = {known.names[row] for row in known.rows(operand)}
+        if not names:
+            raise rois.unknown(operand, where=f"{contents.subject} in {bucket.url}")
+        others = dict.fromkeys(in_words(*form_of(file)) for file in every if file.name in names)
+        raise NotInBucketError(
+            f"{operand!r} of {contents.subject} has no {' or '.join(in_words(*form) for form in asked)} in "
+            f"{bucket.locate(layout.roi_folder(contents.subject))}. It is there as {', '.join(others)}: choose "
+            "this format, or fetch the file."
+        )
+
+
+def form_of(file: RoiFile) -> tuple[str, str]:
+    """Return format and hemisphere, which is empty for a volume."""
+    return layout.ROI_KINDS[file.kind], file.hemi
+
+
+def in_words(format: str, hemi: str) -> str:
+    """Return format and hemisphere for a message."""
+    return f"{format} of hemisphere {hemi}" if hemi else format
+
+
+# --- maps -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MapQuery:
+    """A checked selection of maps, of a subject or of its sessions."""
+
+    per_session: bool
+    """Whether they are maps of sessions."""
+    sessions: tuple[str, ...] | None
+    """Ascending; None for all."""
+    maps: tuple[str, ...]
+    """Their names."""
+    named: bool
+    """Whether the user named the maps, so that each must be there."""
+    grid: str
+    """One of `arguments.GRIDS`."""
+
+    @classmethod
+    def of(cls, session: object, maps: object, grid: str) -> MapQuery:
+        """Check what a user gave; ValueError where it cannot be right."""
+        check_argument("grid", grid)
+        per_session = session is not None
+        names: Any = check_argument("maps", maps)
+        here, other = (SESSION_MAPS, SUBJECT_MAPS) if per_session else (SUBJECT_MAPS, SESSION_MAPS)
+        for name in names or ():
+            if name in other:
+                raise ValueError(
+                    f"maps={name!r} is a map of the whole subject: leave session= out, or choose {', '.join(here)}."
+                    if per_session
+                    else f"maps={name!r} is a map of sessions: add session='all', or choose {', '.join(here)}."
+                )
+        sessions = check_sessions(session) if per_session else None
+        return cls(per_session, sessions, names or tuple(here), names is not None, grid)
+
+
+@dataclass(frozen=True)
+class MapPlan:
+    """The files of maps, which are read when they are computed."""
+
+    sessions: tuple[str, ...] | None
+    """The chosen sessions, ascending; None for maps of the whole subject."""
+    files: Mapping[str, tuple[ObjectInfo, ...]]
+    """Map → its file, or those of the sessions."""
+    missing: tuple[str, ...]
+    """What is left out, in words."""
+
+    @classmethod
+    def of(cls, bucket: Bucket, contents: SubjectContents, query: MapQuery) -> MapPlan:
+        """Find the objects; NotInBucketError where none is there, or one that was named is absent."""
+        sessions: tuple[str, ...] | None = None
+        slots: Sequence[str | None] = [None]
+        if query.per_session:
+            found = _sessions_with(contents, [spec.kind for spec in SESSION_MAPS.values()])
+            sessions = _choose_sessions(bucket, contents, query.sessions, found, {*found, *contents.sessions})
+            slots = sessions or ["ses-01"]  # where there is none, the first one is missed
+        files, missing, absent = {}, [], []
+        for name in query.maps:
+            spec = (SESSION_MAPS if query.per_session else SUBJECT_MAPS)[name]
+            keys = [spec.key(contents.subject, session) for session in slots]
+            gaps = [key for key in keys if key not in contents.objects]
+            if gaps and query.named:
+                raise bucket.missing(gaps[0], contents.objects)
+            if not gaps:
+                files[name] = tuple(contents.objects[key] for key in keys)
+                continue
+            absent += gaps
+            more = f", nor {len(gaps) - 1} more: choose session= without them" if len(gaps) > 1 else ""
+            missing.append(f"{name} (no {bucket.locate(gaps[0])}{more})")
+        if not files:
+            raise bucket.missing(absent[0], contents.objects)
+        return cls(sessions, files, tuple(missing))
+
+    def blocks(self, bucket: Bucket, grid: Grid) -> dict[str, list[MapBlock]]:
+        """Return what to read of each map, in the order of the sessions."""
+        return {name: [MapBlock(bucket, info, grid, name) for info in infos] for name, infos in self.files.items()}

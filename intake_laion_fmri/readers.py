@@ -1,0 +1,245 @@
+"""Intake readers (second generation): arguments in, the functions of `betas` out.
+
+A data type says whose data they are and where; its reader takes the other arguments of the function that opens them.
+Names and values are checked when a reader is made, which includes every time that one comes out of a catalog file.
+
+Intake finds subclasses of its own classes: a catalog file that names these imports them. For ``to_reader()``,
+``intake.recommend(...)`` and the like without such a file, import this module first: nothing of this package is loaded
+by ``import intake``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import numbers
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+from intake.readers.datatypes import BaseData
+from intake.readers.readers import BaseReader
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.arguments import check_argument
+from intake_laion_fmri.betas import (
+    open_betas,
+    open_maps,
+    open_noise_ceilings,
+    open_rois,
+    open_trials,
+)
+from intake_laion_fmri.errors import unknown_value
+
+__all__ = [
+    "BetasData",
+    "BetasReader",
+    "MapsData",
+    "MapsReader",
+    "NoiseCeilingsData",
+    "NoiseCeilingsReader",
+    "RoisData",
+    "RoisReader",
+    "TrialsData",
+    "TrialsReader",
+]
+
+_WHERE = ("bucket", "subject", "storage_options")
+"""What a data type holds; the other arguments belong to the reader."""
+
+
+class _Data(BaseData):  # type: ignore[misc]
+    """Data of one subject in one bucket.
+
+    Parameters
+    ----------
+    bucket : str or path, optional
+        URL or folder. By default the environment variable ``LAION_FMRI_BUCKET`` when the data are read, or
+        ``s3://laion-fmri``.
+    subject : str, optional
+        ``"sub-01"`` or ``"01"``. May be left to the reader.
+    storage_options : mapping, optional
+        Options of the bucket's file system.
+    metadata : dict, optional
+        Anything to carry along.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a value cannot be right, whatever the bucket holds.
+    """
+
+    def __init__(
+        self,
+        bucket: str | os.PathLike[str] | None = None,
+        subject: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        given = {"bucket": bucket, "subject": subject, "storage_options": storage_options}
+        for name, value in given.items():
+            if value is not None:
+                check_argument(name, value)
+        self.bucket = _plain(bucket)
+        self.subject = _plain(subject)
+        self.storage_options = _plain(storage_options)
+        super().__init__(metadata=metadata)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what is given, by name."""
+        return {name: value for name in _WHERE if (value := getattr(self, name)) is not None}
+
+
+class BetasData(_Data):
+    """Single-trial betas of a subject."""
+
+    structure: ClassVar[set[str]] = {"array", "timeseries"}
+    filepattern = f"{layout.BUCKET_URL.removeprefix('s3://')}/?$"
+    contains: ClassVar[set[str]] = {f"{layout.BUCKET_URL.removeprefix('s3://')}/derivatives$"}
+
+
+class TrialsData(_Data):
+    """The trial table of a subject."""
+
+    structure: ClassVar[set[str]] = {"table"}
+
+
+class RoisData(_Data):
+    """The regions of interest of a subject."""
+
+    structure: ClassVar[set[str]] = {"array"}
+
+
+class NoiseCeilingsData(_Data):
+    """The noise ceilings of a subject's voxels."""
+
+    structure: ClassVar[set[str]] = {"array"}
+
+
+class MapsData(_Data):
+    """The voxel maps of a subject, or of one of its sessions."""
+
+    structure: ClassVar[set[str]] = {"array"}
+
+
+class _Reader(BaseReader):  # type: ignore[misc]
+    """What all readers share: the arguments are those of `opener`.
+
+    Parameters
+    ----------
+    data : BaseData, str or path, optional
+        Whose data, and where; a URL or folder alone is the bucket.
+    metadata : dict, optional
+        Anything to carry along.
+    output_instance : str, optional
+        As of Intake's own class.
+    **arguments
+        The arguments of `opener`; `bucket`, `subject` and `storage_options` override those of `data`.
+
+    Raises
+    ------
+    TypeError
+        If an argument's name is unknown, with the nearest names.
+    ValueError
+        If a value cannot be right, whatever the bucket holds.
+    """
+
+    imports: ClassVar[set[str]] = {"intake_laion_fmri"}
+    implements: ClassVar[set[type[_Data]]] = set()
+    opener: ClassVar[Callable[..., Any]]
+
+    def __init__(
+        self,
+        data: _Data | str | os.PathLike[str] | None = None,
+        *,
+        metadata: dict[str, Any] | None = None,
+        output_instance: str | None = None,
+        **arguments: Any,
+    ) -> None:
+        (kind,) = self.implements
+        if isinstance(data, BaseData) and not isinstance(data, kind):
+            raise TypeError(f"{type(self).__name__} reads {kind.__name__}, found {type(data).__name__}.")
+        self._check(arguments)
+        place = data if isinstance(data, _Data) else kind(data)
+        where = {name: arguments.pop(name) for name in _WHERE if name in arguments}
+        if where:
+            place = kind(**{**place.arguments(), **where}, metadata=place.metadata)
+        selection = {name: _plain(value) for name, value in arguments.items()}
+        super().__init__(data=place, metadata=metadata, output_instance=output_instance, **selection)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> _Reader:
+        """Return a reader like this one with other arguments."""
+        return type(self)(*args, **{**self.kwargs, "metadata": self.metadata, **kwargs})
+
+    def _read(self, data: _Data, **arguments: Any) -> Any:
+        self._check(arguments)
+        given = {**data.arguments(), **arguments}
+        if "subject" not in given:
+            raise TypeError(f"{type(self).__name__} needs the argument 'subject', such as subject='sub-01'.")
+        return type(self).opener(**given)
+
+    def _check(self, arguments: Mapping[str, Any]) -> None:
+        names = inspect.signature(self.opener).parameters
+        for name, value in arguments.items():
+            if name not in names:
+                raise TypeError(str(unknown_value("argument", name, names, where=f"reader {type(self).__name__}")))
+            check_argument(name, value)
+
+
+class BetasReader(_Reader):
+    """Single-trial betas, lazy and labelled; see `intake_laion_fmri.open_betas`."""
+
+    implements: ClassVar[set[type[_Data]]] = {BetasData}
+    output_instance = "xarray:Dataset"
+    func = "intake_laion_fmri.betas:open_betas"
+    opener = staticmethod(open_betas)
+
+
+class TrialsReader(_Reader):
+    """The trial table of a subject; see `intake_laion_fmri.open_trials`."""
+
+    implements: ClassVar[set[type[_Data]]] = {TrialsData}
+    output_instance = "pandas:DataFrame"
+    func = "intake_laion_fmri.betas:open_trials"
+    opener = staticmethod(open_trials)
+
+
+class RoisReader(_Reader):
+    """Which voxels or vertices belong to which ROI; see `intake_laion_fmri.open_rois`."""
+
+    implements: ClassVar[set[type[_Data]]] = {RoisData}
+    output_instance = "xarray:Dataset"
+    func = "intake_laion_fmri.betas:open_rois"
+    opener = staticmethod(open_rois)
+
+
+class NoiseCeilingsReader(_Reader):
+    """Noise ceilings of a subject; see `intake_laion_fmri.open_noise_ceilings`."""
+
+    implements: ClassVar[set[type[_Data]]] = {NoiseCeilingsData}
+    output_instance = "xarray:Dataset"
+    func = "intake_laion_fmri.betas:open_noise_ceilings"
+    opener = staticmethod(open_noise_ceilings)
+
+
+class MapsReader(_Reader):
+    """Maps of a subject or of one session; see `intake_laion_fmri.open_maps`."""
+
+    implements: ClassVar[set[type[_Data]]] = {MapsData}
+    output_instance = "xarray:Dataset"
+    func = "intake_laion_fmri.betas:open_maps"
+    opener = staticmethod(open_maps)
+
+
+def _plain(value: Any) -> Any:
+    """Return an argument as a catalog file can hold it: texts, numbers, lists and mappings."""
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    return [_plain(one) for one in value] if isinstance(value, Iterable) else value

@@ -1,0 +1,427 @@
+"""What the bucket holds, from its listings: their number, their use, and what is said where something is missing."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import fsspec
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+
+from intake_laion_fmri import discovery
+from intake_laion_fmri.access import Bucket, open_bucket
+from intake_laion_fmri.demo import subject_truth
+from intake_laion_fmri.discovery import (
+    describe,
+    get_categories,
+    get_rois,
+    get_sessions,
+    get_subjects,
+    inspect_bucket,
+    inventory,
+    subject_contents,
+    subjects,
+)
+from intake_laion_fmri.errors import (
+    BucketUnreachableError,
+    DataIntegrityError,
+    IncompleteBucketWarning,
+    NotInBucketError,
+)
+
+BETAS, ROIS = "derivatives/glmsingle-tedana", "derivatives/rois"
+SUBJECTS = ["sub-01", "sub-03", "sub-05", "sub-06", "sub-07"]
+CATEGORIES = ["body", "character", "face", "laion", "motion", "object", "place", "retinotopy"]
+SUB_01 = [
+    *("EBA", "FBA", "FFA1", "FFA2", "IPCS", "IPS0", "LO1", "LO2", "MPA", "MST"),
+    *("MT", "OFA", "OPA", "PPA", "SPCS", "TO1", "TO2", "V1d", "V1v", "V2d"),
+    *("V2v", "V3A", "V3B", "V3d", "V3v", "VO1", "VO2", "VWFA1", "VWFA2", "hV4"),
+    *(
+        "laionEVC",
+        "laiondorsal",
+        "laiongeneral",
+        "laionlateral",
+        "laionventral",
+        "lobjects",
+        "mfswords",
+        "pSTSfaces",
+        "pSTSwords",
+        "vobjects",
+    ),
+]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discovery, "_listings", {})
+
+
+# --- what there is ----------------------------------------------------------------------------------------------------
+
+
+def test_subjects_and_sessions(small: Path, tiny: Path) -> None:
+    assert get_subjects(bucket=small) == ["sub-01", "sub-03", "sub-05", "sub-06", "sub-07"]
+    assert get_subjects(bucket=tiny) == ["sub-01", "sub-03"]
+    for subject in ("sub-01", "01", "1"):
+        assert get_sessions(subject, bucket=tiny) == ["ses-01", "ses-02", "ses-03"]
+
+
+def test_held_out_sessions_are_told_apart(tiny: Path) -> None:
+    """Their keys are there: no session of a subject, and marked in the inventory."""
+    assert "ses-31" not in get_sessions("sub-01", bucket=tiny)
+    table = inventory(bucket=tiny)
+    assert set(table.loc[table["held_out"], "session"]) == {"ses-31"}
+    assert not table.loc[table["session"] == "ses-31", "held_out"].eq(False).any()
+    assert (table["session"] == "ses-31").sum() == 2 * 6
+
+
+def test_rois_of_the_page(small: Path) -> None:
+    """By subject and category: the names of sub-01, the documented counts."""
+    assert get_rois("sub-01", bucket=small) == SUB_01
+    counts = {one: (len(get_rois(one, bucket=small)), len(get_rois(one, "face", bucket=small))) for one in SUBJECTS}
+    assert counts == {"sub-01": (40, 4), "sub-03": (43, 6), "sub-05": (41, 6), "sub-06": (41, 5), "sub-07": (41, 6)}
+    assert get_categories("sub-01", bucket=small) == CATEGORIES
+    by_category = {category: get_rois("sub-01", category=category, bucket=small) for category in CATEGORIES}
+    assert by_category["face"] == ["FFA1", "FFA2", "OFA", "pSTSfaces"]
+    assert sorted(name for names in by_category.values() for name in names) == SUB_01
+
+
+def test_rois_are_those_of_the_truth(tiny: Path) -> None:
+    for subject in ("sub-01", "sub-03"):
+        assert get_rois(subject, bucket=tiny) == sorted(subject_truth(subject, scale="tiny").rois)
+
+
+@pytest.mark.parametrize("ending", ["_mask.nii.gz", "_mask.func.gii", "_mask.label"])
+def test_an_roi_in_one_format_only(own_tiny: Path, ending: str) -> None:
+    """It exists; only as a volume can it be opened with the betas."""
+    for path in (own_tiny / ROIS / "sub-01").rglob("*label-FFA-1_mask*"):
+        if not path.name.endswith(ending):
+            path.unlink()
+    assert "FFA1" in get_rois("sub-01", "face", bucket=own_tiny)
+    volumes = {roi.name for roi in subject_contents(open_bucket(own_tiny), "sub-01").rois}
+    assert ("FFA1" in volumes) == (ending == "_mask.nii.gz")
+    assert len(volumes) in (39, 40)
+
+
+def test_two_keys_with_one_public_name(own_tiny: Path) -> None:
+    """An error naming both, wherever ROIs are looked at."""
+    folder = own_tiny / ROIS / "sub-01/face"
+    name = "sub-01_space-T1w_res-1pt8_label-{}_mask.nii.gz"
+    shutil.copy(folder / name.format("FFA-1"), folder / name.format("FFA1"))
+    for ask in (get_rois, get_categories):
+        with pytest.raises(DataIntegrityError, match=r"Two ROIs have the name 'FFA1': .*label-FFA-1_.*label-FFA1_"):
+            ask("sub-01", bucket=own_tiny)
+    with pytest.raises(DataIntegrityError, match="Two ROIs have the name 'FFA1'"):
+        describe(bucket=own_tiny)
+    assert "FFA1" in get_rois("sub-03", bucket=own_tiny)
+
+
+def test_description(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The page's block, but for the address."""
+    assert describe(bucket=small) is None
+    assert capsys.readouterr().out.splitlines() == [
+        "LAION-fMRI Dataset",
+        f"  Bucket:    {small}",
+        "  Subjects:  5 (sub-01, sub-03, sub-05, sub-06, sub-07)",
+        f"  ROIs:      {', '.join(SUB_01)}",
+    ]
+
+
+def test_inspection(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert inspect_bucket(bucket=small) is None
+    assert capsys.readouterr().out.splitlines() == [
+        f"Bucket: {small}",
+        "Top-level prefixes (1):",
+        "  derivatives/",
+        f"{BETAS}/: 5 entries, 5 sub-* entries",
+        f"{ROIS}/: 5 entries, 5 sub-* entries",
+    ]
+
+
+def test_inspection_counts_what_is_no_subject(own_tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (own_tiny / ROIS / "group").mkdir()
+    (own_tiny / "sourcedata").mkdir()
+    inspect_bucket(bucket=own_tiny)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:4] == ["Top-level prefixes (2):", "  derivatives/", "  sourcedata/"]
+    assert lines[-1] == f"{ROIS}/: 3 entries, 2 sub-* entries"
+    assert get_subjects(bucket=own_tiny) == ["sub-01", "sub-03"]
+
+
+def test_the_inventory(tiny: Path) -> None:
+    """A row per object that this package reads, with its size; everything else in the trees is left out."""
+    table = inventory(bucket=tiny)
+    assert table.columns.tolist() == ["subject", "session", "roi", "category", "kind", "key", "bytes", "held_out"]
+    assert table["key"].is_unique
+    assert table["key"].tolist() == sorted(table["key"])
+    assert {row.key: row.bytes for row in table.itertuples()} == {
+        key: (tiny / key).stat().st_size for key in table["key"]
+    }
+    rest = {
+        path.relative_to(tiny).as_posix()
+        for tree in (BETAS, ROIS, "derivatives/anatomical")
+        for path in (tiny / tree).rglob("*")
+        if path.is_file()
+    } - set(table["key"])
+    assert all(key.endswith(".json") or "_res-1pt5_" in key for key in rest), rest
+    one = table[(table["subject"] == "sub-01") & (table["roi"] == "FFA1")]
+    assert sorted(one["kind"]) == ["roi", "roi_gii", "roi_gii", "roi_label", "roi_label"]
+    assert set(one["category"]) == {"face"}
+    betas = table[(table["kind"] == "betas") & ~table["held_out"]]
+    assert Counter(betas["subject"]) == {"sub-01": 3, "sub-03": 3}
+    assert not (betas["roi"] != "").any()
+    by_kind = Counter(table.loc[table["subject"] == "sub-01", "kind"])
+    assert by_kind == {
+        **dict.fromkeys(["trials", "betas", "session_noise_ceiling", "session_r2", "hrf_index", "ridge_fraction"], 4),
+        **dict.fromkeys(["r2_mean", "brain_mask", "anatomy"], 1),
+        **dict.fromkeys(["roi_gii", "roi_label"], 80),
+        "noise_ceiling": 3,
+        "roi": 40,
+    }
+    assert (table["bytes"].dtype.kind, table["held_out"].dtype.kind) == ("i", "b")
+
+
+# --- what is missing --------------------------------------------------------------------------------------------------
+
+
+ASK: list[Callable[..., Any]] = [get_subjects, describe, inspect_bucket, inventory]
+
+
+@pytest.mark.parametrize("ask", ASK)
+def test_a_partly_filled_bucket(own_tiny: Path, ask: Callable[..., Any]) -> None:
+    """One warning, at the caller's line, that says which tree misses whom; the union is given."""
+    shutil.rmtree(own_tiny / ROIS / "sub-01")
+    shutil.rmtree(own_tiny / BETAS / "sub-03")
+    message = f"is filled in part: {BETAS} has no sub-03; {ROIS} has no sub-01"
+    with pytest.warns(IncompleteBucketWarning, match=message) as caught:
+        found = ask(bucket=own_tiny)
+    assert [warning.filename for warning in caught] == [__file__]
+    if ask is get_subjects:
+        assert found == ["sub-01", "sub-03"]
+    if ask is inventory:
+        assert set(found["subject"]) == {"sub-01", "sub-03"}
+
+
+def test_a_subject_that_is_there_in_part(own_tiny: Path) -> None:
+    """Nothing where there is nothing, with the reason."""
+    shutil.rmtree(own_tiny / ROIS / "sub-01")
+    shutil.rmtree(own_tiny / BETAS / "sub-03")
+    for ask, subject in ((get_rois, "sub-01"), (get_sessions, "sub-03"), (get_categories, "sub-01")):
+        with pytest.warns(IncompleteBucketWarning, match=f"has no {subject}"):
+            assert ask(subject, bucket=own_tiny) == []
+    assert get_sessions("sub-01", bucket=own_tiny) == ["ses-01", "ses-02", "ses-03"]
+
+
+def test_a_missing_tree(own_tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(own_tiny / ROIS)
+    with pytest.warns(IncompleteBucketWarning, match=f"{ROIS} has no sub-01, sub-03"):
+        inspect_bucket(bucket=own_tiny)
+    assert capsys.readouterr().out.splitlines()[-1] == f"{ROIS}/: 0 entries, 0 sub-* entries"
+
+
+def test_a_whole_bucket_warns_of_nothing(tiny: Path) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for ask in ASK:
+            ask(bucket=tiny)
+    assert not caught
+
+
+@pytest.mark.parametrize("ask", [*ASK, lambda **place: get_sessions("sub-01", **place)])
+def test_no_bucket(tmp_path: Path, ask: Callable[..., Any]) -> None:
+    with pytest.raises(NotInBucketError, match=r"There is no bucket or folder .*nowhere"):
+        ask(bucket=tmp_path / "nowhere")
+    with pytest.raises(NotInBucketError, match=f"holds no '{BETAS}'"):
+        ask(bucket=tmp_path)
+
+
+@pytest.mark.parametrize("ask", [*ASK, lambda **place: get_rois("sub-01", **place)])
+def test_an_unreachable_bucket(ask: Callable[..., Any]) -> None:
+    with pytest.raises(BucketUnreachableError, match=r"http://127\.0\.0\.1:9"):
+        ask(bucket="http://127.0.0.1:9/bucket")
+
+
+def test_no_such_bucket_on_a_server(s3: Any) -> None:
+    for ask in (*ASK, lambda **place: get_rois("sub-01", **place)):
+        with pytest.raises(NotInBucketError, match="There is no bucket or folder 's3://no-such-bucket'"):
+            ask(bucket="s3://no-such-bucket", storage_options=s3.storage_options)
+
+
+@pytest.mark.parametrize("ask", [get_sessions, get_rois, get_categories])
+def test_an_unknown_subject(tiny: Path, ask: Callable[..., Any]) -> None:
+    with pytest.raises(
+        ValueError, match=r"Unknown subject of .*'sub-02'\. Did you mean 'sub-0.*Valid: sub-01, sub-03\."
+    ):
+        ask("sub-02", bucket=tiny)
+    with pytest.raises(ValueError, match="Not a subject"):
+        ask("", bucket=tiny)
+
+
+def test_an_unknown_category(tiny: Path) -> None:
+    message = (
+        r"Unknown ROI category of sub-01 in .*'faces'\. Did you mean 'face' or 'place'\? Valid: body, character, face"
+    )
+    with pytest.raises(ValueError, match=message):
+        get_rois("sub-01", "faces", bucket=tiny)
+    with pytest.raises(ValueError, match="Unknown ROI category"):
+        get_rois("sub-01", "", bucket=tiny)
+
+
+# --- listings ---------------------------------------------------------------------------------------------------------
+
+
+class ListedFileSystem(LocalFileSystem):
+    """A local disk that answers like an object store and counts its listings."""
+
+    protocol = ("listed", "s3")
+    cachable = False
+    listed: ClassVar[Counter[str]] = Counter()
+    disk = LocalFileSystem()
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(LocalFileSystem._strip_protocol(path.replace("listed://", "file://")))
+
+    def find(self, path: str, *args: Any, **kwargs: Any) -> Any:
+        self.listed[path] += 1
+        return self.disk.find(path, *args, **kwargs)
+
+    def ls(self, path: str, *args: Any, **kwargs: Any) -> Any:
+        self.listed[path] += 1
+        return self.disk.ls(path, *args, **kwargs)
+
+    def cat_file(self, path: str, *args: Any, **kwargs: Any) -> bytes:
+        raise AssertionError(f"{path} is read")
+
+
+@pytest.fixture
+def listed(small: Path) -> str:
+    fsspec.register_implementation("listed", ListedFileSystem, clobber=True)
+    ListedFileSystem.listed.clear()
+    return f"listed://{small}"
+
+
+COSTS: list[tuple[Callable[..., Any], int]] = [
+    (get_subjects, 2),
+    (describe, 3),
+    (inspect_bucket, 3),
+    (inventory, 2 + 3 * 5),
+    (lambda **place: get_sessions("sub-03", **place), 1),
+    (lambda **place: get_rois("sub-03", **place), 1),
+    (lambda **place: get_categories("sub-03", **place), 1),
+]
+
+
+@pytest.mark.parametrize(("ask", "number"), COSTS)
+def test_the_number_of_listings(listed: str, ask: Callable[..., Any], number: int) -> None:
+    """Those that the docstrings state, each once; none in a second call; all again on request."""
+    ask(bucket=listed)
+    assert ListedFileSystem.listed.total() == number
+    assert set(ListedFileSystem.listed.values()) == {1}
+    ask(bucket=listed)
+    assert ListedFileSystem.listed.total() == number
+    ask(bucket=listed, refresh=True)
+    assert ListedFileSystem.listed.total() == 2 * number
+
+
+def test_the_page_asks_little(listed: str) -> None:
+    """All of its questions: two trees, the root, and the ROIs of five subjects."""
+    describe(bucket=listed)
+    for category in CATEGORIES:
+        get_rois("sub-01", category, bucket=listed)
+    for subject in get_subjects(bucket=listed):
+        get_rois(subject, bucket=listed)
+        get_rois(subject, category="face", bucket=listed)
+    inspect_bucket(bucket=listed)
+    assert ListedFileSystem.listed.total() == 2 + 1 + 5
+
+
+def test_refreshing_in_an_incomplete_bucket(own_tiny: Path) -> None:
+    """No tree is listed twice for one answer."""
+    fsspec.register_implementation("listed", ListedFileSystem, clobber=True)
+    ListedFileSystem.listed.clear()
+    shutil.rmtree(own_tiny / ROIS / "sub-01")
+    with pytest.warns(IncompleteBucketWarning):
+        describe(bucket=f"listed://{own_tiny}", refresh=True)
+    assert ListedFileSystem.listed.total() == 3
+
+
+def test_the_numbers_on_a_server(s3: Any) -> None:
+    """One request each: the trees hold less than a thousand objects a subject."""
+    place = {"bucket": s3.url, "storage_options": s3.storage_options}
+    for ask, number in ((get_subjects, 2), (describe, 1), (inspect_bucket, 1), (inventory, 2 * 3 - 1)):
+        with s3.requests() as asked:
+            ask(**place)
+        assert asked == {"LIST": number}, ask
+    with s3.requests() as asked:
+        get_rois("sub-03", **place)
+        get_sessions("sub-01", **place)
+    assert not asked
+    with s3.requests() as asked:
+        subject_contents(open_bucket(**place), "sub-01")
+    assert asked == {"LIST": 2}
+
+
+def test_what_is_new_is_seen_on_request(own_tiny: Path) -> None:
+    assert get_sessions("sub-01", bucket=own_tiny) == ["ses-01", "ses-02", "ses-03"]
+    shutil.rmtree(own_tiny / BETAS / "sub-01/ses-02")
+    assert get_sessions("sub-01", bucket=own_tiny) == ["ses-01", "ses-02", "ses-03"]
+    assert get_sessions("sub-01", bucket=own_tiny, refresh=True) == ["ses-01", "ses-03"]
+    assert get_sessions("sub-01", bucket=own_tiny) == ["ses-01", "ses-03"]
+
+
+def test_what_was_missing_is_asked_for_again(tiny: Path, tmp_path: Path) -> None:
+    """A bucket that is made after a first vain attempt is found, in the same notebook."""
+    with pytest.raises(NotInBucketError):
+        get_subjects(bucket=tmp_path / "later")
+    with pytest.raises(NotInBucketError):
+        get_rois("sub-01", bucket=tmp_path / "later")
+    shutil.copytree(tiny, tmp_path / "later")
+    assert get_subjects(bucket=tmp_path / "later") == ["sub-01", "sub-03"]
+    assert len(get_rois("sub-01", bucket=tmp_path / "later")) == 40
+
+
+def test_what_is_given_can_be_changed(tiny: Path) -> None:
+    """An answer is the caller's own."""
+    get_subjects(bucket=tiny).clear()
+    assert get_subjects(bucket=tiny)
+    for ask in (get_sessions, get_rois, get_categories):
+        ask("sub-01", bucket=tiny).clear()
+        assert ask("sub-01", bucket=tiny)
+
+
+def test_opening_does_not_trust_what_is_remembered(own_tiny: Path) -> None:
+    """Sizes and ETags must be those of now."""
+    bucket = open_bucket(own_tiny)
+    get_sessions("sub-01", bucket=bucket)
+    shutil.rmtree(own_tiny / BETAS / "sub-01/ses-02")
+    assert subject_contents(bucket, "sub-01").sessions == ("ses-01", "ses-03")
+    shutil.rmtree(own_tiny / BETAS / "sub-03")
+    shutil.rmtree(own_tiny / ROIS / "sub-03")
+    assert subjects(bucket) == ["sub-01"]
+
+
+def test_buckets_are_remembered_apart(tiny: Path, small: Path) -> None:
+    """By address and options: the same address on two servers is two buckets."""
+    assert len(get_subjects(bucket=tiny)) == 2
+    assert len(get_subjects(bucket=small)) == 5
+    one, other = (Bucket(str(tiny), {"client_kwargs": {"endpoint_url": f"http://{n}"}}) for n in (1, 2))
+    discovery._listings[one, "folders", BETAS] = ["sub-09"]
+    assert (one, "folders", BETAS) in discovery._listings
+    assert (other, "folders", BETAS) not in discovery._listings
+
+
+def test_threads_may_ask_together(small: Path) -> None:
+    found: list[list[str]] = []
+    threads = [threading.Thread(target=lambda: found.append(get_rois("sub-01", bucket=small))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [SUB_01] * 8
