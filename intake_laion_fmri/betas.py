@@ -635,9 +635,8 @@ def _check_sessions(session: object) -> tuple[str, ...] | None:
     """Return the chosen sessions, ascending and each once; None stands for all."""
     if isinstance(session, str) and session.strip() == ALL_SESSIONS:
         return None
-    if isinstance(session, str | numbers.Integral):
-        return (layout.session_name(session),)
-    if not isinstance(session, Iterable):
+    # NumPy's zero-dimensional arrays claim to be iterable.
+    if isinstance(session, str | bytes) or not isinstance(session, Iterable) or getattr(session, "ndim", 1) == 0:
         return (layout.session_name(session),)
     names = {layout.session_name(one) for one in session}
     if not names:
@@ -647,7 +646,7 @@ def _check_sessions(session: object) -> tuple[str, ...] | None:
 
 def _check_option(name: str, value: object, *, valid: Iterable[str], optional: bool = False) -> object:
     names = list(valid)
-    if value not in names and not (optional and value is None):
+    if not (isinstance(value, str) and value in names) and not (optional and value is None):
         raise unknown_value(name, value, names)
     return value
 

@@ -190,6 +190,8 @@ def test_world_coordinates(tiny: Path) -> None:
         ((1, 2), ["ses-01", "ses-02"]),
         (range(1, 3), ["ses-01", "ses-02"]),
         (np.array([2, 1]), ["ses-01", "ses-02"]),
+        (np.array(2), ["ses-02"]),
+        ({2}, ["ses-02"]),
     ],
 )
 def test_sessions(tiny: Path, given: Any, sessions: list[str]) -> None:
@@ -555,6 +557,8 @@ def test_a_subject_without_betas(own_tiny: Path) -> None:
         ({"session": 1.5}, "Not a session: 1.5"),
         ({"session": None}, "Not a session: None"),
         ({"session": True}, "Not a session: True"),
+        ({"session": b"01"}, "Not a session: b'01'"),
+        ({"mask": np.array(["rsquare"])}, "Unknown mask"),
         ({"roi": "FFA3"}, "Unknown ROI of sub-01 in .*'FFA3'. Did you mean .*FFA1"),
         ({"roi": "ffa1"}, "Did you mean 'FFA1'"),
         ({"roi": "faces"}, "Did you mean .*'face'"),
