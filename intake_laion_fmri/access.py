@@ -162,15 +162,22 @@ class Bucket:
         return {info.key: info for info in infos}
 
     def _walk(self, folder: str) -> dict[str, Mapping[str, Any]]:
-        """List folder by folder. fsspec's own `find` leaves out what it cannot list, without a word."""
+        """List folder by folder. fsspec's own `find` and `walk` leave out what they cannot list, without a word."""
         found: dict[str, Mapping[str, Any]] = {}
-        try:
-            for _, _, files in self.file_system.walk(self.path(folder), detail=True, on_error="raise"):
-                found |= {entry["name"]: entry for entry in files.values()}
-        except FileNotFoundError:
-            if found:
+        pending = [self.path(folder)]
+        while pending:
+            path = pending.pop()
+            try:
+                entries = self.file_system.ls(path, detail=True)
+            except FileNotFoundError:
+                if path == self.path(folder):
+                    return {}
                 raise
-            return {}
+            for entry in entries:
+                if entry["type"] == "directory":
+                    pending.append(entry["name"].rstrip("/"))
+                else:
+                    found[entry["name"]] = entry
         unknown = [path for path, entry in found.items() if entry.get("size") is None]
         if unknown:  # a listing over HTTP tells names only
             with ThreadPoolExecutor(SMALL_FILES_IN_FLIGHT) as pool:
