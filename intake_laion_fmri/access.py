@@ -35,6 +35,7 @@ BUCKET_VARIABLE = "LAION_FMRI_BUCKET"
 """Environment variable with the bucket's URL or folder, used where no ``bucket`` is given."""
 
 BLOCK_BYTES = 8 * 1024 * 1024
+FIRST_BLOCK_BYTES = 512 * 1024
 BLOCKS_IN_FLIGHT = 4
 """Ranged requests under way for one stream: four of 8 MiB hide the latency and fill the line (see benchmarks)."""
 
@@ -254,13 +255,14 @@ class Bucket:
         DataIntegrityError
             If the object was replaced since the listing.
         """
-        self._expect_unchanged(info)
         with self._errors(info.key):
             if self.is_local:
                 file: BinaryIO = open(self.path(info.key), "rb", buffering=0)  # noqa: SIM115
             else:
+                # Its first requests are on their way while the object is looked at.
                 file = _BlockReader(functools.partial(self._read_range, info.key), info.size)  # type: ignore[assignment]
         with file:
+            self._expect_unchanged(info)
             yield file
         self._expect_unchanged(info)
 
@@ -522,6 +524,8 @@ class _BlockReader(io.RawIOBase):
 
     def _request(self) -> None:
         while self._next < self._size and len(self._pending) < BLOCKS_IN_FLIGHT:
-            stop = min(self._next + BLOCK_BYTES, self._size)
+            # The first blocks are short and grow, so that unpacking starts as soon as the first bytes are there.
+            length = min(BLOCK_BYTES, max(FIRST_BLOCK_BYTES, self._next))
+            stop = min(self._next + length, self._size)
             self._pending.append(self._pool.submit(self._fetch, self._next, stop))
             self._next = stop

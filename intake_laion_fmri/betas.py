@@ -370,8 +370,37 @@ def _lazy_betas(blocks: Sequence[SessionBlock], axis: VoxelAxis) -> da.Array:
     graph: dict[Any, Any] = {(name, number, 0): (_read_block, block, voxels) for number, block in enumerate(read)}
     graph[voxels] = axis.index
     chunks = (tuple(len(block.volumes) for block in read), (len(axis),))
-    array = da.Array(graph, name, chunks, meta=np.empty((0, 0), dtype=np.float32))
+    array = _uncopied_array()(graph, name, chunks, meta=np.empty((0, 0), dtype=np.float32))
     return array
+
+
+@functools.cache
+def _uncopied_array() -> type[da.Array]:
+    """Make the class of the Dask array: a single session is handed over as it was read.
+
+    Dask copies a result that is one chunk, lest somebody write into a buffer of the graph or of a worker. A session is
+    read anew for each computation and nobody else holds it, while the copy doubles the time and the memory of the most
+    common reading. (Only a worker in the caller's own process, to whom the same betas were persisted, would share
+    them.) Whatever is computed from this array is a plain Dask array.
+    """
+    import dask.array as da
+
+    class UncopiedArray(da.Array):
+        __slots__ = ()
+
+        def __dask_postcompute__(self) -> tuple[Callable[..., Any], tuple[()]]:
+            return _hand_over, ()
+
+    return UncopiedArray
+
+
+def _hand_over(results: Any) -> NDArray[np.float32]:
+    """Join the sessions' blocks, the only one as it is."""
+    from dask.array.core import concatenate3
+
+    blocks = [row[0] for row in results]
+    joined: NDArray[np.float32] = blocks[0] if len(blocks) == 1 else concatenate3(results)
+    return joined
 
 
 def _encoding(betas: da.Array) -> dict[str, Any]:

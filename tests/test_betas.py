@@ -24,7 +24,8 @@ from fsspec.implementations.local import LocalFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from intake_laion_fmri import open_betas, open_noise_ceilings, open_rois, open_trials
+from intake_laion_fmri import betas, open_betas, open_noise_ceilings, open_rois, open_trials
+from intake_laion_fmri.betas import SessionBlock
 from intake_laion_fmri.errors import (
     AccessDeniedError,
     DataIntegrityError,
@@ -381,6 +382,30 @@ def test_the_same_opening_has_the_same_keys(tiny: Path) -> None:
     assert one == other
     assert open_betas("sub-01", roi="PPA", bucket=tiny).betas.data.name != one
     assert open_betas("sub-01", roi="face", stimuli="ood", bucket=tiny).betas.data.name != one
+
+
+def test_a_session_is_handed_over_uncopied(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask would copy a result of one chunk: twice the time and memory of a whole brain."""
+    blocks = []
+
+    def read_block(block: SessionBlock, voxels: np.ndarray) -> np.ndarray:
+        blocks.append(block.read(voxels))
+        return blocks[-1]
+
+    monkeypatch.setattr(betas, "_read_block", read_block)
+    ds = open_betas("sub-01", session=1, bucket=tiny)
+    for values in (
+        ds.betas.compute().values,
+        ds.compute().betas.values,
+        ds.betas.data.compute(),
+        ds.load().betas.values,
+    ):
+        assert np.shares_memory(values, blocks[-1])
+    assert len(blocks) == 4, "each computation reads anew"
+    assert type(ds.betas.data) is np.ndarray
+    derived = open_betas("sub-01", session=1, bucket=tiny).betas.data + 1
+    assert type(derived) is dask.array.Array
+    np.testing.assert_array_equal(derived.compute(), blocks[0] + 1)
 
 
 def test_a_changed_file_has_another_key(own_tiny: Path) -> None:

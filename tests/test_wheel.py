@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -88,3 +89,4 @@ print(intake_laion_fmri.__file__)
     printed = run(binaries / "intake-laion-fmri", "--version", folder=elsewhere)
     assert printed == f"intake-laion-fmri, version {VERSION}\n"
     assert list(elsewhere.iterdir()) == []
+    shutil.rmtree(tmp_path / "venv")  # pytest would keep three of these hundreds of megabytes
