@@ -394,14 +394,9 @@ def test_a_session_is_handed_over_uncopied(tiny: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(betas, "_read_block", read_block)
     ds = open_betas("sub-01", session=1, bucket=tiny)
-    for values in (
-        ds.betas.compute().values,
-        ds.compute().betas.values,
-        ds.betas.data.compute(),
-        ds.load().betas.values,
-    ):
-        assert np.shares_memory(values, blocks[-1])
-    assert len(blocks) == 4, "each computation reads anew"
+    computed = [ds.betas.compute().values, ds.compute().betas.values, ds.betas.data.compute(), ds.load().betas.values]
+    for values, block in zip(computed, blocks, strict=True):
+        assert np.shares_memory(values, block)
     assert type(ds.betas.data) is np.ndarray
     derived = open_betas("sub-01", session=1, bucket=tiny).betas.data + 1
     assert type(derived) is dask.array.Array
