@@ -69,7 +69,7 @@ def test_other_seed_replaces_an_older_demo(own_tiny, tiny):
     assert result.exit_code == 0
     new, old = contents(own_tiny), contents(tiny)
     assert set(new) == set(old)
-    betas = next(key for key in new if "stat-effect" in key and key.endswith(".nii.gz"))
+    betas = next(key for key in new if "ses-01_" in str(key) and "stat-effect" in str(key) and "nii" in str(key))
     assert new[betas] != old[betas]
 
 
