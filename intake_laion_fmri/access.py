@@ -50,6 +50,7 @@ BUCKET_VARIABLE = "LAION_FMRI_BUCKET"
 """Environment variable with the bucket's URL or folder, used where no ``bucket`` is given."""
 
 BLOCK_BYTES = 8 * 1024 * 1024
+FIRST_BLOCK_BYTES = 512 * 1024
 BLOCKS_IN_FLIGHT = 4
 """Ranged requests under way for one stream: four of 8 MiB hide the latency and fill the line (see benchmarks)."""
 
@@ -193,15 +194,22 @@ class Bucket:
         return {info.key: info for info in infos}
 
     def _walk(self, folder: str) -> dict[str, Mapping[str, Any]]:
-        """List folder by folder. fsspec's own `find` leaves out what it cannot list, without a word."""
+        """List folder by folder. fsspec's own `find` and `walk` leave out what they cannot list, without a word."""
         found: dict[str, Mapping[str, Any]] = {}
-        try:
-            for _, _, files in self.file_system.walk(self.path(folder), detail=True, on_error="raise"):
-                found |= {entry["name"]: entry for entry in files.values()}
-        except FileNotFoundError:
-            if found:
+        pending = [self.path(folder)]
+        while pending:
+            path = pending.pop()
+            try:
+                entries = self.file_system.ls(path, detail=True)
+            except FileNotFoundError:
+                if path == self.path(folder):
+                    return {}
                 raise
-            return {}
+            for entry in entries:
+                if entry["type"] == "directory":
+                    pending.append(entry["name"].rstrip("/"))
+                else:
+                    found[entry["name"]] = entry
         unknown = [path for path, entry in found.items() if entry.get("size") is None]
         if unknown:  # a listing over HTTP tells names only
             with ThreadPoolExecutor(SMALL_FILES_IN_FLIGHT) as pool:
@@ -278,13 +286,14 @@ class Bucket:
         DataIntegrityError
             If the object was replaced since the listing.
         """
-        self._expect_unchanged(info)
         with self._errors(info.key):
             if self.is_local:
                 file: BinaryIO = open(self.path(info.key), "rb", buffering=0)  # noqa: SIM115
             else:
+                # Its first requests are on their way while the object is looked at.
                 file = _BlockReader(functools.partial(self._read_range, info.key), info.size)  # type: ignore[assignment]
         with file:
+            self._expect_unchanged(info)
             yield file
         self._expect_unchanged(info)
 
@@ -641,6 +650,8 @@ class _BlockReader(io.RawIOBase):
 
     def _request(self) -> None:
         while self._next < self._size and len(self._pending) < BLOCKS_IN_FLIGHT:
-            stop = min(self._next + BLOCK_BYTES, self._size)
+            # The first blocks are short and grow, so that unpacking starts as soon as the first bytes are there.
+            length = min(BLOCK_BYTES, max(FIRST_BLOCK_BYTES, self._next))
+            stop = min(self._next + length, self._size)
             self._pending.append(self._pool.submit(self._fetch, self._next, stop))
             self._next = stop

@@ -65,9 +65,8 @@ def check_sessions(session: object) -> tuple[str, ...] | None:
     """
     if isinstance(session, str) and session.strip() == ALL:
         return None
-    if isinstance(session, str | numbers.Integral):
-        return (layout.session_name(session),)
-    if not isinstance(session, Iterable):
+    # NumPy's zero-dimensional arrays claim to be iterable.
+    if isinstance(session, str | bytes) or not isinstance(session, Iterable) or getattr(session, "ndim", 1) == 0:
         return (layout.session_name(session),)
     names = {layout.session_name(one) for one in session}
     if not names:
@@ -107,10 +106,10 @@ def _check_maps(maps: object) -> tuple[str, ...] | None:
 
 
 def _check_pool(pool: object) -> str:
-    if not isinstance(pool, str) and isinstance(pool, Iterable) and {SHARED, "subject"} <= set(pool):
+    if not isinstance(pool, str) and isinstance(pool, Iterable) and len(pools := {str(one) for one in pool}) > 1:
         raise ValueError(
-            f"pool={pool!r} asks for both pools in one call. That leaks: test images of the one are train images of "
-            "the other. Choose pool='shared' or pool='subject' for the whole analysis."
+            f"pool={sorted(pools)} asks for several pools in one call. That leaks: test images of the one are train "
+            "images of the other. Choose pool='shared' or pool='subject' for the whole analysis."
         )
     _check_option("pool", pool, valid=(SHARED, "subject"))
     return str(pool)

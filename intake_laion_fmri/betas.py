@@ -147,12 +147,18 @@ def open_betas(
 
     Notes
     -----
-    Opening makes two listings (three with the anatomical mask) and reads only small files: the trial tables up to
-    the last session, the subject's maps and its ROI volumes, about 75 requests for a whole subject, 16 at a time.
+    Opening makes two listings (three with the anatomical mask; one more where the bucket is not the published one and
+    neither `splits` nor ``LAION_FMRI_SPLITS`` is given) and reads only small files: the trial tables up to the last
+    session, the subject's maps and its ROI volumes, about 75 requests for a whole subject, 16 at a time; and 22 split
+    files, which are fetched once and then come from the user's cache, or from the bucket where it holds its own.
+
     Computing reads each session's ``.nii.gz`` once, from its start to its last selected trial; a session without
-    any is not read. It costs one unpacking of that stream, and the memory of the result plus about 10 MB (45 MB
-    from a remote bucket). Selections made here are pushed down to that reading; selections made later on the
-    Dataset are not: they still read every voxel that was opened.
+    any is not read. It costs one unpacking of that stream, two requests that tell whether the object was replaced,
+    and a GET per 8 MiB. One session takes the memory of its result plus some 50 MB (100 MB from a remote bucket);
+    several sessions computed at once are held twice while Dask joins them.
+
+    Selections made here are pushed down to that reading; selections made later on the Dataset are not: they still read
+    every voxel that was opened.
 
     Betas are in relative units, shrunk by a per-voxel ridge: comparable within a voxel, not across voxels. Some are
     NaN.
@@ -231,7 +237,8 @@ def open_trials(
     plan = TrialPlan.of(place, contents, query)
     table = plan.read(place, place.fetch(plan.tables.values()))
     _warn_of_missing(plan.missing)
-    return table[query.select(table, contents.subject, find_source(splits, bucket=place))]
+    source = find_source(splits, bucket=place) if query.needs_files else None
+    return table[query.select(table, contents.subject, source)]
 
 
 def open_rois(

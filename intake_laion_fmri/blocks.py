@@ -5,6 +5,7 @@ A description pickles, and has the same Dask token in every process as long as t
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -241,5 +242,39 @@ def lazy_rows(
     key = f"{name}-{tokenize(read.__qualname__, filled, voxels)}"
     graph |= {(key, number, *(0 for _ in shape)): (read, block, given) for number, block in enumerate(filled)}
     chunks = (tuple(len(block) for block in filled), *((n,) for n in shape))
-    array = da.Array(graph, key, chunks, meta=np.empty((0,) * (1 + len(shape)), dtype=dtype))
+    array = _uncopied_array()(graph, key, chunks, meta=np.empty((0,) * (1 + len(shape)), dtype=dtype))
     return array
+
+
+@functools.cache
+def _uncopied_array() -> type[da.Array]:
+    """Make the class of the lazy arrays: a single block is handed over as it was read.
+
+    Dask copies a result that is one chunk, lest somebody write into a buffer of the graph or of a worker. A file is
+    read anew for each computation and nobody else holds the block, while the copy doubles the time and the memory of
+    the most common reading. (Only a worker in the caller's own process, to whom the same array was persisted, would
+    share it.) Whatever is computed from such an array is a plain Dask array.
+    """
+    import dask.array as da
+
+    class UncopiedArray(da.Array):
+        __slots__ = ()
+
+        def __dask_postcompute__(self) -> tuple[Callable[..., Any], tuple[()]]:
+            return _hand_over, ()
+
+    return UncopiedArray
+
+
+def _hand_over(results: Any) -> NDArray[Any]:
+    """Join the blocks; the only one as it is."""
+    from dask.array.core import concatenate3
+
+    block = results
+    while isinstance(block, list | tuple):
+        if len(block) > 1:
+            joined: NDArray[Any] = concatenate3(results)
+            return joined
+        block = block[0]
+    only: NDArray[Any] = block
+    return only

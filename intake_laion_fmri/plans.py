@@ -30,7 +30,7 @@ from intake_laion_fmri.rois import (
     operands,
     roi_coordinates,
 )
-from intake_laion_fmri.splits import SPLITS, SplitSource, role_mask
+from intake_laion_fmri.splits import OOD, SHARED, SPLITS, SplitSource, role_mask
 from intake_laion_fmri.trials import read_trials, stack_sessions, stimuli_of
 from intake_laion_fmri.voxels import MASKS, SESSION_MAPS, SUBJECT_MAPS, VOXEL, Coordinates, Grid, VoxelAxis
 
@@ -76,12 +76,18 @@ class TrialQuery:
         """Check what a user gave; ValueError where it cannot be right."""
         given = {"stimuli": stimuli, "split": split, "pool": pool, "role": role}
         checked: dict[str, Any] = {name: check_argument(name, value) for name, value in given.items()}
-        if split is None and role != "both":
-            raise ValueError(f"role={role!r} needs a split: add split=, one of {', '.join(SPLITS)}.")
+        for name, value, default in (("role", role, "both"), ("pool", pool, SHARED)):
+            if split is None and value != default:
+                raise ValueError(f"{name}={value!r} needs a split: add split=, one of {', '.join(SPLITS)}.")
         return cls(check_sessions(session), **checked)
 
-    def select(self, table: pd.DataFrame, subject: str, source: SplitSource) -> NDArray[np.bool_]:
-        """Tell which trials of a table are chosen."""
+    @property
+    def needs_files(self) -> bool:
+        """Whether the selection needs split files: ``ood`` follows from the labels."""
+        return self.split not in (None, OOD)
+
+    def select(self, table: pd.DataFrame, subject: str, source: SplitSource | None) -> NDArray[np.bool_]:
+        """Tell which trials of a table are chosen; the source of split files may be None where none is needed."""
         chosen = np.ones(len(table), dtype=bool)
         if self.stimuli is not None:
             chosen &= stimuli_of(table, self.stimuli)

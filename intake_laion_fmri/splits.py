@@ -465,7 +465,7 @@ def split_roles(
 
 
 def role_mask(
-    trials: pd.DataFrame, subject: str, *, split: str, pool: str, role: str, source: SplitSource
+    trials: pd.DataFrame, subject: str, *, split: str, pool: str, role: str, source: SplitSource | None
 ) -> NDArray[np.bool_]:
     """Tell which trials have a role in a split.
 
@@ -473,10 +473,12 @@ def role_mask(
     ----------
     trials : pandas.DataFrame
         With the column ``label``.
-    subject, source
+    subject
         As in `split_roles`.
+    source : SplitSource or None
+        Where the files are; not needed for ``ood``.
     split : str
-        One of `list_splits`; ``ood`` needs no file.
+        One of `list_splits`.
     pool : {"shared", "subject"}
         The pool of the images that all subjects saw, or the subject's own.
     role : {"train", "test", "both"}
@@ -488,7 +490,10 @@ def role_mask(
     """
     folder = SHARED if pool == SHARED else subject
     labels = trials["label"].to_numpy(dtype=object)
-    roles = _ood_roles(labels, folder) if split == OOD else _roles(labels, _read_split(source, folder, split))
+    if split == OOD:
+        roles = _ood_roles(labels, folder)
+    else:
+        roles = _roles(labels, _read_split(source or find_source(), folder, split))
     mask: NDArray[np.bool_] = roles > 0 if role == "both" else roles == ROLES[role]
     return mask
 

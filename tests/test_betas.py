@@ -25,6 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intake_laion_fmri import open_betas, open_noise_ceilings, open_rois, open_trials
+from intake_laion_fmri.blocks import SessionBlock
 from intake_laion_fmri.errors import (
     AccessDeniedError,
     DataIntegrityError,
@@ -193,6 +194,8 @@ def test_world_coordinates(tiny: Path) -> None:
         ((1, 2), ["ses-01", "ses-02"]),
         (range(1, 3), ["ses-01", "ses-02"]),
         (np.array([2, 1]), ["ses-01", "ses-02"]),
+        (np.array(2), ["ses-02"]),
+        ({2}, ["ses-02"]),
     ],
 )
 def test_sessions(tiny: Path, given: Any, sessions: list[str]) -> None:
@@ -385,6 +388,27 @@ def test_the_same_opening_has_the_same_keys(tiny: Path) -> None:
     assert open_betas("sub-01", roi="face", stimuli="ood", bucket=tiny).betas.data.name != one
 
 
+def test_a_session_is_handed_over_uncopied(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask would copy a result of one chunk: twice the time and memory of a whole brain."""
+    blocks = []
+
+    read = SessionBlock.read
+
+    def noted(block: SessionBlock, voxels: np.ndarray) -> np.ndarray:
+        blocks.append(read(block, voxels))
+        return blocks[-1]
+
+    monkeypatch.setattr(SessionBlock, "read", noted)
+    ds = open_betas("sub-01", session=1, bucket=tiny)
+    computed = [ds.betas.compute().values, ds.compute().betas.values, ds.betas.data.compute(), ds.load().betas.values]
+    for values, block in zip(computed, blocks, strict=True):
+        assert np.shares_memory(values, block)
+    assert type(ds.betas.data) is np.ndarray
+    derived = open_betas("sub-01", session=1, bucket=tiny).betas.data + 1
+    assert type(derived) is dask.array.Array
+    np.testing.assert_array_equal(derived.compute(), blocks[0] + 1)
+
+
 def test_a_changed_file_has_another_key(own_tiny: Path) -> None:
     before = open_betas("sub-01", roi="face", session=1, bucket=own_tiny).betas.data.name
     path = betas_file(own_tiny, "sub-01", "ses-01")
@@ -559,6 +583,8 @@ def test_a_subject_without_betas(own_tiny: Path) -> None:
         ({"session": 1.5}, "Not a session: 1.5"),
         ({"session": None}, "Not a session: None"),
         ({"session": True}, "Not a session: True"),
+        ({"session": b"01"}, "Not a session: b'01'"),
+        ({"mask": np.array(["rsquare"])}, "Unknown mask"),
         ({"roi": "FFA3"}, "Unknown ROI of sub-01 in .*'FFA3'. Did you mean .*FFA1"),
         ({"roi": "ffa1"}, "Did you mean 'FFA1'"),
         ({"roi": "faces"}, "Did you mean .*'face'"),

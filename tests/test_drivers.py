@@ -24,6 +24,9 @@ from intake_laion_fmri.discovery import inventory
 from intake_laion_fmri.drivers import BetasSource, TrialsSource, catalog_path
 from intake_laion_fmri.errors import NotInBucketError
 
+# Intake 2.0.9 asks distutils for conda, from Python 3.12 on through setuptools, which advises against it.
+DISTUTILS = "ignore:Use shutil.which instead of find_executable:DeprecationWarning:intake.catalog.default"
+
 ENTRIES = ["betas", "trials", "rois", "noise_ceilings", "maps", "inventory"]
 SUBJECTS = ["sub-01", "sub-03", "sub-05", "sub-06", "sub-07"]
 
@@ -212,7 +215,7 @@ def test_the_command_of_the_readme(tiny: Path, tmp_path: Path, python_environmen
     source = f"intake.cat.laion_fmri.betas(subject='sub-01', roi='face', bucket={str(tiny)!r})"
     code = f"import intake; print({source}.to_dask())"
     done = subprocess.run(
-        [sys.executable, "-W", "always", "-c", code],
+        [sys.executable, "-W", "always", "-W", DISTUTILS, "-c", code],
         cwd=tmp_path,
         env=python_environment,
         capture_output=True,

@@ -16,8 +16,6 @@ from intake_laion_fmri import open_betas, open_catalog, open_trials
 from intake_laion_fmri.access import open_bucket
 from intake_laion_fmri.errors import AccessDeniedError, BucketUnreachableError, DataIntegrityError, NotInBucketError
 
-pytestmark = pytest.mark.xdist_group("s3")  # one server for all of them
-
 HELD_OUT = "derivatives/glmsingle-tedana/sub-01/ses-31/func"
 
 

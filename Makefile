@@ -1,0 +1,68 @@
+# Everything a fresh machine needs is Python 3.11 or newer (with pip and venv) and make:
+# each target makes .venv in this folder and installs what it needs there, once.
+# Another interpreter: make demo PYTHON=/path/to/python3
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: help demo test lint bench clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON := python3 python3.14 python3.13 python3.12 python3.11
+# -qq: errors only. A failing download is an error; a newer pip, a cached wheel or a yanked release is not.
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --no-input install -qq
+
+help:
+	@echo 'make demo    write demo-bucket/, a small synthetic bucket, and do the main job on it (a minute, most of it set-up)'
+	@echo 'make test    run the test suite on two cores'
+	@echo 'make lint    check style, format and types'
+	@echo 'make bench   measure reading and opening at full size (many minutes, several GB of disk)'
+	@echo 'make clean   remove what these targets have made, .venv included'
+
+demo: $(VENV)/installed-plot
+	@echo 'A synthetic bucket with the layout of s3://laion-fmri:'
+	$(BIN)/intake-laion-fmri demo demo-bucket
+	@echo 'The main job, catalog to picture, as a user writes it:'
+	$(BIN)/python examples/first_light.py demo-bucket
+
+# worksteal: the slowest tests, of notebooks, examples and the wheel, come last and would leave one worker idle.
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: $(VENV)/installed-test
+	$(BIN)/python benchmarks/open_subject.py
+	$(BIN)/python benchmarks/read_session.py
+
+clean:
+	rm -rf $(VENV) build dist demo-bucket .demo-bucket.partial demo-output .bench
+	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	find intake_laion_fmri tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} +
+
+# One stamp per extra, made after pip has succeeded, so an interrupted installation is taken up again. An extra covers
+# those it contains: after `make lint`, `make test` and `make demo` install nothing.
+COVERS_plot := plot
+COVERS_test := test plot
+COVERS_dev := dev test plot
+
+$(VENV)/installed-%: pyproject.toml | $(BIN)/python
+	@echo "Installing this package and its extra '$*' into $(VENV): a minute or two, once."
+	@$(PIP) --editable '.[$*]'
+	@touch $(COVERS_$*:%=$(VENV)/installed-%)
+
+# Runs where the interpreter is missing: in a new checkout, after a failed creation (.DELETE_ON_ERROR removes it), and
+# where the Python that .venv was made from has gone.
+$(BIN)/python:
+	@for python in $(PYTHON); do \
+	  if $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	    exec $$python -m venv --clear $(VENV); \
+	  fi; \
+	done; \
+	echo "Needed: Python 3.11 or newer with venv and pip; none of these is: $(PYTHON)" \
+	  "(python3 is $$(python3 --version 2>&1 || true)). Install one, or name it: make PYTHON=/path/to/python3" >&2; \
+	exit 1

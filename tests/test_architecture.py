@@ -1,0 +1,218 @@
+"""The package's layers: which module may import which, and what is never imported before it is needed."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import intake_laion_fmri
+
+NAME = "intake_laion_fmri"
+FOLDER = Path(intake_laion_fmri.__file__).parent
+
+# Module → layer. Imports go down only.
+LAYERS = {
+    "layout": 0,  # bucket keys and constants; exceptions; where downloads go: standard library only
+    "errors": 0,
+    "config": 0,
+    "access": 1,  # bytes; volumes; the trial axis; the voxel axis
+    "nifti": 1,
+    "trials": 1,
+    "voxels": 1,
+    "demo": 1,  # beside them: the oracle
+    "discovery": 2,  # what exists; ROI grammar and formats; who is train or test; one file as one task
+    "rois": 2,
+    "surfaces": 2,
+    "splits": 2,
+    "blocks": 2,
+    "arguments": 3.0,  # the assembler, in the order of its work: arguments, what to read, the Dataset
+    "plans": 3.1,
+    "roi_plans": 3.2,
+    "betas": 3.3,
+    "catalog_files": 4,  # YAML of everything, from an inventory
+    "drivers": 5,  # shells
+    "readers": 5,
+    "subject": 5,
+    "download": 5,
+    "cli": 5,
+}
+# The only imports within a layer, and the names that they may take.
+SAME_LAYER = {
+    ("nifti", "voxels"): {"Grid"},
+    ("surfaces", "rois"): {"ROI", "RoiMembership", "RoiNames", "RoiSelection", "VertexList"},
+}
+PURE = {"nifti", "trials", "voxels", "rois"}  # file objects, tables and arrays: these never open anything
+SLOW = {"xarray", "dask", "distributed", "nibabel", "zarr", "s3fs", "intake", "intake_xarray", "pandas"}
+AT_THE_TOP = {
+    ("readers", "intake"),
+    ("drivers", "intake"),  # drivers are subclasses, and Intake is there when they are loaded
+    ("demo", "nibabel"),  # loaded by the command and by tests only
+}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One name that a module imports."""
+
+    module: str
+    """Dotted name of what is imported from, absolute."""
+    name: str | None
+    """The name taken out of it, if any."""
+    deferred: bool
+    """Whether it is inside a function, or for type checkers only."""
+
+    @property
+    def own(self) -> str | None:
+        """The module of this package that is meant; "" is the package itself; None is another package."""
+        if self.module == NAME:
+            return self.name if self.name in LAYERS else ""
+        return self.module.removeprefix(f"{NAME}.") if self.module.startswith(f"{NAME}.") else None
+
+
+def imports(tree: ast.AST, *, deferred: bool = False) -> Iterator[Import]:
+    """Find the imports of a module, wherever they stand."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (Import(alias.name, None, deferred) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(part for part in (NAME if node.level else "", node.module) if part)
+            yield from (Import(base, alias.name, deferred) for alias in node.names)
+        else:
+            for_types = isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+            inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            yield from imports(node, deferred=deferred or for_types or inside)
+
+
+def violations(module: str, source: str) -> list[str]:
+    """Say in words which rules a module's imports break."""
+    found = []
+    for one in imports(ast.parse(source)):
+        what = f"{module} imports {one.module}" + (f".{one.name}" if one.name else "")
+        top = one.module.split(".")[0]
+        if one.own:
+            if module == "demo":
+                found.append(f"{what}: an oracle shares no code with what it judges")
+            elif one.own == "access" and module in PURE:
+                found.append(f"{what}: a pure module opens nothing")
+            elif (module, one.own) in SAME_LAYER:
+                if one.name not in SAME_LAYER[module, one.own]:
+                    found.append(f"{what}: only {SAME_LAYER[module, one.own]}")
+            elif LAYERS[one.own] >= LAYERS[module]:
+                found.append(f"{what}: imports go down only")
+        elif one.own == "":
+            if one.name != "__version__" or module == "demo":
+                found.append(f"{what}: modules know each other, not the façade")
+        elif LAYERS[module] == 0 and top not in sys.stdlib_module_names:
+            found.append(f"{what}: layer 0 is standard library only")
+        elif top in SLOW and not one.deferred and (module, top) not in AT_THE_TOP:
+            found.append(f"{what}: not before a function needs it")
+        if one.module == "importlib" and one.name in {None, "import_module"}:
+            found.append(f"{what}: an import by text cannot be checked")
+    return found
+
+
+def source_of(module: str) -> str:
+    return (FOLDER / f"{module}.py").read_text(encoding="utf-8")
+
+
+def test_every_module_is_in_the_table_and_nothing_else() -> None:
+    """A new module must be given its place; a removed one leaves no entry behind."""
+    modules = {".".join(path.relative_to(FOLDER).with_suffix("").parts) for path in FOLDER.rglob("*.py")}
+    assert modules - {"__init__"} == set(LAYERS)
+    assert not {"utils", "util", "helpers", "common", "constants"} & set(LAYERS)
+    assert {name for pair in SAME_LAYER for name in pair} | PURE <= set(LAYERS)
+
+
+@pytest.mark.parametrize("module", LAYERS)
+def test_imports_go_down_and_heavy_ones_wait(module: str) -> None:
+    assert violations(module, source_of(module)) == []
+
+
+def test_no_exception_is_left_that_nobody_needs() -> None:
+    """An exception that has become needless must go, lest the next import slips through it."""
+    found = [(module, one) for module in LAYERS for one in imports(ast.parse(source_of(module)))]
+    assert {(module, one.module.split(".")[0]) for module, one in found if not one.deferred} >= AT_THE_TOP
+    needed = {(*pair, name) for pair, names in SAME_LAYER.items() for name in names}
+    assert {(module, one.own, one.name) for module, one in found} >= needed
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("voxels", "from intake_laion_fmri.betas import open_betas"),
+        ("voxels", "def f():\n    from intake_laion_fmri import betas"),
+        ("voxels", "if TYPE_CHECKING:\n    from intake_laion_fmri.betas import SessionBlock"),
+        ("trials", "from intake_laion_fmri.voxels import Grid"),
+        ("nifti", "from intake_laion_fmri.voxels import VoxelAxis"),
+        ("rois", "from intake_laion_fmri.access import Bucket"),
+        ("rois", "from .access import Bucket"),
+        ("rois", "from . import access"),
+        ("betas", "from intake_laion_fmri import open_betas"),
+        ("betas", "import intake_laion_fmri.drivers"),
+        ("betas", "try:\n    import dask.array as da\nexcept ImportError:\n    pass"),
+        ("betas", "from importlib import import_module"),
+        ("betas", "def f():\n    import importlib"),
+        ("cli", "import xarray"),
+        ("cli", "class Lazy:\n    import pandas"),
+        ("drivers", "import xarray"),
+        ("discovery", "import intake"),
+        ("layout", "def f():\n    import numpy"),
+        ("demo", "def f():\n    from intake_laion_fmri.layout import key"),
+        ("demo", "from intake_laion_fmri import __version__"),
+    ],
+)
+def test_a_broken_rule_is_found(module: str, source: str) -> None:
+    """The checks above can fail."""
+    assert len(violations(module, source)) == 1
+
+
+def test_the_facade_loads_nothing_by_itself() -> None:
+    """Every module of the package that `__init__` names is for type checkers, or for whoever asks for it."""
+    at_once = [one.module for one in imports(ast.parse(source_of("__init__"))) if not one.deferred]
+    assert {name.split(".")[0] for name in at_once} <= {"__future__", "typing"}
+
+
+def modules_after(statement: str) -> set[str]:
+    """Return all modules loaded in a fresh process after a statement."""
+    code = f"import json, sys\n{statement}\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    assert done.stderr == ""
+    return set(json.loads(done.stdout))
+
+
+def test_importing_the_package_is_cheap() -> None:
+    """No xarray, Dask, nibabel, Zarr or pandas until a function needs them."""
+    loaded = modules_after(f"import {NAME}")
+    assert NAME in loaded
+    assert not loaded & SLOW
+    # The way in really is there: the same process loads them when asked.
+    assert modules_after(f"from {NAME} import open_betas; import xarray") >= {f"{NAME}.betas", "xarray"}
+
+
+def test_importing_intake_is_no_slower() -> None:
+    """With the package installed, `import intake` loads what it loads without it: nothing of ours, nothing for us."""
+    # All that an installed package can do to `import intake` goes through its metadata, so hiding these is not having
+    # it. Both processes filter, and differ in what they hide only.
+    prepare = """
+import importlib.metadata as metadata
+find = metadata.MetadataPathFinder.find_distributions
+def find_others(*args, **kwargs):
+    return (found for found in find(*args, **kwargs) if found.metadata["Name"] != {hidden!r})
+metadata.MetadataPathFinder.find_distributions = find_others
+points = metadata.entry_points(group="intake.drivers")
+assert any(point.module.startswith("intake_laion_fmri") for point in points) is {installed}
+import intake
+"""
+    with_package = modules_after(prepare.format(hidden="no-such-package", installed=True))
+    without = modules_after(prepare.format(hidden="intake-laion-fmri", installed=False))
+    assert "intake" in with_package
+    assert with_package == without
+    assert not [name for name in with_package if name.split(".")[0] == NAME]
+    assert not with_package & (SLOW - {"intake"})

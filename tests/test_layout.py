@@ -1,0 +1,343 @@
+"""Keys and names: checked against literal keys, globs over the demo bucket, and keys made by Hypothesis."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.demo import subject_truth
+from intake_laion_fmri.layout import KINDS, clean_label, key, parse_key, session_name, subject_name
+
+BETAS = "derivatives/glmsingle-tedana"
+FUNC = f"{BETAS}/sub-03/ses-02/func/sub-03_ses-02_task-images_"
+ANAT = "derivatives/anatomical/sub-03/ses-PrismaAnat/anat/sub-03_ses-PrismaAnat_space-T1w_res-1pt8_"
+ROI = "derivatives/rois/sub-03/face/sub-03_space-T1w_res-1pt8_label-FFA-1_mask.nii.gz"
+
+# One documented key of every kind, spelled out (dataset.md §1), and what it says.
+SESSION = {"subject": "sub-03", "session": "ses-02"}
+KEYS = {
+    "trials": (FUNC + "desc-SingletrialBetas_trials.tsv", SESSION),
+    "betas": (FUNC + "space-T1w_stat-effect_desc-SingletrialBetas_statmap.nii.gz", SESSION),
+    "session_noise_ceiling": (FUNC + "space-T1w_desc-Noiseceiling_statmap.nii.gz", SESSION),
+    "session_r2": (FUNC + "space-T1w_stat-rsquare_desc-R2_statmap.nii.gz", SESSION),
+    "hrf_index": (FUNC + "space-T1w_desc-HRFindex_dseg.nii.gz", SESSION),
+    "ridge_fraction": (FUNC + "space-T1w_desc-Fracridge_statmap.nii.gz", SESSION),
+    "noise_ceiling": (
+        f"{BETAS}/sub-03/sub-03_task-images_space-T1w_desc-Noiseceiling12rep_statmap.nii.gz",
+        {"subject": "sub-03", "map": "12rep"},
+    ),
+    "r2_mean": (
+        f"{BETAS}/sub-03/sub-03_task-images_space-T1w_stat-rsquare_desc-R2mean_statmap.nii.gz",
+        {"subject": "sub-03"},
+    ),
+    "roi": (ROI, {"subject": "sub-03", "category": "face", "label": "FFA-1"}),
+    "brain_mask": (ANAT + "desc-brain_mask.nii.gz", {"subject": "sub-03"}),
+    "anatomy": (ANAT + "T1w.nii.gz", {"subject": "sub-03"}),
+}
+
+# The same kinds as shell patterns: which files of a bucket are which.
+_F = f"{BETAS}/*/ses-*/func/*_task-images_"
+GLOBS = {
+    "trials": [_F + "desc-SingletrialBetas_trials.tsv"],
+    "betas": [_F + "space-T1w_stat-effect_desc-SingletrialBetas_statmap.nii.gz"],
+    "session_noise_ceiling": [_F + "space-T1w_desc-Noiseceiling_statmap.nii.gz"],
+    "session_r2": [_F + "space-T1w_stat-rsquare_desc-R2_statmap.nii.gz"],
+    "hrf_index": [_F + "space-T1w_desc-HRFindex_dseg.nii.gz"],
+    "ridge_fraction": [_F + "space-T1w_desc-Fracridge_statmap.nii.gz"],
+    "noise_ceiling": [f"{BETAS}/*/*_desc-Noiseceiling{name}_statmap.nii.gz" for name in ("12rep", "4rep", "Allrep")],
+    "r2_mean": [f"{BETAS}/*/*_task-images_space-T1w_stat-rsquare_desc-R2mean_statmap.nii.gz"],
+    "roi": ["derivatives/rois/*/*/*_space-T1w_res-1pt8_label-*_mask.nii.gz"],
+    "brain_mask": ["derivatives/anatomical/*/ses-PrismaAnat/anat/*_space-T1w_res-1pt8_desc-brain_mask.nii.gz"],
+    "anatomy": ["derivatives/anatomical/*/ses-PrismaAnat/anat/*_space-T1w_res-1pt8_T1w.nii.gz"],
+}
+
+
+@pytest.fixture(scope="module")
+def keys(tiny: Path) -> list[str]:
+    return sorted(path.relative_to(tiny).as_posix() for path in tiny.rglob("*") if path.is_file())
+
+
+# Keys
+
+
+def test_every_kind_has_a_documented_key():
+    """A kind added to the table needs its literal key here."""
+    assert set(KEYS) == set(GLOBS) == set(KINDS)
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_documented_key_is_made_and_read(kind):
+    path, entities = KEYS[kind]
+    assert key(kind, **entities) == path
+    parsed = parse_key(path)
+    assert parsed is not None
+    assert (parsed.kind, dict(parsed.entities)) == (kind, entities)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kind_covers_exactly_its_files_of_the_demo_bucket(kind, keys, tiny):
+    """No file is missed, none taken for another kind; the demo bucket writes its keys without this package's table."""
+    expected = {path.relative_to(tiny).as_posix() for pattern in GLOBS[kind] for path in tiny.glob(pattern)}
+    assert expected
+    assert {path for path in keys if (parsed := parse_key(path)) and parsed.kind == kind} == expected
+
+
+def test_every_key_of_the_demo_bucket_formats_back_to_itself(keys):
+    parsed = {path: parse_key(path) for path in keys}
+    read = {path: entry for path, entry in parsed.items() if entry}
+    assert {path: key(entry.kind, **entry.entities) for path, entry in read.items()} == {path: path for path in read}
+    assert len(read) < len(keys), "the demo bucket should also hold files that this package does not read"
+
+
+def test_rois_on_other_grids_and_surfaces_are_no_roi_volumes(keys):
+    """The 1.5 mm masks and the surface files carry the same labels, and would be read onto the wrong voxels."""
+    others = [path for path in keys if "_mask" in path and ("res-1pt5" in path or "fsnative" in path)]
+    assert sum("res-1pt5" in path for path in others) >= 2
+    assert [path for path in others if parse_key(path)] == []
+
+
+def test_public_localizer_of_a_held_out_session_is_no_session_file(keys):
+    localizers = [path for path in keys if path.startswith("derivatives/localizers")]
+    assert localizers
+    assert [path for path in localizers if parse_key(path)] == []
+
+
+@pytest.mark.parametrize("path", [path for path, _ in KEYS.values()])
+@pytest.mark.parametrize("break_it", ["{}\n", "\n{}", "{} ", "/{}", "./{}", "{}.part", "x/{}", "s3://laion-fmri/{}"])
+def test_nothing_around_a_key_is_overlooked(path, break_it):
+    """A trailing newline too: `$` would match before it."""
+    assert parse_key(break_it.format(path)) is None
+
+
+@pytest.mark.parametrize("path", [path for path, _ in KEYS.values()])
+def test_folder_and_file_name_must_agree_on_the_subject(path):
+    folder, name = path.rsplit("/", 1)
+    assert parse_key(f"{folder}/{name.replace('sub-03', 'sub-01')}") is None
+    assert parse_key(f"{folder.replace('sub-03', 'sub-01')}/{name}") is None
+
+
+def test_folder_and_file_name_must_agree_on_the_session():
+    path, _ = KEYS["betas"]
+    folder, name = path.rsplit("/", 1)
+    assert parse_key(f"{folder}/{name.replace('ses-02', 'ses-01')}") is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "README",
+        FUNC + "desc-SingletrialBetas_trials.json",
+        FUNC + "space-T1w_stat-effect_desc-SingletrialBetas_statmap.json",
+        FUNC + "space-T1w_stat-effect_desc-SingletrialBetas_statmapXnii.gz",  # a dot is a dot
+        FUNC + "space-T1w_stat-effect_desc-SingletrialBetas_statmap.nii",
+        FUNC.replace("ses-02", "ses-2") + "desc-SingletrialBetas_trials.tsv",
+        FUNC.replace("ses-02", "ses-") + "desc-SingletrialBetas_trials.tsv",
+        FUNC.replace("ses-02", "ses-٠٢") + "desc-SingletrialBetas_trials.tsv",
+        FUNC.replace("sub-03", "sub-0/3") + "desc-SingletrialBetas_trials.tsv",
+        FUNC.replace("sub-03", "sub-") + "desc-SingletrialBetas_trials.tsv",
+        ROI.replace("FFA-1", ""),
+        ROI.replace("FFA-1", "FFA_1"),
+        ROI.replace("FFA-1", "../x"),
+        ROI.replace("/face/", "/"),
+        ROI.replace("/face/", "/fa/ce/"),
+        ROI.replace("res-1pt8", "res-1pt5"),
+        ROI.replace("T1w", "MNI"),
+        "derivatives/atlases/sub-03/rois/FFA1.nii.gz",  # the dead layout
+        FUNC + "desc-meanR2gt15mask_mask.nii.gz",  # not in the bucket
+    ],
+)
+def test_near_misses_are_no_keys(path):
+    assert parse_key(path) is None
+
+
+ENTITIES = {
+    "subject": st.from_regex(r"sub-[A-Za-z0-9]+", fullmatch=True),
+    "session": st.from_regex(r"ses-[0-9]{2,4}", fullmatch=True),
+    "category": st.from_regex(r"[A-Za-z0-9]+", fullmatch=True),
+    "label": st.from_regex(r"[A-Za-z0-9+-]+", fullmatch=True),
+    "map": st.from_regex(r"[A-Za-z0-9]+", fullmatch=True),
+}
+
+
+@given(data=st.data(), kind=st.sampled_from(list(KINDS)))
+def test_any_entities_survive_a_round_trip(data, kind):
+    """Future subjects, ROIs and maps are read as well as today's, and never as another kind."""
+    entities = {name: data.draw(ENTITIES[name]) for name in sorted(set(re.findall(r"{(\w+)}", KINDS[kind])))}
+    parsed = parse_key(key(kind, **entities))
+    assert parsed is not None
+    assert (parsed.kind, dict(parsed.entities)) == (kind, entities)
+
+
+@given(
+    path=st.sampled_from([path for path, _ in KEYS.values()]),
+    start=st.integers(0, 200),
+    length=st.integers(0, 5),
+    inserted=st.text(alphabet="ab01-_/.+ \n", max_size=4),
+)
+def test_a_mangled_key_is_refused_or_read_verbatim(path, start, length, inserted):
+    """Whatever is listed, the key that was parsed is the key that will be fetched."""
+    mangled = path[:start] + inserted + path[start + length :]
+    parsed = parse_key(mangled)
+    assert parsed is None or key(parsed.kind, **parsed.entities) == mangled
+
+
+def test_entities_cannot_be_changed():
+    """Parsed keys are shared between callers."""
+    parsed = parse_key(ROI)
+    assert parsed is not None
+    with pytest.raises(TypeError):
+        parsed.entities["label"] = "OFA"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("subject", ["sub-01", "sub-03"])
+def test_folders_hold_the_subject_files(subject, keys):
+    """What discovery lists is where the files are."""
+    folders = {
+        layout.subject_folder(subject): {"trials", "betas", "noise_ceiling", "r2_mean"},
+        layout.roi_folder(subject): {"roi"},
+        layout.anatomy_folder(subject): {"brain_mask", "anatomy"},
+    }
+    for folder, kinds in folders.items():
+        found = [parsed for path in keys if path.startswith(f"{folder}/") and (parsed := parse_key(path))]
+        assert kinds <= {parsed.kind for parsed in found}
+        assert {parsed.entities["subject"] for parsed in found} == {subject}
+
+
+def test_noise_ceiling_names_lead_to_files(keys):
+    for name in layout.NOISE_CEILINGS.values():
+        assert key("noise_ceiling", subject="sub-01", map=name) in keys
+    assert set(layout.NOISE_CEILINGS) == {"12rep", "4rep", "all"}
+
+
+# Names
+
+
+def test_participant_codes_are_not_in_the_order_of_subjects():
+    """p02 is sub-06, not sub-03 (dataset.md §2): the wrong order would mix up the unique images of subjects."""
+    assert dict(layout.PARTICIPANT_CODES) == {
+        "sub-01": "p01",
+        "sub-06": "p02",
+        "sub-05": "p03",
+        "sub-03": "p04",
+        "sub-07": "p05",
+    }
+    with pytest.raises(TypeError):
+        layout.PARTICIPANT_CODES["sub-01"] = "p02"  # type: ignore[index]
+
+
+@pytest.mark.parametrize(("subject", "n_rois", "n_faces"), [("sub-01", 40, 4), ("sub-03", 43, 6)])
+def test_hyphenated_labels_give_the_public_names(subject, n_rois, n_faces, keys):
+    """The names of the keys, cleaned, are those of the data set; the counts are dataset.md's."""
+    parsed = [entry for path in keys if (entry := parse_key(path)) and entry.kind == "roi"]
+    of_subject = [entry.entities for entry in parsed if entry.entities["subject"] == subject]
+    labels = [entities["label"] for entities in of_subject]
+    assert any("-" in label for label in labels)
+    assert {clean_label(label) for label in labels} == set(subject_truth(subject, scale="tiny").rois)
+    assert len(labels) == n_rois
+    assert sum(entities["category"] == "face" for entities in of_subject) == n_faces
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [("FFA-1", "FFA1"), ("pSTS-faces", "pSTSfaces"), ("laion-dorsal", "laiondorsal"), ("hV4", "hV4"), ("-A--B-", "AB")],
+)
+def test_clean_label_drops_hyphens(label, name):
+    assert clean_label(label) == name
+    assert clean_label(name) == name
+
+
+GOOD = {
+    "01": ["{}-01", "01", "1", 1, "{}-1", np.int64(1), np.uint8(1), np.array(1), np.str_("01"), "  {}-01 ", "01\n"],
+    "07": ["7", 7, np.int16(7), "\t{}-07"],
+    "12": ["12", 12, "{}-12"],
+    "100": [100, "100", "{}-100"],
+    "00": [0, "0"],
+}
+BAD = [
+    *(True, False, np.True_, None, 1.0, 1.5, float("nan"), np.float32(1), -1, np.int64(-3), 1j),
+    *("", " ", "{}-", "-01", "{}--01", "{}-{}-01", "{} 01", "{}- 01", "{}-01/x", "../x", "..", "01,02", "{}_01", "0-1"),
+    *("٣", "{}-٣", "²", "１", "{}-0\x001", "{}-0\n1", "1.0", "1e-3", "+1", "*", "%30", "é"),
+    *(b"01", bytearray(b"{}-01"), ["{}-01"], (1,), {}, {"01"}, np.array([1]), np.array(["01"]), object(), int, str),
+]
+
+
+def spell(value: object, prefix: str) -> object:
+    return value.replace("{}", prefix) if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize(("prefix", "canonical"), [("sub", subject_name), ("ses", session_name)])
+@pytest.mark.parametrize(("digits", "value"), [(digits, value) for digits, values in GOOD.items() for value in values])
+def test_spellings_of_a_name_give_one_name(prefix, canonical, digits, value):
+    name = canonical(spell(value, prefix))
+    assert name == f"{prefix}-{digits}"
+    assert type(name) is str
+
+
+@pytest.mark.parametrize(("prefix", "canonical"), [("sub", subject_name), ("ses", session_name)])
+@pytest.mark.parametrize("value", BAD)
+def test_what_is_no_name_is_refused_by_value(prefix, canonical, value):
+    """A path, a float or a list never becomes part of a key, and never another exception than ValueError."""
+    value = spell(value, prefix)
+    with pytest.raises(ValueError, match=re.escape(repr(value))) as caught:
+        canonical(value)
+    assert f"'{prefix}-01'" in str(caught.value), "the message shows a valid spelling"
+
+
+@pytest.mark.parametrize("value", ["ses-1", "ses-01", "SUB-01", "sub-01 sub-03", "s-01"])
+def test_other_entities_are_no_subject(value):
+    with pytest.raises(ValueError, match=f"Not a subject: {value!r}"):
+        subject_name(value)
+
+
+@pytest.mark.parametrize("value", ["a", "A1", "pilot", "1e3"])
+def test_subject_of_letters_stays_as_it_is(value):
+    """BIDS allows them; only numbers are padded."""
+    assert subject_name(value) == subject_name(f"sub-{value}") == f"sub-{value}"
+
+
+@pytest.mark.parametrize("value", ["sub-01", "all", "ALL", "SES-01", "one", "1a", "PrismaAnat", "ses-all"])
+def test_other_entities_are_no_session(value):
+    with pytest.raises(ValueError, match=f"Not a session: {value!r}"):
+        session_name(value)
+
+
+def test_all_inside_a_list_of_sessions_is_told_to_stand_alone():
+    """`session=["all", 1]` must not be answered with "expected 'all'" alone."""
+    with pytest.raises(ValueError, match="or 'all' alone"):
+        session_name("all")
+
+
+@given(number=st.integers(0, 9999), spaces=st.sampled_from(["", " ", "\n"]))
+def test_numbers_and_names_of_sessions_are_inverse(number, spaces):
+    name = f"ses-{number:02d}"
+    spellings = (number, str(number), f"{spaces}{number:02d}{spaces}", f"ses-{number}", name, np.int64(number))
+    assert {session_name(spelling) for spelling in spellings} == {name}
+    assert layout.session_number(name) == number
+
+
+@given(value=st.text(max_size=8) | st.from_regex(r"\s?(sub-)?[A-Za-z0-9/.-]{0,3}\s?", fullmatch=True))
+def test_any_text_is_a_subject_of_bids_or_refused(value):
+    """Whatever is accepted can stand in a key, and is accepted again unchanged."""
+    if re.fullmatch(r"(sub-)?[A-Za-z0-9]+", value.strip()):
+        name = subject_name(value)
+        assert re.fullmatch(r"sub-[A-Za-z0-9]{2,}|sub-[A-Za-z]", name)
+        assert subject_name(name) == name
+    else:
+        with pytest.raises(ValueError, match=re.escape(repr(value))):
+            subject_name(value)
+
+
+@given(number=st.integers(0, 10_000))
+def test_held_out_sessions_are_31_to_34(number):
+    assert layout.is_held_out(session_name(number)) == (31 <= number <= 34)
+
+
+@pytest.mark.parametrize("name", ["ses-031", "ses-0034"])
+def test_held_out_session_is_recognised_in_any_width(name):
+    """Padding does not open a held-out session."""
+    assert layout.is_held_out(name)

@@ -1,0 +1,73 @@
+"""The notebooks run from top to bottom, without a warning, and are stored without outputs."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from traitlets.config import Config
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+
+
+def execute(notebook: nbformat.NotebookNode, bucket: Path, folder: Path) -> list[nbformat.NotebookNode]:
+    """Run a notebook in a fresh kernel and return all its outputs."""
+    # Sockets in a folder of their own: of the free TCP ports that Jupyter would look for, two test workers may find the
+    # same. Not in pytest's folder: the path of a socket must be short.
+    with tempfile.TemporaryDirectory() as sockets:
+        config = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
+        client = NotebookClient(notebook, config=config, timeout=120, resources={"metadata": {"path": str(folder)}})
+        # Every warning is shown, also those that Python hides. None is made an error: that could stop the kernel's own
+        # machinery, and what is of interest is what the reader sees.
+        client.execute(env={**os.environ, "LAION_FMRI_BUCKET": str(bucket), "PYTHONWARNINGS": "always"})
+    return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+
+
+def on_stderr(outputs: list[nbformat.NotebookNode]) -> list[str]:
+    return [output.text for output in outputs if output.output_type == "stream" and output.name == "stderr"]
+
+
+def test_there_are_notebooks() -> None:
+    assert "01_first_light.ipynb" in [path.name for path in NOTEBOOKS]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_stored_without_results(path: Path) -> None:
+    """Outputs would grow stale, and a diff of a picture tells nobody anything."""
+    notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert code
+    for cell in code:
+        assert cell.outputs == []
+        assert cell.execution_count is None
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_runs_without_a_warning(path: Path, tiny: Path, tmp_path: Path) -> None:
+    """A reader sees results and pictures, and nothing in red."""
+    outputs = execute(nbformat.read(path, as_version=4), tiny, tmp_path)
+    assert on_stderr(outputs) == []
+    kinds = {kind for output in outputs for kind in output.get("data", {})}
+    assert {"text/plain", "image/png"} <= kinds
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_warning_in_a_cell_is_found(tiny: Path, tmp_path: Path) -> None:
+    """The check above can fail, even by a warning that Python hides where a library is at fault."""
+    (tmp_path / "library.py").write_text("import warnings\nwarnings.warn('old', DeprecationWarning, stacklevel=1)\n")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import library")])
+    (text,) = on_stderr(execute(notebook, tiny, tmp_path))
+    assert "DeprecationWarning: old" in text
+
+
+def test_an_error_in_a_cell_is_found(tiny: Path, tmp_path: Path) -> None:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import intake_laion_fmri\n1 / 0")])
+    with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
+        execute(notebook, tiny, tmp_path)
