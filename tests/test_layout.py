@@ -16,6 +16,7 @@ BETAS = "derivatives/glmsingle-tedana"
 FUNC = f"{BETAS}/sub-03/ses-02/func/sub-03_ses-02_task-images_"
 ANAT = "derivatives/anatomical/sub-03/ses-PrismaAnat/anat/sub-03_ses-PrismaAnat_space-T1w_res-1pt8_"
 ROI = "derivatives/rois/sub-03/face/sub-03_space-T1w_res-1pt8_label-FFA-1_mask.nii.gz"
+SURFACE = "derivatives/rois/sub-03/face/sub-03_hemi-L_space-fsnative_label-FFA-1_mask"
 
 # One documented key of every kind, spelled out (dataset.md §1), and what it says.
 SESSION = {"subject": "sub-03", "session": "ses-02"}
@@ -35,6 +36,8 @@ KEYS = {
         {"subject": "sub-03"},
     ),
     "roi": (ROI, {"subject": "sub-03", "category": "face", "label": "FFA-1"}),
+    "roi_gii": (SURFACE + ".func.gii", {"subject": "sub-03", "category": "face", "hemi": "L", "label": "FFA-1"}),
+    "roi_label": (SURFACE + ".label", {"subject": "sub-03", "category": "face", "hemi": "L", "label": "FFA-1"}),
     "brain_mask": (ANAT + "desc-brain_mask.nii.gz", {"subject": "sub-03"}),
     "anatomy": (ANAT + "T1w.nii.gz", {"subject": "sub-03"}),
 }
@@ -51,6 +54,8 @@ GLOBS = {
     "noise_ceiling": [f"{BETAS}/*/*_desc-Noiseceiling{name}_statmap.nii.gz" for name in ("12rep", "4rep", "Allrep")],
     "r2_mean": [f"{BETAS}/*/*_task-images_space-T1w_stat-rsquare_desc-R2mean_statmap.nii.gz"],
     "roi": ["derivatives/rois/*/*/*_space-T1w_res-1pt8_label-*_mask.nii.gz"],
+    "roi_gii": ["derivatives/rois/*/*/*_hemi-?_space-fsnative_label-*_mask.func.gii"],
+    "roi_label": ["derivatives/rois/*/*/*_hemi-?_space-fsnative_label-*_mask.label"],
     "brain_mask": ["derivatives/anatomical/*/ses-PrismaAnat/anat/*_space-T1w_res-1pt8_desc-brain_mask.nii.gz"],
     "anatomy": ["derivatives/anatomical/*/ses-PrismaAnat/anat/*_space-T1w_res-1pt8_T1w.nii.gz"],
 }
@@ -95,9 +100,11 @@ def test_every_key_of_the_demo_bucket_formats_back_to_itself(keys):
 
 def test_rois_on_other_grids_and_surfaces_are_no_roi_volumes(keys):
     """The 1.5 mm masks and the surface files carry the same labels, and would be read onto the wrong voxels."""
-    others = [path for path in keys if "_mask" in path and ("res-1pt5" in path or "fsnative" in path)]
-    assert sum("res-1pt5" in path for path in others) >= 2
+    others = [path for path in keys if "_mask" in path and "res-1pt5" in path]
+    assert len(others) >= 2
     assert [path for path in others if parse_key(path)] == []
+    surfaces = [path for path in keys if "fsnative" in path and "rois" in path]
+    assert {parse_key(path).kind for path in surfaces} == {"roi_gii", "roi_label"}
 
 
 def test_public_localizer_of_a_held_out_session_is_no_session_file(keys):
@@ -161,6 +168,7 @@ ENTITIES = {
     "category": st.from_regex(r"[A-Za-z0-9]+", fullmatch=True),
     "label": st.from_regex(r"[A-Za-z0-9+-]+", fullmatch=True),
     "map": st.from_regex(r"[A-Za-z0-9]+", fullmatch=True),
+    "hemi": st.sampled_from("LR"),
 }
 
 

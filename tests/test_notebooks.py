@@ -55,8 +55,11 @@ def test_runs_without_a_warning(path: Path, tiny: Path, tmp_path: Path) -> None:
     outputs = execute(nbformat.read(path, as_version=4), tiny, tmp_path)
     assert on_stderr(outputs) == []
     kinds = {kind for output in outputs for kind in output.get("data", {})}
-    assert {"text/plain", "image/png"} <= kinds
-    assert list(tmp_path.iterdir()) == []
+    shows_pictures = "matplotlib" in path.read_text() or "nilearn" in path.read_text()
+    assert kinds >= ({"text/plain", "image/png"} if shows_pictures else {"text/plain"})
+    # The page that the second notebook follows makes this folder; nothing is put into it.
+    left = [path for path in tmp_path.iterdir() if path.name != "laion_fmri_quickstart" or any(path.iterdir())]
+    assert left == []
 
 
 def test_a_warning_in_a_cell_is_found(tiny: Path, tmp_path: Path) -> None:

@@ -941,8 +941,10 @@ def test_two_processes_at_once(server: Server, tmp_path: Path, python_environmen
         ({"split": "tau", "role": "tests"}, "Unknown role: 'tests'. Did you mean 'test'"),
         ({"split": "tau", "role": None}, "Unknown role: None"),
         ({"role": "test"}, "role='test' needs a split: add split=, one of random_0"),
-        ({"split": "tau", "pool": ["shared", "subject"]}, "both pools in one call. That leaks"),
-        ({"split": "tau", "pool": ("subject", "shared")}, "both pools in one call. That leaks"),
+        ({"split": "tau", "pool": ["shared", "subject"]}, "several pools in one call. That leaks"),
+        ({"split": "tau", "pool": ["shared", "sub-01"]}, "several pools in one call. That leaks"),
+        ({"pool": "subject"}, "pool='subject' needs a split"),
+        ({"split": "tau", "pool": ("subject", "shared")}, "several pools in one call. That leaks"),
     ],
 )
 @pytest.mark.parametrize("function", [open_betas, open_trials])
