@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import intake
 import nibabel
 import numpy as np
 import pandas as pd
@@ -113,3 +114,12 @@ def test_from_s3_as_from_disk(s3: S3, from_disk: Run, tmp_path: Path) -> None:
     assert from_s3.picture != from_disk.picture
     assert from_s3.printed == from_disk.printed
     np.testing.assert_array_equal(imread(from_s3.picture), imread(from_disk.picture))
+
+
+def test_the_readme_shows_what_is_printed(small: Path) -> None:
+    """The first example's output is that of the bucket that `make demo` writes."""
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    shown = re.search(r"(?s)(<xarray\.Dataset>.*?)\n```", text)
+    assert shown
+    ds = intake.cat.laion_fmri.betas(subject="sub-01", roi="face", bucket=str(small)).to_dask()
+    assert repr(ds) == shown[1]
