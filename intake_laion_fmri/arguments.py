@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +18,16 @@ from intake_laion_fmri.surfaces import HEMISPHERES
 from intake_laion_fmri.trials import STIMULI
 from intake_laion_fmri.voxels import MASKS, SESSION_MAPS, SUBJECT_MAPS
 
-__all__ = ["ALL", "FORMATS", "GRIDS", "SessionSelection", "check_argument", "check_sessions", "chosen"]
+__all__ = [
+    "ALL",
+    "FORMATS",
+    "GRIDS",
+    "SessionSelection",
+    "check_argument",
+    "check_arguments",
+    "check_sessions",
+    "chosen",
+]
 
 ALL = "all"
 """Every session, map, format or hemisphere that there is."""
@@ -53,6 +63,32 @@ def check_argument(name: str, value: object) -> object:
         If it cannot be right, whichever function it is for.
     """
     return _CHECKS[name](value)
+
+
+def check_arguments(function: Callable[..., Any], arguments: Mapping[str, object], *, where: str) -> None:
+    """Check arguments for a function that opens data, by name and by value.
+
+    Parameters
+    ----------
+    function : callable
+        One of the functions of `betas` or `discovery`.
+    arguments : mapping
+        Name → value.
+    where : str
+        What takes them, for errors.
+
+    Raises
+    ------
+    TypeError
+        If the function has no such argument, with the nearest names.
+    ValueError, TypeError
+        If a value cannot be right.
+    """
+    names = inspect.signature(function).parameters
+    for name, value in arguments.items():
+        if name not in names:
+            raise TypeError(str(unknown_value("argument", name, names, where=where)))
+        check_argument(name, value)
 
 
 def check_sessions(session: object) -> tuple[str, ...] | None:
@@ -115,6 +151,12 @@ def _check_pool(pool: object) -> str:
     return str(pool)
 
 
+def _check_flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"refresh must be true or false, found {value!r}.")
+    return value
+
+
 def _check_percentage(value: object) -> float | None:
     if value is None:
         return None
@@ -148,6 +190,7 @@ _CHECKS: Mapping[str, Callable[[Any], object]] = {
     "pool": _check_pool,
     "role": functools.partial(_check_option, "role", valid=("train", "test", "both")),
     "splits": lambda splits: None if splits is None else open_bucket(splits),
+    "refresh": _check_flag,
     "bucket": open_bucket,
     "storage_options": check_storage_options,
 }

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from intake.catalog.local import YAMLFileCatalog
 from intake.source.base import DataSource, Schema
 
-from intake_laion_fmri.arguments import check_argument
+from intake_laion_fmri.arguments import check_argument, check_arguments
 from intake_laion_fmri.betas import open_betas, open_maps, open_noise_ceilings, open_rois, open_trials
 from intake_laion_fmri.catalog_files import ROOT_FILE, catalog_folder
 from intake_laion_fmri.discovery import inventory
-from intake_laion_fmri.errors import unknown_value
 
 if TYPE_CHECKING:
     import dask.dataframe as dd
@@ -63,21 +62,12 @@ class _Source(DataSource):  # type: ignore[misc]
     opener: ClassVar[Callable[..., Any]]
 
     def __init__(self, *, metadata: dict[str, Any] | None = None, **arguments: Any) -> None:
-        names = inspect.signature(self.opener).parameters
-        for name, value in arguments.items():
-            if name not in names:
-                raise TypeError(str(unknown_value("argument", name, names, where=f"driver {self.name!r}")))
-            self._check(name, value)
-        if "subject" in names and "subject" not in arguments:
+        check_arguments(self.opener, arguments, where=f"driver {self.name!r}")
+        if "subject" in inspect.signature(self.opener).parameters and "subject" not in arguments:
             raise TypeError(f"Driver {self.name!r} needs the argument 'subject', such as subject='sub-01'.")
         super().__init__(metadata=metadata)
         self._arguments = arguments
         self._opened: Any = None
-
-    @staticmethod
-    def _check(name: str, value: object) -> None:
-        """Raise if an argument's value cannot be right."""
-        check_argument(name, value)
 
     def _open(self) -> Any:
         """Open the data, once, and return them."""
@@ -204,13 +194,6 @@ class InventorySource(_TableSource):
 
     name = "laion_fmri_inventory"
     opener = staticmethod(inventory)
-
-    @staticmethod
-    def _check(name: str, value: object) -> None:
-        if name != "refresh":
-            check_argument(name, value)
-        elif not isinstance(value, bool):
-            raise TypeError(f"refresh must be true or false, found {value!r}.")
 
 
 class LaionCatalog(YAMLFileCatalog):  # type: ignore[misc]

@@ -10,7 +10,6 @@ by ``import intake``.
 
 from __future__ import annotations
 
-import inspect
 import numbers
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +19,7 @@ from intake.readers.datatypes import BaseData
 from intake.readers.readers import BaseReader
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.arguments import check_argument
+from intake_laion_fmri.arguments import check_argument, check_arguments
 from intake_laion_fmri.betas import (
     open_betas,
     open_maps,
@@ -28,7 +27,6 @@ from intake_laion_fmri.betas import (
     open_rois,
     open_trials,
 )
-from intake_laion_fmri.errors import unknown_value
 
 __all__ = [
     "BetasData",
@@ -178,11 +176,7 @@ class _Reader(BaseReader):  # type: ignore[misc]
         return type(self).opener(**given)
 
     def _check(self, arguments: Mapping[str, Any]) -> None:
-        names = inspect.signature(self.opener).parameters
-        for name, value in arguments.items():
-            if name not in names:
-                raise TypeError(str(unknown_value("argument", name, names, where=f"reader {type(self).__name__}")))
-            check_argument(name, value)
+        check_arguments(self.opener, arguments, where=f"reader {type(self).__name__}")
 
 
 class BetasReader(_Reader):
