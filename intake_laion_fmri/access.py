@@ -551,7 +551,8 @@ def check_storage_options(storage_options: object) -> object:
 def _check_protocol(protocol: str, url: str) -> None:
     from fsspec.registry import known_implementations, registry
 
-    if protocol not in known_implementations and protocol not in registry:
+    # A chain such as ``simplecache::s3`` is made of several.
+    if any(one not in known_implementations and one not in registry for one in protocol.split("::")):
         raise ValueError(
             f"bucket={url!r}: fsspec knows no protocol {protocol!r}. Expected a local folder or a URL such as "
             f"{layout.BUCKET_URL!r}."

@@ -160,6 +160,9 @@ def open_betas(
     Selections made here are pushed down to that reading; selections made later on the Dataset are not: they still read
     every voxel that was opened.
 
+    Sessions differ in length, and the chunks of a Zarr array may not: `to_zarr` of the lazy Dataset writes chunks of
+    the greatest common divisor of the lengths, often 2 trials. Compute an ROI first, or give `to_zarr` an ``encoding``.
+
     Betas are in relative units, shrunk by a per-voxel ridge: comparable within a voxel, not across voxels. Some are
     NaN.
     """

@@ -239,6 +239,7 @@ def test_a_folder_that_cannot_be_listed(forbidden: Path) -> None:
         ("~/bucket", os.path.expanduser("~/bucket")),
         ("bucket", os.path.abspath("bucket")),
         ("memory://root/", "memory://root"),
+        ("simplecache::memory://root", "simplecache::memory://root"),
     ],
 )
 def test_where_the_data_are(given: Any, url: str) -> None:
