@@ -76,6 +76,7 @@ class SlowFileSystem(MemoryFileSystem):
     most = 0
     requests: ClassVar[list[tuple[int, int]]] = []
     lock = threading.Lock()
+    crowd = threading.Barrier(access.BLOCKS_IN_FLIGHT)
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
@@ -87,6 +88,9 @@ class SlowFileSystem(MemoryFileSystem):
             cls.under_way += 1
             cls.most = max(cls.most, cls.under_way)
             cls.requests.append((start, end))
+            is_first = len(cls.requests) <= access.BLOCKS_IN_FLIGHT
+        if is_first:
+            cls.crowd.wait(timeout=30)  # none of the first is answered before all of them are under way
         time.sleep(0.02 if (start // 10) % 2 else 0.002)
         with cls.lock:
             cls.under_way -= 1
