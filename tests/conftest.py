@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
+from counting import CountingFileSystem
 from hypothesis import settings
 
 from intake_laion_fmri import access, splits
@@ -154,3 +156,11 @@ def _with_bucket(endpoint: str, folder: Path) -> Any:
 def python_environment() -> dict[str, str]:
     """An environment for other Python processes, that see no bucket but the one they are given."""
     return dict(os.environ)
+
+
+@pytest.fixture
+def counted(tiny: Path) -> str:
+    """The tiny bucket, with every read counted in `CountingFileSystem.read`."""
+    fsspec.register_implementation("counted", CountingFileSystem, clobber=True)
+    CountingFileSystem.read.clear()
+    return f"counted://{tiny}"

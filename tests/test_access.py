@@ -147,6 +147,23 @@ def test_an_object_replaced_while_it_is_read(own_tiny: Path) -> None:
         read_and_replace()
 
 
+def test_an_object_that_seems_broken_because_it_was_replaced(own_tiny: Path) -> None:
+    """The reader finds nonsense; the user is told why. Where nothing was replaced, the nonsense it is."""
+    bucket = open_bucket(own_tiny)
+    info = bucket.find("")["README"]
+
+    def fail(replace: bool) -> None:
+        with bucket.stream(info):
+            if replace:
+                (own_tiny / "README").write_text("another")
+            raise DataIntegrityError("nonsense")
+
+    with pytest.raises(DataIntegrityError, match="nonsense"):
+        fail(replace=False)
+    with pytest.raises(DataIntegrityError, match="README was replaced"):
+        fail(replace=True)
+
+
 def test_an_object_that_vanished(own_tiny: Path) -> None:
     bucket = open_bucket(own_tiny)
     info = bucket.find("")["README"]

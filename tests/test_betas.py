@@ -10,17 +10,17 @@ import re
 import shutil
 import warnings
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import dask
 import dask.array
-import fsspec
 import nibabel
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from fsspec.implementations.local import LocalFileSystem
+from counting import CountingFileSystem
+from demo_files import GLM, betas_file, brain, map_file, rewrite, roi_file, trials_file, volume
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,45 +32,6 @@ from intake_laion_fmri.errors import (
     MissingFileWarning,
     NotInBucketError,
 )
-
-GLM = "derivatives/glmsingle-tedana"
-
-
-def session_file(bucket: Path, subject: str, session: str, rest: str) -> Path:
-    return bucket / GLM / subject / session / "func" / f"{subject}_{session}_task-images_{rest}"
-
-
-def betas_file(bucket: Path, subject: str, session: str) -> Path:
-    return session_file(bucket, subject, session, "space-T1w_stat-effect_desc-SingletrialBetas_statmap.nii.gz")
-
-
-def trials_file(bucket: Path, subject: str, session: str) -> Path:
-    return session_file(bucket, subject, session, "desc-SingletrialBetas_trials.tsv")
-
-
-def map_file(bucket: Path, subject: str, rest: str) -> Path:
-    return bucket / GLM / subject / f"{subject}_task-images_space-T1w_{rest}_statmap.nii.gz"
-
-
-def roi_file(bucket: Path, subject: str, name: str) -> Path:
-    """Find an ROI's volume by its public name."""
-    (found,) = [
-        path
-        for path in (bucket / "derivatives/rois" / subject).rglob("*_space-T1w_res-1pt8_label-*_mask.nii.gz")
-        if re.search(r"label-(.+)_mask", path.name)[1].replace("-", "") == name
-    ]
-    return found
-
-
-def volume(path: Path) -> np.ndarray:
-    return np.asarray(nibabel.load(path).dataobj, dtype=np.float32)
-
-
-def brain(bucket: Path, subject: str) -> np.ndarray:
-    """Flat indices of the default mask."""
-    r2 = volume(map_file(bucket, subject, "stat-rsquare_desc-R2mean"))
-    return np.flatnonzero(np.isfinite(r2) & (r2 > 0))
-
 
 # --- the contract -----------------------------------------------------------------------------------------------------
 
@@ -309,36 +270,6 @@ def test_a_selection_that_leaves_nothing(tiny: Path) -> None:
 
 
 # --- laziness ---------------------------------------------------------------------------------------------------------
-
-
-class CountingFileSystem(LocalFileSystem):
-    """A local disk that is taken for a remote one and notes what is read of which file."""
-
-    protocol = "counted"
-    cachable = False
-    read: ClassVar[dict[str, int]] = {}
-
-    @classmethod
-    def _strip_protocol(cls, path: str) -> str:
-        return LocalFileSystem._strip_protocol(path.replace("counted://", "file://"))
-
-    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
-        with open(self._strip_protocol(path), "rb") as file:
-            file.seek(start or 0)
-            content = file.read(-1 if end is None else end - (start or 0))
-        name = Path(path).name
-        self.read[name] = self.read.get(name, 0) + len(content)
-        return content
-
-    def _open(self, path: str, *args: Any, **kwargs: Any) -> Any:
-        raise AssertionError(f"{path} is read past the counter")
-
-
-@pytest.fixture
-def counted(tiny: Path) -> str:
-    fsspec.register_implementation("counted", CountingFileSystem, clobber=True)
-    CountingFileSystem.read.clear()
-    return f"counted://{tiny}"
 
 
 def test_opening_reads_no_beta(tiny: Path, counted: str) -> None:
@@ -635,15 +566,6 @@ def test_no_such_bucket(tmp_path: Path) -> None:
 
 
 # --- broken files -----------------------------------------------------------------------------------------------------
-
-
-def rewrite(path: Path, **header: Any) -> None:
-    """Write a NIfTI again with fields of its header changed."""
-    content = gzip.decompress(path.read_bytes())
-    raw = nibabel.Nifti1Header(content[:348], check=False)
-    for name, value in header.items():
-        raw[name] = value
-    path.write_bytes(gzip.compress(raw.binaryblock + content[348:]))
 
 
 def break_betas(path: Path, how: str) -> None:

@@ -13,10 +13,10 @@ import nibabel
 import numpy as np
 import pytest
 import xarray as xr
+from counting import CountingFileSystem as Counting
+from demo_files import GLM, brain, map_file, rewrite, session_file, volume
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_betas import GLM, brain, counted, map_file, rewrite, roi_file, session_file, volume  # noqa: F401
-from test_betas import CountingFileSystem as Counting
 
 from intake_laion_fmri import open_betas, open_maps, open_noise_ceilings
 from intake_laion_fmri.betas import check_argument
@@ -209,7 +209,7 @@ def read() -> dict[str, int]:
     return {name: size for name, size in Counting.read.items() if "label-" not in name and "R2mean" not in name}
 
 
-def test_opening_reads_no_map_of_a_session(tiny: Path, counted: str) -> None:  # noqa: F811
+def test_opening_reads_no_map_of_a_session(tiny: Path, counted: str) -> None:
     """Nor has it the subject's; computing one reads its files once."""
     ds = open_maps("sub-01", session=[1, 2], bucket=counted)
     repr(ds)
@@ -220,14 +220,14 @@ def test_opening_reads_no_map_of_a_session(tiny: Path, counted: str) -> None:  #
     assert read() == {path.name: path.stat().st_size for path in paths}
 
 
-def test_a_whole_volume_needs_no_roi(tiny: Path, counted: str) -> None:  # noqa: F811
+def test_a_whole_volume_needs_no_roi(tiny: Path, counted: str) -> None:
     ds = open_maps("sub-01", maps="nc_all", grid="volume", bucket=counted)
     assert list(Counting.read) == [map_file(tiny, "sub-01", "stat-rsquare_desc-R2mean").name]
     ds.compute()
     assert len(read()) == 1
 
 
-def test_a_map_of_the_subject_is_read_alone(counted: str) -> None:  # noqa: F811
+def test_a_map_of_the_subject_is_read_alone(counted: str) -> None:
     open_maps("sub-01", maps="nc_4rep", bucket=counted)
     assert len(read()) == 1
 

@@ -16,11 +16,11 @@ import nibabel
 import numpy as np
 import pytest
 import xarray as xr
+from counting import CountingFileSystem as Counting
+from demo_files import brain, roi_file, volume
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from test_betas import CountingFileSystem as Counting
-from test_betas import brain, counted, roi_file, volume  # noqa: F401 - `counted` is a fixture
 
 from intake_laion_fmri import open_betas, open_rois
 from intake_laion_fmri.betas import check_argument, roi_data
@@ -281,7 +281,7 @@ def suffixes() -> dict[str, int]:
 )
 def test_opening_reads_each_file_of_its_formats_once(
     tiny: Path,
-    counted: str,  # noqa: F811
+    counted: str,
     format: str,
     files: tuple[int, int, int],
 ) -> None:
@@ -290,7 +290,7 @@ def test_opening_reads_each_file_of_its_formats_once(
     assert all(size == next(tiny.rglob(name)).stat().st_size for name, size in Counting.read.items())
 
 
-def test_the_dictionary_reads_the_files_of_its_rois_only(tiny: Path, counted: str) -> None:  # noqa: F811
+def test_the_dictionary_reads_the_files_of_its_rois_only(tiny: Path, counted: str) -> None:
     roi_data("sub-01", ["FFA1", "PPA"], bucket=counted)
     assert suffixes() == {".nii.gz": 3, ".func.gii": 4, ".label": 4}
 

@@ -18,14 +18,14 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import fsspec
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from fsspec.implementations.local import LocalFileSystem
+from counting import CountingFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -340,35 +340,6 @@ def test_selections_of_trials_are_combined(tiny: Path) -> None:
 
 
 # --- what is read -----------------------------------------------------------------------------------------------------
-
-
-class CountingFileSystem(LocalFileSystem):
-    """A local disk that is taken for a remote one and notes how much is read of which file."""
-
-    protocol = "splitcounted"
-    cachable = False
-    read: ClassVar[Counter[str]] = Counter()
-
-    @classmethod
-    def _strip_protocol(cls, path: str) -> str:
-        return str(LocalFileSystem._strip_protocol(path.replace(f"{cls.protocol}://", "file://")))
-
-    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
-        with open(self._strip_protocol(path), "rb") as file:
-            file.seek(start or 0)
-            content = file.read(-1 if end is None else end - (start or 0))
-        self.read[Path(path).name] += len(content)
-        return content
-
-    def _open(self, path: str, *args: Any, **kwargs: Any) -> Any:
-        raise AssertionError(f"{path} is read past the counter")
-
-
-@pytest.fixture
-def counted(tiny: Path) -> str:
-    fsspec.register_implementation("splitcounted", CountingFileSystem, clobber=True)
-    CountingFileSystem.read.clear()
-    return f"splitcounted://{tiny}"
 
 
 def test_only_what_is_wanted_is_streamed(

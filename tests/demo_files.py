@@ -1,0 +1,58 @@
+"""Where the files of the demo bucket are, and what nibabel reads from them: the oracle of several tests."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+
+GLM = "derivatives/glmsingle-tedana"
+
+
+def session_file(bucket: Path, subject: str, session: str, rest: str) -> Path:
+    return bucket / GLM / subject / session / "func" / f"{subject}_{session}_task-images_{rest}"
+
+
+def betas_file(bucket: Path, subject: str, session: str) -> Path:
+    return session_file(bucket, subject, session, "space-T1w_stat-effect_desc-SingletrialBetas_statmap.nii.gz")
+
+
+def trials_file(bucket: Path, subject: str, session: str) -> Path:
+    return session_file(bucket, subject, session, "desc-SingletrialBetas_trials.tsv")
+
+
+def map_file(bucket: Path, subject: str, rest: str) -> Path:
+    return bucket / GLM / subject / f"{subject}_task-images_space-T1w_{rest}_statmap.nii.gz"
+
+
+def roi_file(bucket: Path, subject: str, name: str) -> Path:
+    """Find an ROI's volume by its public name."""
+    (found,) = [
+        path
+        for path in (bucket / "derivatives/rois" / subject).rglob("*_space-T1w_res-1pt8_label-*_mask.nii.gz")
+        if re.search(r"label-(.+)_mask", path.name)[1].replace("-", "") == name
+    ]
+    return found
+
+
+def volume(path: Path) -> np.ndarray:
+    return np.asarray(nibabel.load(path).dataobj, dtype=np.float32)
+
+
+def brain(bucket: Path, subject: str) -> np.ndarray:
+    """Flat indices of the default mask."""
+    r2 = volume(map_file(bucket, subject, "stat-rsquare_desc-R2mean"))
+    return np.flatnonzero(np.isfinite(r2) & (r2 > 0))
+
+
+def rewrite(path: Path, **header: Any) -> None:
+    """Write a NIfTI again with fields of its header changed."""
+    content = gzip.decompress(path.read_bytes())
+    raw = nibabel.Nifti1Header(content[:348], check=False)
+    for name, value in header.items():
+        raw[name] = value
+    path.write_bytes(gzip.compress(raw.binaryblock + content[348:]))
