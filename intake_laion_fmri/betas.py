@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.access import Bucket, ObjectInfo, open_bucket
-from intake_laion_fmri.arguments import ALL, FORMATS, SessionSelection, check_argument, chosen
+from intake_laion_fmri.arguments import ALL, FORMATS, SessionSelection, chosen
 from intake_laion_fmri.blocks import MapBlock, SessionBlock, lazy_rows
 from intake_laion_fmri.discovery import SubjectContents, subject_contents
 from intake_laion_fmri.errors import BucketUnreachableError, MissingFileWarning, NotInBucketError
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
-    "SessionSelection",
-    "check_argument",
     "open_betas",
     "open_maps",
     "open_noise_ceilings",

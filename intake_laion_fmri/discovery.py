@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,6 +35,7 @@ __all__ = [
     "get_subjects",
     "inspect_bucket",
     "inventory",
+    "public_sessions",
     "roi_files",
     "subject_contents",
     "subjects",
@@ -85,8 +86,7 @@ class SubjectContents:
 
 def subjects(bucket: Bucket) -> list[str]:
     """List the subjects of which the bucket holds betas or ROIs, sorted: two listings."""
-    names = {*bucket.folders(layout.BETAS_ROOT), *bucket.folders(layout.ROIS_ROOT)}
-    return sorted(name for name in names if name.startswith("sub-"))
+    return sorted({name for tree in TREES for name in _only_subjects(bucket.folders(tree))})
 
 
 def subject_contents(bucket: Bucket, subject: str, *, anatomy: bool = False) -> SubjectContents:
@@ -125,7 +125,7 @@ def subject_contents(bucket: Bucket, subject: str, *, anatomy: bool = False) -> 
     if not objects:
         raise _no_such_subject(bucket, subject)
     volumes = tuple(file for file in roi_files(bucket, objects) if file.kind == "roi")
-    return SubjectContents(subject, objects, _public_sessions(objects), volumes)
+    return SubjectContents(subject, objects, public_sessions(objects, ["betas"]), volumes)
 
 
 def roi_files(bucket: Bucket, objects: Mapping[str, ObjectInfo]) -> list[RoiFile]:
@@ -153,9 +153,10 @@ def roi_files(bucket: Bucket, objects: Mapping[str, ObjectInfo]) -> list[RoiFile
     return found
 
 
-def _public_sessions(objects: Mapping[str, ObjectInfo]) -> tuple[str, ...]:
+def public_sessions(objects: Mapping[str, ObjectInfo], kinds: Collection[str]) -> tuple[str, ...]:
+    """Return the public sessions of which a listing has an object of one of these kinds, ascending."""
     parsed = map(layout.parse_key, objects)
-    names = {entry.entities["session"] for entry in parsed if entry and entry.kind == "betas"}
+    names = {entry.entities["session"] for entry in parsed if entry and entry.kind in kinds}
     return tuple(sorted((name for name in names if not layout.is_held_out(name)), key=layout.session_number))
 
 
@@ -240,7 +241,7 @@ def get_sessions(
     objects = _find(place, layout.subject_folder(name), refresh=refresh)
     if not objects:
         _expect_subject(place, name, refresh=refresh)
-    return list(_public_sessions(objects))
+    return list(public_sessions(objects, ["betas"]))
 
 
 def get_rois(

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.betas import check_argument
+from intake_laion_fmri.arguments import check_argument
 from intake_laion_fmri.config import get_data_dir
 
 __all__ = ["AVERAGES", "download"]

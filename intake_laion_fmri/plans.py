@@ -19,7 +19,7 @@ from intake_laion_fmri import layout
 from intake_laion_fmri.access import Bucket, ObjectInfo
 from intake_laion_fmri.arguments import check_argument, check_sessions
 from intake_laion_fmri.blocks import MapBlock, read_map, read_volume
-from intake_laion_fmri.discovery import RoiFile, SubjectContents, roi_files
+from intake_laion_fmri.discovery import RoiFile, SubjectContents, public_sessions, roi_files
 from intake_laion_fmri.errors import AccessDeniedError, DataIntegrityError, NotInBucketError, unknown_value
 from intake_laion_fmri.nifti import Gather, VolumeReader
 from intake_laion_fmri.rois import (
@@ -114,7 +114,7 @@ class TrialPlan:
     @classmethod
     def of(cls, bucket: Bucket, contents: SubjectContents, query: TrialQuery) -> TrialPlan:
         """Find the objects; NotInBucketError where one is absent."""
-        known = {*contents.sessions, *_sessions_with(contents, ["trials"])}
+        known = {*contents.sessions, *public_sessions(contents.objects, ["trials"])}
         sessions = _choose_sessions(bucket, contents, query.sessions, contents.sessions, known)
         if not sessions:
             raise bucket.missing(layout.key("betas", subject=contents.subject, session="ses-01"), contents.objects)
@@ -174,13 +174,6 @@ def _choose_sessions(
         if session not in known:
             raise unknown_value("session", session, found, where=f"{contents.subject} in {bucket.url}")
     return tuple(found) if asked is None else asked
-
-
-def _sessions_with(contents: SubjectContents, kinds: Sequence[str]) -> list[str]:
-    """Return the public sessions of which there is an object of one of these kinds, ascending."""
-    parsed = map(layout.parse_key, contents.objects)
-    names = {entry.entities["session"] for entry in parsed if entry and entry.kind in kinds}
-    return sorted((name for name in names if not layout.is_held_out(name)), key=layout.session_number)
 
 
 def _span(sessions: Sequence[str]) -> str:
@@ -469,7 +462,7 @@ class MapPlan:
         sessions: tuple[str, ...] | None = None
         slots: Sequence[str | None] = [None]
         if query.per_session:
-            found = _sessions_with(contents, [spec.kind for spec in SESSION_MAPS.values()])
+            found = public_sessions(contents.objects, [spec.kind for spec in SESSION_MAPS.values()])
             sessions = _choose_sessions(bucket, contents, query.sessions, found, {*found, *contents.sessions})
             slots = sessions or ["ses-01"]  # where there is none, the first one is missed
         files, missing, absent = {}, [], []

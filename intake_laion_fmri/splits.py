@@ -493,7 +493,8 @@ def role_mask(
     if split == OOD:
         roles = _ood_roles(labels, folder)
     else:
-        roles = _roles(labels, _read_split(source or find_source(), folder, split))
+        assert source is not None, "every split but ood is in a file"
+        roles = _roles(labels, _read_split(source, folder, split))
     mask: NDArray[np.bool_] = roles > 0 if role == "both" else roles == ROLES[role]
     return mask
 

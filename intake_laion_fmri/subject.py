@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from intake_laion_fmri import betas, discovery, layout, voxels
 from intake_laion_fmri.access import Bucket, open_bucket
-from intake_laion_fmri.betas import SessionSelection
+from intake_laion_fmri.arguments import SessionSelection, check_argument
 from intake_laion_fmri.rois import ALL, RoiMembership, RoiSelection
 from intake_laion_fmri.trials import COLUMNS
 
@@ -163,7 +163,7 @@ class Subject:
         roi, mask
             As in `intake_laion_fmri.open_betas`.
         """
-        betas.check_argument("noise_ceiling", desc)
+        check_argument("noise_ceiling", desc)
         maps = betas.open_noise_ceilings(self.subject, session=session, roi=roi, mask=mask, bucket=self._bucket)
         values: NDArray[np.float32] = (
             maps[f"nc_{desc}"].values if session is None else maps["noise_ceiling"].isel(session=0).values

@@ -326,7 +326,6 @@ def test_over_http(web: tuple[str, list[str]], tiny: Path) -> None:
     xr.testing.assert_identical(nested["ses-01"].to_dask(), open_betas("sub-03", session=1, bucket=tiny))
 
 
-@pytest.mark.xdist_group("s3")
 def test_from_s3(s3: Any, tiny: Path) -> None:
     """The catalog's own file system has options of its own, which nested files need too; the data have others."""
     s3.client.create_bucket(Bucket="shelf", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
@@ -372,7 +371,6 @@ class TestListing:
         for name in names:
             assert nested[name].read().sizes["voxel"] == int(regions.in_roi.sel(roi=name).sum())
 
-    @pytest.mark.xdist_group("s3")
     def test_it_is_the_same_wherever_the_objects_are(self, s3: Any, listed: Inventory) -> None:
         found = take_inventory(open_bucket(s3.url, s3.storage_options))
         assert found.subjects == listed.subjects

@@ -99,7 +99,6 @@ class TestWrite:
         assert "documentation" in result.stdout
         assert contents(tmp_path / "catalogs") == contents(catalog_folder())
 
-    @pytest.mark.xdist_group("s3")
     def test_from_s3(self, s3: Any, written: Path, tmp_path: Path) -> None:
         """The inventory is that of the same objects on a disk."""
         result = run("write", "--bucket", s3.url, "--endpoint-url", s3.endpoint, "--out", tmp_path / "other")

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intake_laion_fmri import open_betas, open_maps, open_noise_ceilings
-from intake_laion_fmri.betas import check_argument
+from intake_laion_fmri.arguments import check_argument
 from intake_laion_fmri.errors import AccessDeniedError, DataIntegrityError, MissingFileWarning, NotInBucketError
 
 SESSIONS = ["ses-01", "ses-02", "ses-03"]

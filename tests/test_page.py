@@ -5,7 +5,6 @@ The code of the page runs line for line in a process of its own, on the demo buc
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import textwrap
@@ -15,8 +14,6 @@ from typing import Any
 import pytest
 
 from intake_laion_fmri.demo import write_demo
-
-REFERENCE = Path(os.environ.get("LAION_FMRI_REFERENCE_SPLITS") or Path(__file__).parents[2] / "shared/reference/splits")
 
 CODE = """\
 SUBJECT = "sub-01"
@@ -184,13 +181,17 @@ def run(code: str, folder: Path, environment: dict[str, str]) -> str:
     return done.stdout
 
 
-@pytest.mark.skipif(not REFERENCE.is_dir(), reason=f"the published split files are not at {REFERENCE}")
-@pytest.mark.parametrize("where", ["disk", pytest.param("s3", marks=pytest.mark.xdist_group("s3"))])
+@pytest.mark.parametrize("where", ["disk", "s3"])
 def test_the_page(
-    where: str, small: Path, request: pytest.FixtureRequest, tmp_path: Path, python_environment: dict[str, str]
+    where: str,
+    small: Path,
+    reference: Path,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    python_environment: dict[str, str],
 ) -> None:
     """Prints what the page prints, with the published splits."""
-    environment = python_environment | {"LAION_FMRI_SPLITS": str(REFERENCE)}
+    environment = python_environment | {"LAION_FMRI_SPLITS": str(reference)}
     if where == "disk":
         environment["LAION_FMRI_BUCKET"] = str(small)
     else:

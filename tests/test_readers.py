@@ -106,7 +106,6 @@ def test_the_environment_tells_the_bucket(tiny: Path, monkeypatch: pytest.Monkey
     assert reader.read().equals(open_trials("sub-01", bucket=tiny))
 
 
-@pytest.mark.xdist_group("s3")
 def test_from_s3(s3: Any, tiny: Path, tmp_path: Path) -> None:
     """The options of the whole catalog reach its readers, and a file made of them."""
     catalog = intake.from_yaml_file(str(V2_PATH))(bucket_url=s3.url, bucket_options=s3.storage_options)

@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from intake_laion_fmri import open_betas, open_rois
-from intake_laion_fmri.betas import check_argument, roi_data
+from intake_laion_fmri.arguments import check_argument
+from intake_laion_fmri.betas import roi_data
 from intake_laion_fmri.errors import DataIntegrityError, MissingFileWarning, NotInBucketError
 from intake_laion_fmri.rois import RoiMembership, read_func_gii, read_label
 
