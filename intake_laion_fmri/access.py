@@ -17,12 +17,12 @@ import sys
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.errors import (
@@ -43,6 +43,7 @@ __all__ = [
     "cache_folder",
     "check_storage_options",
     "open_bucket",
+    "open_root",
     "read_pinned",
 ]
 
@@ -90,6 +91,9 @@ S3_DEFAULTS: Mapping[str, Any] = {
 _CREDENTIALS = {"anon", "key", "secret", "token", "username", "password", "profile", "session"}
 
 
+Root = TypeVar("Root", bound="Bucket")
+
+
 @dataclass(frozen=True)
 class ObjectInfo:
     """What a listing says of one object."""
@@ -115,11 +119,20 @@ class Bucket:
     storage_options: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
     """Options of the file system, complete; kept out of the repr, because they may hold a secret."""
 
+    argument: ClassVar[str] = "bucket"
+    """Name of the argument that users give it by."""
+    options_argument: ClassVar[str] = "storage_options"
+    """Name of the argument with the options of its file system."""
+    _elsewhere: ClassVar[str] = (
+        f", or read from a local copy: bucket='/folder/of/the/copy' or the environment variable {BUCKET_VARIABLE}"
+    )
+    """What else to try where it does not answer."""
+
     def __dask_tokenize__(self) -> object:
-        return ("intake_laion_fmri.Bucket", self.url, _sorted(self.storage_options))
+        return (f"intake_laion_fmri.{type(self).__name__}", self.url, _sorted(self.storage_options))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Bucket, (self.url, self.storage_options)
+        return type(self), (self.url, self.storage_options)
 
     @functools.cached_property
     def _connection(self) -> tuple[AbstractFileSystem, str]:
@@ -261,8 +274,54 @@ class Bucket:
             contents = pool.map(self._read_whole, wanted)
             return {info.key: content for info, content in zip(wanted, contents, strict=True)}
 
+    def read_present(self, keys: Iterable[str]) -> dict[str, bytes]:
+        """Read whole small objects without a listing, many at a time, one GET each.
+
+        Parameters
+        ----------
+        keys : iterable of str
+            Paths below the root.
+
+        Returns
+        -------
+        dict
+            Key → content, of those that are there.
+
+        Raises
+        ------
+        AccessDeniedError, BucketUnreachableError
+            Of the first object that cannot be read.
+        """
+
+        def read(key: str) -> bytes | None:
+            try:
+                return self.read(key)
+            except NotInBucketError:
+                return None
+
+        wanted = list(keys)
+        with ThreadPoolExecutor(SMALL_FILES_IN_FLIGHT, thread_name_prefix="laion-fetch") as pool:
+            contents = list(map(read, wanted)) if self.is_local else list(pool.map(read, wanted))
+        return {key: content for key, content in zip(wanted, contents, strict=True) if content is not None}
+
+    def read(self, key: str, start: int | None = None, stop: int | None = None) -> bytes:
+        """Read an object, or the bytes from `start` to before `stop`, of which there may be fewer.
+
+        Raises
+        ------
+        NotInBucketError, AccessDeniedError, BucketUnreachableError
+            If it cannot be read.
+        """
+        with self._errors(key):
+            if self.is_local:
+                with open(self.path(key), "rb", buffering=0) as file:
+                    file.seek(start or 0)
+                    return file.read(-1 if stop is None else stop - (start or 0))
+            content: bytes = self.file_system.cat_file(self.path(key), start=start, end=stop)
+            return content
+
     @contextmanager
-    def stream(self, info: ObjectInfo) -> Iterator[BinaryIO]:
+    def stream(self, info: ObjectInfo, received: Callable[[int], None] | None = None) -> Iterator[BinaryIO]:
         """Open an object for reading once from its start.
 
         From a remote root several ranged requests are under way at any time and their blocks are delivered in order,
@@ -273,6 +332,8 @@ class Bucket:
         info : ObjectInfo
             From a listing. The object must still have this size and ETag when the stream is opened and, once the
             reader is done without an error of its own, when it is closed.
+        received : callable, optional
+            Is told the number of bytes whenever some are handed over.
 
         Yields
         ------
@@ -295,7 +356,7 @@ class Bucket:
         with file:
             self._expect_unchanged(info)
             try:
-                yield file
+                yield file if received is None else _Counted(file, received)  # type: ignore[misc]
             except DataIntegrityError:
                 self._expect_unchanged(info)  # what looks broken may be two objects in one
                 raise
@@ -370,8 +431,7 @@ class Bucket:
         return self._read_range(info.key, 0, info.size) if info.size else b""
 
     def _read_range(self, key: str, start: int, stop: int) -> bytes:
-        with self._errors(key):
-            content: bytes = self.file_system.cat_file(self.path(key), start=start, end=stop)
+        content = self.read(key, start, stop)
         if len(content) != stop - start:
             raise DataIntegrityError(
                 f"{self.locate(key)}: expected {stop - start} bytes from byte {start} on, found {len(content)}. "
@@ -404,7 +464,7 @@ class Bucket:
             raise AccessDeniedError(self._denied(key)) from error
         except _client_errors() as error:
             raise ValueError(
-                f"{self.locate(key)} cannot be asked for: {error}. Check the bucket's URL and storage_options "
+                f"{self.locate(key)} cannot be asked for: {error}. Check the URL and {self.options_argument} "
                 "(public data are read with {'anon': True})."
             ) from error
         except _transport_errors() as error:
@@ -432,8 +492,8 @@ class Bucket:
         endpoint = self._endpoint()
         detail = str(error) or type(error).__name__
         return (
-            f"{self.locate(key)} could not be reached at {endpoint} ({detail}). Check the network and the endpoint, "
-            f"or read from a local copy: bucket='/folder/of/the/copy' or the environment variable {BUCKET_VARIABLE}."
+            f"{self.locate(key)} could not be reached at {endpoint} ({detail}). Check the network and the endpoint"
+            f"{self._elsewhere}."
         )
 
     def _endpoint(self) -> str:
@@ -475,17 +535,36 @@ def open_bucket(
         return bucket
     check_storage_options(storage_options)
     given = bucket if bucket not in (None, "") else os.environ.get(BUCKET_VARIABLE) or layout.BUCKET_URL
+    return open_root(Bucket, given, storage_options, s3_defaults=S3_DEFAULTS)
+
+
+def open_root(
+    kind: type[Root], given: object, storage_options: Mapping[str, Any] | None, *, s3_defaults: Mapping[str, Any]
+) -> Root:
+    """Return a root of some kind, as `open_bucket` does for the bucket.
+
+    Parameters
+    ----------
+    kind : type
+        `Bucket` or a subclass.
+    given : str or path
+        URL or folder.
+    storage_options : mapping or None
+        Options of the file system.
+    s3_defaults : mapping
+        Options that are added for S3.
+    """
     if not isinstance(given, str | os.PathLike):
-        raise TypeError(f"bucket must be a URL or a folder, found {given!r}.")
-    url = os.fspath(given)
+        raise TypeError(f"{kind.argument} must be a URL or a folder, found {given!r}.")
+    url, options = os.fspath(given), dict(storage_options or {})
     protocol, separator, rest = url.partition("://")
     if not separator or protocol in ("file", "local"):
         folder = os.path.abspath(os.path.expanduser(rest if separator else url))
-        return Bucket(folder.replace(os.sep, "/"), dict(storage_options or {}))
-    _check_protocol(protocol, url)
-    url = f"{protocol}://{_without_doubled_slashes(rest)}" if protocol in ("s3", "s3a") else url.rstrip("/")
-    options = _with_s3_defaults(storage_options or {}) if protocol in ("s3", "s3a") else dict(storage_options or {})
-    return Bucket(url, options)
+        return kind(folder.replace(os.sep, "/"), options)
+    _check_protocol(protocol, url, kind.argument)
+    if protocol in ("s3", "s3a"):
+        return kind(f"{protocol}://{_without_doubled_slashes(rest)}", _with_s3_defaults(options, s3_defaults))
+    return kind(url.rstrip("/"), options)
 
 
 def cache_folder() -> Path:
@@ -545,20 +624,20 @@ def read_pinned(root: Bucket, key: str, *, sha256: str, cache: Path) -> bytes:
     return content
 
 
-def check_storage_options(storage_options: object) -> object:
+def check_storage_options(storage_options: object, argument: str = "storage_options") -> object:
     """Return the options of a file system, or raise TypeError if they are neither a mapping nor None."""
     if storage_options is not None and not isinstance(storage_options, Mapping):
-        raise TypeError(f"storage_options must be a mapping of options, found {storage_options!r}.")
+        raise TypeError(f"{argument} must be a mapping of options, found {storage_options!r}.")
     return storage_options
 
 
-def _check_protocol(protocol: str, url: str) -> None:
+def _check_protocol(protocol: str, url: str, argument: str) -> None:
     from fsspec.registry import known_implementations, registry
 
     # A chain such as ``simplecache::s3`` is made of several.
     if any(one not in known_implementations and one not in registry for one in protocol.split("::")):
         raise ValueError(
-            f"bucket={url!r}: fsspec knows no protocol {protocol!r}. Expected a local folder or a URL such as "
+            f"{argument}={url!r}: fsspec knows no protocol {protocol!r}. Expected a local folder or a URL such as "
             f"{layout.BUCKET_URL!r}."
         )
 
@@ -568,10 +647,10 @@ def _without_doubled_slashes(path: str) -> str:
     return "/".join(part for part in path.split("/") if part)
 
 
-def _with_s3_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
-    merged: dict[str, Any] = {**S3_DEFAULTS, **options}
+def _with_s3_defaults(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    merged: dict[str, Any] = {**defaults, **options}
     for name in ("client_kwargs", "config_kwargs"):
-        merged[name] = {**S3_DEFAULTS[name], **options.get(name, {})}
+        merged[name] = {**defaults.get(name, {}), **options.get(name, {})}
     if "anon" not in options and _CREDENTIALS.intersection(options):
         merged["anon"] = False
     return merged
@@ -617,6 +696,21 @@ def _transport_errors() -> tuple[type[BaseException], ...]:
 def _loaded(module: str, *names: str) -> tuple[type[BaseException], ...]:
     """Return exception classes of a library; one that is not loaded has raised nothing."""
     return tuple(getattr(sys.modules[module], name) for name in names) if module in sys.modules else ()
+
+
+class _Counted(io.RawIOBase):
+    """A file that tells how much of it is read; closing the one behind it is up to its owner."""
+
+    def __init__(self, file: BinaryIO, received: Callable[[int], None]) -> None:
+        self._file, self._received = file, received
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        count = self._file.readinto(target)  # type: ignore[attr-defined]
+        self._received(count)
+        return int(count)
 
 
 class _BlockReader(io.RawIOBase):

@@ -11,9 +11,10 @@ from typing import Any
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.access import check_storage_options, open_bucket
-from intake_laion_fmri.errors import unknown_value
+from intake_laion_fmri.errors import check_option, unknown_value
 from intake_laion_fmri.rois import check_selection
 from intake_laion_fmri.splits import SHARED, SPLITS
+from intake_laion_fmri.store_root import open_store
 from intake_laion_fmri.surfaces import HEMISPHERES
 from intake_laion_fmri.trials import STIMULI
 from intake_laion_fmri.voxels import MASKS, SESSION_MAPS, SUBJECT_MAPS
@@ -122,13 +123,6 @@ def chosen(name: str, value: str, valid: Iterable[str]) -> tuple[str, ...]:
     return tuple(valid) if value == ALL else (value,)
 
 
-def _check_option(name: str, value: object, *, valid: Iterable[str], optional: bool = False) -> object:
-    names = list(valid)
-    if not (optional and value is None) and not (isinstance(value, str) and value in names):
-        raise unknown_value(name, value, names)
-    return value
-
-
 def _check_maps(maps: object) -> tuple[str, ...] | None:
     """Return the chosen maps, each once, in their order; None stands for all."""
     if isinstance(maps, str) and maps == ALL:
@@ -137,7 +131,7 @@ def _check_maps(maps: object) -> tuple[str, ...] | None:
     if not names:
         raise ValueError("maps=[] names no map. Expected 'all', a map such as 'nc_12rep', or a list of them.")
     for name in names:
-        _check_option("map", name, valid=[*SUBJECT_MAPS, *SESSION_MAPS])
+        check_option("map", name, valid=[*SUBJECT_MAPS, *SESSION_MAPS])
     return tuple(dict.fromkeys(names))
 
 
@@ -147,13 +141,13 @@ def _check_pool(pool: object) -> str:
             f"pool={sorted(pools)} asks for several pools in one call. That leaks: test images of the one are train "
             "images of the other. Choose pool='shared' or pool='subject' for the whole analysis."
         )
-    _check_option("pool", pool, valid=(SHARED, "subject"))
+    check_option("pool", pool, valid=(SHARED, "subject"))
     return str(pool)
 
 
-def _check_flag(value: object) -> bool:
+def _check_flag(name: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise TypeError(f"refresh must be true or false, found {value!r}.")
+        raise TypeError(f"{name} must be true or false, found {value!r}.")
     return value
 
 
@@ -178,20 +172,23 @@ _CHECKS: Mapping[str, Callable[[Any], object]] = {
     # None is the subject level of maps; where it means nothing, the function that is called refuses it.
     "session": lambda session: None if session is None else check_sessions(session),
     "roi": check_selection,
-    "format": functools.partial(_check_option, "format", valid=(*FORMATS, ALL)),
-    "hemi": functools.partial(_check_option, "hemi", valid=(*HEMISPHERES, ALL)),
+    "format": functools.partial(check_option, "format", valid=(*FORMATS, ALL)),
+    "hemi": functools.partial(check_option, "hemi", valid=(*HEMISPHERES, ALL)),
     "maps": _check_maps,
-    "grid": functools.partial(_check_option, "grid", valid=GRIDS),
-    "mask": functools.partial(_check_option, "mask", valid=MASKS),
+    "grid": functools.partial(check_option, "grid", valid=GRIDS),
+    "mask": functools.partial(check_option, "mask", valid=MASKS),
     "min_noise_ceiling": _check_percentage,
-    "noise_ceiling": functools.partial(_check_option, "noise_ceiling", valid=layout.NOISE_CEILINGS),
-    "stimuli": functools.partial(_check_option, "stimuli", valid=STIMULI, optional=True),
-    "split": functools.partial(_check_option, "split", valid=SPLITS, optional=True),
+    "noise_ceiling": functools.partial(check_option, "noise_ceiling", valid=layout.NOISE_CEILINGS),
+    "stimuli": functools.partial(check_option, "stimuli", valid=STIMULI, optional=True),
+    "split": functools.partial(check_option, "split", valid=SPLITS, optional=True),
     "pool": _check_pool,
-    "role": functools.partial(_check_option, "role", valid=("train", "test", "both")),
+    "role": functools.partial(check_option, "role", valid=("train", "test", "both")),
     "splits": lambda splits: None if splits is None else open_bucket(splits),
-    "refresh": _check_flag,
+    "refresh": functools.partial(_check_flag, "refresh"),
     "bucket": open_bucket,
     "storage_options": check_storage_options,
+    "store": lambda store: None if store is None else open_store(store),
+    "store_options": functools.partial(check_storage_options, argument="store_options"),
+    "fallback": functools.partial(_check_flag, "fallback"),
 }
 """Argument → its check, for `check_argument`."""

@@ -6,32 +6,31 @@ the bucket holds besides: ROIs on surfaces, maps of sessions.
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.access import Bucket, ObjectInfo, open_bucket
-from intake_laion_fmri.arguments import ALL, FORMATS, SessionSelection, chosen
-from intake_laion_fmri.blocks import MapBlock, SessionBlock, lazy_rows
+from intake_laion_fmri.access import Bucket, open_bucket
+from intake_laion_fmri.arguments import ALL, FORMATS, SessionSelection, check_argument, chosen
+from intake_laion_fmri.assembly import BucketPlan, attributes, subject_coordinate
+from intake_laion_fmri.blocks import MapBlock, Step, lazy_rows
 from intake_laion_fmri.discovery import SubjectContents, subject_contents
-from intake_laion_fmri.errors import BucketUnreachableError, MissingFileWarning, NotInBucketError
+from intake_laion_fmri.errors import MissingFileWarning, NotInStoreError
 from intake_laion_fmri.plans import MapPlan, MapQuery, TrialPlan, TrialQuery, VoxelPlan, VoxelQuery, no_rois
 from intake_laion_fmri.roi_plans import RoiPlan
 from intake_laion_fmri.rois import RoiSelection, roi_coordinates, single_operands
-from intake_laion_fmri.splits import SplitSource, find_source, split_roles
+from intake_laion_fmri.splits import find_source
+from intake_laion_fmri.store_plans import StorePlan, with_stored
+from intake_laion_fmri.store_root import StoreRoot, open_store
 from intake_laion_fmri.surfaces import HEMISPHERES, SURFACE_SPACE
-from intake_laion_fmri.trials import TRIAL, trial_coordinates
-from intake_laion_fmri.voxels import MASKS, SESSION_MAPS, SUBJECT_MAPS, VOXEL, Coordinates, Grid, grid_coordinates
+from intake_laion_fmri.voxels import SESSION_MAPS, SUBJECT_MAPS, VOXEL, Coordinates, grid_coordinates
 
 if TYPE_CHECKING:
-    import dask.array as da
     import pandas as pd
     import xarray as xr
 
@@ -46,8 +45,6 @@ __all__ = [
 
 SESSION = "session"
 """Dimension and index of maps of sessions; in the betas, a coordinate along ``trial``."""
-
-_BETAS_ATTRS = {"long_name": "single-trial GLMsingle TYPED betas", "units": "relative units"}
 
 
 def open_betas(
@@ -65,6 +62,9 @@ def open_betas(
     splits: str | os.PathLike[str] | None = None,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    store: str | os.PathLike[str] | StoreRoot | None = None,
+    store_options: Mapping[str, Any] | None = None,
+    fallback: bool = False,
 ) -> xr.Dataset:
     """Open the single-trial betas of a subject as a lazy, labelled Dataset.
 
@@ -103,6 +103,16 @@ def open_betas(
         ``s3://laion-fmri``.
     storage_options : mapping, optional
         Options of the bucket's file system; for S3 anonymous and ``us-west-2`` by default.
+    store : str or path, optional
+        URL or folder of a store that `store.build_store` has built. Everything is read from there, and the bucket is
+        not asked. A session's chunks can be read at random, so an ROI costs its own bytes and not a pass over every
+        stream.
+    store_options : mapping, optional
+        Options of the store's file system. For S3 credentials and region are found as in every other program; a
+        public store needs ``{"anon": True}``.
+    fallback : bool, default False
+        Where the store holds less than is asked for (or is not there), open the bucket, and read from the store what
+        it holds: whole sessions, of which it holds every chosen voxel. Otherwise this is an error.
 
     Returns
     -------
@@ -131,10 +141,12 @@ def open_betas(
         percentage.
     NotInBucketError
         If the bucket, or an object that the selection needs, does not exist.
+    NotInStoreError
+        If the store holds less than is asked for; it is a NotInBucketError too.
     AccessDeniedError
         For a held-out session.
     BucketUnreachableError
-        If the bucket does not answer.
+        If the bucket, or the store's server, does not answer.
     DataIntegrityError
         If a file is broken or contradicts another. For the betas themselves this is found when they are computed.
 
@@ -145,10 +157,16 @@ def open_betas(
 
     Notes
     -----
-    Opening makes two listings (three with the anatomical mask; one more where the bucket is not the published one and
-    neither `splits` nor ``LAION_FMRI_SPLITS`` is given) and reads only small files: the trial tables up to the last
-    session, the subject's maps and its ROI volumes, about 75 requests for a whole subject, 16 at a time; and 22 split
-    files, which are fetched once and then come from the user's cache, or from the bucket where it holds its own.
+    From a lossless store comes the identical Dataset. From one with rounded values, attributes of ``betas`` that begin
+    with ``quantization`` tell how far they may be off. ``split_role`` is then what was found when the store was built,
+    unless `splits` or ``LAION_FMRI_SPLITS`` is given. Opening 30 sessions costs some 130 small requests; computing one
+    per run of chunks that lie side by side.
+
+    From the bucket, opening makes two listings (three with the anatomical mask; one more where the bucket is not the
+    published one and neither `splits` nor ``LAION_FMRI_SPLITS`` is given) and reads only small files: the trial tables
+    up to the last session, the subject's maps and its ROI volumes, about 75 requests for a whole subject, 16 at a time;
+    and 22 split files, which are fetched once and then come from the user's cache, or from the bucket where it holds
+    its own.
 
     Computing reads each session's ``.nii.gz`` once, from its start to its last selected trial; a session without
     any is not read. It costs one unpacking of that stream, two requests that tell whether the object was replaced,
@@ -164,43 +182,29 @@ def open_betas(
     Betas are in relative units, shrunk by a per-voxel ridge: comparable within a voxel, not across voxels. Some are
     NaN.
     """
-    import xarray as xr
-
     trial_query = TrialQuery.of(session, stimuli, split, pool, role)
     voxel_query = VoxelQuery.of(roi, mask, min_noise_ceiling, noise_ceiling)
-    place = open_bucket(bucket, storage_options)
-    contents = subject_contents(place, layout.subject_name(subject), anatomy=voxel_query.needs_anatomy)
-    source = find_source(splits, bucket=place)
-    trial_plan = TrialPlan.of(place, contents, trial_query)
-    voxel_plan = VoxelPlan.of(place, contents, voxel_query)
-    files = place.fetch([*trial_plan.tables.values(), *voxel_plan.files])
-
-    table = trial_plan.read(place, files)
-    lengths = table.groupby("session").size()
-    table = table[trial_query.select(table, contents.subject, source)]
-    role_coordinates, unfetched = _split_coordinates(table, contents.subject, source)
-    brain = voxel_plan.read(place, files)
-
-    blocks = []
-    for name in trial_plan.sessions:
-        volumes = table["beta_index"].to_numpy()[(table["session"] == name).to_numpy()]
-        blocks.append(
-            SessionBlock(place, trial_plan.betas[name], brain.axis.grid, int(lengths[name]), tuple(map(int, volumes)))
-        )
-    used = [*(block.info for block in blocks), *(trial_plan.tables[name] for name in trial_plan.sessions)]
-    betas = lazy_rows("betas", SessionBlock.read, blocks, brain.axis.index, shape=(len(brain.axis),))
-    dataset = xr.Dataset(
-        {"betas": ((TRIAL, VOXEL), betas, _BETAS_ATTRS, _encoding(betas))},
-        coords={
-            **trial_coordinates(table),
-            **brain.coordinates(),
-            **role_coordinates,
-            "subject": _subject_coordinate(contents.subject),
-        },
-        attrs=_attributes([*used, *voxel_plan.files], brain.axis.grid, voxel_query.mask),
-    )
-    _warn_of_missing([*trial_plan.missing, *voxel_plan.missing, *unfetched])
-    return dataset
+    may_fall_back = check_argument("fallback", fallback)
+    name = layout.subject_name(subject)
+    parts = None
+    if store is not None:
+        root = open_store(store, store_options)
+        try:
+            stored = StorePlan.of(root, name, trial_query, voxel_query)
+            parts = stored.read(trial_query, voxel_query, splits=splits, bucket=bucket, storage_options=storage_options)
+        except NotInStoreError:
+            if not may_fall_back:
+                raise
+    if parts is None:
+        place = open_bucket(bucket, storage_options)
+        contents = subject_contents(place, name, anatomy=voxel_query.needs_anatomy)
+        source = find_source(splits, bucket=place)
+        plan = BucketPlan.of(place, contents, trial_query, voxel_query)
+        parts = plan.read(plan.fetch(), trial_query, source)
+        if store is not None:
+            parts = with_stored(parts, root)
+    _warn_of_missing(parts.missing)
+    return parts.dataset()
 
 
 def open_trials(
@@ -325,10 +329,10 @@ def open_rois(
                 coordinates |= beside
     if format != "volume":
         coordinates |= plan.presence()
-    attrs = _attributes(plan.files, brain.axis.grid if brain else None, query.mask)
+    attrs = attributes(plan.files, brain.axis.grid if brain else None, query.mask)
     if surfaces:
         attrs["surface_space"] = SURFACE_SPACE
-    return xr.Dataset(variables, coords={**coordinates, "subject": _subject_coordinate(contents.subject)}, attrs=attrs)
+    return xr.Dataset(variables, coords={**coordinates, "subject": subject_coordinate(contents.subject)}, attrs=attrs)
 
 
 def roi_data(
@@ -535,7 +539,8 @@ def _open_maps(
             spec = (SESSION_MAPS if query.per_session else SUBJECT_MAPS)[name]
             read = MapBlock.read_volume if is_volume else MapBlock.read
             voxels = None if is_whole else brain.axis.index
-            rows = lazy_rows(name, read, blocks, voxels, shape=shape, dtype=spec.dtype)
+            steps = [Step(read, block, voxels) for block in blocks]
+            rows = lazy_rows(name, steps, shape=shape, dtype=spec.dtype)
             values = ((SESSION, *dims), rows) if query.per_session else (dims, rows[0])
             variables[name] = (*values, dict(spec.attrs))
     if plan.sessions is not None:
@@ -543,8 +548,8 @@ def _open_maps(
     used = [*voxel_plan.files, *(info for infos in plan.files.values() for info in infos)]
     dataset = xr.Dataset(
         variables,
-        coords={**coordinates, "subject": _subject_coordinate(contents.subject)},
-        attrs=_attributes(used, brain.axis.grid, None if is_whole else mask),
+        coords={**coordinates, "subject": subject_coordinate(contents.subject)},
+        attrs=attributes(used, brain.axis.grid, None if is_whole else mask),
     )
     _warn_of_missing([*plan.missing, *voxel_plan.missing], stacklevel=4)
     return dataset, contents, place
@@ -553,44 +558,6 @@ def _open_maps(
 def _contents(place: Bucket, subject: str, query: VoxelQuery, *, needs_voxels: bool = True) -> SubjectContents:
     """List what the bucket holds of a subject."""
     return subject_contents(place, layout.subject_name(subject), anatomy=query.needs_anatomy and needs_voxels)
-
-
-def _encoding(betas: da.Array) -> dict[str, Any]:
-    """Let `to_zarr` write sessions of different lengths: its chunks are equal, and may not cross those of Dask."""
-    lengths = betas.chunks[0]
-    return {"chunks": (math.gcd(*lengths), betas.shape[1])} if len(set(lengths)) > 1 and betas.shape[1] else {}
-
-
-def _split_coordinates(table: pd.DataFrame, subject: str, source: SplitSource) -> tuple[Coordinates, list[str]]:
-    """Return the roles of the trials, or why they are left out."""
-    try:
-        return split_roles(table, subject, source), []
-    except (BucketUnreachableError, NotInBucketError) as error:
-        return {}, [f"split_role ({error})"]
-
-
-def _subject_coordinate(subject: str) -> tuple[tuple[()], NDArray[np.object_], dict[str, str]]:
-    return ((), np.array(subject, dtype=object), {"long_name": "subject"})
-
-
-def _attributes(sources: Iterable[ObjectInfo], grid: Grid | None, mask: str | None) -> dict[str, Any]:
-    """Return the attributes of a Dataset: what is on a grid tells it, and what was cut to a mask tells that."""
-    from intake_laion_fmri import __version__
-
-    once = {info.key: info for info in sources}
-    described = [{"key": key, "size": info.size, "etag": info.etag} for key, info in sorted(once.items())]
-    attrs: dict[str, Any] = {}
-    if grid is not None:
-        attrs |= {"affine": list(grid.affine), "grid_shape": list(grid.shape), "space": layout.SPACE}
-        if mask is not None:
-            attrs |= {"mask": mask, "mask_rule": MASKS[mask].rule}
-    return attrs | {
-        # A text, because netCDF's attributes hold no nested values.
-        "sources": json.dumps(described),
-        "license": layout.LICENSE,
-        "references": layout.REFERENCES,
-        "created_with": f"intake-laion-fmri {__version__}",
-    }
 
 
 def _warn_of_missing(missing: Sequence[str], *, stacklevel: int = 3) -> None:

@@ -6,22 +6,32 @@ A description pickles, and has the same Dask token in every process as long as t
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from intake_laion_fmri.access import Bucket, ObjectInfo
-from intake_laion_fmri.errors import DataIntegrityError
+from intake_laion_fmri.access import SMALL_FILES_IN_FLIGHT, Bucket, ObjectInfo
+from intake_laion_fmri.chunks import ChunkGrid, Part
+from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError
 from intake_laion_fmri.nifti import Gather, VolumeReader
+from intake_laion_fmri.store_root import StoreRoot
 from intake_laion_fmri.voxels import SESSION_MAPS, SUBJECT_MAPS, Grid
 
 if TYPE_CHECKING:
     import dask.array as da
 
-__all__ = ["MapBlock", "SessionBlock", "lazy_rows", "read_map", "read_volume"]
+__all__ = ["MapBlock", "SessionBlock", "Step", "StoreBlock", "lazy_rows", "read_map", "read_volume"]
+
+LARGE_BYTES = 32 * 1024 * 1024
+"""From so many stored bytes on, two threads read a block from a disk."""
+
+CHUNK_BYTES_IN_FLIGHT = 64 * 1024 * 1024
+"""Bytes of chunks under way from a server at a time, about."""
 
 ALL_MAPS = {**SUBJECT_MAPS, **SESSION_MAPS}
 
@@ -44,13 +54,15 @@ class SessionBlock:
     def __len__(self) -> int:
         return len(self.volumes)
 
-    def read(self, voxels: NDArray[np.int64]) -> NDArray[np.float32]:
+    def read(self, voxels: NDArray[np.int64], received: Callable[[int], None] | None = None) -> NDArray[np.float32]:
         """Stream the file once and return the chosen trials.
 
         Parameters
         ----------
         voxels : array of int64, shape (voxel,)
-            C-order flat indices into the grid.
+            C-order flat indices into the grid, in any order.
+        received : callable, optional
+            Is told the number of packed bytes whenever some are read.
 
         Returns
         -------
@@ -66,7 +78,7 @@ class SessionBlock:
         if not len(voxels):
             return np.empty((len(self.volumes), 0), dtype=np.float32)
         name = self.bucket.locate(self.info.key)
-        with self.bucket.stream(self.info) as file:
+        with self.bucket.stream(self.info, received) as file:
             reader = _reader(file, name=name, grid=self.grid)
             if reader.header.n_volumes != self.n_trials:
                 raise DataIntegrityError(
@@ -146,6 +158,127 @@ class MapBlock:
             return read_map(self.map, file, name=self.bucket.locate(self.info.key), grid=self.grid, gather=gather)
 
 
+@dataclass(frozen=True)
+class StoreBlock:
+    """The chosen trials of one session in a store: what a worker needs in order to read some of its voxels."""
+
+    root: StoreRoot
+    """Where to read from."""
+    array: str
+    """Path of the betas' array below the root."""
+    grid: ChunkGrid
+    """How it is cut."""
+    parts: tuple[Part, ...]
+    """The chunks with a chosen voxel, ascending, with their checksums."""
+    volumes: tuple[int, ...]
+    """The chosen trials, ascending."""
+
+    def __len__(self) -> int:
+        return len(self.volumes)
+
+    def read(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Read the chunks and return the chosen trials.
+
+        Parameters
+        ----------
+        places : array of int64, shape (voxel,)
+            Where the voxels stand in the array; all of them in `parts`.
+
+        Returns
+        -------
+        array of float32, shape (trial, voxel)
+
+        Raises
+        ------
+        DataIntegrityError
+            If a chunk is missing, corrupt or not the one that was recorded when the store was opened.
+        AccessDeniedError, BucketUnreachableError
+            If it cannot be read.
+        """
+        result = np.empty((len(self.volumes), len(places)), dtype=np.float32)
+        sorting = np.argsort(places, kind="stable")
+        target = _Columns(result, places[sorting], self.grid.width, np.asarray(self.volumes, dtype=np.intp))
+        back = np.empty_like(sorting)
+        back[sorting] = np.arange(len(sorting))
+        with self._pool() as each:
+            for _ in each(functools.partial(self._read_part, target=target), self.parts):
+                pass
+            if np.any(np.diff(sorting) != 1):
+                for _ in each(functools.partial(_reorder_columns, order=back), _bands(result)):
+                    pass
+        return result
+
+    @contextmanager
+    def _pool(self) -> Iterator[Callable[..., Iterator[None]]]:
+        """Yield what maps a function: on the spot, or in threads where these save time."""
+        threads = self._threads()
+        if threads == 1:
+            yield map
+            return
+        with ThreadPoolExecutor(threads, thread_name_prefix="laion-chunks") as pool:
+            yield pool.map
+
+    def _threads(self) -> int:
+        """How many parts to read at a time: many small ones, to hide a server's latency; few large ones, for memory."""
+        size = sum(sum(part.sizes) for part in self.parts)
+        if self.root.is_local:
+            return 1 if size < LARGE_BYTES else 2
+        in_flight = CHUNK_BYTES_IN_FLIGHT * len(self.parts) // max(size, 1)
+        return max(1, min(len(self.parts), SMALL_FILES_IN_FLIGHT, in_flight))
+
+    def _read_part(self, part: Part, target: _Columns) -> None:
+        key = f"{self.array}/{part.key}"
+        try:
+            content = self.root.read(key, part.start, part.stop)
+        except NotInBucketError as error:
+            raise self._damaged(key, error) from error
+        try:
+            for chunk, values in zip(part.chunks, self.grid.unpack(part, content), strict=True):
+                target.take(chunk, values)
+        except ValueError as error:
+            raise self._damaged(key, error) from error
+
+    def _damaged(self, key: str, error: Exception) -> DataIntegrityError:
+        return DataIntegrityError(
+            f"{self.root.locate(key)}: {error}. The session was rebuilt or removed since the store was opened, or the "
+            "object is damaged: open the store again; if it stays so, 'intake-laion-fmri store verify' tells what is "
+            "wrong, and 'store build' mends what was removed."
+        )
+
+
+class _Columns:
+    """Chosen trials and voxels, filled chunk by chunk in the order in which they are stored."""
+
+    def __init__(
+        self, result: NDArray[np.float32], places: NDArray[np.int64], width: int, volumes: NDArray[np.intp]
+    ) -> None:
+        self._result, self._places, self._width, self._volumes = result, places, width, volumes
+
+    def take(self, chunk: int, values: NDArray[Any]) -> None:
+        """Take what is chosen of a chunk."""
+        first = chunk * self._width
+        start, stop = np.searchsorted(self._places, [first, first + self._width])
+        columns = self._places[start:stop] - first
+        if len(self._volumes) < len(values):
+            values = values[self._volumes]
+        is_run = stop - start == columns[-1] - columns[0] + 1
+        chosen = values[:, columns[0] : columns[-1] + 1] if is_run else values[:, columns]
+        self._result[:, start:stop] = chosen
+
+
+def _bands(values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Cut an array into a few bands of rows."""
+    return np.array_split(values, min(8, len(values)))
+
+
+def _reorder_columns(values: NDArray[np.float32], order: NDArray[np.intp]) -> None:
+    """Put the columns in another order, row by row, with a second row as all the memory that takes."""
+    row = np.empty(values.shape[1], dtype=values.dtype)
+    for target in values:
+        np.take(target, order, out=row, mode="clip")
+        target[:] = row
+
+
 def read_map(map: str, file: BinaryIO, *, name: str, grid: Grid, gather: Gather | None) -> NDArray[Any]:
     """Read a map from a file.
 
@@ -192,30 +325,26 @@ def _reader(file: BinaryIO, *, name: str, grid: Grid) -> VolumeReader:
     return reader
 
 
-Block = TypeVar("Block", SessionBlock, MapBlock)
+class Step(NamedTuple):
+    """One block and how it is read."""
+
+    read: Callable[[Any, Any], NDArray[Any]]
+    """A method of the block's class, such as ``SessionBlock.read``."""
+    block: SessionBlock | MapBlock | StoreBlock
+    """What to read."""
+    voxels: NDArray[np.int64] | None
+    """What the method takes; the same array for many steps is one object of the graph."""
 
 
-def lazy_rows(
-    name: str,
-    read: Callable[[Block, Any], NDArray[Any]],
-    blocks: Sequence[Block],
-    voxels: NDArray[np.int64] | None,
-    *,
-    shape: tuple[int, ...],
-    dtype: str = "float32",
-) -> da.Array:
-    """Stack blocks along a first axis: one task per block, and the voxels once for all of them.
+def lazy_rows(name: str, steps: Sequence[Step], *, shape: tuple[int, ...], dtype: str = "float32") -> da.Array:
+    """Stack blocks along a first axis: one task per block.
 
     Parameters
     ----------
     name : str
         Beginning of the tasks' names.
-    read : callable
-        Takes a block and `voxels`: ``SessionBlock.read``, ``MapBlock.read`` or ``MapBlock.read_volume``.
-    blocks : sequence
-        In the order of the result; those of length 0 have no task.
-    voxels : array of int64, shape (voxel,), or None
-        For `read`.
+    steps : sequence of Step
+        In the order of the result; blocks of length 0 have no task.
     shape : tuple of int
         Of a row.
     dtype : str, default "float32"
@@ -230,18 +359,18 @@ def lazy_rows(
     from dask.base import tokenize
 
     array: da.Array
-    filled = [block for block in blocks if len(block)]
+    filled = [step for step in steps if len(step.block)]
     if not filled:
         array = da.zeros((0, *shape), dtype=dtype)
         return array
-    graph: dict[Any, Any] = {}
-    given: str | None = None
-    if voxels is not None:
-        given = f"voxels-{tokenize(voxels)}"
-        graph[given] = voxels
-    key = f"{name}-{tokenize(read.__qualname__, filled, voxels)}"
-    graph |= {(key, number, *(0 for _ in shape)): (read, block, given) for number, block in enumerate(filled)}
-    chunks = (tuple(len(block) for block in filled), *((n,) for n in shape))
+    # Each array of voxels is looked at once, however many blocks share it.
+    shared = {id(step.voxels): f"voxels-{tokenize(step.voxels)}" for step in filled}
+    tokens = [(step.read.__qualname__, step.block, shared[id(step.voxels)]) for step in filled]
+    key = f"{name}-{tokenize(tokens)}"
+    graph: dict[Any, Any] = {shared[id(step.voxels)]: step.voxels for step in filled if step.voxels is not None}
+    for number, (read, block, voxels) in enumerate(filled):
+        graph[key, number, *(0 for _ in shape)] = (read, block, None if voxels is None else shared[id(voxels)])
+    chunks = (tuple(len(step.block) for step in filled), *((n,) for n in shape))
     array = _uncopied_array()(graph, key, chunks, meta=np.empty((0,) * (1 + len(shape)), dtype=dtype))
     return array
 

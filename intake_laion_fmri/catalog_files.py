@@ -102,6 +102,9 @@ _ARGUMENTS = {
     "grid": "voxel (the voxels of the mask) or volume (the whole grid)",
     "bucket": "URL or folder; by default $LAION_FMRI_BUCKET, else s3://laion-fmri",
     "storage_options": "options of the bucket's file system; S3 is read anonymously in us-west-2 by default",
+    "store": "URL or folder of a store that intake-laion-fmri store build has built; read instead of the bucket",
+    "store_options": "options of the store's file system",
+    "fallback": "true to read from the bucket what the store does not hold; otherwise that is an error",
     "refresh": "true to ask the bucket again, where this process has asked before",
 }
 """Argument → its allowed values, in words; those of one entry alone as ``entry.argument``."""

@@ -16,12 +16,18 @@ __all__ = [
     "IncompleteBucketWarning",
     "MissingFileWarning",
     "NotInBucketError",
+    "NotInStoreError",
+    "check_option",
     "unknown_value",
 ]
 
 
 class NotInBucketError(FileNotFoundError):
     """An object that is needed is not in the bucket."""
+
+
+class NotInStoreError(NotInBucketError):
+    """A store holds less than is asked for; what is missing may still be in the bucket."""
 
 
 class AccessDeniedError(PermissionError):
@@ -73,3 +79,28 @@ def unknown_value(what: str, value: object, valid: Iterable[str], *, where: str 
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     listing = f" Valid: {', '.join(names)}." if names else " There is none."
     return ValueError(f"Unknown {what}{place}: {value!r}.{hint}{listing}")
+
+
+def check_option(name: str, value: object, *, valid: Iterable[str], optional: bool = False) -> object:
+    """Return the value of an argument that takes one of some texts.
+
+    Parameters
+    ----------
+    name : str
+        The argument.
+    value : object
+        What was given.
+    valid : iterable of str
+        What it takes.
+    optional : bool, default False
+        Whether it takes None too.
+
+    Raises
+    ------
+    ValueError
+        If it is something else, with the nearest ones.
+    """
+    names = list(valid)
+    if not (optional and value is None) and not (isinstance(value, str) and value in names):
+        raise unknown_value(name, value, names)
+    return value

@@ -30,7 +30,7 @@ from intake_laion_fmri.rois import (
     operands,
     roi_coordinates,
 )
-from intake_laion_fmri.splits import OOD, SHARED, SPLITS, SplitSource, role_mask
+from intake_laion_fmri.splits import OOD, SHARED, SPLITS, SplitSource, has_role, role_mask
 from intake_laion_fmri.trials import read_trials, stack_sessions, stimuli_of
 from intake_laion_fmri.voxels import MASKS, SESSION_MAPS, SUBJECT_MAPS, VOXEL, Coordinates, Grid, VoxelAxis
 
@@ -45,6 +45,7 @@ __all__ = [
     "TrialQuery",
     "VoxelPlan",
     "VoxelQuery",
+    "choose_sessions",
     "expect_known",
     "form_of",
     "in_words",
@@ -86,13 +87,31 @@ class TrialQuery:
         """Whether the selection needs split files: ``ood`` follows from the labels."""
         return self.split not in (None, OOD)
 
-    def select(self, table: pd.DataFrame, subject: str, source: SplitSource | None) -> NDArray[np.bool_]:
-        """Tell which trials of a table are chosen; the source of split files may be None where none is needed."""
+    def select(
+        self, table: pd.DataFrame, subject: str, source: SplitSource | None, roles: Coordinates | None = None
+    ) -> NDArray[np.bool_]:
+        """Tell which trials of a table are chosen.
+
+        Parameters
+        ----------
+        table : pandas.DataFrame
+            From `trials.stack_sessions`.
+        subject : str
+            ``"sub-01"``.
+        source : SplitSource or None
+            Where split files are; not needed where `roles` are given, or `needs_files` is False.
+        roles : dict, optional
+            From `splits.split_roles`, of this table; empty where they could not be told.
+        """
         chosen = np.ones(len(table), dtype=bool)
         if self.stimuli is not None:
             chosen &= stimuli_of(table, self.stimuli)
         if self.split is not None:
-            chosen &= role_mask(table, subject, split=self.split, pool=self.pool, role=self.role, source=source)
+            if roles:
+                every = roles["split_role"][1]
+                chosen &= has_role(every[int(self.pool != SHARED), SPLITS.index(self.split)], self.role)
+            else:
+                chosen &= role_mask(table, subject, split=self.split, pool=self.pool, role=self.role, source=source)
         return chosen
 
 
@@ -115,7 +134,7 @@ class TrialPlan:
     def of(cls, bucket: Bucket, contents: SubjectContents, query: TrialQuery) -> TrialPlan:
         """Find the objects; NotInBucketError where one is absent."""
         known = {*contents.sessions, *public_sessions(contents.objects, ["trials"])}
-        sessions = _choose_sessions(bucket, contents, query.sessions, contents.sessions, known)
+        sessions = choose_sessions(bucket, contents.subject, query.sessions, contents.sessions, known)
         if not sessions:
             raise bucket.missing(layout.key("betas", subject=contents.subject, session="ses-01"), contents.objects)
         needed = {}
@@ -157,9 +176,9 @@ class TrialPlan:
         return stacked[stacked["session"].isin(self.sessions)]
 
 
-def _choose_sessions(
+def choose_sessions(
     bucket: Bucket,
-    contents: SubjectContents,
+    subject: str,
     asked: tuple[str, ...] | None,
     found: Sequence[str],
     known: Iterable[str],
@@ -168,11 +187,11 @@ def _choose_sessions(
     for session in asked or ():
         if layout.is_held_out(session):
             raise AccessDeniedError(
-                f"{session} of {contents.subject} is held out by the data set's authors: its betas and maps are not "
+                f"{session} of {subject} is held out by the data set's authors: its betas and maps are not "
                 f"public. Use one of {_span(found)}, or ask {layout.CONTACT}."
             )
         if session not in known:
-            raise unknown_value("session", session, found, where=f"{contents.subject} in {bucket.url}")
+            raise unknown_value("session", session, found, where=f"{subject} in {bucket.url}")
     return tuple(found) if asked is None else asked
 
 
@@ -227,6 +246,24 @@ class Brain:
     """Map → shape (voxel,)."""
     rois: RoiMembership | None
     """Membership of these voxels; None where no ROI was read."""
+
+    def chosen(self, query: VoxelQuery, *, where: str) -> NDArray[np.intp]:
+        """Return the places of the voxels that a query chooses, ascending; `where` says whose they are, for errors."""
+        chosen = np.ones(len(self.axis), dtype=bool)
+        if query.roi is not None and self.rois is not None:
+            chosen = self.rois.select(query.roi, where=where)
+        if query.threshold_map is not None:
+            # A voxel whose ceiling is NaN is not known to reach the threshold.
+            chosen &= self.maps[query.threshold_map] >= query.min_noise_ceiling
+        return np.flatnonzero(chosen)
+
+    def take(self, places: NDArray[np.intp]) -> Brain:
+        """Return the voxels at some places, shape (voxel,), in that order."""
+        return Brain(
+            self.axis.select(places),
+            {name: values[places] for name, values in self.maps.items()},
+            self.rois.keep(places) if self.rois else None,
+        )
 
     def coordinates(self) -> Coordinates:
         """Return all of it as xarray takes coordinates."""
@@ -339,17 +376,8 @@ class VoxelPlan:
                 values = read_volume(file, name=name, grid=axis.grid, gather=gather)
                 inside[self.rois.names.index(roi)] = values > 0
             membership = RoiMembership(self.rois.names, self.rois.categories, inside)
-        chosen = np.ones(len(axis), dtype=bool)
-        if self.query.roi is not None and membership is not None:
-            chosen = membership.select(self.query.roi, where=f"{self.subject} in {bucket.url}")
-        if self.query.threshold_map is not None:
-            # A voxel whose ceiling is NaN is not known to reach the threshold.
-            chosen &= maps[self.query.threshold_map] >= self.query.min_noise_ceiling
-        return Brain(
-            axis.select(chosen),
-            {name: values[chosen] for name, values in maps.items()},
-            membership.keep(chosen) if membership else None,
-        )
+        brain = Brain(axis, maps, membership)
+        return brain.take(brain.chosen(self.query, where=f"{self.subject} in {bucket.url}"))
 
 
 def no_rois(bucket: Bucket, contents: SubjectContents, formats: Sequence[str]) -> NotInBucketError:
@@ -463,7 +491,7 @@ class MapPlan:
         slots: Sequence[str | None] = [None]
         if query.per_session:
             found = public_sessions(contents.objects, [spec.kind for spec in SESSION_MAPS.values()])
-            sessions = _choose_sessions(bucket, contents, query.sessions, found, {*found, *contents.sessions})
+            sessions = choose_sessions(bucket, contents.subject, query.sessions, found, {*found, *contents.sessions})
             slots = sessions or ["ses-01"]  # where there is none, the first one is missed
         files, missing, absent = {}, [], []
         for name in query.maps:

@@ -122,8 +122,8 @@ class RoiMembership:
             chosen |= self._evaluate(_parse(expression), where)
         return chosen
 
-    def keep(self, chosen: NDArray[np.bool_]) -> RoiMembership:
-        """Return the membership of the chosen voxels only; `chosen` has shape (voxel,)."""
+    def keep(self, chosen: NDArray[np.bool_ | np.intp]) -> RoiMembership:
+        """Return the membership of the chosen voxels only; `chosen` are flags, shape (voxel,), or places."""
         return RoiMembership(self.names, self.categories, self.inside[:, chosen])
 
     def _evaluate(self, postfix: list[str], where: str) -> NDArray[np.bool_]:

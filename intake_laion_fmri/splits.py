@@ -60,11 +60,13 @@ __all__ = [
     "find_source",
     "get_split_masks",
     "get_train_test_ids",
+    "has_role",
     "list_ood_types",
     "list_pools",
     "list_splits",
     "load_all_splits",
     "load_split",
+    "named_source",
     "role_mask",
     "split_roles",
     "upstream",
@@ -229,7 +231,7 @@ def find_source(
     BucketUnreachableError
         If the bucket does not answer.
     """
-    given = splits or os.environ.get(SPLITS_VARIABLE)
+    given = named_source(splits)
     if given:
         root = open_bucket(given)
         return SplitSource(root.url, root)
@@ -243,6 +245,11 @@ def find_source(
         if folder.is_dir():
             return SplitSource(f"laion_fmri package in {location}", open_bucket(folder))
     return upstream()
+
+
+def named_source(splits: str | os.PathLike[str] | None) -> str | os.PathLike[str] | None:
+    """Return the folder or URL of split files that the user named, by the argument or the environment variable."""
+    return splits or os.environ.get(SPLITS_VARIABLE) or None
 
 
 def upstream(address: str | None = None, cache: Path | None = None) -> SplitSource:
@@ -495,6 +502,11 @@ def role_mask(
     else:
         assert source is not None, "every split but ood is in a file"
         roles = _roles(labels, _read_split(source, folder, split))
+    return has_role(roles, role)
+
+
+def has_role(roles: NDArray[np.int8], role: str) -> NDArray[np.bool_]:
+    """Tell which trials have a role, from their flags in one split; ``"both"`` stands for train and test."""
     mask: NDArray[np.bool_] = roles > 0 if role == "both" else roles == ROLES[role]
     return mask
 

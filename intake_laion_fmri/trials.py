@@ -29,6 +29,7 @@ __all__ = [
     "parse_label",
     "read_trials",
     "stack_sessions",
+    "stack_stored",
     "stimuli_of",
     "trial_coordinates",
 ]
@@ -232,6 +233,35 @@ def stack_sessions(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
     DataIntegrityError
         If an image occurs more often than ``repetition`` can count: 128 times, where 12 are planned.
     """
+    stacked = _stack(tables)
+    repetition = stacked.groupby("label", sort=False).cumcount().to_numpy()
+    if repetition.max(initial=0) > np.iinfo(_DTYPES["repetition"]).max:
+        label = stacked["label"].iloc[int(repetition.argmax())]
+        raise DataIntegrityError(
+            f"The trial tables show {label!r} {repetition.max() + 1} times; expected 12 times at most. Fetch the trial "
+            "tables again; if it stays so, report it."
+        )
+    stacked["repetition"] = repetition.astype(_DTYPES["repetition"])
+    return stacked
+
+
+def stack_stored(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
+    """Stack tables as `stack_sessions` does, of which repetitions were counted before, or could not be.
+
+    Parameters
+    ----------
+    tables : sequence of (int, pandas.DataFrame)
+        Session number and its table, ascending: the columns of `COLUMNS`, and ``repetition`` in all or in none.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As of `stack_sessions`.
+    """
+    return _stack(tables)
+
+
+def _stack(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
     import pandas as pd
 
     stacked = pd.concat([table for _, table in tables], ignore_index=True)
@@ -241,14 +271,6 @@ def stack_sessions(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
     parsed = [parse_label(label) or Label(False, "", "", 0, "") for label in uniques]
     for name in ("shared", "dataset", "ood_type", "n_repeats"):
         stacked[name] = np.array([getattr(label, name) for label in parsed], dtype=_DTYPES[name])[codes]
-    repetition = stacked.groupby(codes).cumcount().to_numpy()
-    if repetition.max(initial=0) > np.iinfo(_DTYPES["repetition"]).max:
-        label = stacked["label"].iloc[int(repetition.argmax())]
-        raise DataIntegrityError(
-            f"The trial tables show {label!r} {repetition.max() + 1} times; expected 12 times at most. Fetch the trial "
-            "tables again; if it stays so, report it."
-        )
-    stacked["repetition"] = repetition.astype(_DTYPES["repetition"])
     return stacked
 
 

@@ -225,8 +225,8 @@ class VoxelAxis:
     def __len__(self) -> int:
         return len(self.index)
 
-    def select(self, chosen: NDArray[np.bool_]) -> VoxelAxis:
-        """Return the axis of the chosen voxels only; `chosen` has shape (voxel,)."""
+    def select(self, chosen: NDArray[np.bool_ | np.intp]) -> VoxelAxis:
+        """Return the axis of the chosen voxels only; `chosen` are flags, shape (voxel,), or places."""
         return VoxelAxis(self.grid, self.index[chosen])
 
     def ijk(self) -> NDArray[np.int16]:

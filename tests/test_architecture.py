@@ -26,16 +26,24 @@ LAYERS = {
     "nifti": 1,
     "trials": 1,
     "voxels": 1,
+    "chunks": 1,  # blocks of betas as chunks of Zarr; in which order; a place that is written to
+    "ordering": 1,
+    "store_root": 1,
     "demo": 1,  # beside them: the oracle
     "discovery": 2,  # what exists; ROI grammar and formats; who is train or test; one file as one task
     "rois": 2,
     "surfaces": 2,
     "splits": 2,
     "blocks": 2,
+    "store_format": 2,  # what a store's metadata say
     "arguments": 3.0,  # the assembler, in the order of its work: arguments, what to read, the Dataset
     "plans": 3.1,
     "roi_plans": 3.2,
-    "betas": 3.3,
+    "assembly": 3.2,
+    "store_plans": 3.3,
+    "betas": 3.4,
+    "store": 4,  # building, checking and telling of stores
+    "store_checks": 4,
     "catalog_files": 4,  # YAML of everything, from an inventory
     "drivers": 5,  # shells
     "readers": 5,
@@ -46,9 +54,10 @@ LAYERS = {
 # The only imports within a layer, and the names that they may take.
 SAME_LAYER = {
     ("nifti", "voxels"): {"Grid"},
+    ("store_root", "access"): {"S3_DEFAULTS", "Bucket", "check_storage_options", "open_root"},
     ("surfaces", "rois"): {"ROI", "RoiMembership", "RoiNames", "RoiSelection", "VertexList"},
 }
-PURE = {"nifti", "trials", "voxels", "rois"}  # file objects, tables and arrays: these never open anything
+PURE = {"nifti", "trials", "voxels", "rois", "chunks", "ordering"}  # file objects, tables and arrays: these never open anything
 SLOW = {"xarray", "dask", "distributed", "nibabel", "zarr", "s3fs", "intake", "intake_xarray", "pandas"}
 AT_THE_TOP = {
     ("readers", "intake"),

@@ -1,0 +1,200 @@
+"""What a Dataset of betas is made of, wherever its parts come from, and how they are put together."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.access import Bucket, ObjectInfo
+from intake_laion_fmri.blocks import SessionBlock, Step, lazy_rows
+from intake_laion_fmri.discovery import SubjectContents
+from intake_laion_fmri.errors import BucketUnreachableError, NotInBucketError
+from intake_laion_fmri.plans import Brain, TrialPlan, TrialQuery, VoxelPlan, VoxelQuery
+from intake_laion_fmri.splits import SplitSource, split_roles
+from intake_laion_fmri.trials import TRIAL, trial_coordinates
+from intake_laion_fmri.voxels import MASKS, VOXEL, Coordinates, Grid
+
+if TYPE_CHECKING:
+    import dask.array as da
+    import pandas as pd
+    import xarray as xr
+
+__all__ = [
+    "BetasParts",
+    "BucketPlan",
+    "attributes",
+    "choose_trials",
+    "split_coordinates",
+    "subject_coordinate",
+    "volumes_of",
+]
+
+_BETAS_ATTRS = {"long_name": "single-trial GLMsingle TYPED betas", "units": "relative units"}
+
+
+@dataclass(frozen=True, eq=False)
+class BetasParts:
+    """The parts of a Dataset of betas."""
+
+    subject: str
+    """``"sub-01"``."""
+    table: pd.DataFrame
+    """The chosen trials, from `trials.stack_sessions`."""
+    brain: Brain
+    """The chosen voxels."""
+    roles: Coordinates
+    """``split_role`` of the trials, with its dimensions; empty where it is left out."""
+    steps: Mapping[str, Step]
+    """Session → how its betas are read, ascending."""
+    sources: tuple[ObjectInfo, ...]
+    """The objects that all of this comes from."""
+    mask: str
+    """Name of the mask."""
+    missing: tuple[str, ...]
+    """What is left out, in words."""
+    betas_attrs: Mapping[str, Any] = field(default_factory=dict)
+    """What else is to be said of the betas."""
+
+    def dataset(self, betas: da.Array | None = None) -> xr.Dataset:
+        """Return the Dataset that `open_betas` describes; `betas` stands in for the lazy array."""
+        import xarray as xr
+
+        if betas is None:
+            betas = lazy_rows("betas", list(self.steps.values()), shape=(len(self.brain.axis),))
+        return xr.Dataset(
+            {"betas": ((TRIAL, VOXEL), betas, {**_BETAS_ATTRS, **self.betas_attrs}, _encoding(betas))},
+            coords={
+                **trial_coordinates(self.table),
+                **self.brain.coordinates(),
+                **self.roles,
+                "subject": subject_coordinate(self.subject),
+            },
+            attrs=attributes(self.sources, self.brain.axis.grid, self.mask),
+        )
+
+
+@dataclass(frozen=True)
+class BucketPlan:
+    """What has to be read of a bucket for a Dataset of betas."""
+
+    place: Bucket
+    """The bucket."""
+    subject: str
+    """``"sub-01"``."""
+    trials: TrialPlan
+    """For the trials."""
+    voxels: VoxelPlan
+    """For the voxels."""
+
+    @classmethod
+    def of(
+        cls, place: Bucket, contents: SubjectContents, trial_query: TrialQuery, voxel_query: VoxelQuery
+    ) -> BucketPlan:
+        """Find the objects; NotInBucketError where one is absent."""
+        return cls(
+            place,
+            contents.subject,
+            TrialPlan.of(place, contents, trial_query),
+            VoxelPlan.of(place, contents, voxel_query),
+        )
+
+    @property
+    def inputs(self) -> tuple[ObjectInfo, ...]:
+        """Everything that the Dataset depends on: `sources`, and the tables by which repetitions are counted."""
+        return (*self.sources, *self.trials.tables.values())
+
+    @property
+    def sources(self) -> tuple[ObjectInfo, ...]:
+        """The objects that the Dataset comes from, as its attribute of that name tells them."""
+        sessions = self.trials.sessions
+        of_sessions = (which[name] for which in (self.trials.betas, self.trials.tables) for name in sessions)
+        return (*of_sessions, *self.voxels.files)
+
+    def fetch(self) -> dict[str, bytes]:
+        """Read the small files."""
+        return self.place.fetch([*self.trials.tables.values(), *self.voxels.files])
+
+    def read(self, files: Mapping[str, bytes], query: TrialQuery, source: SplitSource) -> BetasParts:
+        """Return the parts of the Dataset."""
+        table = self.trials.read(self.place, files)
+        lengths = table.groupby("session").size()
+        roles, unfetched = split_coordinates(table, self.subject, source)
+        table, roles = choose_trials(table, roles, query, self.subject, source)
+        brain = self.voxels.read(self.place, files)
+        steps = {}
+        for session, info in self.trials.betas.items():
+            volumes = volumes_of(table, session)
+            block = SessionBlock(self.place, info, brain.axis.grid, int(lengths[session]), volumes)
+            steps[session] = Step(SessionBlock.read, block, brain.axis.index)
+        return BetasParts(
+            self.subject,
+            table,
+            brain,
+            roles,
+            steps,
+            self.sources,
+            self.voxels.query.mask,
+            (*self.trials.missing, *self.voxels.missing, *unfetched),
+        )
+
+
+def attributes(sources: Iterable[ObjectInfo], grid: Grid | None, mask: str | None) -> dict[str, Any]:
+    """Return the attributes of a Dataset: what is on a grid tells it, and what was cut to a mask tells that."""
+    from intake_laion_fmri import __version__
+
+    once = {info.key: info for info in sources}
+    described = [{"key": key, "size": info.size, "etag": info.etag} for key, info in sorted(once.items())]
+    attrs: dict[str, Any] = {}
+    if grid is not None:
+        attrs |= {"affine": list(grid.affine), "grid_shape": list(grid.shape), "space": layout.SPACE}
+        if mask is not None:
+            attrs |= {"mask": mask, "mask_rule": MASKS[mask].rule}
+    return attrs | {
+        # A text, because netCDF's attributes hold no nested values.
+        "sources": json.dumps(described),
+        "license": layout.LICENSE,
+        "references": layout.REFERENCES,
+        "created_with": f"intake-laion-fmri {__version__}",
+    }
+
+
+def split_coordinates(table: pd.DataFrame, subject: str, source: SplitSource) -> tuple[Coordinates, list[str]]:
+    """Return the roles of the trials, or why they are left out."""
+    try:
+        return split_roles(table, subject, source), []
+    except (BucketUnreachableError, NotInBucketError) as error:
+        return {}, [f"split_role ({error})"]
+
+
+def choose_trials(
+    table: pd.DataFrame, roles: Coordinates, query: TrialQuery, subject: str, source: SplitSource | None
+) -> tuple[pd.DataFrame, Coordinates]:
+    """Return the chosen trials of a table, and their roles."""
+    chosen = query.select(table, subject, source, roles)
+    if roles:
+        dims, values, attrs = roles["split_role"]
+        roles = {**roles, "split_role": (dims, values[..., chosen], attrs)}
+    return table[chosen], roles
+
+
+def subject_coordinate(subject: str) -> tuple[tuple[()], NDArray[np.object_], dict[str, str]]:
+    """Return the scalar coordinate ``subject``."""
+    return ((), np.array(subject, dtype=object), {"long_name": "subject"})
+
+
+def _encoding(betas: da.Array) -> dict[str, Any]:
+    """Let `to_zarr` write sessions of different lengths: its chunks are equal, and may not cross those of Dask."""
+    lengths = betas.chunks[0]
+    return {"chunks": (math.gcd(*lengths), betas.shape[1])} if len(set(lengths)) > 1 and betas.shape[1] else {}
+
+
+def volumes_of(table: pd.DataFrame, session: str) -> tuple[int, ...]:
+    """Return the volumes of a session that a table lists."""
+    return tuple(map(int, table["beta_index"].to_numpy()[(table["session"] == session).to_numpy()]))

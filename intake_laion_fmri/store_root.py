@@ -1,0 +1,249 @@
+"""A place that is written to: objects appear whole, and a group of them all at once or not at all.
+
+On a local disk a group is written beside the store and moved into it. An object store knows no moving: there a group
+is written where it belongs, and its metadata, without which nobody sees it, come last. The rest of the protocol is that
+whoever writes the same group writes the same bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from intake_laion_fmri.access import S3_DEFAULTS, Bucket, check_storage_options, open_root
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+__all__ = ["METADATA", "GroupBusyError", "GroupWriter", "StoreRoot", "open_store"]
+
+METADATA = "zarr.json"
+"""Name of the object that makes a folder a group or an array."""
+
+_S3_DEFAULTS: Mapping[str, Any] = {"config_kwargs": S3_DEFAULTS["config_kwargs"]}
+"""Time-outs. A store is the user's own: credentials and region are found as in every other program."""
+
+
+class GroupBusyError(Exception):
+    """Another builder on this file system is writing the group."""
+
+
+class GroupWriter(Protocol):
+    """Takes the objects of a group, and makes it visible."""
+
+    def put(self, key: str, content: Sequence[bytes]) -> None:
+        """Write an object of the group, given in pieces."""
+
+    def holds(self, key: str, content: Sequence[bytes]) -> bool:
+        """Tell whether an object reads back as these pieces."""
+
+    def publish(self, metadata: bytes) -> None:
+        """Write the group's metadata: from then on it is there."""
+
+
+@dataclass(frozen=True)
+class StoreRoot(Bucket):
+    """The root of a store, on any file system that fsspec knows."""
+
+    argument: ClassVar[str] = "store"
+    options_argument: ClassVar[str] = "store_options"
+    _elsewhere: ClassVar[str] = ""
+
+    def put(self, key: str, content: Sequence[bytes]) -> None:
+        """Write an object, given in pieces; it appears whole or not at all."""
+        with self._errors(key):
+            if self.is_local:
+                target = Path(self.path(key))
+                partial = _partial(target)
+                try:
+                    _write(partial, content)
+                    partial.replace(target)
+                finally:
+                    partial.unlink(missing_ok=True)
+            else:
+                self.file_system.pipe_file(self.path(key), b"".join(content))
+
+    def create(self, key: str, content: bytes) -> None:
+        """Write an object unless there is one; of several writers one wins, where the file system can tell."""
+        with self._errors(key), contextlib.suppress(FileExistsError):
+            if self.is_local:
+                target = Path(self.path(key))
+                partial = _partial(target)
+                try:
+                    _write(partial, [content])
+                    os.link(partial, target)
+                finally:
+                    partial.unlink(missing_ok=True)
+            else:
+                self.file_system.invalidate_cache()
+                if not self.file_system.exists(self.path(key)):
+                    self.file_system.pipe_file(self.path(key), content, mode="create")
+
+    def remove(self, keys: Sequence[str]) -> None:
+        """Remove objects; those that are not there are no error."""
+        for key in keys:
+            with self._errors(key), contextlib.suppress(FileNotFoundError):
+                self.file_system.rm_file(self.path(key))
+
+    @contextmanager
+    def writing(self, group: str, *, wait: bool = False) -> Iterator[GroupWriter]:
+        """Write a group.
+
+        Parameters
+        ----------
+        group : str
+            Path of the group below the root.
+        wait : bool, default False
+            Whether to wait where another builder on the same file system is writing this group.
+
+        Yields
+        ------
+        GroupWriter
+            What was put into it is gone unless it was published.
+
+        Raises
+        ------
+        GroupBusyError
+            If another builder is writing the group, and there is no waiting.
+        """
+        if not self.is_local:
+            yield _GroupInPlace(self, group)
+            return
+        name = group.replace("/", "_")
+        workshop = Path(self.root).with_name(f".{Path(self.root).name}.building")
+        with self._errors(group):
+            lock = _locked(workshop / f"{name}.lock", wait=wait)
+        staging = workshop / f"{name}.{uuid.uuid4().hex}"
+        try:
+            for left in workshop.glob(f"{name}.*"):  # of a builder that was killed: nobody else has the lock
+                if left.is_dir():
+                    shutil.rmtree(left)
+            yield _StagedGroup(self, group, staging)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                Path(lock.lock_file).unlink()  # while it is held: whoever waits for it notices
+            lock.release()
+            with contextlib.suppress(OSError):
+                workshop.rmdir()
+
+    def _denied(self, key: str) -> str:
+        if self.is_local:
+            return f"{self.locate(key)} may not be read or written: its permissions forbid it. Change them."
+        return (
+            f"{self.locate(key)} may not be read or written: the server refuses it to these credentials. Check "
+            f"{self.options_argument}."
+        )
+
+
+class _StagedGroup:
+    """A group on a local disk, written beside the store."""
+
+    def __init__(self, root: StoreRoot, group: str, staging: Path) -> None:
+        self._root, self._group, self._staging = root, group, staging
+
+    def put(self, key: str, content: Sequence[bytes]) -> None:
+        with self._root._errors(f"{self._group}/{key}"):
+            _write(self._staging / key, content)
+
+    def holds(self, key: str, content: Sequence[bytes]) -> bool:
+        with self._root._errors(f"{self._group}/{key}"), (self._staging / key).open("rb", buffering=0) as file:
+            return all(file.read(len(piece)) == piece for piece in content) and not file.read(1)
+
+    def publish(self, metadata: bytes) -> None:
+        target = Path(self._root.path(self._group))
+        outdated = self._staging.with_name(f"{self._staging.name}.outdated")
+        with self._root._errors(self._group):
+            _write(self._staging / METADATA, [metadata])
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._staging.rename(target)
+            except OSError:
+                if not target.is_dir():
+                    raise
+                target.rename(outdated)
+                self._staging.rename(target)
+            finally:
+                shutil.rmtree(outdated, ignore_errors=True)
+
+
+class _GroupInPlace:
+    """A group on an object store, written where it belongs; invisible from its first object to its metadata."""
+
+    def __init__(self, root: StoreRoot, group: str) -> None:
+        self._root, self._group = root, group
+        self._written: set[str] = set()
+        root.remove([f"{group}/{METADATA}"])
+
+    def put(self, key: str, content: Sequence[bytes]) -> None:
+        self._root.put(f"{self._group}/{key}", content)
+        self._written.add(f"{self._group}/{key}")
+
+    def holds(self, key: str, content: Sequence[bytes]) -> bool:
+        return self._root.read(f"{self._group}/{key}") == b"".join(content)
+
+    def publish(self, metadata: bytes) -> None:
+        self._root.remove(sorted(self._root.find(self._group).keys() - self._written))
+        self._root.put(f"{self._group}/{METADATA}", [metadata])
+
+
+def open_store(store: str | os.PathLike[str] | StoreRoot, store_options: Mapping[str, Any] | None = None) -> StoreRoot:
+    """Say where a store is.
+
+    Parameters
+    ----------
+    store : str or path
+        URL that fsspec knows, or a local folder.
+    store_options : mapping, optional
+        Options of its file system. For S3 credentials and region are found as in every other program; a public store
+        needs ``{"anon": True}``.
+
+    Returns
+    -------
+    StoreRoot
+        Nothing is contacted yet.
+
+    Raises
+    ------
+    ValueError
+        If fsspec knows no such protocol.
+    TypeError
+        If `store` is neither a text nor a path, or `store_options` is no mapping.
+    """
+    if isinstance(store, StoreRoot):
+        return store
+    check_storage_options(store_options, StoreRoot.options_argument)
+    return open_root(StoreRoot, store, store_options, s3_defaults=_S3_DEFAULTS)
+
+
+def _locked(path: Path, *, wait: bool) -> FileLock:
+    """Take a lock, which ends with this process at the latest."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path)
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)  # whoever is done removes it
+        try:
+            lock.acquire(timeout=1 if wait else 0)
+        except Timeout as error:
+            if not wait:
+                raise GroupBusyError(f"{path}: another builder is writing this session") from error
+        else:
+            return lock
+
+
+def _partial(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+
+
+def _write(path: Path, content: Sequence[bytes]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.writelines(content)
