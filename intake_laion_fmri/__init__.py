@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from intake_laion_fmri.betas import open_betas, open_maps, open_noise_ceilings, open_rois, open_trials
     from intake_laion_fmri.drivers import open_catalog
+    from intake_laion_fmri.store import build_store
     from intake_laion_fmri.voxels import to_nifti
 
     cat: Catalog
@@ -20,6 +21,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "__version__",
+    "build_store",
     "cat",
     "open_betas",
     "open_catalog",
@@ -31,6 +33,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "build_store": "store",
     "open_betas": "betas",
     "open_catalog": "drivers",
     "open_maps": "betas",

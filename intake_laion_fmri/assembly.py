@@ -70,14 +70,18 @@ class BetasParts:
             betas = lazy_rows("betas", list(self.steps.values()), shape=(len(self.brain.axis),))
         return xr.Dataset(
             {"betas": ((TRIAL, VOXEL), betas, {**_BETAS_ATTRS, **self.betas_attrs}, _encoding(betas))},
-            coords={
-                **trial_coordinates(self.table),
-                **self.brain.coordinates(),
-                **self.roles,
-                "subject": subject_coordinate(self.subject),
-            },
+            coords=self.coordinates(),
             attrs=attributes(self.sources, self.brain.axis.grid, self.mask),
         )
+
+    def coordinates(self) -> Coordinates:
+        """Return all coordinates."""
+        return {
+            **trial_coordinates(self.table),
+            **self.brain.coordinates(),
+            **self.roles,
+            "subject": subject_coordinate(self.subject),
+        }
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ import yaml
 from intake_laion_fmri import betas, discovery, layout
 from intake_laion_fmri.access import Bucket, ObjectInfo
 from intake_laion_fmri.errors import DataIntegrityError
+from intake_laion_fmri.store_checks import StoreInfo
 from intake_laion_fmri.voxels import SESSION_MAPS, SUBJECT_MAPS
 
 __all__ = [
@@ -38,7 +39,9 @@ __all__ = [
     "changed_files",
     "compare",
     "read_inventory",
+    "store_catalog",
     "take_inventory",
+    "write_file",
     "write_files",
 ]
 
@@ -119,6 +122,9 @@ _HEADER = f"""\
 _HEADER_V1 = """\
 # No entry declares `parameters:`: Intake warns of text parameters at every use, so the drivers check their arguments
 # themselves, and the allowed values stand in each entry's metadata.
+"""
+_HEADER_STORE = """\
+# Written by `intake-laion-fmri store catalog`. Reading it needs intake-xarray, and not this package.
 """
 _HEADER_V2 = """\
 # For the second generation of Intake: intake.from_yaml_file(...). `bucket_url` and `bucket_options` are meant for the
@@ -464,6 +470,62 @@ def catalog_files(inventory: Inventory) -> dict[str, str]:
     return files
 
 
+def store_catalog(info: StoreInfo, storage_options: Mapping[str, Any] | None = None) -> str:
+    """Return a catalog of a store that needs intake-xarray only.
+
+    Parameters
+    ----------
+    info : StoreInfo
+        What the store holds.
+    storage_options : mapping, optional
+        Options of the store's file system; only those are written that are known to be no secrets.
+
+    Returns
+    -------
+    str
+        YAML: an entry per session, ``sub-01_ses-01``, and one for all sessions of a subject along ``trial``,
+        ``sub-01``, where they have the same voxels. Voxels are in stored order there, and the chunks are the store's.
+    """
+    options = _without_secrets(storage_options or {})
+    more: dict[str, Any] = {"storage_options": _Flow(options)} if options else {}
+    sources = {}
+    for subject, sessions in ((one.subject, one.sessions) for one in info.subjects):
+        urls = [f"{info.url}/{subject}/{session}" for session in sessions]
+        if len(urls) > 1 and len({one.record.axis for one in sessions.values()}) == 1:
+            together = {
+                "combine": "nested",
+                "concat_dim": "trial",
+                "data_vars": _FlowList(["betas"]),
+                "coords": "minimal",
+                "compat": "override",
+                "join": "override",
+                "combine_attrs": "drop_conflicts",
+            }
+            sources[subject] = {
+                "driver": "zarr",
+                "description": f"Single-trial betas of {subject}, {len(urls)} sessions along trial.",
+                "args": {"urlpath": urls, "consolidated": True, **together, **more},
+            }
+        for session, place in zip(sessions, urls, strict=True):
+            sources[f"{subject}_{session}"] = {
+                "driver": "zarr",
+                "description": f"Single-trial betas of {subject} in {session}.",
+                "args": {"urlpath": place, "consolidated": True, **more},
+            }
+    title = {"version": 1, "title": f"LAION-fMRI, the store {info.url}"}
+    return _HEADER_STORE + _yaml({"metadata": {**_CATALOG_METADATA, **title}, "sources": sources})
+
+
+def _without_secrets(options: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: options[name] for name in ("anon", "profile", "endpoint_url") if name in options}
+    given = options.get("client_kwargs", {})
+    client = {name: given[name] for name in _PUBLIC_CLIENT if name in given}
+    return kept | ({"client_kwargs": client} if client else {})
+
+
+_PUBLIC_CLIENT = ("endpoint_url", "region_name")
+
+
 def changed_files(files: Mapping[str, str], folder: Path) -> list[Change]:
     """Tell which files of a folder are not what they should be.
 
@@ -514,7 +576,7 @@ def write_files(files: Mapping[str, str], folder: Path) -> list[Path]:
     for name, text in files.items():
         path, content = folder / name, text.encode()
         if not path.is_file() or path.read_bytes() != content:
-            _replace(path, content)
+            write_file(path, content)
             touched.append(path)
     for path in sorted(folder.glob("sub-*.yaml")):
         if path.name not in files and path.read_bytes().startswith(_HEADER.encode()):
@@ -523,7 +585,8 @@ def write_files(files: Mapping[str, str], folder: Path) -> list[Path]:
     return touched
 
 
-def _replace(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file, which appears whole or not at all."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         partial.write_bytes(content)

@@ -11,7 +11,7 @@ import base64
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -284,12 +284,7 @@ class ChunkGrid:
         """
         packed = [self._pack_chunk(values[:, at : at + self.width]) for at in range(0, values.shape[1], self.width)]
         table = ChunkTable(tuple(map(crc32c, packed)), tuple(len(chunk) + _CRC_BYTES for chunk in packed))
-        content: list[bytes] = []
-        if self.shard_width is not None:
-            index = np.full(self.per_object, _ABSENT, dtype="<u8").repeat(2).view(_INDEX_ENTRY)
-            index["nbytes"][: len(packed)] = table.sizes
-            index["offset"][: len(packed)] = self._head + np.cumsum([0, *table.sizes[:-1]])
-            content += _with_sum(index.tobytes())
+        content = self._index(table.sizes)
         for chunk in packed:
             content += _with_sum(chunk)
         return content, table
@@ -356,6 +351,36 @@ class ChunkGrid:
                 raise ValueError(f"chunk {chunk}: expected the CRC32C {expected:08x}, found {found:08x} ({stored:08x})")
             data = _blosc(self.codec, self._dtype.itemsize).decode(packed) if CODECS[self.codec] else packed
             yield np.frombuffer(data, dtype=self._dtype).reshape(self.n_trials, self.width)
+
+    def check_object(self, number: int, content: bytes, table: ChunkTable) -> None:
+        """Check all of an object against what is recorded; ValueError tells what is wrong.
+
+        Parameters
+        ----------
+        number : int
+            Number of the object.
+        content : bytes
+            All of it.
+        table : ChunkTable
+            Of all chunks of the array.
+        """
+        first = number * self.per_object
+        (part,) = self.parts(range(first, min(first + self.per_object, self.n_chunks)), table)
+        if len(content) != part.stop:
+            raise ValueError(f"expected {part.stop} bytes, found {len(content)}")
+        if content[: part.start] != b"".join(self._index(part.sizes)):
+            raise ValueError("the index of its chunks is not the one that was written")
+        for _ in self.unpack(part, content[part.start :]):
+            pass
+
+    def _index(self, sizes: Sequence[int]) -> list[bytes]:
+        """Return what an object begins with: of a shard the places of its chunks."""
+        if self.shard_width is None:
+            return []
+        index = np.full(self.per_object, _ABSENT, dtype="<u8").repeat(2).view(_INDEX_ENTRY)
+        index["nbytes"][: len(sizes)] = sizes
+        index["offset"][: len(sizes)] = self._head + np.cumsum([0, *sizes[:-1]])
+        return _with_sum(index.tobytes())
 
     @property
     def _dtype(self) -> np.dtype[Any]:

@@ -64,7 +64,15 @@ if TYPE_CHECKING:
 
     from intake_laion_fmri.rois import RoiSelection
 
-__all__ = ["BuildProgress", "SessionReport", "build_store"]
+__all__ = [
+    "BuildProgress",
+    "SessionReport",
+    "axis_sum",
+    "build_store",
+    "kept_voxels",
+    "session_plan",
+    "whole_session",
+]
 
 SCHEDULERS = ("threads", "processes")
 """Where sessions are built when no client is given."""
@@ -304,15 +312,19 @@ def _plans(
     for name in names:
         contents = subject_contents(place, name, anatomy=voxels.needs_anatomy)
         asked_for = BucketPlan.of(place, contents, query, voxels).trials.sessions
-        each = {session: _session_plan(place, contents, session, options) for session in asked_for}
+        each = {session: session_plan(place, contents, session, options) for session in asked_for}
         plans[name] = _SubjectPlan(contents.sessions, each)
     return plans
 
 
-def _session_plan(place: Bucket, contents: SubjectContents, session: str, options: StoreOptions) -> BucketPlan:
-    # The whole mask, whatever is kept: what is left out is recorded.
-    query = TrialQuery.of(session, None, None, SHARED, "both")
-    return BucketPlan.of(place, contents, query, VoxelQuery.of(None, options.mask))
+def session_plan(place: Bucket, contents: SubjectContents, session: str, options: StoreOptions) -> BucketPlan:
+    """Find what a session is built from: the whole mask, whatever is kept, because what is left out is recorded."""
+    return BucketPlan.of(place, contents, whole_session(session), VoxelQuery.of(None, options.mask))
+
+
+def whole_session(session: str) -> TrialQuery:
+    """Return the selection of all trials of a session."""
+    return TrialQuery.of(session, None, None, SHARED, "both")
 
 
 def _begin(root: StoreRoot, options: StoreOptions, plans: Mapping[str, _SubjectPlan]) -> None:
@@ -371,14 +383,14 @@ def _build(job: _Job, received: Callable[[int], None] | None = None) -> SessionR
     """Build one session: the job of a worker."""
     start = time.monotonic()
     contents = subject_contents(job.place, job.subject, anatomy=VoxelQuery.of(None, job.options.mask).needs_anatomy)
-    plan = _session_plan(job.place, contents, job.session, job.options)
+    plan = session_plan(job.place, contents, job.session, job.options)
     with job.root.writing(job.group, wait=job.wait) as writer:
         status = _status(job.root, plan, job.session, job.options)
         if status == "complete":  # another builder has done it meanwhile
             return SessionReport(job.subject, job.session, status)
-        query = TrialQuery.of(job.session, None, None, SHARED, "both")
-        parts = plan.read(plan.fetch(), query, find_source(job.splits, bucket=job.place))
-        kept, left_out = _kept(parts, job.options.roi, where=f"{job.subject} in {job.place.url}")
+        source = find_source(job.splits, bucket=job.place)
+        parts = plan.read(plan.fetch(), whole_session(job.session), source)
+        kept, left_out = kept_voxels(parts, job.options.roi, where=f"{job.subject} in {job.place.url}")
         block = parts.steps[job.session].block
         assert isinstance(block, SessionBlock), "parts from a bucket are streams"
         values = block.read(kept.axis.index, received)
@@ -401,7 +413,7 @@ def _build(job: _Job, received: Callable[[int], None] | None = None) -> SessionR
     return SessionReport(job.subject, job.session, status, block.info.size, sum(table.sizes), seconds, parts.missing)
 
 
-def _kept(parts: BetasParts, roi: RoiSelection | None, *, where: str) -> tuple[Brain, LeftOut]:
+def kept_voxels(parts: BetasParts, roi: RoiSelection | None, *, where: str) -> tuple[Brain, LeftOut]:
     """Return the voxels to keep, in the order in which they are stored, and what there is to say of the others."""
     brain = parts.brain
     places = brain.chosen(VoxelQuery.of(roi, parts.mask), where=where)
@@ -433,12 +445,24 @@ def _coordinates(parts: BetasParts, grid: ChunkGrid) -> tuple[dict[str, bytes], 
     objects = _as_zarr(dataset, {BETAS: grid.encoding()})
     own = json.loads(objects.pop(METADATA))
     arrays = {str(name): json.loads(objects[f"{name}/{METADATA}"]) for name in sorted(map(str, dataset.variables))}
-    # What lies along voxels and ROIs, and where these are in the world.
-    axis = hashlib.sha256(json.dumps([dataset.attrs[name] for name in ("affine", "grid_shape", "mask")]).encode())
-    for name, metadata in arrays.items():
+    return objects, _Group(own["attributes"], arrays, axis_sum(own["attributes"], arrays, objects))
+
+
+def axis_sum(attributes: Mapping[str, Any], arrays: Mapping[str, Any], objects: Mapping[str, bytes]) -> str:
+    """Return the SHA-256 of all that lies along voxels and ROIs, and of where these are in the world.
+
+    Parameters
+    ----------
+    attributes, arrays
+        Of a session's group.
+    objects : mapping
+        Key below the group → content.
+    """
+    axis = hashlib.sha256(json.dumps([attributes[name] for name in ("affine", "grid_shape", "mask")]).encode())
+    for name, metadata in sorted(arrays.items()):
         if not {"trial", "pool", "split"} & set(metadata.get("dimension_names", ())):
             axis.update(json.dumps(metadata, sort_keys=True).encode() + objects[coordinate_key(name, metadata)])
-    return objects, _Group(own["attributes"], arrays, axis.hexdigest())
+    return axis.hexdigest()
 
 
 def _as_zarr(dataset: xr.Dataset, encoding: dict[str, Any]) -> dict[str, bytes]:

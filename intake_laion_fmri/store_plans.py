@@ -38,7 +38,15 @@ from intake_laion_fmri.voxels import SUBJECT_MAPS, Coordinates, VoxelAxis
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["StorePlan", "read_options", "read_sessions", "stored_brain", "with_stored"]
+__all__ = [
+    "StorePlan",
+    "UnknownSubjectError",
+    "public_sessions",
+    "read_options",
+    "read_sessions",
+    "stored_brain",
+    "with_stored",
+]
 
 _ROLE_ARRAYS = ("split_role", POOL, SPLIT)
 
@@ -73,7 +81,7 @@ class StorePlan:
                 f"{root.url} holds voxels of the mask {options.mask!r}, not {voxels.mask!r}. Choose "
                 f"mask={options.mask!r}, {_WAYS_OUT}"
             )
-        known = _public_sessions(root, subject)
+        known = public_sessions(root, subject)
         names = choose_sessions(root, subject, query.sessions, known, known)
         found = read_sessions(root, subject, names)
         lacking = [name for name in names if name not in found]
@@ -310,17 +318,17 @@ def read_sessions(root: StoreRoot, subject: str, sessions: Iterable[str]) -> dic
     }
 
 
-class _UnknownSubjectError(NotInStoreError, ValueError):
+class UnknownSubjectError(NotInStoreError, ValueError):
     """The store holds nothing of the subject, and cannot tell whether there is such a subject at all."""
 
 
-def _public_sessions(root: StoreRoot, subject: str) -> tuple[str, ...]:
+def public_sessions(root: StoreRoot, subject: str) -> tuple[str, ...]:
     """Return the sessions that the bucket had when the store was built."""
     key = metadata_key(subject)
     content = root.read_present([key])
     if not content:
         subjects = [name for name in root.folders("") if name.startswith("sub-")]
-        raise _UnknownSubjectError(str(unknown_value("subject", subject, subjects, where=root.url)))
+        raise UnknownSubjectError(str(unknown_value("subject", subject, subjects, where=root.url)))
     return read_subject(content[key], name=root.locate(key))
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "OOD_TYPES",
     "STIMULI",
     "TRIAL",
+    "TRIALS_PER_SESSION",
     "Label",
     "parse_label",
     "read_trials",

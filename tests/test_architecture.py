@@ -35,16 +35,16 @@ LAYERS = {
     "surfaces": 2,
     "splits": 2,
     "blocks": 2,
-    "store_format": 2,  # what a store's metadata say
     "arguments": 3.0,  # the assembler, in the order of its work: arguments, what to read, the Dataset
+    "store_format": 3.0,  # what a store's metadata say
     "plans": 3.1,
     "roi_plans": 3.2,
     "assembly": 3.2,
     "store_plans": 3.3,
     "betas": 3.4,
     "store": 4,  # building, checking and telling of stores
-    "store_checks": 4,
-    "catalog_files": 4,  # YAML of everything, from an inventory
+    "store_checks": 4.1,
+    "catalog_files": 4.2,  # YAML of everything, from an inventory
     "drivers": 5,  # shells
     "readers": 5,
     "subject": 5,
