@@ -78,6 +78,7 @@ one that cannot be connected to after about 10."""
 
 S3_DEFAULTS: Mapping[str, Any] = {
     "anon": True,
+    "max_concurrency": 1,  # of one object: parts of large ones are asked for here, and a small one without a HEAD
     "client_kwargs": {"region_name": layout.REGION},
     "config_kwargs": {
         "connect_timeout": CONNECT_SECONDS,

@@ -401,6 +401,7 @@ def _build(job: _Job, received: Callable[[int], None] | None = None) -> SessionR
             _put(writer, key, [content])
         table = _put_betas(writer, grid, job.options.rounding, values, threads=_n_writers(job.root))
         record = Record(
+            job.group,
             job.options,
             sum_of_inputs(plan.inputs),
             group.axis,
@@ -634,7 +635,7 @@ def _failure(failures: Sequence[tuple[_Job, BaseException]]) -> BaseException:
     if isinstance(error, DataIntegrityError | NotInBucketError | AccessDeniedError | BucketUnreachableError):
         described = kind(text)
     elif isinstance(error, OSError):
-        described = kind(error.errno, text)
+        described = kind(text) if error.errno is None else kind(error.errno, text)
     elif isinstance(error, ValueError):
         described = ValueError(text)
     else:

@@ -370,6 +370,8 @@ def _checksum(group: Mapping[str, Any]) -> str:
 class Record:
     """What is recorded of a session beside what plain xarray needs."""
 
+    group: str
+    """The path of the session's group: a copy under another name is not that session."""
     options: StoreOptions
     """Those of the store."""
     inputs: str
@@ -386,6 +388,7 @@ class Record:
     def attribute(self) -> dict[str, str]:
         """Return the record as an attribute of the session's group."""
         return _told(
+            group=self.group,
             order=ORDER_RULE,
             options=self.options.to_json(),
             inputs=self.inputs,
@@ -401,6 +404,7 @@ class Record:
         left = content["left_out"]
         sets = tuple((digits, count, tuple(largest)) for digits, count, largest in left["sets"])
         return cls(
+            content["group"],
             StoreOptions.from_json(content["options"]),
             content["inputs"],
             content["axis"],
@@ -432,6 +436,8 @@ class StoredSession:
 
         def understand() -> StoredSession:
             record = Record.from_json(read.told)
+            if record.group != group:
+                raise ValueError(f"they are those of {record.group}")
             grid = ChunkGrid.from_metadata(read.arrays[BETAS])
             if grid.n_chunks != len(record.chunks.sums):
                 raise ValueError(f"{grid.n_chunks} chunks and {len(record.chunks.sums)} checksums")

@@ -140,8 +140,8 @@ class StorePlan:
 
         brain = stored_brain(first, contents, where=self.root.url)
         self._expect_needed(brain, voxels)
-        wanted = first.record.left_out.wanted(brain.rois, voxels.roi, voxels.threshold_map, voxels.min_noise_ceiling)
         places = brain.chosen(voxels, where=f"{self.subject} in {self.root.url}")
+        wanted = first.record.left_out.wanted(brain.rois, voxels.roi, voxels.threshold_map, voxels.min_noise_ceiling)
         if wanted:
             kept = first.record.options.roi
             raise NotInStoreError(

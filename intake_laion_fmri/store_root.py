@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from intake_laion_fmri.access import S3_DEFAULTS, Bucket, check_storage_options, open_root
+from intake_laion_fmri.errors import NotInBucketError
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -27,8 +28,8 @@ __all__ = ["METADATA", "GroupBusyError", "GroupWriter", "StoreRoot", "open_store
 METADATA = "zarr.json"
 """Name of the object that makes a folder a group or an array."""
 
-_S3_DEFAULTS: Mapping[str, Any] = {"config_kwargs": S3_DEFAULTS["config_kwargs"]}
-"""Time-outs. A store is the user's own: credentials and region are found as in every other program."""
+_S3_DEFAULTS: Mapping[str, Any] = {name: S3_DEFAULTS[name] for name in ("max_concurrency", "config_kwargs")}
+"""Time-outs and the like. A store is the user's own: credentials and region are found as in every other program."""
 
 
 class GroupBusyError(Exception):
@@ -58,7 +59,7 @@ class StoreRoot(Bucket):
 
     def put(self, key: str, content: Sequence[bytes]) -> None:
         """Write an object, given in pieces; it appears whole or not at all."""
-        with self._errors(key):
+        with self.errors_of_writing(key):
             if self.is_local:
                 target = Path(self.path(key))
                 partial = _partial(target)
@@ -72,7 +73,7 @@ class StoreRoot(Bucket):
 
     def create(self, key: str, content: bytes) -> None:
         """Write an object unless there is one; of several writers one wins, where the file system can tell."""
-        with self._errors(key), contextlib.suppress(FileExistsError):
+        with self.errors_of_writing(key), contextlib.suppress(FileExistsError):
             if self.is_local:
                 target = Path(self.path(key))
                 partial = _partial(target)
@@ -118,7 +119,7 @@ class StoreRoot(Bucket):
             return
         name = group.replace("/", "_")
         workshop = Path(self.root).with_name(f".{Path(self.root).name}.building")
-        with self._errors(group):
+        with self.errors_of_writing(group):
             lock = _locked(workshop / f"{name}.lock", wait=wait)
         staging = workshop / f"{name}.{uuid.uuid4().hex}"
         try:
@@ -133,6 +134,18 @@ class StoreRoot(Bucket):
             lock.release()
             with contextlib.suppress(OSError):
                 workshop.rmdir()
+
+    @contextmanager
+    def errors_of_writing(self, key: str) -> Iterator[None]:
+        """Turn what a file system raises into the contract's errors, where something is written."""
+        try:
+            with self._errors(key):
+                yield
+        except NotInBucketError as error:
+            raise FileNotFoundError(
+                f"{self.locate(key)} cannot be written: the folder or bucket that it should be in does not exist, and "
+                "could not be made."
+            ) from error
 
     def _denied(self, key: str) -> str:
         if self.is_local:
@@ -150,17 +163,20 @@ class _StagedGroup:
         self._root, self._group, self._staging = root, group, staging
 
     def put(self, key: str, content: Sequence[bytes]) -> None:
-        with self._root._errors(f"{self._group}/{key}"):
+        with self._root.errors_of_writing(f"{self._group}/{key}"):
             _write(self._staging / key, content)
 
     def holds(self, key: str, content: Sequence[bytes]) -> bool:
-        with self._root._errors(f"{self._group}/{key}"), (self._staging / key).open("rb", buffering=0) as file:
+        with (
+            self._root.errors_of_writing(f"{self._group}/{key}"),
+            (self._staging / key).open("rb", buffering=0) as file,
+        ):
             return all(file.read(len(piece)) == piece for piece in content) and not file.read(1)
 
     def publish(self, metadata: bytes) -> None:
         target = Path(self._root.path(self._group))
         outdated = self._staging.with_name(f"{self._staging.name}.outdated")
-        with self._root._errors(self._group):
+        with self._root.errors_of_writing(self._group):
             _write(self._staging / METADATA, [metadata])
             target.parent.mkdir(parents=True, exist_ok=True)
             try:

@@ -22,6 +22,7 @@ from hypothesis import settings
 
 from intake_laion_fmri import access, splits
 from intake_laion_fmri.demo import write_demo
+from intake_laion_fmri.store import build_store
 
 # The examples read files; their time says nothing about the code.
 settings.register_profile("suite", deadline=None)
@@ -67,6 +68,20 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_demo(tmp_path_factory.mktemp("buckets") / "small", scale="small")
 
 
+@pytest.fixture(scope="session")
+def tiny_store(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of the whole tiny bucket, on disk; not to be written to."""
+    folder = tmp_path_factory.mktemp("stores") / "tiny.zarr"
+    build_store(folder, bucket=tiny)
+    return folder
+
+
+@pytest.fixture
+def own_store(tiny_store: Path, tmp_path: Path) -> Path:
+    """A copy of that store that the test may break."""
+    return Path(shutil.copytree(tiny_store, tmp_path / "store.zarr"))
+
+
 @pytest.fixture
 def own_tiny(tiny: Path, tmp_path: Path) -> Path:
     """A copy of the tiny bucket that the test may break."""
@@ -97,6 +112,11 @@ class S3:
     @property
     def storage_options(self) -> dict[str, Any]:
         return {"client_kwargs": {"endpoint_url": self.endpoint}}
+
+    @property
+    def store_options(self) -> dict[str, Any]:
+        """Options with which a store of one's own can be written."""
+        return {"key": "test", "secret": "test", "client_kwargs": {"endpoint_url": self.endpoint}}
 
 
 @pytest.fixture(scope="session")

@@ -57,7 +57,8 @@ SAME_LAYER = {
     ("store_root", "access"): {"S3_DEFAULTS", "Bucket", "check_storage_options", "open_root"},
     ("surfaces", "rois"): {"ROI", "RoiMembership", "RoiNames", "RoiSelection", "VertexList"},
 }
-PURE = {"nifti", "trials", "voxels", "rois", "chunks", "ordering"}  # file objects, tables and arrays: these never open anything
+# File objects, tables and arrays: these never open anything.
+PURE = {"nifti", "trials", "voxels", "rois", "chunks", "ordering"}
 SLOW = {"xarray", "dask", "distributed", "nibabel", "zarr", "s3fs", "intake", "intake_xarray", "pandas"}
 AT_THE_TOP = {
     ("readers", "intake"),
