@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.access import Bucket, open_bucket
+from intake_laion_fmri.access import SMALL_FILES_IN_FLIGHT, Bucket, open_bucket
 from intake_laion_fmri.arguments import ALL, SessionSelection
 from intake_laion_fmri.assembly import BetasParts, BucketPlan
 from intake_laion_fmri.blocks import SessionBlock
@@ -93,7 +93,8 @@ class SessionReport:
     session: str
     """``"ses-01"``."""
     status: str
-    """``"built"``, ``"renewed"`` (its sources had been replaced), or ``"complete"`` (nothing was to be done)."""
+    """``"built"``; ``"renewed"``: its sources had been replaced, or objects of it were lost or damaged; or
+    ``"complete"``: nothing was to be done."""
     bytes_read: int = 0
     """Of the stream."""
     bytes_written: int = 0
@@ -369,11 +370,11 @@ def _status(root: StoreRoot, plan: BucketPlan, session: str, options: StoreOptio
     try:
         one = StoredSession.parse(content[key], group=group, name=root.locate(key))
     except DataIntegrityError:
-        return "built"
+        return "renewed"
     if one.record.inputs != sum_of_inputs(plan.inputs) or one.record.options != options:
         return "renewed"
     there = root.find(group)
-    return "complete" if all(f"{group}/{below}" in there for below in one.keys) else "built"
+    return "complete" if all(f"{group}/{below}" in there for below in one.keys) else "renewed"
 
 
 # --- a session --------------------------------------------------------------------------------------------------------
@@ -388,6 +389,8 @@ def _build(job: _Job, received: Callable[[int], None] | None = None) -> SessionR
         status = _status(job.root, plan, job.session, job.options)
         if status == "complete":  # another builder has done it meanwhile
             return SessionReport(job.subject, job.session, status)
+        if status == "renewed":
+            writer.withdraw()
         source = find_source(job.splits, bucket=job.place)
         parts = plan.read(plan.fetch(), whole_session(job.session), source)
         kept, left_out = kept_voxels(parts, job.options.roi, where=f"{job.subject} in {job.place.url}")
@@ -397,9 +400,9 @@ def _build(job: _Job, received: Callable[[int], None] | None = None) -> SessionR
         grid = job.options.grid(*values.shape)
         parts = replace(parts, brain=kept, betas_attrs=job.options.rounding.attrs)
         objects, group = _coordinates(parts, grid)
-        for key, content in objects.items():
-            _put(writer, key, [content])
-        table = _put_betas(writer, grid, job.options.rounding, values, threads=_n_writers(job.root))
+        _put_coordinates(writer, objects, threads=1 if job.root.is_local else SMALL_FILES_IN_FLIGHT)
+        threads = _WRITERS_LOCAL if job.root.is_local else _WRITERS_REMOTE
+        table = _put_betas(writer, grid, job.options.rounding, values, threads=threads)
         record = Record(
             job.group,
             job.options,
@@ -488,6 +491,13 @@ def _as_zarr(dataset: xr.Dataset, encoding: dict[str, Any]) -> dict[str, bytes]:
     return {key: buffer.to_bytes() for key, buffer in sorted(memory.items())}
 
 
+def _put_coordinates(writer: GroupWriter, objects: Mapping[str, bytes], *, threads: int) -> None:
+    """Write all other objects."""
+    with ThreadPoolExecutor(threads, thread_name_prefix="laion-store") as pool:
+        for _ in pool.map(lambda key: _put(writer, key, [objects[key]]), objects):
+            pass
+
+
 def _put_betas(
     writer: GroupWriter, grid: ChunkGrid, rounding: Rounding, values: NDArray[np.float32], *, threads: int
 ) -> ChunkTable:
@@ -515,10 +525,6 @@ def _put(writer: GroupWriter, key: str, content: Sequence[bytes]) -> None:
         raise DataIntegrityError(
             f"{key}: what was read back is not what was written. Check the store's disk or server, and build again."
         )
-
-
-def _n_writers(root: StoreRoot) -> int:
-    return _WRITERS_LOCAL if root.is_local else _WRITERS_REMOTE
 
 
 # --- all of them ------------------------------------------------------------------------------------------------------
@@ -570,21 +576,26 @@ class _Tally:
 @contextmanager
 def _executor(client: Client | None, scheduler: str, workers: int, tally: _Tally) -> Iterator[Executor]:
     """Return what runs the jobs; leaving it early ends them."""
-    executor: Executor
     if client is not None:
         executor = client.get_executor(pure=False)
-    elif scheduler == "processes":
+        try:
+            yield executor
+        finally:
+            executor.shutdown(wait=False)  # cancels what has not been begun; what has is done to its end
+        return
+    pool: Executor
+    if scheduler == "processes":
         from dask.multiprocessing import get_context
 
-        executor = ProcessPoolExecutor(workers, mp_context=get_context())
+        pool = ProcessPoolExecutor(workers, mp_context=get_context())
     else:
         tally.counts_bytes = True
-        executor = ThreadPoolExecutor(workers, thread_name_prefix="laion-build")
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="laion-build")
     try:
-        yield executor
+        yield pool
     finally:
         tally.stop.set()
-        executor.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _run(

@@ -45,6 +45,9 @@ class GroupWriter(Protocol):
     def holds(self, key: str, content: Sequence[bytes]) -> bool:
         """Tell whether an object reads back as these pieces."""
 
+    def withdraw(self) -> None:
+        """Make a group that is there invisible, if what is written next could be taken for a part of it."""
+
     def publish(self, metadata: bytes) -> None:
         """Write the group's metadata: from then on it is there."""
 
@@ -173,6 +176,9 @@ class _StagedGroup:
         ):
             return all(file.read(len(piece)) == piece for piece in content) and not file.read(1)
 
+    def withdraw(self) -> None:
+        pass
+
     def publish(self, metadata: bytes) -> None:
         target = Path(self._root.path(self._group))
         outdated = self._staging.with_name(f"{self._staging.name}.outdated")
@@ -196,7 +202,6 @@ class _GroupInPlace:
     def __init__(self, root: StoreRoot, group: str) -> None:
         self._root, self._group = root, group
         self._written: set[str] = set()
-        root.remove([f"{group}/{METADATA}"])
 
     def put(self, key: str, content: Sequence[bytes]) -> None:
         self._root.put(f"{self._group}/{key}", content)
@@ -204,6 +209,9 @@ class _GroupInPlace:
 
     def holds(self, key: str, content: Sequence[bytes]) -> bool:
         return self._root.read(f"{self._group}/{key}") == b"".join(content)
+
+    def withdraw(self) -> None:
+        self._root.remove([f"{self._group}/{METADATA}"])
 
     def publish(self, metadata: bytes) -> None:
         self._root.remove(sorted(self._root.find(self._group).keys() - self._written))

@@ -135,6 +135,14 @@ def s3(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
         server.wait(timeout=10)
 
 
+@pytest.fixture(scope="session")
+def s3_store(s3: S3, tiny: Path) -> str:
+    """A store of the first subject on that server; not to be written to."""
+    s3.client.create_bucket(Bucket="stores", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    build_store("s3://stores/some/where.zarr", bucket=tiny, subjects="sub-01", store_options=s3.store_options)
+    return "s3://stores/some/where.zarr"
+
+
 def _wait_for_address(server: subprocess.Popen[bytes], log: Path) -> str:
     import time
 

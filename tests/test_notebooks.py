@@ -50,10 +50,11 @@ def test_stored_without_results(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_runs_without_a_warning(path: Path, tiny: Path, tmp_path: Path) -> None:
-    """A reader sees results and pictures, and nothing in red."""
+def test_runs_without_a_warning(path: Path, tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A reader sees results and pictures, and nothing in red; neither do processes that a notebook starts."""
     outputs = execute(nbformat.read(path, as_version=4), tiny, tmp_path)
     assert on_stderr(outputs) == []
+    assert capfd.readouterr().err == ""
     kinds = {kind for output in outputs for kind in output.get("data", {})}
     shows_pictures = "matplotlib" in path.read_text() or "nilearn" in path.read_text()
     assert kinds >= ({"text/plain", "image/png"} if shows_pictures else {"text/plain"})

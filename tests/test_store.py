@@ -142,37 +142,33 @@ def test_identical_whatever_the_lossless_options(tiny: Path, tmp_path: Path, opt
     np.testing.assert_array_equal(plain.betas.sel(voxel=expected.voxel), expected.betas)
 
 
-def test_identical_from_s3(tiny: Path, tiny_store: Path, s3: Any) -> None:
+def test_identical_from_s3(tiny: Path, tiny_store: Path, s3: Any, s3_store: str) -> None:
     """Built on the server, read from it: the objects are those of the store on disk."""
-    s3.client.create_bucket(Bucket="stores", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
-    url = "s3://stores/some/where.zarr"
-    build_store(url, bucket=tiny, store_options=s3.store_options)
     listing = s3.client.get_paginator("list_objects_v2").paginate(Bucket="stores", Prefix="some/where.zarr/")
     keys = [entry["Key"] for page in listing for entry in page["Contents"]]
     objects = {key: s3.client.get_object(Bucket="stores", Key=key)["Body"].read() for key in keys}
-    assert {key.removeprefix("some/where.zarr/"): content for key, content in objects.items()} == files(tiny_store)
+    on_disk = {key: content for key, content in files(tiny_store).items() if not key.startswith("sub-03")}
+    assert {key.removeprefix("some/where.zarr/"): content for key, content in objects.items()} == on_disk
     for selection in ({}, {"roi": "face", "session": [1, 3]}, {"split": "tau", "role": "test"}):
         expected = open_betas("sub-01", bucket=tiny, **selection).compute()
-        found = open_betas("sub-01", store=url, store_options=s3.store_options, bucket=NOWHERE, **selection)
+        found = open_betas("sub-01", store=s3_store, store_options=s3.store_options, bucket=NOWHERE, **selection)
         xr.testing.assert_identical(found.compute(), expected)
-        xr.testing.assert_identical(found.compute(scheduler="processes", num_workers=1), expected)
+    xr.testing.assert_identical(found.compute(scheduler="processes", num_workers=1), expected)
 
 
-def test_few_requests_to_a_server(s3: Any, tiny: Path) -> None:
+def test_few_requests_to_a_server(s3: Any, s3_store: str) -> None:
     """Metadata in three steps, then what is chosen: no listing, no look at an object before it is read."""
-    s3.client.create_bucket(Bucket="counted", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
-    build_store("s3://counted/x", bucket=tiny, subjects="sub-01", store_options=s3.store_options)
     start = s3.log.stat().st_size
-    ds = open_betas("sub-01", store="s3://counted/x", store_options=s3.store_options, roi="FFA1")
-    opened = re.findall(rb"(GET|HEAD|PUT) (/counted\S*)", s3.log.read_bytes()[start:])
+    ds = open_betas("sub-01", store=s3_store, store_options=s3.store_options, roi="FFA1")
+    opened = re.findall(rb"(GET|HEAD|PUT) (/stores\S*)", s3.log.read_bytes()[start:])
     assert {method for method, _ in opened} == {b"GET"}
     assert not [path for _, path in opened if b"list-type" in path or b"/betas/" in path]
-    # Root, subject, three sessions; four arrays of each; nine along voxels, ROIs, pools and splits.
+    # Root, subject, three sessions; four arrays of each; ten along voxels, ROIs, pools and splits.
     assert len(opened) == 2 + 3 + 3 * 4 + 10
     chunks = sum(len(block.parts) for block in store_blocks(ds))
     start = s3.log.stat().st_size
     ds.load()
-    read = re.findall(rb"(GET|HEAD|PUT) (/counted\S*)", s3.log.read_bytes()[start:])
+    read = re.findall(rb"(GET|HEAD|PUT) (/stores\S*)", s3.log.read_bytes()[start:])
     assert [method for method, _ in read] == [b"GET"] * chunks
     assert chunks >= 3
 
@@ -289,7 +285,7 @@ def test_a_second_run_writes_nothing(tiny: Path, own_store: Path) -> None:
 def test_what_is_not_complete_is_built_again(tiny: Path, tiny_store: Path, own_store: Path, lost: str) -> None:
     (own_store / "sub-03" / "ses-02" / lost).unlink()
     statuses = {(one.subject, one.session): one.status for one in build_store(own_store, bucket=tiny)}
-    assert statuses.pop(("sub-03", "ses-02")) == "built"
+    assert statuses.pop(("sub-03", "ses-02")) == ("built" if lost == "zarr.json" else "renewed")
     assert set(statuses.values()) == {"complete"}
     assert files(own_store) == files(tiny_store)
 
@@ -327,6 +323,30 @@ def test_sessions_of_other_maps_are_not_joined(own_tiny: Path, tmp_path: Path) -
     assert open_betas("sub-01", store=folder, session=[1, 2]).sizes["trial"]
     build_store(folder, bucket=own_tiny, subjects="sub-01")
     assert_same(folder, own_tiny)
+
+
+def test_renewing_a_session_on_a_server(s3: Any, own_tiny: Path) -> None:
+    """What is complete stays as it is; what is renewed is complete again, without an object of the old one."""
+    s3.client.create_bucket(Bucket="renewed", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+
+    def build() -> list[str]:
+        reports = build_store("s3://renewed/x", bucket=own_tiny, subjects="sub-01", store_options=s3.store_options)
+        return [report.status for report in reports]
+
+    def written() -> dict[str, Any]:
+        listing = s3.client.list_objects_v2(Bucket="renewed", Prefix="x/sub-01/")["Contents"]
+        return {entry["Key"]: entry["LastModified"] for entry in listing}
+
+    assert build() == ["built"] * 3
+    before = written()
+    s3.client.put_object(Bucket="renewed", Key="x/sub-01/ses-02/betas/c/0/99", Body=b"of an older layout")
+    os.utime(betas_file(own_tiny, "sub-01", "ses-02"), (1, 1))
+    assert build() == ["complete", "renewed", "complete"]
+    after = written()
+    assert set(after) == set(before)
+    assert [key for key in after if after[key] != before[key] and "ses-02" not in key] == []
+    s3.client.delete_object(Bucket="renewed", Key="x/sub-01/ses-03/label/c/0")
+    assert build() == ["complete", "complete", "renewed"]
 
 
 def test_progress_and_reports(tiny: Path, tmp_path: Path) -> None:
