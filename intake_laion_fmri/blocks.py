@@ -30,6 +30,9 @@ __all__ = ["MapBlock", "SessionBlock", "Step", "StoreBlock", "lazy_rows", "read_
 LARGE_BYTES = 32 * 1024 * 1024
 """From so many stored bytes on, two threads read a block from a disk."""
 
+BAND_BYTES = 512 * 1024
+"""Bytes of a block whose columns are put in order at a time."""
+
 CHUNK_BYTES_IN_FLIGHT = 64 * 1024 * 1024
 """Bytes of chunks under way from a server at a time, about."""
 
@@ -267,16 +270,14 @@ class _Columns:
 
 
 def _bands(values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """Cut an array into a few bands of rows."""
-    return np.array_split(values, min(8, len(values)))
+    """Cut an array into bands of rows that fit the processor's cache."""
+    height = max(1, BAND_BYTES // max(values[:1].nbytes, 1))
+    return [values[start : start + height] for start in range(0, len(values), height)]
 
 
-def _reorder_columns(values: NDArray[np.float32], order: NDArray[np.intp]) -> None:
-    """Put the columns in another order, row by row, with a second row as all the memory that takes."""
-    row = np.empty(values.shape[1], dtype=values.dtype)
-    for target in values:
-        np.take(target, order, out=row, mode="clip")
-        target[:] = row
+def _reorder_columns(band: NDArray[np.float32], order: NDArray[np.intp]) -> None:
+    """Put the columns in another order, with a second band as all the memory that takes."""
+    band[:] = np.take(band, order, axis=1, mode="clip")
 
 
 def read_map(map: str, file: BinaryIO, *, name: str, grid: Grid, gather: Gather | None) -> NDArray[Any]:

@@ -41,6 +41,8 @@ NOT_FOUND = 5
 CONTRADICTORY = 6
 """Exit code: the bucket, or the catalog's inventory, contradicts itself or cannot be understood."""
 
+Command = Callable[..., None]
+
 _SLOW_SECONDS = 2
 """A progress bar is shown for what takes longer."""
 
@@ -126,21 +128,26 @@ def _parse_options(context: click.Context, parameter: click.Parameter, given: tu
     return options
 
 
-def _bucket_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that tell how a bucket is reached."""
-    for option in (
-        click.option(
-            "--storage-option",
-            "storage_options",
+def _reached_by(place: str, option: str, options: str, endpoint: str) -> Callable[[Command], Command]:
+    """Return what adds the options that tell how a bucket or a store is reached."""
+
+    def add(command: Command) -> Command:
+        of_the_file_system = click.option(
+            option,
+            options,
             metavar="KEY=VALUE",
             multiple=True,
             callback=_parse_options,
-            help="Option of the bucket's file system, the value as JSON or text; may be given several times.",
-        ),
-        click.option("--endpoint-url", metavar="URL", help="Server of an S3 bucket that is not Amazon's."),
-    ):
-        command = option(command)
-    return command
+            help=f"Option of the {place}'s file system, the value as JSON or text; may be given several times.",
+        )
+        server = click.option(endpoint, metavar="URL", help=f"Server of an S3 {place} that is not Amazon's.")
+        return server(of_the_file_system(command))
+
+    return add
+
+
+_bucket_options = _reached_by("bucket", "--storage-option", "storage_options", "--endpoint-url")
+_store_options = _reached_by("store", "--store-option", "store_options", "--store-endpoint-url")
 
 
 @main.group()
@@ -279,24 +286,7 @@ Examples:
 """ + _EXIT_CODES.format(done="done", failed="the file could not be written")
 
 
-def _store_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that tell how a store is reached."""
-    for option in (
-        click.option(
-            "--store-option",
-            "store_options",
-            metavar="KEY=VALUE",
-            multiple=True,
-            callback=_parse_options,
-            help="Option of the store's file system, the value as JSON or text; may be given several times.",
-        ),
-        click.option("--store-endpoint-url", metavar="URL", help="Server of the store, where that is not Amazon's."),
-    ):
-        command = option(command)
-    return command
-
-
-def _selection_options(command: Callable[..., None]) -> Callable[..., None]:
+def _selection_options(command: Command) -> Command:
     """Add the options that choose sessions."""
     for option in (
         click.option("--session", "sessions", multiple=True, help="ses-01, 01 or 1; may be given several times."),

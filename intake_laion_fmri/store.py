@@ -349,14 +349,16 @@ def _jobs(
     options: StoreOptions,
     splits: str | os.PathLike[str] | None,
 ) -> tuple[list[SessionReport], list[_Job]]:
+    wanted = [(session, plan) for subject in plans.values() for session, plan in subject.sessions.items()]
+    with ThreadPoolExecutor(SMALL_FILES_IN_FLIGHT, thread_name_prefix="laion-store") as pool:
+        statuses = pool.map(lambda one: _status(root, one[1], one[0], options), wanted)
     complete, jobs = [], []
-    for subject, plan in plans.items():
-        for session, one in plan.sessions.items():
-            if _status(root, one, session, options) == "complete":
-                complete.append(SessionReport(subject, session, "complete"))
-            else:
-                size = one.trials.betas[session].size
-                jobs.append(_Job(root, one.place, subject, session, options, splits, size))
+    for (session, plan), status in zip(wanted, statuses, strict=True):
+        if status == "complete":
+            complete.append(SessionReport(plan.subject, session, status))
+        else:
+            size = plan.trials.betas[session].size
+            jobs.append(_Job(root, plan.place, plan.subject, session, options, splits, size))
     return complete, jobs
 
 
