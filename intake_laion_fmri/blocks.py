@@ -169,12 +169,18 @@ class StoreBlock:
     """Where to read from."""
     array: str
     """Path of the betas' array below the root."""
+    checksum: str
+    """Of all that is recorded of the session: another one where it is built anew."""
     grid: ChunkGrid
     """How it is cut."""
     parts: tuple[Part, ...]
     """The chunks with a chosen voxel, ascending, with their checksums."""
     volumes: tuple[int, ...]
     """The chosen trials, ascending."""
+
+    def __dask_tokenize__(self) -> object:
+        # The rest follows from these, and from the voxels, which have a token of their own.
+        return ("intake_laion_fmri.StoreBlock", self.root.__dask_tokenize__(), self.array, self.checksum, self.volumes)
 
     def __len__(self) -> int:
         return len(self.volumes)
@@ -365,10 +371,11 @@ def lazy_rows(name: str, steps: Sequence[Step], *, shape: tuple[int, ...], dtype
         array = da.zeros((0, *shape), dtype=dtype)
         return array
     # Each array of voxels is looked at once, however many blocks share it.
-    shared = {id(step.voxels): f"voxels-{tokenize(step.voxels)}" for step in filled}
+    distinct = {id(step.voxels): step.voxels for step in filled}
+    shared = {number: f"voxels-{tokenize(voxels)}" for number, voxels in distinct.items()}
     tokens = [(step.read.__qualname__, step.block, shared[id(step.voxels)]) for step in filled]
     key = f"{name}-{tokenize(tokens)}"
-    graph: dict[Any, Any] = {shared[id(step.voxels)]: step.voxels for step in filled if step.voxels is not None}
+    graph: dict[Any, Any] = {shared[number]: voxels for number, voxels in distinct.items() if voxels is not None}
     for number, (read, block, voxels) in enumerate(filled):
         graph[key, number, *(0 for _ in shape)] = (read, block, None if voxels is None else shared[id(voxels)])
     chunks = (tuple(len(step.block) for step in filled), *((n,) for n in shape))

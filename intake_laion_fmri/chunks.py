@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import base64
 import functools
-import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -289,12 +288,12 @@ class ChunkGrid:
             content += _with_sum(chunk)
         return content, table
 
-    def parts(self, chunks: Iterable[int], table: ChunkTable) -> list[Part]:
+    def parts(self, chunks: Sequence[int] | NDArray[np.integer[Any]], table: ChunkTable) -> list[Part]:
         """Say what to read for some chunks of an array of which everything is recorded.
 
         Parameters
         ----------
-        chunks : iterable of int
+        chunks : sequence of int
             Numbers, ascending.
         table : ChunkTable
             Of all chunks.
@@ -304,17 +303,17 @@ class ChunkGrid:
         list of Part
             Chunks that lie side by side in an object are read together.
         """
+        numbers = np.asarray(chunks, dtype=np.int64)
         offsets = np.concatenate([[0], np.cumsum(table.sizes)])
+        begins = (np.diff(numbers) != 1) | (np.diff(numbers // self.per_object) != 0)
         parts = []
-        for _, run in itertools.groupby(
-            enumerate(chunks), lambda pair: (pair[1] - pair[0], pair[1] // self.per_object)
-        ):
-            numbers = tuple(chunk for _, chunk in run)
-            first, last = numbers[0], numbers[-1]
+        for run in np.split(numbers, np.flatnonzero(begins) + 1) if len(numbers) else []:
+            first, last = int(run[0]), int(run[-1])
             place = first // self.per_object
             start = self._head + int(offsets[first] - offsets[place * self.per_object])
+            of_run = slice(first, last + 1)
             parts.append(
-                Part(self.key(place), start, numbers, table.sums[first : last + 1], table.sizes[first : last + 1])
+                Part(self.key(place), start, tuple(range(first, last + 1)), table.sums[of_run], table.sizes[of_run])
             )
         return parts
 

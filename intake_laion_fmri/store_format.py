@@ -267,7 +267,7 @@ def group_metadata(attributes: Mapping[str, Any], arrays: Mapping[str, Any] | No
     if arrays is not None:
         content["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": dict(arrays)}
     content["attributes"][CHECKSUM] = _checksum(content)
-    return json.dumps(content, indent=1).encode()
+    return json.dumps(content).encode()
 
 
 def root_metadata(options: StoreOptions) -> bytes:
@@ -304,6 +304,7 @@ _CREDITS = {"license": layout.LICENSE, "references": layout.REFERENCES}
 
 
 class _Group(NamedTuple):
+    checksum: str
     attributes: dict[str, Any]
     told: dict[str, Any]
     arrays: dict[str, Any]
@@ -341,7 +342,7 @@ def _read_group(content: bytes, *, name: str) -> _Group:
             f"{name}: expected a store of format {FORMAT}, found {version}. Read it with the version of "
             "intake-laion-fmri that built it, or build it again."
         )
-    return _Group(group["attributes"], told, group.get("consolidated_metadata", {}).get("metadata", {}))
+    return _Group(expected, group["attributes"], told, group.get("consolidated_metadata", {}).get("metadata", {}))
 
 
 def _understood(read: Callable[[], Understood], name: str) -> Understood:
@@ -420,6 +421,8 @@ class StoredSession:
 
     group: str
     """Its path below the root."""
+    checksum: str
+    """Of the group's metadata, and so of everything that is recorded of it."""
     attributes: Mapping[str, Any]
     """The attributes of the Dataset."""
     arrays: Mapping[str, Mapping[str, Any]]
@@ -441,7 +444,7 @@ class StoredSession:
             grid = ChunkGrid.from_metadata(read.arrays[BETAS])
             if grid.n_chunks != len(record.chunks.sums):
                 raise ValueError(f"{grid.n_chunks} chunks and {len(record.chunks.sums)} checksums")
-            return cls(group, read.attributes, read.arrays, record, grid)
+            return cls(group, read.checksum, read.attributes, read.arrays, record, grid)
 
         return _understood(understand, name)
 

@@ -162,7 +162,7 @@ class StorePlan:
             table,
             brain.take(places),
             roles,
-            {one.session: _step(self.root, one, table, places) for one in self.sessions},
+            _steps(self.root, self.sessions, table, places),
             tuple(info for one in self.sessions for info in one.sources),
             voxels.mask,
             tuple(missing),
@@ -247,11 +247,20 @@ def stored_brain(one: StoredSession, contents: Mapping[str, bytes], *, where: st
     return Brain(VoxelAxis(one.voxel_grid, value("voxel")), maps, rois)
 
 
-def _step(root: StoreRoot, one: StoredSession, table: pd.DataFrame, places: NDArray[np.int64]) -> Step:
-    """Say how the betas of a session are read: the trials of a table, the voxels at some places of the array."""
-    chunks = np.unique(places // one.grid.width).tolist()
+def _steps(
+    root: StoreRoot, sessions: Sequence[StoredSession], table: pd.DataFrame, places: NDArray[np.int64]
+) -> dict[str, Step]:
+    """Say how the betas of sessions are read: the trials of a table, the voxels at some places of the arrays."""
+    widths = {one.grid.width for one in sessions}  # one, as a rule
+    chunks = {width: np.flatnonzero(np.bincount(places // width)) for width in widths}
+    return {one.session: _step(root, one, table, places, chunks[one.grid.width]) for one in sessions}
+
+
+def _step(
+    root: StoreRoot, one: StoredSession, table: pd.DataFrame, places: NDArray[np.int64], chunks: NDArray[np.intp]
+) -> Step:
     parts = tuple(one.grid.parts(chunks, one.record.chunks))
-    block = StoreBlock(root, f"{one.group}/{BETAS}", one.grid, parts, volumes_of(table, one.session))
+    block = StoreBlock(root, f"{one.group}/{BETAS}", one.checksum, one.grid, parts, volumes_of(table, one.session))
     return Step(StoreBlock.read, block, places)
 
 
@@ -290,10 +299,10 @@ def with_stored(parts: BetasParts, root: StoreRoot) -> BetasParts:
         for axis, one in by_axis.items()
     }
     steps, attrs = dict(parts.steps), parts.betas_attrs
-    for session, one in found.items():
+    for one in found.values():
         here = places[one.record.axis]
         if here is not None:
-            steps[session] = _step(root, one, parts.table, here)
+            steps |= _steps(root, [one], parts.table, here)
             attrs = options.rounding.attrs
     return dataclasses.replace(parts, steps=steps, betas_attrs=attrs)
 
