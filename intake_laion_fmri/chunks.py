@@ -209,11 +209,26 @@ class ChunkGrid:
                 outer if is_sharded else None,
                 next((one["configuration"]["cname"] for one in packing if one["name"] == "blosc"), "none"),
             )
-            if grid.codecs() != metadata["codecs"]:
-                raise ValueError(f"its codecs are {metadata['codecs']}")
         except (KeyError, IndexError, TypeError) as error:
             raise ValueError(f"its metadata have no {error}") from error
+        whole = all(type(one) is int and one > 0 for one in (n_trials, n_voxels, grid.width, outer))
+        if not whole or grid.item not in ("float32", "float16") or grid.codec not in list(CODECS):
+            raise ValueError(f"it is {grid}")
+        for name, expected in grid.metadata().items():
+            if metadata.get(name) != expected:
+                raise ValueError(f"its {name} is {metadata.get(name)!r}, not {expected!r}")
         return grid
+
+    def metadata(self) -> dict[str, Any]:
+        """Return what the metadata of a Zarr array say of this."""
+        outer = self.width if self.shard_width is None else self.shard_width
+        return {
+            "shape": [self.n_trials, self.n_voxels],
+            "data_type": self.item,
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [self.n_trials, outer]}},
+            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+            "codecs": self.codecs(),
+        }
 
     @property
     def n_chunks(self) -> int:

@@ -25,7 +25,7 @@ from intake_laion_fmri.access import SMALL_FILES_IN_FLIGHT, Bucket, open_bucket
 from intake_laion_fmri.arguments import ALL, SessionSelection
 from intake_laion_fmri.assembly import BetasParts, BucketPlan
 from intake_laion_fmri.blocks import SessionBlock
-from intake_laion_fmri.chunks import ChunkGrid, ChunkTable, Rounding, crc32c
+from intake_laion_fmri.chunks import ChunkGrid, ChunkTable, Rounding
 from intake_laion_fmri.discovery import SubjectContents, subject_contents, subjects
 from intake_laion_fmri.errors import (
     AccessDeniedError,
@@ -48,6 +48,7 @@ from intake_laion_fmri.store_format import (
     coordinate_key,
     group_metadata,
     metadata_key,
+    object_sum,
     root_metadata,
     session_group,
     subject_metadata,
@@ -410,7 +411,7 @@ def _build(job: _Job, received: Callable[[int], None] | None = None) -> SessionR
             job.options,
             sum_of_inputs(plan.inputs),
             group.axis,
-            {key: f"{crc32c(content):08x}" for key, content in objects.items()},
+            {key: object_sum(content) for key, content in objects.items()},
             table,
             left_out,
         )

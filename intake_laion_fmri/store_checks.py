@@ -15,13 +15,12 @@ from intake_laion_fmri.access import Bucket, open_bucket
 from intake_laion_fmri.arguments import ALL, SessionSelection, check_sessions
 from intake_laion_fmri.assembly import BetasParts
 from intake_laion_fmri.blocks import SessionBlock
-from intake_laion_fmri.chunks import crc32c
 from intake_laion_fmri.discovery import subject_contents
 from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError, unknown_value
 from intake_laion_fmri.plans import VoxelQuery
 from intake_laion_fmri.splits import find_source
 from intake_laion_fmri.store import axis_sum, kept_voxels, session_plan, whole_session
-from intake_laion_fmri.store_format import BETAS, StoredSession, StoreOptions, metadata_key
+from intake_laion_fmri.store_format import BETAS, StoredSession, StoreOptions, metadata_key, object_sum
 from intake_laion_fmri.store_plans import public_sessions, read_options, read_sessions
 from intake_laion_fmri.store_root import StoreRoot, open_store
 from intake_laion_fmri.trials import TRIALS_PER_SESSION
@@ -292,8 +291,8 @@ def _damage(root: StoreRoot, options: StoreOptions, one: StoredSession) -> tuple
         if content is None:
             return size, f"{key} is missing"
         size += len(content)
-        if f"{crc32c(content):08x}" != expected:
-            return size, f"{key}: expected the CRC32C {expected}, found {crc32c(content):08x}"
+        if object_sum(content) != expected:
+            return size, f"{key}: expected the SHA-256 {expected}, found {object_sum(content)}"
         contents[key] = content
     if axis_sum(one.attributes, one.arrays, contents) != one.record.axis:
         return size, "its coordinates along voxels have not the SHA-256 that was recorded"

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.access import ObjectInfo
-from intake_laion_fmri.chunks import CODECS, DTYPES, ChunkGrid, ChunkTable, Rounding, crc32c
+from intake_laion_fmri.chunks import CODECS, DTYPES, ChunkGrid, ChunkTable, Rounding
 from intake_laion_fmri.errors import DataIntegrityError, check_option
 from intake_laion_fmri.ordering import ORDER_RULE
 from intake_laion_fmri.rois import RoiMembership, RoiSelection, check_selection
@@ -38,6 +38,7 @@ __all__ = [
     "coordinate_key",
     "group_metadata",
     "metadata_key",
+    "object_sum",
     "read_root",
     "read_subject",
     "root_metadata",
@@ -236,7 +237,8 @@ class LeftOut:
 
     def _reaches(self, one: tuple[str, int, tuple[float | None, ...]], map: str, least: float) -> bool:
         largest = one[2][self.maps.index(map)] if map in self.maps else None
-        return largest is not None and largest >= least
+        # As float32, in which maps are compared with thresholds.
+        return largest is not None and bool(np.float32(largest) >= np.float32(least))
 
 
 # --- groups -----------------------------------------------------------------------------------------------------------
@@ -245,6 +247,14 @@ class LeftOut:
 def session_group(subject: str, session: str) -> str:
     """Return the path of a session's group."""
     return f"{subject}/{session}"
+
+
+def object_sum(content: bytes) -> str:
+    """Return the sum that is recorded of an object: its SHA-256.
+
+    Not a CRC32C: objects end with their own, and over both that is the same number for all of them.
+    """
+    return hashlib.sha256(content).hexdigest()
 
 
 def sum_of_inputs(infos: Iterable[ObjectInfo]) -> str:
@@ -332,7 +342,7 @@ def _read_group(content: bytes, *, name: str) -> _Group:
             raise ValueError(f"their SHA-256 is not {expected}")
         told = json.loads(group["attributes"].pop(STORE))
         version = told["format"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataIntegrityError(
             f"{name}: expected the metadata of a store that 'intake-laion-fmri store build' has built, found others "
             f"({type(error).__name__}: {error}). Check the argument 'store'; if it is right, build the store again."
@@ -342,7 +352,7 @@ def _read_group(content: bytes, *, name: str) -> _Group:
             f"{name}: expected a store of format {FORMAT}, found {version}. Read it with the version of "
             "intake-laion-fmri that built it, or build it again."
         )
-    return _Group(expected, group["attributes"], told, group.get("consolidated_metadata", {}).get("metadata", {}))
+    return _Group(expected, group["attributes"], told, (group.get("consolidated_metadata") or {}).get("metadata", {}))
 
 
 def _understood(read: Callable[[], Understood], name: str) -> Understood:
@@ -380,7 +390,7 @@ class Record:
     axis: str
     """SHA-256 of everything along voxels and ROIs: where it is the same, so are these coordinates."""
     objects: Mapping[str, str]
-    """Key below the group → CRC32C as hexadecimal digits, of every object but those of the betas."""
+    """Key below the group → its `object_sum`, of every object but those of the betas."""
     chunks: ChunkTable
     """Of the betas."""
     left_out: LeftOut
@@ -509,10 +519,10 @@ class StoredSession:
         key = self.key(array)
         expected = self.record.objects.get(coordinate_key(array, self.arrays[array]))
         content = contents.get(key)
-        found = "nothing" if content is None else f"{crc32c(content):08x}"
+        found = "nothing" if content is None else object_sum(content)
         if content is None or found != expected:
             raise DataIntegrityError(
-                f"{where}/{key}: expected an object with the CRC32C {expected}, found {found}. Open the store again; "
+                f"{where}/{key}: expected an object with the SHA-256 {expected}, found {found}. Open the store again; "
                 "if it stays so, remove the folder of this session and build it again."
             )
         return _decode(self.arrays[array], content)

@@ -602,7 +602,7 @@ def flip(path: Path, place: int) -> None:
 def test_a_damaged_coordinate(own_store: Path, name: str) -> None:
     (path,) = (path for path in (own_store / "sub-01/ses-01" / name / "c").rglob("*") if path.is_file())
     flip(path, path.stat().st_size // 2)
-    with pytest.raises(DataIntegrityError, match=rf"ses-01/{name}/c.*: expected an object with the CRC32C"):
+    with pytest.raises(DataIntegrityError, match=rf"ses-01/{name}/c.*: expected an object with the SHA-256"):
         open_betas("sub-01", store=own_store)
     path.unlink()
     with pytest.raises(DataIntegrityError, match=rf"ses-01/{name}/c.*found nothing"):
