@@ -247,6 +247,7 @@ def build_store(
     tally = _Tally(jobs, progress)
     with _executor(client, scheduler, workers, tally) as executor:
         reports, failures = _run(jobs, executor, tally)
+    root.tidy()
     every = sorted([*complete, *reports], key=lambda one: (one.subject, layout.session_number(one.session)))
     if failures:
         raise _failure(failures)

@@ -28,6 +28,9 @@ __all__ = ["METADATA", "GroupBusyError", "GroupWriter", "StoreRoot", "open_store
 METADATA = "zarr.json"
 """Name of the object that makes a folder a group or an array."""
 
+_SINGLE_OBJECTS = "root"
+"""Name under which objects are written that are in no session's group."""
+
 _S3_DEFAULTS: Mapping[str, Any] = {name: S3_DEFAULTS[name] for name in ("max_concurrency", "config_kwargs")}
 """Time-outs and the like. A store is the user's own: credentials and region are found as in every other program."""
 
@@ -64,13 +67,8 @@ class StoreRoot(Bucket):
         """Write an object, given in pieces; it appears whole or not at all."""
         with self.errors_of_writing(key):
             if self.is_local:
-                target = Path(self.path(key))
-                partial = _partial(target)
-                try:
-                    _write(partial, content)
-                    partial.replace(target)
-                finally:
-                    partial.unlink(missing_ok=True)
+                with self._workshop(_SINGLE_OBJECTS, wait=True) as staging:
+                    self._put_locally(key, content, staging)
             else:
                 self.file_system.pipe_file(self.path(key), b"".join(content))
 
@@ -78,13 +76,9 @@ class StoreRoot(Bucket):
         """Write an object unless there is one; of several writers one wins, where the file system can tell."""
         with self.errors_of_writing(key), contextlib.suppress(FileExistsError):
             if self.is_local:
-                target = Path(self.path(key))
-                partial = _partial(target)
-                try:
-                    _write(partial, [content])
-                    os.link(partial, target)
-                finally:
-                    partial.unlink(missing_ok=True)
+                with self._workshop(_SINGLE_OBJECTS, wait=True) as staging:
+                    if not os.path.exists(self.path(key)):
+                        self._put_locally(key, [content], staging)
             else:
                 self.file_system.invalidate_cache()
                 if not self.file_system.exists(self.path(key)):
@@ -120,23 +114,46 @@ class StoreRoot(Bucket):
         if not self.is_local:
             yield _GroupInPlace(self, group)
             return
-        name = group.replace("/", "_")
-        workshop = Path(self.root).with_name(f".{Path(self.root).name}.building")
-        with self.errors_of_writing(group):
-            lock = _locked(workshop / f"{name}.lock", wait=wait)
-        staging = workshop / f"{name}.{uuid.uuid4().hex}"
-        try:
-            for left in workshop.glob(f"{name}.*"):  # of a builder that was killed: nobody else has the lock
-                if left.is_dir():
-                    shutil.rmtree(left)
+        with self._workshop(group.replace("/", "_"), wait=wait) as staging:
             yield _StagedGroup(self, group, staging)
+
+    def tidy(self) -> None:
+        """Remove what builders that were killed have left beside a store on a local disk."""
+        if self.is_local:
+            for lock in self._workshop_folder.glob("*.lock"):
+                with contextlib.suppress(GroupBusyError), self._workshop(lock.stem, wait=False):
+                    pass
+
+    @property
+    def _workshop_folder(self) -> Path:
+        return Path(self.root).with_name(f".{Path(self.root).name}.building")
+
+    @contextmanager
+    def _workshop(self, name: str, *, wait: bool) -> Iterator[Path]:
+        """Yield a path beside the store to write to, while nobody else on this file system writes under this name."""
+        folder = self._workshop_folder
+        with self.errors_of_writing(f"../{folder.name}"):
+            lock = _locked(folder / f"{name}.lock", wait=wait)
+        try:
+            yield folder / f"{name}.{uuid.uuid4().hex}"
         finally:
-            shutil.rmtree(staging, ignore_errors=True)
+            # What is under this name is this builder's, or of one that was killed: nobody else has the lock.
+            for left in folder.glob(f"{name}.*"):
+                if left.is_dir():
+                    shutil.rmtree(left, ignore_errors=True)
+                elif left.suffix != ".lock":
+                    left.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 Path(lock.lock_file).unlink()  # while it is held: whoever waits for it notices
             lock.release()
             with contextlib.suppress(OSError):
-                workshop.rmdir()
+                folder.rmdir()
+
+    def _put_locally(self, key: str, content: Sequence[bytes], staging: Path) -> None:
+        _write(staging, content)
+        target = Path(self.path(key))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging.replace(target)
 
     @contextmanager
     def errors_of_writing(self, key: str) -> Iterator[None]:
@@ -214,7 +231,9 @@ class _GroupInPlace:
         self._root.remove([f"{self._group}/{METADATA}"])
 
     def publish(self, metadata: bytes) -> None:
-        self._root.remove(sorted(self._root.find(self._group).keys() - self._written))
+        # Metadata that are there are another builder's, of the same objects.
+        own = {*self._written, f"{self._group}/{METADATA}"}
+        self._root.remove(sorted(self._root.find(self._group).keys() - own))
         self._root.put(f"{self._group}/{METADATA}", [metadata])
 
 
@@ -253,18 +272,16 @@ def _locked(path: Path, *, wait: bool) -> FileLock:
 
     lock = FileLock(path)
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)  # whoever is done removes it
+        path.parent.mkdir(parents=True, exist_ok=True)  # whoever is done removes it, also between these lines
         try:
             lock.acquire(timeout=1 if wait else 0)
+        except FileNotFoundError:
+            continue
         except Timeout as error:
             if not wait:
                 raise GroupBusyError(f"{path}: another builder is writing this session") from error
         else:
             return lock
-
-
-def _partial(target: Path) -> Path:
-    return target.with_name(f".{target.name}.{uuid.uuid4().hex}")
 
 
 def _write(path: Path, content: Sequence[bytes]) -> None:
