@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -29,9 +30,11 @@ __all__ = [
     "Target",
     "alternate",
     "become_contender",
+    "bytes_read",
     "environment",
     "imports",
     "markdown",
+    "own_peak",
     "ratio",
     "run",
     "spread",
@@ -47,9 +50,28 @@ LATENCY = 0.03
 
 _LOCAL_MODULES = ("dask.array", "isal.igzip", "nibabel", "pandas", "xarray", "intake_laion_fmri.betas")
 _REMOTE_MODULES = ("s3fs", "aiobotocore.session")
+_STORE_MODULES = (
+    "distributed",  # Dask imports it when something is first computed, wherever it is installed
+    "fsspec.implementations.local",
+    "google_crc32c",
+    "numcodecs.vlen",
+    "numcodecs.zstd",
+    "intake_laion_fmri.store_plans",
+)
+_BUILDING_MODULES = (
+    *_STORE_MODULES,
+    "distributed.cfexecutor",
+    "filelock",
+    "multiprocessing.popen_spawn_posix",
+    "xarray.backends.zarr",
+    "zarr.codecs",
+    "zarr.storage",
+    "intake_laion_fmri.store",
+)
 
 PEAK = "peak"
-"""Figure that the harness adds: the largest resident memory of the contender's process, in bytes."""
+"""Figure that the harness adds: the largest resident memory of the contender's process, or of the largest of those that
+it started and waited for, in bytes."""
 
 CPU = "cpu"
 """Another: the seconds of processor time of that process, in all its threads, imports included."""
@@ -171,11 +193,36 @@ def alternate(script: str, contenders: Mapping[str, Contender], rounds: int) -> 
     return results
 
 
-def imports(remote: bool = False) -> Figures:
-    """Import all that the package uses for reading, and nothing else: what others' memory is held against."""
-    for name in (*_LOCAL_MODULES, *(_REMOTE_MODULES if remote else ())):
+def imports(remote: bool = False, store: bool = False, building: bool = False) -> Figures:
+    """Import all that the package uses for a job, and nothing else: what others' memory is held against.
+
+    Parameters
+    ----------
+    remote : bool, default False
+        Whether something is on S3.
+    store : bool, default False
+        Whether a store is read.
+    building : bool, default False
+        Whether a store is built, or read by Zarr itself.
+    """
+    of_remote = _REMOTE_MODULES if remote else ()
+    of_store = _BUILDING_MODULES if building else _STORE_MODULES if store else ()
+    for name in (*_LOCAL_MODULES, *of_remote, *of_store):
         importlib.import_module(name)
     return {}
+
+
+def own_peak() -> float:
+    """Return the largest resident memory of this process alone, in bytes: `PEAK` covers those that it started."""
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT)
+
+
+def bytes_read() -> float | None:
+    """Return how many bytes this process has read from files so far; None where the system does not tell."""
+    counters = Path("/proc/self/io")
+    if not counters.exists():
+        return None
+    return float(dict(line.split(": ") for line in counters.read_text().splitlines())["rchar"])
 
 
 def typical(runs: Sequence[Figures], figure: str) -> float:

@@ -71,6 +71,21 @@ TOP = 10
 PROTOCOL = "counted"
 
 
+def planned_labels() -> list[str]:
+    """Return the labels of all presentations of a subject, shuffled; always the same."""
+    labels = [
+        template.format(n) for template, (images, times) in IMAGES.items() for n in range(images) for _ in range(times)
+    ]
+    random.Random(0).shuffle(labels)
+    return labels
+
+
+def trial_table(session: str, labels: Sequence[str]) -> str:
+    """Return the trial table of a session that shows some images."""
+    rows = [f"{session}\t{1 + row * 12 // len(labels)}\t{row}\t{label}\n" for row, label in enumerate(labels)]
+    return "session\trun\tbeta_index\tlabel\n" + "".join(rows)
+
+
 def write_subject(bucket: str) -> Figures:
     """Write the subject: full-size maps and trial tables, and placeholders where nothing may be read."""
     from intake_laion_fmri.demo import SCALES, Scale, write_demo
@@ -84,16 +99,12 @@ def write_subject(bucket: str) -> Figures:
         # A single trial has no repetitions, and its session's noise ceilings, which nobody reads, are NaN.
         warnings.simplefilter("ignore", RuntimeWarning)
         write_demo(partial, scale=one_trial)
-    labels = [
-        template.format(n) for template, (images, times) in IMAGES.items() for n in range(images) for _ in range(times)
-    ]
-    random.Random(0).shuffle(labels)
+    labels = planned_labels()
     for number, session in enumerate(SESSIONS):
         shown = [labels.pop() for _ in range(1066 if number < LONG_SESSIONS else 1044)]
-        rows = [f"{session}\t{1 + row * 12 // len(shown)}\t{row}\t{label}\n" for row, label in enumerate(shown)]
         trials = partial / layout.key("trials", subject=SUBJECT, session=session)
         trials.parent.mkdir(parents=True, exist_ok=True)
-        trials.write_text("session\trun\tbeta_index\tlabel\n" + "".join(rows), encoding="utf-8")
+        trials.write_text(trial_table(session, shown), encoding="utf-8")
         for kind in ("betas", *OTHER_SESSION_KINDS):
             (partial / layout.key(kind, subject=SUBJECT, session=session)).write_bytes(PLACEHOLDER)
     partial.rename(target)
