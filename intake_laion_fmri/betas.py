@@ -159,7 +159,7 @@ def open_betas(
     -----
     From a lossless store comes the identical Dataset. From one with rounded values, attributes of ``betas`` that begin
     with ``quantization`` tell how far they may be off. ``split_role`` is then what was found when the store was built,
-    unless `splits` or ``LAION_FMRI_SPLITS`` is given. Opening 30 sessions costs some 130 small requests; computing one
+    unless `splits` or ``LAION_FMRI_SPLITS`` is given. Opening 30 sessions costs some 160 small requests; computing one
     per run of chunks that lie side by side.
 
     From the bucket, opening makes two listings (three with the anatomical mask; one more where the bucket is not the

@@ -34,6 +34,7 @@ __all__ = [
     "anatomy_folder",
     "clean_label",
     "is_held_out",
+    "is_session",
     "key",
     "parse_key",
     "roi_folder",
@@ -257,6 +258,11 @@ def _entity(prefix: str, value: object) -> str | None:
 def session_number(session: str) -> int:
     """Return the number in a session's name: 1 for ``"ses-01"``."""
     return int(session.removeprefix("ses-"))
+
+
+def is_session(name: str) -> bool:
+    """Tell whether a folder's name is that of a session: ``ses-01``."""
+    return re.fullmatch(_SESSION, name) is not None
 
 
 def is_held_out(session: str) -> bool:

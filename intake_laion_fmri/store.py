@@ -55,7 +55,7 @@ from intake_laion_fmri.store_format import (
     sum_of_inputs,
 )
 from intake_laion_fmri.store_plans import read_options
-from intake_laion_fmri.store_root import METADATA, GroupBusyError, GroupWriter, StoreRoot, open_store
+from intake_laion_fmri.store_root import METADATA, GroupBusyError, GroupWriter, NotWritableError, StoreRoot, open_store
 
 if TYPE_CHECKING:
     import os
@@ -222,9 +222,9 @@ def build_store(
 
     Notes
     -----
-    A session costs one pass over its stream, which is checked to its end, and the writing and reading back of its
-    chunks. A session takes a few listings of the bucket and about 75 small files, as opening it does. The same inputs
-    and options give the same bytes, so builders may race; on one file system they take turns.
+    A session costs one pass over its stream, which is checked to its end, the writing and the reading back of its
+    chunks, and what opening it costs: a few listings and some 50 small files. The same inputs and options give the
+    same bytes, so builders may race; on one file system they take turns.
     """
     place, root = open_bucket(bucket, storage_options), open_store(to, store_options)
     query = TrialQuery.of(sessions, None, None, SHARED, "both")
@@ -393,8 +393,6 @@ def _build(job: _Job, received: Callable[[int], None] | None = None) -> SessionR
         status = _status(job.root, plan, job.session, job.options)
         if status == "complete":  # another builder has done it meanwhile
             return SessionReport(job.subject, job.session, status)
-        if status == "renewed":
-            writer.withdraw()
         source = find_source(job.splits, bucket=job.place)
         parts = plan.read(plan.fetch(), whole_session(job.session), source)
         kept, left_out = kept_voxels(parts, job.options.roi, where=f"{job.subject} in {job.place.url}")
@@ -404,6 +402,8 @@ def _build(job: _Job, received: Callable[[int], None] | None = None) -> SessionR
         grid = job.options.grid(*values.shape)
         parts = replace(parts, brain=kept, betas_attrs=job.options.rounding.attrs)
         objects, group = _coordinates(parts, grid)
+        if status == "renewed":
+            writer.withdraw()
         _put_coordinates(writer, objects, threads=1 if job.root.is_local else SMALL_FILES_IN_FLIGHT)
         threads = _WRITERS_LOCAL if job.root.is_local else _WRITERS_REMOTE
         table = _put_betas(writer, grid, job.options.rounding, values, threads=threads)
@@ -625,7 +625,7 @@ def _run(
                 waiting.append(replace(job, wait=True))
             else:
                 failures.append((job, error))
-                if not isinstance(error, _OF_ONE_SESSION):
+                if not isinstance(error, _OF_ONE_SESSION) or isinstance(error, NotWritableError):
                     tally.stop.set()
                     for other in pending:
                         other.cancel()

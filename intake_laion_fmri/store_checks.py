@@ -236,7 +236,8 @@ def _subject_info(root: StoreRoot, subject: str) -> SubjectInfo:
     listing = root.find(subject)
     found: dict[str, StoredSession] = {}
     damaged: dict[str, str] = {}
-    for session in _by_number({key.split("/")[1] for key in listing if key.count("/") > 1}):
+    folders = {key.split("/")[1] for key in listing if key.count("/") > 1}
+    for session in _by_number(filter(layout.is_session, folders)):
         try:
             found |= read_sessions(root, subject, [session])
         except DataIntegrityError as error:

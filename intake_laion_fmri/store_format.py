@@ -117,7 +117,7 @@ class StoreOptions:
                 asked = ", ".join(f"{name}={checked[name]!r}" for name in different)
                 raise ValueError(
                     f"The store was built with {has}, found {asked}. All its sessions have the same options: leave "
-                    "them out to add to it, or build another store."
+                    "them out to add to it, build another store, or remove this one first."
                 )
             return stored
         options = cls(**checked)

@@ -86,7 +86,7 @@ class StorePlan:
         found = read_sessions(root, subject, names)
         lacking = [name for name in names if name not in found]
         if lacking:
-            there = sorted(set(root.folders(subject)) - set(lacking), key=layout.session_number)
+            there = read_sessions(root, subject, known)
             raise NotInStoreError(
                 f"{root.url} holds no complete {', '.join(lacking)} of {subject}; it holds "
                 f"{', '.join(there) or 'no session of this subject'}. Name the sessions that are there with session=, "

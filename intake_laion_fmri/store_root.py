@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from intake_laion_fmri.access import S3_DEFAULTS, Bucket, check_storage_options, open_root
-from intake_laion_fmri.errors import NotInBucketError
+from intake_laion_fmri.errors import AccessDeniedError, NotInBucketError
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
-__all__ = ["METADATA", "GroupBusyError", "GroupWriter", "StoreRoot", "open_store"]
+__all__ = ["METADATA", "GroupBusyError", "GroupWriter", "NotWritableError", "StoreRoot", "open_store"]
 
 METADATA = "zarr.json"
 """Name of the object that makes a folder a group or an array."""
@@ -37,6 +37,10 @@ _S3_DEFAULTS: Mapping[str, Any] = {name: S3_DEFAULTS[name] for name in ("max_con
 
 class GroupBusyError(Exception):
     """Another builder on this file system is writing the group."""
+
+
+class NotWritableError(AccessDeniedError):
+    """A store may not be written to."""
 
 
 class GroupWriter(Protocol):
@@ -166,6 +170,8 @@ class StoreRoot(Bucket):
                 f"{self.locate(key)} cannot be written: the folder or bucket that it should be in does not exist, and "
                 "could not be made."
             ) from error
+        except AccessDeniedError as error:
+            raise NotWritableError(str(error)) from error
 
     def _denied(self, key: str) -> str:
         if self.is_local:

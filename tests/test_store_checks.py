@@ -92,7 +92,9 @@ def test_every_part_of_a_shard_is_checked(own_store: Path) -> None:
 
 
 def test_what_does_not_belong(tiny: Path, own_store: Path, tmp_path: Path) -> None:
-    """A stranger's file; a session of another store; a session under another's name."""
+    """A stranger's file; a session of another store; a session under another's name. Other folders are let be."""
+    (own_store / "sub-01/notes").mkdir()
+    (own_store / "sub-01/notes/of.mine").write_text("mine")
     (own_store / "sub-01/ses-01/betas/notes.txt").write_text("mine")
     build_store(tmp_path / "other", bucket=tiny, subjects="sub-01", sessions=2, codec="lz4")
     shutil.rmtree(own_store / "sub-01/ses-02")
