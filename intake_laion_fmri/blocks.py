@@ -213,7 +213,7 @@ class StoreBlock:
             for _ in each(functools.partial(self._read_part, target=target), self.parts):
                 pass
             if np.any(np.diff(sorting) != 1):
-                for _ in each(functools.partial(_reorder_columns, order=back), _bands(result)):
+                for _ in each(functools.partial(_reorder_columns, order=back), _slabs(result)):
                     pass
         return result
 
@@ -275,15 +275,19 @@ class _Columns:
         self._result[:, start:stop] = chosen
 
 
-def _bands(values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """Cut an array into bands of rows that fit the processor's cache."""
+def _slabs(values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Cut an array into a few parts along its rows, for threads to take."""
+    return np.array_split(values, min(8, len(values)))
+
+
+def _reorder_columns(values: NDArray[np.float32], order: NDArray[np.intp]) -> None:
+    """Put the columns in another order, some rows at a time, which fit the processor's cache."""
     height = max(1, BAND_BYTES // max(values[:1].nbytes, 1))
-    return [values[start : start + height] for start in range(0, len(values), height)]
-
-
-def _reorder_columns(band: NDArray[np.float32], order: NDArray[np.intp]) -> None:
-    """Put the columns in another order, with a second band as all the memory that takes."""
-    band[:] = np.take(band, order, axis=1, mode="clip")
+    buffer = np.empty((min(height, len(values)), values.shape[1]), dtype=values.dtype)
+    for start in range(0, len(values), height):
+        band = values[start : start + height]
+        np.take(band, order, axis=1, out=buffer[: len(band)], mode="clip")
+        band[:] = buffer[: len(band)]
 
 
 def read_map(map: str, file: BinaryIO, *, name: str, grid: Grid, gather: Gather | None) -> NDArray[Any]:

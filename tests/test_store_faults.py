@@ -491,28 +491,36 @@ def test_two_builders_on_a_server(stores: Stores, builders: Builders, tiny: Path
     stores.expect_same(url, *THREE[:2])
 
 
+def once(do: Callable[[], object]) -> Callable[[object], None]:
+    """What does something when it is called first, and nothing from then on."""
+    left = [do]
+
+    def call(_: object) -> None:
+        if left:
+            left.pop()()
+
+    return call
+
+
 def test_another_builder_comes_first_on_a_disk(tiny: Path, whole: Path, tmp_path: Path) -> None:
     """What has been completed since it was looked for is left alone."""
     store = Path(shutil.copytree(whole, tmp_path / "store"))
-    shutil.rmtree(store.joinpath(*THREE[1]))
-
-    def meanwhile(_: object) -> None:
-        shutil.copytree(whole.joinpath(*THREE[1]), store.joinpath(*THREE[1]), dirs_exist_ok=True)
-
+    group, ready = store.joinpath(*THREE[1]), tmp_path / "ready"
+    group.rename(ready)
+    inode = ready.stat().st_ino
+    meanwhile = once(lambda: ready.rename(group))
     assert statuses(build(store, bucket=tiny, sessions=2, progress=meanwhile)) == {THREE[1]: "complete"}
+    assert group.stat().st_ino == inode
     expect_same(store, whole)
 
 
 def test_another_builder_comes_first_on_a_server(stores: Stores) -> None:
     """It is left alone too, and no reader misses it for a moment, even if this builder was in the midst of it."""
     url = f"s3://{STORES}/late"
-
-    def meanwhile(_: object) -> None:
-        stores.begun("late", THREE[1])
-        stores.proxy.seen.clear()
-
+    stores.proxy.seen.clear()
+    meanwhile = once(lambda: stores.begun("late", THREE[1]))
     assert statuses(stores.build(url, sessions=2, progress=meanwhile)) == {THREE[1]: "complete"}
-    assert [line for line in stores.proxy.seen if line.startswith(("DELETE", "PUT"))] == []
+    assert [line for line in stores.proxy.seen if line.startswith(("DELETE", "PUT")) and TWO in line] == []
 
     def finish(request: Request) -> None:
         stores.begun("overtaken", THREE[1])
@@ -545,14 +553,21 @@ def test_two_builders_that_want_different_stores_on_a_disk(builders: Builders, t
 def test_two_builders_that_want_different_stores_on_a_server(stores: Stores) -> None:
     """Both see that there is none, both begin one, and the server lets one of them."""
     url = f"s3://{STORES}/contended"
-    both, one_by_one = threading.Barrier(2, timeout=30), threading.Lock()
+    both, gone_on = threading.Barrier(2, timeout=30), threading.Event()
 
     def together(request: Request) -> None:
-        both.wait()
-        with one_by_one:
-            request.forward()
+        if both.wait():  # one of the two goes first, and takes the store for its own before the other is let through
+            gone_on.wait(timeout=30)
+        request.forward()
 
-    with stores.proxy.rule(f"PUT /{STORES}/contended/zarr.json", together, times=2):
+    def go_on(request: Request) -> None:
+        gone_on.set()
+        request.forward()
+
+    with (
+        stores.proxy.rule(f"PUT /{STORES}/contended/zarr.json", together, times=2),
+        stores.proxy.rule(f"PUT /{STORES}/contended/sub-03/zarr.json", go_on),
+    ):
         futures = {codec: in_background(stores.build, url, sessions=1, codec=codec) for codec in ("lz4", "zstd")}
         errors = {codec: future.exception(timeout=60) for codec, future in futures.items()}
         assert stores.proxy.unused == []
