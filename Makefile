@@ -38,6 +38,7 @@ lint: $(VENV)/installed-dev
 bench: $(VENV)/installed-test
 	$(BIN)/python benchmarks/open_subject.py
 	$(BIN)/python benchmarks/read_session.py
+	$(BIN)/python benchmarks/store.py
 
 clean:
 	rm -rf $(VENV) build dist demo-bucket .demo-bucket.partial demo-output .bench

@@ -491,7 +491,7 @@ def _large_table(results: Mapping[str, list[Figures]]) -> str:
 
 def _client(runs: Sequence[Figures], base: Sequence[Figures]) -> str:
     peak = typical(runs, "client")
-    return f"{peak / MB:.0f} ({(peak - typical(base, PEAK)) / MB:.0f})"
+    return f"{peak / MB:.0f} ({round((peak - typical(base, PEAK)) / MB)})"
 
 
 def _small_table(results: Mapping[str, list[Figures]], others: Mapping[str, list[Figures]]) -> str:

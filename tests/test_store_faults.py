@@ -44,14 +44,14 @@ STORES = "faulty-stores"
 Result = TypeVar("Result")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def builders(_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builders]:
     """What builds in processes that may be killed."""
     with Builders.running(tmp_path_factory.mktemp("builders") / "errors", cache=_cache) as running:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def whole(builders: Builders, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store of an uninterrupted build; not to be written to."""
     folder = tmp_path_factory.mktemp("whole")
@@ -344,13 +344,13 @@ class Stores:
         return build(url, **{"bucket": self._tiny, "store_options": self.options(), **given})
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def proxy(s3: Any) -> Iterator[FaultyProxy]:
     with FaultyProxy.before(s3.endpoint) as running:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stores(s3: Any, proxy: FaultyProxy, whole: Path, tiny: Path) -> Stores:
     s3.client.create_bucket(Bucket=STORES, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
     return Stores(s3, proxy, whole, tiny)
