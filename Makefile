@@ -17,7 +17,7 @@ help:
 	@echo 'make demo    write demo-bucket/, a small synthetic bucket, and do the main job on it (a minute, most of it set-up)'
 	@echo 'make test    run the test suite on two cores'
 	@echo 'make lint    check style, format and types'
-	@echo 'make bench   measure reading and opening at full size (many minutes, several GB of disk)'
+	@echo 'make bench   measure reading, opening and storing at full size (half an hour, several GB of disk)'
 	@echo 'make clean   remove what these targets have made, .venv included'
 
 demo: $(VENV)/installed-plot
