@@ -21,7 +21,7 @@ from intake_laion_fmri.plans import VoxelQuery
 from intake_laion_fmri.splits import find_source
 from intake_laion_fmri.store import axis_sum, kept_voxels, session_plan, whole_session
 from intake_laion_fmri.store_format import BETAS, StoredSession, StoreOptions, metadata_key, object_sum
-from intake_laion_fmri.store_plans import public_sessions, read_options, read_sessions
+from intake_laion_fmri.store_plans import public_sessions, read_options, read_sessions, stored_subjects
 from intake_laion_fmri.store_root import StoreRoot, open_store
 from intake_laion_fmri.trials import TRIALS_PER_SESSION
 
@@ -154,7 +154,7 @@ def store_info(
     """
     root = open_store(store, store_options)
     options = read_options(root)
-    return StoreInfo(root.url, options, tuple(_subject_info(root, name) for name in _subjects(root)))
+    return StoreInfo(root.url, options, tuple(_subject_info(root, name) for name in stored_subjects(root)))
 
 
 def verify_store(
@@ -217,12 +217,8 @@ def verify_store(
 # --- what is there ----------------------------------------------------------------------------------------------------
 
 
-def _subjects(root: StoreRoot) -> list[str]:
-    return [name for name in root.folders("") if name.startswith("sub-")]
-
-
 def _chosen_subjects(root: StoreRoot, asked: str | Sequence[str]) -> list[str]:
-    there = _subjects(root)
+    there = stored_subjects(root)
     if isinstance(asked, str) and asked == ALL:
         return there
     names = sorted({layout.subject_name(one) for one in ([asked] if isinstance(asked, str) else asked)})

@@ -44,7 +44,7 @@ __all__ = [
     "public_sessions",
     "read_options",
     "read_sessions",
-    "stored_brain",
+    "stored_subjects",
     "with_stored",
 ]
 
@@ -138,7 +138,7 @@ class StorePlan:
         of_each = [*of_trials, *(() if asks_files else ("split_role",))]
         contents = self.root.read_present([*keys, *(one.key(name) for one in self.sessions for name in of_each)])
 
-        brain = stored_brain(first, contents, where=self.root.url)
+        brain = _stored_brain(first, contents, where=self.root.url)
         self._expect_needed(brain, voxels)
         places = brain.chosen(voxels, where=f"{self.subject} in {self.root.url}")
         wanted = first.record.left_out.wanted(brain.rois, voxels.roi, voxels.threshold_map, voxels.min_noise_ceiling)
@@ -234,7 +234,7 @@ _VOXEL_ARRAYS = {"voxel", *SUBJECT_MAPS, "in_roi", "roi", "roi_category"}
 """What is read along voxels and ROIs; the other coordinates follow from these and the grid."""
 
 
-def stored_brain(one: StoredSession, contents: Mapping[str, bytes], *, where: str) -> Brain:
+def _stored_brain(one: StoredSession, contents: Mapping[str, bytes], *, where: str) -> Brain:
     """Return the voxels of a session, in the order in which they are stored."""
 
     def value(name: str) -> NDArray[Any]:
@@ -318,6 +318,11 @@ def read_options(root: StoreRoot) -> StoreOptions:
     return read_root(content[metadata_key("")], name=root.locate(metadata_key("")))
 
 
+def stored_subjects(root: StoreRoot) -> list[str]:
+    """List the subjects of a store, sorted."""
+    return [name for name in root.folders("") if name.startswith("sub-")]
+
+
 def read_sessions(root: StoreRoot, subject: str, sessions: Iterable[str]) -> dict[str, StoredSession]:
     """Return what a store says of some sessions, of those that are complete: one request each."""
     keys = {metadata_key(session_group(subject, session)): session for session in sessions}
@@ -336,8 +341,7 @@ def public_sessions(root: StoreRoot, subject: str) -> tuple[str, ...]:
     key = metadata_key(subject)
     content = root.read_present([key])
     if not content:
-        subjects = [name for name in root.folders("") if name.startswith("sub-")]
-        raise UnknownSubjectError(str(unknown_value("subject", subject, subjects, where=root.url)))
+        raise UnknownSubjectError(str(unknown_value("subject", subject, stored_subjects(root), where=root.url)))
     return read_subject(content[key], name=root.locate(key))
 
 

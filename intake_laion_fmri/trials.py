@@ -234,7 +234,7 @@ def stack_sessions(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
     DataIntegrityError
         If an image occurs more often than ``repetition`` can count: 128 times, where 12 are planned.
     """
-    stacked = _stack(tables)
+    stacked = stack_stored(tables)
     repetition = stacked.groupby("label", sort=False).cumcount().to_numpy()
     if repetition.max(initial=0) > np.iinfo(_DTYPES["repetition"]).max:
         label = stacked["label"].iloc[int(repetition.argmax())]
@@ -259,10 +259,6 @@ def stack_stored(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
     pandas.DataFrame
         As of `stack_sessions`.
     """
-    return _stack(tables)
-
-
-def _stack(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
     import pandas as pd
 
     stacked = pd.concat([table for _, table in tables], ignore_index=True)
