@@ -61,7 +61,7 @@ SCRATCH = BENCH / "store-scratch"
 """Where contenders build; removed at the end."""
 
 SESSIONS = [f"ses-{number:02d}" for number in range(1, 31)]
-TWO = SESSIONS[:2]
+FOUR = SESSIONS[:4]
 
 ROI = "hV4"
 ROIS = ("FFA1", "MT", "PPA", "hV4", "V3v", "V1v", "EBA")
@@ -426,15 +426,15 @@ def _hold_promises(rounds: int, read_rounds: int, roi: str, *, whole: Path, rois
 
     from_bucket = {"bucket": os.fspath(BUCKET)}
     building = from_bucket | {"store": os.fspath(SCRATCH)}
-    two = building | {"sessions": TWO, "scheduler": "processes"}
+    four = building | {"sessions": FOUR, "scheduler": "processes"}
     large = alternate(
         __file__,
         {
             "floor": Contender("floor", {"path": path, "buffer": buffer}),
             "build": Contender("build", building | {"sessions": [SESSION]}),
-            "build two, one worker process": Contender("build", two | {"workers": 1}),
-            "build two, two worker processes": Contender("build", two | {"workers": 2}),
-            "build two, cluster of two": Contender("cluster_build", building | {"sessions": TWO}),
+            "build four, one worker process": Contender("build", four | {"workers": 1}),
+            "build four, two worker processes": Contender("build", four | {"workers": 2}),
+            "build four, cluster of two": Contender("cluster_build", building | {"sessions": FOUR}),
             "whole session, stream": Contender("package", from_bucket),
             "whole session, store": Contender("read_store", {"store": os.fspath(whole), "session": SESSION}),
             "imports to stream": Contender("imports"),
@@ -521,7 +521,7 @@ def _small_table(results: Mapping[str, list[Figures]], others: Mapping[str, list
 
 
 def _targets(large: Mapping[str, list[Figures]], small: Mapping[str, list[Figures]], roi: str) -> list[Target]:
-    built, two = large["build"], large["build two, two worker processes"]
+    built, two = large["build"], large["build four, two worker processes"]
     stream, stored = large["whole session, stream"], large["whole session, store"]
     read, planned = small[f"30 sessions, {roi}"], small[f"30 sessions, {roi} of the whole brain, opened"]
     beyond = typical(built, PEAK) - typical(large["imports to build"], PEAK) - built[0]["block"]
@@ -537,14 +537,14 @@ def _targets(large: Mapping[str, list[Figures]], small: Mapping[str, list[Figure
         ),
         Target(f"30 sessions, {roi}: open", typical(read, "open"), 0.5, unit=" s"),
         Target(
-            "build two: one worker process / two",
-            ratio(large["build two, one worker process"], two, "job"),
+            "build four: one worker process / two",
+            ratio(large["build four, one worker process"], two, "job"),
             1.4,
             at_least=True,
         ),
         Target(
             "cluster build: the client's peak",
-            typical(large["build two, cluster of two"], "client") / MB,
+            typical(large["build four, cluster of two"], "client") / MB,
             limit,
             unit=" MB",
         ),

@@ -57,7 +57,12 @@ class SessionBlock:
     def __len__(self) -> int:
         return len(self.volumes)
 
-    def read(self, voxels: NDArray[np.int64], received: Callable[[int], None] | None = None) -> NDArray[np.float32]:
+    def read(
+        self,
+        voxels: NDArray[np.int64],
+        received: Callable[[int], None] | None = None,
+        out: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
         """Stream the file once and return the chosen trials.
 
         Parameters
@@ -66,6 +71,8 @@ class SessionBlock:
             C-order flat indices into the grid, in any order.
         received : callable, optional
             Is told the number of packed bytes whenever some are read.
+        out : array of float32, shape (trial, voxel), optional
+            Where to put the result, instead of an array of its own.
 
         Returns
         -------
@@ -88,7 +95,7 @@ class SessionBlock:
                     f"{name}: expected {self.n_trials} volumes, one per row of its trial table, found "
                     f"{reader.header.n_volumes}. Fetch both files again; if it stays so, report it."
                 )
-            return reader.take(Gather.of(voxels, self.grid.shape), self.volumes)
+            return reader.take(Gather.of(voxels, self.grid.shape), self.volumes, out)
 
 
 @dataclass(frozen=True)

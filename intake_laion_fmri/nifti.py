@@ -34,7 +34,15 @@ PIECE_BYTES = 512 * 1024
 ROWS_IN_FLIGHT = 3
 """Volumes being put in order by the second thread, at most, while the first unpacks the next one."""
 
+MAX_VOXELS = 2**24
+"""Voxels of a grid, at most: a whole head at 1 mm has so many, the bucket's grids a sixth of it. A mask tells the grid
+that everything else is compared with, so only this bounds what its header can promise and its stream unpack to."""
+
+MAX_OFFSET = 16 * 1024 * 1024
+"""Bytes before the first value, at most: header and extensions take kilobytes."""
+
 _HEADER_SIZES = {348: "nifti1", 540: "nifti2"}
+_MAGICS = {"nifti1": b"n+1", "nifti2": b"n+2"}
 _DTYPES = frozenset({"u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"})
 
 
@@ -135,7 +143,9 @@ class VolumeReader:
         size = min(PIECE_BYTES // self.header.dtype.itemsize, self.header.grid.size)
         self._buffer = np.empty(size, dtype=self.header.dtype)
 
-    def take(self, gather: Gather, volumes: Sequence[int]) -> NDArray[np.float32]:
+    def take(
+        self, gather: Gather, volumes: Sequence[int], out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
         """Return chosen voxels of chosen volumes.
 
         The stream is unpacked as far as the last wanted volume. When that is the file's last one, the stream is
@@ -149,6 +159,8 @@ class VolumeReader:
         volumes : sequence of int
             Ascending numbers of the wanted volumes. The result is allocated for these, so they must come from
             something better founded than the header alone, such as the trial table.
+        out : array of float32, shape (volume, voxel), optional
+            Where to put the result, instead of an array of its own.
 
         Returns
         -------
@@ -168,7 +180,7 @@ class VolumeReader:
         wanted = np.asarray(volumes, dtype=np.intp)
         if len(wanted) and not (np.all(np.diff(wanted) > 0) and wanted[0] >= 0 and wanted[-1] < header.n_volumes):
             raise ValueError(f"volumes must ascend within 0..{header.n_volumes - 1}: {volumes!r}")
-        result = np.empty((len(wanted), len(gather)), dtype=np.float32)
+        result = np.empty((len(wanted), len(gather)), dtype=np.float32) if out is None else out
         if not len(wanted):
             return result
         row_of = {int(volume): row for row, volume in enumerate(wanted)}
@@ -218,17 +230,20 @@ class VolumeReader:
         Raises
         ------
         DataIntegrityError
-            If there is more than one volume, the stream is truncated or corrupt, or its length contradicts its header.
+            If there is more than one volume, the grid has more than `MAX_VOXELS` voxels, the stream is truncated or
+            corrupt, or its length contradicts its header.
         """
         self.expect_single()
-        found, start = [], 0
+        grid = self.header.grid
+        if grid.size > MAX_VOXELS:
+            raise self._error(f"expected a grid of at most {MAX_VOXELS} voxels, found {grid.shape}")
+        inside, start = np.empty(grid.size, dtype=bool), 0
         for piece in self._pieces(0):
-            found.append(np.flatnonzero(rule(self._scale(piece))) + start)
+            inside[start : start + len(piece)] = rule(self._scale(piece))
             start += len(piece)
         self._expect_end()
-        places = np.concatenate(found)
-        shape = self.header.grid.shape
-        return np.sort(np.ravel_multi_index(np.unravel_index(places, shape, order="F"), shape)).astype(np.int64)
+        # Put into C-order as flags: an eighth of what the indices would take, where everything is inside.
+        return np.flatnonzero(inside.reshape(grid.shape, order="F").ravel()).astype(np.int64, copy=False)
 
     def volume(self) -> NDArray[np.float32]:
         """Return a single volume as a whole.
@@ -271,18 +286,22 @@ class VolumeReader:
             raise self._error(f"expected a NIfTI header, found the bytes {block!r}")
         cls = nibabel.Nifti1Header if kind == "nifti1" else nibabel.Nifti2Header
         size = self._header_bytes = cls.template_dtype.itemsize
-        header = self._validate(cls(block + self._read(size - 4), endianness=order, check=False))
-        if header.vox_offset < size:
-            raise self._error(f"expected the data to start after the header of {size} bytes, found {header.vox_offset}")
+        header = self._validate(cls(block + self._read(size - 4), endianness=order, check=False), _MAGICS[kind])
+        first = size + 4  # four bytes tell whether extensions follow
+        if not first <= header.vox_offset <= MAX_OFFSET:
+            raise self._error(
+                f"expected the data to start after the header of {first} bytes and before byte {MAX_OFFSET}, found "
+                f"the vox_offset {header.vox_offset}"
+            )
         return header
 
-    def _validate(self, raw: Any) -> VolumeHeader:
+    def _validate(self, raw: Any, expected_magic: bytes) -> VolumeHeader:
         """Turn nibabel's header, read without its checks, into ours."""
         from nibabel.spatialimages import HeaderDataError
 
         magic = bytes(raw["magic"].item())
-        if magic[:3] not in (b"n+1", b"n+2"):
-            raise self._error(f"expected a single-file NIfTI ('n+1' or 'n+2'), found the magic {magic!r}")
+        if magic[:4].rstrip(b"\0") != expected_magic:
+            raise self._error(f"expected a single-file NIfTI with the magic {expected_magic!r}, found {magic!r}")
         dimensions = [int(n) for n in raw["dim"]]
         rank = dimensions[0]
         shape = tuple(dimensions[1 : rank + 1]) if 3 <= rank <= 7 else ()
@@ -291,12 +310,15 @@ class VolumeReader:
         try:
             dtype = raw.get_data_dtype()
             slope, inter = raw.get_slope_inter()
-            affine = raw.get_best_affine()
+            with np.errstate(all="ignore"):  # what comes of numbers out of range is looked at below
+                affine = np.asarray(raw.get_best_affine())
         except (HeaderDataError, KeyError, ValueError) as error:
             raise self._error(f"expected a readable NIfTI header, found: {error}") from error
         if dtype.str[1:] not in _DTYPES:
             raise self._error(f"expected real numbers of at most 64 bits, found the datatype {dtype}")
-        grid = Grid((shape[0], shape[1], shape[2]), tuple(float(a) for a in np.asarray(affine).ravel()))
+        if not np.isfinite(affine).all():
+            raise self._error(f"expected an affine of finite numbers, found {affine[:3].tolist()}")
+        grid = Grid((shape[0], shape[1], shape[2]), tuple(float(a) for a in affine.ravel()))
         offset = float(raw["vox_offset"])
         if not (math.isfinite(offset) and offset == int(offset)):
             raise self._error(f"expected a whole vox_offset, found {offset}")

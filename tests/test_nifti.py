@@ -6,6 +6,7 @@ import gzip
 import io
 import struct
 import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import nibabel
@@ -298,3 +299,17 @@ def test_an_error_of_the_source_comes_through() -> None:
 
     with pytest.raises(PermissionError, match="no"):
         VolumeReader(Failing(), name="file")
+
+
+def test_a_result_goes_where_the_caller_says(tmp_path: Path) -> None:
+    """Memory that was used before is used again, whatever was in it."""
+    values = np.random.default_rng(0).normal(size=(3, 4, 5, 6)).astype(np.float32)
+    path = tmp_path / "image.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
+    gather = Gather.of(np.array([7, 3, 59]), (3, 4, 5))
+    kept = np.full(20, np.nan, dtype=np.float32)
+    with path.open("rb") as file:
+        found = VolumeReader(file, name="image").take(gather, range(6), kept[:18].reshape(6, 3))
+    assert found.base is kept
+    np.testing.assert_array_equal(found, values.reshape(-1, 6)[[7, 3, 59]].T)
+    assert np.isnan(kept[18:]).all()
