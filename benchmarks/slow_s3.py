@@ -2,8 +2,8 @@
 
 Enough of S3 for s3fs and botocore with path-style addresses: GET and HEAD of objects with ``Range`` and ``If-Match``,
 ListObjectsV2, and errors in S3's XML. Each response waits for the latency, then flows at the rate; both count per
-connection, as they do far from a large store, where more connections carry more. Sending is left to the kernel, since
-server and client share the processor.
+connection, as they do far from a large store, where more connections carry more. A total rate is what a line at home
+has, however many the connections. Sending is left to the kernel, since server and client share the processor.
 
     python benchmarks/slow_s3.py demo-bucket --rate 30e6 --latency 0.03
 """
@@ -16,6 +16,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -58,7 +59,12 @@ class ServedBucket:
 
 @contextlib.contextmanager
 def serve(
-    folder: Path, *, rate: float | None = None, latency: float = 0.0, log: Path | None = None
+    folder: Path,
+    *,
+    rate: float | None = None,
+    total_rate: float | None = None,
+    latency: float = 0.0,
+    log: Path | None = None,
 ) -> Iterator[ServedBucket]:
     """Serve a folder for the time of a ``with`` block, from another process.
 
@@ -68,6 +74,8 @@ def serve(
         Root of the bucket; the bucket takes its name.
     rate : float, optional
         Bytes per second and connection; as fast as possible by default.
+    total_rate : float, optional
+        Bytes per second of all connections together.
     latency : float, default 0
         Seconds before each response.
     log : Path, optional
@@ -79,6 +87,7 @@ def serve(
     """
     command = [sys.executable, __file__, os.fspath(folder), "--latency", str(latency)]
     command += ["--rate", str(rate)] if rate else []
+    command += ["--total-rate", str(total_rate)] if total_rate else []
     command += ["--log", os.fspath(log)] if log else []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -101,21 +110,23 @@ class S3Error(Exception):
 
 @dataclass
 class Pace:
-    """Spreads one response over time."""
+    """Spreads one response, or all of them together, over time."""
 
     rate: float | None
     """Bytes per second, or None for no limit."""
     due: float = field(default_factory=time.monotonic)
     """When all that was sent should have been, at this rate."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def sent(self, count: int) -> None:
         """Sleep until so many more bytes would have passed."""
         if self.rate is None:
             return
         now = time.monotonic()
-        self.due = max(self.due, now - CATCH_UP_SECONDS) + count / self.rate
-        if self.due > now:
-            time.sleep(self.due - now)
+        with self.lock:
+            due = self.due = max(self.due, now - CATCH_UP_SECONDS) + count / self.rate
+        if due > now:
+            time.sleep(due - now)
 
 
 class SlowS3(ThreadingHTTPServer):
@@ -124,10 +135,20 @@ class SlowS3(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, port: int, folder: Path, *, rate: float | None, latency: float, log: Path | None) -> None:
+    def __init__(
+        self,
+        port: int,
+        folder: Path,
+        *,
+        rate: float | None,
+        total_rate: float | None,
+        latency: float,
+        log: Path | None,
+    ) -> None:
         super().__init__(("127.0.0.1", port), Handler)
         self.folder, self.bucket = folder, _bucket_name(folder)
         self.rate, self.latency = rate, latency
+        self.line = Pace(total_rate)
         # Line-buffered, so that the reader of the log sees every request that was answered.
         self.log = log.open("a", buffering=1, encoding="utf-8") if log else None
 
@@ -205,6 +226,7 @@ class Handler(BaseHTTPRequestHandler):
                 return
             first += count
             pace.sent(count)
+            self.server.line.sent(count)
 
     def _send_listing(self, query: dict[str, str]) -> None:
         if query.get("list-type") != "2":
@@ -320,13 +342,16 @@ def main() -> None:
     parser.add_argument(
         "--rate", type=float, metavar="BYTES", help="bytes per second and connection (default: no limit)"
     )
+    parser.add_argument(
+        "--total-rate", type=float, metavar="BYTES", help="bytes per second of all connections (default: no limit)"
+    )
     parser.add_argument("--latency", type=float, default=0.0, metavar="SECONDS", help="before each response")
     parser.add_argument("--port", type=int, default=0, help="by default a free one; the first line printed is the URL")
     parser.add_argument("--log", type=Path, metavar="FILE", help="append a line per request")
     options = parser.parse_args()
     if not options.folder.is_dir():
         parser.error(f"{options.folder} is no folder")
-    arguments = {"rate": options.rate, "latency": options.latency, "log": options.log}
+    arguments = {"rate": options.rate, "total_rate": options.total_rate, "latency": options.latency, "log": options.log}
     with contextlib.suppress(KeyboardInterrupt), SlowS3(options.port, options.folder, **arguments) as server:
         print(f"http://127.0.0.1:{server.server_address[1]}\ns3://{server.bucket}", flush=True)
         server.serve_forever()

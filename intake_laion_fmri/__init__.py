@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from intake_laion_fmri.betas import open_betas, open_maps, open_noise_ceilings, open_rois, open_trials
     from intake_laion_fmri.drivers import open_catalog
+    from intake_laion_fmri.mirror import mirror_bucket
     from intake_laion_fmri.store import build_store
     from intake_laion_fmri.voxels import to_nifti
 
@@ -23,6 +24,7 @@ __all__ = [
     "__version__",
     "build_store",
     "cat",
+    "mirror_bucket",
     "open_betas",
     "open_catalog",
     "open_maps",
@@ -34,6 +36,7 @@ __all__ = [
 
 _HOMES = {
     "build_store": "store",
+    "mirror_bucket": "mirror",
     "open_betas": "betas",
     "open_catalog": "drivers",
     "open_maps": "betas",

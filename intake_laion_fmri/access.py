@@ -1,513 +1,182 @@
-"""Bytes from a bucket: a URL and options give a file system, listings, small files and streams.
+"""Says where data are: arguments, environment variables and defaults give a bucket, or a mirror before one.
 
-The only module that opens anything. Every failure leaves it as one of the contract's errors, naming the URL and what
-to do. Nothing is cached: two calls see the bucket as it is at either time.
+What is opened of a bucket anywhere in this package is opened through the roots that are made here.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import functools
-import hashlib
-import io
-import math
 import os
-import sys
-import time
-import uuid
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar
 
-from intake_laion_fmri import layout
-from intake_laion_fmri.errors import (
-    AccessDeniedError,
-    BucketUnreachableError,
-    DataIntegrityError,
-    NotInBucketError,
+from intake_laion_fmri import config, layout
+from intake_laion_fmri.bucket import (
+    BUCKET_VARIABLE,
+    MIRROR_VARIABLE,
+    SMALL_FILES_IN_FLIGHT,
+    Bucket,
+    read_pinned,
 )
+from intake_laion_fmri.errors import BucketUnreachableError, DataIntegrityError, NotInBucketError, OfflineWarning
+from intake_laion_fmri.layout import ObjectInfo
+from intake_laion_fmri.mirror_folder import MirrorFolder
 
 if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem
+    from collections.abc import Callable
 
 __all__ = [
     "BUCKET_VARIABLE",
-    "CACHE_VARIABLE",
+    "MIRROR_ONLY_VARIABLE",
+    "MIRROR_VARIABLE",
+    "SMALL_FILES_IN_FLIGHT",
     "Bucket",
+    "MirrorOnly",
+    "MirroredBucket",
     "ObjectInfo",
-    "cache_folder",
     "check_storage_options",
     "open_bucket",
+    "open_place",
     "open_root",
     "read_pinned",
 ]
 
-BUCKET_VARIABLE = "LAION_FMRI_BUCKET"
-"""Environment variable with the bucket's URL or folder, used where no ``bucket`` is given."""
-
-BLOCK_BYTES = 8 * 1024 * 1024
-FIRST_BLOCK_BYTES = 512 * 1024
-BLOCKS_IN_FLIGHT = 4
-"""Ranged requests under way for one stream: four of 8 MiB hide the latency and fill the line (see benchmarks)."""
-
-SMALL_FILES_IN_FLIGHT = 16
-
-CACHE_VARIABLE = "LAION_FMRI_CACHE"
-"""Environment variable with the folder to keep fetched files in."""
-
-PINNED_SECONDS = 20.0
-"""Longest wait for a small file from a web server."""
-
-PATIENCE_SECONDS = 60.0
-"""How long a web server that failed is not asked again in this process."""
-
-_failures: dict[str, tuple[float, BucketUnreachableError]] = {}
-"""Root → when and how it failed."""
-
-ATTEMPTS = 2
-CONNECT_SECONDS = 5
-READ_SECONDS = 10
-"""A request waits so long for a connection, then for the next bytes; it is tried `ATTEMPTS` times by the S3 client and
-each of these as often by s3fs, so that a server that accepts and never answers is given up after about 45 seconds, and
-one that cannot be connected to after about 10."""
+MIRROR_ONLY_VARIABLE = "LAION_FMRI_MIRROR_ONLY"
+"""Environment variable: where it is 1, nothing but the mirror is read."""
 
 S3_DEFAULTS: Mapping[str, Any] = {
     "anon": True,
     "max_concurrency": 1,  # of one object: parts of large ones are asked for here, and a small one without a HEAD
     "client_kwargs": {"region_name": layout.REGION},
-    "config_kwargs": {
-        "connect_timeout": CONNECT_SECONDS,
-        "read_timeout": READ_SECONDS,
-        "retries": {"total_max_attempts": ATTEMPTS, "mode": "standard"},
-        "max_pool_connections": 32,
-    },
 }
 """Options of s3fs where the user says nothing else: public data, read without an account."""
 
 _CREDENTIALS = {"anon", "key", "secret", "token", "username", "password", "profile", "session"}
 
 
+_CREDENTIALS = {"anon", "key", "secret", "token", "username", "password", "profile", "session"}
+
 Root = TypeVar("Root", bound="Bucket")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class ObjectInfo:
-    """What a listing says of one object."""
+class MirroredBucket(Bucket):
+    """A bucket of which a local folder holds a part: what is there, complete and current, is read from there.
 
-    key: str
-    """Path below the bucket's root."""
-    size: int
-    """Bytes."""
-    etag: str
-    """Changes when the content does: the store's ETag, or modification time and size of a local file."""
-
-
-@dataclass(frozen=True)
-class Bucket:
-    """A root with the bucket's layout, on any file system that fsspec knows.
-
-    Equal roots pickle to the same bytes and have the same Dask token; the connection is made on first use, once in
-    each process.
+    The bucket's listing says what there is, and which copies are current. Where it does not answer, the listing of the
+    last time that the mirror was filled stands in for it, with a warning.
     """
 
-    url: str
-    """URL without a trailing slash; a local folder is an absolute path."""
-    storage_options: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
-    """Options of the file system, complete; kept out of the repr, because they may hold a secret."""
+    mirror: MirrorFolder = field(kw_only=True)
+    """The folder."""
 
-    argument: ClassVar[str] = "bucket"
-    """Name of the argument that users give it by."""
-    options_argument: ClassVar[str] = "storage_options"
-    """Name of the argument with the options of its file system."""
-    _elsewhere: ClassVar[str] = (
-        f", or read from a local copy: bucket='/folder/of/the/copy' or the environment variable {BUCKET_VARIABLE}"
-    )
-    """What else to try where it does not answer."""
+    _elsewhere: ClassVar[str] = ", or copy what is missing to the mirror while there is one: 'intake-laion-fmri mirror'"
 
     def __dask_tokenize__(self) -> object:
-        return (f"intake_laion_fmri.{type(self).__name__}", self.url, _sorted(self.storage_options))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.url, self.storage_options)
-
-    @functools.cached_property
-    def _connection(self) -> tuple[AbstractFileSystem, str]:
-        from fsspec.core import url_to_fs
-
-        file_system, root = url_to_fs(self.url, **self.storage_options)
-        if "s3" in _protocols(file_system):
-            # fsspec shares instances between equal options; with the time-outs of `S3_DEFAULTS` among them, this one
-            # is nobody else's.
-            file_system.retries = ATTEMPTS
-        return file_system, str(root).rstrip("/")
-
-    @property
-    def file_system(self) -> AbstractFileSystem:
-        """The file system, connected on first use and kept."""
-        return self._connection[0]
-
-    @property
-    def root(self) -> str:
-        """The bucket's root as a path of the file system."""
-        return self._connection[1]
-
-    @property
-    def is_local(self) -> bool:
-        """Whether reading needs no network."""
-        return "file" in _protocols(self.file_system)
-
-    def path(self, key: str) -> str:
-        """Return the path of an object on the file system."""
-        return f"{self.root}/{key}" if key else self.root
-
-    def locate(self, key: str) -> str:
-        """Return the URL of an object, for messages."""
-        return f"{self.url}/{key}" if key else self.url
+        # What is read is the same: a worker may have no such folder.
+        return Bucket(self.url, self.storage_options).__dask_tokenize__()
 
     def below(self, folder: str) -> Bucket:
-        """Return a folder of this root as a root of its own."""
-        return Bucket(self.locate(folder), self.storage_options)
+        """Return the copy of a folder as a root of its own, or that of the bucket where there is none."""
+        copy = self.mirror.path / folder
+        return _root_of_folder(copy) if copy.is_dir() else super().below(folder)
 
     def find(self, folder: str) -> dict[str, ObjectInfo]:
-        """List every object below a folder: one request per thousand objects.
-
-        Parameters
-        ----------
-        folder : str
-            Path below the bucket's root.
-
-        Returns
-        -------
-        dict
-            Key → what the listing says. Empty where there is no such folder.
-
-        Raises
-        ------
-        NotInBucketError
-            If the bucket itself does not exist.
-        BucketUnreachableError
-            If it does not answer.
-        """
-        with self._errors(folder):
-            self.file_system.invalidate_cache()
-            if "s3" in _protocols(self.file_system):
-                try:
-                    found = self.file_system.find(self.path(folder), detail=True)
-                except FileNotFoundError as error:
-                    # To S3 an absent folder is an empty listing: what is not found can only be the bucket.
-                    raise self.no_such_bucket() from error
-            else:
-                found = self._walk(folder)
-        start = len(self.root) + 1
-        infos = (_info(path[start:], entry) for path, entry in found.items() if entry["type"] == "file")
-        return {info.key: info for info in infos}
-
-    def _walk(self, folder: str) -> dict[str, Mapping[str, Any]]:
-        """List folder by folder. fsspec's own `find` and `walk` leave out what they cannot list, without a word."""
-        found: dict[str, Mapping[str, Any]] = {}
-        pending = [self.path(folder)]
-        while pending:
-            path = pending.pop()
-            try:
-                entries = self.file_system.ls(path, detail=True)
-            except FileNotFoundError:
-                if path == self.path(folder):
-                    return {}
+        """List every object below a folder, and say where it will be read."""
+        try:
+            found = super().find(folder)
+        except BucketUnreachableError as error:
+            saved = self.mirror.listing(folder)
+            if saved is None:
                 raise
-            for entry in entries:
-                if entry["type"] == "directory":
-                    pending.append(entry["name"].rstrip("/"))
-                else:
-                    found[entry["name"]] = entry
-        unknown = [path for path, entry in found.items() if entry.get("size") is None]
-        if unknown:  # a listing over HTTP tells names only
-            with ThreadPoolExecutor(SMALL_FILES_IN_FLIGHT) as pool:
-                found |= dict(zip(unknown, pool.map(self.file_system.info, unknown), strict=True))
-        return found
+            self._go_offline(error)
+            found = saved
+        origin = {key: "bucket" if self.mirror.holds(info) is None else "mirror" for key, info in found.items()}
+        return {key: replace(info, origin=origin[key]) for key, info in found.items()}
 
     def folders(self, folder: str) -> list[str]:
-        """Return the names of the folders directly below one, sorted; empty where there is no such folder."""
+        """Return the names of the folders below one; of those in the mirror where the bucket does not answer."""
         try:
-            with self._errors(folder):
-                self.file_system.invalidate_cache()
-                entries = self.file_system.ls(self.path(folder), detail=True)
-        except NotInBucketError:
-            return []
-        return sorted(entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] == "directory")
-
-    def exists(self) -> bool:
-        """Tell whether there is such a bucket or folder at all."""
-        try:
-            with self._errors(""):
-                self.file_system.invalidate_cache()
-                self.file_system.ls(self.root, detail=False)
-        except NotInBucketError:
-            return False
-        return True
+            return super().folders(folder)
+        except BucketUnreachableError as error:
+            copied = _root_of_folder(self.mirror.path).folders(folder)
+            if not copied:
+                raise
+            self._go_offline(error)
+            return copied
 
     def fetch(self, objects: Iterable[ObjectInfo]) -> dict[str, bytes]:
-        """Read whole small objects, many at a time, one GET each.
-
-        Parameters
-        ----------
-        objects : iterable of ObjectInfo
-            From a listing; the sizes spare a request each.
-
-        Returns
-        -------
-        dict
-            Key → content.
-
-        Raises
-        ------
-        NotInBucketError, AccessDeniedError, BucketUnreachableError
-            Of the first object that cannot be read.
-        DataIntegrityError
-            If an object has not the size that the listing said.
-        """
+        """Read whole small objects: copies, and the rest as in `Bucket.fetch`."""
         wanted = list(objects)
-        with ThreadPoolExecutor(SMALL_FILES_IN_FLIGHT, thread_name_prefix="laion-fetch") as pool:
-            contents = pool.map(self._read_whole, wanted)
-            return {info.key: content for info, content in zip(wanted, contents, strict=True)}
-
-    def read_present(self, keys: Iterable[str]) -> dict[str, bytes]:
-        """Read whole small objects without a listing, many at a time, one GET each.
-
-        Parameters
-        ----------
-        keys : iterable of str
-            Paths below the root.
-
-        Returns
-        -------
-        dict
-            Key → content, of those that are there.
-
-        Raises
-        ------
-        AccessDeniedError, BucketUnreachableError
-            Of the first object that cannot be read.
-        """
-
-        def read(key: str) -> bytes | None:
-            try:
-                return self.read(key)
-            except NotInBucketError:
-                return None
-
-        wanted = list(keys)
-        with ThreadPoolExecutor(SMALL_FILES_IN_FLIGHT, thread_name_prefix="laion-fetch") as pool:
-            contents = list(map(read, wanted)) if self.is_local else list(pool.map(read, wanted))
-        return {key: content for key, content in zip(wanted, contents, strict=True) if content is not None}
-
-    def read(self, key: str, start: int | None = None, stop: int | None = None) -> bytes:
-        """Read an object, or the bytes from `start` to before `stop`, of which there may be fewer.
-
-        Raises
-        ------
-        NotInBucketError, AccessDeniedError, BucketUnreachableError
-            If it cannot be read.
-        """
-        with self._errors(key):
-            if self.is_local:
-                with open(self.path(key), "rb", buffering=0) as file:
-                    file.seek(start or 0)
-                    return file.read(-1 if stop is None else stop - (start or 0))
-            content: bytes = self.file_system.cat_file(self.path(key), start=start, end=stop)
-            return content
+        copied = {info.key: content for info in wanted if (content := self._copied(info)) is not None}
+        fetched = super().fetch([info for info in wanted if info.key not in copied])
+        return {info.key: copied[info.key] if info.key in copied else fetched[info.key] for info in wanted}
 
     @contextmanager
     def stream(self, info: ObjectInfo, received: Callable[[int], None] | None = None) -> Iterator[BinaryIO]:
-        """Open an object for reading once from its start.
+        """Open an object for reading once from its start: the copy, or as in `Bucket.stream`."""
+        path = self.mirror.holds(info)
+        if path is None:
+            with super().stream(info, received) as file:
+                yield file
+            return
+        copy = _root_of_folder(path.parent)
+        with copy.stream(copy.state(path.name), received) as file:
+            yield file
+        if self.mirror.holds(info) is None:
+            raise DataIntegrityError(f"{path} was replaced while it was read. Open the data again.")
 
-        From a remote root several ranged requests are under way at any time and their blocks are delivered in order,
-        so that the network works while the reader unpacks; at most `BLOCKS_IN_FLIGHT` + 1 blocks are in memory.
+    def _copied(self, info: ObjectInfo) -> bytes | None:
+        path = self.mirror.holds(info)
+        content = None if path is None else _root_of_folder(path.parent).read(path.name)
+        return content if content is not None and len(content) == info.size else None
 
-        Parameters
-        ----------
-        info : ObjectInfo
-            From a listing. The object must still have this size and ETag when the stream is opened and, once the
-            reader is done without an error of its own, when it is closed.
-        received : callable, optional
-            Is told the number of bytes whenever some are handed over.
+    def _ask(self, key: str, action: Callable[[float], T], *, size: int = 0) -> T:
+        self._expect_patience(key)  # there is another way: a machine without a network waits once
+        return super()._ask(key, action, size=size)
 
-        Yields
-        ------
-        binary file object
-            Neither seekable nor shared.
-
-        Raises
-        ------
-        NotInBucketError, AccessDeniedError, BucketUnreachableError
-            If it cannot be read.
-        DataIntegrityError
-            If the object was replaced since the listing.
-        """
-        with self._errors(info.key):
-            if self.is_local:
-                file: BinaryIO = open(self.path(info.key), "rb", buffering=0)  # noqa: SIM115
-            else:
-                # Its first requests are on their way while the object is looked at.
-                file = _BlockReader(functools.partial(self._read_range, info.key), info.size)  # type: ignore[assignment]
-        with file:
-            self._expect_unchanged(info)
-            try:
-                yield file if received is None else _Counted(file, received)  # type: ignore[misc]
-            except DataIntegrityError:
-                self._expect_unchanged(info)  # what looks broken may be two objects in one
-                raise
-        self._expect_unchanged(info)
-
-    def no_such_bucket(self) -> NotInBucketError:
-        """Describe a root that does not exist."""
-        return NotInBucketError(
-            f"There is no bucket or folder {self.url!r}. Check the argument 'bucket' and the environment variable "
-            f"{BUCKET_VARIABLE}, or make a demo bucket with 'intake-laion-fmri demo PATH'."
+    def _go_offline(self, error: BucketUnreachableError) -> None:
+        self._remember(error)
+        # The same text each time, so that Python shows it once.
+        warnings.warn(
+            f"{self.url} does not answer: what is in the mirror {self.mirror.path} is read, by the listing of the last "
+            "time that it was filled.",
+            OfflineWarning,
+            stacklevel=2,
         )
+
+
+@dataclass(frozen=True)
+class MirrorOnly(Bucket):
+    """A mirror as if it were the bucket: what is not there does not exist, and nothing is asked for over a network."""
 
     def missing(self, key: str, beside: Iterable[str]) -> NotInBucketError:
-        """Describe an object that is needed and absent, naming what exists beside it.
-
-        Parameters
-        ----------
-        key : str
-            The absent object.
-        beside : iterable of str
-            Keys from the listing in which it was looked for.
-        """
-        folder, _, _ = key.rpartition("/")
-        names = sorted(other[len(folder) + 1 :] for other in beside if other.startswith(f"{folder}/"))
-        listing = (
-            f"Beside it: {', '.join(names[:12])}{', …' if len(names) > 12 else ''}."
-            if names
-            else "Its folder is empty."
-        )
+        """Describe an object that is needed and not in the mirror."""
         return NotInBucketError(
-            f"{self.locate(key)} is not in the bucket. {listing} "
-            f"If this is a partial copy, fetch the object, or read from {layout.BUCKET_URL!r}."
+            f"{self.locate(key)} is not in the mirror, and mirror_only forbids to read the bucket. Copy it with "
+            f"'intake-laion-fmri mirror --to {self.url}', or leave mirror_only away."
         )
 
-    def read_within(self, key: str) -> bytes:
-        """Read a whole small object without a listing, in `PINNED_SECONDS` however slowly a server drips.
+    def find(self, folder: str) -> dict[str, ObjectInfo]:
+        """List every object below a folder, and say where it will be read."""
+        known = MirrorFolder(Path(self.root)).known
+        return {key: replace(known(info), origin="mirror") for key, info in super().find(folder).items()}
 
-        A server that fails is asked `ATTEMPTS` times within that bound, and then not for `PATIENCE_SECONDS`: a machine
-        without a network waits once, whatever the number of objects.
-
-        Raises
-        ------
-        NotInBucketError, AccessDeniedError, BucketUnreachableError
-            If it cannot be read.
-        """
-        failed, error = _failures.get(self.url, (-math.inf, None))
-        if error is not None and time.monotonic() - failed < PATIENCE_SECONDS:
-            raise BucketUnreachableError(str(error)) from error.__cause__
-        deadline, attempts = time.monotonic() + PINNED_SECONDS, 0
-        while True:
-            try:
-                with self._errors(key):
-                    return self._cat_until(self.path(key), deadline)
-            except BucketUnreachableError as unreachable:
-                attempts += 1
-                if attempts == ATTEMPTS or time.monotonic() >= deadline:
-                    _failures[self.url] = (time.monotonic(), unreachable)
-                    raise
-
-    def _cat_until(self, path: str, deadline: float) -> bytes:
-        from fsspec.asyn import AsyncFileSystem, sync
-
-        file_system = self.file_system
-        if isinstance(file_system, AsyncFileSystem):
-            seconds = max(deadline - time.monotonic(), 0.001)  # fsspec takes 0 for no bound at all
-            content: bytes = sync(file_system.loop, file_system._cat_file, path, timeout=seconds)
-        else:
-            content = file_system.cat_file(path)
-        return content
-
-    def _read_whole(self, info: ObjectInfo) -> bytes:
-        return self._read_range(info.key, 0, info.size) if info.size else b""
-
-    def _read_range(self, key: str, start: int, stop: int) -> bytes:
-        content = self.read(key, start, stop)
-        if len(content) != stop - start:
-            raise DataIntegrityError(
-                f"{self.locate(key)}: expected {stop - start} bytes from byte {start} on, found {len(content)}. "
-                "The object was replaced, or the server gives no parts of objects: open the data again, or copy them."
-            )
-        return content
-
-    def _expect_unchanged(self, info: ObjectInfo) -> None:
-        with self._errors(info.key):
-            self.file_system.invalidate_cache()
-            now = _info(info.key, self.file_system.info(self.path(info.key)))
-        if now != info:
-            raise DataIntegrityError(
-                f"{self.locate(info.key)} was replaced: expected {info.size} bytes with ETag {info.etag}, "
-                f"found {now.size} bytes with ETag {now.etag}. Open the data again."
-            )
-
-    @contextmanager
-    def _errors(self, key: str) -> Iterator[None]:
-        """Turn what a file system raises into the contract's errors."""
-        try:
-            yield
-        except (NotInBucketError, AccessDeniedError, BucketUnreachableError):
-            raise
-        except FileNotFoundError as error:
-            raise NotInBucketError(
-                f"{self.locate(key)} does not exist, or no longer. Open the data again, or fetch the object."
-            ) from error
-        except PermissionError as error:
-            raise AccessDeniedError(self._denied(key)) from error
-        except _client_errors() as error:
-            raise ValueError(
-                f"{self.locate(key)} cannot be asked for: {error}. Check the URL and {self.options_argument} "
-                "(public data are read with {'anon': True})."
-            ) from error
-        except _transport_errors() as error:
-            if getattr(error, "status", None) in (401, 403):  # of a web server's answer
-                raise AccessDeniedError(self._denied(key)) from error
-            raise BucketUnreachableError(self._unreachable(key, error)) from error
-        except OSError as error:
-            # s3fs gives the server's own failures (500, 503) these numbers; a local disk's errors stay as they are.
-            if self.is_local or error.errno not in (errno.EBUSY, errno.EIO, getattr(errno, "EREMOTEIO", errno.EIO)):
-                raise
-            raise BucketUnreachableError(self._unreachable(key, error)) from error
-
-    def _denied(self, key: str) -> str:
-        if self.is_local:
-            return (
-                f"{self.locate(key)} may not be read: the file's permissions forbid it. Change them, or copy the file."
-            )
-        rule = "the bucket refuses it to this reader"
-        parsed = layout.parse_key(key)
-        if parsed and "session" in parsed.entities and layout.is_held_out(parsed.entities["session"]):
-            rule = f"{parsed.entities['session']} is held out by the data set's authors"
-        return f"{self.locate(key)} may not be read: {rule}. Ask {layout.CONTACT}."
-
-    def _unreachable(self, key: str, error: BaseException) -> str:
-        endpoint = self._endpoint()
-        detail = str(error) or type(error).__name__
-        return (
-            f"{self.locate(key)} could not be reached at {endpoint} ({detail}). Check the network and the endpoint"
-            f"{self._elsewhere}."
-        )
-
-    def _endpoint(self) -> str:
-        options = self.storage_options
-        url = options.get("endpoint_url") or options.get("client_kwargs", {}).get("endpoint_url")
-        protocol, _, rest = self.url.partition("://")
-        if protocol in ("http", "https"):
-            url = f"{protocol}://{rest.split('/', 1)[0]}"
-        return str(url) if url else f"the default endpoint of {protocol}"
+    def state(self, key: str) -> ObjectInfo:
+        """Return what there is of an object now."""
+        return MirrorFolder(Path(self.root)).known(super().state(key))
 
 
 def open_bucket(
-    bucket: str | os.PathLike[str] | Bucket | None = None, storage_options: Mapping[str, Any] | None = None
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    *,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
 ) -> Bucket:
     """Say where the data are.
 
@@ -518,7 +187,13 @@ def open_bucket(
         ``LAION_FMRI_BUCKET``, or ``s3://laion-fmri`` where it is not set.
     storage_options : mapping, optional
         Options of the file system. For S3 they are added to anonymous access, the region ``us-west-2`` and the
-        time-outs of this module; any credentials switch the anonymous access off.
+        time-outs of `config.NetworkPolicy`; any credentials switch the anonymous access off.
+    mirror : str or path, optional
+        Local folder with a part of the bucket, which is read first. By default the folder that
+        `config.dataset_initialize` has named in this process, or else the environment variable ``LAION_FMRI_MIRROR``.
+    mirror_only : bool, optional
+        Whether to read the mirror alone, without a network. By default the environment variable
+        ``LAION_FMRI_MIRROR_ONLY`` (1 or 0), or False.
 
     Returns
     -------
@@ -530,13 +205,68 @@ def open_bucket(
     ValueError
         If fsspec knows no such protocol.
     TypeError
-        If `bucket` is neither a text nor a path, or `storage_options` is no mapping.
+        If `bucket` or `mirror` is neither a text nor a path, or `storage_options` is no mapping.
+    NotInBucketError
+        If `mirror_only` is asked for, and there is no such folder.
     """
-    if isinstance(bucket, Bucket):
+    if isinstance(bucket, Bucket) and mirror is None and not mirror_only:
         return bucket
+    place = bucket if isinstance(bucket, Bucket) else _given_place(bucket, storage_options)
+    folder = _mirror_folder(mirror)
+    if _only_mirror(mirror_only):
+        if folder is None:
+            raise ValueError(
+                f"mirror_only=True needs a mirror: name the folder with mirror= or {MIRROR_VARIABLE}, or call "
+                "config.dataset_initialize."
+            )
+        if not folder.is_dir():
+            raise NotInBucketError(
+                f"There is no mirror {str(folder)!r}. Make one with 'intake-laion-fmri mirror --to {folder}'."
+            )
+        return MirrorOnly(folder.as_posix(), network=place.network)
+    if folder is None or place.url == folder.as_posix():
+        return place
+    return MirroredBucket(place.url, place.storage_options, place.network, mirror=MirrorFolder(folder))
+
+
+def open_place(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Bucket:
+    """Return another root than the bucket, such as one of split files: arguments and errors as in `open_bucket`."""
     check_storage_options(storage_options)
+    return open_root(Bucket, url, storage_options, s3_defaults=S3_DEFAULTS)
+
+
+def _given_place(bucket: str | os.PathLike[str] | None, storage_options: Mapping[str, Any] | None) -> Bucket:
     given = bucket if bucket not in (None, "") else os.environ.get(BUCKET_VARIABLE) or layout.BUCKET_URL
-    return open_root(Bucket, given, storage_options, s3_defaults=S3_DEFAULTS)
+    return open_place(given, storage_options)
+
+
+def _mirror_folder(mirror: object) -> Path | None:
+    """Return the folder that is read first, if there is one."""
+    if mirror in (None, ""):
+        mirror = config.data_dir() or os.environ.get(MIRROR_VARIABLE) or None
+    if mirror is None:
+        return None
+    if not isinstance(mirror, str | os.PathLike):
+        raise TypeError(f"mirror must be a local folder, found {mirror!r}.")
+    text = os.fspath(mirror)
+    if "://" in text and not text.startswith(("file://", "local://")):
+        raise ValueError(f"mirror must be a local folder, found the URL {text!r}: give it as bucket=.")
+    return Path(text.removeprefix("file://").removeprefix("local://")).expanduser().absolute()
+
+
+def _only_mirror(given: bool | None) -> bool:
+    if given is not None:
+        if not isinstance(given, bool):
+            raise TypeError(f"mirror_only must be True or False, found {given!r}.")
+        return given
+    text = os.environ.get(MIRROR_ONLY_VARIABLE, "").strip().lower()
+    if text not in ("", "0", "1", "false", "true"):
+        raise ValueError(f"{MIRROR_ONLY_VARIABLE}={text!r}: expected 1 or 0.")
+    return text in ("1", "true")
+
+
+def _root_of_folder(folder: Path) -> Bucket:
+    return Bucket(folder.as_posix())
 
 
 def open_root(
@@ -568,63 +298,6 @@ def open_root(
     return kind(url.rstrip("/"), options)
 
 
-def cache_folder() -> Path:
-    """Return the user's cache folder: the environment variable ``LAION_FMRI_CACHE``, or the system's own place."""
-    import platformdirs
-
-    given = os.environ.get(CACHE_VARIABLE)
-    return Path(given).expanduser() if given else Path(platformdirs.user_cache_dir("intake-laion-fmri"))
-
-
-def read_pinned(root: Bucket, key: str, *, sha256: str, cache: Path) -> bytes:
-    """Read a small file that is known by its sum: from the cache, or once from its root.
-
-    Parameters
-    ----------
-    root : Bucket
-        Where the file is served.
-    key : str
-        Its path below the root, and below the cache.
-    sha256 : str
-        Its sum. A cached file with another sum is fetched again.
-    cache : path
-        The folder to keep it in. A file appears there whole and checked, or not at all; several processes may fetch
-        it at a time. Where the folder cannot be written to, the file is used without being kept.
-
-    Returns
-    -------
-    bytes
-
-    Raises
-    ------
-    NotInBucketError, AccessDeniedError, BucketUnreachableError
-        If it cannot be fetched: within `PINNED_SECONDS`, however slow the server. After a failure a root is not asked
-        again for `PATIENCE_SECONDS`.
-    DataIntegrityError
-        If what was fetched has another sum.
-    """
-    target = cache / key
-    with contextlib.suppress(OSError):
-        content = target.read_bytes()
-        if hashlib.sha256(content).hexdigest() == sha256:
-            return content
-    content = root.read_within(key)
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise DataIntegrityError(
-            f"{root.locate(key)}: expected the SHA-256 {sha256}, found {found}. It was not kept; try again."
-        )
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    with contextlib.suppress(OSError):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(content)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    return content
-
-
 def check_storage_options(storage_options: object, argument: str = "storage_options") -> object:
     """Return the options of a file system, or raise TypeError if they are neither a mapping nor None."""
     if storage_options is not None and not isinstance(storage_options, Mapping):
@@ -650,108 +323,8 @@ def _without_doubled_slashes(path: str) -> str:
 
 def _with_s3_defaults(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     merged: dict[str, Any] = {**defaults, **options}
-    for name in ("client_kwargs", "config_kwargs"):
-        merged[name] = {**defaults.get(name, {}), **options.get(name, {})}
+    if "client_kwargs" in defaults:
+        merged["client_kwargs"] = {**defaults["client_kwargs"], **options.get("client_kwargs", {})}
     if "anon" not in options and _CREDENTIALS.intersection(options):
         merged["anon"] = False
     return merged
-
-
-def _sorted(options: Any) -> Any:
-    """Return options in an order of their own, for tokens and for comparing."""
-    if isinstance(options, Mapping):
-        return tuple((name, _sorted(options[name])) for name in sorted(options))
-    return options
-
-
-def _protocols(file_system: AbstractFileSystem) -> tuple[str, ...]:
-    protocol = file_system.protocol
-    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
-
-
-def _info(key: str, entry: Mapping[str, Any]) -> ObjectInfo:
-    size = int(entry["size"])
-    etag = entry.get("ETag") or entry.get("etag")
-    if etag is None and "mtime" in entry:
-        etag = f"{int(float(entry['mtime']) * 1e6):x}-{size:x}"
-    return ObjectInfo(key, size, str(etag or "").strip('"'))
-
-
-def _client_errors() -> tuple[type[BaseException], ...]:
-    """Return what an S3 client raises where a request cannot even be made: an impossible name, no credentials."""
-    return _loaded("botocore.exceptions", "ParamValidationError", "NoCredentialsError", "ProfileNotFound")
-
-
-def _transport_errors() -> tuple[type[BaseException], ...]:
-    """Return what a broken network raises."""
-    return (
-        ConnectionError,
-        TimeoutError,
-        *_loaded("socket", "gaierror"),
-        *_loaded("fsspec.exceptions", "FSTimeoutError"),
-        *_loaded("aiohttp", "ClientError"),
-        *_loaded("botocore.exceptions", "BotoCoreError"),
-    )
-
-
-def _loaded(module: str, *names: str) -> tuple[type[BaseException], ...]:
-    """Return exception classes of a library; one that is not loaded has raised nothing."""
-    return tuple(getattr(sys.modules[module], name) for name in names) if module in sys.modules else ()
-
-
-class _Counted(io.RawIOBase):
-    """A file that tells how much of it is read; closing the one behind it is up to its owner."""
-
-    def __init__(self, file: BinaryIO, received: Callable[[int], None]) -> None:
-        self._file, self._received = file, received
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, target: Any) -> int:
-        count = self._file.readinto(target)  # type: ignore[attr-defined]
-        self._received(count)
-        return int(count)
-
-
-class _BlockReader(io.RawIOBase):
-    """A forward-only file over ranged requests, several of them under way.
-
-    The blocks are delivered in order. A request is only made when one before it has been taken, which bounds both
-    the requests and the memory.
-    """
-
-    def __init__(self, fetch: Any, size: int) -> None:
-        self._fetch = fetch
-        self._size = size
-        self._next = 0
-        self._block = memoryview(b"")
-        self._pending: deque[Future[bytes]] = deque()
-        self._pool = ThreadPoolExecutor(BLOCKS_IN_FLIGHT, thread_name_prefix="laion-stream")
-        self._request()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, target: Any) -> int:
-        if not self._block and self._pending:
-            self._block = memoryview(self._pending.popleft().result())
-            self._request()
-        view = memoryview(target).cast("B")
-        count = min(len(view), len(self._block))
-        view[:count] = self._block[:count]
-        self._block = self._block[count:]
-        return count
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._block = memoryview(b"")
-        super().close()
-
-    def _request(self) -> None:
-        while self._next < self._size and len(self._pending) < BLOCKS_IN_FLIGHT:
-            # The first blocks are short and grow, so that unpacking starts as soon as the first bytes are there.
-            length = min(BLOCK_BYTES, max(FIRST_BLOCK_BYTES, self._next))
-            stop = min(self._next + length, self._size)
-            self._pending.append(self._pool.submit(self._fetch, self._next, stop))
-            self._next = stop

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.access import check_storage_options, open_bucket
+from intake_laion_fmri.access import check_storage_options, open_bucket, open_place
 from intake_laion_fmri.errors import check_option, unknown_value
 from intake_laion_fmri.rois import check_selection
 from intake_laion_fmri.splits import SHARED, SPLITS
@@ -27,6 +27,7 @@ __all__ = [
     "check_argument",
     "check_arguments",
     "check_sessions",
+    "check_subjects",
     "chosen",
 ]
 
@@ -100,15 +101,36 @@ def check_sessions(session: object) -> tuple[str, ...] | None:
     ValueError
         If one cannot be a session, or the list is empty.
     """
-    if isinstance(session, str) and session.strip() == ALL:
+    names = _check_names("session", session, layout.session_name)
+    return None if names is None else tuple(sorted(names, key=layout.session_number))
+
+
+def check_subjects(subjects: object) -> tuple[str, ...] | None:
+    """Return the chosen subjects, sorted and each once; None stands for all.
+
+    Raises
+    ------
+    ValueError
+        If one cannot be a subject, or the list is empty.
+    """
+    names = _check_names("subjects", subjects, layout.subject_name)
+    return None if names is None else tuple(sorted(names))
+
+
+def _check_names(argument: str, given: object, canonical: Callable[[object], str]) -> set[str] | None:
+    """Return the names that one, or several, stand for; None for ``"all"``."""
+    if isinstance(given, str) and given.strip() == ALL:
         return None
     # NumPy's zero-dimensional arrays claim to be iterable.
-    if isinstance(session, str | bytes) or not isinstance(session, Iterable) or getattr(session, "ndim", 1) == 0:
-        return (layout.session_name(session),)
-    names = {layout.session_name(one) for one in session}
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable) or getattr(given, "ndim", 1) == 0:
+        return {canonical(given)}
+    names = {canonical(one) for one in given}
     if not names:
-        raise ValueError("session=[] names no session. Expected 'all', a session such as 'ses-01', or a list of them.")
-    return tuple(sorted(names, key=layout.session_number))
+        what = argument.removesuffix("s")
+        raise ValueError(
+            f"{argument}=[] names no {what}. Expected 'all', a {what} such as {canonical(1)!r}, or a list of them."
+        )
+    return names
 
 
 def chosen(name: str, value: str, valid: Iterable[str]) -> tuple[str, ...]:
@@ -154,9 +176,14 @@ def _check_flag(name: str, value: object) -> bool:
 def _check_percentage(value: object) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise ValueError(f"min_noise_ceiling must be a percentage from 0 to 100, found {value!r}.")
-    percentage = float(value)
+    try:
+        percentage = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        percentage = math.inf
+    if not math.isfinite(percentage):
+        raise ValueError(f"min_noise_ceiling must be a percentage from 0 to 100, found {percentage}.")
     if 0 < percentage < 1:
         raise ValueError(
             f"min_noise_ceiling={percentage} is taken for a fraction, but the maps are in percent. "
@@ -183,10 +210,12 @@ _CHECKS: Mapping[str, Callable[[Any], object]] = {
     "split": functools.partial(check_option, "split", valid=SPLITS, optional=True),
     "pool": _check_pool,
     "role": functools.partial(check_option, "role", valid=("train", "test", "both")),
-    "splits": lambda splits: None if splits is None else open_bucket(splits),
+    "splits": lambda splits: None if splits is None else open_place(splits),
     "refresh": functools.partial(_check_flag, "refresh"),
-    "bucket": open_bucket,
+    "bucket": open_place,
     "storage_options": check_storage_options,
+    "mirror": lambda mirror: None if mirror is None else open_bucket(mirror=mirror),
+    "mirror_only": lambda only: None if only is None else _check_flag("mirror_only", only),
     "store": lambda store: None if store is None else open_store(store),
     "store_options": functools.partial(check_storage_options, argument="store_options"),
     "fallback": functools.partial(_check_flag, "fallback"),

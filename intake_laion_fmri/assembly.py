@@ -154,7 +154,10 @@ def attributes(sources: Iterable[ObjectInfo], grid: Grid | None, mask: str | Non
     from intake_laion_fmri import __version__
 
     once = {info.key: info for info in sources}
-    described = [{"key": key, "size": info.size, "etag": info.etag} for key, info in sorted(once.items())]
+    described = [
+        {"key": key, "size": info.size, "etag": info.etag} | ({"origin": info.origin} if info.origin else {})
+        for key, info in sorted(once.items())
+    ]
     attrs: dict[str, Any] = {}
     if grid is not None:
         attrs |= {"affine": list(grid.affine), "grid_shape": list(grid.shape), "space": layout.SPACE}

@@ -62,6 +62,8 @@ def open_betas(
     splits: str | os.PathLike[str] | None = None,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
     store: str | os.PathLike[str] | StoreRoot | None = None,
     store_options: Mapping[str, Any] | None = None,
     fallback: bool = False,
@@ -103,6 +105,13 @@ def open_betas(
         ``s3://laion-fmri``.
     storage_options : mapping, optional
         Options of the bucket's file system; for S3 anonymous and ``us-west-2`` by default.
+    mirror : str or path, optional
+        Local folder with a part of the bucket, such as ``intake-laion-fmri mirror`` fills. What is there, complete and
+        as the bucket has it now, is read from there, the rest from the bucket. By default the folder that
+        `config.dataset_initialize` has named in this process, or the environment variable ``LAION_FMRI_MIRROR``.
+    mirror_only : bool, optional
+        Whether to read the mirror alone: nothing is asked for over a network, and what is not there does not exist.
+        By default the environment variable ``LAION_FMRI_MIRROR_ONLY``, or False.
     store : str or path, optional
         URL or folder of a store that `store.build_store` has built. Everything is read from there, and the bucket is
         not asked. A session's chunks can be read at random, so an ROI costs its own bytes and not a pass over every
@@ -130,7 +139,8 @@ def open_betas(
         - ``subject``, a scalar.
 
         Attributes: ``affine``, ``grid_shape``, ``space``, ``mask``, ``mask_rule``, ``sources`` (JSON: key, size and
-        ETag of every object), ``license``, ``references``, ``created_with``.
+        ETag of every object; with a mirror also its ``origin``, ``"mirror"`` or ``"bucket"``), ``license``,
+        ``references``, ``created_with``.
 
         A selection that leaves nothing gives a Dataset of length 0.
 
@@ -186,17 +196,17 @@ def open_betas(
     voxel_query = VoxelQuery.of(roi, mask, min_noise_ceiling, noise_ceiling)
     may_fall_back = check_argument("fallback", fallback)
     name = layout.subject_name(subject)
+    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     parts = None
     if store is not None:
         root = open_store(store, store_options)
         try:
             stored = StorePlan.of(root, name, trial_query, voxel_query)
-            parts = stored.read(trial_query, voxel_query, splits=splits, bucket=bucket, storage_options=storage_options)
+            parts = stored.read(trial_query, voxel_query, splits=splits, bucket=place)
         except NotInStoreError:
             if not may_fall_back:
                 raise
     if parts is None:
-        place = open_bucket(bucket, storage_options)
         contents = subject_contents(place, name, anatomy=voxel_query.needs_anatomy)
         source = find_source(splits, bucket=place)
         plan = BucketPlan.of(place, contents, trial_query, voxel_query)
@@ -218,12 +228,14 @@ def open_trials(
     splits: str | os.PathLike[str] | None = None,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
 ) -> pd.DataFrame:
     """Read the trial table of a subject.
 
     Parameters
     ----------
-    subject, session, stimuli, split, pool, role, splits, bucket, storage_options
+    subject, session, stimuli, split, pool, role, splits, bucket, storage_options, mirror, mirror_only
         As in `open_betas`.
 
     Returns
@@ -237,7 +249,7 @@ def open_trials(
         As in `open_betas`.
     """
     query = TrialQuery.of(session, stimuli, split, pool, role)
-    place = open_bucket(bucket, storage_options)
+    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     contents = subject_contents(place, layout.subject_name(subject))
     plan = TrialPlan.of(place, contents, query)
     table = plan.read(place, place.fetch(plan.tables.values()))
@@ -255,12 +267,14 @@ def open_rois(
     mask: str = "rsquare",
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
 ) -> xr.Dataset:
     """Read which voxels and which surface vertices belong to which ROI of a subject.
 
     Parameters
     ----------
-    subject, mask, bucket, storage_options
+    subject, mask, bucket, storage_options, mirror, mirror_only
         As in `open_betas`; the mask matters to volumes only.
     roi : str, sequence of str, or None, default None
         Chooses the voxels, the vertices and the entries of labels, not the ROIs: the membership of all ROIs is given
@@ -308,7 +322,7 @@ def open_rois(
 
     query = VoxelQuery.of(roi, mask)
     formats, hemis = chosen("format", format, FORMATS), chosen("hemi", hemi, HEMISPHERES)
-    place = open_bucket(bucket, storage_options)
+    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     contents = _contents(place, subject, query, needs_voxels="volume" in formats)
     plan = RoiPlan.of(place, contents, query, formats=formats, hemis=hemis)
     _warn_of_missing(plan.missing)
@@ -344,12 +358,14 @@ def roi_data(
     mask: str = "rsquare",
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Read some ROIs as plain arrays, in the form of the data set's own package.
 
     Parameters
     ----------
-    subject, format, hemi, mask, bucket, storage_options
+    subject, format, hemi, mask, bucket, storage_options, mirror, mirror_only
         As in `open_rois`.
     roi : str or sequence of str
         A name, a category, ``"all"``, or a list of these. Each ROI has its own entry, so expressions are refused.
@@ -381,7 +397,7 @@ def roi_data(
     query = VoxelQuery.of(None, mask)
     formats, hemis = chosen("format", format, FORMATS), chosen("hemi", hemi, HEMISPHERES)
     only = single_operands(roi)
-    place = open_bucket(bucket, storage_options)
+    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     contents = _contents(place, subject, query, needs_voxels="volume" in formats)
     plan = RoiPlan.of(place, contents, query, formats=formats, hemis=hemis, only=only)
     brain, surfaces = plan.read(place, place.fetch(plan.files))
@@ -413,12 +429,14 @@ def open_maps(
     mask: str = "rsquare",
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
 ) -> xr.Dataset:
     """Open the maps of a subject, or of its sessions: noise ceilings, R2, HRF index and ridge fraction.
 
     Parameters
     ----------
-    subject, bucket, storage_options
+    subject, bucket, storage_options, mirror, mirror_only
         As in `open_betas`.
     session : str, int, sequence of these, or None, default None
         None for the maps of the whole subject; otherwise sessions as in `open_betas`, for the maps of each.
@@ -467,7 +485,8 @@ def open_maps(
     two that tell whether it was replaced, and holds the chosen voxels, or 11.7 MB for a whole volume. 30 sessions of
     one map are 33 MB on the voxels of the mask.
     """
-    return _open_maps(subject, session, maps, grid, roi, mask, bucket, storage_options)[0]
+    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    return _open_maps(subject, session, maps, grid, roi, mask, place)[0]
 
 
 def open_noise_ceilings(
@@ -479,12 +498,14 @@ def open_noise_ceilings(
     mask: str = "rsquare",
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
 ) -> xr.Dataset:
     """Open the noise ceilings of a subject, and its mean R2, or the noise ceilings within its sessions.
 
     Parameters
     ----------
-    subject, session, grid, roi, mask, bucket, storage_options
+    subject, session, grid, roi, mask, bucket, storage_options, mirror, mirror_only
         As in `open_maps`.
 
     Returns
@@ -504,7 +525,8 @@ def open_noise_ceilings(
         As in `open_maps`.
     """
     maps: str | tuple[str, ...] = ALL if session is None else ("noise_ceiling",)
-    dataset, contents, place = _open_maps(subject, session, maps, grid, roi, mask, bucket, storage_options)
+    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    dataset, contents = _open_maps(subject, session, maps, grid, roi, mask, place)
     if set(dataset.data_vars) == {"r2_mean"}:
         raise place.missing(SUBJECT_MAPS["nc_12rep"].key(contents.subject), contents.objects)
     return dataset
@@ -517,14 +539,12 @@ def _open_maps(
     grid: str,
     roi: RoiSelection | None,
     mask: str,
-    bucket: str | os.PathLike[str] | Bucket | None,
-    storage_options: Mapping[str, Any] | None,
-) -> tuple[xr.Dataset, SubjectContents, Bucket]:
+    place: Bucket,
+) -> tuple[xr.Dataset, SubjectContents]:
     import xarray as xr
 
     query, voxel_query = MapQuery.of(session, maps, grid), VoxelQuery.of(roi, mask)
     is_volume, is_whole = grid == "volume", grid == "volume" and roi is None
-    place = open_bucket(bucket, storage_options)
     contents = _contents(place, subject, voxel_query)
     plan = MapPlan.of(place, contents, query)
     at_once = () if is_volume or query.per_session else tuple(plan.files)
@@ -552,7 +572,7 @@ def _open_maps(
         attrs=attributes(used, brain.axis.grid, None if is_whole else mask),
     )
     _warn_of_missing([*plan.missing, *voxel_plan.missing], stacklevel=4)
-    return dataset, contents, place
+    return dataset, contents
 
 
 def _contents(place: Bucket, subject: str, query: VoxelQuery, *, needs_voxels: bool = True) -> SubjectContents:

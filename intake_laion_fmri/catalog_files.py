@@ -20,7 +20,7 @@ import yaml
 
 from intake_laion_fmri import betas, discovery, layout
 from intake_laion_fmri.access import Bucket, ObjectInfo
-from intake_laion_fmri.errors import DataIntegrityError
+from intake_laion_fmri.errors import DataIntegrityError, check_option
 from intake_laion_fmri.store_checks import StoreInfo
 from intake_laion_fmri.voxels import SESSION_MAPS, SUBJECT_MAPS
 
@@ -48,6 +48,9 @@ __all__ = [
 ROOT_FILE = "laion_fmri.yaml"
 V2_FILE = "laion_fmri.v2.yaml"
 INVENTORY_FILE = "inventory.json"
+
+MAX_INVENTORY_CHARACTERS = 4 * 1024 * 1024
+"""Length of an inventory's file, at most: that of five subjects with all ROIs has about 40 kB."""
 
 OPENERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
@@ -105,6 +108,8 @@ _ARGUMENTS = {
     "grid": "voxel (the voxels of the mask) or volume (the whole grid)",
     "bucket": "URL or folder; by default $LAION_FMRI_BUCKET, else s3://laion-fmri",
     "storage_options": "options of the bucket's file system; S3 is read anonymously in us-west-2 by default",
+    "mirror": "local folder with a part of the bucket, read first; by default $LAION_FMRI_MIRROR",
+    "mirror_only": "true to read the mirror alone, without a network; by default $LAION_FMRI_MIRROR_ONLY",
     "store": "URL or folder of a store that intake-laion-fmri store build has built; read instead of the bucket",
     "store_options": "options of the store's file system",
     "fallback": "true to read from the bucket what the store does not hold; otherwise that is an error",
@@ -115,6 +120,9 @@ _ARGUMENTS |= {
     "maps.session": "all, a session or a list of sessions, for their own maps; by default the maps of the subject",
     "noise_ceilings.session": "all, a session or a list, for their own noise ceilings; by default those of the subject",
 }
+
+_PLACE = ("bucket", "storage_options", "mirror", "mirror_only")
+"""Arguments that tell where the data are."""
 
 _HEADER = f"""\
 # Written by `intake-laion-fmri catalog write` from {INVENTORY_FILE} beside it: do not edit.
@@ -219,21 +227,22 @@ class Inventory:
             If it is no inventory; `name` says which file.
         """
         try:
+            if len(text) > MAX_INVENTORY_CHARACTERS:
+                raise ValueError(f"{len(text)} characters, where {MAX_INVENTORY_CHARACTERS} are too many")
             content = json.loads(text)
             subjects = {}
             for subject, known in content["subjects"].items():
                 rois = known["rois"]
                 if rois is not None:
                     rois = tuple(_roi_record(**record) for record in rois)
-                sessions = tuple(SessionRecord(**record) for record in known["sessions"])
-                subjects[layout.subject_name(subject)] = SubjectRecord(
-                    sessions, rois, dict(known.get("roi_counts", {}))
-                )
-            return cls(str(content["source"]), subjects)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+                sessions = tuple(_session_record(**record) for record in known["sessions"])
+                counts = {_line(category): _count(count) for category, count in known.get("roi_counts", {}).items()}
+                subjects[layout.subject_name(subject)] = SubjectRecord(sessions, rois, counts)
+            return cls(_line(content["source"]), subjects)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataIntegrityError(
-                f"{name} is no inventory ({type(error).__name__}: {error}). Expected what `intake-laion-fmri catalog "
-                "write` writes; write it again."
+                f"{name} is no inventory ({type(error).__name__}: {str(error)[:200]}). Expected what "
+                "`intake-laion-fmri catalog write` writes; write it again."
             ) from error
 
 
@@ -241,8 +250,34 @@ def _counted(number: int, what: str) -> str:
     return f"{number} {what}{'s' if number != 1 else ''}"
 
 
+def _session_record(session: str, bytes: int | None = None, held_out: bool = False) -> SessionRecord:
+    if not layout.is_session(_line(session)) or not isinstance(held_out, bool):
+        raise ValueError(f"session={session[:200]!r}, held_out={held_out!r}")
+    return SessionRecord(session, None if bytes is None else _count(bytes), held_out)
+
+
 def _roi_record(roi: str, category: str, formats: list[str] | None = None, bytes: int | None = None) -> RoiRecord:
-    return RoiRecord(roi, category, None if formats is None else tuple(formats), bytes)
+    if formats is not None:
+        formats = [check_option("format", one, valid=layout.ROI_KINDS.values()) for one in formats]  # type: ignore[misc]
+    return RoiRecord(
+        _line(roi),
+        _line(category),
+        None if formats is None else tuple(formats),
+        None if bytes is None else _count(bytes),
+    )
+
+
+def _line(value: object) -> str:
+    """Return a text of a file, which can be printed."""
+    if not isinstance(value, str) or not value.isprintable():
+        raise TypeError(f"expected a text, found {str(value)[:200]!r}")
+    return value
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise TypeError(f"expected a number of bytes or ROIs, found {str(value)[:200]}")
+    return value
 
 
 def _without_defaults(record: SessionRecord | RoiRecord) -> dict[str, Any]:
@@ -294,6 +329,8 @@ def read_inventory(folder: Path) -> Inventory:
     path = folder / INVENTORY_FILE
     try:
         text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataIntegrityError(f"{path} is no inventory ({error}). Write it again.") from error
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(
             f"There is no {path}. Expected a folder that `intake-laion-fmri catalog write --out FOLDER` has written."
@@ -613,7 +650,7 @@ def _root_catalog(inventory: Inventory) -> dict[str, Any]:
             f"{name}: an entry for each of {subject}.",
             # The directory ends in a slash or not, as the catalog is local or not; the driver takes either.
             _Flow(path=f"{{{{ CATALOG_DIR }}}}/{name}.yaml"),
-            _about(name, subject) | {"arguments": _arguments_of("catalog", ("bucket", "storage_options"))},
+            _about(name, subject) | {"arguments": _arguments_of("catalog", _PLACE)},
         )
     return {"metadata": {**_CATALOG_METADATA, "inventory": inventory.source}, "sources": sources}
 

@@ -1,22 +1,33 @@
-"""Where downloads go, under the function name of the data set's own package."""
+"""What is set once for a process: how patient requests are, and where downloads go."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-__all__ = ["dataset_initialize", "get_data_dir"]
+from intake_laion_fmri.network import NETWORK_VARIABLE, NetworkPolicy, network_policy, set_network
+
+__all__ = [
+    "NETWORK_VARIABLE",
+    "NetworkPolicy",
+    "data_dir",
+    "dataset_initialize",
+    "get_data_dir",
+    "network_policy",
+    "set_network",
+]
 
 _data_dir: Path | None = None
 
 
 def dataset_initialize(data_dir: str | os.PathLike[str]) -> None:
-    """Name the folder that `download.download` copies to, for this process.
+    """Name the folder that `download.download` copies to, and that is read first, for this process.
 
     Parameters
     ----------
     data_dir : str or path
-        Made if it does not exist. Nothing is written to it here.
+        Made if it does not exist. Nothing is written to it here. What is opened from now on, without a ``mirror`` of
+        its own, reads from there what is there, complete and current.
 
     Raises
     ------
@@ -29,6 +40,11 @@ def dataset_initialize(data_dir: str | os.PathLike[str]) -> None:
     folder = Path(data_dir).expanduser().absolute()
     folder.mkdir(parents=True, exist_ok=True)
     _data_dir = folder
+
+
+def data_dir() -> Path | None:
+    """Return the folder that `dataset_initialize` named, or None."""
+    return _data_dir
 
 
 def get_data_dir() -> Path:

@@ -164,13 +164,15 @@ def get_subjects(
     *,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
     refresh: bool = False,
 ) -> list[str]:
     """List the subjects of the bucket, sorted.
 
     Parameters
     ----------
-    bucket, storage_options
+    bucket, storage_options, mirror, mirror_only
         As in `intake_laion_fmri.open_betas`.
     refresh : bool, default False
         Whether to ask the bucket again, where this process has asked before.
@@ -196,7 +198,7 @@ def get_subjects(
     -----
     Two listings.
     """
-    return _subjects(open_bucket(bucket, storage_options), refresh=refresh)
+    return _subjects(open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only), refresh=refresh)
 
 
 def get_sessions(
@@ -204,6 +206,8 @@ def get_sessions(
     *,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
     refresh: bool = False,
 ) -> list[str]:
     """List the public sessions of a subject that have betas, ascending.
@@ -212,7 +216,7 @@ def get_sessions(
     ----------
     subject : str
         ``"sub-01"`` or ``"01"``.
-    bucket, storage_options, refresh
+    bucket, storage_options, mirror, mirror_only, refresh
         As in `get_subjects`.
 
     Returns
@@ -236,7 +240,7 @@ def get_sessions(
     -----
     One listing; two more where it is empty.
     """
-    place = open_bucket(bucket, storage_options)
+    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     name = layout.subject_name(subject)
     objects = _find(place, layout.subject_folder(name), refresh=refresh)
     if not objects:
@@ -250,6 +254,8 @@ def get_rois(
     *,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
     refresh: bool = False,
 ) -> list[str]:
     """List the ROIs of a subject, sorted.
@@ -260,7 +266,7 @@ def get_rois(
         ``"sub-01"`` or ``"01"``.
     category : str, optional
         ROIs of this category only.
-    bucket, storage_options, refresh
+    bucket, storage_options, mirror, mirror_only, refresh
         As in `get_subjects`.
 
     Returns
@@ -286,7 +292,7 @@ def get_rois(
     -----
     One listing per subject, whatever the number of categories asked for; two more where it is empty.
     """
-    place = open_bucket(bucket, storage_options)
+    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     name = layout.subject_name(subject)
     categories = _categories(place, name, refresh=refresh)
     if not categories:
@@ -302,10 +308,12 @@ def get_categories(
     *,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
     refresh: bool = False,
 ) -> list[str]:
     """List the categories of a subject's ROIs, sorted; arguments, errors and costs as in `get_rois`."""
-    place = open_bucket(bucket, storage_options)
+    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     get_rois(subject, bucket=place, refresh=refresh)  # for its errors; its listing is used again below
     objects = _find(place, layout.roi_folder(layout.subject_name(subject)), refresh=False)
     return sorted({file.category for file in roi_files(place, objects)})
@@ -315,20 +323,22 @@ def describe(
     *,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
     refresh: bool = False,
 ) -> None:
     """Print what the bucket holds: its address, its subjects, and the ROIs of the first of them.
 
     Parameters
     ----------
-    bucket, storage_options, refresh
+    bucket, storage_options, mirror, mirror_only, refresh
         As in `get_subjects`, as are errors and warnings.
 
     Notes
     -----
     Three listings.
     """
-    place = open_bucket(bucket, storage_options)
+    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     names = _subjects(place, refresh=refresh)
     rois = sorted(_categories(place, names[0], refresh=refresh))
     print("LAION-fMRI Dataset")
@@ -341,20 +351,22 @@ def inspect_bucket(
     *,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
     refresh: bool = False,
 ) -> None:
     """Print the top-level folders of the bucket and the number of subjects in each derivative tree.
 
     Parameters
     ----------
-    bucket, storage_options, refresh
+    bucket, storage_options, mirror, mirror_only, refresh
         As in `get_subjects`, as are errors and warnings.
 
     Notes
     -----
     Three listings.
     """
-    place = open_bucket(bucket, storage_options)
+    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     _subjects(place, refresh=refresh)  # for its errors and its warning; its listings are used again below
     top = _folders(place, "", refresh=refresh)
     print(f"Bucket: {place.url}")
@@ -370,13 +382,15 @@ def inventory(
     *,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
     refresh: bool = False,
 ) -> pd.DataFrame:
     """List every object that this package can read, as a table.
 
     Parameters
     ----------
-    bucket, storage_options, refresh
+    bucket, storage_options, mirror, mirror_only, refresh
         As in `get_subjects`, as are errors and warnings.
 
     Returns
@@ -391,7 +405,7 @@ def inventory(
     """
     import pandas as pd
 
-    place = open_bucket(bucket, storage_options)
+    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     objects: dict[str, ObjectInfo] = {}
     for name in _subjects(place, refresh=refresh):
         for folder in (layout.subject_folder(name), layout.roi_folder(name), layout.anatomy_folder(name)):

@@ -1,71 +1,90 @@
-"""Downloading, under the function name of the data set's own package.
-
-The transfer itself is not built yet. Nothing here needs it: every other function reads straight from the bucket.
-"""
+"""Downloading, under the function name of the data set's own package: thin over `mirror.mirror_bucket`."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from intake_laion_fmri import layout
-from intake_laion_fmri.arguments import check_argument
+from intake_laion_fmri.access import Bucket
 from intake_laion_fmri.config import get_data_dir
+from intake_laion_fmri.mirror import licence_notice, mirror_bucket
+from intake_laion_fmri.mirror_selection import AVERAGES, MirrorSelection
 
 __all__ = ["AVERAGES", "download"]
-
-AVERAGES = "averages"
-"""Value of `ses` for the files of a subject as a whole."""
 
 
 def download(
     subject: str | Sequence[str] | None = None,
     ses: str | int | Sequence[str | int] | None = None,
-    task: str | None = None,
-    space: str | None = None,
-    desc: str | None = None,
-    stat: str | None = None,
-    suffix: str | None = None,
-    extension: str | None = None,
+    task: str | Sequence[str] | None = None,
+    space: str | Sequence[str] | None = None,
+    desc: str | Sequence[str] | None = None,
+    stat: str | Sequence[str] | None = None,
+    suffix: str | Sequence[str] | None = None,
+    extension: str | Sequence[str] | None = None,
     include_stimuli: bool = False,
     n_jobs: int = 1,
+    *,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> None:
-    """Check what is to be downloaded, and say that the transfer is not built yet.
+    """Copy a part of the bucket to the folder that `config.dataset_initialize` has named, and say what was copied.
+
+    What is opened in this process afterwards is read from there. A second call copies what is missing or was replaced.
+    The first one into a folder prints a notice on the data's licence; nothing is asked.
 
     Parameters
     ----------
     subject : str or sequence of str, optional
         ``"sub-01"`` or ``"01"``; all by default.
     ses : str, int or sequence of these, optional
-        ``"ses-01"``, ``"01"``, ``1``; ``"averages"`` for the files of a subject as a whole.
-    task, space, desc, stat, suffix, extension : str, optional
-        BIDS entities that the files' names must have.
+        ``"ses-01"``, ``"01"``, ``1``; ``"averages"`` for the files of a subject as a whole. With a session comes what
+        reading it needs of its subject: noise ceilings, mean R2, ROIs and the brain mask.
+    task, space, desc, stat, suffix, extension : str or sequence of str, optional
+        BIDS entities that the files' names must have, with or without the prefix. A file in whose name an entity does
+        not occur is copied.
     include_stimuli : bool, default False
-        Whether to fetch the public tables about the stimuli too.
+        Whether to copy the public tables about the stimuli too. The images are given by the data set's authors only.
     n_jobs : int, default 1
-        Files at a time.
+        Large files at a time.
+    bucket, storage_options
+        As in `intake_laion_fmri.open_betas`.
 
     Raises
     ------
     ValueError
-        If a subject or session cannot be one, or `n_jobs` is below 1.
+        If a subject, session or entity is unknown, with the nearest names, or `n_jobs` is below 1.
     RuntimeError
         If no folder was named with `config.dataset_initialize`.
-
-    Warns
-    -----
-    UserWarning
-        Always, until the transfer is there: nothing is copied.
+    AccessDeniedError
+        If a held-out session is asked for, or the images.
+    NotInBucketError, BucketUnreachableError, DataIntegrityError, OSError
+        As in `mirror.mirror_bucket`.
     """
-    for name in [subject] if isinstance(subject, str) else subject or []:
-        layout.subject_name(name)
-    if ses is not None and ses != AVERAGES:
-        check_argument("session", ses)
+    entities = {"task": task, "space": space, "desc": desc, "stat": stat, "suffix": suffix, "extension": extension}
+    MirrorSelection.of(subjects=subject, sessions=ses, entities=entities, include_stimuli=include_stimuli)
     if n_jobs < 1:
         raise ValueError(f"n_jobs must be at least 1, found {n_jobs!r}.")
-    warnings.warn(
-        f"Nothing was copied to {get_data_dir()}: downloading is not built yet. It is not needed for reading: "
-        "load_subject(), open_betas() and the catalog read straight from the bucket.",
-        UserWarning,
-        stacklevel=2,
+    to = get_data_dir()
+    notice = licence_notice(to)
+    if notice:
+        print(notice)
+    report = mirror_bucket(
+        to,
+        bucket=bucket,
+        storage_options=storage_options,
+        subjects=subject,
+        sessions=ses,
+        entities=entities,
+        include_stimuli=include_stimuli,
+        jobs=n_jobs,
     )
+    received = f"{report.fetched} of {report.n_files} files ({report.bytes_received / 1e6:.1f} MB) were copied"
+    print(
+        f"{received} to {report.to}; the others were there."
+        if report.fetched < report.n_files
+        else f"{received} to {report.to}."
+    )
+    for line in report.left_out:
+        print(line)

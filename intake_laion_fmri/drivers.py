@@ -9,10 +9,13 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import yaml
+from intake.catalog.base import VersionError
+from intake.catalog.exceptions import CatalogException
 from intake.catalog.local import YAMLFileCatalog
 from intake.source.base import DataSource, Schema
 
@@ -20,6 +23,7 @@ from intake_laion_fmri.arguments import check_argument, check_arguments
 from intake_laion_fmri.betas import open_betas, open_maps, open_noise_ceilings, open_rois, open_trials
 from intake_laion_fmri.catalog_files import ROOT_FILE, catalog_folder
 from intake_laion_fmri.discovery import inventory
+from intake_laion_fmri.errors import DataIntegrityError
 
 if TYPE_CHECKING:
     import dask.dataframe as dd
@@ -38,6 +42,24 @@ __all__ = [
     "catalog_path",
     "open_catalog",
 ]
+
+
+_TEMPLATE = re.compile(r"\{[{%#]")
+_CATALOG_DIR = re.compile(r"\{\{ ?CATALOG_DIR ?\}\}")
+_MOST_PARTS = 10_000
+"""Values in an entry or an argument, at most."""
+_LONGEST_CATALOG = 1024 * 1024
+"""Characters of a catalog file, at most: those that ship have a twentieth. YAML is read slowly."""
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Reads a catalog before Intake does: by libyaml where it is there, ten times as fast."""
+
+
+# Intake prints tuples so, and reads them.
+_Loader.add_constructor(
+    "tag:yaml.org,2002:python/tuple", lambda loader, node: loader.construct_sequence(node, deep=True)
+)
 
 
 class _Source(DataSource):  # type: ignore[misc]
@@ -68,6 +90,20 @@ class _Source(DataSource):  # type: ignore[misc]
         super().__init__(metadata=metadata)
         self._arguments = arguments
         self._opened: Any = None
+
+    def configure_new(self, **arguments: Any) -> _Source:
+        """Return a source like this one with other arguments.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As when a source is made; and if a value holds a template, which Intake would execute.
+        """
+        _refuse_templates(arguments, where=f"driver {type(self).name!r}")
+        source: _Source = super().configure_new(**arguments)
+        return source
+
+    __call__ = get = configure_new
 
     def _open(self) -> Any:
         """Open the data, once, and return them."""
@@ -234,16 +270,51 @@ class LaionCatalog(YAMLFileCatalog):  # type: ignore[misc]
         if bucket is not None:
             given |= {"bucket": bucket, "storage_options": storage_options}
             storage_options = None
+        _refuse_templates(given, where="a catalog")
         for name, value in given.items():
             check_argument(name, value)
-        if "bucket" in given:
-            given["bucket"] = os.fspath(given["bucket"])
+        for name in {"bucket", "mirror"} & given.keys():
+            given[name] = None if given[name] is None else os.fspath(given[name])
         self._arguments = {name: value for name, value in given.items() if value is not None}
         super().__init__(_without_doubled_slashes(path), storage_options=storage_options, **options)
 
+    def configure_new(self, **arguments: Any) -> LaionCatalog:
+        """Return a catalog like this one with other arguments; a template in one of them is refused."""
+        _refuse_templates(arguments, where="a catalog")
+        catalog: LaionCatalog = super().configure_new(**arguments)
+        return catalog
+
+    __call__ = get = configure_new
+
+    def _load(self, reload: bool = False) -> None:
+        try:
+            super()._load(reload)
+        except UnicodeDecodeError as error:
+            raise self._broken(error) from error
+
+    def _broken(self, error: Exception) -> DataIntegrityError:
+        return DataIntegrityError(
+            f"{self.path} is no catalog of this package: {str(error)[:500]}. Fetch or write the file again; one with "
+            "other entries, which you trust, opens with intake.open_catalog."
+        )
+
     def parse(self, text: str) -> None:
-        """Take the entries from a YAML text and add the arguments."""
-        super().parse(text)
+        """Take the entries from a YAML text and add the arguments.
+
+        Raises
+        ------
+        DataIntegrityError
+            If it is no catalog of this package's entries alone, or could make Intake execute something.
+        """
+        try:
+            if len(text) > _LONGEST_CATALOG:
+                raise ValueError(f"expected at most {_LONGEST_CATALOG} characters, found {len(text)}")
+            # Intake renders the folder's name, too.
+            _refuse_templates({"path": self._dir}, where="a catalog")
+            _expect_harmless(yaml.load(text, Loader=_Loader))
+            super().parse(text)
+        except (yaml.YAMLError, CatalogException, VersionError, RecursionError, ValueError, TypeError) as error:
+            raise self._broken(error) from error
         for entry in self._entries.values():
             description = entry.describe()
             args = description["args"]  # the entry's own, which it also pickles with
@@ -251,6 +322,92 @@ class LaionCatalog(YAMLFileCatalog):  # type: ignore[misc]
                 args["arguments"] = {**args.get("arguments", {}), **self._arguments}
             else:
                 args.update(self._arguments)
+
+
+def _refuse_templates(arguments: Mapping[str, Any], *, where: str) -> None:
+    """Raise ValueError if a value that a user gives holds a template: Intake would execute it, without a sandbox."""
+    for name, value in arguments.items():
+        for text in _texts(value):
+            if _TEMPLATE.search(text):
+                raise ValueError(
+                    f"{name}={text[:200]!r} for {where} holds a template. Intake would execute it, so only catalog "
+                    "files may hold templates: expected a plain value."
+                )
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Return the texts in a value of lists and mappings, however they hold each other."""
+    seen, waiting = set(), [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, Mapping | list | tuple | set | frozenset) and id(one) not in seen:
+            seen.add(id(one))
+            if len(seen) > _MOST_PARTS:
+                raise ValueError(f"Expected at most {_MOST_PARTS} lists and mappings in a value, found more.")
+            waiting.extend([*one, *one.values()] if isinstance(one, Mapping) else one)
+
+
+def _expect_harmless(catalog: Any) -> None:
+    """Raise ValueError for a catalog file with anything but entries of this package's drivers and plain arguments.
+
+    To Intake a catalog file is a program: it imports what `plugins`, `driver` and `cls` name, calls the latter, and
+    renders templates without a sandbox.
+    """
+    if not isinstance(catalog, dict) or not isinstance(sources := catalog.get("sources"), dict):
+        raise ValueError("expected a mapping with 'sources'")
+    if "plugins" in catalog:
+        raise ValueError("found 'plugins', which name modules to import")
+    metadata = catalog.get("metadata", {})
+    if not isinstance(metadata, dict) or "parameters" in metadata:
+        raise ValueError("expected metadata without 'parameters'")
+    known = {name for driver in _drivers() for name in (driver.name, f"{driver.__module__}.{driver.__name__}")}
+    for name, entry in sources.items():
+        found = _harm_of(entry, known)
+        if found:
+            raise ValueError(f"entry {str(name)[:80]!r}: {found}")
+
+
+def _harm_of(entry: Any, known: Collection[str]) -> str | None:
+    """Say what an entry holds beside what this package writes into one; `known` are the names of its drivers."""
+    if not isinstance(entry, dict) or {"cls", "parameters", "cache"} & entry.keys():
+        return "expected driver, description, args and metadata alone"
+    named = entry.get("driver")
+    names = named if isinstance(named, list) else [named]
+    if not names or not all(isinstance(one, str) and one in known for one in names):
+        return f"expected a driver of this package, found {str(named)[:200]!r}"
+    if not isinstance(entry.get("args", {}), dict):
+        return "expected args to be a mapping"
+    _expect_a_tree(entry)
+    for text in _texts([entry.get("args"), entry.get("metadata")]):
+        if _TEMPLATE.search(_CATALOG_DIR.sub("", text)):
+            return f"expected no template but {{{{ CATALOG_DIR }}}}, found {text[:200]!r}"
+    return None
+
+
+def _expect_a_tree(value: Any) -> None:
+    """Raise ValueError where aliases of YAML make a little text stand for very much: Intake would follow them all."""
+    count, waiting = 0, [value]
+    while waiting:
+        one = waiting.pop()
+        count += 1
+        if count > _MOST_PARTS:
+            raise ValueError(f"expected at most {_MOST_PARTS} values in an entry, found more")
+        if isinstance(one, dict | list):
+            waiting.extend(one.values() if isinstance(one, dict) else one)
+
+
+def _drivers() -> list[type[DataSource]]:
+    return [
+        BetasSource,
+        InventorySource,
+        LaionCatalog,
+        MapsSource,
+        NoiseCeilingsSource,
+        RoisSource,
+        TrialsSource,
+    ]
 
 
 def _without_doubled_slashes(path: str) -> str:
@@ -267,6 +424,8 @@ def open_catalog(
     *,
     bucket: str | os.PathLike[str] | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
 ) -> Catalog:
     """Open the catalog that came with the package, for a bucket of one's choice.
 
@@ -277,6 +436,11 @@ def open_catalog(
         ``LAION_FMRI_BUCKET`` when it is opened, and takes ``s3://laion-fmri`` where that is not set.
     storage_options : mapping, optional
         Options of the bucket's file system, for every entry.
+    mirror : str or path, optional
+        Local folder with a part of the bucket, which every entry reads first. By default each entry looks at what
+        `config.dataset_initialize` has named, or at the environment variable ``LAION_FMRI_MIRROR``.
+    mirror_only : bool, optional
+        Whether every entry reads the mirror alone, without a network.
 
     Returns
     -------
@@ -287,7 +451,7 @@ def open_catalog(
     Raises
     ------
     ValueError, TypeError
-        If `bucket` or `storage_options` cannot be right.
+        If an argument cannot be right.
 
     Notes
     -----
@@ -299,7 +463,7 @@ def open_catalog(
     >>> ds = cat.betas(subject="sub-01", roi="face").to_dask()  # doctest: +SKIP
     >>> ds = cat["sub-01"]["ses-01"](roi="face").to_dask()  # doctest: +SKIP
     """
-    given = {"bucket": bucket, "storage_options": storage_options}
+    given = {"bucket": bucket, "storage_options": storage_options, "mirror": mirror, "mirror_only": mirror_only}
     return LaionCatalog(
         str(catalog_path()), arguments={name: value for name, value in given.items() if value is not None}
     )

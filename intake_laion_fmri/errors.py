@@ -17,6 +17,7 @@ __all__ = [
     "MissingFileWarning",
     "NotInBucketError",
     "NotInStoreError",
+    "OfflineWarning",
     "check_option",
     "unknown_value",
 ]
@@ -48,6 +49,10 @@ class IncompleteBucketWarning(UserWarning):
 
 class MissingFileWarning(UserWarning):
     """An optional file is absent from the bucket: the coordinate that it holds is left out."""
+
+
+class OfflineWarning(UserWarning):
+    """The bucket does not answer: what a mirror holds is read, by the listing of the last time that it was filled."""
 
 
 def unknown_value(what: str, value: object, valid: Iterable[str], *, where: str = "") -> ValueError:

@@ -11,13 +11,17 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 __all__ = [
+    "ANATOMY_ROOT",
     "BETAS_ROOT",
     "BUCKET_URL",
     "CONTACT",
+    "ENTITIES",
+    "GATED",
+    "GROUPS",
     "KINDS",
     "LICENSE",
     "NOISE_CEILINGS",
@@ -30,16 +34,22 @@ __all__ = [
     "SPLITS_ROOT",
     "STIMULI_ROOT",
     "STIMULUS_METADATA",
+    "ObjectInfo",
     "ParsedKey",
     "anatomy_folder",
     "clean_label",
+    "described_kind",
+    "group_of",
     "is_held_out",
+    "is_of_public",
     "is_session",
     "key",
+    "name_entities",
     "parse_key",
     "roi_folder",
     "session_name",
     "session_number",
+    "session_of",
     "subject_folder",
     "subject_name",
 ]
@@ -53,6 +63,7 @@ CONTACT = "the data set's authors, https://github.com/ViCCo-Group/LAION-fMRI/iss
 SPACE = "T1w"
 BETAS_ROOT = "derivatives/glmsingle-tedana"
 ROIS_ROOT = "derivatives/rois"
+ANATOMY_ROOT = "derivatives/anatomical"
 STIMULI_ROOT = "stimuli"
 STIMULUS_METADATA = f"{STIMULI_ROOT}/task-images_metadata.csv"
 SPLITS_ROOT = "derivatives/splits"
@@ -70,7 +81,7 @@ NOISE_CEILINGS: Mapping[str, str] = MappingProxyType({"12rep": "12rep", "4rep": 
 """Names of the subject-level noise-ceiling maps, as users say them and as keys spell them."""
 
 _SUBJECT = r"sub-[A-Za-z0-9]+"
-_SESSION = r"ses-[0-9]{2,}"
+_SESSION = r"ses-[0-9]{2,4}"  # sessions are counted through from the first: no name may ask for a billion of them
 _PATTERNS = {
     "subject": _SUBJECT,
     "session": _SESSION,
@@ -83,7 +94,7 @@ _PATTERNS = {
 _SESSION_FILE = BETAS_ROOT + "/{subject}/{session}/func/{subject}_{session}_task-images_"
 _SUBJECT_FILE = BETAS_ROOT + "/{subject}/{subject}_task-images_"
 _ROI_SURFACE = ROIS_ROOT + "/{subject}/{category}/{subject}_hemi-{hemi}_space-fsnative_label-{label}_mask"
-_ANATOMY_FILE = "derivatives/anatomical/{subject}/ses-PrismaAnat/anat/{subject}_ses-PrismaAnat_space-T1w_res-1pt8_"
+_ANATOMY_FILE = ANATOMY_ROOT + "/{subject}/ses-PrismaAnat/anat/{subject}_ses-PrismaAnat_space-T1w_res-1pt8_"
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {
@@ -104,6 +115,31 @@ KINDS: Mapping[str, str] = MappingProxyType(
 )
 """Kind of object → template of its key, with the entities in braces."""
 
+GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "betas": ("betas",),
+        "trials": ("trials",),
+        "noise_ceilings": ("session_noise_ceiling", "noise_ceiling"),
+        "r2": ("session_r2", "r2_mean"),
+        "hrf": ("hrf_index",),
+        "ridge": ("ridge_fraction",),
+        "rois": ("roi", "roi_gii", "roi_label"),
+        "anatomy": ("brain_mask", "anatomy"),
+        "splits": (),
+        "stimuli": (),
+        "other": (),
+    }
+)
+"""Group of objects, as users choose them to be copied → the kinds that belong to it; see `group_of`."""
+
+_GROUP_OF_TREE = {STIMULI_ROOT: "stimuli", SPLITS_ROOT: "splits", ROIS_ROOT: "rois", ANATOMY_ROOT: "anatomy"}
+
+GATED = f"{STIMULI_ROOT}/task-images_stimuli.h5"
+"""The images themselves: given only under a data use agreement."""
+
+ENTITIES = ("task", "space", "desc", "stat", "suffix", "extension")
+"""Parts of a file's name by which files are chosen, besides subject and session."""
+
 ROI_KINDS: Mapping[str, str] = MappingProxyType({"roi": "volume", "roi_gii": "func.gii", "roi_label": "label"})
 """Kind of an ROI's file → the name of its format."""
 
@@ -120,6 +156,23 @@ def _compile(template: str) -> re.Pattern[str]:
 
 
 _COMPILED = {kind: _compile(template) for kind, template in KINDS.items()}
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """What a listing says of one object."""
+
+    key: str
+    """Path below the bucket's root."""
+    size: int
+    """Bytes."""
+    etag: str
+    """Changes when the content does: the store's ETag, or modification time and size of a local file."""
+    origin: str | None = field(default=None, compare=False)
+    """Where a mirror is in use: ``"mirror"`` if its copy is complete and current, else ``"bucket"``."""
+
+    def __dask_tokenize__(self) -> object:
+        return ("intake_laion_fmri.ObjectInfo", self.key, self.size, self.etag)
 
 
 @dataclass(frozen=True)
@@ -170,6 +223,69 @@ def parse_key(path: str) -> ParsedKey | None:
     return None
 
 
+def group_of(path: str) -> str:
+    """Return the group that an object belongs to; a JSON file belongs to that of the file it describes.
+
+    Parameters
+    ----------
+    path : str
+        Path below the bucket's root.
+
+    Returns
+    -------
+    str
+        One of `GROUPS`.
+    """
+    for root, group in _GROUP_OF_TREE.items():
+        if path.startswith(f"{root}/"):
+            return group
+    kind = described_kind(path)
+    return next((group for group, kinds in GROUPS.items() if kind in kinds), "other")
+
+
+def described_kind(path: str) -> str | None:
+    """Return the kind of an object, or of the one that a JSON file beside it describes; None where it is no kind."""
+    described = path.removesuffix(".json")
+    endings = [""] if described == path else [".tsv", ".nii.gz", ".func.gii", ".label"]
+    parsed = next(filter(None, (parse_key(described + ending) for ending in endings)), None)
+    return parsed.kind if parsed else None
+
+
+def name_entities(path: str) -> Mapping[str, str]:
+    """Return the BIDS entities in a file's name, with ``suffix`` and ``extension``.
+
+    Parameters
+    ----------
+    path : str
+        Path below the bucket's root.
+
+    Returns
+    -------
+    mapping
+        Entity → value, without its prefix; the extension with its dot. A name without any entity has no suffix.
+    """
+    stem, dot, extension = path.rpartition("/")[2].partition(".")
+    parts = stem.split("_")
+    found = {name: value for name, separator, value in (part.partition("-") for part in parts) if separator}
+    if found and "-" not in parts[-1]:
+        found["suffix"] = parts[-1]
+    if dot:
+        found["extension"] = dot + extension
+    return found
+
+
+def session_of(path: str) -> str | None:
+    """Return the session that an object belongs to, by its folder or its name; None where it is of none."""
+    match = re.search(r"(?:^|[/_])(ses-[A-Za-z0-9]+)(?=[/_.]|$)", path)
+    return match[1] if match else None
+
+
+def is_of_public(path: str) -> bool:
+    """Tell whether an object is no held-out session's; see `is_held_out`."""
+    session = session_of(path)
+    return session is None or not is_session(session) or not is_held_out(session)
+
+
 def subject_folder(subject: str) -> str:
     """Return the folder that holds a subject's betas, trial tables and maps."""
     return f"{BETAS_ROOT}/{subject}"
@@ -182,7 +298,7 @@ def roi_folder(subject: str) -> str:
 
 def anatomy_folder(subject: str) -> str:
     """Return the folder that holds a subject's anatomical images and brain masks."""
-    return f"derivatives/anatomical/{subject}"
+    return f"{ANATOMY_ROOT}/{subject}"
 
 
 def clean_label(label: str) -> str:

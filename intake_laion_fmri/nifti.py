@@ -34,8 +34,8 @@ PIECE_BYTES = 512 * 1024
 ROWS_IN_FLIGHT = 3
 """Volumes being put in order by the second thread, at most, while the first unpacks the next one."""
 
-MAX_VOXELS = 2**24
-"""Voxels of a grid, at most: a whole head at 1 mm has so many, the bucket's grids a sixth of it. A mask tells the grid
+MAX_VOXELS = 2**23
+"""Voxels of a grid, at most: three times those of the bucket's grids. A mask tells the grid
 that everything else is compared with, so only this bounds what its header can promise and its stream unpack to."""
 
 MAX_OFFSET = 16 * 1024 * 1024
@@ -135,7 +135,8 @@ class VolumeReader:
         from isal import igzip, igzip_lib
 
         self._name = name
-        self._corrupt: Any = (gzip.BadGzipFile, igzip_lib.IsalError)
+        # The last is for a header of gzip that does not end within the buffer.
+        self._corrupt: Any = (gzip.BadGzipFile, igzip_lib.IsalError, OverflowError)
         # What `IGzipFile` reads through. Its own `readinto` reads and copies, which costs 5 % of the whole.
         self._stream = igzip._GzipReader(file, igzip.READ_BUFFER_SIZE)
         self.header = self._read_header()

@@ -41,7 +41,7 @@ __all__ = [
     "TrialsReader",
 ]
 
-_WHERE = ("bucket", "subject", "storage_options")
+_WHERE = ("bucket", "subject", "storage_options", "mirror", "mirror_only")
 """What a data type holds; the other arguments belong to the reader."""
 
 
@@ -57,6 +57,8 @@ class _Data(BaseData):  # type: ignore[misc]
         ``"sub-01"`` or ``"01"``. May be left to the reader.
     storage_options : mapping, optional
         Options of the bucket's file system.
+    mirror, mirror_only
+        As in `intake_laion_fmri.open_betas`.
     metadata : dict, optional
         Anything to carry along.
 
@@ -72,14 +74,19 @@ class _Data(BaseData):  # type: ignore[misc]
         subject: str | None = None,
         storage_options: Mapping[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
+        mirror: str | os.PathLike[str] | None = None,
+        mirror_only: bool | None = None,
     ) -> None:
-        given = {"bucket": bucket, "subject": subject, "storage_options": storage_options}
+        given: dict[str, Any] = {"bucket": bucket, "subject": subject, "storage_options": storage_options}
+        given |= {"mirror": mirror, "mirror_only": mirror_only}
         for name, value in given.items():
             if value is not None:
                 check_argument(name, value)
         self.bucket = _plain(bucket)
         self.subject = _plain(subject)
         self.storage_options = _plain(storage_options)
+        self.mirror = _plain(mirror)
+        self.mirror_only = mirror_only
         super().__init__(metadata=metadata)
 
     def arguments(self) -> dict[str, Any]:

@@ -12,9 +12,10 @@ DataIntegrityError, in a time and a memory that the size of the file bounds.
 from __future__ import annotations
 
 import base64
+import itertools
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -50,12 +51,25 @@ ALL = "all"
 MAX_VERTICES = 10_000_000
 """No surface has more: FreeSurfer's have about 150,000 a hemisphere. Bounds what a header can ask for."""
 
+MAX_FILE_BYTES = 16 * 1024 * 1024
+"""Bytes of a surface file, at most: a label of a whole hemisphere has half as many. Bounds time and memory."""
+
+MAX_DEPTH = 16
+"""XML elements inside each other, at most: GIfTI has five."""
+
+MAX_ELEMENTS = 10_000
+"""XML elements of a GIfTI file, at most: of one array it has some dozens."""
+
 RoiSelection = str | Sequence[str]
 """An expression, or a list of them that stands for their union."""
 
 _END_OF_LINE = re.compile(r"\r\n|\r|\n")
+_LINE = re.compile(r"[^\r\n]+")
 _COUNT = re.compile(r"[0-9]{1,9}")
-_NUMBER = r"[-+]?(?:[0-9]{1,30}\.?[0-9]{0,30}|\.[0-9]{1,30})(?:[eE][-+]?[0-9]{1,3})?"
+# Each text can be read in one way only, so that a pattern of several never tries them all.
+_NUMBER = r"[-+]?(?:[0-9]{1,60}(?:\.[0-9]{0,60})?|\.[0-9]{1,60})(?:[eE][-+]?[0-9]{1,3})?"
+_WORD = re.compile(r"[^ \t\r\n]+")
+_ASCII_NUMBER = re.compile(rf"{_NUMBER}|[-+]?(?:nan|inf(?:inity)?)", re.IGNORECASE)
 _LABEL_ROW = re.compile(r"[ \t]*(-?[0-9]{1,18})" + rf"[ \t]+({_NUMBER})" * 4 + r"[ \t]*")
 
 _TOKEN = re.compile(r"\s*(?:[|&()]|(?<=\s)-(?=\s)|[A-Za-z0-9][A-Za-z0-9+_]*(?:-+[A-Za-z0-9+_]+)*)")
@@ -250,6 +264,7 @@ def read_func_gii(content: bytes, *, name: str) -> NDArray[np.bool_]:
     from xml.parsers.expat import ExpatError
 
     broken = _Broken(name)
+    _expect_size(content, broken)
     collector = _GiftiCollector(broken)
     try:
         collector.parse(content)
@@ -288,32 +303,52 @@ def read_label(content: bytes, *, name: str, n_vertices: int | None = None) -> V
         If it is no such file, has not as many lines as it says, or a vertex is not on the surface.
     """
     broken = _Broken(name)
+    _expect_size(content, broken)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise broken(f"expected UTF-8, found the byte {error.object[error.start]:#04x} at {error.start}") from error
-    comment, count, *rows = [*_END_OF_LINE.split(text), "", ""]
+    comment, count, rest = [*_END_OF_LINE.split(text, maxsplit=2), "", ""][:3]
     if not comment.startswith("#") or "\0" in comment:
         raise broken(f"line 1: expected a comment, '#!ascii label', found {comment[:80]!r}")
     if not _COUNT.fullmatch(count.strip(" \t")):
         raise broken(f"line 2: expected the number of vertices, found {count[:80]!r}")
-    entries = [(number, row) for number, row in enumerate(rows, 3) if row and not row.isspace()]
-    if len(entries) != int(count):
-        raise broken(f"expected {int(count)} vertices, as its second line says, found {len(entries)}")
-    vertices, others = np.empty(len(entries), dtype=np.int64), np.empty((len(entries), 4))
+    # Counted before anything is made of them, and no further than needed: a file may say, and be, anything.
+    found = sum(1 for _ in itertools.islice(_entries(rest), int(count) + 1))
+    if found != int(count):
+        more = f"{found} or more" if found > int(count) else str(found)
+        raise broken(f"expected {int(count)} vertices, as its second line says, found {more}")
+    vertices, others = np.empty(found, dtype=np.int64), np.empty((found, 4))
     last = (MAX_VERTICES if n_vertices is None else n_vertices) - 1
-    for entry, (number, row) in enumerate(entries):
+    for entry, (start, row) in enumerate(_entries(rest)):
         fields = _LABEL_ROW.fullmatch(row)
         if fields is None:
-            raise broken(f"line {number}: expected 'vertex x y z value', found {row[:80]!r}")
+            raise broken(f"line {_line_of(rest, start)}: expected 'vertex x y z value', found {row[:80]!r}")
         vertex, *numbers = fields.groups()
         if not 0 <= int(vertex) <= last:
-            raise broken(f"line {number}: expected a vertex from 0 to {last}, found {vertex}")
+            raise broken(f"line {_line_of(rest, start)}: expected a vertex from 0 to {last}, found {vertex}")
         vertices[entry], others[entry] = int(vertex), [float(text) for text in numbers]
     if not (np.abs(others) <= np.finfo(np.float32).max).all():
         raise broken("expected numbers that float32 can hold, found a larger one")
     narrow = others.astype(np.float32)
     return VertexList(vertices, narrow[:, :3], narrow[:, 3])
+
+
+def _entries(text: str) -> Iterator[tuple[int, str]]:
+    """Return start and text of the lines of a label that are not empty, from its third on."""
+    for line in _LINE.finditer(text):
+        if not line[0].isspace():
+            yield line.start(), line[0]
+
+
+def _line_of(text: str, start: int) -> int:
+    """Return the number of a line from the third on."""
+    return 3 + sum(1 for _ in _END_OF_LINE.finditer(text, 0, start))
+
+
+def _expect_size(content: bytes, broken: _Broken) -> None:
+    if len(content) > MAX_FILE_BYTES:
+        raise broken(f"expected a surface file of at most {MAX_FILE_BYTES} bytes, found {len(content)}")
 
 
 def _expressions(selection: object) -> tuple[str, ...]:
@@ -414,12 +449,16 @@ _GIFTI_TYPES: Mapping[str, str] = MappingProxyType(
 _GIFTI_ENDIANS: Mapping[str, str] = MappingProxyType({"LittleEndian": "<", "BigEndian": ">"})
 
 
+_DATA = ["GIFTI", "DataArray", "Data"]
+
+
 class _GiftiCollector:
     """Collects the attributes and the text of the data arrays of a GIfTI file; opens nothing else."""
 
     def __init__(self, broken: _Broken) -> None:
         self._broken = broken
         self._path: list[str] = []
+        self._elements = self._blocks = 0
         self._pieces: list[str] = []
         self.arrays: list[dict[str, str]] = []
         """The attributes of each data array."""
@@ -449,13 +488,23 @@ class _GiftiCollector:
             self.declared = attributes.get("NumberOfDataArrays")
         elif name == "DataArray":
             self.arrays.append(attributes)
+        elif self._path == _DATA:
+            raise self._broken(f"expected numbers alone in Data, found the XML element {name[:80]!r}")
         self._path.append(name)
+        if self._path == _DATA:
+            self._blocks += 1
+            if self._blocks > len(self.arrays):
+                raise self._broken("expected one Data in a data array, found another")
+        self._elements += 1
+        if len(self._path) > MAX_DEPTH or self._elements > MAX_ELEMENTS:
+            expected = f"{MAX_ELEMENTS} XML elements, and {MAX_DEPTH} inside each other"
+            raise self._broken(f"expected at most {expected}, found more")
 
     def _end(self, name: str) -> None:
         self._path.pop()
 
     def _characters(self, text: str) -> None:
-        if self._path == ["GIFTI", "DataArray", "Data"]:
+        if self._path == _DATA:
             self._pieces.append(text)
 
     def _entity(self, *_: Any) -> None:
@@ -494,7 +543,7 @@ def _decode(attributes: Mapping[str, str], text: str, n_values: int, broken: _Br
     dtype = np.dtype(_GIFTI_ENDIANS[endian] + _GIFTI_TYPES[kind])
     size = n_values * dtype.itemsize
     try:
-        data = base64.b64decode("".join(text.split()), validate=True)
+        data = base64.b64decode(text.encode("ascii").translate(None, b" \t\r\n"), validate=True)
         if encoding == "GZipBase64Binary":
             data = _unpack(data, size)
     except (ValueError, zlib.error) as error:
@@ -514,10 +563,14 @@ def _unpack(packed: bytes, size: int) -> bytes:
 
 
 def _parse_words(text: str, n_values: int, broken: _Broken) -> NDArray[np.float64]:
-    words = text.split()
-    if len(words) != n_values:
-        raise broken(f"expected {n_values} numbers, found {len(words)}")
-    try:
-        return np.array([float(word) for word in words])
-    except ValueError as error:
-        raise broken(f"expected numbers, found: {error}") from error
+    found = sum(1 for _ in _WORD.finditer(text))
+    if found != n_values:
+        raise broken(f"expected {n_values} numbers, found {found}")
+
+    def number(word: str) -> float:
+        # Python's own `float` also takes other scripts' digits, and underscores between them.
+        if not _ASCII_NUMBER.fullmatch(word):
+            raise broken(f"expected numbers, found: {word[:80]!r}")
+        return float(word)
+
+    return np.fromiter((number(word[0]) for word in _WORD.finditer(text)), dtype=np.float64, count=n_values)

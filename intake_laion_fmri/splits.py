@@ -22,7 +22,7 @@ import operator
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +33,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.access import Bucket, cache_folder, open_bucket, read_pinned
+from intake_laion_fmri.access import Bucket, MirroredBucket, ObjectInfo, open_bucket, open_place, read_pinned
+from intake_laion_fmri.cache import cache_folder
 from intake_laion_fmri.errors import (
     AccessDeniedError,
     BucketUnreachableError,
@@ -99,6 +100,12 @@ ADDRESS = "https://raw.githubusercontent.com/ViCCo-Group/LAION-fMRI"
 
 FILES_IN_FLIGHT = 8
 
+MAX_SPLIT_BYTES = 4 * 1024 * 1024
+"""Bytes of a split file, at most: the largest published one has a third of a megabyte. Bounds time and memory."""
+
+MAX_DEPTH = 32
+"""Lists and mappings inside each other in the parameters of a split, at most."""
+
 _OF_THE_BUCKET = f"{layout.SPLITS_ROOT} of the bucket"
 """Names no place: a copy of the bucket gives the identical Dataset."""
 
@@ -153,6 +160,8 @@ class SplitSource:
     """The folder or URL."""
     cache: Path | None = None
     """Where fetched files are kept and checked; None for a place that is read as it is."""
+    listing: Mapping[str, ObjectInfo] | None = field(default=None, compare=False, repr=False)
+    """What was found there, where it was listed: then copies in the user's cache are known to be current."""
 
     def read(self, pool: str, name: str) -> bytes:
         """Return the content of a split file.
@@ -169,6 +178,8 @@ class SplitSource:
         key = f"{pool}/{name}.json"
         if self.cache is None:
             try:
+                if self.listing and key in self.listing:
+                    return self.root.fetch([self.listing[key]])[key]
                 return self.root.read_within(key)
             except NotInBucketError as error:
                 raise NotInBucketError(
@@ -209,6 +220,8 @@ def find_source(
     *,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
 ) -> SplitSource:
     """Say where split files are read from.
 
@@ -218,7 +231,7 @@ def find_source(
         Folder or URL of one's own, with files ``<pool>/<name>.json``. By default, in this order: the environment
         variable ``LAION_FMRI_SPLITS``; the bucket, where it holds splits of its own; an installed ``laion_fmri``
         package; the published files of the pinned revision, through the user's cache.
-    bucket, storage_options
+    bucket, storage_options, mirror, mirror_only
         The bucket in use, as in `intake_laion_fmri.open_betas`.
 
     Returns
@@ -233,17 +246,27 @@ def find_source(
     """
     given = named_source(splits)
     if given:
-        root = open_bucket(given)
+        root = open_place(given)
         return SplitSource(root.url, root)
-    place = open_bucket(bucket, storage_options)
+    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     # The published bucket has none: it is not asked.
-    if place != open_bucket(layout.BUCKET_URL) and place.folders(layout.SPLITS_ROOT):
-        return SplitSource(_OF_THE_BUCKET, place.below(layout.SPLITS_ROOT))
+    published = open_place(layout.BUCKET_URL)
+    is_published = (place.url, place.storage_options) == (published.url, published.storage_options)
+    if not is_published:
+        own = place.below(layout.SPLITS_ROOT)
+        try:
+            listing = own.find("")
+        except BucketUnreachableError:
+            if not isinstance(place, MirroredBucket):
+                raise
+            return SplitSource(_OF_THE_BUCKET, own)  # others may not stand in for it: it fails where it is read
+        if listing:
+            return SplitSource(_OF_THE_BUCKET, own, listing=listing)
     package = importlib.util.find_spec("laion_fmri")
     for location in (package.submodule_search_locations or []) if package else []:
         folder = Path(location) / "splits" / "data"
         if folder.is_dir():
-            return SplitSource(f"laion_fmri package in {location}", open_bucket(folder))
+            return SplitSource(f"laion_fmri package in {location}", open_place(folder))
     return upstream()
 
 
@@ -264,7 +287,7 @@ def upstream(address: str | None = None, cache: Path | None = None) -> SplitSour
     """
     # As other clients do, and unlike aiohttp by itself: through the proxy that the environment names.
     options = {"client_kwargs": {"trust_env": True}}
-    root = open_bucket(f"{address or ADDRESS}/{REVISION}/{_FOLDER_UPSTREAM}", options)
+    root = open_place(f"{address or ADDRESS}/{REVISION}/{_FOLDER_UPSTREAM}", options)
     return SplitSource(REVISION, root, (cache or cache_folder()) / "splits" / REVISION)
 
 
@@ -290,6 +313,8 @@ def load_split(
     splits: str | os.PathLike[str] | None = None,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
 ) -> Split:
     """Read one split of one pool.
 
@@ -299,7 +324,7 @@ def load_split(
         One of `list_splits`.
     pool : str, default "shared"
         ``"shared"`` or a subject, ``"sub-01"``.
-    splits, bucket, storage_options
+    splits, bucket, storage_options, mirror, mirror_only
         As in `find_source`.
 
     Returns
@@ -319,7 +344,8 @@ def load_split(
     """
     check_split(name)
     _check_pool(pool)
-    return _load_split(find_source(splits, bucket=bucket, storage_options=storage_options), pool, name)
+    source = find_source(splits, bucket=bucket, storage_options=storage_options, mirror=mirror, mirror_only=mirror_only)
+    return _load_split(source, pool, name)
 
 
 def load_all_splits(
@@ -328,10 +354,12 @@ def load_all_splits(
     splits: str | os.PathLike[str] | None = None,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
 ) -> dict[str, Split]:
     """Read every split of one pool: name → split; arguments and errors as in `load_split`."""
     _check_pool(pool)
-    source = find_source(splits, bucket=bucket, storage_options=storage_options)
+    source = find_source(splits, bucket=bucket, storage_options=storage_options, mirror=mirror, mirror_only=mirror_only)
     with _threads() as threads:
         read = threads.map(lambda name: _load_split(source, pool, name), SPLITS)
         return dict(zip(SPLITS, read, strict=True))
@@ -345,12 +373,14 @@ def get_train_test_ids(
     splits: str | os.PathLike[str] | None = None,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
 ) -> tuple[list[str], list[str]]:
     """Return the labels of both sides of a split.
 
     Parameters
     ----------
-    name, pool, splits, bucket, storage_options
+    name, pool, splits, bucket, storage_options, mirror, mirror_only
         As in `load_split`.
     ood_types : collection of str, optional
         For the split ``ood``: keep test images of these types only (see `list_ood_types`).
@@ -369,7 +399,8 @@ def get_train_test_ids(
     """
     check_split(name)
     chosen = _check_ood_types(name, ood_types)
-    split = load_split(name, pool, splits=splits, bucket=bucket, storage_options=storage_options)
+    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    split = load_split(name, pool, splits=splits, bucket=place)
     (variant, *_) = split.variants
     return list(variant.train_ids), [label for label in variant.test_ids if _is_of_type(label, chosen)]
 
@@ -383,6 +414,8 @@ def get_split_masks(
     splits: str | os.PathLike[str] | None = None,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Tell which trials or images are on which side of a split.
 
@@ -390,7 +423,7 @@ def get_split_masks(
     ----------
     labels : iterable of str
         Stimulus labels, such as a trial table's column or a Dataset's coordinate ``label``.
-    name, pool, ood_types, splits, bucket, storage_options
+    name, pool, ood_types, splits, bucket, storage_options, mirror, mirror_only
         As in `get_train_test_ids`; ``ood`` is derived from the labels and reads no file.
 
     Returns
@@ -410,7 +443,8 @@ def get_split_masks(
     if name == OOD:
         roles = _ood_roles(given, pool, chosen)
     else:
-        split = load_split(name, pool, splits=splits, bucket=bucket, storage_options=storage_options)
+        place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+        split = load_split(name, pool, splits=splits, bucket=place)
         roles = _roles(given, split)
     return roles == ROLES["train"], roles == ROLES["test"]
 
@@ -583,11 +617,13 @@ def _parse_split(content: bytes, pool: str, name: str, revision: str, where: str
     def broken(found: str) -> DataIntegrityError:
         return DataIntegrityError(f"{where}: {found}. Correct the file, or fetch it again.")
 
+    if len(content) > MAX_SPLIT_BYTES:
+        raise broken(f"expected a split file of at most {MAX_SPLIT_BYTES} bytes, found {len(content)}")
     try:
-        fields = json.loads(content)
-        found_name = str(fields["name"])
+        fields = json.loads(content, object_pairs_hook=_each_once)
+        found_name = str(fields["name"])[:200]
         variants = tuple(
-            Variant(operator.index(one["variant_id"]), _labels(one["train_ids"]), _labels(one["test_ids"]))
+            Variant(_whole(one["variant_id"]), _labels(one["train_ids"]), _labels(one["test_ids"]))
             for one in fields["variants"]
         )
         split = Split(
@@ -595,9 +631,9 @@ def _parse_split(content: bytes, pool: str, name: str, revision: str, where: str
             pool=pool,
             split_family=re.sub(r"_\d+$", "", name),
             splitter=str(fields["splitter"]),
-            params=dict(fields["params"]),
-            n_train=operator.index(fields["n_train"]),
-            n_test=operator.index(fields["n_test"]),
+            params=_parameters(fields["params"]),
+            n_train=_whole(fields["n_train"]),
+            n_test=_whole(fields["n_test"]),
             variants=variants,
             revision=revision,
             sha256=hashlib.sha256(content).hexdigest(),
@@ -606,6 +642,8 @@ def _parse_split(content: bytes, pool: str, name: str, revision: str, where: str
         raise broken(f"expected the field {error}, found none") from error
     except (ValueError, TypeError) as error:
         raise broken(f"expected the fields of a split as JSON, found {error}") from error
+    except RecursionError as error:
+        raise broken(f"expected at most {MAX_DEPTH} lists and mappings inside each other, found more") from error
     if found_name != name:
         raise broken(f"expected the split {name!r}, found {found_name!r}")
     if not variants:
@@ -618,15 +656,47 @@ def _parse_split(content: bytes, pool: str, name: str, revision: str, where: str
             )
         label, count = Counter((*variant.train_ids, *variant.test_ids)).most_common(1)[0] if sum(found) else ("", 0)
         if count > 1:
-            raise broken(f"expected each label once, found {label!r} {count} times")
+            raise broken(f"expected each label once, found {label[:200]!r} {count} times")
     return split
 
 
-def _labels(values: Sequence[object]) -> tuple[str, ...]:
-    labels = tuple(values)
-    if isinstance(values, str) or not all(isinstance(label, str) for label in labels):
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a mapping of a JSON object: a field that comes twice has no value that one can rely on."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"the field {twice[:200]!r} twice")
+    return fields
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, bool):
+        raise TypeError("a truth value for a number")
+    return operator.index(value)  # type: ignore[arg-type]
+
+
+def _parameters(value: object) -> dict[str, Any]:
+    """Return a mapping that can be copied and printed, however deep its file's nesting is."""
+    if not isinstance(value, dict):
+        raise TypeError("params that are no mapping")
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+    if level:
+        raise ValueError(f"more than {MAX_DEPTH} lists and mappings inside each other")
+    return value
+
+
+def _labels(values: object) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(label, str) for label in values):
         raise TypeError("labels that are no texts")
-    return labels  # type: ignore[return-value]
+    "".join(values).encode()  # JSON can spell what is no character
+    return tuple(values)
 
 
 @functools.cache

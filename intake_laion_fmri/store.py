@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.access import SMALL_FILES_IN_FLIGHT, Bucket, open_bucket
-from intake_laion_fmri.arguments import ALL, SessionSelection
+from intake_laion_fmri.arguments import ALL, SessionSelection, check_subjects
 from intake_laion_fmri.assembly import BetasParts, BucketPlan
 from intake_laion_fmri.blocks import SessionBlock
 from intake_laion_fmri.chunks import ChunkGrid, ChunkTable, Rounding
@@ -135,6 +135,8 @@ def build_store(
     *,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
     store_options: Mapping[str, Any] | None = None,
     subjects: str | Sequence[str] = ALL,
     sessions: SessionSelection = ALL,
@@ -160,7 +162,7 @@ def build_store(
     ----------
     to : str or path
         URL or folder of the store.
-    bucket, storage_options
+    bucket, storage_options, mirror, mirror_only
         The bucket, as in `intake_laion_fmri.open_betas`.
     store_options : mapping, optional
         Options of the store's file system. For S3 credentials and region are found as in every other program.
@@ -227,7 +229,8 @@ def build_store(
     chunks, and what opening it costs: a few listings and some 50 small files. The same inputs and options give the
     same bytes, so builders may race; on one file system they take turns.
     """
-    place, root = open_bucket(bucket, storage_options), open_store(to, store_options)
+    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    root = open_store(to, store_options)
     query = TrialQuery.of(sessions, None, None, SHARED, "both")
     given = {
         "roi": roi,
@@ -303,14 +306,11 @@ def _plans(
     place: Bucket, asked: str | Sequence[str], query: TrialQuery, options: StoreOptions
 ) -> dict[str, _SubjectPlan]:
     """List the bucket, and find everything that is asked for; nothing has been written yet."""
-    if isinstance(asked, str) and asked == ALL:
-        names = subjects(place)
+    names = check_subjects(asked)
+    if names is None:
+        names = tuple(subjects(place))
         if not names:
             subject_contents(place, "sub-01")  # for its error
-    else:
-        names = sorted({layout.subject_name(one) for one in ([asked] if isinstance(asked, str) else asked)})
-        if not names:
-            raise ValueError("subjects=[] names no subject. Expected 'all', a subject such as 'sub-01', or a list.")
     voxels = VoxelQuery.of(options.roi, options.mask)
     plans = {}
     for name in names:

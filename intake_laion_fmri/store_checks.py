@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.access import Bucket, open_bucket
-from intake_laion_fmri.arguments import ALL, SessionSelection, check_sessions
+from intake_laion_fmri.arguments import ALL, SessionSelection, check_sessions, check_subjects
 from intake_laion_fmri.assembly import BetasParts
 from intake_laion_fmri.blocks import SessionBlock
 from intake_laion_fmri.discovery import subject_contents
@@ -166,6 +166,8 @@ def verify_store(
     against_source: bool = False,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
     splits: str | os.PathLike[str] | None = None,
 ) -> Iterator[SessionCheck]:
     """Check the sessions of a store, one after the other.
@@ -178,7 +180,7 @@ def verify_store(
         As in `store.build_store`; of what the store holds.
     against_source : bool, default False
         Whether to stream the bucket again, and compare every label, coordinate and value.
-    bucket, storage_options, splits
+    bucket, storage_options, mirror, mirror_only, splits
         For that, as in `intake_laion_fmri.open_betas`.
 
     Yields
@@ -202,7 +204,7 @@ def verify_store(
     """
     root = open_store(store, store_options)
     options = read_options(root)
-    place = open_bucket(bucket, storage_options) if against_source else None
+    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only) if against_source else None
     wanted = check_sessions(sessions)
     for subject in _chosen_subjects(root, subjects):
         info = _subject_info(root, subject)
@@ -218,14 +220,11 @@ def verify_store(
 
 
 def _chosen_subjects(root: StoreRoot, asked: str | Sequence[str]) -> list[str]:
-    there = stored_subjects(root)
-    if isinstance(asked, str) and asked == ALL:
-        return there
-    names = sorted({layout.subject_name(one) for one in ([asked] if isinstance(asked, str) else asked)})
-    for name in names:
+    names, there = check_subjects(asked), stored_subjects(root)
+    for name in names or ():
         if name not in there:
             raise unknown_value("subject", name, there, where=root.url)
-    return names
+    return there if names is None else list(names)
 
 
 def _subject_info(root: StoreRoot, subject: str) -> SubjectInfo:

@@ -107,8 +107,7 @@ class StorePlan:
         voxels: VoxelQuery,
         *,
         splits: str | os.PathLike[str] | None,
-        bucket: str | os.PathLike[str] | Bucket | None,
-        storage_options: Mapping[str, Any] | None,
+        bucket: Bucket,
     ) -> BetasParts:
         """Return the parts of the Dataset.
 
@@ -116,7 +115,7 @@ class StorePlan:
         ----------
         query, voxels
             The selection.
-        splits, bucket, storage_options
+        splits, bucket
             Where split files are, as in `splits.find_source`: looked at only where the user names them, or the store
             does not tell the same of all sessions.
 
@@ -130,7 +129,7 @@ class StorePlan:
             If the selection needs what the bucket had not when the store was built.
         """
         asks_files = named_source(splits) is not None or not self._same_roles()
-        source = find_source(splits, bucket=bucket, storage_options=storage_options) if asks_files else None
+        source = find_source(splits, bucket=bucket) if asks_files else None
         first = self.sessions[0]
         of_voxels = [name for name in first.arrays if name in _VOXEL_ARRAYS]
         of_trials = ["label", "run", *(["repetition"] if self._counts_repetitions else [])]

@@ -31,8 +31,8 @@ METADATA = "zarr.json"
 _SINGLE_OBJECTS = "root"
 """Name under which objects are written that are in no session's group."""
 
-_S3_DEFAULTS: Mapping[str, Any] = {name: S3_DEFAULTS[name] for name in ("max_concurrency", "config_kwargs")}
-"""Time-outs and the like. A store is the user's own: credentials and region are found as in every other program."""
+_S3_DEFAULTS: Mapping[str, Any] = {"max_concurrency": S3_DEFAULTS["max_concurrency"]}
+"""A store is the user's own: credentials and region are found as in every other program."""
 
 
 class GroupBusyError(Exception):
@@ -74,7 +74,7 @@ class StoreRoot(Bucket):
                 with self._workshop(_SINGLE_OBJECTS, wait=True) as staging:
                     self._put_locally(key, content, staging)
             else:
-                self.file_system.pipe_file(self.path(key), b"".join(content))
+                self._send(key, b"".join(content), mode="overwrite")
 
     def create(self, key: str, content: bytes) -> None:
         """Write an object unless there is one; of several writers one wins, where the file system can tell."""
@@ -85,14 +85,23 @@ class StoreRoot(Bucket):
                         self._put_locally(key, [content], staging)
             else:
                 self.file_system.invalidate_cache()
-                if not self.file_system.exists(self.path(key)):
-                    self.file_system.pipe_file(self.path(key), content, mode="create")
+                if not self._ask(key, lambda seconds: self._call(seconds, "exists", self.path(key))):
+                    self._send(key, content, mode="create")
+
+    def _send(self, key: str, content: bytes, *, mode: str) -> None:
+        def pipe(seconds: float) -> None:
+            self._call(seconds, "pipe_file", self.path(key), content, mode=mode)
+
+        self._ask(key, pipe, size=len(content))
 
     def remove(self, keys: Sequence[str]) -> None:
         """Remove objects; those that are not there are no error."""
         for key in keys:
-            with self._errors(key), contextlib.suppress(FileNotFoundError):
-                self.file_system.rm_file(self.path(key))
+            with contextlib.suppress(FileNotFoundError):
+                self._remove(key)
+
+    def _remove(self, key: str) -> None:
+        self._ask(key, lambda seconds: self._call(seconds, "rm_file", self.path(key)))
 
     @contextmanager
     def writing(self, group: str, *, wait: bool = False) -> Iterator[GroupWriter]:
@@ -163,7 +172,7 @@ class StoreRoot(Bucket):
     def errors_of_writing(self, key: str) -> Iterator[None]:
         """Turn what a file system raises into the contract's errors, where something is written."""
         try:
-            with self._errors(key):
+            with self.errors_of(key):
                 yield
         except NotInBucketError as error:
             raise FileNotFoundError(

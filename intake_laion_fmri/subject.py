@@ -31,6 +31,8 @@ def load_subject(
     *,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
 ) -> Subject:
     """Return a subject.
 
@@ -38,7 +40,7 @@ def load_subject(
     ----------
     subject : str
         ``"sub-01"`` or ``"01"``.
-    bucket, storage_options
+    bucket, storage_options, mirror, mirror_only
         As in `intake_laion_fmri.open_betas`.
 
     Returns
@@ -52,7 +54,7 @@ def load_subject(
     NotInBucketError, BucketUnreachableError
         If there is no such bucket, or it does not answer.
     """
-    place = open_bucket(bucket, storage_options)
+    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     name = layout.subject_name(subject)
     discovery.get_sessions(name, bucket=place)
     return Subject(name, place)

@@ -94,9 +94,15 @@ _LABEL = re.compile(
 )
 _OOD_TYPE = re.compile(r"(?P<type>[A-Za-z0-9-]+)_.+")
 _RUN = re.compile(r"(?:run-)?0*([1-9][0-9]{0,3})")
+MAX_TABLE_BYTES = 4 * 1024 * 1024
+"""Bytes of a trial table, at most: one of the longest session has about a hundred thousand. Bounds time and memory."""
+
 _END_OF_LINE = re.compile(r"\r\n|\r|\n")
 _UNIQUE_REPEATS = 4
 _LONGEST_QUOTE = 200
+_LONGEST_LABEL = 1024
+_LAST_SESSION = 99_999_999
+"""Numbers of later ones would not fit into the index."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,7 @@ class Label:
     """Code of the only subject who saw it (``p01`` is not always sub-01), or the empty text."""
 
 
-@functools.cache
+@functools.lru_cache(maxsize=2**16)  # twice the images of the data set
 def parse_label(label: str) -> Label | None:
     """Return what a stimulus label says, or None where it does not follow the data set's grammar.
 
@@ -163,12 +169,18 @@ def read_trials(content: bytes, *, name: str, session: str, participant: str | N
         If it is no such table or has no row, columns or values are missing, a row belongs to another session,
         ``beta_index`` does not count from 0, a run is not from 1 to 9999, or a label is not of the data set's grammar
         or of another participant. Names the row, counted from 0 like volumes.
+
+    Notes
+    -----
+    Takes no more than ten times the file's size in memory; a file of more than `MAX_TABLE_BYTES` is refused.
     """
     import pandas as pd
 
     def broken(found: str) -> DataIntegrityError:
         return DataIntegrityError(f"{name}: {found}. Fetch the file again; if it stays so, report it.")
 
+    if len(content) > MAX_TABLE_BYTES:
+        raise broken(f"expected a trial table of at most {MAX_TABLE_BYTES} bytes, found {len(content)}")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -178,31 +190,35 @@ def read_trials(content: bytes, *, name: str, session: str, participant: str | N
         line = text[: text.index("\0")].count("\n") + 1
         raise broken(f"line {line}: expected text, found a NUL byte")
     # By hand: pandas takes a row with too many fields for one with an index, and shifts its columns.
-    header, *rows = (line.split("\t") for line in _END_OF_LINE.split(text.rstrip("\r\n")))
+    # As many lines as there may be, and what follows as one more: what a broken file is made of may be endless.
+    first, *rows = _END_OF_LINE.split(text.rstrip("\r\n"), maxsplit=TRIALS_PER_SESSION)
+    header = first.split("\t")
     if any(header.count(column) != 1 for column in COLUMNS):
-        found = ", ".join(header)[:_LONGEST_QUOTE]
+        found = first[:_LONGEST_QUOTE].replace("\t", ", ")[:_LONGEST_QUOTE]
         raise broken(f"expected the columns {', '.join(COLUMNS)}, each once, found {found!r}")
     if not 0 < len(rows) < TRIALS_PER_SESSION:
-        raise broken(f"expected 1 to {TRIALS_PER_SESSION - 1} trials, found {len(rows)}")
+        more = f"{len(rows)} or more" if len(rows) == TRIALS_PER_SESSION else str(len(rows))
+        raise broken(f"expected 1 to {TRIALS_PER_SESSION - 1} trials, found {more}")
     at = {column: header.index(column) for column in COLUMNS}
 
     runs, labels = [], []
-    for row, fields in enumerate(rows):
+    for row, line in enumerate(rows):
+        fields = line.split("\t")
         if len(fields) != len(header):
             raise broken(f"row {row}: expected {len(header)} fields, found {len(fields)}")
         if fields[at["session"]] != session:
-            raise broken(f"row {row}: expected the session {session!r}, found {fields[at['session']]!r}")
+            raise broken(f"row {row}: expected the session {session!r}, found {_quoted(fields[at['session']])}")
         if fields[at["beta_index"]] != str(row):
-            raise broken(f"row {row}: expected the beta_index {row}, found {fields[at['beta_index']]!r}")
+            raise broken(f"row {row}: expected the beta_index {row}, found {_quoted(fields[at['beta_index']])}")
         run = _RUN.fullmatch(fields[at["run"]])
         if run is None:
-            raise broken(f"row {row}: expected a run such as 1 or 'run-01', found {fields[at['run']]!r}")
+            raise broken(f"row {row}: expected a run such as 1 or 'run-01', found {_quoted(fields[at['run']])}")
         label = fields[at["label"]]
-        parsed = parse_label(label)
+        parsed = parse_label(label) if len(label) <= _LONGEST_LABEL else None
         if parsed is None:
-            raise broken(f"row {row}: expected a stimulus label of the data set, found {label!r}")
+            raise broken(f"row {row}: expected a stimulus label of the data set, found {_quoted(label)}")
         if participant and parsed.participant not in ("", participant):
-            raise broken(f"row {row}: expected an image of participant {participant}, found {label!r}")
+            raise broken(f"row {row}: expected an image of participant {participant}, found {_quoted(label)}")
         runs.append(int(run[1]))
         labels.append(label)
     return pd.DataFrame(
@@ -213,6 +229,11 @@ def read_trials(content: bytes, *, name: str, session: str, participant: str | N
             "label": np.array(labels, dtype=object),
         }
     )
+
+
+def _quoted(text: str) -> str:
+    """Return a text for a message: what stands in a broken file may be of any length."""
+    return repr(text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…")
 
 
 def stack_sessions(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
@@ -232,8 +253,15 @@ def stack_sessions(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
     Raises
     ------
     DataIntegrityError
-        If an image occurs more often than ``repetition`` can count: 128 times, where 12 are planned.
+        If an image occurs more often than ``repetition`` can count: 128 times, where 12 are planned; or a session's
+        number is beyond what the index can hold.
     """
+    for number, _ in tables:
+        if not 0 <= number <= _LAST_SESSION:
+            raise DataIntegrityError(
+                f"Expected sessions with numbers up to {_LAST_SESSION}, found a trial table of session {number}. "
+                "Remove its folder from the copy, or report it."
+            )
     stacked = stack_stored(tables)
     repetition = stacked.groupby("label", sort=False).cumcount().to_numpy()
     if repetition.max(initial=0) > np.iinfo(_DTYPES["repetition"]).max:

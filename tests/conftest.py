@@ -20,7 +20,7 @@ import pytest
 from counting import CountingFileSystem
 from hypothesis import settings
 
-from intake_laion_fmri import access, splits
+from intake_laion_fmri import bucket, config, network, splits
 from intake_laion_fmri.demo import write_demo
 from intake_laion_fmri.store import build_store
 
@@ -39,11 +39,13 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _nothing_of_the_users_own(_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's own bucket, split files and cache must not be read by the tests, nor the public network."""
-    for name in ("LAION_FMRI_BUCKET", "LAION_FMRI_MIRROR", "LAION_FMRI_SPLITS"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("LAION_FMRI_") and "REFERENCE" not in name]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("LAION_FMRI_CACHE", str(_cache))
     monkeypatch.setattr(splits, "ADDRESS", "http://127.0.0.1:9/nobody")
-    monkeypatch.setattr(access, "_failures", {})
+    monkeypatch.setattr(bucket, "_failures", {})
+    monkeypatch.setattr(config, "_data_dir", None)
+    monkeypatch.setattr(network, "_network", None)
 
 
 @pytest.fixture(scope="session")
@@ -119,20 +121,26 @@ class S3:
         return {"key": "test", "secret": "test", "client_kwargs": {"endpoint_url": self.endpoint}}
 
 
-@pytest.fixture(scope="session")
-def s3(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
-    """moto's server as a process of its own."""
-    log = tmp_path_factory.mktemp("moto") / "log"
+@contextmanager
+def moto_server(folder: Path, log: Path) -> Iterator[S3]:
+    """Run moto's server, as a process of its own, with a copy of a bucket."""
     with log.open("wb") as output:
         server = subprocess.Popen(
             [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"], stdout=output, stderr=output
         )
     try:
         endpoint = _wait_for_address(server, log)
-        yield S3(endpoint, _with_bucket(endpoint, tiny), log)
+        yield S3(endpoint, _with_bucket(endpoint, folder), log)
     finally:
         server.terminate()
         server.wait(timeout=10)
+
+
+@pytest.fixture(scope="session")
+def s3(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """A server with the tiny bucket."""
+    with moto_server(tiny, tmp_path_factory.mktemp("moto") / "log") as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intake_laion_fmri import access
+from intake_laion_fmri import access, streaming
 from intake_laion_fmri.access import Bucket, ObjectInfo, open_bucket
 from intake_laion_fmri.errors import (
     AccessDeniedError,
@@ -57,13 +57,13 @@ def read_all(bucket: Bucket, info: ObjectInfo, size: int = 1000) -> bytes:
 @given(st.binary(max_size=300), st.integers(1, 40), st.integers(1, 50))
 def test_a_stream_delivers_the_bytes_in_order(content: bytes, block: int, size: int) -> None:
     """Whatever the sizes of object, blocks and reads."""
-    before = access.BLOCK_BYTES
-    access.BLOCK_BYTES = block
+    before = streaming.BLOCK_BYTES
+    streaming.BLOCK_BYTES = block
     try:
         bucket = open_bucket("memory://order")
         assert read_all(bucket, put(bucket, "a/b", content), size) == content
     finally:
-        access.BLOCK_BYTES = before
+        streaming.BLOCK_BYTES = before
         fsspec.filesystem("memory").store.clear()
 
 
@@ -76,7 +76,7 @@ class SlowFileSystem(MemoryFileSystem):
     most = 0
     requests: ClassVar[list[tuple[int, int]]] = []
     lock = threading.Lock()
-    crowd = threading.Barrier(access.BLOCKS_IN_FLIGHT)
+    crowd = threading.Barrier(streaming.BLOCKS_IN_FLIGHT)
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
@@ -88,7 +88,7 @@ class SlowFileSystem(MemoryFileSystem):
             cls.under_way += 1
             cls.most = max(cls.most, cls.under_way)
             cls.requests.append((start, end))
-            is_first = len(cls.requests) <= access.BLOCKS_IN_FLIGHT
+            is_first = len(cls.requests) <= streaming.BLOCKS_IN_FLIGHT
         if is_first:
             cls.crowd.wait(timeout=30)  # none of the first is answered before all of them are under way
         time.sleep(0.02 if (start // 10) % 2 else 0.002)
@@ -102,7 +102,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     fsspec.register_implementation("slow", SlowFileSystem, clobber=True)
     monkeypatch.setattr(SlowFileSystem, "most", 0)
     monkeypatch.setattr(SlowFileSystem, "requests", [])
-    monkeypatch.setattr(access, "BLOCK_BYTES", 10)
+    monkeypatch.setattr(streaming, "BLOCK_BYTES", 10)
     yield open_bucket("slow://root")
     fsspec.filesystem("memory").store.clear()
 
@@ -112,7 +112,7 @@ def test_several_requests_are_under_way_and_never_more(slow: Bucket) -> None:
     content = bytes(range(200))
     info = put(slow, "a/b", content)
     assert read_all(slow, info, 7) == content
-    assert SlowFileSystem.most == access.BLOCKS_IN_FLIGHT
+    assert SlowFileSystem.most == streaming.BLOCKS_IN_FLIGHT
     assert sorted(SlowFileSystem.requests) == [(start, start + 10) for start in range(0, 200, 10)]
 
 
@@ -121,7 +121,7 @@ def test_a_stream_that_is_left_early_stops_asking(slow: Bucket) -> None:
     with slow.stream(info) as file:
         file.read(5)
     time.sleep(0.1)
-    assert len(SlowFileSystem.requests) <= access.BLOCKS_IN_FLIGHT + 2
+    assert len(SlowFileSystem.requests) <= streaming.BLOCKS_IN_FLIGHT + 2
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("laion-stream")]
 
 
@@ -177,7 +177,7 @@ def test_an_object_that_vanished(own_tiny: Path) -> None:
 def test_a_small_object_of_another_size_than_listed(memory: Bucket) -> None:
     info = put(memory, "a/b", b"four")
     put(memory, "a/b", b"two")
-    with pytest.raises(DataIntegrityError, match="expected 4 bytes from byte 0 on, found 3"):
+    with pytest.raises(DataIntegrityError, match="was replaced: expected 4 bytes with ETag , found 3 bytes"):
         memory.fetch([info])
 
 

@@ -133,7 +133,7 @@ class TestShipped:
             for key, entry in entries(text).items():
                 driver = getattr(drivers, entry["driver"].removeprefix("intake_laion_fmri.drivers."))
                 if driver is LaionCatalog:
-                    expected = {"bucket", "storage_options"}
+                    expected = {"bucket", "storage_options", "mirror", "mirror_only"}
                 else:
                     expected = set(inspect.signature(driver.opener).parameters)
                     assert set(entry.get("args", {})) <= expected

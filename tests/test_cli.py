@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from intake_laion_fmri import __version__
-from intake_laion_fmri.cli import main
+from intake_laion_fmri.commands import main
 
 
 def run(*arguments: object, **options: object) -> Result:

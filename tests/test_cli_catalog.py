@@ -17,7 +17,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from intake_laion_fmri.catalog_files import INVENTORY_FILE, ROOT_FILE, catalog_folder
-from intake_laion_fmri.cli import CONTRADICTORY, DENIED, DRIFT, NOT_FOUND, UNREACHABLE, main
+from intake_laion_fmri.commands import main
+from intake_laion_fmri.commands.exits import CONTRADICTORY, DENIED, DRIFT, NOT_FOUND, UNREACHABLE
 
 BETAS = "derivatives/glmsingle-tedana"
 ROIS = "derivatives/rois"
@@ -296,7 +297,7 @@ def test_help(command: str) -> None:
 
 def test_as_a_process(tiny: Path, tmp_path: Path, python_environment: dict[str, str]) -> None:
     """The exit codes are those of the process, and nothing warns."""
-    code = "from intake_laion_fmri.cli import main; main()"
+    code = "from intake_laion_fmri.commands import main; main()"
 
     def call(*words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-W", "error", "-c", code, "catalog", *words, "--bucket", str(tiny)]

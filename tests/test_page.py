@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import moto_server
 
 from intake_laion_fmri.demo import write_demo
 
@@ -223,31 +224,56 @@ def test_the_page_with_the_splits_of_the_bucket(
     assert differing == ["n_train", "n_test", "Loaded", "OOD shape only"]
 
 
+CHECK = textwrap.dedent(
+    """\
+    print(betas_one.shape[0] == len(trials), sorted(betas_face), len(betas_all))
+    print((betas_face["FFA1"] == betas_one).all(), sorted(roi["FFA1"]), sorted(roi["FFA1"]["gii"]["hemi-L"]))
+    volume = roi["FFA1"]["volume"]
+    print(volume.dtype, volume.ndim, int(volume.sum()) == betas_one.shape[1])
+    """
+)
+PRINTED_LOCALLY = [
+    "['ses-01', 'ses-02', 'ses-03']",
+    "['session', 'run', 'beta_index', 'label']",
+    "[ 1  2  3  4  5  6  7  8  9 10 11 12]",
+    "110",
+    "True ['FFA1', 'FFA2', 'OFA', 'pSTSfaces'] 40",
+    "True ['gii', 'volume'] ['func.gii', 'label']",
+    "bool 1 True",
+]
+INITIALIZE = """\
+from intake_laion_fmri.config import dataset_initialize
+dataset_initialize("laion_fmri_quickstart")
+"""
+
+
 def test_the_part_that_needs_local_data(small: Path, tmp_path: Path, python_environment: dict[str, str]) -> None:
-    """Read from the bucket; `download` says that it copied nothing."""
-    code = textwrap.dedent(
-        """\
-        import warnings
-        from intake_laion_fmri.config import dataset_initialize
-        dataset_initialize("laion_fmri_quickstart")
-        warnings.filterwarnings("ignore", "Nothing was copied")
-        """
+    """Copied by `download`, and read; a second run copies nothing."""
+    environment = python_environment | {"LAION_FMRI_BUCKET": str(small)}
+    notice, copied, *printed = run(INITIALIZE + LOCAL_CODE + CHECK, tmp_path, environment).splitlines()
+    assert "CC0" in notice
+    assert "files (" in copied
+    assert printed == PRINTED_LOCALLY
+    copied, *printed = run(INITIALIZE + LOCAL_CODE + CHECK, tmp_path, environment).splitlines()
+    assert copied.startswith("0 of ")
+    assert printed == PRINTED_LOCALLY
+
+
+def test_the_part_that_needs_local_data_without_a_network(
+    small: Path, reference: Path, tmp_path: Path, python_environment: dict[str, str]
+) -> None:
+    """The same code from a server, and again when that is off: the same numbers, and a warning that says so."""
+    code = INITIALIZE + LOCAL_CODE + CHECK + "print(hash(betas_all['hV4'].tobytes()))\n"
+    environment = python_environment | {"LAION_FMRI_BUCKET": "s3://laion-fmri", "PYTHONHASHSEED": "0"}
+    environment["LAION_FMRI_SPLITS"] = str(reference)
+    with moto_server(small, tmp_path / "log") as server:
+        environment["AWS_ENDPOINT_URL"] = server.endpoint
+        _, _, *online = run(code, tmp_path, environment).splitlines()
+    assert online[:-1] == PRINTED_LOCALLY
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
     )
-    check = textwrap.dedent(
-        """\
-        print(betas_one.shape[0] == len(trials), sorted(betas_face), len(betas_all))
-        print((betas_face["FFA1"] == betas_one).all(), sorted(roi["FFA1"]), sorted(roi["FFA1"]["gii"]["hemi-L"]))
-        volume = roi["FFA1"]["volume"]
-        print(volume.dtype, volume.ndim, int(volume.sum()) == betas_one.shape[1])
-        """
-    )
-    printed = run(code + LOCAL_CODE + check, tmp_path, python_environment | {"LAION_FMRI_BUCKET": str(small)})
-    assert printed.splitlines() == [
-        "['ses-01', 'ses-02', 'ses-03']",
-        "['session', 'run', 'beta_index', 'label']",
-        "[ 1  2  3  4  5  6  7  8  9 10 11 12]",
-        "110",
-        "True ['FFA1', 'FFA2', 'OFA', 'pSTSfaces'] 40",
-        "True ['gii', 'volume'] ['func.gii', 'label']",
-        "bool 1 True",
-    ]
+    assert done.returncode == 0, done.stderr
+    _, *offline = done.stdout.splitlines()
+    assert offline == online
+    assert "OfflineWarning: s3://laion-fmri does not answer" in done.stderr

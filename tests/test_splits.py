@@ -29,7 +29,8 @@ from counting import CountingFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intake_laion_fmri import access, open_betas, open_trials, splits
+from intake_laion_fmri import access, cache, open_betas, open_trials, splits, streaming
+from intake_laion_fmri import bucket as bucket_module
 from intake_laion_fmri.errors import (
     AccessDeniedError,
     BucketUnreachableError,
@@ -346,7 +347,7 @@ def test_only_what_is_wanted_is_streamed(
     tiny: Path, counted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A session without a trial of the split is not touched, another only as far as its last one."""
-    monkeypatch.setattr(access, "BLOCK_BYTES", 1024)
+    monkeypatch.setattr(streaming, "BLOCK_BYTES", 1024)
     table = open_trials("sub-01", bucket=tiny)
     by_session = dict(iter(table.groupby("session")))
     last = by_session["ses-01"].groupby("label")["beta_index"].max()
@@ -368,8 +369,9 @@ def test_only_what_is_wanted_is_streamed(
     assert part["ses-02"] == 0 < part["ses-01"] < 0.7
 
 
-def test_what_is_asked_of_a_server(s3: Any) -> None:
+def test_what_is_asked_of_a_server(s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The numbers in `open_betas`'s docstring: of listings, of small files, of split files in the bucket."""
+    monkeypatch.setenv("LAION_FMRI_CACHE", str(tmp_path))
     place = {"bucket": s3.url, "storage_options": s3.storage_options}
     with s3.requests() as asked:
         ds = open_betas("sub-01", **place)
@@ -380,13 +382,16 @@ def test_what_is_asked_of_a_server(s3: Any) -> None:
     assert asked == {"GET": 3, "HEAD": 2 * 3}
     with s3.requests() as asked:
         one = open_betas("sub-01", session=1, mask="anatomical", **place)
-    assert asked == {"LIST": 4, "GET": 1 + 5 + 40 + 22}
+    assert asked == {"LIST": 4, "GET": 1}  # the mask: the rest is in the user's cache, and the listings tell its ETags
     with s3.requests() as asked:
         one.compute()
     assert asked == {"GET": 1, "HEAD": 2}
 
 
-def test_split_files_elsewhere_cost_the_bucket_nothing(s3: Any, tiny: Path) -> None:
+def test_split_files_elsewhere_cost_the_bucket_nothing(
+    s3: Any, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAION_FMRI_CACHE", str(tmp_path))
     with s3.requests() as asked:
         open_betas("sub-01", bucket=s3.url, storage_options=s3.storage_options, splits=own(tiny))
     assert asked == {"LIST": 2, "GET": 3 + 4 + 40}
@@ -615,7 +620,7 @@ def kept(cache: Path | None = None) -> dict[str, bytes]:
 
 def next_run() -> None:
     """Forget what a process remembers of servers that failed."""
-    access._failures.clear()
+    bucket_module._failures.clear()
 
 
 def test_the_published_files_are_fetched_once(reference: Path, tmp_path: Path) -> None:
@@ -657,7 +662,7 @@ def test_a_web_server_of_ones_own(server: Server, tiny: Path) -> None:
         splits.load_split("random_0", "sub-01", splits=address)
     write_split(server.folder, "sub-01", "random_0")
     assert "split_role" in open_betas("sub-01", splits=address, bucket=tiny).coords
-    assert access._failures == {}
+    assert bucket_module._failures == {}
 
 
 def change(handler: http.server.BaseHTTPRequestHandler, content: bytes) -> None:
@@ -724,8 +729,8 @@ def test_a_slow_server_is_given_up(
     fail: Callable[[http.server.BaseHTTPRequestHandler, bytes], None],
 ) -> None:
     """Within a bound for all files together, once in a process; the next run finds a better server."""
-    patience = access.PINNED_SECONDS
-    monkeypatch.setattr(access, "PINNED_SECONDS", 0.4)
+    patience = bucket_module.PINNED_SECONDS
+    monkeypatch.setattr(bucket_module, "PINNED_SECONDS", 0.4)
     server.fail = fail
     start = time.monotonic()
     with pytest.raises(BucketUnreachableError, match=r"could not be fetched from http://127\.0\.0\.1:.*Timeout"):
@@ -742,7 +747,7 @@ def test_a_slow_server_is_given_up(
     assert len(server.requests) <= 1 + splits.FILES_IN_FLIGHT
     next_run()
     server.fail = None
-    monkeypatch.setattr(access, "PINNED_SECONDS", patience)
+    monkeypatch.setattr(bucket_module, "PINNED_SECONDS", patience)
     assert "split_role" in open_betas("sub-01", bucket=offline).coords
 
 
@@ -793,8 +798,8 @@ def test_a_server_that_is_given_up_is_asked_again_later(server: Server, monkeypa
     for _ in range(3):
         with pytest.raises(BucketUnreachableError):
             splits.load_split("tau")
-    assert len(server.requests) == access.ATTEMPTS
-    monkeypatch.setattr(access, "PATIENCE_SECONDS", 0.0)
+    assert len(server.requests) == bucket_module.PINNED_ATTEMPTS
+    monkeypatch.setattr(bucket_module, "PATIENCE_SECONDS", 0.0)
     server.fail = None
     assert splits.load_split("tau").n_train == 2
 
@@ -862,10 +867,10 @@ def test_a_cache_that_is_shared_can_be_read_by_all(server: Server) -> None:
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LAION_FMRI_CACHE", "~/kept")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert access.cache_folder() == tmp_path / "kept"
+    assert cache.cache_folder() == tmp_path / "kept"
     monkeypatch.delenv("LAION_FMRI_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert "intake-laion-fmri" in access.cache_folder().parts
+    assert "intake-laion-fmri" in cache.cache_folder().parts
 
 
 FETCH_ALL = """

@@ -18,7 +18,8 @@ from click.testing import CliRunner, Result
 from demo_files import betas_file, brain, map_file, trials_file, volume
 
 from intake_laion_fmri import build_store, open_betas
-from intake_laion_fmri.cli import CONTRADICTORY, DENIED, DRIFT, NOT_FOUND, UNREACHABLE, main
+from intake_laion_fmri.commands import main
+from intake_laion_fmri.commands.exits import CONTRADICTORY, DENIED, DRIFT, NOT_FOUND, UNREACHABLE
 from intake_laion_fmri.errors import NotInStoreError
 from intake_laion_fmri.store_checks import store_info, verify_store
 

@@ -8,8 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from intake_laion_fmri import config, open_betas, open_noise_ceilings, open_trials
-from intake_laion_fmri.download import download
+from intake_laion_fmri import open_betas, open_noise_ceilings, open_trials
 from intake_laion_fmri.errors import AccessDeniedError, NotInBucketError
 from intake_laion_fmri.subject import Subject, load_subject
 
@@ -125,23 +124,3 @@ def test_wrong_names(sub: Subject, tiny: Path) -> None:
         sub.get_betas(session=31, roi="FFA1")
     with pytest.raises(NotInBucketError):
         load_subject("sub-01", bucket=tiny / "nowhere")
-
-
-def test_downloading_says_that_it_copies_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "_data_dir", None)
-    with pytest.raises(RuntimeError, match="dataset_initialize"):
-        download(subject="sub-01", ses="ses-01")
-    config.dataset_initialize(tmp_path / "new")
-    assert config.get_data_dir() == tmp_path / "new"
-    with pytest.warns(UserWarning, match="Nothing was copied to .*new"):
-        download(subject="sub-01", ses="averages")
-    with pytest.raises(ValueError, match="Not a session: 'first'"):
-        download(subject="sub-01", ses="first")
-    with pytest.raises(ValueError, match="Not a subject"):
-        download(subject=["sub-01", "sub 2"])
-    with pytest.raises(ValueError, match="n_jobs"):
-        download(subject="sub-01", n_jobs=0)
-    assert not list((tmp_path / "new").iterdir())
-    (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="file"):
-        config.dataset_initialize(tmp_path / "file")

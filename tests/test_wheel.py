@@ -47,7 +47,8 @@ def test_what_is_inside(wheel: Path) -> None:
         entry_points.read_string(archive.read(f"{metadata}/entry_points.txt").decode())
         for path in (CHECKOUT / "catalogs").iterdir():
             assert archive.read(f"intake_laion_fmri/catalogs/{path.name}") == path.read_bytes()
-    modules = {path.name for path in (CHECKOUT / "intake_laion_fmri").glob("*.py")}
+    package = CHECKOUT / "intake_laion_fmri"
+    modules = {path.relative_to(package).as_posix() for path in package.rglob("*.py")}
     catalogs = {f"catalogs/{path.name}" for path in (CHECKOUT / "catalogs").iterdir()}
     code = {f"intake_laion_fmri/{name}" for name in modules | catalogs | {"py.typed", "splits.sha256"}}
     about = {f"{metadata}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")}

@@ -1,0 +1,29 @@
+"""The program ``intake-laion-fmri``, which is ``python -m intake_laion_fmri`` too.
+
+It is no part of the commands, so that Ctrl-C is in good hands before these are imported.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from intake_laion_fmri import interrupts
+
+__all__ = ["run"]
+
+
+def run() -> None:
+    """Run the command that the arguments name; does not return."""
+    interrupts.watch()
+    from intake_laion_fmri.commands import main
+
+    main(prog_name="intake-laion-fmri")
+
+
+if __name__ == "__main__":
+    run()
+elif (processes := sys.modules.get("multiprocessing")) and processes.current_process().name != "MainProcess":
+    # In a worker of the program, which imports it again: a terminal sends Ctrl-C to all of them, and it is the
+    # program that answers.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

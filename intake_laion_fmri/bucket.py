@@ -1,0 +1,698 @@
+"""A root with the bucket's layout: listings, small files and streams, from any file system.
+
+Every failure leaves it as one of the contract's errors, naming the URL and what to do. Requests to a server are made
+again as `network.NetworkPolicy` says, by one loop for all of them. Listings are not kept: two calls see the bucket as
+it is at either time. Small files are, by their ETags.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import hashlib
+import math
+import os
+import re
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.cache import SmallFileCache
+from intake_laion_fmri.errors import (
+    AccessDeniedError,
+    BucketUnreachableError,
+    DataIntegrityError,
+    NotInBucketError,
+)
+from intake_laion_fmri.layout import ObjectInfo
+from intake_laion_fmri.network import Attempts, NetworkPolicy, network_policy
+from intake_laion_fmri.streaming import BlockReader, Counted
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+__all__ = ["BUCKET_VARIABLE", "MIRROR_VARIABLE", "SMALL_FILES_IN_FLIGHT", "Bucket", "object_info", "read_pinned"]
+
+BUCKET_VARIABLE = "LAION_FMRI_BUCKET"
+"""Environment variable with the bucket's URL or folder, used where no ``bucket`` is given."""
+
+MIRROR_VARIABLE = "LAION_FMRI_MIRROR"
+"""Environment variable with a local folder that is read first, used where no ``mirror`` is given."""
+
+SMALL_FILES_IN_FLIGHT = 16
+
+CONNECTIONS = 32
+"""Most connections to an S3 server."""
+
+KEPT_BYTES = 64 * 1024 * 1024
+"""Largest file that is kept in the cache, or whose MD5 is taken."""
+
+LISTING_BYTES = 5_000_000
+"""What a listing may come to, for the time that it is given: some 15,000 objects."""
+
+PINNED_ATTEMPTS = 2
+PINNED_SECONDS = 20.0
+"""Longest wait for a small file from a web server."""
+
+PATIENCE_SECONDS = 60.0
+"""How long a web server that failed is not asked again in this process."""
+
+_failures: dict[str, tuple[float, BucketUnreachableError]] = {}
+"""Root → when and how it failed."""
+
+Root = TypeVar("Root", bound="Bucket")
+T = TypeVar("T")
+
+
+class _WrongAnswerError(DataIntegrityError):
+    """A server has answered something else than was asked for; another attempt may go better."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A root with the bucket's layout, on any file system that fsspec knows.
+
+    Equal roots pickle to the same bytes and have the same Dask token; the connection is made on first use, once in
+    each process.
+    """
+
+    url: str
+    """URL without a trailing slash; a local folder is an absolute path."""
+    storage_options: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
+    """Options of the file system, complete; kept out of the repr, because they may hold a secret."""
+    network: NetworkPolicy = field(default_factory=network_policy, compare=False, repr=False)
+    """How patient requests are."""
+
+    argument: ClassVar[str] = "bucket"
+    """Name of the argument that users give it by."""
+    options_argument: ClassVar[str] = "storage_options"
+    """Name of the argument with the options of its file system."""
+    _elsewhere: ClassVar[str] = (
+        f", or read from a local copy: mirror='/folder/of/the/copy' or the environment variable {MIRROR_VARIABLE}"
+    )
+    """What else to try where it does not answer."""
+
+    def __dask_tokenize__(self) -> object:
+        return (f"intake_laion_fmri.{type(self).__name__}", self.url, _sorted(self.storage_options))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made, (type(self), {one.name: getattr(self, one.name) for one in fields(self)})
+
+    @functools.cached_property
+    def _connection(self) -> tuple[AbstractFileSystem, str]:
+        from fsspec.core import url_to_fs
+
+        options = dict(self.storage_options)
+        is_s3 = self.url.startswith(("s3://", "s3a://"))
+        if is_s3:
+            options["config_kwargs"] = {
+                "connect_timeout": self.network.connect_seconds,
+                "read_timeout": self.network.read_seconds,
+                "retries": {"total_max_attempts": 1},  # `_ask` makes the attempts
+                "max_pool_connections": CONNECTIONS,
+                **options.get("config_kwargs", {}),
+            }
+        file_system, root = url_to_fs(self.url, **options)
+        if is_s3:
+            # fsspec shares instances between equal options; with these among them, this one is nobody else's.
+            file_system.retries = 1
+        return file_system, str(root).rstrip("/")
+
+    @property
+    def file_system(self) -> AbstractFileSystem:
+        """The file system, connected on first use and kept."""
+        return self._connection[0]
+
+    @property
+    def root(self) -> str:
+        """The bucket's root as a path of the file system."""
+        return self._connection[1]
+
+    @property
+    def is_s3(self) -> bool:
+        """Whether it is S3, or a server that speaks like it."""
+        return "s3" in _protocols(self.file_system)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether reading needs no network."""
+        return "file" in _protocols(self.file_system)
+
+    def path(self, key: str) -> str:
+        """Return the path of an object on the file system."""
+        return f"{self.root}/{key}" if key else self.root
+
+    def locate(self, key: str) -> str:
+        """Return the URL of an object, for messages."""
+        return f"{self.url}/{key}" if key else self.url
+
+    def below(self, folder: str) -> Bucket:
+        """Return a folder of this root as a root of its own."""
+        return Bucket(self.locate(folder), self.storage_options, self.network)
+
+    def find(self, folder: str) -> dict[str, ObjectInfo]:
+        """List every object below a folder: one request per thousand objects.
+
+        Parameters
+        ----------
+        folder : str
+            Path below the bucket's root.
+
+        Returns
+        -------
+        dict
+            Key → what the listing says. Empty where there is no such folder.
+
+        Raises
+        ------
+        NotInBucketError
+            If the bucket itself does not exist.
+        BucketUnreachableError
+            If it does not answer.
+        """
+        found = self._find_in_s3(folder) if self.is_s3 else self._walk(folder)
+        start = len(self.root) + 1
+        infos = (object_info(path[start:], entry) for path, entry in found.items() if entry["type"] == "file")
+        return {info.key: info for info in infos}
+
+    def _find_in_s3(self, folder: str) -> dict[str, Mapping[str, Any]]:
+        def find(seconds: float) -> dict[str, Mapping[str, Any]]:
+            try:
+                found: dict[str, Mapping[str, Any]] = self._call(seconds, "find", self.path(folder), detail=True)
+            except FileNotFoundError as error:
+                # To S3 an absent folder is an empty listing: what is not found can only be the bucket.
+                raise self.no_such_bucket() from error
+            return found
+
+        self.file_system.invalidate_cache()
+        return self._ask(folder, find, size=LISTING_BYTES)
+
+    def _walk(self, folder: str) -> dict[str, Mapping[str, Any]]:
+        """List folder by folder. fsspec's own `find` and `walk` leave out what they cannot list, without a word."""
+        found: dict[str, Mapping[str, Any]] = {}
+        pending = [folder]
+        while pending:
+            below = pending.pop()
+            try:
+                entries = self.entries(below)
+            except NotInBucketError:
+                if below == folder:
+                    return {}
+                raise
+            for entry in entries:
+                if entry["type"] == "directory":
+                    pending.append(entry["name"].rstrip("/")[len(self.root) + 1 :])
+                else:
+                    found[entry["name"]] = entry
+        unknown = [path for path, entry in found.items() if entry.get("size") is None]
+        if unknown:  # a listing over HTTP tells names only
+            with ThreadPoolExecutor(SMALL_FILES_IN_FLIGHT) as pool:
+                keys = [path[len(self.root) + 1 :] for path in unknown]
+                found |= dict(zip(unknown, pool.map(self._look_at, keys), strict=True))
+        return found
+
+    def entries(self, folder: str) -> list[Mapping[str, Any]]:
+        """List what is directly below a folder."""
+
+        def ls(seconds: float) -> list[Mapping[str, Any]]:
+            entries: list[Mapping[str, Any]] = self._call(seconds, "ls", self.path(folder), detail=True)
+            return entries
+
+        self.file_system.invalidate_cache()
+        return self._ask(folder, ls, size=LISTING_BYTES)
+
+    def _look_at(self, key: str) -> Mapping[str, Any]:
+        """Ask for an object's size and ETag."""
+
+        def look(seconds: float) -> Mapping[str, Any]:
+            entry: Mapping[str, Any] = self._call(seconds, "info", self.path(key))
+            return entry
+
+        self.file_system.invalidate_cache()
+        return self._ask(key, look)
+
+    def folders(self, folder: str) -> list[str]:
+        """Return the names of the folders directly below one, sorted; empty where there is no such folder."""
+        try:
+            entries = self.entries(folder)
+        except NotInBucketError:
+            return []
+        names = [entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] == "directory"]
+        return sorted(name for name in names if not name.startswith("."))
+
+    def exists(self) -> bool:
+        """Tell whether there is such a bucket or folder at all."""
+        try:
+            self.entries("")
+        except NotInBucketError:
+            return False
+        return True
+
+    def fetch(self, objects: Iterable[ObjectInfo]) -> dict[str, bytes]:
+        """Read whole small objects, many at a time: from the user's cache, or with one GET each.
+
+        Parameters
+        ----------
+        objects : iterable of ObjectInfo
+            From a listing; the sizes spare a request each, and the ETags tell whether a copy is current.
+
+        Returns
+        -------
+        dict
+            Key → content.
+
+        Raises
+        ------
+        NotInBucketError, AccessDeniedError, BucketUnreachableError
+            Of the first object that cannot be read.
+        DataIntegrityError
+            If an object has not the size, or not the MD5, that the listing said.
+        """
+        wanted = list(objects)
+        if self.is_local:
+            return {info.key: self._read_part(info, 0, info.size) for info in wanted}
+        cache = SmallFileCache.of_user()
+        kept = {info.key: content for info in wanted if (content := self._kept(info, cache)) is not None}
+        missing = [info for info in wanted if info.key not in kept]
+        if not missing:
+            return {info.key: kept[info.key] for info in wanted}
+        with ThreadPoolExecutor(SMALL_FILES_IN_FLIGHT, thread_name_prefix="laion-fetch") as pool:
+            for info, content in zip(missing, pool.map(self._read_whole, missing), strict=True):
+                kept[info.key] = content
+                if info.etag and info.size <= KEPT_BYTES:
+                    cache.put(self._name_in_cache(info), content)
+        cache.trim()
+        return {info.key: kept[info.key] for info in wanted}
+
+    def _kept(self, info: ObjectInfo, cache: SmallFileCache) -> bytes | None:
+        content = cache.get(self._name_in_cache(info)) if info.etag else None
+        return content if content is not None and len(content) == info.size else None
+
+    def _name_in_cache(self, info: ObjectInfo) -> str:
+        return "\n".join([self._endpoint(), self.locate(info.key), info.etag, str(info.size)])
+
+    def read_present(self, keys: Iterable[str]) -> dict[str, bytes]:
+        """Read whole small objects without a listing, many at a time, one GET each.
+
+        Parameters
+        ----------
+        keys : iterable of str
+            Paths below the root.
+
+        Returns
+        -------
+        dict
+            Key → content, of those that are there.
+
+        Raises
+        ------
+        AccessDeniedError, BucketUnreachableError
+            Of the first object that cannot be read.
+        """
+
+        def read(key: str) -> bytes | None:
+            try:
+                return self.read(key)
+            except NotInBucketError:
+                return None
+
+        wanted = list(keys)
+        with ThreadPoolExecutor(SMALL_FILES_IN_FLIGHT, thread_name_prefix="laion-fetch") as pool:
+            contents = list(map(read, wanted)) if self.is_local else list(pool.map(read, wanted))
+        return {key: content for key, content in zip(wanted, contents, strict=True) if content is not None}
+
+    def read(self, key: str, start: int | None = None, stop: int | None = None) -> bytes:
+        """Read an object, or the bytes from `start` to before `stop`, of which there may be fewer.
+
+        Raises
+        ------
+        NotInBucketError, AccessDeniedError, BucketUnreachableError
+            If it cannot be read.
+        """
+        if self.is_local:
+            with self.errors_of(key), open(self.path(key), "rb", buffering=0) as file:
+                file.seek(start or 0)
+                return file.read(-1 if stop is None else stop - (start or 0))
+
+        size = KEPT_BYTES if stop is None else stop - (start or 0)
+        return self._ask(key, lambda seconds: self._cat(seconds, key, start, stop), size=size)
+
+    def _cat(self, seconds: float, key: str, start: int | None = None, stop: int | None = None) -> bytes:
+        content: bytes = self._call(seconds, "cat_file", self.path(key), start=start, end=stop)
+        return content
+
+    @contextmanager
+    def stream(self, info: ObjectInfo, received: Callable[[int], None] | None = None) -> Iterator[BinaryIO]:
+        """Open an object for reading once from its start.
+
+        From a remote root several ranged requests are under way at any time and their blocks are delivered in order,
+        so that the network works while the reader unpacks; at most `BLOCKS_IN_FLIGHT` + 1 blocks are in memory.
+
+        Parameters
+        ----------
+        info : ObjectInfo
+            From a listing. The object must still have this size and ETag when the stream is opened and, once the
+            reader is done without an error of its own, when it is closed.
+        received : callable, optional
+            Is told the number of bytes whenever some are handed over.
+
+        Yields
+        ------
+        binary file object
+            Neither seekable nor shared.
+
+        Raises
+        ------
+        NotInBucketError, AccessDeniedError, BucketUnreachableError
+            If it cannot be read.
+        DataIntegrityError
+            If the object was replaced since the listing.
+        """
+        with self.errors_of(info.key):
+            if self.is_local:
+                file: BinaryIO = open(self.path(info.key), "rb", buffering=0)  # noqa: SIM115
+            else:
+                # Its first requests are on their way while the object is looked at.
+                file = BlockReader(functools.partial(self._read_part, info), info.size)  # type: ignore[assignment]
+        with file:
+            self._expect_unchanged(info)
+            try:
+                yield file if received is None else Counted(file, received)  # type: ignore[misc]
+            except DataIntegrityError:
+                self._expect_unchanged(info)  # what looks broken may be two objects in one
+                raise
+        self._expect_unchanged(info)
+
+    def no_such_bucket(self) -> NotInBucketError:
+        """Describe a root that does not exist."""
+        return NotInBucketError(
+            f"There is no bucket or folder {self.url!r}. Check the argument 'bucket' and the environment variable "
+            f"{BUCKET_VARIABLE}, or make a demo bucket with 'intake-laion-fmri demo PATH'."
+        )
+
+    def missing(self, key: str, beside: Iterable[str]) -> NotInBucketError:
+        """Describe an object that is needed and absent, naming what exists beside it.
+
+        Parameters
+        ----------
+        key : str
+            The absent object.
+        beside : iterable of str
+            Keys from the listing in which it was looked for.
+        """
+        folder, _, _ = key.rpartition("/")
+        names = sorted(other[len(folder) + 1 :] for other in beside if other.startswith(f"{folder}/"))
+        listing = (
+            f"Beside it: {', '.join(names[:12])}{', …' if len(names) > 12 else ''}."
+            if names
+            else "Its folder is empty."
+        )
+        return NotInBucketError(
+            f"{self.locate(key)} is not in the bucket. {listing} "
+            f"If this is a partial copy, fetch the object, or read from {layout.BUCKET_URL!r}."
+        )
+
+    def read_within(self, key: str) -> bytes:
+        """Read a whole small object without a listing, in `PINNED_SECONDS` however slowly a server drips.
+
+        A server that fails is asked `PINNED_ATTEMPTS` times within that bound, and then not for `PATIENCE_SECONDS`: a
+        machine without a network waits once, whatever the number of objects.
+
+        Raises
+        ------
+        NotInBucketError, AccessDeniedError, BucketUnreachableError
+            If it cannot be read.
+        """
+        attempts = min(self.network.attempts, PINNED_ATTEMPTS)
+        seconds = min(self.network.total_seconds, PINNED_SECONDS)
+        hasty = replace(self, network=replace(self.network, attempts=attempts, total_seconds=seconds))
+        self._expect_patience(key)
+        try:
+            return hasty._ask(key, lambda left: hasty._cat(left, key))
+        except BucketUnreachableError as error:
+            self._remember(error)
+            raise
+
+    def _expect_patience(self, key: str) -> None:
+        """Raise at once where this root has not answered within the last `PATIENCE_SECONDS`."""
+        failed, error = _failures.get(self.url, (-math.inf, None))
+        if error is not None and time.monotonic() - failed < PATIENCE_SECONDS:
+            raise BucketUnreachableError(
+                f"{self.locate(key)} is not asked for, {time.monotonic() - failed:.0f} s after this: {error}"
+            ) from error.__cause__
+
+    def _remember(self, error: BucketUnreachableError) -> None:
+        """Note that this root does not answer."""
+        failed, _ = _failures.get(self.url, (-math.inf, None))
+        if time.monotonic() - failed >= PATIENCE_SECONDS:
+            _failures[self.url] = (time.monotonic(), error)
+
+    def is_md5(self, info: ObjectInfo) -> bool:
+        """Tell whether an ETag is the MD5 of the content: of what was uploaded to S3 in one piece, and not by a key."""
+        return self.is_s3 and re.fullmatch(r"[0-9a-f]{32}", info.etag) is not None
+
+    def _read_whole(self, info: ObjectInfo) -> bytes:
+        return self._read_part(info, 0, info.size)
+
+    def _read_part(self, info: ObjectInfo, start: int, stop: int) -> bytes:
+        """Read some bytes of an object that a listing has told of, all of them or none."""
+        if start == stop:
+            return b""
+
+        def cat(seconds: float) -> bytes:
+            content = self._cat(seconds, info.key, start, stop)
+            if len(content) != stop - start:
+                self._expect_unchanged(info)
+                raise _WrongAnswerError(
+                    f"{self.locate(info.key)}: expected {stop - start} bytes from byte {start} on, found "
+                    f"{len(content)}. The object was replaced, or the server gives no parts of objects: open the data "
+                    "again, or copy them."
+                )
+            whole = stop - start == info.size <= KEPT_BYTES
+            if whole and self.is_md5(info) and not self._has_md5(info, content):
+                self._expect_unchanged(info)
+                raise _WrongAnswerError(
+                    f"{self.locate(info.key)}: what was received has not the MD5 {info.etag} that the server tells. "
+                    "Open the data again; if it stays so, report it."
+                )
+            return content
+
+        return self._ask(info.key, cat, size=stop - start)
+
+    def _has_md5(self, info: ObjectInfo, content: bytes) -> bool:
+        return hashlib.md5(content, usedforsecurity=False).hexdigest() == info.etag or self._is_encrypted(info.key)
+
+    def _is_encrypted(self, key: str) -> bool:
+        """Tell whether S3 keeps an object encrypted by its owner's key: then its ETag looks like an MD5 and is none."""
+        bucket, _, name = self.path(key).partition("/")
+
+        def head(seconds: float) -> bool:
+            told = self._call(seconds, "call_s3", "head_object", Bucket=bucket, Key=name)
+            return "kms" in told.get("ServerSideEncryption", "") or "SSECustomerAlgorithm" in told
+
+        return self._ask(key, head)
+
+    def state(self, key: str) -> ObjectInfo:
+        """Return what there is of an object now."""
+        return object_info(key, self._look_at(key))
+
+    def _expect_unchanged(self, info: ObjectInfo) -> None:
+        now = self.state(info.key)
+        if now != info:
+            raise DataIntegrityError(
+                f"{self.locate(info.key)} was replaced: expected {info.size} bytes with ETag {info.etag}, "
+                f"found {now.size} bytes with ETag {now.etag}. Open the data again."
+            )
+
+    def _call(self, seconds: float, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of the file system, for so long at most where it can be interrupted."""
+        from fsspec.asyn import AsyncFileSystem, sync
+
+        file_system = self.file_system
+        if isinstance(file_system, AsyncFileSystem):
+            return sync(file_system.loop, getattr(file_system, f"_{name}"), *args, timeout=seconds, **kwargs)
+        return getattr(file_system, name)(*args, **kwargs)
+
+    def _ask(self, key: str, action: Callable[[float], T], *, size: int = 0) -> T:
+        """Do something with the file system, and do it again where that may help: the one place that retries.
+
+        Parameters
+        ----------
+        key : str
+            What it is about, for errors.
+        action : callable
+            Takes the seconds that it may take.
+        size : int, default 0
+            Bytes that are asked for.
+        """
+        attempts = Attempts(self.network, size)
+        while True:
+            try:
+                with self.errors_of(key, attempts):
+                    return action(attempts.seconds_left)
+            except (BucketUnreachableError, _WrongAnswerError):
+                if self.is_local or not attempts.again():
+                    raise
+
+    @contextmanager
+    def errors_of(self, key: str, attempts: Attempts | None = None) -> Iterator[None]:
+        """Turn what a file system raises into the contract's errors."""
+        try:
+            yield
+        except (NotInBucketError, AccessDeniedError, BucketUnreachableError):
+            raise
+        except FileNotFoundError as error:
+            raise NotInBucketError(
+                f"{self.locate(key)} does not exist, or no longer. Open the data again, or fetch the object."
+            ) from error
+        except PermissionError as error:
+            raise AccessDeniedError(self._denied(key)) from error
+        except _client_errors() as error:
+            raise ValueError(
+                f"{self.locate(key)} cannot be asked for: {error}. Check the URL and {self.options_argument} "
+                "(public data are read with {'anon': True})."
+            ) from error
+        except _transport_errors() as error:
+            if getattr(error, "status", None) in (401, 403):  # of a web server's answer
+                raise AccessDeniedError(self._denied(key)) from error
+            raise BucketUnreachableError(self._unreachable(key, error, attempts)) from error
+        except OSError as error:
+            # s3fs gives the server's own failures (500, 503) these numbers; a local disk's errors stay as they are.
+            if self.is_local or error.errno not in (errno.EBUSY, errno.EIO, getattr(errno, "EREMOTEIO", errno.EIO)):
+                raise
+            raise BucketUnreachableError(self._unreachable(key, error, attempts)) from error
+
+    def _denied(self, key: str) -> str:
+        if self.is_local:
+            return (
+                f"{self.locate(key)} may not be read: the file's permissions forbid it. Change them, or copy the file."
+            )
+        rule = "the bucket refuses it to this reader"
+        parsed = layout.parse_key(key)
+        if parsed and "session" in parsed.entities and layout.is_held_out(parsed.entities["session"]):
+            rule = f"{parsed.entities['session']} is held out by the data set's authors"
+        return f"{self.locate(key)} may not be read: {rule}. Ask {layout.CONTACT}."
+
+    def _unreachable(self, key: str, error: BaseException, attempts: Attempts | None) -> str:
+        tried = f" in {attempts.count} attempts over {attempts.seconds:.1f} s" if attempts else ""
+        detail = str(error) or type(error).__name__
+        return (
+            f"{self.locate(key)} could not be reached at {self._endpoint()}{tried} ({detail}). Check the network and "
+            f"the endpoint{self._elsewhere}."
+        )
+
+    def _endpoint(self) -> str:
+        options = self.storage_options
+        url = options.get("endpoint_url") or options.get("client_kwargs", {}).get("endpoint_url")
+        protocol, _, rest = self.url.partition("://")
+        if protocol in ("http", "https"):
+            url = f"{protocol}://{rest.split('/', 1)[0]}"
+        if not url and protocol in ("s3", "s3a"):
+            url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        return str(url) if url else f"the default endpoint of {protocol}"
+
+
+def read_pinned(root: Bucket, key: str, *, sha256: str, cache: Path) -> bytes:
+    """Read a small file that is known by its sum: from the cache, or once from its root.
+
+    Parameters
+    ----------
+    root : Bucket
+        Where the file is served.
+    key : str
+        Its path below the root, and below the cache.
+    sha256 : str
+        Its sum. A cached file with another sum is fetched again.
+    cache : path
+        The folder to keep it in. A file appears there whole and checked, or not at all; several processes may fetch
+        it at a time. Where the folder cannot be written to, the file is used without being kept.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    NotInBucketError, AccessDeniedError, BucketUnreachableError
+        If it cannot be fetched: within `PINNED_SECONDS`, however slow the server. After a failure a root is not asked
+        again for `PATIENCE_SECONDS`.
+    DataIntegrityError
+        If what was fetched has another sum.
+    """
+    target = cache / key
+    with contextlib.suppress(OSError):
+        content = target.read_bytes()
+        if hashlib.sha256(content).hexdigest() == sha256:
+            return content
+    content = root.read_within(key)
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise DataIntegrityError(
+            f"{root.locate(key)}: expected the SHA-256 {sha256}, found {found}. It was not kept; try again."
+        )
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    with contextlib.suppress(OSError):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return content
+
+
+def _sorted(options: Any) -> Any:
+    """Return options in an order of their own, for tokens and for comparing."""
+    if isinstance(options, Mapping):
+        return tuple((name, _sorted(options[name])) for name in sorted(options))
+    return options
+
+
+def _protocols(file_system: AbstractFileSystem) -> tuple[str, ...]:
+    protocol = file_system.protocol
+    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
+
+
+def object_info(key: str, entry: Mapping[str, Any]) -> ObjectInfo:
+    """Return what an entry of a file system's listing says."""
+    size = int(entry["size"])
+    etag = entry.get("ETag") or entry.get("etag")
+    if etag is None and "mtime" in entry:
+        etag = f"{int(float(entry['mtime']) * 1e6):x}-{size:x}"
+    return ObjectInfo(key, size, str(etag or "").strip('"'))
+
+
+def _client_errors() -> tuple[type[BaseException], ...]:
+    """Return what an S3 client raises where a request cannot even be made: an impossible name, no credentials."""
+    return _loaded("botocore.exceptions", "ParamValidationError", "NoCredentialsError", "ProfileNotFound")
+
+
+def _transport_errors() -> tuple[type[BaseException], ...]:
+    """Return what a broken network raises."""
+    return (
+        ConnectionError,
+        TimeoutError,
+        *_loaded("socket", "gaierror"),
+        *_loaded("fsspec.exceptions", "FSTimeoutError"),
+        *_loaded("aiohttp", "ClientError"),
+        *_loaded("botocore.exceptions", "BotoCoreError"),
+        *_loaded("botocore.parsers", "ResponseParserError"),
+    )
+
+
+def _made(kind: type[Root], given: Mapping[str, Any]) -> Root:
+    """Make a root anew, where it was pickled to."""
+    return kind(**given)
+
+
+def _loaded(module: str, *names: str) -> tuple[type[BaseException], ...]:
+    """Return exception classes of a library; one that is not loaded has raised nothing."""
+    return tuple(getattr(sys.modules[module], name) for name in names) if module in sys.modules else ()

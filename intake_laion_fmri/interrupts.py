@@ -1,0 +1,130 @@
+"""Ctrl-C: the program ends with a line and the exit code 130, whatever it is doing.
+
+While there is something to put in order, KeyboardInterrupt is raised, so that files are closed and temporary ones
+removed; not within an import, which would make other errors of it, but soon after. Before that, where it takes too long
+(a server that is silent), and at a second Ctrl-C, the process is left at once. Nothing is lost by that: whatever this
+package writes survives being killed at any moment.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+__all__ = ["INTERRUPTED", "held", "in_order", "leave", "message", "promise", "watch"]
+
+INTERRUPTED = 130
+"""Exit code: ended by Ctrl-C; what a shell tells of a program that died of it."""
+
+GRACE_SECONDS = 5.0
+"""How long it may take to put things in order."""
+
+RETRY_SECONDS = 0.01
+"""How soon it is tried again where an exception would do harm."""
+
+_SHOW_CURSOR = "\x1b[?25h"
+
+
+class _State:
+    orderly = False
+    held = False
+    asked = False
+    watchdog = False
+    promised = ""
+
+
+def watch() -> None:
+    """Take over Ctrl-C, from the start of a program on; a program that was started to ignore it does so."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupted)
+
+
+@contextmanager
+def in_order() -> Iterator[None]:
+    """Raise KeyboardInterrupt at Ctrl-C in here, where `watch` has taken it over; outside, the program is left."""
+    _State.orderly = True
+    try:
+        yield
+    finally:
+        _State.orderly = False
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Raise no KeyboardInterrupt in here, but soon after: for what takes no time, and must not be left half done."""
+    import threading
+
+    before = _State.held
+    if threading.current_thread() is threading.main_thread():  # no other is ever interrupted
+        _State.held = True
+        try:
+            yield
+        finally:
+            _State.held = before
+    else:
+        yield
+
+
+def promise(text: str) -> None:
+    """Say what becomes of the work that is begun here when it is interrupted: a sentence for the user."""
+    _State.promised = text
+
+
+def message() -> str:
+    """Return the line to leave with."""
+    return f"Interrupted. {_State.promised}".strip()
+
+
+def leave() -> NoReturn:
+    """Leave the process at once, with the line and the exit code."""
+    with contextlib.suppress(OSError):
+        # A progress bar hides the cursor.
+        start = f"{_SHOW_CURSOR}\n" if os.isatty(2) else ""
+        os.write(2, f"{start}{message()}\n".encode())
+    os._exit(INTERRUPTED)
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    if not _State.orderly or _State.asked:
+        leave()
+    if not _State.watchdog:
+        _State.watchdog = True
+        _later(GRACE_SECONDS, leave)
+    if _State.held or _importing(frame):
+        _later(RETRY_SECONDS, _again)
+        return
+    _State.asked = True
+    raise KeyboardInterrupt
+
+
+def _again() -> None:
+    """Interrupt the main thread, also where it waits for the system."""
+    import threading
+
+    main = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main is not None:
+        signal.pthread_kill(main, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
+
+
+def _later(seconds: float, action: Callable[[], object]) -> None:
+    import threading  # not before: the sooner this module is loaded, the sooner it watches
+
+    timer = threading.Timer(seconds, action)
+    timer.daemon = True
+    timer.start()
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False

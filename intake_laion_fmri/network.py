@@ -1,0 +1,157 @@
+"""How patient this package is with servers: the one policy of all requests, and the attempts of one of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import random
+import time
+from dataclasses import dataclass
+
+__all__ = ["NETWORK_VARIABLE", "Attempts", "NetworkPolicy", "network_policy", "set_network"]
+
+NETWORK_VARIABLE = "LAION_FMRI_NETWORK"
+"""Environment variable with fields of the `NetworkPolicy`: ``attempts=3,total_seconds=20``."""
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
+"""Between two attempts: a random time, up to the first of these after one failure, up to the second after many."""
+
+_network: NetworkPolicy | None = None
+
+
+@dataclass(frozen=True)
+class NetworkPolicy:
+    """How long a server is waited for, and how often it is asked again.
+
+    One request is a page of a listing, a small file, or a block of a large one. Between two attempts lies a random
+    time that grows with their number.
+    """
+
+    attempts: int = 5
+    """How often a request is made before it is given up."""
+    connect_seconds: float = 5.0
+    """Longest wait for a connection."""
+    read_seconds: float = 10.0
+    """Longest silence in the middle of an answer, and before it."""
+    total_seconds: float = 45.0
+    """From the first attempt of a request on: when it is over, there is no other attempt."""
+    slowest: float = 50e3
+    """Bytes per second: what takes longer than `total_seconds` and its size at this rate is given up."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            whole = field.name == "attempts"
+            fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+            if not (fits and 0 < value < math.inf):
+                expected = "a whole number of at least 1" if whole else "a number above 0"
+                raise ValueError(f"The network policy's {field.name} must be {expected}, found {value!r}.")
+
+
+def set_network(
+    *,
+    attempts: int | None = None,
+    connect_seconds: float | None = None,
+    read_seconds: float | None = None,
+    total_seconds: float | None = None,
+    slowest: float | None = None,
+) -> NetworkPolicy:
+    """Say how patient this process is with servers, for everything that is opened from now on.
+
+    What was opened before, and pickled to workers, keeps the policy that it was opened with.
+
+    Parameters
+    ----------
+    attempts, connect_seconds, read_seconds, total_seconds, slowest : number, optional
+        See `NetworkPolicy`; what is not given is as in the environment variable ``LAION_FMRI_NETWORK``, or else the
+        default. So ``set_network()`` undoes what was set before.
+
+    Returns
+    -------
+    NetworkPolicy
+
+    Raises
+    ------
+    ValueError
+        If a number is not above 0.
+    """
+    global _network
+    given = {
+        "attempts": attempts,
+        "connect_seconds": connect_seconds,
+        "read_seconds": read_seconds,
+        "total_seconds": total_seconds,
+        "slowest": slowest,
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    _network = dataclasses.replace(_policy_of_environment(), **chosen) if chosen else None  # type: ignore[arg-type]
+    return network_policy()
+
+
+def network_policy() -> NetworkPolicy:
+    """Return the policy that `set_network` or the environment variable ``LAION_FMRI_NETWORK`` has set."""
+    return _network or _policy_of_environment()
+
+
+def _policy_of_environment() -> NetworkPolicy:
+    text = os.environ.get(NETWORK_VARIABLE, "")
+    names = [field.name for field in dataclasses.fields(NetworkPolicy)]
+    chosen: dict[str, float] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, value = part.partition("=")
+        try:
+            if name.strip() not in names:
+                raise ValueError(name)
+            chosen[name.strip()] = int(value) if name.strip() == "attempts" else float(value)
+        except ValueError as error:
+            raise ValueError(
+                f"{NETWORK_VARIABLE}={text!r}: expected parts such as 'attempts=3,total_seconds=20', of "
+                f"{', '.join(names)}; found {part!r}."
+            ) from error
+    return NetworkPolicy(**chosen)  # type: ignore[arg-type]
+
+
+class Attempts:
+    """The attempts of one request: how many, and until when.
+
+    Parameters
+    ----------
+    policy : NetworkPolicy
+        What sets the bounds.
+    size : int, default 0
+        Bytes that are asked for.
+    """
+
+    def __init__(self, policy: NetworkPolicy, size: int = 0) -> None:
+        self._policy, self._size = policy, size
+        self.count = 1
+        """Attempts so far, the one under way included."""
+        self._start = self._since = time.monotonic()
+        self._failures = 0
+
+    @property
+    def seconds(self) -> float:
+        """Since the first attempt."""
+        return time.monotonic() - self._start
+
+    @property
+    def seconds_left(self) -> float:
+        """What the attempt under way may take."""
+        left = self._policy.total_seconds - (time.monotonic() - self._since)
+        return max(left, 0.05) + self._size / self._policy.slowest
+
+    def again(self) -> bool:
+        """After a failure: wait for the next attempt, or tell that there is none."""
+        self._failures += 1
+        pause = random.uniform(0, min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (self._failures - 1)))
+        spent = time.monotonic() - self._since + pause
+        if self._failures >= self._policy.attempts or spent >= self._policy.total_seconds:
+            return False
+        time.sleep(pause)
+        self.count += 1
+        return True
+
+    def progressed(self) -> None:
+        """Something was received that is kept: the bounds begin anew."""
+        self._failures, self._since = 0, time.monotonic()

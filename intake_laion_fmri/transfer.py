@@ -1,0 +1,637 @@
+"""One object → its place in a mirror: resumable, in ranges, checked, moved there whole.
+
+What arrives lies in ``.laion-fmri/partial``: the data at their offsets, and beside them the sum of each piece that is
+complete, so that a run that was killed is continued by any other. A thread follows the front of what is complete and
+checks it (MD5, or the gzip stream to its end) while the rest arrives. Only then the record is written and the file
+moved to its place. One process at a time works on an object, of however many that mirror into one folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import gzip
+import hashlib
+import io
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from intake_laion_fmri.access import Bucket
+from intake_laion_fmri.errors import (
+    AccessDeniedError,
+    BucketUnreachableError,
+    DataIntegrityError,
+    NotInBucketError,
+)
+from intake_laion_fmri.layout import ObjectInfo
+from intake_laion_fmri.mirror_folder import MirrorFolder, MirrorRecord, name_of, now
+from intake_laion_fmri.network import Attempts
+from intake_laion_fmri.partial_files import (
+    LOOK_SECONDS,
+    PIECE_BYTES,
+    DamagedError,
+    Front,
+    PartialFile,
+    PieceWriter,
+    TransferStoppedError,
+    crc32_of,
+    part_of,
+    read_state,
+)
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+__all__ = [
+    "REQUEST_BYTES",
+    "STALE_SECONDS",
+    "Fetched",
+    "ObjectBusyError",
+    "check_file",
+    "errors_of_writing",
+    "fetch_object",
+    "locked",
+    "tidy",
+]
+
+REQUEST_BYTES = 8 * 1024 * 1024
+"""Asked for at a time."""
+
+UNPACKED_BYTES = 64 * 1024**3
+"""A gzip stream that unpacks to more is not unpacked on: the largest of the data set has 12.2 GB."""
+
+MD5, GZIP, SIZE = "md5", "gzip", "size"
+"""How a file is checked: by its ETag, by its stream's own CRC-32 and length, or by its size alone."""
+
+STALE_SECONDS = 180.0
+"""How long another process may hold an object without receiving anything before one stops waiting for it."""
+
+Result = TypeVar("Result")
+
+
+class ObjectBusyError(Exception):
+    """Another process on this file system is fetching the object."""
+
+
+class _ReplacedError(Exception):
+    """The object is another one than the listing said."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What became of one object."""
+
+    info: ObjectInfo
+    """As it is now: newer than asked for where it was replaced meanwhile."""
+    status: str
+    """``"fetched"``; ``"adopted"``, a file that was there without a record and proved sound; or ``"complete"``."""
+    replaced: bool = False
+    """Whether an older file, or a damaged one, was in its place."""
+
+
+def fetch_object(
+    bucket: Bucket,
+    info: ObjectInfo,
+    folder: MirrorFolder,
+    *,
+    requests: int = 4,
+    piece_bytes: int = PIECE_BYTES,
+    request_bytes: int = REQUEST_BYTES,
+    received: Callable[[int], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Fetched:
+    """Bring an object to its place in a mirror.
+
+    Parameters
+    ----------
+    bucket : Bucket
+        Where it is; a remote root or a folder.
+    info : ObjectInfo
+        From a listing.
+    folder : MirrorFolder
+        The mirror.
+    requests : int, default 4
+        Ranged requests under way at a time.
+    piece_bytes, request_bytes : int, optional
+        What is kept of a transfer that is killed, and what is asked for at a time.
+    received : callable, optional
+        Is told the number of bytes whenever some have arrived, from several threads.
+    stop : threading.Event, optional
+        Once it is set, the transfer ends within a fraction of a second.
+
+    Returns
+    -------
+    Fetched
+
+    Raises
+    ------
+    ObjectBusyError
+        If another process is fetching the object.
+    TransferStoppedError
+        If `stop` was set. What was received is kept.
+    NotInBucketError, AccessDeniedError, BucketUnreachableError
+        If it cannot be read. What was received is kept.
+    DataIntegrityError
+        If it is damaged, or replaced, twice; or its key cannot be a file's. Nothing is kept.
+    OSError
+        If it cannot be written: names the object. What was received is kept.
+    """
+    target = folder.target(info.key)
+    job = _Job(bucket, folder, requests, piece_bytes, request_bytes, received or _nobody, stop or threading.Event())
+    with errors_of_writing(info.key, target):
+        if _is_complete(folder, info):
+            return Fetched(info, "complete")
+        with locked(folder, name_of(info.key)):
+            if _is_complete(folder, info):  # whoever had the lock has fetched it
+                return Fetched(info, "complete")
+            if job.adopt(info, target):
+                return Fetched(info, "adopted")
+            _make_room(folder, info.key, target)
+            return job.fetch(info, target)
+
+
+def check_file(path: Path, info: ObjectInfo, how: str, *, stop: threading.Event | None = None) -> int:
+    """Read a file to its end and check that it is an object.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    info : ObjectInfo
+        The object.
+    how : {"md5", "gzip", "size"}
+        By its ETag, by its gzip stream, or by its size.
+    stop : threading.Event, optional
+        Once it is set, `TransferStoppedError` is raised.
+
+    Returns
+    -------
+    int
+        Its CRC-32, as it lies there.
+
+    Raises
+    ------
+    DataIntegrityError
+        If it is damaged.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            return _check(file, info, how, stop or threading.Event())
+    except DamagedError as error:
+        raise DataIntegrityError(f"{path} {error}. Fetch it again.") from error
+
+
+def tidy(folder: MirrorFolder, objects: Iterable[ObjectInfo]) -> None:
+    """Remove what runs that were killed have left, and parts of versions that are outdated.
+
+    Parameters
+    ----------
+    folder : MirrorFolder
+        The mirror.
+    objects : iterable of ObjectInfo
+        What this run was for, as it is now. Parts of other objects may still be of use, and stay.
+    """
+    current = {info.key: info for info in objects}
+    by_lock: dict[str, list[Path]] = {}
+    for name in ("partial", "records", "listings", "locks"):
+        for path in (folder.metadata / name).glob("*"):
+            if name == "locks" or path.suffix == ".tmp" or (name == "partial" and _is_useless(folder, path, current)):
+                by_lock.setdefault("listings" if name == "listings" else path.name.split(".")[0], []).append(path)
+    for name, paths in by_lock.items():
+        with contextlib.suppress(ObjectBusyError), locked(folder, name):
+            for path in paths:
+                if path.suffix != ".lock":
+                    path.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: MirrorFolder, name: str) -> Iterator[None]:
+    """Keep other processes on this file system from what has this name; the lock ends with the process at the latest.
+
+    Raises
+    ------
+    ObjectBusyError
+        If another process has the lock.
+    """
+    lock = _acquired(folder.workplace("locks") / f"{name}.lock")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            Path(lock.lock_file).unlink()  # while it is held: whoever waits for it notices
+        lock.release()
+
+
+@dataclass(frozen=True)
+class _Job:
+    """How objects are fetched."""
+
+    bucket: Bucket
+    folder: MirrorFolder
+    requests: int
+    piece_bytes: int
+    request_bytes: int
+    received: Callable[[int], None]
+    stop: threading.Event
+
+    def how(self, info: ObjectInfo) -> str:
+        if self.bucket.is_md5(info):
+            return MD5
+        return GZIP if info.key.endswith(".gz") else SIZE
+
+    def adopt(self, info: ObjectInfo, target: Path) -> bool:
+        """Write the record of a file that is there and proves to be the object, if there is one."""
+        place = target if target.exists() else self.folder.holds(info)
+        if place is None or not place.is_file() or place.stat().st_size != info.size:
+            return False
+        how, record = self.how(info), self.folder.record(info.key)
+        if how != MD5 and record and record.etag != info.etag:
+            return False
+        try:
+            with place.open("rb", buffering=0) as file:
+                mtime_ns = os.fstat(file.fileno()).st_mtime_ns
+                crc32 = _check(file, info, how, self.stop)
+        except DamagedError:
+            return False
+        if how != MD5 and record and record.crc32 != crc32:
+            return False
+        if place != target:  # an ROI's file without the hyphens of its label: other packages need that one too
+            _make_room(self.folder, info.key, target)
+            mtime_ns = _link(place, target)
+        self.folder.write_record(MirrorRecord(info.key, info.size, info.etag, mtime_ns, how, crc32, now()))
+        return True
+
+    def fetch(self, info: ObjectInfo, target: Path) -> Fetched:
+        """Fetch an object; once more where it is damaged, and once more where it was replaced."""
+        replaced, excuses = target.exists(), [_ReplacedError, DamagedError]
+        while True:
+            self._remove_partials(info.key, but=part_of(self.folder, info).stem)
+            try:
+                self._fetch_once(info, target)
+            except (_ReplacedError, DamagedError) as error:
+                self._remove_partials(info.key)
+                if type(error) not in excuses:
+                    raise DataIntegrityError(
+                        f"{self.bucket.locate(info.key)} {error}, twice. Nothing of it was kept: try again later, or "
+                        "report it to whoever keeps the bucket."
+                    ) from error
+                excuses.remove(type(error))
+                if isinstance(error, _ReplacedError):
+                    info = self.bucket.state(info.key)
+            else:
+                return Fetched(info, "fetched", replaced)
+
+    def _fetch_once(self, info: ObjectInfo, target: Path) -> None:
+        part = part_of(self.folder, info)
+        stream = _S3Stream(self, info) if self.bucket.is_s3 else _BlockStream(self, info)
+        with PartialFile(part, info, self.piece_bytes, self.stop) as partial:
+            if partial.n_pieces * self.piece_bytes > self.request_bytes:
+                crc32, how = self._in_parallel(partial, stream)
+            else:
+                self._receive(partial, stream)
+                crc32, how = self._checked(partial, stream)
+            if not self.bucket.is_s3 and self.bucket.state(info.key) != info:  # S3 was asked for this version only
+                raise _ReplacedError("was replaced while it was read")
+            partial.sync()
+        record = MirrorRecord(
+            info.key, info.size, info.etag, part.stat().st_mtime_ns, how, crc32, now(), replaces=target.exists()
+        )
+        self.folder.write_record(record)
+        part.replace(target)
+        if record.replaces:
+            self.folder.write_record(replace(record, replaces=False))
+        part.with_suffix(".state").unlink(missing_ok=True)
+
+    def _in_parallel(self, partial: PartialFile, stream: _Stream) -> tuple[int, str]:
+        """Receive in several requests at a time, and check what is complete meanwhile."""
+        with ThreadPoolExecutor(self.requests + 1, thread_name_prefix="laion-mirror") as pool:
+            try:
+                check = pool.submit(self._checked, partial, stream)
+                receivers = [pool.submit(self._receive, partial, stream) for _ in range(self.requests)]
+                check.add_done_callback(lambda done: partial.fail(done.exception()))
+                wait_for(receivers)
+                wait_for([check])
+            except BaseException as error:
+                partial.fail(error)
+                raise
+        if partial.error:
+            raise partial.error
+        return check.result()
+
+    def _receive(self, partial: PartialFile, stream: _Stream) -> None:
+        """Receive run after run of the missing pieces, until there are none."""
+        try:
+            while run := partial.take(self.request_bytes):
+                self._receive_run(partial, stream, *run)
+        except BaseException as error:
+            partial.fail(error)
+            raise
+
+    def _receive_run(self, partial: PartialFile, stream: _Stream, start: int, stop: int) -> None:
+        attempts = Attempts(self.bucket.network, min(stop - start, PIECE_BYTES))
+        writer = PieceWriter(partial, start, stop)
+        while writer.offset < stop:
+            began, before = time.monotonic(), writer.offset
+            try:
+                with contextlib.closing(self._answer(stream, writer.offset, stop, attempts)) as answer:
+                    for data in answer:
+                        writer.write(data)
+                        self.received(len(data))
+                        partial.expect_going_on()
+            except BucketUnreachableError:
+                # Bytes that trickle are no progress: with them a transfer could last for days.
+                if writer.offset - before > self.bucket.network.slowest * (time.monotonic() - began):
+                    attempts.progressed()
+                partial.expect_going_on()
+                if not attempts.again():
+                    raise
+
+    def _answer(self, stream: _Stream, start: int, stop: int, attempts: Attempts) -> Generator[bytes]:
+        """Yield what a server answers. Only its errors are turned into the contract's, not those of writing."""
+        key = stream.info.key
+        with self.bucket.errors_of(key, attempts):
+            for data in stream.read(start, stop, attempts):
+                start += len(data)
+                yield data
+            if start < stop:
+                raise ConnectionError(f"the answer ended {stop - start} bytes early")
+
+    def _checked(self, partial: PartialFile, stream: _Stream) -> tuple[int, str]:
+        """Check an object as its pieces arrive; return its CRC-32 and how it was checked."""
+        info, how = partial.info, self.how(partial.info)
+        try:
+            return _check(Front(partial), info, how, self.stop), how
+        except DamagedError:
+            if not (how == MD5 and stream.encrypted):
+                raise
+        how = GZIP if info.key.endswith(".gz") else SIZE  # with a key of its own, S3's ETag is no MD5
+        return _check(Front(partial), info, how, self.stop), how
+
+    def _remove_partials(self, key: str, *, but: str = "") -> None:
+        folder, beginning = self.folder.workplace("partial"), f"{name_of(key)}."
+        for name in os.listdir(folder):
+            if name.startswith(beginning) and name.rpartition(".")[0] != but:
+                (folder / name).unlink(missing_ok=True)
+
+
+class _Summed(io.RawIOBase):
+    """A file that sums up what is read of it."""
+
+    def __init__(self, file: Any, *, md5: bool) -> None:
+        self._file = file
+        self.count, self.crc32 = 0, 0
+        self.md5 = hashlib.md5(usedforsecurity=False) if md5 else None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        view = memoryview(target).cast("B")
+        count = int(self._file.readinto(view))
+        self.count += count
+        self.crc32 = crc32_of(view[:count], self.crc32)
+        if self.md5:
+            self.md5.update(view[:count])
+        return count
+
+
+class _Stream:
+    """Where the bytes of one object come from."""
+
+    encrypted = False
+    """Whether the server has said that the object is encrypted with a key of its own."""
+
+    def __init__(self, job: _Job, info: ObjectInfo) -> None:
+        self.info = info
+        self._bucket, self._stop = job.bucket, job.stop
+
+    def read(self, start: int, stop: int, attempts: Attempts) -> Iterator[bytes]:
+        """Yield the bytes from `start` to before `stop`, of which there may be fewer."""
+        raise NotImplementedError
+
+
+class _BlockStream(_Stream):
+    """Of a disk, or of any file system that gives ranges: piece by piece."""
+
+    def read(self, start: int, stop: int, attempts: Attempts) -> Iterator[bytes]:
+        step = PIECE_BYTES if self._bucket.is_local else stop - start
+        for offset in range(start, stop, step):
+            data = self._bucket.read(self.info.key, offset, min(offset + step, stop))
+            if not data:
+                raise _ReplacedError(f"ends at byte {offset} instead of {self.info.size}")
+            yield data
+
+
+class _S3Stream(_Stream):
+    """Of S3: a body is handed on as it arrives, so that nothing is lost with a connection."""
+
+    def read(self, start: int, stop: int, attempts: Attempts) -> Iterator[bytes]:
+        response = self._run(self._open(start, stop), attempts.seconds_left)
+        body = response["Body"]
+        try:
+            self._expect_range(response, start, stop)
+            while start < stop:
+                data, error = self._run(self._next(body, min(PIECE_BYTES, stop - start), attempts.seconds_left), None)
+                start += len(data)
+                if data:
+                    yield data
+                if error is not None:
+                    raise error
+                if not data:
+                    return
+        finally:
+            self._bucket.file_system.loop.call_soon_threadsafe(body.close)
+
+    async def _open(self, start: int, stop: int) -> Any:
+        file_system = self._bucket.file_system
+        name, key, _ = file_system.split_path(self._bucket.path(self.info.key))
+        pinned = {"IfMatch": f'"{self.info.etag}"'} if self.info.etag else {}
+        return await file_system._call_s3(
+            "get_object", Bucket=name, Key=key, Range=f"bytes={start}-{stop - 1}", **pinned
+        )
+
+    async def _next(self, body: Any, count: int, seconds: float) -> tuple[bytes, Exception | None]:
+        """Return the next bytes of a body and, behind the last ones, what ended it."""
+        found = bytearray()
+        try:
+            async with asyncio.timeout(seconds):
+                while len(found) < count:
+                    async with asyncio.timeout(self._bucket.network.read_seconds):
+                        data = await body.read(count - len(found))
+                    if not data:
+                        break
+                    found += data
+        except Exception as error:  # noqa: BLE001  (raised by the caller, once the bytes before it are safe)
+            found += _unread(body)
+            return bytes(found[:count]), error
+        return bytes(found), None
+
+    def _expect_range(self, response: Any, start: int, stop: int) -> None:
+        encryption = response.get("ServerSideEncryption", "AES256")
+        self.encrypted |= encryption != "AES256" or "SSECustomerAlgorithm" in response
+        etag = str(response.get("ETag", "")).strip('"')
+        if etag and self.info.etag and etag != self.info.etag:
+            raise _ReplacedError(f"was replaced: expected the ETag {self.info.etag}, found {etag}")
+        found = str(response.get("ContentRange", ""))
+        whole = start == 0 and response.get("ContentLength") == stop == self.info.size
+        if not found.startswith(f"bytes {start}-") and not whole:
+            raise DataIntegrityError(
+                f"{self._bucket.locate(self.info.key)}: asked for the bytes from {start} to {stop}, the server gave "
+                f"{found or 'all of them'}. Mirroring needs a server that gives parts of objects."
+            )
+
+    def _run(self, coroutine: Coroutine[Any, Any, Result], seconds: float | None) -> Result:
+        """Wait for a coroutine in the file system's loop, but not when told to stop."""
+
+        async def bounded() -> Result:
+            async with asyncio.timeout(seconds):
+                return await coroutine
+
+        future = asyncio.run_coroutine_threadsafe(bounded(), self._bucket.file_system.loop)
+        try:
+            while not future.done():
+                wait_for([future], timeout=LOOK_SECONDS)
+                if self._stop.is_set():
+                    raise TransferStoppedError(f"{self.info.key}: told to stop")
+            return future.result()
+        except OSError as error:
+            if _status(error) in (412, 416):
+                raise _ReplacedError("was replaced while it was read") from error
+            raise
+        finally:
+            future.cancel()
+
+
+def _check(file: Any, info: ObjectInfo, how: str, stop: threading.Event) -> int:
+    """Read a file to its end; return its CRC-32, or raise DamagedError."""
+    from isal import igzip, igzip_lib
+
+    corrupt: Any = (gzip.BadGzipFile, igzip_lib.IsalError, EOFError)
+    summed = _Summed(file, md5=how == MD5)
+    size = max(4096, min(PIECE_BYTES, info.size))
+    stream: Any = igzip._GzipReader(summed, size) if how == GZIP else summed
+    buffer, unpacked = bytearray(size), 0
+    try:
+        while count := stream.readinto(buffer):
+            unpacked += count
+            if unpacked > UNPACKED_BYTES:
+                raise DamagedError(f"unpacks to more than {UNPACKED_BYTES} bytes")
+            if stop.is_set():
+                raise TransferStoppedError(f"{info.key}: told to stop")
+    except corrupt as error:
+        raise DamagedError(f"is no sound gzip stream: {error}") from error
+    if summed.count != info.size:
+        raise DamagedError(f"has {summed.count} bytes, expected {info.size}")
+    if summed.md5 and summed.md5.hexdigest() != info.etag:
+        raise DamagedError(f"has the MD5 {summed.md5.hexdigest()}, expected {info.etag}")
+    return summed.crc32
+
+
+def _is_useless(folder: MirrorFolder, path: Path, current: Mapping[str, ObjectInfo]) -> bool:
+    """Whether a partial file cannot be gone on with, or need not be."""
+    found = read_state(path.with_suffix(".state"))
+    if found is None or not path.with_suffix(".part").exists():
+        return True
+    info = current.get(str(found[0]["key"]))
+    return info is not None and (part_of(folder, info).stem != path.stem or _is_complete(folder, info))
+
+
+def _is_complete(folder: MirrorFolder, info: ObjectInfo) -> bool:
+    """Whether there is a current copy, with a record."""
+    copy = folder.copy_of(info)
+    return copy is not None and copy[1] is not None
+
+
+def _acquired(path: Path) -> FileLock:
+    """Take a lock, or raise ObjectBusyError."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ObjectBusyError(f"{path} is held by another process") from error
+    except PermissionError as error:
+        if not path.exists():
+            raise
+        raise ObjectBusyError(f"{path} belongs to another user's process") from error
+    return lock
+
+
+def _make_room(folder: MirrorFolder, key: str, target: Path) -> None:
+    """Make the folders of an object, before anything is transferred."""
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(target))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder.target(key)
+
+
+def _link(place: Path, target: Path) -> int:
+    """Give a file a second name; return its modification time."""
+    try:
+        os.link(place, target)
+    except OSError:  # not on every file system
+        temporary = target.with_name(f".{target.name}.tmp")
+        shutil.copy2(place, temporary)
+        temporary.replace(target)
+    return target.stat().st_mtime_ns
+
+
+@contextmanager
+def errors_of_writing(key: str, target: Path) -> Iterator[None]:
+    """Name the object where a disk refuses."""
+    try:
+        yield
+    except (NotInBucketError, AccessDeniedError, BucketUnreachableError):
+        raise
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(
+            error.errno, f"{key} cannot be copied to {target}: {os.strerror(error.errno)}. {_advice(error.errno)}"
+        ) from error
+
+
+def _advice(number: int) -> str:
+    if number in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        return "Make room: what was received is kept, and the next run goes on from there."
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "Mirror to a folder that you may write to; this one can still be read from."
+    if number in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
+        return "A file is where a folder should be, or a folder where a file should be: move it away."
+    return "What was received is kept, and the next run goes on from there."
+
+
+def _unread(body: Any) -> bytes:
+    """Return what has arrived of a body and was not handed over, as aiohttp prefers the error that followed.
+
+    It is up to a quarter of a megabyte for each connection that breaks, and has no public name; without it these bytes
+    are asked for again.
+    """
+    content = getattr(getattr(body, "raw_stream", None), "content", None)
+    return b"".join(getattr(content, "_buffer", ()))[getattr(content, "_buffer_offset", 0) :]
+
+
+def _status(error: BaseException) -> int | None:
+    """Return the status of a server's answer behind an error of s3fs."""
+    cause: BaseException | None = error
+    while cause is not None:
+        response = getattr(cause, "response", None)
+        if isinstance(response, dict):
+            return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        cause = cause.__cause__
+    return None
+
+
+def _nobody(count: int) -> None:
+    """Take no notice."""

@@ -1,0 +1,118 @@
+"""The command as a real process: in a pipe, and in a pseudo-terminal that can press Ctrl-C."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["CTRL_C", "SECONDS", "Seen", "in_terminal", "piped"]
+
+SECONDS = 90.0
+"""Longest that anything here is waited for."""
+
+CTRL_C = b"\x03"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was shown on a terminal."""
+
+    raw: str
+    """With the terminal's own commands."""
+    code: int
+    """Exit code, or less than zero after a signal."""
+    seconds_after: float
+    """From the keys that were pressed to the end."""
+
+    @property
+    def text(self) -> str:
+        """What a reader of it sees, all frames of a progress bar one after the other."""
+        lines = re.sub(r"\r\n|\r|\x1b\[2K", "\n", self.raw)
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", re.sub(r"\n\n+", "\n", lines))
+
+    @property
+    def lines(self) -> list[str]:
+        return [line.rstrip() for line in self.text.splitlines()]
+
+
+def in_terminal(
+    command: Sequence[object],
+    environment: dict[str, str],
+    *,
+    when: Callable[[str], bool] | None = None,
+    keys: bytes = b"",
+    width: int = 120,
+) -> Seen:
+    """Run a command in a terminal; once `when` is true of what was shown, press keys."""
+    words = [os.fsencode(str(word)) for word in command]
+    process, terminal = pty.fork()
+    if process == 0:
+        try:
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
+            os.execve(words[0], words, {**environment, "TERM": "xterm", "COLUMNS": str(width)})
+        finally:
+            os._exit(127)
+    start, shown, pressed = time.monotonic(), b"", 0.0
+    try:
+        while time.monotonic() - start < SECONDS:
+            if select.select([terminal], [], [], 0.1)[0]:
+                try:
+                    part = os.read(terminal, 65536)
+                except OSError as error:  # nobody has the other end any more
+                    if error.errno != errno.EIO:
+                        raise
+                    break
+                if not part:
+                    break
+                shown += part
+            if when is not None and when(shown.decode(errors="replace")):
+                # What is shown before a question is waited for comes a moment before the waiting.
+                time.sleep(0.3)
+                when, pressed = None, time.monotonic()
+                os.write(terminal, keys)
+        else:
+            os.kill(process, signal.SIGKILL)
+    finally:
+        os.close(terminal)
+        status = os.waitpid(process, 0)[1]
+    seconds = time.monotonic() - pressed if pressed else 0.0
+    return Seen(shown.decode(errors="replace"), os.waitstatus_to_exitcode(status), seconds)
+
+
+@contextmanager
+def piped(command: Sequence[object], environment: dict[str, str], **options: Any) -> Any:
+    """Run a command as a process group of its own with pipes; whatever happens, it ends with the block."""
+    pipe = subprocess.PIPE
+    # A short pipe: nobody has written everything before somebody has read something.
+    usual = {"stdout": pipe, "stderr": pipe, "stdin": subprocess.DEVNULL, "pipesize": 4096, "text": True}
+    process: Any = subprocess.Popen(
+        [str(word) for word in command], env=environment, start_new_session=True, **(usual | options)
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=SECONDS)
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+PROGRAM = (Path(sys.executable).with_name("intake-laion-fmri"),)
+MODULE = (sys.executable, "-m", "intake_laion_fmri")
