@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -112,7 +113,10 @@ class MirroredBucket(Bucket):
     def fetch(self, objects: Iterable[ObjectInfo]) -> dict[str, bytes]:
         """Read whole small objects: copies, and the rest as in `Bucket.fetch`."""
         wanted = list(objects)
-        copied = {info.key: content for info in wanted if (content := self._copied(info)) is not None}
+        self._expect_small(wanted)
+        with ThreadPoolExecutor(SMALL_FILES_IN_FLIGHT, thread_name_prefix="laion-fetch") as pool:
+            contents = zip(wanted, pool.map(self._copied, wanted), strict=True)
+            copied = {info.key: content for info, content in contents if content is not None}
         fetched = super().fetch([info for info in wanted if info.key not in copied])
         return {info.key: copied[info.key] if info.key in copied else fetched[info.key] for info in wanted}
 

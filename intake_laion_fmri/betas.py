@@ -178,8 +178,8 @@ def open_betas(
     and 22 split files, which are fetched once and then come from the user's cache, or from the bucket where it holds
     its own.
 
-    Computing reads each session's ``.nii.gz`` once, from its start to its last selected trial; a session without
-    any is not read. It costs one unpacking of that stream, two requests that tell whether the object was replaced,
+    Computing reads each session's ``.nii.gz`` once, to its end, where its checksum is; a session without a selected
+    trial is not read. It costs one unpacking of that stream, two requests that tell whether the object was replaced,
     and a GET per 8 MiB. One session takes the memory of its result plus some 50 MB (100 MB from a remote bucket);
     several sessions computed at once are held twice while Dask joins them.
 

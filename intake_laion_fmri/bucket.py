@@ -8,13 +8,13 @@ it is at either time. Small files are, by their ETags.
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import hashlib
 import math
 import os
 import re
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -51,6 +51,9 @@ SMALL_FILES_IN_FLIGHT = 16
 
 CONNECTIONS = 32
 """Most connections to an S3 server."""
+
+LARGEST_BYTES = 128 * 1024 * 1024
+"""Largest object that is taken whole into memory: the bucket's maps have a tenth of it."""
 
 KEPT_BYTES = 64 * 1024 * 1024
 """Largest file that is kept in the cache, or whose MD5 is taken."""
@@ -190,10 +193,23 @@ class Bucket:
             except FileNotFoundError as error:
                 # To S3 an absent folder is an empty listing: what is not found can only be the bucket.
                 raise self.no_such_bucket() from error
+            if not any(entry["type"] == "file" for entry in found.values()):
+                self._expect_nothing(seconds, folder)
             return found
 
         self.file_system.invalidate_cache()
         return self._ask(folder, find, size=LISTING_BYTES)
+
+    def _expect_nothing(self, seconds: float, folder: str) -> None:
+        """Make sure that an empty listing is one: XML of something else, as of a hotel's network, looks like it."""
+        bucket, _, prefix = self.path(folder).partition("/")
+        prefix = f"{prefix}/" if prefix else ""
+        told = self._call(seconds, "call_s3", "list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=1)
+        if "IsTruncated" not in told or told.get("Contents"):
+            raise _WrongAnswerError(
+                f"{self.locate(folder)}: what was received is no listing of an S3 server. Check the network and the "
+                f"endpoint{self._elsewhere}."
+            )
 
     def _walk(self, folder: str) -> dict[str, Mapping[str, Any]]:
         """List folder by folder. fsspec's own `find` and `walk` leave out what they cannot list, without a word."""
@@ -223,7 +239,12 @@ class Bucket:
         """List what is directly below a folder."""
 
         def ls(seconds: float) -> list[Mapping[str, Any]]:
-            entries: list[Mapping[str, Any]] = self._call(seconds, "ls", self.path(folder), detail=True)
+            try:
+                entries: list[Mapping[str, Any]] = self._call(seconds, "ls", self.path(folder), detail=True)
+            except FileNotFoundError:
+                if self.is_s3:
+                    self._expect_nothing(seconds, folder)
+                raise
             return entries
 
         self.file_system.invalidate_cache()
@@ -234,6 +255,11 @@ class Bucket:
 
         def look(seconds: float) -> Mapping[str, Any]:
             entry: Mapping[str, Any] = self._call(seconds, "info", self.path(key))
+            if self.is_s3 and entry["type"] == "file" and not entry.get("ETag"):
+                raise _WrongAnswerError(
+                    f"{self.locate(key)}: what was received is no answer of an S3 server: it has no ETag. Check the "
+                    f"network and the endpoint{self._elsewhere}."
+                )
             return entry
 
         self.file_system.invalidate_cache()
@@ -274,27 +300,30 @@ class Bucket:
         NotInBucketError, AccessDeniedError, BucketUnreachableError
             Of the first object that cannot be read.
         DataIntegrityError
-            If an object has not the size, or not the MD5, that the listing said.
+            If an object has not the size, or not the MD5, that the listing said, or is larger than `LARGEST_BYTES`.
         """
         wanted = list(objects)
-        if self.is_local:
-            return {info.key: self._read_part(info, 0, info.size) for info in wanted}
-        cache = SmallFileCache.of_user()
-        kept = {info.key: content for info in wanted if (content := self._kept(info, cache)) is not None}
-        missing = [info for info in wanted if info.key not in kept]
-        if not missing:
-            return {info.key: kept[info.key] for info in wanted}
-        with ThreadPoolExecutor(SMALL_FILES_IN_FLIGHT, thread_name_prefix="laion-fetch") as pool:
-            for info, content in zip(missing, pool.map(self._read_whole, missing), strict=True):
-                kept[info.key] = content
-                if info.etag and info.size <= KEPT_BYTES:
-                    cache.put(self._name_in_cache(info), content)
-        cache.trim()
-        return {info.key: kept[info.key] for info in wanted}
+        self._expect_small(wanted)
+        cache = None if self.is_local else SmallFileCache.of_user()
+        added = threading.Event()
 
-    def _kept(self, info: ObjectInfo, cache: SmallFileCache) -> bytes | None:
-        content = cache.get(self._name_in_cache(info)) if info.etag else None
-        return content if content is not None and len(content) == info.size else None
+        def read(info: ObjectInfo) -> bytes:
+            if cache is None or not info.etag:
+                return self._read_whole(info)
+            name = self._name_in_cache(info)
+            content = cache.get(name)
+            if content is None or len(content) != info.size:
+                content = self._read_whole(info)
+                if info.size <= KEPT_BYTES:
+                    cache.put(name, content)
+                    added.set()
+            return content
+
+        with ThreadPoolExecutor(SMALL_FILES_IN_FLIGHT, thread_name_prefix="laion-fetch") as pool:
+            found = {info.key: content for info, content in zip(wanted, pool.map(read, wanted), strict=True)}
+        if cache and added.is_set():
+            cache.trim()
+        return found
 
     def _name_in_cache(self, info: ObjectInfo) -> str:
         return "\n".join([self._endpoint(), self.locate(info.key), info.etag, str(info.size)])
@@ -459,6 +488,15 @@ class Bucket:
         """Tell whether an ETag is the MD5 of the content: of what was uploaded to S3 in one piece, and not by a key."""
         return self.is_s3 and re.fullmatch(r"[0-9a-f]{32}", info.etag) is not None
 
+    def _expect_small(self, objects: Iterable[ObjectInfo]) -> None:
+        """Raise DataIntegrityError for an object that is not to be taken whole into memory."""
+        for info in objects:
+            if info.size > LARGEST_BYTES:
+                raise DataIntegrityError(
+                    f"{self.locate(info.key)}: expected a table, mask or map of at most {LARGEST_BYTES} bytes, found "
+                    f"{info.size}. Fetch the object again; if it stays so, report it."
+                )
+
     def _read_whole(self, info: ObjectInfo) -> bytes:
         return self._read_part(info, 0, info.size)
 
@@ -538,9 +576,13 @@ class Bucket:
             try:
                 with self.errors_of(key, attempts):
                     return action(attempts.seconds_left)
-            except (BucketUnreachableError, _WrongAnswerError):
+            except BucketUnreachableError:
                 if self.is_local or not attempts.again():
                     raise
+            except _WrongAnswerError as error:
+                if self.is_local or not attempts.again():
+                    tried = f"{attempts.count} attempts over {attempts.seconds:.1f} s at {self._endpoint()}"
+                    raise DataIntegrityError(f"{error} (In {tried}.)") from error.__cause__
 
     @contextmanager
     def errors_of(self, key: str, attempts: Attempts | None = None) -> Iterator[None]:
@@ -565,9 +607,9 @@ class Bucket:
                 raise AccessDeniedError(self._denied(key)) from error
             raise BucketUnreachableError(self._unreachable(key, error, attempts)) from error
         except OSError as error:
-            # s3fs gives the server's own failures (500, 503) these numbers; a local disk's errors stay as they are.
-            if self.is_local or error.errno not in (errno.EBUSY, errno.EIO, getattr(errno, "EREMOTEIO", errno.EIO)):
+            if self.is_local:
                 raise
+            # Whatever else a server answers, s3fs gives some number (500 and 503: EREMOTEIO and EBUSY, 400: EINVAL).
             raise BucketUnreachableError(self._unreachable(key, error, attempts)) from error
 
     def _denied(self, key: str) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 import time
 import uuid
 from dataclasses import dataclass
@@ -152,8 +151,11 @@ def clear_cache() -> CacheInfo:
     """
     removed = cache_info()
     for name in _FOLDERS:
-        with contextlib.suppress(FileNotFoundError):  # it is not there, or another process removes it at the same time
-            shutil.rmtree(removed.folder / name)
+        for parent, _, files in os.walk(removed.folder / name, topdown=False):
+            for file in files:
+                Path(parent, file).unlink(missing_ok=True)  # another process may have come first
+            with contextlib.suppress(OSError):  # or have put something there
+                Path(parent).rmdir()
     return removed
 
 

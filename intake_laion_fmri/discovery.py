@@ -450,7 +450,8 @@ def _subjects(bucket: Bucket, *, refresh: bool, stacklevel: int = 3) -> list[str
 
 
 def _only_subjects(names: list[str]) -> list[str]:
-    return [name for name in names if name.startswith("sub-")]
+    """Pick the subjects from names of folders, which may be anything that a file system or a server takes."""
+    return [name for name in names if layout.is_subject(name)]
 
 
 def _expect_subject(bucket: Bucket, subject: str, *, refresh: bool) -> None:

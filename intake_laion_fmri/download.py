@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from intake_laion_fmri.access import Bucket
 from intake_laion_fmri.config import get_data_dir
-from intake_laion_fmri.mirror import licence_notice, mirror_bucket
+from intake_laion_fmri.errors import BucketUnreachableError, NotInBucketError, OfflineWarning
+from intake_laion_fmri.mirror import MirrorPlan, licence_notice, mirror_bucket, plan_mirror
 from intake_laion_fmri.mirror_selection import AVERAGES, MirrorSelection
 
 __all__ = ["AVERAGES", "download"]
@@ -61,6 +64,11 @@ def download(
         If a held-out session is asked for, or the images.
     NotInBucketError, BucketUnreachableError, DataIntegrityError, OSError
         As in `mirror.mirror_bucket`.
+
+    Warns
+    -----
+    OfflineWarning
+        If the bucket does not answer, and all that is chosen is there by the listing of the last time.
     """
     entities = {"task": task, "space": space, "desc": desc, "stat": stat, "suffix": suffix, "extension": extension}
     MirrorSelection.of(subjects=subject, sessions=ses, entities=entities, include_stimuli=include_stimuli)
@@ -70,16 +78,21 @@ def download(
     notice = licence_notice(to)
     if notice:
         print(notice)
-    report = mirror_bucket(
-        to,
-        bucket=bucket,
-        storage_options=storage_options,
-        subjects=subject,
-        sessions=ses,
-        entities=entities,
-        include_stimuli=include_stimuli,
-        jobs=n_jobs,
-    )
+    choice: dict[str, Any] = {
+        "bucket": bucket,
+        "storage_options": storage_options,
+        "subjects": subject,
+        "sessions": ses,
+        "entities": entities,
+        "include_stimuli": include_stimuli,
+    }
+    try:
+        plan = plan_mirror(to, **choice)
+    except BucketUnreachableError as error:
+        plan = _expect_complete(to, choice, error)
+        print(f"All {len(plan.objects)} files are in {to}, by the listing of the last download.")
+        return
+    report = mirror_bucket(plan, jobs=n_jobs)
     received = f"{report.fetched} of {report.n_files} files ({report.bytes_received / 1e6:.1f} MB) were copied"
     print(
         f"{received} to {report.to}; the others were there."
@@ -88,3 +101,15 @@ def download(
     )
     for line in report.left_out:
         print(line)
+
+
+def _expect_complete(to: Path, choice: Mapping[str, Any], error: BucketUnreachableError) -> MirrorPlan:
+    """Return what was chosen, by the last listing; raise the error unless all of it is there."""
+    try:
+        plan = plan_mirror(to, **choice, offline=True)
+    except (NotInBucketError, ValueError):
+        raise error from error.__cause__
+    if plan.fetch:
+        raise error
+    warnings.warn(f"{plan.place.url} does not answer: nothing was copied. ({error})", OfflineWarning, stacklevel=3)
+    return plan

@@ -12,6 +12,7 @@ import _thread
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -83,6 +84,7 @@ def message() -> str:
 
 def leave() -> NoReturn:
     """Leave the process at once, with the line and the exit code."""
+    _end_workers()
     with contextlib.suppress(OSError):
         # A progress bar hides the cursor.
         start = f"{_SHOW_CURSOR}\n" if os.isatty(2) else ""
@@ -100,7 +102,15 @@ def _interrupted(number: int, frame: FrameType | None) -> None:
         _later(RETRY_SECONDS, _again)
         return
     _State.asked = True
+    _end_workers()
     raise KeyboardInterrupt
+
+
+def _end_workers() -> None:
+    """End the processes that work for this one, which would otherwise finish what they are at, or outlive it."""
+    processes = sys.modules.get("multiprocessing")
+    for worker in processes.active_children() if processes else ():
+        worker.kill()
 
 
 def _again() -> None:

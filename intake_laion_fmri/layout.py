@@ -43,6 +43,7 @@ __all__ = [
     "is_held_out",
     "is_of_public",
     "is_session",
+    "is_subject",
     "key",
     "name_entities",
     "parse_key",
@@ -281,9 +282,10 @@ def session_of(path: str) -> str | None:
 
 
 def is_of_public(path: str) -> bool:
-    """Tell whether an object is no held-out session's; see `is_held_out`."""
+    """Tell whether an object is no held-out session's (see `is_held_out`), or is a localizer's: these are public."""
     session = session_of(path)
-    return session is None or not is_session(session) or not is_held_out(session)
+    of_localizer = path.startswith("derivatives/localizers/")
+    return session is None or not is_session(session) or of_localizer or not is_held_out(session)
 
 
 def subject_folder(subject: str) -> str:
@@ -374,6 +376,11 @@ def _entity(prefix: str, value: object) -> str | None:
 def session_number(session: str) -> int:
     """Return the number in a session's name: 1 for ``"ses-01"``."""
     return int(session.removeprefix("ses-"))
+
+
+def is_subject(name: str) -> bool:
+    """Tell whether a folder's name is that of a subject: ``sub-01``."""
+    return re.fullmatch(_SUBJECT, name) is not None
 
 
 def is_session(name: str) -> bool:

@@ -202,6 +202,7 @@ def plan_mirror(
     kinds: str | Sequence[str] | None = None,
     entities: EntityFilter | None = None,
     include_stimuli: bool = False,
+    offline: bool = False,
 ) -> MirrorPlan:
     """Find out what copying a part of the bucket comes to. Nothing is copied or written.
 
@@ -224,6 +225,8 @@ def plan_mirror(
         prefix (``"desc-R2"`` or ``"R2"``). A file in whose name an entity does not occur is kept.
     include_stimuli : bool, default False
         Whether to copy the public tables of stimuli too.
+    offline : bool, default False
+        Whether to go by the bucket's listing of the last time that the mirror was filled, and ask nobody.
 
     Returns
     -------
@@ -236,7 +239,7 @@ def plan_mirror(
     AccessDeniedError
         If a held-out session is named, or the stimuli that are given under a data use agreement only.
     NotInBucketError
-        If there is no such bucket, or nothing in it of what is chosen.
+        If there is no such bucket, or nothing in it of what is chosen; or, offline, no listing of it.
     BucketUnreachableError
         If it does not answer.
 
@@ -248,43 +251,10 @@ def plan_mirror(
         subjects=subjects, sessions=sessions, kinds=kinds, entities=entities, include_stimuli=include_stimuli
     )
     place, folder = _plain(open_bucket(bucket, storage_options, mirror_only=False)), mirror_folder(to)
-    if folder.path.exists() and not folder.path.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, f"{folder.path} is a file. A mirror is a folder: name another one.")
-    if place.is_local and os.path.realpath(place.root) == os.path.realpath(folder.path):
-        raise ValueError(
-            f"{folder.path} is the bucket and the mirror. Give another bucket=, or copy to another folder."
-        )
-    listings, notes = _listed(place, selection)
-    listed = {key: info for listing in listings.values() for key, info in listing.items() if not key.endswith("/")}
-    selection.expect_in(listed, where=place.url)
-    if selection.stimuli and not notes:
-        notes.append(f"The images themselves are given under a data use agreement only: ask {layout.CONTACT}.")
-    chosen = [info for key, info in sorted(listed.items()) if selection.takes(key)]
-    if not chosen:
-        raise NotInBucketError(
-            f"{place.url} has nothing of what was chosen. Choose more; 'intake-laion-fmri ls' tells what there is."
-        )
-    public = [info for info in chosen if layout.is_of_public(info.key)]
-    ungated = [info for info in public if info.key != layout.GATED]
-    refused = {info.key: reason for info in ungated if (reason := rejection(info.key))}
-    objects = [info for info in ungated if info.key not in refused]
-    complete, unrecorded, fetch = _compared(folder, objects)
-    return MirrorPlan(
-        folder.path,
-        place,
-        objects=tuple(objects),
-        complete=tuple(complete),
-        unrecorded=tuple(unrecorded),
-        fetch=tuple(fetch),
-        n_bytes=sum(info.size for info in objects),
-        bytes_to_fetch=sum(info.size - received_before(folder, info) for info in fetch),
-        held_out=len(chosen) - len(public),
-        gated=len(public) - len(ungated),
-        refused=tuple(refused.items()),
-        free_bytes=_free_bytes(folder.path),
-        notes=tuple(notes),
-        listings=listings,
-    )
+    _expect_apart(place, folder)
+    if offline:
+        return replace(_plan(place, folder, selection, _listed_before(place, folder, selection), []), listings={})
+    return _plan(place, folder, selection, *_listed(place, selection))
 
 
 def mirror_bucket(
@@ -572,6 +542,46 @@ class _Busy:
         return True
 
 
+def _plan(
+    place: Bucket,
+    folder: MirrorFolder,
+    selection: MirrorSelection,
+    listings: Mapping[str, Mapping[str, ObjectInfo]],
+    notes: list[str],
+) -> MirrorPlan:
+    """Compare what was listed and chosen with what is there."""
+    listed = {key: info for listing in listings.values() for key, info in listing.items() if not key.endswith("/")}
+    selection.expect_in(listed, where=place.url)
+    if selection.stimuli and not notes:
+        notes.append(f"The images themselves are given under a data use agreement only: ask {layout.CONTACT}.")
+    chosen = [info for key, info in sorted(listed.items()) if selection.takes(key)]
+    if not chosen:
+        raise NotInBucketError(
+            f"{place.url} has nothing of what was chosen. Choose more; 'intake-laion-fmri ls' tells what there is."
+        )
+    public = [info for info in chosen if layout.is_of_public(info.key)]
+    ungated = [info for info in public if info.key != layout.GATED]
+    refused = {info.key: reason for info in ungated if (reason := rejection(info.key))}
+    objects = [info for info in ungated if info.key not in refused]
+    complete, unrecorded, fetch = _compared(folder, objects)
+    return MirrorPlan(
+        folder.path,
+        place,
+        objects=tuple(objects),
+        complete=tuple(complete),
+        unrecorded=tuple(unrecorded),
+        fetch=tuple(fetch),
+        n_bytes=sum(info.size for info in objects),
+        bytes_to_fetch=sum(info.size - received_before(folder, info) for info in fetch),
+        held_out=len(chosen) - len(public),
+        gated=len(public) - len(ungated),
+        refused=tuple(refused.items()),
+        free_bytes=_free_bytes(folder.path),
+        notes=tuple(notes),
+        listings=listings,
+    )
+
+
 def _compared(
     folder: MirrorFolder, objects: Sequence[ObjectInfo]
 ) -> tuple[list[ObjectInfo], list[ObjectInfo], list[ObjectInfo]]:
@@ -610,6 +620,18 @@ def _listed(place: Bucket, selection: MirrorSelection) -> tuple[dict[str, dict[s
     return listings, notes
 
 
+def _listed_before(place: Bucket, folder: MirrorFolder, selection: MirrorSelection) -> dict[str, dict[str, ObjectInfo]]:
+    """Return what the bucket held the last time, as `_listed` does."""
+    known = folder.listing("") or {}
+    missing = set(selection.subjects or ()) - {subject_of(key) for key in known}
+    if not known or missing:
+        what = f"of {', '.join(sorted(missing))} " if known else ""
+        raise NotInBucketError(
+            f"{folder.path} has no listing {what}of {place.url}: nothing was copied yet. Copy it when it answers."
+        )
+    return {"": known}
+
+
 def _directly_in(place: Bucket, folder: str) -> tuple[dict[str, ObjectInfo], list[str]]:
     """Return the files directly in a folder, small ones, and the names of its folders: one listing."""
     try:
@@ -640,6 +662,16 @@ def _expect_subjects(
         raise NotInBucketError(
             f"{place.url!r} holds none of {', '.join(_TREES)}: expected the root of a bucket, or of a copy of it, with "
             "the bucket's folders."
+        )
+
+
+def _expect_apart(place: Bucket, folder: MirrorFolder) -> None:
+    """Raise if a mirror cannot be a folder, or is the bucket itself."""
+    if folder.path.exists() and not folder.path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"{folder.path} is a file. A mirror is a folder: name another one.")
+    if place.is_local and os.path.realpath(place.root) == os.path.realpath(folder.path):
+        raise ValueError(
+            f"{folder.path} is the bucket and the mirror. Give another bucket=, or copy to another folder."
         )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.arguments import ALL, SessionSelection, check_sessions
+from intake_laion_fmri.arguments import ALL, SessionSelection, check_sessions, check_subjects
 from intake_laion_fmri.errors import AccessDeniedError, unknown_value
 
 __all__ = ["AVERAGES", "EntityFilter", "MirrorSelection", "subject_of"]
@@ -72,7 +72,7 @@ class MirrorSelection:
                 f"{layout.CONTACT}."
             )
         names, averages = _checked_sessions(sessions)
-        return cls(_checked_subjects(subjects), names, averages, groups, values, stimuli)
+        return cls(None if subjects is None else check_subjects(subjects), names, averages, groups, values, stimuli)
 
     def wants(self, *groups: str) -> bool:
         """Tell whether any of these groups is chosen."""
@@ -132,15 +132,6 @@ def subject_of(key: str) -> str | None:
     """Return the subject that an object belongs to, by its folder; None where it is of none."""
     match = re.search(r"(?:^|/)(sub-[A-Za-z0-9]+)/", key)
     return match[1] if match else None
-
-
-def _checked_subjects(subjects: object) -> tuple[str, ...] | None:
-    if subjects is None or subjects == ALL:
-        return None
-    given = [subjects] if isinstance(subjects, str | bytes) or not isinstance(subjects, Iterable) else list(subjects)
-    if not given:
-        raise ValueError("subjects=[] names no subject. Expected 'all', a subject such as 'sub-01', or a list of them.")
-    return tuple(sorted({layout.subject_name(one) for one in given}))
 
 
 def _checked_sessions(sessions: object) -> tuple[tuple[str, ...] | None, bool]:

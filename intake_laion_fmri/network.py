@@ -137,16 +137,19 @@ class Attempts:
 
     @property
     def seconds_left(self) -> float:
-        """What the attempt under way may take."""
+        """What the attempt under way may take: no longer than one that is silent, but for the bytes themselves."""
         left = self._policy.total_seconds - (time.monotonic() - self._since)
-        return max(left, 0.05) + self._size / self._policy.slowest
+        silent = self._policy.connect_seconds + self._policy.read_seconds
+        return max(min(left, silent), 0.05) + self._size / self._policy.slowest
 
     def again(self) -> bool:
         """After a failure: wait for the next attempt, or tell that there is none."""
         self._failures += 1
         pause = random.uniform(0, min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (self._failures - 1)))
-        spent = time.monotonic() - self._since + pause
-        if self._failures >= self._policy.attempts or spent >= self._policy.total_seconds:
+        left = self._policy.total_seconds - (time.monotonic() - self._since + pause)
+        # With little time left, a silent server would be waited for beyond it.
+        too_late = left < min(self._policy.read_seconds, self._policy.total_seconds) / 2
+        if self._failures >= self._policy.attempts or too_late:
             return False
         time.sleep(pause)
         self.count += 1

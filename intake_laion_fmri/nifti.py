@@ -110,7 +110,7 @@ class Gather:
 
 
 class VolumeReader:
-    """Reads a gzipped NIfTI from its start to the last wanted volume, once.
+    """Reads a gzipped NIfTI from its start to its end, once.
 
     Parameters
     ----------
@@ -149,9 +149,8 @@ class VolumeReader:
     ) -> NDArray[np.float32]:
         """Return chosen voxels of chosen volumes.
 
-        The stream is unpacked as far as the last wanted volume. When that is the file's last one, the stream is
-        also checked to its end: its length, its checksum, and that nothing follows. When it stops earlier no
-        checksum has been seen, and a flipped bit can go unnoticed.
+        The stream is unpacked to its end, wherever the last wanted volume is: only there is its checksum, without
+        which a flipped bit would go unnoticed. Its length is checked too, and that nothing follows.
 
         Parameters
         ----------
@@ -191,7 +190,7 @@ class VolumeReader:
         # Putting a row in order costs a quarter of unpacking it, where many voxels are chosen: a second thread does
         # it meanwhile (both drop the interpreter's lock). A single row is not worth a thread.
         with ThreadPoolExecutor(1, thread_name_prefix="nifti-order") as second:
-            for volume in range(int(wanted[-1]) + 1):
+            for volume in range(header.n_volumes):
                 slot = volume % ROWS_IN_FLIGHT
                 waiting = busy[slot]
                 if waiting is not None:
@@ -211,8 +210,7 @@ class VolumeReader:
             for future in busy:
                 if future is not None:
                     future.result()
-        if wanted[-1] == header.n_volumes - 1:
-            self._expect_end()
+        self._expect_end()
         return result
 
     def where(self, rule: Callable[[NDArray[Any]], NDArray[np.bool_]]) -> NDArray[np.int64]:
@@ -359,8 +357,9 @@ class VolumeReader:
         """Apply the scale factors as nibabel does when it is asked for float32, to the bit."""
         from nibabel.volumeutils import apply_read_scaling
 
-        scaled = apply_read_scaling(stored, self.header.slope, self.header.inter)
-        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, as nibabel makes it
+        # What goes beyond float64, or float32, becomes infinite, or none: as nibabel makes it, and without a warning.
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = apply_read_scaling(stored, self.header.slope, self.header.inter)
             # Two steps, because a 64-bit integer is rounded on its way through float64.
             wide = scaled.astype(np.promote_types(scaled.dtype, np.float32), copy=False)
             narrow: NDArray[np.float32] = wide.astype(np.float32, copy=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import signal
 import threading
 import time
 import warnings
@@ -434,6 +435,13 @@ def _keep_memory() -> None:
     _kept.block = np.empty(0, dtype=np.float32)
 
 
+def _begin_process() -> None:
+    """Prepare a worker process: Ctrl-C at a terminal reaches it too, and it is up to its parent to say something."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _keep_memory()
+
+
 def _memory(shape: tuple[int, int]) -> NDArray[np.float32]:
     """Return an array to read a session into, with anything in it."""
     size = math.prod(shape)
@@ -616,7 +624,7 @@ def _executor(client: Client | None, scheduler: str, workers: int, tally: _Tally
     if scheduler == "processes":
         from dask.multiprocessing import get_context
 
-        pool = ProcessPoolExecutor(workers, mp_context=get_context(), initializer=_keep_memory)
+        pool = ProcessPoolExecutor(workers, mp_context=get_context(), initializer=_begin_process)
     else:
         tally.counts_bytes = True
         pool = ThreadPoolExecutor(workers, thread_name_prefix="laion-build", initializer=_keep_memory)

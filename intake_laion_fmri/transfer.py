@@ -87,6 +87,10 @@ class _ReplacedError(Exception):
     """The object is another one than the listing said."""
 
 
+class _WrongAnswerError(DataIntegrityError):
+    """A server has answered something else than was asked for; another attempt may go better."""
+
+
 @dataclass(frozen=True)
 class Fetched:
     """What became of one object."""
@@ -348,7 +352,7 @@ class _Job:
                         writer.write(data)
                         self.received(len(data))
                         partial.expect_going_on()
-            except BucketUnreachableError:
+            except (BucketUnreachableError, _WrongAnswerError):
                 # Bytes that trickle are no progress: with them a transfer could last for days.
                 if writer.offset - before > self.bucket.network.slowest * (time.monotonic() - began):
                     attempts.progressed()
@@ -485,7 +489,7 @@ class _S3Stream(_Stream):
         found = str(response.get("ContentRange", ""))
         whole = start == 0 and response.get("ContentLength") == stop == self.info.size
         if not found.startswith(f"bytes {start}-") and not whole:
-            raise DataIntegrityError(
+            raise _WrongAnswerError(
                 f"{self._bucket.locate(self.info.key)}: asked for the bytes from {start} to {stop}, the server gave "
                 f"{found or 'all of them'}. Mirroring needs a server that gives parts of objects."
             )

@@ -202,8 +202,8 @@ def read_trials(content: bytes, *, name: str, session: str, participant: str | N
     at = {column: header.index(column) for column in COLUMNS}
 
     runs, labels = [], []
-    for row, line in enumerate(rows):
-        fields = line.split("\t")
+    for row, text_of_row in enumerate(rows):
+        fields = text_of_row.split("\t")
         if len(fields) != len(header):
             raise broken(f"row {row}: expected {len(header)} fields, found {len(fields)}")
         if fields[at["session"]] != session:

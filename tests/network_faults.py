@@ -58,12 +58,12 @@ SELECTION = {"subject": SUBJECT, "session": SESSION, "roi": "face"}
 
 POLICY: Mapping[str, Any] = {
     "attempts": 3,
-    "connect_seconds": 0.5,
-    "read_seconds": 0.6,
-    "total_seconds": 3.0,
+    "connect_seconds": 1.0,
+    "read_seconds": 1.5,
+    "total_seconds": 6.0,
     "slowest": 5e6,
 }
-"""The policy of the cases: the default one is ten times as patient."""
+"""The policy of the cases: the default one is seven times as patient, and a busy machine is silent for a second."""
 
 SLACK_SECONDS = 6.0
 """What a case may take beyond the policy's total: opening and computing themselves, on a busy machine; a listing's and
@@ -189,6 +189,8 @@ class Case:
     """What the process does else."""
     most: int | None = POLICY["attempts"]
     """How often it may happen at most before it is given up; None where nothing is given up."""
+    least: int = 0
+    """How often it has to happen."""
     warns: str = ""
     """What may be warned of."""
 
@@ -196,6 +198,11 @@ class Case:
     def name(self) -> str:
         """What it is called in the matrix."""
         return f"{self.fault}, {self.place}, {self.often}"
+
+    @property
+    def group(self) -> str:
+        """With which others it is played."""
+        return "each place, once" if self.least else f"{self.place}, {self.often}"
 
 
 @dataclass(frozen=True)
@@ -248,6 +255,15 @@ def at(
             yield None
 
     return inject
+
+
+@contextmanager
+def at_each(_: Stage, proxy: FaultyProxy, *, places: Sequence[str], action: Action) -> Iterator[None]:
+    """Do something once with requests of each kind, in the same opening."""
+    with contextlib.ExitStack() as stack:
+        for place in places:
+            stack.enter_context(proxy.rule(PLACES[place], action, times=1))
+        yield None
 
 
 def elsewhere(
@@ -432,10 +448,11 @@ FINAL: Sequence[tuple[str, Action, Sequence[str], str]] = [
 
 def _cases() -> Iterator[Case]:
     for fault, action, places in TRANSIENT:
+        once = functools.partial(at_each, places=places, action=action)
+        yield Case(fault, ", ".join(places), ONCE, (SAME,), once, most=len(places), least=len(places))
         errors = (UNREACHABLE, DAMAGED) if fault in _LIES else (UNREACHABLE,)
+        most = _REQUESTS.get(fault, 1) * POLICY["attempts"]
         for place in places:
-            most = _REQUESTS.get(fault, 1) * POLICY["attempts"]
-            yield Case(fault, place, ONCE, (SAME,), at(place, action, ONCE))
             yield Case(fault, place, ALWAYS, errors, at(place, action), most=most)
     for fault, action, places, error in FINAL:
         for place in places:
@@ -450,7 +467,7 @@ def _cases() -> Iterator[Case]:
     circle = at(TABLE, proxies.redirect("{path}"))
     yield Case("sent around in a circle", TABLE, ALWAYS, (UNREACHABLE,), circle, most=10 * POLICY["attempts"])
     for place in (LISTING, TABLE, BETAS):
-        patient = {"network": {**POLICY, "attempts": 7, "total_seconds": 10.0}}
+        patient = {"network": {**POLICY, "attempts": 7, "total_seconds": 12.0}}
         yield Case("refused for 0.3 s", place, ONCE, (SAME,), at(place, proxies.go_away(0.3), ONCE), job=patient)
         yield Case("refused from then on", place, ONCE, (UNREACHABLE,), at(place, proxies.go_away(60), ONCE))
 
@@ -553,7 +570,7 @@ def _cases() -> Iterator[Case]:
     # All of it.
     every = [action for _, action, _ in TRANSIENT] + [action for _, action, _, _ in FINAL] + [proxies.flip]
     passing = [action for fault, action, _ in TRANSIENT if fault not in _LIES]
-    patient = {**POLICY, "attempts": 6, "total_seconds": 15.0, "read_seconds": 0.3}
+    patient = {**POLICY, "attempts": 6, "total_seconds": 15.0, "read_seconds": 0.6}
     uncached = {"LAION_FMRI_CACHE_LIMIT": "0"}
     for seed in (1, 2):
         action = proxies.by_chance(seed, 0.1, passing)
@@ -587,7 +604,7 @@ def run(case: Case, stage: Stage) -> Result:
         stage = stage.own(bucket_name(folder))
     with FaultyProxy.before(stage.server) as proxy:
         with case.inject(stage, proxy) as endpoint:
-            rules = list(proxy.rules)
+            rules = proxy.rules
             options = {"client_kwargs": {"endpoint_url": endpoint or proxy.endpoint}}
             job = stage.job(folder, options=options, **case.job)
             outcome = run_where_no_name_resolves(job) if job.swallow_dns else stage.openers.run(job)
@@ -618,14 +635,15 @@ def complaints(result: Result) -> list[str]:
         said += _missing_in(case, classes, text)
     policy = {**POLICY, **case.job.get("network", {})}
     openings = case.job.get("times", 1)
-    if outcome.seconds > openings * (policy["total_seconds"] + SLACK_SECONDS):
+    silent = case.least * (policy["connect_seconds"] + policy["read_seconds"])
+    if outcome.seconds > openings * (policy["total_seconds"] + SLACK_SECONDS) + silent:
         said.append(f"it took {outcome.seconds:.1f} s")
     if outcome.seconds_to_end > policy["total_seconds"] + SLACK_SECONDS:
         said.append(f"it took {outcome.seconds_to_end:.1f} s to end")
     if case.most is not None and result.faults > case.most:
         said.append(f"asked {result.faults} times, at most {case.most} expected")
-    if case.place in PLACES and not result.faults:
-        said.append("it did not happen")
+    if result.faults < max(case.least, case.place in PLACES):
+        said.append(f"it happened {result.faults} times only")
     if unexpected := [one for one in outcome.warnings if not (case.warns and one.startswith(case.warns))]:
         said.append(f"warned: {unexpected}")
     if outcome.noise:
@@ -697,7 +715,7 @@ def staged(server: str, client: Any, folder: Path) -> Iterator[Stage]:
         yield stage
 
 
-def run_all(cases: Iterable[Case], stage: Stage, *, at_once: int = 4) -> Iterator[Result]:
+def run_all(cases: Iterable[Case], stage: Stage, *, at_once: int = 6) -> Iterator[Result]:
     """Play cases, several at a time: most of them wait."""
     stage.expected  # noqa: B018  (once, before all)
     with ThreadPoolExecutor(at_once) as pool:
@@ -735,8 +753,8 @@ def give_up(
 
 
 DOCUMENT = Path(__file__).parents[1] / "docs/faults.md"
-FILES = "## Files"
-"""Heading of the part of the document that is written elsewhere."""
+FILES = "## Broken and hostile files"
+"""How the part of the document begins that is written elsewhere, and is kept."""
 
 HELD_BY = ("test_concurrency.py", "test_cache.py")
 """Tests of what is no single fault, listed in the document by what they say of themselves."""
@@ -765,7 +783,9 @@ they are the attempts made; *seconds* are those of the whole work, of which open
 
 ## Giving up under the default policy
 
-Five attempts, 5 s for a connection, 10 s of silence, 45 s in all from a request's first attempt on.
+Five attempts, 5 s for a connection, 10 s of silence, 45 s in all from a request's first attempt on; measured with all
+of these at once, imports and opening included. What flows, however slowly, is given its size's time at 50 kB/s more: a
+listing 100 s, a block of 8 MiB 170 s.
 
 {defaults}
 
@@ -774,8 +794,6 @@ Five attempts, 5 s for a connection, 10 s of silence, 45 s in all from a request
 Played by the suite on every run.
 
 {held}
-
-{heading}
 
 {files}
 """
@@ -816,8 +834,7 @@ def document(results: Sequence[Result], defaults: Mapping[str, Outcome | None], 
         network=table(["fault", "where", "how often", "outcome", "faults", "requests", "seconds"], network),
         defaults=table(["fault", "outcome", "seconds"], patience),
         held=table(["what happens, and what comes of it", "held by"], list(held())),
-        heading=FILES,
-        files=files.strip(),
+        files=files.strip() or f"{FILES}\n\nNot listed yet.",
     )
 
 
@@ -851,9 +868,10 @@ def main() -> None:
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     if len(sys.argv) > 1:
-        files = Path(sys.argv[1]).read_text(encoding="utf-8")
+        text = Path(sys.argv[1]).read_text(encoding="utf-8")
     else:
-        files = DOCUMENT.read_text(encoding="utf-8").partition(f"{FILES}\n")[2] if DOCUMENT.exists() else ""
+        text = DOCUMENT.read_text(encoding="utf-8") if DOCUMENT.exists() else ""
+    files = text[text.index(FILES) :] if FILES in text else ""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     endpoint = "http://{}:{}".format(*server.get_host_and_port())

@@ -22,10 +22,17 @@ from typing import Any
 
 __all__ = ["CTRL_C", "SECONDS", "Seen", "in_terminal", "piped"]
 
-SECONDS = 90.0
+SECONDS = 150.0
 """Longest that anything here is waited for."""
 
 CTRL_C = b"\x03"
+
+_ON_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Makes standard input the terminal that Ctrl-C is pressed on, and becomes the command."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +66,17 @@ def in_terminal(
     width: int = 120,
 ) -> Seen:
     """Run a command in a terminal; once `when` is true of what was shown, press keys."""
-    words = [os.fsencode(str(word)) for word in command]
-    process, terminal = pty.fork()
-    if process == 0:
-        try:
-            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
-            os.execve(words[0], words, {**environment, "TERM": "xterm", "COLUMNS": str(width)})
-        finally:
-            os._exit(127)
+    terminal, other_end = pty.openpty()
+    fcntl.ioctl(other_end, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-c", _ON_TERMINAL, *map(str, command)],
+        stdin=other_end,
+        stdout=other_end,
+        stderr=other_end,
+        env={**environment, "TERM": "xterm", "COLUMNS": str(width)},
+        start_new_session=True,
+    )
+    os.close(other_end)
     start, shown, pressed = time.monotonic(), b"", 0.0
     try:
         while time.monotonic() - start < SECONDS:
@@ -86,12 +96,11 @@ def in_terminal(
                 when, pressed = None, time.monotonic()
                 os.write(terminal, keys)
         else:
-            os.kill(process, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL)
     finally:
         os.close(terminal)
-        status = os.waitpid(process, 0)[1]
-    seconds = time.monotonic() - pressed if pressed else 0.0
-    return Seen(shown.decode(errors="replace"), os.waitstatus_to_exitcode(status), seconds)
+        code = process.wait(timeout=SECONDS)
+    return Seen(shown.decode(errors="replace"), code, time.monotonic() - pressed if pressed else 0.0)
 
 
 @contextmanager

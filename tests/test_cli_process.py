@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -130,20 +131,31 @@ def test_interrupted_mirror(s3: Any, tiny: Path, tmp_path: Path, python_environm
     assert {key for key in bucket if "ses-31" not in key and not key.startswith("stimuli/")} == set(here)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_interrupted_build(workers: int, tiny: Path, tmp_path: Path, python_environment: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("program", "workers", "interrupt"),
+    [(PROGRAM, 1, os.kill), (PROGRAM, 2, os.killpg), (PROGRAM, 2, os.kill), (MODULE, 2, os.killpg)],
+    ids=["threads", "processes-terminal", "processes-alone", "processes-module"],
+)
+def test_interrupted_build(
+    program: tuple[object, ...],
+    workers: int,
+    interrupt: Callable[[int, int], None],
+    tiny: Path,
+    tmp_path: Path,
+    python_environment: dict[str, str],
+) -> None:
     """In this process and in others, which a terminal interrupts as well: a line, and nothing is left lying about."""
     store = tmp_path / "store.zarr"
-    command = [*PROGRAM, "store", "build", "--bucket", tiny, "--to", store, "--workers", workers]
+    command = [*program, "store", "build", "--bucket", tiny, "--to", store, "--workers", workers]
     with piped(command, python_environment) as process:
         first = process.stdout.readline()
-        os.killpg(process.pid, signal.SIGINT)
+        interrupt(process.pid, signal.SIGINT)
         _, stderr = process.communicate(timeout=GRACE_SECONDS + 5)
     assert process.returncode == INTERRUPTED, stderr
     assert "built" in first
     expect_one_line(stderr)
     assert [path.name for path in tmp_path.iterdir()] == ["store.zarr"]
-    with piped(command, python_environment) as process:
+    with piped(command[:-2], python_environment) as process:
         stdout, stderr = process.communicate(timeout=SECONDS)
     assert (process.returncode, stderr) == (0, "")
     assert "6 sessions complete" in stdout
@@ -222,6 +234,17 @@ def test_plain_lines_in_a_pipe(tiny: Path, tmp_path: Path, python_environment: d
         assert "\x1b" not in stdout + stderr
         assert "\r" not in stdout + stderr
         assert "━" not in stdout + stderr
+
+
+def test_an_encoding_without_a_letter(own_tiny: Path, python_environment: dict[str, str]) -> None:
+    """It is told by its number, and the rest is told too."""
+    (own_tiny / "stimuli").mkdir(exist_ok=True)
+    (own_tiny / "stimuli" / "日.csv").write_bytes(b"1")
+    environment = python_environment | {"PYTHONIOENCODING": "latin-1"}
+    with piped([*PROGRAM, "ls", "stimuli/", "--bucket", own_tiny], environment) as process:
+        stdout, stderr = process.communicate(timeout=SECONDS)
+    assert (process.returncode, stderr) == (0, "")
+    assert "\tstimuli/\\u65e5.csv\n" in stdout
 
 
 # --- terminals --------------------------------------------------------------------------------------------------------

@@ -13,11 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faulty_proxy import FaultyProxy
 
 from intake_laion_fmri import config, layout, open_betas
 from intake_laion_fmri.access import MIRROR_VARIABLE
 from intake_laion_fmri.download import download
-from intake_laion_fmri.errors import AccessDeniedError, DataIntegrityError, NotInBucketError
+from intake_laion_fmri.errors import (
+    AccessDeniedError,
+    BucketUnreachableError,
+    DataIntegrityError,
+    NotInBucketError,
+    OfflineWarning,
+)
 from intake_laion_fmri.mirror import MirrorPlan, MirrorProgress, mirror_bucket, plan_mirror
 from intake_laion_fmri.mirror_checks import mirror_status, verify_mirror
 from intake_laion_fmri.mirror_folder import METADATA_FOLDER, MirrorFolder
@@ -61,6 +68,52 @@ def test_everything(tiny: Path, tmp_path: Path) -> None:
     assert plan.held_out == sum(1 for name in files(tiny) if "/ses-31/" in name and "localizers" not in name)
     assert plan.free_bytes > 0
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "group", "session", "entities"),
+    [
+        (layout.key("betas", subject="sub-01", session="ses-01"), "betas", "ses-01", {"stat": "effect"}),
+        (f"{TREE}/sub-01/ses-02/func/sub-01_ses-02_task-images_desc-GLMsingle_summary.json", "other", "ses-02", {}),
+        (
+            layout.key("trials", subject="sub-01", session="ses-31").replace(".tsv", ".json"),
+            "trials",
+            "ses-31",
+            {"suffix": "trials", "extension": ".json"},
+        ),
+        (
+            layout.key("noise_ceiling", subject="sub-01", map="4rep"),
+            "noise_ceilings",
+            None,
+            {"desc": "Noiseceiling4rep"},
+        ),
+        (
+            "derivatives/rois/sub-01/face/sub-01_space-T1w_res-1pt5_label-FFA-1_mask.nii.gz",
+            "rois",
+            None,
+            {"label": "FFA-1", "suffix": "mask", "extension": ".nii.gz"},
+        ),
+        (
+            layout.key("brain_mask", subject="sub-01"),
+            "anatomy",
+            "ses-PrismaAnat",
+            {"desc": "brain", "suffix": "mask", "ses": "PrismaAnat"},
+        ),
+        ("derivatives/splits/sub-01/tau.json", "splits", None, {"extension": ".json"}),
+        (layout.STIMULUS_METADATA, "stimuli", None, {"task": "images", "suffix": "metadata", "extension": ".csv"}),
+        ("dataset_description.json", "other", None, {"extension": ".json"}),
+        ("README", "other", None, {}),
+    ],
+)
+def test_what_a_key_says(key: str, group: str, session: str | None, entities: dict[str, str]) -> None:
+    """Its group, its session and the entities in its name; of a name without entities only the extension."""
+    assert layout.group_of(key) == group
+    assert layout.session_of(key) == session
+    assert layout.is_of_public(key) is (session != "ses-31")
+    found = layout.name_entities(key)
+    assert entities.items() <= found.items()
+    if "_" not in key.rpartition("/")[2] or key == "dataset_description.json":
+        assert found == entities
 
 
 @pytest.mark.parametrize("session", ["ses-01", "01", 1, ["ses-01"]])
@@ -271,14 +324,11 @@ def test_reading_what_was_copied(tiny: Path, s3: Any, tmp_path: Path, monkeypatc
 
 def test_files_that_are_there(own_tiny: Path, tmp_path: Path) -> None:
     """Copied by other means: checked and kept if they are sound; fetched if not. Labels may have lost their hyphens."""
+    there = public(own_tiny)
     mirror = Path(
         shutil.copytree(own_tiny, tmp_path / "mirror", ignore=shutil.ignore_patterns("ses-31*", "localizers"))
     )
-    with_hyphen = [
-        one
-        for one in public(own_tiny)
-        if layout.clean_label(one.rpartition("_label-")[2]) != one.rpartition("_label-")[2] and "/rois/" in one
-    ]
+    with_hyphen = [name for name in there if "-" in name.rpartition("_label-")[2] and "/rois/" in name]
     assert with_hyphen
     for name in with_hyphen:
         head, _, tail = name.rpartition("_label-")
@@ -289,8 +339,8 @@ def test_files_that_are_there(own_tiny: Path, tmp_path: Path) -> None:
     (mirror / damaged).write_bytes(content)
     report = mirror_bucket(mirror, bucket=own_tiny)
     assert (report.fetched, report.replaced) == (1, 1)
-    assert report.adopted == len(public(own_tiny)) - 1
-    assert {name: content for name, content in files(mirror).items() if name in public(own_tiny)} == public(own_tiny)
+    assert report.adopted == len(there) - 1
+    assert {name: content for name, content in files(mirror).items() if name in there} == there
     assert mirror_bucket(mirror, bucket=own_tiny).adopted == 0
 
 
@@ -434,3 +484,26 @@ def test_download(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "has no stimuli/ yet" in capsys.readouterr().out
     expected = {name for name in public(tiny) if "sub-03/" not in name}
     assert set(files(tmp_path / "new")) == expected
+
+
+def test_download_without_a_network(s3: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is there by the last listing is not asked for again; what is not makes the error that it is."""
+    config.set_network(attempts=1)
+    config.dataset_initialize(tmp_path)
+    choice = {"subject": "sub-01", "ses": "ses-01"}
+    with FaultyProxy.before(s3.endpoint) as server:
+        place = {"bucket": s3.url, "storage_options": {"client_kwargs": {"endpoint_url": server.endpoint}}}
+        download(**choice, **place)
+    capsys.readouterr()
+    with pytest.warns(OfflineWarning, match="does not answer: nothing was copied"):
+        download(**choice, **place)
+    assert re.fullmatch(r"All \d+ files are in .*\n", capsys.readouterr().out)
+    for other in ({"subject": "sub-01", "ses": "ses-02"}, {"subject": "sub-03"}, {}):
+        with pytest.raises(BucketUnreachableError, match=re.escape(server.endpoint)):
+            download(**other, **place)
+    (tmp_path / layout.key("trials", subject="sub-01", session="ses-01")).unlink()
+    with pytest.raises(BucketUnreachableError):
+        download(**choice, **place)
+    config.dataset_initialize(tmp_path / "empty")
+    with pytest.raises(BucketUnreachableError):
+        download(**choice, **place)

@@ -53,5 +53,5 @@ def main() -> None:
     """
 
 
-for _command in (info, ls, mirror, store, catalog, cache, demo):
+for _command in (info, ls, mirror, store, catalog, demo, cache):
     main.add_command(_command)

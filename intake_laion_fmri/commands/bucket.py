@@ -41,6 +41,7 @@ intake-laion-fmri info --json | jq '.subjects[].sessions'
     more="""\b
 In a pipe, fields separated by tabs; a line for each subject:
   subject, public sessions, held-out sessions, ROIs, ROIs by category, objects, bytes
+  (with a mirror: and bytes that are in it)
 \b
 and with --subject:
   session, subject, session, public|held out|no betas, objects, bytes
@@ -243,8 +244,7 @@ def ls(
             raise NotInBucketError(f"{place.url} holds nothing of what is asked for.")
     n_bytes = sum(one.bytes for one in chosen)
     if as_json:
-        objects_as_json = [{name: value for name, value in asdict(one).items() if value != ""} for one in chosen]
-        print_json({"bucket": place.url, "objects": objects_as_json, "bytes": n_bytes})
+        print_json({"bucket": place.url, "objects": [asdict(one) for one in chosen], "bytes": n_bytes})
     else:
         rows = [(Size(one.bytes), one.kind, one.access, one.key) for one in chosen]
         print_table(Table(("size", "kind", "access", "key"), rows), wrap=False)

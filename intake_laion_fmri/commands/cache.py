@@ -35,10 +35,10 @@ _CLEAR = exits.epilog(
 
 @click.group()
 def cache() -> None:
-    """Show or clear the cache of small files (tables, masks, maps) that were read from a remote bucket.
+    """Show or clear the cache of small files.
 
-    It is in the user's cache folder, or in LAION_FMRI_CACHE, and keeps to LAION_FMRI_CACHE_LIMIT bytes, 2 GB by
-    default. Every use asks the bucket whether a file is still current.
+    Tables, masks and maps that were read from a server, and split files. It is in the user's cache folder, or in
+    LAION_FMRI_CACHE, and keeps at most LAION_FMRI_CACHE_LIMIT bytes, 2 GB by default.
     """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -39,7 +40,7 @@ A line for each difference:
 
 @click.group()
 def catalog() -> None:
-    """Write the catalog's YAML files, or compare them with a bucket."""
+    """Write the catalog's files, or compare them with a bucket."""
 
 
 @catalog.command(epilog=_WRITE)
@@ -97,8 +98,6 @@ def check(context: click.Context, bucket: BucketChoice, folder: Path | None, as_
     Subjects, public and held-out sessions, ROIs, their categories, and, where the catalog was written from a listing,
     sizes and formats. Nothing is written.
     """
-    from dataclasses import asdict
-
     from intake_laion_fmri.catalog_files import (
         INVENTORY_FILE,
         catalog_files,

@@ -21,6 +21,7 @@ from intake_laion_fmri.errors import (
     IncompleteBucketWarning,
     MissingFileWarning,
     NotInBucketError,
+    OfflineWarning,
 )
 
 __all__ = [
@@ -61,7 +62,9 @@ class Program(click.Group):
             return super().main(*args, **kwargs)
         except OSError as error:  # of what is printed, such as on a full disk
             _write_to_nowhere()
-            sys.exit(_exit(error, FAILED).exit_code)
+            with contextlib.suppress(OSError):
+                click.echo(f"Error: {error}", err=True)
+            sys.exit(FAILED)
 
     def list_commands(self, context: click.Context) -> list[str]:
         """Return the commands in the order in which they were added."""
@@ -113,8 +116,8 @@ Exit codes:
   2  the command was not understood, or its options are refused
   {UNREACHABLE}  the bucket or the store does not answer
   {DENIED}  the bucket or the store may not be read, or written to
-  {NOT_FOUND}  there is no such bucket or store, or it holds nothing of what is asked for
-  {CONTRADICTORY}  the bucket, a store or an inventory contradicts itself or cannot be understood
+  {NOT_FOUND}  there is no such bucket, store or mirror, or it holds nothing of what is asked for
+  {CONTRADICTORY}  the bucket, a store, a mirror or an inventory is damaged or contradicts itself
 """
     return "\n\n".join(part.strip("\n") for part in (f"\b\nExamples:\n{indented}", more, codes) if part)
 
@@ -124,7 +127,7 @@ def exit_codes() -> Iterator[None]:
     """Turn the errors that a bucket may cause into a line and an exit code, and its warnings into lines."""
     try:
         with warnings.catch_warnings(record=True) as caught:
-            for category in (IncompleteBucketWarning, MissingFileWarning):
+            for category in (IncompleteBucketWarning, MissingFileWarning, OfflineWarning):
                 warnings.simplefilter("always", category)
             yield
     except BucketUnreachableError as error:
@@ -141,8 +144,8 @@ def exit_codes() -> Iterator[None]:
         raise _exit(error, FAILED) from error
     except ValueError as error:  # options that the bucket's client refuses
         raise click.UsageError(printable(str(error))) from error
-    for warning in caught:
-        click.echo(f"Warning: {printable(str(warning.message))}", err=True)
+    for text in dict.fromkeys(str(warning.message) for warning in caught):
+        click.echo(f"Warning: {printable(text)}", err=True)
 
 
 def _exit(error: Exception, code: int) -> click.exceptions.Exit:

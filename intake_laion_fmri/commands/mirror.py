@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -96,12 +97,8 @@ def _entity_options(command: Command) -> Command:
     """Add an option for each entity in a file's name."""
     examples = {"task": "images", "space": "T1w", "desc": "R2mean", "stat": "effect", "suffix": "statmap"}
     for name in reversed(layout.ENTITIES):
-        example = examples.get(name, ".nii.gz")
-        command = click.option(
-            f"--{name}",
-            multiple=True,
-            help=f"Files whose {name} is this, such as {example}, or that have none; may be given several times.",
-        )(command)
+        told = f"In the file's name, such as {examples.get(name, '.nii.gz')}; may be given several times."
+        command = click.option(f"--{name}", multiple=True, help=told)(command)
     return command
 
 
@@ -132,10 +129,11 @@ def mirror(
     as_json: bool,
     **entities: tuple[str, ...],
 ) -> None:
-    """Copy a part of the bucket to a folder with the bucket's layout, or complete such a copy.
+    """Copy a part of the bucket to a folder, or complete such a copy.
 
-    What reads from the bucket reads from there first, with --mirror or LAION_FMRI_MIRROR. --session averages is what is
-    of a subject as a whole; with a session comes what reading it needs of its subject.
+    It has the bucket's layout, and is read first with --mirror or LAION_FMRI_MIRROR. With a session comes what reading
+    it needs of its subject; --session averages is what is of a subject as a whole. Files in whose names there is no
+    --task (--space, --desc, ...) are not left out by it.
     """
     if context.invoked_subcommand is not None:
         _expect_no_options(context)
@@ -148,7 +146,7 @@ def mirror(
     with exits.exit_codes():
         plan = plan_mirror(
             to,
-            bucket=source.open(),
+            bucket=replace(source, mirror_only=False).open(),  # LAION_FMRI_MIRROR_ONLY is about reading
             subjects=chosen(subjects),
             sessions=chosen(sessions),
             kinds=kinds or None,
@@ -183,9 +181,10 @@ def verify(
     kinds: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Read every file of a mirror and compare it with what was copied. No network is needed."""
-    from dataclasses import asdict
+    """Read every file of a mirror and compare it.
 
+    With its checksum of when it was copied. No network is needed.
+    """
     from intake_laion_fmri.mirror_checks import mirror_status, verify_mirror
 
     checks = []
@@ -211,7 +210,10 @@ def verify(
 @_folder
 @json_option
 def status(folder: str, as_json: bool) -> None:
-    """Tell what a mirror holds, and what is missing; no file is read, and no network is needed."""
+    """Tell what a mirror holds, and what is missing.
+
+    By names and sizes: no file is read, and no network is needed.
+    """
     from intake_laion_fmri.mirror_checks import mirror_status
 
     with exits.exit_codes():

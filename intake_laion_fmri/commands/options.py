@@ -42,8 +42,8 @@ class BucketChoice:
     """Options of its file system."""
     mirror: Path | None = None
     """Folder that is read first."""
-    mirror_only: bool = False
-    """Whether nothing else is read."""
+    mirror_only: bool | None = None
+    """Whether nothing else is read; None is what the environment says."""
 
     @property
     def given(self) -> bool:
@@ -105,7 +105,7 @@ def bucket_options(command: Command) -> Command:
 
     @functools.wraps(command)
     def run(*arguments: Any, source: BucketChoice, mirror: Path | None, mirror_only: bool, **others: Any) -> Any:
-        return command(*arguments, bucket=replace(source, mirror=mirror, mirror_only=mirror_only), **others)
+        return command(*arguments, bucket=replace(source, mirror=mirror, mirror_only=mirror_only or None), **others)
 
     folder = click.option(
         "--mirror",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,10 @@ _splits = click.option(
 
 @click.group()
 def store() -> None:
-    """Build a Zarr store of betas, which is read at random; check it, and tell what it holds."""
+    """Build, check and describe a Zarr store of betas.
+
+    It is read at random, where the bucket's streams are unpacked from their start.
+    """
 
 
 @store.command(epilog=_BUILD)
@@ -113,8 +117,6 @@ def build(
 
     Options that are not given are those of the store that is there.
     """
-    from dataclasses import asdict
-
     from intake_laion_fmri.store import build_store
 
     interrupts.promise("What is complete is kept: run the same again for the rest.")
@@ -165,8 +167,6 @@ def verify(
     as_json: bool,
 ) -> None:
     """Compare what a store holds with the checksums of what was written, or with the bucket."""
-    from dataclasses import asdict
-
     from intake_laion_fmri.store_checks import verify_store
 
     if not against_source and bucket.given:
