@@ -17,7 +17,7 @@ help:
 	@echo 'make demo    write demo-bucket/, a small synthetic bucket, and do the main job on it (a minute, most of it set-up)'
 	@echo 'make test    run the test suite on two cores'
 	@echo 'make lint    check style, format and types'
-	@echo 'make bench   measure reading, opening and storing at full size (half an hour, several GB of disk)'
+	@echo 'make bench   measure reading, opening, storing and mirroring at full size (half an hour, several GB of disk)'
 	@echo 'make clean   remove what these targets have made, .venv included'
 
 demo: $(VENV)/installed-plot
@@ -39,6 +39,7 @@ bench: $(VENV)/installed-test
 	$(BIN)/python benchmarks/open_subject.py
 	$(BIN)/python benchmarks/read_session.py
 	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/mirror.py
 
 clean:
 	rm -rf $(VENV) build dist demo-bucket .demo-bucket.partial demo-output .bench

@@ -49,7 +49,6 @@ FLOOR_BUFFERS = [64 * 1024 << doubling for doubling in range(5)]
 FLOOR_SAMPLE_BYTES = 1.5e9
 """Unpacked with each buffer size in order to choose one."""
 
-FEW_TRIALS = 10
 FAST, SLOW = 100e6, 30e6
 """Bytes per second and connection of the two networks."""
 
@@ -108,20 +107,6 @@ def package(bucket: str, roi: str | None = None, storage_options: Mapping[str, A
     }
 
 
-def few_trials(bucket: str, roi: str) -> Figures:
-    """Read the first trials only: the stream is left after them."""
-    imports()
-    from intake_laion_fmri import open_rois
-    from intake_laion_fmri.nifti import Gather, VolumeReader
-
-    voxels = open_rois(SUBJECT, roi=roi, bucket=bucket)["voxel"].values
-    start = time.perf_counter()
-    with open(f"{bucket}/{BETAS}", "rb", buffering=0) as file:
-        reader = VolumeReader(file, name=BETAS)
-        values = reader.take(Gather.of(voxels, reader.header.grid.shape), range(FEW_TRIALS))
-    return {"job": time.perf_counter() - start, "result": values.nbytes}
-
-
 def whole_nibabel(bucket: str) -> Figures:
     """Load the whole file and mask it, as the data set's own package does.
 
@@ -143,8 +128,7 @@ def whole_nibabel(bucket: str) -> Figures:
 
 
 CONTENDERS = {
-    function.__name__: function
-    for function in (write_session, floor, best_buffer, imports, package, few_trials, whole_nibabel)
+    function.__name__: function for function in (write_session, floor, best_buffer, imports, package, whole_nibabel)
 }
 
 
@@ -185,7 +169,6 @@ def main() -> None:
                 "one ROI": Contender("package", local | {"roi": options.roi}),
                 "one ROI, 100 MB/s": Contender("package", via_fast | {"roi": options.roi}),
                 "one ROI, 30 MB/s": Contender("package", via_slow | {"roi": options.roi}),
-                f"{FEW_TRIALS} trials": Contender("few_trials", local | {"roi": options.roi}),
                 "imports": Contender("imports"),
                 "imports with s3fs": Contender("imports", {"remote": True}),
                 "nibabel, whole brain": Contender("whole_nibabel", local, rounds=nibabel_rounds),

@@ -212,7 +212,7 @@ _CHECKS: Mapping[str, Callable[[Any], object]] = {
     "role": functools.partial(check_option, "role", valid=("train", "test", "both")),
     "splits": lambda splits: None if splits is None else open_place(splits),
     "refresh": functools.partial(_check_flag, "refresh"),
-    "bucket": open_place,
+    "bucket": lambda bucket: None if bucket is None else open_place(bucket),
     "storage_options": check_storage_options,
     "mirror": lambda mirror: None if mirror is None else open_bucket(mirror=mirror),
     "mirror_only": lambda only: None if only is None else _check_flag("mirror_only", only),

@@ -34,7 +34,7 @@ from intake_laion_fmri.errors import (
 )
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.network import Attempts, NetworkPolicy, network_policy
-from intake_laion_fmri.streaming import BlockReader, Counted
+from intake_laion_fmri.streaming import BLOCKS_IN_FLIGHT, BlockReader, Counted
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -523,7 +523,9 @@ class Bucket:
                 )
             return content
 
-        return self._ask(info.key, cat, size=stop - start)
+        # The line is shared with the other requests that are under way.
+        sharing = SMALL_FILES_IN_FLIGHT if stop - start == info.size else BLOCKS_IN_FLIGHT
+        return self._ask(info.key, cat, size=(stop - start) * sharing)
 
     def _has_md5(self, info: ObjectInfo, content: bytes) -> bool:
         return hashlib.md5(content, usedforsecurity=False).hexdigest() == info.etag or self._is_encrypted(info.key)

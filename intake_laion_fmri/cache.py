@@ -75,7 +75,9 @@ class SmallFileCache:
         return cls(cache_folder() / _FOLDERS[0], _limit())
 
     def get(self, name: str) -> bytes | None:
-        """Return a copy, or None where there is none that is intact."""
+        """Return a copy, or None where there is none that is intact, or none is wanted."""
+        if not self.limit:
+            return None
         path = self._path(name)
         try:
             kept = path.read_bytes()

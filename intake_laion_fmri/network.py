@@ -7,6 +7,7 @@ import math
 import os
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 __all__ = ["NETWORK_VARIABLE", "Attempts", "NetworkPolicy", "network_policy", "set_network"]
@@ -142,8 +143,14 @@ class Attempts:
         silent = self._policy.connect_seconds + self._policy.read_seconds
         return max(min(left, silent), 0.05) + self._size / self._policy.slowest
 
-    def again(self) -> bool:
-        """After a failure: wait for the next attempt, or tell that there is none."""
+    def again(self, wait: Callable[[float], object] = time.sleep) -> bool:
+        """After a failure: wait for the next attempt, or tell that there is none.
+
+        Parameters
+        ----------
+        wait : callable, default time.sleep
+            Waits for so many seconds; one that can be woken up, where somebody may want to stop.
+        """
         self._failures += 1
         pause = random.uniform(0, min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (self._failures - 1)))
         left = self._policy.total_seconds - (time.monotonic() - self._since + pause)
@@ -151,7 +158,7 @@ class Attempts:
         too_late = left < min(self._policy.read_seconds, self._policy.total_seconds) / 2
         if self._failures >= self._policy.attempts or too_late:
             return False
-        time.sleep(pause)
+        wait(pause)
         self.count += 1
         return True
 

@@ -35,7 +35,7 @@ from intake_laion_fmri.errors import (
 )
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.mirror_folder import MirrorFolder, MirrorRecord, name_of, now
-from intake_laion_fmri.network import Attempts
+from intake_laion_fmri.network import Attempts, NetworkPolicy
 from intake_laion_fmri.partial_files import (
     LOOK_SECONDS,
     PIECE_BYTES,
@@ -66,6 +66,9 @@ __all__ = [
 
 REQUEST_BYTES = 8 * 1024 * 1024
 """Asked for at a time."""
+
+MOMENT_SECONDS = 0.5
+"""What arrives within so long is handed on together."""
 
 UNPACKED_BYTES = 64 * 1024**3
 """A gzip stream that unpacks to more is not unpacked on: the largest of the data set has 12.2 GB."""
@@ -345,28 +348,31 @@ class _Job:
         attempts = Attempts(self.bucket.network, min(stop - start, PIECE_BYTES))
         writer = PieceWriter(partial, start, stop)
         while writer.offset < stop:
-            began, before = time.monotonic(), writer.offset
+            pace = _Pace(self.bucket.network)
             try:
-                with contextlib.closing(self._answer(stream, writer.offset, stop, attempts)) as answer:
+                with (
+                    _line.request(),
+                    contextlib.closing(self._answer(stream, writer.offset, stop, attempts, pace)) as answer,
+                ):
                     for data in answer:
                         writer.write(data)
                         self.received(len(data))
                         partial.expect_going_on()
             except (BucketUnreachableError, _WrongAnswerError):
-                # Bytes that trickle are no progress: with them a transfer could last for days.
-                if writer.offset - before > self.bucket.network.slowest * (time.monotonic() - began):
+                if not pace.is_slow:
                     attempts.progressed()
                 partial.expect_going_on()
-                if not attempts.again():
+                if not attempts.again(self.stop.wait):
                     raise
 
-    def _answer(self, stream: _Stream, start: int, stop: int, attempts: Attempts) -> Generator[bytes]:
+    def _answer(self, stream: _Stream, start: int, stop: int, attempts: Attempts, pace: _Pace) -> Generator[bytes]:
         """Yield what a server answers. Only its errors are turned into the contract's, not those of writing."""
         key = stream.info.key
         with self.bucket.errors_of(key, attempts):
             for data in stream.read(start, stop, attempts):
                 start += len(data)
                 yield data
+                pace.received(len(data))
             if start < stop:
                 raise ConnectionError(f"the answer ended {stop - start} bytes early")
 
@@ -386,6 +392,59 @@ class _Job:
         for name in os.listdir(folder):
             if name.startswith(beginning) and name.rpartition(".")[0] != but:
                 (folder / name).unlink(missing_ok=True)
+
+
+class _Line:
+    """What the requests that this process has under way share."""
+
+    def __init__(self) -> None:
+        self._count, self._seconds, self._since = 0, 0.0, time.monotonic()
+        self._lock = threading.Lock()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far for which a request has had all of the line: those of two requests count by half."""
+        return self._add(0)
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Count a request for the time of a ``with`` block."""
+        self._add(1)
+        try:
+            yield
+        finally:
+            self._add(-1)
+
+    def _add(self, count: int) -> float:
+        with self._lock:
+            now = time.monotonic()
+            self._seconds += (now - self._since) / max(1, self._count)
+            self._since = now
+            self._count += count
+            return self._seconds
+
+
+_line = _Line()
+
+
+class _Pace:
+    """How fast the bytes of one answer come. Those that trickle are no progress: a transfer could last for days."""
+
+    def __init__(self, policy: NetworkPolicy) -> None:
+        self._policy, self._count = policy, 0
+        self._began, self._of_line = time.monotonic(), _line.seconds
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether it is no more than its share of the slowest line that is worth while."""
+        return self._count <= self._policy.slowest * (_line.seconds - self._of_line)
+
+    def received(self, count: int) -> None:
+        """Take note of bytes; raise where they have been too few for as long as a request is waited for."""
+        self._count += count
+        seconds = time.monotonic() - self._began
+        if seconds > self._policy.total_seconds and self.is_slow:
+            raise TimeoutError(f"{self._count} bytes in {seconds:.0f} s are too few to go on")
 
 
 class _Summed(io.RawIOBase):
@@ -445,7 +504,7 @@ class _S3Stream(_Stream):
         try:
             self._expect_range(response, start, stop)
             while start < stop:
-                data, error = self._run(self._next(body, min(PIECE_BYTES, stop - start), attempts.seconds_left), None)
+                data, error = self._run(self._next(body, min(PIECE_BYTES, stop - start)), None)
                 start += len(data)
                 if data:
                     yield data
@@ -464,17 +523,18 @@ class _S3Stream(_Stream):
             "get_object", Bucket=name, Key=key, Range=f"bytes={start}-{stop - 1}", **pinned
         )
 
-    async def _next(self, body: Any, count: int, seconds: float) -> tuple[bytes, Exception | None]:
-        """Return the next bytes of a body and, behind the last ones, what ended it."""
-        found = bytearray()
+    async def _next(self, body: Any, count: int) -> tuple[bytes, Exception | None]:
+        """Return the next bytes of a body, of a moment; and, behind the last ones, what ended it."""
+        found, began = bytearray(), time.monotonic()
         try:
-            async with asyncio.timeout(seconds):
-                while len(found) < count:
-                    async with asyncio.timeout(self._bucket.network.read_seconds):
-                        data = await body.read(count - len(found))
-                    if not data:
-                        break
-                    found += data
+            while len(found) < count and time.monotonic() - began < MOMENT_SECONDS:
+                async with asyncio.timeout(MOMENT_SECONDS if found else self._bucket.network.read_seconds):
+                    data = await body.read(count - len(found))
+                if not data:
+                    break
+                found += data
+        except TimeoutError as error:
+            return bytes(found), None if found else error
         except Exception as error:  # noqa: BLE001  (raised by the caller, once the bytes before it are safe)
             found += _unread(body)
             return bytes(found[:count]), error

@@ -195,8 +195,9 @@ def python_environment() -> dict[str, str]:
 
 
 @pytest.fixture
-def counted(tiny: Path) -> str:
-    """The tiny bucket, with every read counted in `CountingFileSystem.read`."""
+def counted(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The tiny bucket, with every read counted in `CountingFileSystem.read`, and no cache before it."""
+    monkeypatch.setenv("LAION_FMRI_CACHE_LIMIT", "0")
     fsspec.register_implementation("counted", CountingFileSystem, clobber=True)
     CountingFileSystem.read.clear()
     return f"counted://{tiny}"

@@ -20,11 +20,11 @@ from urllib.parse import urlsplit
 
 __all__ = [
     "Action",
+    "ByChance",
     "FaultyProxy",
     "Request",
     "Rule",
     "answer",
-    "by_chance",
     "claim",
     "cut",
     "drip",
@@ -396,16 +396,22 @@ def go_away(seconds: float) -> Action:
     return act
 
 
-def by_chance(seed: int, share: float, actions: Sequence[Action]) -> Action:
-    """Do one of some things with a share of the requests, and forward the others; the same ones with the same seed."""
-    chance, lock = random.Random(seed), threading.Lock()
+class ByChance:
+    """Does one of some things with a share of the requests, and forwards the others; the same with the same seed."""
 
-    def act(request: Request) -> None:
-        with lock:
-            action = chance.choice(actions) if chance.random() < share else forward
+    def __init__(self, seed: int, share: float, actions: Sequence[Action]) -> None:
+        self._chance, self._share, self._actions = random.Random(seed), share, actions
+        self._lock = threading.Lock()
+        self.hits = 0
+        """How often it has done something."""
+
+    def __call__(self, request: Request) -> None:
+        """Choose, and do it."""
+        with self._lock:
+            is_hit = self._chance.random() < self._share
+            action = self._chance.choice(self._actions) if is_hit else forward
+            self.hits += is_hit
         action(request)
-
-    return act
 
 
 @dataclass(eq=False)

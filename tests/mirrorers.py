@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import importlib.util
 import json
 import os
 import resource
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Filling", "Mirrorers"]
+__all__ = ["Filling", "Mirrorers", "serve"]
 
 RUN_SECONDS = 60
 """After so long a run is ended by an alarm."""
@@ -103,6 +104,16 @@ class Mirrorers:
         if not line:
             raise RuntimeError("the driver of the runs is gone; see the file with its errors")
         return json.loads(line)
+
+
+def serve(folder: Path, **given: Any) -> Any:
+    """Serve a folder as a bucket, by the server of the benchmarks: as fast as asked, and with a log of requests."""
+    if "slow_s3" not in sys.modules:
+        path = Path(__file__).parents[1] / "benchmarks" / "slow_s3.py"
+        spec = importlib.util.spec_from_file_location("slow_s3", path)
+        sys.modules["slow_s3"] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules["slow_s3"].serve(folder, **given)
 
 
 # --- the driver -------------------------------------------------------------------------------------------------------

@@ -15,33 +15,23 @@ from typing import Any
 
 import pytest
 from faulty_proxy import FaultyProxy
-from network_faults import Stage, staged, trials_of_session
+from network_faults import Stage, trials_of_session
 from openers import Outcome, left_behind
 
 from intake_laion_fmri.cache import SmallFileCache, cache_info, clear_cache
 
+pytest_plugins = ["network_stage"]
+
 SMALL_FILES = 10
 """Those that the opening here reads: two trial tables, four maps, four ROIs."""
-
-
-@pytest.fixture(scope="session")
-def stage(s3: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with staged(s3.endpoint, s3.client, tmp_path_factory.mktemp("cached")) as ready:
-        yield ready
-
-
-@pytest.fixture
-def proxy(stage: Stage) -> Iterator[FaultyProxy]:
-    with FaultyProxy.before(stage.server) as running:
-        yield running
 
 
 def opened(stage: Stage, proxy: FaultyProxy, folder: Path, *, expected: str | None = None, **given: Any) -> list[str]:
     """Open in a new process, whose cache is in a folder; return the small files that were asked for."""
     before = len(proxy.seen)
     options = {"client_kwargs": {"endpoint_url": proxy.endpoint}}
-    outcome = stage.openers.run(stage.job(folder, options=options, network={}, **given))
-    expect(outcome, expected or stage.expected)
+    outcome = stage.openers.run(stage.job(folder, **{"options": options, "network": {}, "compute": False, **given}))
+    expect(outcome, expected or stage.expected_but_betas)
     assert left_behind(folder) == []
     return small_files(proxy.seen[before:])
 
@@ -75,31 +65,33 @@ def expect_intact(folder: Path) -> None:
 
 def test_a_second_process_asks_for_listings_only(stage: Stage, proxy: FaultyProxy, tmp_path: Path) -> None:
     """Opening again in a new process asks for two listings and for nothing else, in less than 100 kB."""
-    assert len(opened(stage, proxy, tmp_path, compute=False, expected="opened")) == SMALL_FILES
+    assert len(opened(stage, proxy, tmp_path)) == SMALL_FILES
     assert len(copies(tmp_path)) == SMALL_FILES
     expect_intact(tmp_path)
     proxy.seen.clear()
     proxy.n_bytes = 0
-    assert opened(stage, proxy, tmp_path, compute=False, expected="opened") == []
+    assert opened(stage, proxy, tmp_path) == []
     assert len(proxy.seen) == 2
     assert all("list-type=2" in line for line in proxy.seen)
     assert proxy.n_bytes < 100_000
 
 
-def test_a_whole_subject_of_the_demo_bucket(s3: Any, stage: Stage, tmp_path: Path) -> None:
+def test_a_whole_subject_of_the_demo_bucket(s3: Any, tiny: Path, stage: Stage, tmp_path: Path) -> None:
     """The same for a subject with all its ROIs, and the split files that the bucket holds: a listing more."""
     with FaultyProxy.before(s3.endpoint) as proxy:
         given = {
             "bucket": s3.url,
             "selection": {"subject": "sub-01"},
             "environment": {"LAION_FMRI_SPLITS": ""},
-            "compute": False,
         }
-        first = opened(stage, proxy, tmp_path, expected="opened", **given)
+        given["expected"] = stage.digest(
+            tiny, compute=False, **{name: given[name] for name in ("selection", "environment")}
+        )
+        first = opened(stage, proxy, tmp_path, **given)
         assert len(first) > 40
         proxy.seen.clear()
         proxy.n_bytes = 0
-        assert opened(stage, proxy, tmp_path, expected="opened", **given) == []
+        assert opened(stage, proxy, tmp_path, **given) == []
         assert {line.split()[0] for line in proxy.seen} == {"GET"}
         assert all("list-type=2" in line for line in proxy.seen)
         assert len(proxy.seen) <= 4
@@ -118,8 +110,8 @@ def test_an_object_that_changes_is_fetched_again(stage: Stage, tmp_path: Path) -
     assert one[label] != other[label]
     table.write_text("".join([head, "\t".join(one) + "\n", "\t".join(other) + "\n", *rest]))
     assert table.stat().st_size == trials_of_session(stage.local).stat().st_size
-    expected = stage.digest(changed)
-    assert expected != stage.expected
+    expected = stage.digest(changed, compute=False)
+    assert expected != stage.expected_but_betas
     with FaultyProxy.before(stage.server) as proxy:
         given = {"bucket": f"s3://{own.bucket}"}
         assert len(opened(stage, proxy, tmp_path, **given)) == SMALL_FILES

@@ -6,7 +6,6 @@ import gzip
 import os
 import re
 import shutil
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 from faulty_proxy import FaultyProxy
+from mirrorers import serve
 
 from intake_laion_fmri import config, layout, open_betas
 from intake_laion_fmri.access import MIRROR_VARIABLE
@@ -290,11 +290,6 @@ def many(tmp_path: Path) -> Path:
 
 def test_5000_objects(many: Path, tmp_path: Path) -> None:
     """A run that has nothing to do takes the pages of one listing, and under five seconds."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-    try:
-        from slow_s3 import serve
-    finally:
-        sys.path.pop(0)
     log = tmp_path / "log"
     with serve(many, log=log) as bucket:
         place = {"bucket": bucket.url, "storage_options": bucket.storage_options}
