@@ -609,7 +609,7 @@ class Bucket:
                 raise AccessDeniedError(self._denied(key)) from error
             raise BucketUnreachableError(self._unreachable(key, error, attempts)) from error
         except OSError as error:
-            if self.is_local:
+            if self.is_local or isinstance(error, FileExistsError):  # the second: what was to be created is there
                 raise
             # Whatever else a server answers, s3fs gives some number (500 and 503: EREMOTEIO and EBUSY, 400: EINVAL).
             raise BucketUnreachableError(self._unreachable(key, error, attempts)) from error
