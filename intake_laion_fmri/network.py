@@ -15,7 +15,7 @@ __all__ = ["NETWORK_VARIABLE", "Attempts", "NetworkPolicy", "network_policy", "s
 NETWORK_VARIABLE = "LAION_FMRI_NETWORK"
 """Environment variable with fields of the `NetworkPolicy`: ``attempts=3,total_seconds=20``."""
 
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 8.0
 """Between two attempts: a random time, up to the first of these after one failure, up to the second after many."""
 
 _network: NetworkPolicy | None = None
