@@ -46,6 +46,8 @@ def _nothing_of_the_users_own(_cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(bucket, "_failures", {})
     monkeypatch.setattr(config, "_data_dir", None)
     monkeypatch.setattr(network, "_network", None)
+    # Waits between attempts are what test_network_faults is about, in processes of their own.
+    monkeypatch.setattr(network, "FIRST_PAUSE_SECONDS", 0.05)
 
 
 @pytest.fixture(scope="session")

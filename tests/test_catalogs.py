@@ -419,7 +419,8 @@ rois = st.lists(st.builds(RoiRecord, names, names, formats, counts), max_size=4,
     tuple
 )
 records = st.builds(SubjectRecord, sessions, st.none() | rois, st.dictionaries(names, st.integers(0, 50), max_size=2))
-inventories = st.builds(Inventory, st.text(max_size=30), st.dictionaries(subjects, records, min_size=1, max_size=3))
+sources = st.text(st.characters(categories=["L", "N", "P", "S"]) | st.just(" "), max_size=30)
+inventories = st.builds(Inventory, sources, st.dictionaries(subjects, records, min_size=1, max_size=3))
 
 
 @settings(max_examples=30)  # YAML is slow to write and to read

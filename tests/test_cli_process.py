@@ -184,11 +184,10 @@ def test_ctrl_c_on_a_terminal(tiny: Path, tmp_path: Path, python_environment: di
 def test_whoever_reads_it_has_gone(
     arguments: list[str], tiny: Path, tiny_store: Path, python_environment: dict[str, str]
 ) -> None:
-    """As behind ``| head -1``: no traceback, no error, and not the exit code of success."""
+    """As behind ``| true``: no traceback, no error, and not the exit code of success."""
     words = [word.format(tiny=tiny, store=tiny_store) for word in arguments]
     with piped([*PROGRAM, *words], python_environment) as process:
-        assert process.stdout.readline()
-        process.stdout.close()
+        process.stdout.close()  # before there is anything to read: little output may be written before one looks at it
         process.stdout = None
         _, stderr = process.communicate(timeout=SECONDS)
     assert (process.returncode, stderr) == (CLOSED_PIPE, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gzip
 import os
@@ -144,19 +145,26 @@ def test_25_kills(mirrorers: Mirrorers, server: FaultyProxy, content: Any, tmp_p
     """Killed at 25 random moments, then ended: identical, and hardly a byte transferred twice."""
     chance = random.Random(1)
     before, total = server.n_bytes, sum(map(len, content.values()))
-    for kill in range(25):
+    kills, mirrors = 0, 1
+    for attempt in range(100):
         target = server.n_bytes + chance.random() * total / 20
-        (pid,) = mirrorers.start([{"to": str(tmp_path), **arguments(server)}])
+        (pid,) = mirrorers.start([{"to": str(tmp_path / str(mirrors)), **arguments(server)}])
         until = time.monotonic() + 20
-        while server.n_bytes < target and time.monotonic() < until and kill % 5:
+        while server.n_bytes < target and time.monotonic() < until and attempt % 5:
             time.sleep(0.001)
         time.sleep(chance.random() * 0.05)
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it was done before
+            os.kill(pid, signal.SIGKILL)
         (outcome,) = mirrorers.outcomes()
         assert outcome.signal == signal.SIGKILL or outcome.report, outcome
-        expect_nothing_wrong(tmp_path, content)
-    expect_whole(tmp_path, content, mirrorers.fill(tmp_path, **arguments(server)))
-    transferred = server.n_bytes - before
+        expect_nothing_wrong(tmp_path / str(mirrors), content)
+        kills += outcome.signal == signal.SIGKILL
+        if kills == 25:
+            break
+        mirrors += outcome.signal != signal.SIGKILL  # there is nothing left to be killed at: another one
+    assert kills == 25
+    expect_whole(tmp_path / str(mirrors), content, mirrorers.fill(tmp_path / str(mirrors), **arguments(server)))
+    transferred, total = server.n_bytes - before, mirrors * total
     print(f"{transferred} bytes for {total}, {(transferred - total) / 25 / 1e6:.2f} MB per kill")
     assert transferred <= 1.1 * total + 25 * IN_FLIGHT
 
