@@ -791,7 +791,7 @@ they are the attempts made; *seconds* are those of the whole work, of which open
 
 Five attempts, 5 s for a connection, 10 s of silence, 45 s in all from a request's first attempt on; measured with all
 of these at once, imports and opening included. What flows, however slowly, is given its size's time at 50 kB/s more: a
-listing 100 s, a block of 8 MiB 170 s.
+listing 100 s, a block of 8 MiB, of which four share the line, 670 s.
 
 {defaults}
 
