@@ -153,7 +153,9 @@ def run(script: str, contender: Contender) -> Figures:
         If it fails; its own message is on standard error.
     """
     command = [sys.executable, script, "--contender", contender.name, json.dumps(dict(contender.arguments))]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    # What one round has kept of small files would spare the next ones their reading.
+    environment = {**os.environ, "LAION_FMRI_CACHE_LIMIT": "0"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
     assert process.stdout is not None
     with process.stdout as stdout:
         output = stdout.read()

@@ -150,6 +150,13 @@ def open_subject(bucket: str, storage_options: Mapping[str, Any] | None = None, 
     }
 
 
+def open_again(cache: str, **arguments: Any) -> Figures:
+    """Open all sessions with what an earlier process has kept of small files."""
+    os.environ["LAION_FMRI_CACHE"] = cache
+    del os.environ["LAION_FMRI_CACHE_LIMIT"]
+    return open_subject(**arguments)
+
+
 def count_reads(bucket: str) -> Figures:
     """Open through a file system that counts what is opened."""
     import fsspec
@@ -188,7 +195,8 @@ def profile(bucket: str) -> Figures:
 
 
 CONTENDERS = {
-    function.__name__: function for function in (write_subject, unpack, imports, open_subject, count_reads, profile)
+    function.__name__: function
+    for function in (write_subject, unpack, imports, open_subject, open_again, count_reads, profile)
 }
 
 
@@ -213,8 +221,20 @@ def main() -> None:
         run(__file__, Contender("profile", local))
         return
 
-    with tempfile.TemporaryDirectory() as folder, serve(bucket, latency=LATENCY, log=Path(folder, "log")) as server:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serve(bucket, latency=LATENCY, log=Path(folder, "log")) as server,
+        serve(bucket, latency=LATENCY, log=Path(folder, "log of the second")) as second,
+    ):
         remote = {"bucket": server.url, "storage_options": server.storage_options}
+        again = {
+            "bucket": second.url,
+            "storage_options": second.storage_options,
+            "cache": os.path.join(folder, "cache"),
+        }
+        run(__file__, Contender("open_again", again))
+        assert second.log is not None
+        second.log.write_text("")
         results = alternate(
             __file__,
             {
@@ -222,6 +242,7 @@ def main() -> None:
                 "open": Contender("open_subject", local),
                 "open one category": Contender("open_subject", local | {"roi": "face"}),
                 "open, S3 with 30 ms": Contender("open_subject", remote),
+                "open again, S3 with 30 ms": Contender("open_again", again),
                 "imports": Contender("imports"),
                 "imports with s3fs": Contender("imports", {"remote": True}),
             },
@@ -229,13 +250,15 @@ def main() -> None:
         )
         assert server.log is not None
         requests = [line.split(" ")[1] for line in server.log.read_text().splitlines()]
+        asked_again = len(second.log.read_text().splitlines())
     counted = run(__file__, Contender("count_reads", local))
 
     files, opened = results["unpacking alone"][0], results["open"][0]
     told = [
         f"Subject: {opened['trials']:.0f} trials, {opened['voxels']:.0f} voxels, {opened['rois']:.0f} ROIs;",
         f"opening reads {files['packed'] / MB:.1f} MB, {files['unpacked'] / MB:.0f} MB unpacked,",
-        f"in {counted['reads']:.0f} reads; {len(requests) // options.rounds} requests from S3.",
+        f"in {counted['reads']:.0f} reads; {len(requests) // options.rounds} requests from S3,",
+        f"{asked_again // options.rounds} where the small files are kept.",
         f"{options.rounds} rounds.",
     ]
     print(f"\n{machine}", " ".join(told), sep="\n", end="\n\n")
