@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -54,7 +55,8 @@ def test_runs_without_a_warning(path: Path, tiny: Path, tmp_path: Path, capfd: p
     """A reader sees results and pictures, and nothing in red; neither do processes that a notebook starts."""
     outputs = execute(nbformat.read(path, as_version=4), tiny, tmp_path)
     assert on_stderr(outputs) == []
-    assert capfd.readouterr().err == ""
+    # At its end ipykernel sometimes leaves a task of its own behind, and asyncio says so.
+    assert re.sub(r"Task was destroyed but it is pending!\ntask: .*/ipykernel/.*\n", "", capfd.readouterr().err) == ""
     kinds = {kind for output in outputs for kind in output.get("data", {})}
     shows_pictures = "matplotlib" in path.read_text() or "nilearn" in path.read_text()
     assert kinds >= ({"text/plain", "image/png"} if shows_pictures else {"text/plain"})
