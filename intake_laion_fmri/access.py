@@ -50,7 +50,6 @@ MIRROR_ONLY_VARIABLE = "LAION_FMRI_MIRROR_ONLY"
 
 S3_DEFAULTS: Mapping[str, Any] = {
     "anon": True,
-    "max_concurrency": 1,  # of one object: parts of large ones are asked for here, and a small one without a HEAD
     "client_kwargs": {"region_name": layout.REGION},
 }
 """Options of s3fs where the user says nothing else: public data, read without an account."""

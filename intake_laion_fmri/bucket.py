@@ -116,6 +116,8 @@ class Bucket:
         options = dict(self.storage_options)
         is_s3 = self.url.startswith(("s3://", "s3a://"))
         if is_s3:
+            # Of one object: parts of large ones are asked for here, and a small one without a HEAD.
+            options.setdefault("max_concurrency", 1)
             options["config_kwargs"] = {
                 "connect_timeout": self.network.connect_seconds,
                 "read_timeout": self.network.read_seconds,

@@ -250,7 +250,7 @@ def plan_mirror(
     selection = MirrorSelection.of(
         subjects=subjects, sessions=sessions, kinds=kinds, entities=entities, include_stimuli=include_stimuli
     )
-    place, folder = _plain(open_bucket(bucket, storage_options, mirror_only=False)), mirror_folder(to)
+    place, folder = _plain(open_bucket(bucket, storage_options, mirror_only=False)), MirrorFolder.of(to)
     _expect_apart(place, folder)
     if offline:
         return replace(_plan(place, folder, selection, _listed_before(place, folder, selection), []), listings={})
@@ -329,7 +329,7 @@ def licence_notice(to: str | os.PathLike[str]) -> str | None:
     str or None
         To be shown, and nothing to be asked. Where the mirror cannot be written to it is shown each time.
     """
-    folder = mirror_folder(to)
+    folder = MirrorFolder.of(to)
     marker = folder.metadata / "notice"
     if marker.exists():
         return None
@@ -678,12 +678,6 @@ def _expect_apart(place: Bucket, folder: MirrorFolder) -> None:
 def _plain(place: Bucket) -> Bucket:
     """Return a bucket without a mirror before it."""
     return Bucket(place.url, place.storage_options, place.network) if isinstance(place, MirroredBucket) else place
-
-
-def mirror_folder(to: object) -> MirrorFolder:
-    if not isinstance(to, str | os.PathLike) or not os.fspath(to) or "://" in os.fspath(to):
-        raise TypeError(f"A mirror is a local folder, found {to!r}.")
-    return MirrorFolder(Path(to).expanduser().absolute())
 
 
 def _free_bytes(path: Path) -> int:

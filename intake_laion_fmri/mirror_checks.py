@@ -14,7 +14,6 @@ from intake_laion_fmri import layout
 from intake_laion_fmri.arguments import ALL, SessionSelection
 from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError
 from intake_laion_fmri.layout import ObjectInfo
-from intake_laion_fmri.mirror import mirror_folder
 from intake_laion_fmri.mirror_folder import MirrorFolder, MirrorRecord, now
 from intake_laion_fmri.mirror_selection import MirrorSelection, subject_of
 from intake_laion_fmri.partial_files import partial_objects
@@ -182,7 +181,7 @@ def mirror_status(to: str | os.PathLike[str]) -> MirrorStatus:
 
 
 def _existing(to: object) -> MirrorFolder:
-    folder = mirror_folder(to)
+    folder = MirrorFolder.of(to)
     if not folder.path.is_dir():
         raise NotInBucketError(
             f"There is no mirror {os.fspath(folder.path)!r}. Make one with 'intake-laion-fmri mirror --to FOLDER'."

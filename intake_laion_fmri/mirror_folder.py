@@ -79,6 +79,13 @@ class MirrorFolder:
     path: Path
     """The folder."""
 
+    @classmethod
+    def of(cls, given: object) -> MirrorFolder:
+        """Return the folder that a user has named; TypeError where that is no local folder's name."""
+        if not isinstance(given, str | os.PathLike) or not os.fspath(given) or "://" in os.fspath(given):
+            raise TypeError(f"A mirror is a local folder, found {given!r}.")
+        return cls(Path(given).expanduser().absolute())
+
     @property
     def metadata(self) -> Path:
         """The folder with all that is not the bucket's."""
@@ -206,10 +213,6 @@ class MirrorFolder:
         """Replace the record of an object."""
         content = json.dumps(dataclasses.asdict(record), indent=1).encode()
         write_whole(self.workplace("records") / f"{name_of(record.key)}.json", content)
-
-    def remove_record(self, key: str) -> None:
-        """Forget what was known of an object's file."""
-        (self.workplace("records") / f"{name_of(key)}.json").unlink(missing_ok=True)
 
     def listing(self, folder: str) -> dict[str, ObjectInfo] | None:
         """Return what the bucket held below a folder when it was last listed for this mirror.

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from intake_laion_fmri.access import S3_DEFAULTS, Bucket, check_storage_options, open_root
+from intake_laion_fmri.access import Bucket, check_storage_options, open_root
 from intake_laion_fmri.errors import AccessDeniedError, NotInBucketError
 
 if TYPE_CHECKING:
@@ -30,9 +30,6 @@ METADATA = "zarr.json"
 
 _SINGLE_OBJECTS = "root"
 """Name under which objects are written that are in no session's group."""
-
-_S3_DEFAULTS: Mapping[str, Any] = {"max_concurrency": S3_DEFAULTS["max_concurrency"]}
-"""A store is the user's own: credentials and region are found as in every other program."""
 
 
 class GroupBusyError(Exception):
@@ -278,7 +275,8 @@ def open_store(store: str | os.PathLike[str] | StoreRoot, store_options: Mapping
     if isinstance(store, StoreRoot):
         return store
     check_storage_options(store_options, StoreRoot.options_argument)
-    return open_root(StoreRoot, store, store_options, s3_defaults=_S3_DEFAULTS)
+    # It is the user's own: credentials and region are found as in every other program.
+    return open_root(StoreRoot, store, store_options, s3_defaults={})
 
 
 def _locked(path: Path, *, wait: bool) -> FileLock:
