@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -75,7 +76,7 @@ class StoreRoot(Bucket):
 
     def create(self, key: str, content: bytes) -> None:
         """Write an object unless there is one; of several writers one wins, where the file system can tell."""
-        with self.errors_of_writing(key), contextlib.suppress(FileExistsError):
+        with self.errors_of_writing(key):
             if self.is_local:
                 with self._workshop(_SINGLE_OBJECTS, wait=True) as staging:
                     if not os.path.exists(self.path(key)):
@@ -83,7 +84,8 @@ class StoreRoot(Bucket):
             else:
                 self.file_system.invalidate_cache()
                 if not self._ask(key, lambda seconds: self._call(seconds, "exists", self.path(key))):
-                    self._send(key, content, mode="create")
+                    with contextlib.suppress(FileExistsError):
+                        self._send(key, content, mode="create")
 
     def _send(self, key: str, content: bytes, *, mode: str) -> None:
         def pipe(seconds: float) -> None:
@@ -285,16 +287,26 @@ def _locked(path: Path, *, wait: bool) -> FileLock:
 
     lock = FileLock(path)
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)  # whoever is done removes it, also between these lines
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=1 if wait else 0)
-        except FileNotFoundError:
-            continue
+        except (FileExistsError, FileNotFoundError):
+            # Whoever is done removes the folder, also between any two system calls here.
+            if _is_no_folder(path.parent):
+                raise
         except Timeout as error:
             if not wait:
                 raise GroupBusyError(f"{path}: another builder is writing this session") from error
         else:
             return lock
+
+
+def _is_no_folder(path: Path) -> bool:
+    """Whether there is something that is not a folder; told by one system call, since others make and remove it."""
+    try:
+        return not stat.S_ISDIR(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _write(path: Path, content: Sequence[bytes]) -> None:

@@ -17,7 +17,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +32,7 @@ from faulty_proxy import Action, FaultyProxy, Request, answer, cut, drop, flip, 
 from intake_laion_fmri import open_betas
 from intake_laion_fmri.errors import AccessDeniedError, BucketUnreachableError, DataIntegrityError, NotInStoreError
 from intake_laion_fmri.store import SessionReport, build_store
+from intake_laion_fmri.store_root import open_store
 
 SESSIONS = [(subject, session) for subject in ("sub-01", "sub-03") for session in ("ses-01", "ses-02", "ses-03")]
 THREE = SESSIONS[3:]
@@ -459,6 +460,27 @@ def test_two_builders_on_a_disk(builders: Builders, tiny: Path, whole: Path, tmp
     assert all_of(outcomes) == {session: ["built", "complete"] for session in SESSIONS}
     assert sum(outcome.events[PUBLISH] for outcome in outcomes) == len(SESSIONS)
     expect_same(tmp_path / "store", whole)
+
+
+def test_writers_that_come_and_go(tmp_path: Path) -> None:
+    """Whoever is done removes the folder beside the store, which others are about to use."""
+    root = open_store(tmp_path / "store")
+
+    def write(group: str) -> None:
+        for number in range(400):
+            with root.writing(group, wait=True) as writer:
+                writer.put(str(number), [b"content"])
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(write, ["sub-01/ses-01", "sub-01/ses-02", "sub-03/ses-01", "sub-03/ses-02"])) == [None] * 4
+    assert not workshop(tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("make", [Path.touch, os.mkfifo, lambda path: path.symlink_to("nowhere")])
+def test_no_folder_where_sessions_are_written(tiny: Path, tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(workshop(tmp_path / "store"))
+    with pytest.raises(FileExistsError, match=r"\.store\.building"):
+        build(tmp_path / "store", bucket=str(tiny))
 
 
 def test_two_builders_of_one_session(builders: Builders, tiny: Path, whole: Path, tmp_path: Path) -> None:
