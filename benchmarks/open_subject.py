@@ -58,8 +58,8 @@ IMAGES: Mapping[str, tuple[int, int]] = {
 }
 """Template of labels → number of images and of presentations, as the data set plans them for a subject."""
 
-OTHER_SESSION_KINDS = ("session_noise_ceiling", "session_r2", "hrf_index", "ridge_fraction")
-"""Listed beside the betas in every session, and not read by opening."""
+HELD_OUT = [f"ses-{number}" for number in range(31, 35)]
+"""Sessions that are listed, and may not be read."""
 
 READ_KINDS = ("trials", "r2_mean", "noise_ceiling", "roi")
 """What opening a subject reads."""
@@ -99,14 +99,18 @@ def write_subject(bucket: str) -> Figures:
         # A single trial has no repetitions, and its session's noise ceilings, which nobody reads, are NaN.
         warnings.simplefilter("ignore", RuntimeWarning)
         write_demo(partial, scale=one_trial)
+    first = partial / layout.subject_folder(SUBJECT) / SESSIONS[0]
+    files = [path.relative_to(first).as_posix() for path in first.rglob("*") if path.is_file()]
+    for session in [*SESSIONS, *HELD_OUT]:
+        for name in files:
+            path = first.parent / session / name.replace(SESSIONS[0], session)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(PLACEHOLDER)
     labels = planned_labels()
     for number, session in enumerate(SESSIONS):
         shown = [labels.pop() for _ in range(1066 if number < LONG_SESSIONS else 1044)]
         trials = partial / layout.key("trials", subject=SUBJECT, session=session)
-        trials.parent.mkdir(parents=True, exist_ok=True)
         trials.write_text(trial_table(session, shown), encoding="utf-8")
-        for kind in ("betas", *OTHER_SESSION_KINDS):
-            (partial / layout.key(kind, subject=SUBJECT, session=session)).write_bytes(PLACEHOLDER)
     partial.rename(target)
     return {}
 
@@ -250,15 +254,17 @@ def main() -> None:
         )
         assert server.log is not None
         requests = [line.split(" ")[1] for line in server.log.read_text().splitlines()]
-        asked_again = len(second.log.read_text().splitlines())
+        asked_again = [line.split(" ") for line in second.log.read_text().splitlines()]
     counted = run(__file__, Contender("count_reads", local))
 
+    others = [path for _, path, *_ in asked_again if "list-type=2" not in path]
+    received = sum(int(n_bytes) for *_, n_bytes in asked_again) / options.rounds / 1e3
     files, opened = results["unpacking alone"][0], results["open"][0]
     told = [
         f"Subject: {opened['trials']:.0f} trials, {opened['voxels']:.0f} voxels, {opened['rois']:.0f} ROIs;",
         f"opening reads {files['packed'] / MB:.1f} MB, {files['unpacked'] / MB:.0f} MB unpacked,",
         f"in {counted['reads']:.0f} reads; {len(requests) // options.rounds} requests from S3,",
-        f"{asked_again // options.rounds} where the small files are kept.",
+        f"{len(asked_again) // options.rounds} and {received:.0f} kB where the small files are kept.",
         f"{options.rounds} rounds.",
     ]
     print(f"\n{machine}", " ".join(told), sep="\n", end="\n\n")
@@ -270,6 +276,7 @@ def main() -> None:
             [
                 Target("open, after the imports", typical(results["open"], "open"), 1.0, unit=" s"),
                 Target("tasks in the graph per session", opened["tasks"], 3, unit=""),
+                Target("opening again: requests that are no listings", len(others), 0, unit=""),
                 Target("betas read while opening (counting file system, S3's log)", betas, 0, unit=""),
             ]
         )

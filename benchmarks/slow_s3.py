@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import os
 import re
 import subprocess
@@ -49,7 +50,7 @@ class ServedBucket:
     endpoint: str
     """``http://127.0.0.1:PORT``."""
     log: Path | None
-    """File with a line per request (method, path with query, ``Range``), where one was asked for."""
+    """File with a line per request, where one was asked for: method, path with query, ``Range`` or -, bytes sent."""
 
     @property
     def storage_options(self) -> dict[str, Any]:
@@ -164,6 +165,8 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # keeps connections open
     disable_nagle_algorithm = True
     server: SlowS3
+    sent: int
+    """Bytes of the answer so far."""
 
     def do_GET(self) -> None:
         """Answer a GET of an object or a listing."""
@@ -176,10 +179,21 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Stay silent; `SlowS3.log` is the log."""
 
+    def flush_headers(self) -> None:
+        """Send the headers; count them."""
+        self.sent += sum(map(len, getattr(self, "_headers_buffer", ())))
+        super().flush_headers()
+
     def _answer(self) -> None:
-        if self.server.log:
-            self.server.log.write(f"{self.command} {self.path} {self.headers.get('Range', '')}\n")
-        time.sleep(self.server.latency)
+        self.sent = 0
+        try:
+            self._answer_after(self.server.latency)
+        finally:
+            if self.server.log:
+                self.server.log.write(f"{self.command} {self.path} {self.headers.get('Range', '-')} {self.sent}\n")
+
+    def _answer_after(self, seconds: float) -> None:
+        time.sleep(seconds)
         target = urlsplit(self.path)
         bucket, _, key = unquote(target.path).removeprefix("/").partition("/")
         try:
@@ -225,6 +239,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 return
             first += count
+            self.sent += count
             pace.sent(count)
             self.server.line.sent(count)
 
@@ -245,6 +260,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
+            self.sent += len(content)
 
 
 def _bucket_name(folder: Path) -> str:
@@ -259,7 +275,8 @@ def _open_object(folder: Path, key: str) -> BinaryIO:
 
 
 def _etag(state: os.stat_result) -> str:
-    return f'"{state.st_mtime_ns:x}-{state.st_size:x}"'
+    """Return an ETag as long as one of an upload in parts, which is no MD5."""
+    return f'"{hashlib.md5(f"{state.st_mtime_ns}-{state.st_size}".encode(), usedforsecurity=False).hexdigest()}-120"'
 
 
 def _span(header: str | None, size: int) -> tuple[int, int] | None:
@@ -322,9 +339,16 @@ def _common(key: str, prefix: str, delimiter: str) -> str:
 
 
 def _contents(name: str, state: os.stat_result) -> str:
-    modified = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(state.st_mtime))
-    size = str(state.st_size)
-    return _element("Contents", Key=name, LastModified=modified, ETag=_etag(state), Size=size, StorageClass="STANDARD")
+    return _element(
+        "Contents",
+        Key=name,
+        LastModified=time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(state.st_mtime)),
+        ETag=_etag(state),
+        ChecksumAlgorithm="CRC64NVME",
+        ChecksumType="FULL_OBJECT",
+        Size=str(state.st_size),
+        StorageClass="STANDARD",
+    )
 
 
 def _element(name: str, **children: str) -> str:
@@ -332,7 +356,8 @@ def _element(name: str, **children: str) -> str:
 
 
 def _elements(children: Mapping[str, str]) -> str:
-    return "".join(f"<{name}>{escape(text)}</{name}>" for name, text in children.items())
+    texts = {name: escape(text, {'"': "&quot;"}) for name, text in children.items()}
+    return "".join(f"<{name}>{text}</{name}>" for name, text in texts.items())
 
 
 def main() -> None:

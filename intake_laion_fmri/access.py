@@ -20,6 +20,7 @@ from intake_laion_fmri.bucket import (
     MIRROR_VARIABLE,
     SMALL_FILES_IN_FLIGHT,
     Bucket,
+    chosen_objects,
     read_pinned,
 )
 from intake_laion_fmri.errors import BucketUnreachableError, DataIntegrityError, NotInBucketError, OfflineWarning
@@ -56,9 +57,6 @@ S3_DEFAULTS: Mapping[str, Any] = {
 
 _CREDENTIALS = {"anon", "key", "secret", "token", "username", "password", "profile", "session"}
 
-
-_CREDENTIALS = {"anon", "key", "secret", "token", "username", "password", "profile", "session"}
-
 Root = TypeVar("Root", bound="Bucket")
 T = TypeVar("T")
 
@@ -85,16 +83,16 @@ class MirroredBucket(Bucket):
         copy = self.mirror.path / folder
         return _root_of_folder(copy) if copy.is_dir() else super().below(folder)
 
-    def find(self, folder: str) -> dict[str, ObjectInfo]:
-        """List every object below a folder, and say where it will be read."""
+    def find(self, folder: str, *, prefix: str = "", without: str = "") -> dict[str, ObjectInfo]:
+        """List every object below a folder as `Bucket.find` does, and say where it will be read."""
         try:
-            found = super().find(folder)
+            found = super().find(folder, prefix=prefix, without=without)
         except BucketUnreachableError as error:
             saved = self.mirror.listing(folder)
             if saved is None:
                 raise
             self._go_offline(error)
-            found = saved
+            found = chosen_objects(saved, folder, prefix, without)
         origin = {key: "bucket" if self.mirror.holds(info) is None else "mirror" for key, info in found.items()}
         return {key: replace(info, origin=origin[key]) for key, info in found.items()}
 
@@ -164,10 +162,11 @@ class MirrorOnly(Bucket):
             f"'intake-laion-fmri mirror --to {self.url}', or leave mirror_only away."
         )
 
-    def find(self, folder: str) -> dict[str, ObjectInfo]:
-        """List every object below a folder, and say where it will be read."""
+    def find(self, folder: str, *, prefix: str = "", without: str = "") -> dict[str, ObjectInfo]:
+        """List every object below a folder as `Bucket.find` does, and say where it will be read."""
         known = MirrorFolder(Path(self.root)).known
-        return {key: replace(known(info), origin="mirror") for key, info in super().find(folder).items()}
+        found = super().find(folder, prefix=prefix, without=without)
+        return {key: replace(known(info), origin="mirror") for key, info in found.items()}
 
     def state(self, key: str) -> ObjectInfo:
         """Return what there is of an object now."""
@@ -222,14 +221,15 @@ def open_bucket(
                 f"mirror_only=True needs a mirror: name the folder with mirror= or {MIRROR_VARIABLE}, or call "
                 "config.dataset_initialize."
             )
-        if not folder.is_dir():
+        path = folder.path
+        if not path.is_dir():
             raise NotInBucketError(
-                f"There is no mirror {str(folder)!r}. Make one with 'intake-laion-fmri mirror --to {folder}'."
+                f"There is no mirror {str(path)!r}. Make one with 'intake-laion-fmri mirror --to {path}'."
             )
-        return MirrorOnly(folder.as_posix(), network=place.network)
-    if folder is None or place.url == folder.as_posix():
+        return MirrorOnly(path.as_posix(), network=place.network)
+    if folder is None or place.url == folder.path.as_posix():
         return place
-    return MirroredBucket(place.url, place.storage_options, place.network, mirror=MirrorFolder(folder))
+    return MirroredBucket(place.url, place.storage_options, place.network, mirror=folder)
 
 
 def open_place(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Bucket:
@@ -243,18 +243,11 @@ def _given_place(bucket: str | os.PathLike[str] | None, storage_options: Mapping
     return open_place(given, storage_options)
 
 
-def _mirror_folder(mirror: object) -> Path | None:
+def _mirror_folder(mirror: object) -> MirrorFolder | None:
     """Return the folder that is read first, if there is one."""
     if mirror in (None, ""):
         mirror = config.data_dir() or os.environ.get(MIRROR_VARIABLE) or None
-    if mirror is None:
-        return None
-    if not isinstance(mirror, str | os.PathLike):
-        raise TypeError(f"mirror must be a local folder, found {mirror!r}.")
-    text = os.fspath(mirror)
-    if "://" in text and not text.startswith(("file://", "local://")):
-        raise ValueError(f"mirror must be a local folder, found the URL {text!r}: give it as bucket=.")
-    return Path(text.removeprefix("file://").removeprefix("local://")).expanduser().absolute()
+    return None if mirror is None else MirrorFolder.of(mirror)
 
 
 def _only_mirror(given: bool | None) -> bool:

@@ -172,11 +172,11 @@ def open_betas(
     unless `splits` or ``LAION_FMRI_SPLITS`` is given. Opening 30 sessions costs some 160 small requests; computing one
     per run of chunks that lie side by side.
 
-    From the bucket, opening makes two listings (three with the anatomical mask; one more where the bucket is not the
-    published one and neither `splits` nor ``LAION_FMRI_SPLITS`` is given) and reads only small files: the trial tables
-    up to the last session, the subject's maps and its ROI volumes, about 75 requests for a whole subject, 16 at a time;
-    and 22 split files, which are fetched once and then come from the user's cache, or from the bucket where it holds
-    its own.
+    From the bucket, opening makes three listings at once (four with the anatomical mask; then one more where the bucket
+    is not the published one and neither `splits` nor ``LAION_FMRI_SPLITS`` is given) and reads only small files: the
+    trial tables up to the last session, the subject's maps and its ROI volumes, about 75 requests for a whole subject,
+    16 at a time; and 22 split files, which are fetched once, or read from the bucket where it holds its own. What the
+    user's cache holds is not asked for again: the listings tell whether it is current.
 
     Computing reads each session's ``.nii.gz`` once, to its end, where its checksum is; a session without a selected
     trial is not read. It costs one unpacking of that stream, two requests that tell whether the object was replaced,
@@ -315,15 +315,15 @@ def open_rois(
 
     Notes
     -----
-    Two listings (three with the anatomical mask), then a request per file, 16 at a time: for 40 ROIs 41 for the volumes
-    and their mask, 80 for each surface format (two more for labels alone, to know how many vertices there are).
+    Three listings (four with the anatomical mask), then a request per file, 16 at a time: for 40 ROIs 41 for the
+    volumes and their mask, 80 for each surface format (two more for labels alone, to know how many vertices there are).
     """
     import xarray as xr
 
     query = VoxelQuery.of(roi, mask)
     formats, hemis = chosen("format", format, FORMATS), chosen("hemi", hemi, HEMISPHERES)
     place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    contents = _contents(place, subject, query, needs_voxels="volume" in formats)
+    contents = _listed_rois(place, subject, query, formats)
     plan = RoiPlan.of(place, contents, query, formats=formats, hemis=hemis)
     _warn_of_missing(plan.missing)
     if not plan.rois.names:
@@ -392,13 +392,13 @@ def roi_data(
 
     Notes
     -----
-    Reads the files of these ROIs only: two listings (three with the anatomical mask), then a request per file.
+    Reads the files of these ROIs only: three listings (four with the anatomical mask), then a request per file.
     """
     query = VoxelQuery.of(None, mask)
     formats, hemis = chosen("format", format, FORMATS), chosen("hemi", hemi, HEMISPHERES)
     only = single_operands(roi)
     place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    contents = _contents(place, subject, query, needs_voxels="volume" in formats)
+    contents = _listed_rois(place, subject, query, formats)
     plan = RoiPlan.of(place, contents, query, formats=formats, hemis=hemis, only=only)
     brain, surfaces = plan.read(place, place.fetch(plan.files))
 
@@ -480,10 +480,10 @@ def open_maps(
 
     Notes
     -----
-    Two listings (three with the anatomical mask), and a request for the mask and each ROI volume; of a volume without
-    `roi` for the mask alone. A lazy map is one task per file: it streams that file once, with a request per 8 MiB and
-    two that tell whether it was replaced, and holds the chosen voxels, or 11.7 MB for a whole volume. 30 sessions of
-    one map are 33 MB on the voxels of the mask.
+    Three listings (two for maps of sessions; one more with the anatomical mask), and a request for the mask and each
+    ROI volume; of a volume without `roi` for the mask alone. A lazy map is one task per file: it streams that file
+    once, with a request per 8 MiB and two that tell whether it was replaced, and holds the chosen voxels, or 11.7 MB
+    for a whole volume. 30 sessions of one map are 33 MB on the voxels of the mask.
     """
     place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     return _open_maps(subject, session, maps, grid, roi, mask, place)[0]
@@ -545,7 +545,9 @@ def _open_maps(
 
     query, voxel_query = MapQuery.of(session, maps, grid), VoxelQuery.of(roi, mask)
     is_volume, is_whole = grid == "volume", grid == "volume" and roi is None
-    contents = _contents(place, subject, voxel_query)
+    contents = subject_contents(
+        place, layout.subject_name(subject), session_maps=query.per_session, anatomy=voxel_query.needs_anatomy
+    )
     plan = MapPlan.of(place, contents, query)
     at_once = () if is_volume or query.per_session else tuple(plan.files)
     voxel_plan = VoxelPlan.of(place, contents, voxel_query, maps=at_once, volumes=() if is_whole else None)
@@ -575,9 +577,14 @@ def _open_maps(
     return dataset, contents
 
 
-def _contents(place: Bucket, subject: str, query: VoxelQuery, *, needs_voxels: bool = True) -> SubjectContents:
-    """List what the bucket holds of a subject."""
-    return subject_contents(place, layout.subject_name(subject), anatomy=query.needs_anatomy and needs_voxels)
+def _listed_rois(place: Bucket, subject: str, query: VoxelQuery, formats: Sequence[str]) -> SubjectContents:
+    """List what the bucket holds of a subject, for ROIs in some formats."""
+    return subject_contents(
+        place,
+        layout.subject_name(subject),
+        surfaces=set(formats) != {"volume"},
+        anatomy=query.needs_anatomy and "volume" in formats,
+    )
 
 
 def _warn_of_missing(missing: Sequence[str], *, stacklevel: int = 3) -> None:

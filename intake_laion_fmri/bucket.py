@@ -39,7 +39,16 @@ from intake_laion_fmri.streaming import BLOCKS_IN_FLIGHT, BlockReader, Counted
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-__all__ = ["BUCKET_VARIABLE", "MIRROR_VARIABLE", "SMALL_FILES_IN_FLIGHT", "Bucket", "object_info", "read_pinned"]
+__all__ = [
+    "BUCKET_VARIABLE",
+    "MIRROR_VARIABLE",
+    "SMALL_FILES_IN_FLIGHT",
+    "Bucket",
+    "chosen_objects",
+    "is_encrypted",
+    "object_info",
+    "read_pinned",
+]
 
 BUCKET_VARIABLE = "LAION_FMRI_BUCKET"
 """Environment variable with the bucket's URL or folder, used where no ``bucket`` is given."""
@@ -61,6 +70,9 @@ KEPT_BYTES = 64 * 1024 * 1024
 LISTING_BYTES = 5_000_000
 """What a listing may come to, for the time that it is given: some 15,000 objects."""
 
+_SHORTEST_SECONDS = 0.001
+"""Time-out of a request for which no time is left; fsspec takes 0 for none."""
+
 PINNED_ATTEMPTS = 2
 PINNED_SECONDS = 20.0
 """Longest wait for a small file from a web server."""
@@ -70,6 +82,9 @@ PATIENCE_SECONDS = 60.0
 
 _failures: dict[str, tuple[float, BucketUnreachableError]] = {}
 """Root → when and how it failed."""
+
+_Entries = dict[str, Mapping[str, Any]]
+"""Path on the file system → what a listing says of it."""
 
 Root = TypeVar("Root", bound="Bucket")
 T = TypeVar("T")
@@ -163,13 +178,17 @@ class Bucket:
         """Return a folder of this root as a root of its own."""
         return Bucket(self.locate(folder), self.storage_options, self.network)
 
-    def find(self, folder: str) -> dict[str, ObjectInfo]:
+    def find(self, folder: str, *, prefix: str = "", without: str = "") -> dict[str, ObjectInfo]:
         """List every object below a folder: one request per thousand objects.
 
         Parameters
         ----------
         folder : str
             Path below the bucket's root.
+        prefix : str, default ""
+            Only what begins with it, of the files and folders directly in this one.
+        without : str, default ""
+            Nothing of whose key it is a part, after folder and prefix. S3 leaves these objects out of its answer.
 
         Returns
         -------
@@ -183,37 +202,49 @@ class Bucket:
         BucketUnreachableError
             If it does not answer.
         """
-        found = self._find_in_s3(folder) if self.is_s3 else self._walk(folder)
+        found = self._list(folder, prefix, delimiter=without)[0] if self.is_s3 else self._walk(folder, prefix)
         start = len(self.root) + 1
-        infos = (object_info(path[start:], entry) for path, entry in found.items() if entry["type"] == "file")
-        return {info.key: info for info in infos}
+        infos = (object_info(path[start:], entry) for path, entry in found.items())
+        return chosen_objects({info.key: info for info in infos}, folder, prefix, without)
 
-    def _find_in_s3(self, folder: str) -> dict[str, Mapping[str, Any]]:
-        def find(seconds: float) -> dict[str, Mapping[str, Any]]:
-            try:
-                found: dict[str, Mapping[str, Any]] = self._call(seconds, "find", self.path(folder), detail=True)
-            except FileNotFoundError as error:
-                # To S3 an absent folder is an empty listing: what is not found can only be the bucket.
-                raise self.no_such_bucket() from error
-            if not any(entry["type"] == "file" for entry in found.values()):
-                self._expect_nothing(seconds, folder)
-            return found
+    def _list(self, folder: str, prefix: str = "", *, delimiter: str) -> tuple[_Entries, _Entries]:
+        """List S3: the objects below a folder, and up to the delimiter the beginnings of the keys that have it.
 
-        self.file_system.invalidate_cache()
-        return self._ask(folder, find, size=LISTING_BYTES)
+        Nothing is kept. An answer that is no listing is an error: XML of something else, as of a hotel's network, would
+        look like an empty one.
+        """
+        bucket, _, start = _start(self.root, _start(folder, prefix)).partition("/")
 
-    def _expect_nothing(self, seconds: float, folder: str) -> None:
-        """Make sure that an empty listing is one: XML of something else, as of a hotel's network, looks like it."""
-        bucket, _, prefix = self.path(folder).partition("/")
-        prefix = f"{prefix}/" if prefix else ""
-        told = self._call(seconds, "call_s3", "list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=1)
-        if "IsTruncated" not in told or told.get("Contents"):
-            raise _WrongAnswerError(
-                f"{self.locate(folder)}: what was received is no listing of an S3 server. Check the network and the "
-                f"endpoint{self._elsewhere}."
-            )
+        def ask(seconds: float) -> tuple[_Entries, _Entries]:
+            end = time.monotonic() + seconds
+            request = {"Bucket": bucket, "Prefix": start, "Delimiter": delimiter, **self.file_system.req_kw}
+            objects: _Entries = {}
+            starts: _Entries = {}
+            while True:
+                try:
+                    page = self._call(end - time.monotonic(), "call_s3", "list_objects_v2", **request)
+                except FileNotFoundError as error:
+                    # To S3 an absent folder is an empty listing: what is not found can only be the bucket.
+                    raise self.no_such_bucket() from error
+                try:
+                    for one in page.get("Contents", ()):
+                        name = f"{bucket}/{one['Key']}"
+                        objects[name] = {"name": name, "type": "file", "size": one["Size"], "ETag": one["ETag"]}
+                    for one in page.get("CommonPrefixes", ()):
+                        name = f"{bucket}/{one['Prefix']}"
+                        starts[name] = {"name": name, "type": "directory", "size": 0}
+                    if not page["IsTruncated"]:
+                        return objects, starts
+                    request["ContinuationToken"] = page["NextContinuationToken"]
+                except KeyError as error:
+                    raise _WrongAnswerError(
+                        f"{self.locate(folder)}: what was received is no listing of an S3 server. Check the network "
+                        f"and the endpoint{self._elsewhere}."
+                    ) from error
 
-    def _walk(self, folder: str) -> dict[str, Mapping[str, Any]]:
+        return self._ask(folder, ask, size=LISTING_BYTES)
+
+    def _walk(self, folder: str, prefix: str) -> dict[str, Mapping[str, Any]]:
         """List folder by folder. fsspec's own `find` and `walk` leave out what they cannot list, without a word."""
         found: dict[str, Mapping[str, Any]] = {}
         pending = [folder]
@@ -226,7 +257,9 @@ class Bucket:
                     return {}
                 raise
             for entry in entries:
-                if entry["type"] == "directory":
+                if below == folder and not _name(entry).startswith(prefix):
+                    pass
+                elif entry["type"] == "directory":
                     pending.append(entry["name"].rstrip("/")[len(self.root) + 1 :])
                 else:
                     found[entry["name"]] = entry
@@ -239,14 +272,15 @@ class Bucket:
 
     def entries(self, folder: str) -> list[Mapping[str, Any]]:
         """List what is directly below a folder."""
+        if self.is_s3:
+            objects, folders = self._list(folder, delimiter="/")
+            objects.pop(f"{self.path(folder)}/", None)  # what some programs make to have an empty folder
+            if folder and not (objects or folders):
+                raise NotInBucketError(f"{self.locate(folder)} does not exist.")
+            return [*objects.values(), *folders.values()]
 
         def ls(seconds: float) -> list[Mapping[str, Any]]:
-            try:
-                entries: list[Mapping[str, Any]] = self._call(seconds, "ls", self.path(folder), detail=True)
-            except FileNotFoundError:
-                if self.is_s3:
-                    self._expect_nothing(seconds, folder)
-                raise
+            entries: list[Mapping[str, Any]] = self._call(seconds, "ls", self.path(folder), detail=True)
             return entries
 
         self.file_system.invalidate_cache()
@@ -273,7 +307,7 @@ class Bucket:
             entries = self.entries(folder)
         except NotInBucketError:
             return []
-        names = [entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] == "directory"]
+        names = [_name(entry) for entry in entries if entry["type"] == "directory"]
         return sorted(name for name in names if not name.startswith("."))
 
     def exists(self) -> bool:
@@ -533,12 +567,11 @@ class Bucket:
         return hashlib.md5(content, usedforsecurity=False).hexdigest() == info.etag or self._is_encrypted(info.key)
 
     def _is_encrypted(self, key: str) -> bool:
-        """Tell whether S3 keeps an object encrypted by its owner's key: then its ETag looks like an MD5 and is none."""
+        """Ask S3 for what `is_encrypted` tells."""
         bucket, _, name = self.path(key).partition("/")
 
         def head(seconds: float) -> bool:
-            told = self._call(seconds, "call_s3", "head_object", Bucket=bucket, Key=name)
-            return "kms" in told.get("ServerSideEncryption", "") or "SSECustomerAlgorithm" in told
+            return is_encrypted(self._call(seconds, "call_s3", "head_object", Bucket=bucket, Key=name))
 
         return self._ask(key, head)
 
@@ -560,7 +593,8 @@ class Bucket:
 
         file_system = self.file_system
         if isinstance(file_system, AsyncFileSystem):
-            return sync(file_system.loop, getattr(file_system, f"_{name}"), *args, timeout=seconds, **kwargs)
+            timeout = max(seconds, _SHORTEST_SECONDS)
+            return sync(file_system.loop, getattr(file_system, f"_{name}"), *args, timeout=timeout, **kwargs)
         return getattr(file_system, name)(*args, **kwargs)
 
     def _ask(self, key: str, action: Callable[[float], T], *, size: int = 0) -> T:
@@ -705,6 +739,37 @@ def _sorted(options: Any) -> Any:
 def _protocols(file_system: AbstractFileSystem) -> tuple[str, ...]:
     protocol = file_system.protocol
     return (protocol,) if isinstance(protocol, str) else tuple(protocol)
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    """Return the name of a file or folder within the folder that it is in."""
+    return str(entry["name"]).rstrip("/").rpartition("/")[2]
+
+
+def _start(folder: str, rest: str) -> str:
+    """Return what the keys below a folder begin with."""
+    return f"{folder}/{rest}" if folder else rest
+
+
+def chosen_objects(objects: Mapping[str, ObjectInfo], folder: str, prefix: str, without: str) -> dict[str, ObjectInfo]:
+    """Pick objects as `Bucket.find` does."""
+    start = _start(folder, prefix)
+    return {
+        key: info
+        for key, info in objects.items()
+        if key.startswith(start) and not (without and without in key[len(start) :])
+    }
+
+
+def is_encrypted(answer: Mapping[str, Any]) -> bool:
+    """Tell whether S3 keeps an object encrypted by its owner's key: then its ETag looks like an MD5 and is none.
+
+    Parameters
+    ----------
+    answer : mapping
+        To a GET or HEAD request.
+    """
+    return answer.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in answer
 
 
 def object_info(key: str, entry: Mapping[str, Any]) -> ObjectInfo:

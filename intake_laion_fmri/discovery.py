@@ -9,8 +9,10 @@ from __future__ import annotations
 import itertools
 import os
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from intake_laion_fmri import layout
@@ -73,7 +75,7 @@ class SubjectContents:
     subject: str
     """``"sub-01"``."""
     objects: Mapping[str, ObjectInfo]
-    """Key → object, of everything listed; held-out sessions among them."""
+    """Key → object, of everything that was asked for; held-out sessions among them."""
     sessions: tuple[str, ...]
     """Public sessions with betas, ascending."""
     rois: tuple[RoiFile, ...]
@@ -89,8 +91,13 @@ def subjects(bucket: Bucket) -> list[str]:
     return sorted({name for tree in TREES for name in _only_subjects(bucket.folders(tree))})
 
 
-def subject_contents(bucket: Bucket, subject: str, *, anatomy: bool = False) -> SubjectContents:
-    """List what the bucket holds of a subject: one listing per tree, of a few hundred objects each.
+def subject_contents(
+    bucket: Bucket, subject: str, *, session_maps: bool = False, surfaces: bool = False, anatomy: bool = False
+) -> SubjectContents:
+    """List what the bucket holds of a subject: a few hundred objects, by listings that are under way at once.
+
+    Betas, trial tables, maps of the whole subject and ROI volumes are always among them. From S3 this takes three
+    listings, one less with `session_maps`, and one more with `anatomy`.
 
     Parameters
     ----------
@@ -98,6 +105,10 @@ def subject_contents(bucket: Bucket, subject: str, *, anatomy: bool = False) -> 
         Where to look.
     subject : str
         ``"sub-01"``.
+    session_maps : bool, default False
+        Whether to list the sessions' maps too. R2 always is.
+    surfaces : bool, default False
+        Whether to list the ROIs on the surface too.
     anatomy : bool, default False
         Whether to list the anatomical tree too.
 
@@ -116,16 +127,35 @@ def subject_contents(bucket: Bucket, subject: str, *, anatomy: bool = False) -> 
     DataIntegrityError
         If two ROI files have the same public name.
     """
-    folders = [layout.subject_folder(subject), layout.roi_folder(subject)]
+    betas, rois = layout.subject_folder(subject), layout.roi_folder(subject)
+    listings: list[Callable[[], dict[str, ObjectInfo]]] = []
+    if session_maps:
+        listings.append(partial(bucket.find, betas))
+    else:
+        listings.append(partial(bucket.find, betas, prefix="ses-", without=layout.SESSION_MAPS_PART))
+        listings.append(partial(bucket.find, betas, prefix=f"{subject}_"))
+    listings.append(partial(bucket.find, rois, without="" if surfaces else layout.SURFACES_PART))
     if anatomy:
-        folders.append(layout.anatomy_folder(subject))
+        listings.append(partial(bucket.find, layout.anatomy_folder(subject)))
     objects: dict[str, ObjectInfo] = {}
-    for folder in folders:
-        objects |= bucket.find(folder)
+    for found in _at_once(bucket, listings):
+        objects |= found
     if not objects:
+        if subject in subjects(bucket) and not (session_maps and surfaces):
+            return subject_contents(bucket, subject, session_maps=True, surfaces=True, anatomy=anatomy)
         raise _no_such_subject(bucket, subject)
     volumes = tuple(file for file in roi_files(bucket, objects) if file.kind == "roi")
     return SubjectContents(subject, objects, public_sessions(objects, ["betas"]), volumes)
+
+
+def _at_once(bucket: Bucket, listings: Sequence[Callable[[], dict[str, ObjectInfo]]]) -> list[dict[str, ObjectInfo]]:
+    if bucket.is_local:
+        return [ask() for ask in listings]
+    pool = ThreadPoolExecutor(len(listings), thread_name_prefix="laion-list")
+    try:
+        return list(pool.map(lambda ask: ask(), listings))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # whoever interrupts it need not wait for a server
 
 
 def roi_files(bucket: Bucket, objects: Mapping[str, ObjectInfo]) -> list[RoiFile]:

@@ -81,10 +81,15 @@ class MirrorFolder:
 
     @classmethod
     def of(cls, given: object) -> MirrorFolder:
-        """Return the folder that a user has named; TypeError where that is no local folder's name."""
-        if not isinstance(given, str | os.PathLike) or not os.fspath(given) or "://" in os.fspath(given):
-            raise TypeError(f"A mirror is a local folder, found {given!r}.")
-        return cls(Path(given).expanduser().absolute())
+        """Return the folder that a user has named; TypeError or ValueError where that is no local folder's name."""
+        if not isinstance(given, str | os.PathLike):
+            raise TypeError(f"mirror must be a local folder, found {given!r}.")
+        text = os.fspath(given)
+        if text.startswith(("file://", "local://")):
+            text = text.partition("://")[2]
+        if not text or "://" in text:
+            raise ValueError(f"mirror must be a local folder, found {text!r}: a URL is given as bucket=.")
+        return cls(Path(text).expanduser().absolute())
 
     @property
     def metadata(self) -> Path:

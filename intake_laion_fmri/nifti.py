@@ -63,11 +63,6 @@ class VolumeHeader:
     inter: float | None
     """Offset of the stored values; None where the file does not scale."""
 
-    @property
-    def volume_bytes(self) -> int:
-        """Unpacked size of one volume."""
-        return self.grid.size * self.dtype.itemsize
-
 
 @dataclass(frozen=True, eq=False)
 class Gather:

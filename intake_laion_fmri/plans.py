@@ -414,7 +414,7 @@ def expect_known(
     for operand in operands(selection):
         if rois.rows(operand):
             continue
-        every = roi_files(bucket, contents.objects)
+        every = roi_files(bucket, bucket.find(layout.roi_folder(contents.subject)))
         known = names_of(bucket, every)
         names = {known.names[row] for row in known.rows(operand)}
         if not names:

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from intake_laion_fmri.access import Bucket
+from intake_laion_fmri.bucket import is_encrypted
 from intake_laion_fmri.errors import (
     AccessDeniedError,
     BucketUnreachableError,
@@ -472,7 +473,7 @@ class _Stream:
     """Where the bytes of one object come from."""
 
     encrypted = False
-    """Whether the server has said that the object is encrypted with a key of its own."""
+    """Whether the server has said so; see `is_encrypted`."""
 
     def __init__(self, job: _Job, info: ObjectInfo) -> None:
         self.info = info
@@ -541,8 +542,7 @@ class _S3Stream(_Stream):
         return bytes(found), None
 
     def _expect_range(self, response: Any, start: int, stop: int) -> None:
-        encryption = response.get("ServerSideEncryption", "AES256")
-        self.encrypted |= encryption != "AES256" or "SSECustomerAlgorithm" in response
+        self.encrypted |= is_encrypted(response)
         etag = str(response.get("ETag", "")).strip('"')
         if etag and self.info.etag and etag != self.info.etag:
             raise _ReplacedError(f"was replaced: expected the ETag {self.info.etag}, found {etag}")

@@ -13,7 +13,6 @@ import json
 import os
 import selectors
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -23,6 +22,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from forking import Driver, begin, classes_of
 
 __all__ = ["BEGIN", "CHUNK", "CLEAN", "PUBLISH", "READ", "WRITE", "Builders", "Moment", "Outcome"]
 
@@ -72,37 +73,16 @@ class Outcome:
 class Builders:
     """The driver, seen from the tests."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
 
     @classmethod
     @contextmanager
     def running(cls, errors: Path, *, cache: Path) -> Iterator[Builders]:
         """Start the driver; what it complains of goes to a file."""
-        # One thread of BLAS: later Pythons warn of a fork where there are more, whoever has started them.
-        own = {"OPENBLAS_NUM_THREADS": "1", "LAION_FMRI_CACHE": str(cache)}
-        users = {"LAION_FMRI_BUCKET", "LAION_FMRI_MIRROR", "LAION_FMRI_SPLITS"}
-        environment = {name: value for name, value in os.environ.items() if name not in users} | own
-        with errors.open("w") as file:
-            process = subprocess.Popen(
-                [sys.executable, __file__],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=file,
-                text=True,
-                bufsize=1,
-                env=environment,
-            )
-        try:
-            yield cls(process)
-        finally:
-            process.stdin.close()
-            try:
-                process.wait(timeout=10)
-            finally:
-                process.kill()
-                process.wait()
-                process.stdout.close()
+        own = {"LAION_FMRI_CACHE": str(cache)}
+        with Driver.running(__file__, seconds=2 * BUILD_SECONDS, errors=errors, own=own) as driver:
+            yield cls(driver)
 
     def build(self, to: object, moment: Moment | None = None, *, max_bytes: int | None = None, **given: Any) -> Outcome:
         """Build in a process of its own, at most until some moment; `max_bytes` is the largest file it may write."""
@@ -119,12 +99,13 @@ class Builders:
     ) -> list[int]:
         """Start builds in processes of their own, all at once; return these."""
         asked = [asdict(moment) if moment else None for moment in moments or [None] * len(builds)]
-        self._process.stdin.write(json.dumps({"builds": builds, "moments": asked, "max_bytes": max_bytes}) + "\n")
-        return self._answer()
+        self._driver.ask({"builds": builds, "moments": asked, "max_bytes": max_bytes})
+        pids: list[int] = self._driver.answer()
+        return pids
 
     def outcomes(self) -> list[Outcome]:
         """Wait for the builds that were started."""
-        every = self._answer()
+        every = self._driver.answer()
         return [
             Outcome(
                 **{
@@ -136,16 +117,6 @@ class Builders:
             )
             for one in every
         ]
-
-    def _answer(self) -> Any:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdout, selectors.EVENT_READ)
-            if not selector.select(timeout=2 * BUILD_SECONDS):
-                raise TimeoutError("the driver of the builds does not answer")
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError("the driver of the builds is gone; see the file with its errors")
-        return json.loads(line)
 
 
 _LOADED = (
@@ -259,21 +230,17 @@ def _work(
     result: int,
 ) -> None:
     """Build, in the forked process, and tell of it."""
-    import resource
-
     from intake_laion_fmri.store import build_store
 
-    signal.alarm(BUILD_SECONDS)
+    begin(BUILD_SECONDS, max_bytes)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    if max_bytes is not None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, max_bytes))
     os.close(go[1])
     os.read(go[0], 1)
     sys.addaudithook(_Watch(build, moment, events))
     try:
         reports = build_store(**build)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the test looks at it)
-        told = {"error": [one.__name__ for one in type(error).__mro__], "text": str(error)}
+        told = {"error": classes_of(error), "text": str(error)}
     else:
         told = {"reports": [(one.subject, one.session, one.status) for one in reports]}
     os.write(result, json.dumps(told).encode())

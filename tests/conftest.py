@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -151,6 +153,28 @@ def s3_store(s3: S3, tiny: Path) -> str:
     s3.client.create_bucket(Bucket="stores", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
     build_store("s3://stores/some/where.zarr", bucket=tiny, subjects="sub-01", store_options=s3.store_options)
     return "s3://stores/some/where.zarr"
+
+
+@pytest.fixture
+def closed() -> Iterator[str]:
+    """The address of an S3 server that allows nothing."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+            self.send_response(403)
+            self.send_header("Content-Type", "application/xml")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def _wait_for_address(server: subprocess.Popen[bytes], log: Path) -> str:

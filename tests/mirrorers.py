@@ -1,7 +1,6 @@
 """Fills mirrors in processes that may be killed.
 
-Run as a script, this is the driver: it imports everything once and forks a process for each run, which costs next to
-nothing. Everything ends by itself: a run by an alarm, the driver with its input.
+Run as a script, this is their driver; see `forking`.
 """
 
 from __future__ import annotations
@@ -11,10 +10,6 @@ import importlib
 import importlib.util
 import json
 import os
-import resource
-import selectors
-import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from forking import Driver, begin, classes_of
 
 __all__ = ["Filling", "Mirrorers", "serve"]
 
@@ -48,35 +45,16 @@ class Filling:
 class Mirrorers:
     """The driver, seen from the tests."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
 
     @classmethod
     @contextmanager
     def running(cls, errors: Path, *, cache: Path) -> Iterator[Mirrorers]:
         """Start the driver; what it complains of goes to a file."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("LAION_FMRI_")}
-        environment = kept | {"OPENBLAS_NUM_THREADS": "1", "LAION_FMRI_CACHE": str(cache)}
-        with errors.open("w") as file:
-            process = subprocess.Popen(
-                [sys.executable, __file__],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=file,
-                text=True,
-                bufsize=1,
-                env=environment,
-            )
-        try:
-            yield cls(process)
-        finally:
-            process.stdin.close()
-            try:
-                process.wait(timeout=10)
-            finally:
-                process.kill()
-                process.wait()
-                process.stdout.close()
+        own = {"LAION_FMRI_CACHE": str(cache)}
+        with Driver.running(__file__, seconds=2 * RUN_SECONDS, errors=errors, own=own) as driver:
+            yield cls(driver)
 
     def fill(self, to: Path, *, max_bytes: int | None = None, network: str = "", **given: Any) -> Filling:
         """Fill a mirror; `max_bytes` is the largest file it may write."""
@@ -86,24 +64,13 @@ class Mirrorers:
 
     def start(self, runs: Sequence[Mapping[str, Any]], *, max_bytes: int | None = None, network: str = "") -> list[int]:
         """Start runs in processes of their own, all at once; return these."""
-        command = {"runs": runs, "max_bytes": max_bytes, "network": network}
-        self._process.stdin.write(json.dumps(command) + "\n")
-        pids: list[int] = self._answer()
+        self._driver.ask({"runs": runs, "max_bytes": max_bytes, "network": network})
+        pids: list[int] = self._driver.answer()
         return pids
 
     def outcomes(self) -> list[Filling]:
         """Wait for the runs that were started."""
-        return [Filling(**{**one, "error": tuple(one["error"])}) for one in self._answer()]
-
-    def _answer(self) -> Any:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdout, selectors.EVENT_READ)
-            if not selector.select(timeout=2 * RUN_SECONDS):
-                raise TimeoutError("the driver of the runs does not answer")
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError("the driver of the runs is gone; see the file with its errors")
-        return json.loads(line)
+        return [Filling(**{**one, "error": tuple(one["error"])}) for one in self._driver.answer()]
 
 
 def serve(folder: Path, **given: Any) -> Any:
@@ -142,13 +109,9 @@ def _fork(run: dict[str, Any], max_bytes: int | None, network: str) -> tuple[int
         os.close(into)
         return pid, out
     try:
-        signal.alarm(RUN_SECONDS)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        begin(RUN_SECONDS, max_bytes)
         if network:
             os.environ["LAION_FMRI_NETWORK"] = network
-        if max_bytes:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, max_bytes))
         os.write(into, json.dumps(_fill(**run)).encode())
     finally:
         os._exit(0)
@@ -161,8 +124,7 @@ def _fill(to: str, jobs: int = 2, sizes: Sequence[int] = (), **choice: Any) -> d
     try:
         report = fill_mirror(plan_mirror(to, **choice), jobs=jobs, **own)
     except BaseException as error:  # noqa: BLE001  (told to the test, whatever it is)
-        classes = [one.__name__ for one in type(error).__mro__]
-        return {"error": classes, "text": str(error), "errno": getattr(error, "errno", None)}
+        return {"error": classes_of(error), "text": str(error), "errno": getattr(error, "errno", None)}
     names = ("n_files", "fetched", "adopted", "replaced", "bytes_received", "held_out")
     return {"report": {name: getattr(report, name) for name in names}}
 

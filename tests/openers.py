@@ -30,21 +30,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from forking import Driver, begin, classes_of, environment
+
 __all__ = ["JOB_SECONDS", "Job", "Opener", "Openers", "Outcome", "digest", "left_behind"]
 
 JOB_SECONDS = 40
 """After so long an alarm ends a job that was not given another time."""
-
-USERS = (
-    "LAION_FMRI_BUCKET",
-    "LAION_FMRI_CACHE",
-    "LAION_FMRI_CACHE_LIMIT",
-    "LAION_FMRI_MIRROR",
-    "LAION_FMRI_MIRROR_ONLY",
-    "LAION_FMRI_NETWORK",
-    "LAION_FMRI_SPLITS",
-)
-"""Environment variables of a user's own, which no job sees."""
 
 
 @dataclass(frozen=True)
@@ -155,27 +146,8 @@ class Openers:
     @contextmanager
     def running(cls) -> Iterator[Openers]:
         """Start the driver."""
-        # One thread of BLAS: later Pythons warn of a fork where there are more, whoever has started them.
-        environment = {name: value for name, value in os.environ.items() if name not in USERS}
-        process = subprocess.Popen(
-            [sys.executable, __file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment | {"OPENBLAS_NUM_THREADS": "1"},
-        )
-        try:
-            if not select.select([process.stdout], [], [], 60)[0]:
-                raise TimeoutError("the driver of the openers does not start")
-            yield cls(int(process.stdout.readline()))
-        finally:
-            process.stdin.close()
-            try:
-                process.wait(timeout=10)
-            finally:
-                process.kill()
-                process.wait()
-                process.stdout.close()
+        with Driver.running(__file__, seconds=60) as driver:
+            yield cls(driver.answer())
 
     def start(self, job: Job) -> Opener:
         """Start a process."""
@@ -197,7 +169,6 @@ def run_where_no_name_resolves(job: Job) -> Outcome | None:
     script = 'mount --bind "$1" /etc/resolv.conf && shift && exec "$@"'
     command = ["unshare", "-rmn", "sh", "-c", script, "sh", str(resolver), sys.executable, __file__, "--alone"]
     asked = json.dumps(dataclasses.asdict(dataclasses.replace(job, swallow_dns=True)))
-    environment = {name: value for name, value in os.environ.items() if name not in USERS}
     try:
         can = subprocess.run([*command[:6], str(resolver), "true"], capture_output=True, timeout=30).returncode == 0
     except FileNotFoundError:
@@ -205,7 +176,7 @@ def run_where_no_name_resolves(job: Job) -> Outcome | None:
     if not can:
         return None
     done = subprocess.run(
-        command, input=asked, capture_output=True, text=True, timeout=job.seconds + 60, env=environment
+        command, input=asked, capture_output=True, text=True, timeout=job.seconds + 60, env=environment()
     )
     if done.returncode or not done.stdout:
         return Outcome(noise=done.stderr)
@@ -309,7 +280,7 @@ def _serve(connection: socket.socket) -> None:
 
 def _prepared(job: Job) -> Callable[[], dict[str, Any]]:
     """Make the process what the job wants it to be; return the work itself."""
-    signal.alarm(job.seconds)
+    begin(job.seconds)
     folder = Path(job.folder)
     noise = os.open(folder / "noise", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666)
     os.dup2(noise, 2)
@@ -345,7 +316,7 @@ def _work(job: Job) -> dict[str, Any]:
                 opened = ds if job.compute else ds.drop_vars("betas")
                 digests.append(digest(opened.compute(scheduler="threads", num_workers=2)))
             except Exception as error:  # noqa: BLE001  (whatever it is, the test looks at it)
-                errors.append(([kind.__name__ for kind in type(error).__mro__], str(error)))
+                errors.append((classes_of(error), str(error)))
 
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")

@@ -6,18 +6,19 @@ import shutil
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import fsspec
 import pytest
-from fsspec.implementations.local import LocalFileSystem
+from faulty_proxy import FaultyProxy
 
-from intake_laion_fmri import discovery
+from intake_laion_fmri import discovery, layout
 from intake_laion_fmri.access import Bucket, open_bucket
 from intake_laion_fmri.demo import subject_truth
 from intake_laion_fmri.discovery import (
+    SubjectContents,
     describe,
     get_categories,
     get_rois,
@@ -37,6 +38,9 @@ from intake_laion_fmri.errors import (
 
 BETAS, ROIS = "derivatives/glmsingle-tedana", "derivatives/rois"
 SUBJECTS = ["sub-01", "sub-03", "sub-05", "sub-06", "sub-07"]
+ANATOMY, SURFACES = {"brain_mask", "anatomy"}, {"roi_gii", "roi_label"}
+SESSION_MAPS = {"session_noise_ceiling", "hrf_index", "ridge_fraction"}
+ALWAYS = set(layout.KINDS) - ANATOMY - SURFACES - SESSION_MAPS
 CATEGORIES = ["body", "character", "face", "laion", "motion", "object", "place", "retinotopy"]
 SUB_01 = [
     *("EBA", "FBA", "FFA1", "FFA2", "IPCS", "IPS0", "LO1", "LO2", "MPA", "MST"),
@@ -276,45 +280,30 @@ def test_an_unknown_category(tiny: Path) -> None:
 # --- listings ---------------------------------------------------------------------------------------------------------
 
 
-class ListedFileSystem(LocalFileSystem):
-    """A local disk that answers like an object store and counts its listings."""
-
-    protocol = ("listed", "s3")
-    cachable = False
-    listed: ClassVar[Counter[str]] = Counter()
-    disk = LocalFileSystem()
-
-    @classmethod
-    def _strip_protocol(cls, path: str) -> str:
-        return str(LocalFileSystem._strip_protocol(path.replace("listed://", "file://")))
-
-    def call_s3(self, method: str, Bucket: str, Prefix: str, MaxKeys: int) -> dict[str, Any]:  # noqa: N803
-        return {"IsTruncated": False, "KeyCount": 0}
-
-    def find(self, path: str, *args: Any, **kwargs: Any) -> Any:
-        self.listed[path] += 1
-        return self.disk.find(path, *args, **kwargs)
-
-    def ls(self, path: str, *args: Any, **kwargs: Any) -> Any:
-        self.listed[path] += 1
-        return self.disk.ls(path, *args, **kwargs)
-
-    def cat_file(self, path: str, *args: Any, **kwargs: Any) -> bytes:
-        raise AssertionError(f"{path} is read")
-
-
 @pytest.fixture
-def listed(small: Path) -> str:
-    fsspec.register_implementation("listed", ListedFileSystem, clobber=True)
-    ListedFileSystem.listed.clear()
-    return f"listed://{small}"
+def proxy(s3: Any) -> Iterator[FaultyProxy]:
+    """Between the reader and the server with the tiny bucket; nothing was asked for through it yet."""
+    with FaultyProxy.before(s3.endpoint) as proxy:
+        yield proxy
+
+
+def through(proxy: FaultyProxy, url: str) -> dict[str, Any]:
+    return {"bucket": url, "storage_options": {"client_kwargs": {"endpoint_url": proxy.endpoint}}}
+
+
+def listings(proxy: FaultyProxy) -> list[str]:
+    """What was asked for, which must be listings; forgets it."""
+    seen = [line.split()[1] for line in proxy.seen]
+    proxy.seen.clear()
+    assert all("list-type=2" in line for line in seen)
+    return seen
 
 
 COSTS: list[tuple[Callable[..., Any], int]] = [
     (get_subjects, 2),
     (describe, 3),
     (inspect_bucket, 3),
-    (inventory, 2 + 3 * 5),
+    (inventory, 2 + 3 * 2),
     (lambda **place: get_sessions("sub-03", **place), 1),
     (lambda **place: get_rois("sub-03", **place), 1),
     (lambda **place: get_categories("sub-03", **place), 1),
@@ -322,53 +311,109 @@ COSTS: list[tuple[Callable[..., Any], int]] = [
 
 
 @pytest.mark.parametrize(("ask", "number"), COSTS)
-def test_the_number_of_listings(listed: str, ask: Callable[..., Any], number: int) -> None:
+def test_the_number_of_listings(s3: Any, proxy: FaultyProxy, ask: Callable[..., Any], number: int) -> None:
     """Those that the docstrings state, each once; none in a second call; all again on request."""
-    ask(bucket=listed)
-    assert ListedFileSystem.listed.total() == number
-    assert set(ListedFileSystem.listed.values()) == {1}
-    ask(bucket=listed)
-    assert ListedFileSystem.listed.total() == number
-    ask(bucket=listed, refresh=True)
-    assert ListedFileSystem.listed.total() == 2 * number
+    place = through(proxy, s3.url)
+    ask(**place)
+    seen = listings(proxy)
+    assert len(seen) == number
+    assert len(set(seen)) == number
+    ask(**place)
+    assert listings(proxy) == []
+    ask(**place, refresh=True)
+    assert sorted(listings(proxy)) == sorted(seen)
 
 
-def test_the_page_asks_little(listed: str) -> None:
-    """All of its questions: two trees, the root, and the ROIs of five subjects."""
-    describe(bucket=listed)
+def test_the_page_asks_little(s3: Any, proxy: FaultyProxy) -> None:
+    """All of its questions: two trees, the root, and the ROIs of two subjects."""
+    place = through(proxy, s3.url)
+    describe(**place)
     for category in CATEGORIES:
-        get_rois("sub-01", category, bucket=listed)
-    for subject in get_subjects(bucket=listed):
-        get_rois(subject, bucket=listed)
-        get_rois(subject, category="face", bucket=listed)
-    inspect_bucket(bucket=listed)
-    assert ListedFileSystem.listed.total() == 2 + 1 + 5
+        get_rois("sub-01", category, **place)
+    for subject in get_subjects(**place):
+        get_rois(subject, **place)
+        get_rois(subject, category="face", **place)
+    inspect_bucket(**place)
+    assert len(listings(proxy)) == 2 + 1 + 2
 
 
-def test_refreshing_in_an_incomplete_bucket(own_tiny: Path) -> None:
+def test_refreshing_in_an_incomplete_bucket(s3: Any, proxy: FaultyProxy) -> None:
     """No tree is listed twice for one answer."""
-    fsspec.register_implementation("listed", ListedFileSystem, clobber=True)
-    ListedFileSystem.listed.clear()
-    shutil.rmtree(own_tiny / ROIS / "sub-01")
+    s3.client.create_bucket(Bucket="incomplete", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    for key in (f"{BETAS}/sub-01/x", f"{BETAS}/sub-03/x", f"{ROIS}/sub-03/x"):
+        s3.client.put_object(Bucket="incomplete", Key=key, Body=b"x")
     with pytest.warns(IncompleteBucketWarning):
-        describe(bucket=f"listed://{own_tiny}", refresh=True)
-    assert ListedFileSystem.listed.total() == 3
+        describe(**through(proxy, "s3://incomplete"), refresh=True)
+    assert len(listings(proxy)) == 3
 
 
-def test_the_numbers_on_a_server(s3: Any) -> None:
-    """One request each: the trees hold less than a thousand objects a subject."""
-    place = {"bucket": s3.url, "storage_options": s3.storage_options}
-    for ask, number in ((get_subjects, 2), (describe, 1), (inspect_bucket, 1), (inventory, 2 * 3 - 1)):
-        with s3.requests() as asked:
-            ask(**place)
-        assert asked == {"LIST": number}, ask
-    with s3.requests() as asked:
-        get_rois("sub-03", **place)
-        get_sessions("sub-01", **place)
-    assert not asked
-    with s3.requests() as asked:
-        subject_contents(open_bucket(**place), "sub-01")
-    assert asked == {"LIST": 2}
+# --- what is listed of a subject --------------------------------------------------------------------------------------
+
+
+def listed_kinds(contents: SubjectContents) -> set[str]:
+    return {parsed.kind for parsed in map(layout.parse_key, contents.objects) if parsed}
+
+
+@pytest.mark.parametrize(
+    ("asked", "number", "kinds"),
+    [
+        ({}, 3, ALWAYS),
+        ({"session_maps": True}, 2, ALWAYS | SESSION_MAPS),
+        ({"surfaces": True}, 3, ALWAYS | SURFACES),
+        ({"anatomy": True}, 4, ALWAYS | ANATOMY),
+        ({"session_maps": True, "surfaces": True, "anatomy": True}, 3, set(layout.KINDS)),
+    ],
+)
+def test_what_is_listed(
+    s3: Any, proxy: FaultyProxy, tiny: Path, asked: dict[str, bool], number: int, kinds: set[str]
+) -> None:
+    """The same objects of a server and of a folder, and no more than was asked for."""
+    contents = subject_contents(open_bucket(**through(proxy, s3.url)), "sub-01", **asked)
+    assert len(set(listings(proxy))) == number
+    assert listed_kinds(contents) == kinds
+    on_disk = subject_contents(open_bucket(tiny), "sub-01", **asked)
+    assert contents.objects.keys() == on_disk.objects.keys()
+    assert contents.sessions == on_disk.sessions == ("ses-01", "ses-02", "ses-03")
+    assert len(contents.rois) == len(on_disk.rois) == 40
+    assert all(info.size == (tiny / key).stat().st_size for key, info in contents.objects.items())
+
+
+def test_a_listing_leaves_out_what_is_not_asked_for(s3: Any, proxy: FaultyProxy) -> None:
+    """It is not even sent."""
+    bucket = open_bucket(**through(proxy, s3.url))
+    sizes = []
+    for asked in ({}, {"session_maps": True, "surfaces": True}):
+        before = proxy.n_bytes
+        subject_contents(bucket, "sub-01", **asked)
+        sizes.append(proxy.n_bytes - before)
+    assert sizes[0] < 0.5 * sizes[1]
+
+
+def test_a_subject_at_full_size(s3: Any, proxy: FaultyProxy, tiny: Path) -> None:
+    """Of 34 sessions, four of them held out, 40 ROIs, all their maps, surfaces and sidecars: less than 100 kB."""
+    s3.client.create_bucket(Bucket="full-size", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    trees = [tiny / folder / "sub-01" for folder in (BETAS, ROIS)]
+    keys = [path.relative_to(tiny).as_posix() for tree in trees for path in tree.rglob("*") if path.is_file()]
+    sessions = [f"ses-{number:02d}" for number in range(1, 35)]
+    every = {key.replace("ses-01", session) for session in sessions for key in keys if "ses-01" in key}
+    every |= {key for key in keys if "ses-" not in key}
+    assert len(every) > 34 * 9 + 40 * 5
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda key: s3.client.put_object(Bucket="full-size", Key=key, Body=b"x"), every))
+    contents = subject_contents(open_bucket(**through(proxy, "s3://full-size")), "sub-01")
+    assert contents.sessions == tuple(sessions[:30])
+    assert len(contents.rois) == 40
+    assert proxy.n_bytes < 100_000
+
+
+def test_a_subject_of_which_only_surfaces_are_there(tmp_path: Path) -> None:
+    """It is no unknown subject."""
+    place = tmp_path / ROIS / "sub-01/face/sub-01_hemi-L_space-fsnative_label-OFA_mask.label"
+    place.parent.mkdir(parents=True)
+    place.touch()
+    contents = subject_contents(open_bucket(tmp_path), "sub-01")
+    assert listed_kinds(contents) == {"roi_label"}
+    assert contents.rois == ()
 
 
 def test_what_is_new_is_seen_on_request(own_tiny: Path) -> None:

@@ -220,8 +220,10 @@ def test_places_that_are_none(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(NotInBucketError, match="expected the root of a bucket"):
         plan_mirror(tmp_path, bucket=tmp_path / "empty")
-    with pytest.raises(TypeError, match="local folder"):
+    with pytest.raises(ValueError, match="local folder"):
         plan_mirror("s3://mirror", bucket=tiny)
+    with pytest.raises(TypeError, match="local folder"):
+        plan_mirror(3, bucket=tiny)
     with pytest.raises(ValueError, match="is the bucket and the mirror"):
         plan_mirror(tiny, bucket=tiny)
     with pytest.raises(ValueError, match="jobs must be at least 1"):

@@ -133,7 +133,7 @@ def test_the_environment_and_the_folder_of_this_process(
     ("arguments", "error", "told"),
     [
         ({"mirror": 3}, TypeError, "mirror must be a local folder, found 3"),
-        ({"mirror": "s3://x"}, ValueError, "mirror must be a local folder, found the URL"),
+        ({"mirror": "s3://x"}, ValueError, "mirror must be a local folder, found .s3://x"),
         ({"mirror": "/there/is/none", "mirror_only": True}, NotInBucketError, "There is no mirror '/there/is/none'"),
         ({"mirror_only": True}, ValueError, "mirror_only=True needs a mirror"),
         ({"mirror": "/tmp", "mirror_only": "yes"}, TypeError, "mirror_only must be True or False"),

@@ -255,13 +255,13 @@ def ls(
 
 
 def _contents(place: Bucket, subjects: Iterable[str]) -> list[_Subject]:
-    """List the bucket: three listings for each subject."""
+    """List all that can be read of some subjects."""
     from intake_laion_fmri.discovery import get_subjects, subject_contents
 
     names = sorted({layout.subject_name(one) for one in subjects}) or get_subjects(bucket=place, refresh=True)
     found = []
     for name in names:
-        contents = subject_contents(place, name, anatomy=True)
+        contents = subject_contents(place, name, session_maps=True, surfaces=True, anatomy=True)
         found.append(_Subject(name, contents.sessions, tuple(map(_Object.of, contents.objects.values()))))
     return found
 
