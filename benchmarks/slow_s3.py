@@ -50,7 +50,7 @@ class ServedBucket:
     endpoint: str
     """``http://127.0.0.1:PORT``."""
     log: Path | None
-    """File with a line per request, where one was asked for: method, path with query, ``Range`` or -, bytes sent."""
+    """File, where asked for, with a line per request: method, path with query, ``Range`` or -, length of the answer."""
 
     @property
     def storage_options(self) -> dict[str, Any]:
@@ -165,8 +165,8 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # keeps connections open
     disable_nagle_algorithm = True
     server: SlowS3
-    sent: int
-    """Bytes of the answer so far."""
+    length: str
+    """Of the body of the answer."""
 
     def do_GET(self) -> None:
         """Answer a GET of an object or a listing."""
@@ -179,21 +179,20 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Stay silent; `SlowS3.log` is the log."""
 
-    def flush_headers(self) -> None:
-        """Send the headers; count them."""
-        self.sent += sum(map(len, getattr(self, "_headers_buffer", ())))
-        super().flush_headers()
+    def send_header(self, keyword: str, value: str) -> None:
+        """Add a header to the answer."""
+        self.length = value if keyword == "Content-Length" else self.length
+        super().send_header(keyword, value)
+
+    def end_headers(self) -> None:
+        """Send the headers; before that, log the request."""
+        if self.server.log:
+            self.server.log.write(f"{self.command} {self.path} {self.headers.get('Range', '-')} {self.length}\n")
+        super().end_headers()
 
     def _answer(self) -> None:
-        self.sent = 0
-        try:
-            self._answer_after(self.server.latency)
-        finally:
-            if self.server.log:
-                self.server.log.write(f"{self.command} {self.path} {self.headers.get('Range', '-')} {self.sent}\n")
-
-    def _answer_after(self, seconds: float) -> None:
-        time.sleep(seconds)
+        self.length = "0"
+        time.sleep(self.server.latency)
         target = urlsplit(self.path)
         bucket, _, key = unquote(target.path).removeprefix("/").partition("/")
         try:
@@ -239,7 +238,6 @@ class Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 return
             first += count
-            self.sent += count
             pace.sent(count)
             self.server.line.sent(count)
 
@@ -260,7 +258,6 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
-            self.sent += len(content)
 
 
 def _bucket_name(folder: Path) -> str:

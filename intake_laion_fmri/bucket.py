@@ -170,6 +170,11 @@ class Bucket:
         """Return the path of an object on the file system."""
         return f"{self.root}/{key}" if key else self.root
 
+    def _in_s3(self, key: str) -> tuple[str, str]:
+        """Return what S3 calls bucket and key; the first may be the name of an access point."""
+        bucket, name, _ = self.file_system.split_path(self.path(key))
+        return bucket, name
+
     def locate(self, key: str) -> str:
         """Return the URL of an object, for messages."""
         return f"{self.url}/{key}" if key else self.url
@@ -213,7 +218,8 @@ class Bucket:
         Nothing is kept. An answer that is no listing is an error: XML of something else, as of a hotel's network, would
         look like an empty one.
         """
-        bucket, _, start = _start(self.root, _start(folder, prefix)).partition("/")
+        bucket, path = self._in_s3(folder)
+        start = _start(path, prefix)
 
         def ask(seconds: float) -> tuple[_Entries, _Entries]:
             end = time.monotonic() + seconds
@@ -228,6 +234,8 @@ class Bucket:
                     raise self.no_such_bucket() from error
                 try:
                     for one in page.get("Contents", ()):
+                        if one["Key"].endswith("/") and not one["Size"]:
+                            continue  # what some programs make to have an empty folder
                         name = f"{bucket}/{one['Key']}"
                         objects[name] = {"name": name, "type": "file", "size": one["Size"], "ETag": one["ETag"]}
                     for one in page.get("CommonPrefixes", ()):
@@ -274,8 +282,7 @@ class Bucket:
         """List what is directly below a folder."""
         if self.is_s3:
             objects, folders = self._list(folder, delimiter="/")
-            objects.pop(f"{self.path(folder)}/", None)  # what some programs make to have an empty folder
-            if folder and not (objects or folders):
+            if self._in_s3(folder)[1] and not (objects or folders):
                 raise NotInBucketError(f"{self.locate(folder)} does not exist.")
             return [*objects.values(), *folders.values()]
 
@@ -568,7 +575,7 @@ class Bucket:
 
     def _is_encrypted(self, key: str) -> bool:
         """Ask S3 for what `is_encrypted` tells."""
-        bucket, _, name = self.path(key).partition("/")
+        bucket, name = self._in_s3(key)
 
         def head(seconds: float) -> bool:
             return is_encrypted(self._call(seconds, "call_s3", "head_object", Bucket=bucket, Key=name))

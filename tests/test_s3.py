@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
+from mirrorers import serve
 
 from intake_laion_fmri import open_betas, open_catalog, open_trials
-from intake_laion_fmri.access import open_bucket
+from intake_laion_fmri.access import Bucket, open_bucket
+from intake_laion_fmri.discovery import get_subjects
 from intake_laion_fmri.errors import AccessDeniedError, BucketUnreachableError, DataIntegrityError, NotInBucketError
 
 HELD_OUT = "derivatives/glmsingle-tedana/sub-01/ses-31/func"
@@ -121,6 +124,61 @@ def test_a_part_of_a_bucket_as_root(s3: Any, tiny: Path) -> None:
     found = open_betas("sub-03", roi="face", bucket="s3://laion-fmri//copies/one//", storage_options=s3.storage_options)
     expected = open_betas("sub-03", roi="face", bucket=tiny)
     xr.testing.assert_identical(without_etags(found).compute(), without_etags(expected).compute())
+
+
+def test_a_root_that_is_not_there(s3: Any) -> None:
+    """Neither a bucket nor a folder of one."""
+    place = {"storage_options": s3.storage_options}
+    assert open_bucket(s3.url, **place).exists()
+    for url in ("s3://laion-fmri/nowhere", "s3://nowhere", "s3://nowhere/else"):
+        assert not open_bucket(url, **place).exists()
+        with pytest.raises(NotInBucketError, match=f"no bucket or folder '{url}'"):
+            get_subjects(bucket=url, **place)
+
+
+NAMES = ["one/b_/a_/c", "one/b_/c", "one/b/a_", "one/a_1/x", "one/ä ö+%/x", "onetwo", "two/x_y/z"]
+
+
+def write_names(folder: Path, names: Iterable[str]) -> Bucket:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    return open_bucket(folder)
+
+
+def expect_same_listings(there: Bucket, here: Bucket) -> None:
+    """What is found on a server must be what is found on a disk, whatever is chosen of it."""
+    asked: list[dict[str, str]] = [{}, {"prefix": "a_"}, {"without": "_"}, {"prefix": "b_", "without": "a_"}]
+    for folder in ("one", "", "one/b_", "three"):
+        for choice in asked:
+            assert there.find(folder, **choice).keys() == here.find(folder, **choice).keys(), (folder, choice)
+        assert there.folders(folder) == here.folders(folder)
+    assert there.find("one", prefix="b_", without="a_").keys() == {"one/b_/c"}
+
+
+def test_listings(s3: Any, tmp_path: Path) -> None:
+    """Of names that differ little, and beside what consoles make for empty folders."""
+    s3.client.create_bucket(Bucket="names", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    for name in NAMES:
+        s3.client.put_object(Bucket="names", Key=name, Body=b"x")
+    for name in ("one/", "one/b/", "two/"):
+        s3.client.put_object(Bucket="names", Key=name, Body=b"")
+    there = open_bucket("s3://names", s3.storage_options)
+    expect_same_listings(there, write_names(tmp_path, NAMES))
+    with pytest.raises(NotInBucketError, match=r"names/three does not exist"):
+        there.entries("three")
+
+
+def test_listings_of_several_pages(tmp_path: Path) -> None:
+    """A thousand names are told at a time."""
+    many = [*(f"one/{number:04d}.txt" for number in range(1030)), *(f"one/a_{number:04d}/x" for number in range(1030))]
+    here = write_names(tmp_path / "pages", [*NAMES, *many])
+    with serve(tmp_path / "pages", log=tmp_path / "log") as server:
+        there = open_bucket(server.url, server.storage_options)
+        assert there.find("one").keys() == here.find("one").keys()
+        assert len((tmp_path / "log").read_text().splitlines()) == 3
+        assert there.folders("one") == here.folders("one")
+        assert len(there.entries("one")) == 2060 + 4
 
 
 def test_an_object_replaced_since_it_was_listed(s3: Any, tiny: Path) -> None:
