@@ -31,6 +31,7 @@ from intake_laion_fmri.errors import (
     BucketUnreachableError,
     DataIntegrityError,
     NotInBucketError,
+    in_short,
 )
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.network import Attempts, NetworkPolicy, network_policy
@@ -482,11 +483,7 @@ class Bucket:
         """
         folder, _, _ = key.rpartition("/")
         names = sorted(other[len(folder) + 1 :] for other in beside if other.startswith(f"{folder}/"))
-        listing = (
-            f"Beside it: {', '.join(names[:12])}{', …' if len(names) > 12 else ''}."
-            if names
-            else "Its folder is empty."
-        )
+        listing = f"Beside it: {in_short(names)}." if names else "Its folder is empty."
         return NotInBucketError(
             f"{self.locate(key)} is not in the bucket. {listing} "
             f"If this is a partial copy, fetch the object, or read from {layout.BUCKET_URL!r}."

@@ -7,7 +7,7 @@ as well as ``except NotInBucketError``. Every message names the value, what was 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 __all__ = [
     "AccessDeniedError",
@@ -19,6 +19,7 @@ __all__ = [
     "NotInStoreError",
     "OfflineWarning",
     "check_option",
+    "in_short",
     "unknown_value",
 ]
 
@@ -109,3 +110,8 @@ def check_option(name: str, value: object, *, valid: Iterable[str], optional: bo
     if not (optional and value is None) and not (isinstance(value, str) and value in names):
         raise unknown_value(name, value, names)
     return value
+
+
+def in_short(names: Sequence[str], *, most: int = 12) -> str:
+    """Join names for a message; after so many an ellipsis stands for the rest."""
+    return ", ".join([*names[:most], *(["…"] if len(names) > most else [])])

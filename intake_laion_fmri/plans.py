@@ -20,7 +20,13 @@ from intake_laion_fmri.access import Bucket, ObjectInfo
 from intake_laion_fmri.arguments import check_argument, check_sessions
 from intake_laion_fmri.blocks import MapBlock, read_map, read_volume
 from intake_laion_fmri.discovery import RoiFile, SubjectContents, public_sessions, roi_files
-from intake_laion_fmri.errors import AccessDeniedError, DataIntegrityError, NotInBucketError, unknown_value
+from intake_laion_fmri.errors import (
+    AccessDeniedError,
+    DataIntegrityError,
+    NotInBucketError,
+    in_short,
+    unknown_value,
+)
 from intake_laion_fmri.nifti import Gather, VolumeReader
 from intake_laion_fmri.rois import (
     RoiMembership,
@@ -152,12 +158,12 @@ class TrialPlan:
         gaps = [session for session, info in found.items() if info is None]
         missing = []
         if gaps:
-            missing.append(f"repetition (it is counted from the first session on; no trial table of {', '.join(gaps)})")
+            missing.append(f"repetition (it is counted from the first session on; no trial table of {in_short(gaps)})")
         else:
             tables = {session: info for session, info in found.items() if info is not None} | tables
         skipped = sorted(known - set(contents.sessions))
         if skipped and sessions == contents.sessions:
-            missing.append(f"the trials of {', '.join(skipped)} (a trial table, but no betas)")
+            missing.append(f"the trials of {in_short(skipped)} (a trial table, but no betas)")
         return cls(sessions, betas, tables, not gaps, tuple(missing))
 
     def read(self, bucket: Bucket, files: Mapping[str, bytes]) -> pd.DataFrame:

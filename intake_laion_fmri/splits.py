@@ -40,6 +40,7 @@ from intake_laion_fmri.errors import (
     BucketUnreachableError,
     DataIntegrityError,
     NotInBucketError,
+    in_short,
     unknown_value,
 )
 from intake_laion_fmri.trials import OOD_TYPES, parse_label
@@ -204,7 +205,7 @@ class SplitSource:
             names = sorted(key.rpartition("/")[2] for key in self.root.find(pool))
         except OSError:  # it was asked for the message only
             names = []
-        return f"Beside it: {', '.join(names[:12])}." if names else "Nothing is listed beside it."
+        return f"Beside it: {in_short(names)}." if names else "Nothing is listed beside it."
 
     def _ways_out(self, reason: str) -> str:
         return (

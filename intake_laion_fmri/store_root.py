@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import stat
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +30,9 @@ METADATA = "zarr.json"
 
 _SINGLE_OBJECTS = "root"
 """Name under which objects are written that are in no session's group."""
+
+_MOST_MISSES = 1000
+"""How often a folder that others remove is made anew, before something else must be wrong with it."""
 
 
 class GroupBusyError(Exception):
@@ -286,27 +288,21 @@ def _locked(path: Path, *, wait: bool) -> FileLock:
     from filelock import FileLock, Timeout
 
     lock = FileLock(path)
+    misses = 0
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=1 if wait else 0)
         except (FileExistsError, FileNotFoundError):
             # Whoever is done removes the folder, also between any two system calls here.
-            if _is_no_folder(path.parent):
+            misses += 1
+            if misses == _MOST_MISSES:
                 raise
         except Timeout as error:
             if not wait:
                 raise GroupBusyError(f"{path}: another builder is writing this session") from error
         else:
             return lock
-
-
-def _is_no_folder(path: Path) -> bool:
-    """Whether there is something that is not a folder; told by one system call, since others make and remove it."""
-    try:
-        return not stat.S_ISDIR(path.lstat().st_mode)
-    except FileNotFoundError:
-        return False
 
 
 def _write(path: Path, content: Sequence[bytes]) -> None:
