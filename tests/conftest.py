@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -25,6 +26,9 @@ from hypothesis import settings
 from intake_laion_fmri import bucket, config, network, splits
 from intake_laion_fmri.demo import write_demo
 from intake_laion_fmri.store import build_store
+
+# A shell's background jobs ignore it, and their children with them; what is interrupted here must notice.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The examples read files; their time says nothing about the code.
 settings.register_profile("suite", deadline=None)

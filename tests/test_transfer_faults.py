@@ -48,14 +48,14 @@ IN_FLIGHT = JOBS * REQUESTS * REQUEST
 """Most bytes under way, but for small files."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def mirrorers(_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirrorers]:
     """What fills mirrors in processes that may be killed."""
     with Mirrorers.running(tmp_path_factory.mktemp("mirrorers") / "errors", cache=_cache) as running:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def content() -> dict[str, bytes]:
     """The objects of a bucket: betas of 1 to 6 MB that do not pack, and small files."""
     chance = random.Random(5)
@@ -71,7 +71,7 @@ def content() -> dict[str, bytes]:
     return objects
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(s3: Any, content: dict[str, bytes]) -> Iterator[FaultyProxy]:
     """A proxy before a server with that bucket; half of the betas have no MD5 for an ETag."""
     s3.client.create_bucket(
