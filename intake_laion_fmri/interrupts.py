@@ -103,6 +103,7 @@ def _interrupted(number: int, frame: FrameType | None) -> None:
         return
     _State.asked = True
     _end_workers()
+    _silence()
     raise KeyboardInterrupt
 
 
@@ -111,6 +112,13 @@ def _end_workers() -> None:
     processes = sys.modules.get("multiprocessing")
     for worker in processes.active_children() if processes else ():
         worker.kill()
+
+
+def _silence() -> None:
+    """Let nobody complain of the connections that are left as they are: aiohttp does, through its loop's logger."""
+    logging = sys.modules.get("logging")
+    if logging:
+        logging.getLogger("asyncio").disabled = True
 
 
 def _again() -> None:
