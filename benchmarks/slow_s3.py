@@ -38,6 +38,7 @@ CATCH_UP_SECONDS = 0.02
 """How much lost time a connection may make up for, above its rate: oversleeping, but not a client that paused."""
 
 LISTED_AT_ONCE = 1000
+QUOTES = {'"': "&quot;"}
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 
@@ -353,8 +354,7 @@ def _element(name: str, **children: str) -> str:
 
 
 def _elements(children: Mapping[str, str]) -> str:
-    texts = {name: escape(text, {'"': "&quot;"}) for name, text in children.items()}
-    return "".join(f"<{name}>{text}</{name}>" for name, text in texts.items())
+    return "".join(f"<{name}>{escape(text, QUOTES)}</{name}>" for name, text in children.items())
 
 
 def main() -> None:

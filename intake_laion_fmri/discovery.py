@@ -141,9 +141,10 @@ def subject_contents(
     for found in _at_once(bucket, listings):
         objects |= found
     if not objects:
-        if subject in subjects(bucket) and not (session_maps and surfaces):
+        known = subjects(bucket)
+        if subject in known and not (session_maps and surfaces):
             return subject_contents(bucket, subject, session_maps=True, surfaces=True, anatomy=anatomy)
-        raise _no_such_subject(bucket, subject)
+        raise unknown_value("subject", subject, known, where=bucket.url) if known else _empty(bucket)
     volumes = tuple(file for file in roi_files(bucket, objects) if file.kind == "roi")
     return SubjectContents(subject, objects, public_sessions(objects, ["betas"]), volumes)
 
@@ -510,11 +511,6 @@ def _once(bucket: Bucket, kind: str, folder: str, ask: Callable[[str], Listing],
         _listings[key] = ask(folder)
     listing: Listing = _listings[key]
     return listing
-
-
-def _no_such_subject(bucket: Bucket, subject: str) -> Exception:
-    known = subjects(bucket)
-    return unknown_value("subject", subject, known, where=bucket.url) if known else _empty(bucket)
 
 
 def _empty(bucket: Bucket) -> NotInBucketError:
