@@ -5,7 +5,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test test-all lint bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,7 +15,8 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --no-input install -
 
 help:
 	@echo 'make demo    write demo-bucket/, a small synthetic bucket, and do the main job on it (a minute, most of it set-up)'
-	@echo 'make test    run the test suite on two cores'
+	@echo 'make test    run the fast tier of the test suite on two cores: five minutes'
+	@echo 'make test-all  run all of it: a quarter of an hour'
 	@echo 'make lint    check style, format and types'
 	@echo 'make bench   measure reading, opening, storing and mirroring at full size (half an hour, several GB of disk)'
 	@echo 'make clean   remove what these targets have made, .venv included'
@@ -27,7 +28,11 @@ demo: $(VENV)/installed-plot
 	$(BIN)/python examples/first_light.py demo-bucket
 
 # worksteal: the slowest tests, of notebooks, examples and the wheel, come last and would leave one worker idle.
+# What the fast tier leaves out is marked `full`, with the reason.
 test: $(VENV)/installed-test
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not full'
+
+test-all: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/installed-dev

@@ -37,6 +37,16 @@ settings.load_profile("suite")
 BUCKET = "laion-fmri"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Nothing is left out of the fast tier without a reason."""
+    for item in items:
+        for mark in item.iter_markers("full"):
+            if not mark.kwargs.get("reason"):
+                raise pytest.UsageError(
+                    f"{item.nodeid}: say why it is in the full tier only: full('…') of tests/tiers.py"
+                )
+
+
 @pytest.fixture(scope="session")
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from terminal import CTRL_C, MODULE, PROGRAM, SECONDS, in_terminal, piped
+from tiers import full
 
 from intake_laion_fmri.commands.exits import CLOSED_PIPE, FAILED
 from intake_laion_fmri.interrupts import GRACE_SECONDS, INTERRUPTED
@@ -34,6 +35,8 @@ sys.meta_path.insert(0, Interrupt())
 run()
 """
 """Runs the command, and presses Ctrl-C when a module is about to be imported."""
+
+AGAIN = full("the same build again, five to ten seconds; two ways are in the fast tier")
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -133,8 +136,12 @@ def test_interrupted_mirror(s3: Any, tiny: Path, tmp_path: Path, python_environm
 
 @pytest.mark.parametrize(
     ("program", "workers", "interrupt"),
-    [(PROGRAM, 1, os.kill), (PROGRAM, 2, os.killpg), (PROGRAM, 2, os.kill), (MODULE, 2, os.killpg)],
-    ids=["threads", "processes-terminal", "processes-alone", "processes-module"],
+    [
+        pytest.param(PROGRAM, 1, os.kill, id="threads"),
+        pytest.param(PROGRAM, 2, os.killpg, id="processes-terminal"),
+        pytest.param(PROGRAM, 2, os.kill, id="processes-alone", marks=AGAIN),
+        pytest.param(MODULE, 2, os.killpg, id="processes-module", marks=AGAIN),
+    ],
 )
 def test_interrupted_build(
     program: tuple[object, ...],

@@ -17,6 +17,7 @@ import pytest
 from faulty_proxy import FaultyProxy, Request
 from network_faults import Stage
 from openers import Job, Outcome, left_behind
+from tiers import full
 
 from intake_laion_fmri.cache import SmallFileCache
 
@@ -81,6 +82,7 @@ def test_processes_with_one_empty_cache(stage: Stage, proxy: FaultyProxy, tmp_pa
     assert [line for line in proxy.seen if "list-type" not in line and "Betas_statmap" not in line] == []
 
 
+@full("the same cache under another load, five to ten seconds; two kinds are in the fast tier")
 def test_threads_of_processes_with_a_cache_that_is_too_small(stage: Stage, proxy: FaultyProxy, tmp_path: Path) -> None:
     """Three processes of two threads fill and clear out the same folder all the time."""
     limit = 9000  # about half of what they need
@@ -91,6 +93,7 @@ def test_threads_of_processes_with_a_cache_that_is_too_small(stage: Stage, proxy
     assert 0 < sum(path.stat().st_size for path in copies(tmp_path)) <= limit
 
 
+@full("the same cache under another load, five to ten seconds; two kinds are in the fast tier")
 def test_a_cache_that_is_cleared_meanwhile(
     stage: Stage, proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +121,7 @@ def test_a_cache_that_is_cleared_meanwhile(
     expect_intact(tmp_path)
 
 
+@full("the same cache under another load, five to ten seconds; two kinds are in the fast tier")
 def test_killed_while_files_are_kept(stage: Stage, proxy: FaultyProxy, tmp_path: Path) -> None:
     """Killed at twelve moments of filling one cache: each copy is whole, and the next process is none the wiser."""
     chance = random.Random(7)
@@ -181,6 +185,7 @@ def test_a_cache_under_threads(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.iterdir() if path.suffix == ".tmp"]
 
 
+@full("the same cache under another load, five to ten seconds; two kinds are in the fast tier")
 def test_processes_behind_a_proxy_that_drops_every_third_connection(
     stage: Stage, proxy: FaultyProxy, tmp_path: Path
 ) -> None:

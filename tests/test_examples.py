@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.image import imread
+from tiers import full
 
 if TYPE_CHECKING:
     from conftest import S3
@@ -108,6 +109,7 @@ def test_the_picture_shows_something(from_disk: Run) -> None:
         assert min(n_pixels.values()) > 100, n_pixels
 
 
+@full("the job once more, ten seconds; test_s3 reads from the same server")
 def test_from_s3_as_from_disk(s3: S3, from_disk: Run, tmp_path: Path) -> None:
     """An S3 URL is all that changes: the same text, the same picture."""
     from_s3 = run(tmp_path, s3.url, "--endpoint-url", s3.endpoint)

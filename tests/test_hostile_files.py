@@ -26,6 +26,7 @@ import numpy as np
 import pytest
 from demo_files import GLM, betas_file, map_file, roi_file, session_file, trials_file, volume
 from limits import Reading, read_all
+from tiers import full, sampled
 
 from intake_laion_fmri import layout, open_betas, open_rois, open_trials
 from intake_laion_fmri.access import open_bucket
@@ -254,7 +255,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("place", "fault"), CASES)
+@pytest.mark.parametrize(("place", "fault"), sampled(CASES, keep=56))
 def test_a_header_that_lies(bucket: Path, place: str, fault: str) -> None:
     """Wherever the file stands, nothing is read by such a header, and it is named."""
     find, read = PLACES[place]
@@ -1019,6 +1020,7 @@ def sparse_files(bucket: Path, folder: Path) -> dict[str, tuple[str, dict[str, A
     return calls
 
 
+@full("forty processes, half a minute; test_the_bounds_can_be_exceeded and single files are in the fast tier")
 def test_bombs_are_bounded(one_session: Path, tmp_path: Path) -> None:
     """Files of a few megabytes that unpack to many gigabytes, say so, or take much memory to look at.
 

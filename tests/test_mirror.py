@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from faulty_proxy import FaultyProxy
 from mirrorers import serve
+from tiers import full
 
 from intake_laion_fmri import config, layout, open_betas
 from intake_laion_fmri.access import MIRROR_VARIABLE
@@ -290,6 +291,7 @@ def many(tmp_path: Path) -> Path:
     return folder
 
 
+@full("writes 5,000 files; the number of pages and requests is counted in smaller runs too")
 def test_5000_objects(many: Path, tmp_path: Path) -> None:
     """A run that has nothing to do takes the pages of one listing, and under five seconds."""
     log = tmp_path / "log"

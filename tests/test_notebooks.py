@@ -11,6 +11,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from tiers import sampled
 from traitlets.config import Config
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
@@ -50,7 +51,7 @@ def test_stored_without_results(path: Path) -> None:
         assert cell.execution_count is None
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sampled(NOTEBOOKS, keep=1), ids=lambda path: path.stem)
 def test_runs_without_a_warning(path: Path, tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A reader sees results and pictures, and nothing in red; neither do processes that a notebook starts."""
     outputs = execute(nbformat.read(path, as_version=4), tiny, tmp_path)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from mirrorers import serve
+from tiers import full
 
 from intake_laion_fmri import open_betas, open_catalog, open_trials
 from intake_laion_fmri.access import Bucket, open_bucket
@@ -59,6 +60,7 @@ def test_threads(s3: Any, tiny: Path) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@full("a cluster of processes, ten seconds; test_threads and the pickling tests are in the fast tier")
 @pytest.mark.parametrize("where", ["disk", "s3"])
 def test_a_cluster_of_processes(s3: Any, tiny: Path, where: str) -> None:
     """Workers open their own connections; only results come back."""

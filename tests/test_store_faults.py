@@ -28,6 +28,7 @@ import zarr
 from builders import BEGIN, CHUNK, CLEAN, PUBLISH, READ, WRITE, Builders, Moment, Outcome
 from demo_files import betas_file
 from faulty_proxy import Action, FaultyProxy, Request, answer, cut, drop, flip, lose_answer
+from tiers import full
 
 from intake_laion_fmri import open_betas
 from intake_laion_fmri.errors import AccessDeniedError, BucketUnreachableError, DataIntegrityError, NotInStoreError
@@ -163,6 +164,7 @@ def random_moment(chance: random.Random, left: int, *, is_new: bool, workers: in
     return Moment(kind, number, published, delay=chance.choice([0, chance.uniform(0, 0.003)]))
 
 
+@full("25 kills and the builds after them; test_killed_before_each_step… is in the fast tier")
 def test_killed_at_25_random_moments(builders: Builders, tiny: Path, whole: Path, tmp_path: Path) -> None:
     """Of every session a reader sees all or nothing; the next build ends what several killed ones have begun."""
     chance = random.Random(20250704)
@@ -369,6 +371,7 @@ FAULTS: list[tuple[str, Action, int, type[Exception], str]] = [
 """Requests of a build; what befalls all of them but the first few; the error, and what it says."""
 
 
+@full("six builds that fail after all attempts; test_killed_while_writing_to_a_server is in the fast tier")
 def test_a_server_that_fails(stores: Stores) -> None:
     """Whatever goes wrong in the writing of a session: it is named and stays unseen, and those before are whole."""
     url = stores.begun("failing", THREE[0])

@@ -37,6 +37,7 @@ from faulty_proxy import (
     unranged,
 )
 from mirrorers import Filling, Mirrorers, serve
+from tiers import full, sampled
 
 from intake_laion_fmri.mirror_folder import METADATA_FOLDER, MirrorFolder
 from intake_laion_fmri.partial_files import partial_objects
@@ -141,6 +142,7 @@ def test_a_run_from_a_good_server(mirrorers: Mirrorers, server: FaultyProxy, con
     assert not [line for line in server.seen[asked:] if "list-type" not in line]
 
 
+@full("half a minute of kills and resumptions; test_several_processes and test_wrong_answers resume too")
 def test_25_kills(mirrorers: Mirrorers, server: FaultyProxy, content: Any, tmp_path: Path) -> None:
     """Killed at 25 random moments, then ended: identical, and hardly a byte transferred twice."""
     chance = random.Random(1)
@@ -199,20 +201,23 @@ def test_every_third_connection_is_dropped(
 
 @pytest.mark.parametrize(
     "action",
-    [
-        pytest.param(cut, id="half the body, as if it were all"),
-        pytest.param(claim(0.5), id="a length of half the body"),
-        pytest.param(claim(2), id="a length of twice the body"),
-        pytest.param(shift, id="as many bytes of another place"),
-        pytest.param(unranged, id="the whole object instead of a part"),
-        pytest.param(reset, id="a reset in the middle of the body"),
-        pytest.param(reset_at_once, id="a reset instead of an answer"),
-        pytest.param(page(200), id="a page, as a hotel has"),
-        pytest.param(page(502), id="a gateway's page"),
-        pytest.param(raw(b"SSH-2.0-OpenSSH_9.6\r\n"), id="no HTTP at all"),
-        pytest.param(answer(500, "InternalError"), id="500"),
-        pytest.param(answer(503, "SlowDown"), id="503"),
-    ],
+    sampled(
+        [
+            pytest.param(cut, id="half the body, as if it were all"),
+            pytest.param(claim(0.5), id="a length of half the body"),
+            pytest.param(claim(2), id="a length of twice the body"),
+            pytest.param(shift, id="as many bytes of another place"),
+            pytest.param(unranged, id="the whole object instead of a part"),
+            pytest.param(reset, id="a reset in the middle of the body"),
+            pytest.param(reset_at_once, id="a reset instead of an answer"),
+            pytest.param(page(200), id="a page, as a hotel has"),
+            pytest.param(page(502), id="a gateway's page"),
+            pytest.param(raw(b"SSH-2.0-OpenSSH_9.6\r\n"), id="no HTTP at all"),
+            pytest.param(answer(500, "InternalError"), id="500"),
+            pytest.param(answer(503, "SlowDown"), id="503"),
+        ],
+        keep=3,
+    ),
 )
 def test_wrong_answers(mirrorers: Mirrorers, server: FaultyProxy, content: Any, tmp_path: Path, action: Action) -> None:
     """Asked again, and nothing of them is kept."""
@@ -282,14 +287,16 @@ def test_the_server_is_away(mirrorers: Mirrorers, server: FaultyProxy, content: 
     expect_whole(tmp_path, content, mirrorers.fill(tmp_path, **arguments(server)))
 
 
+WAITS = full("five seconds of waiting; silence is in the fast tier")
+
+
 @pytest.mark.parametrize(
     ("action", "network"),
     [
-        (silence, "attempts=2,read_seconds=1,total_seconds=4"),
-        (stall, "attempts=2,read_seconds=1,total_seconds=4"),
-        (drip(0.3, 1000), "attempts=2,total_seconds=2,slowest=400000"),
+        pytest.param(silence, "attempts=2,read_seconds=1,total_seconds=4", id="silence"),
+        pytest.param(stall, "attempts=2,read_seconds=1,total_seconds=4", id="stall", marks=WAITS),
+        pytest.param(drip(0.3, 1000), "attempts=2,total_seconds=2,slowest=400000", id="drip", marks=WAITS),
     ],
-    ids=["silence", "stall", "drip"],
 )
 def test_a_server_that_does_not_get_on(
     mirrorers: Mirrorers, server: FaultyProxy, content: Any, tmp_path: Path, action: Action, network: str
@@ -308,6 +315,7 @@ def test_a_server_that_does_not_get_on(
     expect_whole(tmp_path, content, mirrorers.fill(tmp_path, **arguments(server)))
 
 
+@full("eight seconds at a slow pace")
 def test_a_slow_line(mirrorers: Mirrorers, tmp_path: Path) -> None:
     """Each request has a share of it only: that is no reason to give up, as long as all of them together move."""
     key = "derivatives/rois/sub-01/face/sub-01_space-T1w_res-1pt8_label-OFA_mask.nii.gz"

@@ -11,6 +11,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+from tiers import full
 
 import intake_laion_fmri
 
@@ -60,6 +61,7 @@ def test_what_is_inside(wheel: Path) -> None:
     assert set(entry_points["console_scripts"]) == {"intake-laion-fmri"}
 
 
+@full("installs everything anew, a minute or two")
 def test_it_does_the_job(wheel: Path, tiny: Path, tmp_path: Path) -> None:
     """Installed in an empty environment, run from an empty folder, every warning an error: it opens and computes betas.
 
