@@ -33,6 +33,7 @@ from intake_laion_fmri.errors import (
     NotInBucketError,
     in_short,
 )
+from intake_laion_fmri.forks import PerProcess
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.network import Attempts, NetworkPolicy, network_policy
 from intake_laion_fmri.streaming import BLOCKS_IN_FLIGHT, BlockReader, Counted
@@ -126,7 +127,14 @@ class Bucket:
         return _made, (type(self), {one.name: getattr(self, one.name) for one in fields(self)})
 
     @functools.cached_property
+    def _connections(self) -> PerProcess[tuple[AbstractFileSystem, str]]:
+        return PerProcess(self._connect)
+
+    @property
     def _connection(self) -> tuple[AbstractFileSystem, str]:
+        return self._connections.get()
+
+    def _connect(self) -> tuple[AbstractFileSystem, str]:
         from fsspec.core import url_to_fs
 
         options = dict(self.storage_options)
@@ -149,7 +157,7 @@ class Bucket:
 
     @property
     def file_system(self) -> AbstractFileSystem:
-        """The file system, connected on first use and kept."""
+        """The file system, connected by each process on first use and kept."""
         return self._connection[0]
 
     @property

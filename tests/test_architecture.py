@@ -23,6 +23,7 @@ LAYERS = {
     "redact": -1,  # hides secrets; below everything that prints or writes
     "errors": 0,
     "network": 0,
+    "forks": 0,
     "config": 0.1,
     "interrupts": 0,  # Ctrl-C
     "cache": 1.0,  # bytes: what is kept of small files; a local copy of the bucket; any root; where the data are

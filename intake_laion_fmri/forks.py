@@ -1,0 +1,53 @@
+"""Threads and connections belong to one process: a forked child inherits neither."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+__all__ = ["PerProcess"]
+
+T = TypeVar("T")
+
+
+class PerProcess(Generic[T]):
+    """A value that each process makes for itself, on first use.
+
+    A child keeps what it inherited, unused: to finalize a connection of its parent's would unregister the parent's
+    sockets from the event queue that both of them share.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the value.
+    """
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._values: dict[int, T] = {}
+
+    def get(self) -> T:
+        """Return the value of this process."""
+        value = self._values.get(os.getpid())
+        # No lock, which a fork could leave taken for ever: of two threads that make a value, the first is kept.
+        return self._values.setdefault(os.getpid(), self._make()) if value is None else value
+
+
+def _forget_threads_of_dask() -> None:
+    """Let Dask start threads of its own in a forked child.
+
+    It keeps its pools in module variables. Without this, the first computation in a child whose parent has computed
+    something waits for threads that do not exist there.
+    """
+    threaded = sys.modules.get("dask.threaded")
+    if threaded is not None:
+        threaded.default_pool = None  # type: ignore[attr-defined]
+        threaded.pools.clear()
+        threaded.pools_lock = threading.Lock()  # type: ignore[attr-defined]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads_of_dask)

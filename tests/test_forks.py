@@ -1,0 +1,124 @@
+"""What was opened before a fork is read in the child: connections and threads belong to one process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from web_servers import WebServer
+
+SCRIPT = """
+import json, os, signal, sys
+import dask
+import fsspec
+import numpy as np
+from fsspec.asyn import AsyncFileSystem
+from fsspec.implementations.local import LocalFileSystem
+import intake_laion_fmri as laion
+
+class OneThatIsAsync(AsyncFileSystem):
+    protocol = "oneasync"
+    local = LocalFileSystem()
+
+    async def _ls(self, path, detail=True, **kwargs):
+        return self.local.ls(path.removeprefix("oneasync://"), detail=detail)
+
+    async def _info(self, path, **kwargs):
+        return self.local.info(path.removeprefix("oneasync://"))
+
+    async def _cat_file(self, path, start=None, end=None, **kwargs):
+        return self.local.cat_file(path.removeprefix("oneasync://"), start, end)
+
+fsspec.register_implementation("oneasync", OneThatIsAsync)
+
+def children(work, n=2):
+    # All at once, as the workers of a loader.
+    pids = []
+    for _ in range(n):
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(40)
+            try:
+                work()
+            except BaseException as error:
+                print(type(error).__name__, error, file=sys.stderr, flush=True)
+                os._exit(3)
+            os._exit(0)
+        pids.append(pid)
+    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+
+given, scheduler = json.loads(sys.argv[1]), sys.argv[2]
+ds = laion.open_betas("sub-01", roi="face", **given)
+expected = np.load(sys.argv[3])
+
+def read():
+    with dask.config.set(scheduler=scheduler):
+        values = ds.betas.values
+    assert np.array_equal(values, expected, equal_nan=True)
+
+def again():
+    opened = laion.open_betas("sub-01", roi="face", **given)
+    with dask.config.set(scheduler=scheduler):
+        assert np.array_equal(opened.betas.values, expected, equal_nan=True)
+
+print(json.dumps([children(read), read(), children(read), children(lambda: (read(), children(read))), children(again)]))
+"""
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("forks") / "script.py"
+    path.write_text(SCRIPT)
+    return path
+
+
+@pytest.fixture(scope="module")
+def expected(tiny: Path, script: Path) -> Path:
+    import numpy as np
+
+    from intake_laion_fmri import open_betas
+
+    path = script.with_name("expected.npy")
+    np.save(path, open_betas("sub-01", bucket=tiny, roi="face").betas.values)
+    return path
+
+
+def read_in_children(script: Path, expected: Path, scheduler: str, **given: Any) -> None:
+    """Children forked before and after this process has read, and theirs, must all read the same values."""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", str(script)]
+    done = subprocess.run(
+        [*command, json.dumps(given), scheduler, str(expected)], capture_output=True, text=True, timeout=150
+    )
+    assert done.stderr == ""
+    assert json.loads(done.stdout) == [[0, 0], None, [0, 0], [0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
+def test_dataset_from_s3(s3: Any, script: Path, expected: Path, scheduler: str) -> None:
+    """Whatever was connected before a fork, each child connects itself."""
+    read_in_children(script, expected, scheduler, bucket=s3.url, storage_options=s3.storage_options)
+
+
+def test_store_on_s3(s3: Any, s3_store: str, script: Path, expected: Path) -> None:
+    read_in_children(
+        script, expected, "threads", store=s3_store, store_options=s3.store_options, bucket=s3.url,
+        storage_options=s3.storage_options,
+    )  # fmt: skip
+
+
+def test_web_server(tiny: Path, script: Path, expected: Path) -> None:
+    with WebServer(tiny) as server:
+        read_in_children(script, expected, "synchronous", bucket=server.url)
+
+
+def test_any_other_file_system(tiny: Path, script: Path, expected: Path) -> None:
+    read_in_children(script, expected, "threads", bucket=f"oneasync://{tiny}")
+
+
+def test_folder_in_threads(tiny: Path, script: Path, expected: Path) -> None:
+    """The threads that Dask keeps from one computation to the next are not there in a child."""
+    read_in_children(script, expected, "threads", bucket=str(tiny))
