@@ -1,0 +1,370 @@
+"""What writes and deletes paths on a disk: whole or not at all, never through a link, and only what is this project's.
+
+Every other module that changes a disk asks here. Below a folder that others may write to (`within`) each part of a path
+is opened from its parent, so that no link that is planted meanwhile leads a write elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import io
+import os
+import shutil
+import stat
+import sys
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+__all__ = [
+    "TEMPORARY",
+    "create",
+    "link",
+    "make_folder",
+    "mark_used",
+    "move",
+    "open_in_place",
+    "open_new",
+    "put_in_place",
+    "remove",
+    "remove_known",
+    "remove_tree",
+    "sync_folder",
+    "write_whole",
+]
+
+AnyPath = str | os.PathLike[str]
+
+TEMPORARY = ".tmp"
+"""Suffix of what a process that was killed may leave: ``<name>.<32 hexadecimal digits>.tmp``."""
+
+_NAME_BYTES = 255
+_CAN_WALK = os.open in os.supports_dir_fd and os.mkdir in os.supports_dir_fd and os.rename in os.supports_dir_fd
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def write_whole(
+    path: AnyPath,
+    content: bytes | Iterable[bytes],
+    *,
+    durable: bool = False,
+    exclusive: bool = False,
+    within: AnyPath | None = None,
+) -> None:
+    """Write a file that appears whole or not at all, in place of any that is there.
+
+    Parameters
+    ----------
+    path : str or path
+        The file. Its folders are made. A link of this name is replaced, and not followed.
+    content : bytes or iterable of bytes
+        What it holds.
+    durable : bool, default False
+        Whether it has to outlive a power failure as soon as it can be seen.
+    exclusive : bool, default False
+        Raise FileExistsError where there is one; of several writers one wins.
+    within : str or path, optional
+        Folder above it below which no link is followed.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, or a link is on the way. Nothing is left then.
+    """
+    path = Path(path)
+    with _parent(path, within, make=True, durable=durable) as parent:
+        temporary = _temporary_name(path.name)
+        try:
+            with open(parent.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+                _fill(file, content, durable=durable)
+            if not exclusive:
+                os.replace(parent.at(temporary), parent.at(path.name), src_dir_fd=parent.fd, dst_dir_fd=parent.fd)
+            else:
+                parent.link(temporary, path.name)
+        finally:
+            parent.remove(temporary)
+        if durable:
+            parent.sync()
+
+
+def create(path: AnyPath, content: bytes | Iterable[bytes], *, durable: bool = False) -> None:
+    """Write a new file in a folder of one's own, straight under its name."""
+    with open_new(path) as file:
+        _fill(file, content, durable=durable)
+
+
+def open_new(path: AnyPath) -> BinaryIO:
+    """Open a new file for writing, in a folder of one's own; its folders are made. FileExistsError if it is there."""
+    make_folder(Path(path).parent)
+    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK, 0o666), "wb")
+
+
+def open_in_place(path: AnyPath, *, within: AnyPath | None = None) -> io.FileIO:
+    """Open a file for reading and writing where it lies, made if it is not there; whoever reads it sees it grow.
+
+    Raises
+    ------
+    OSError
+        If it is no regular file, is a link, or has a second name, under which it may be somebody else's.
+    """
+    path = Path(path)
+    with _parent(path, within, make=True) as parent:
+        number = parent.open(path.name, os.O_RDWR | os.O_CREAT | getattr(os, "O_NONBLOCK", 0))
+        state = os.fstat(number)
+        if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1:
+            os.close(number)
+            raise OSError(errno.EEXIST, "no file of this package's own: not written to", os.fspath(path))
+    return io.FileIO(number, "rb+")
+
+
+def remove(path: AnyPath, *, within: AnyPath | None = None) -> None:
+    """Remove a file, or a link itself; one that is not there is no error."""
+    with contextlib.suppress(FileNotFoundError), _parent(Path(path), within) as parent:
+        parent.remove(Path(path).name)
+
+
+def move(old: AnyPath, new: AnyPath, *, within: AnyPath | None = None, durable: bool = False) -> None:
+    """Give a file another name, in place of any that is there; the folders of the new name are made."""
+    old, new = Path(old), Path(new)
+    with _parent(old, within) as source, _parent(new, within, make=True, durable=durable) as target:
+        os.replace(source.at(old.name), target.at(new.name), src_dir_fd=source.fd, dst_dir_fd=target.fd)
+        if durable:
+            target.sync()
+
+
+def link(old: AnyPath, new: AnyPath, *, within: AnyPath | None = None) -> None:
+    """Give a file a second name, or copy it where that cannot be; FileExistsError where the name is taken."""
+    old, new = Path(old), Path(new)
+    with contextlib.suppress(OSError), _parent(old, within) as source, _parent(new, within, make=True) as target:
+        os.link(source.at(old.name), target.at(new.name), src_dir_fd=source.fd, dst_dir_fd=target.fd)
+        return  # a second name is not to be had on every file system
+    with open(old, "rb") as file:
+        write_whole(new, iter(lambda: file.read(1024 * 1024), b""), exclusive=True, within=within)
+        state = os.fstat(file.fileno())
+    os.utime(new, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def mark_used(path: AnyPath) -> None:
+    """Set the times of a file to now."""
+    os.utime(path)
+
+
+# --- folders ----------------------------------------------------------------------------------------------------------
+
+
+def make_folder(path: AnyPath, *, within: AnyPath | None = None, durable: bool = False) -> None:
+    """Make a folder and those above it; one that is there is no error."""
+    path = Path(path)
+    if within is not None:
+        with _parent(path / "it", within, make=True, durable=durable):
+            return
+    missing = []
+    for folder in (path, *path.parents) if durable else ():
+        if folder.exists():
+            break
+        missing.append(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        sync_folder(folder.parent)
+
+
+def sync_folder(path: AnyPath) -> None:
+    """Have the names in a folder on the disk, where the system can do that for folders."""
+    if os.name == "nt":
+        return
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def put_in_place(new: AnyPath, target: AnyPath, *, durable: bool = False) -> Path | None:
+    """Move a folder to where another one may be.
+
+    Parameters
+    ----------
+    new : str or path
+        The folder, on the same file system.
+    target : str or path
+        Its place; the folders above it are made.
+    durable : bool, default False
+        Whether the move has to outlive a power failure.
+
+    Returns
+    -------
+    path or None
+        Where the other one is now, beside `new`; None if there was none. Where the system can exchange two folders, in
+        no moment was there neither; elsewhere the other one is moved away first, to ``<new>.outdated``.
+    """
+    new, target = Path(new), Path(target)
+    make_folder(target.parent, durable=durable)
+    replaced: Path | None = None
+    if not os.path.lexists(target):
+        new.rename(target)
+    elif not target.is_dir() or target.is_symlink():
+        raise FileExistsError(errno.EEXIST, "expected a folder or nothing there", os.fspath(target))
+    elif _exchange(new, target):
+        replaced = new
+    else:
+        replaced = new.with_name(f"{new.name}.outdated")
+        target.rename(replaced)
+        try:
+            new.rename(target)
+        except BaseException:
+            replaced.rename(target)
+            raise
+    if durable:
+        sync_folder(target.parent)
+    return replaced
+
+
+def remove_tree(folder: AnyPath) -> None:
+    """Remove a folder that this project made, with all that is in it; links in it are removed and not followed.
+
+    One that is not there is no error. A link in its place is (NotADirectoryError or OSError).
+    """
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)
+
+
+def remove_known(folder: AnyPath, known: Callable[[str], bool]) -> list[str]:
+    """Remove what is known of a folder, and folders that are empty then.
+
+    Parameters
+    ----------
+    folder : str or path
+        The folder. It need not exist.
+    known : callable
+        Takes the path of a file below the folder, with ``/``; tells whether this project wrote it.
+
+    Returns
+    -------
+    list of str
+        Files and links that are left, ascending.
+    """
+    left = []
+    for parent, folders, files in os.walk(folder, topdown=False):
+        for name in [*files, *(one for one in folders if os.path.islink(os.path.join(parent, one)))]:
+            below = Path(parent, name).relative_to(folder).as_posix()
+            if known(below):
+                remove(Path(parent, name))
+            else:
+                left.append(below)
+        with contextlib.suppress(OSError):  # something is left, or has come
+            os.rmdir(parent)
+    return sorted(left)
+
+
+# --- how --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Parent:
+    """A folder that something is done in: by its descriptor where one is at hand, else by its path."""
+
+    path: Path
+    fd: int | None
+
+    def at(self, name: str) -> str:
+        return name if self.fd is not None else os.path.join(self.path, name)
+
+    def open(self, name: str, flags: int) -> int:
+        return os.open(self.at(name), flags | _NO_LINK, 0o666, dir_fd=self.fd)
+
+    def link(self, old: str, new: str) -> None:
+        try:
+            os.link(self.at(old), self.at(new), src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without second names: of two writers at once the last one wins
+            if os.path.lexists(self.path / new):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(self.path / new)) from None
+            os.replace(self.at(old), self.at(new), src_dir_fd=self.fd, dst_dir_fd=self.fd)
+
+    def remove(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.at(name), dir_fd=self.fd)
+
+    def sync(self) -> None:
+        if self.fd is not None:
+            os.fsync(self.fd)
+        else:
+            sync_folder(self.path)
+
+
+@contextmanager
+def _parent(path: Path, within: AnyPath | None, *, make: bool = False, durable: bool = False) -> Iterator[_Parent]:
+    """Yield the folder of a path; below `within` it is reached through no link."""
+    if within is None:
+        if make:
+            make_folder(path.parent, durable=durable)
+        yield _Parent(path.parent, None)
+        return
+    parts = path.parent.relative_to(within).parts
+    if ".." in parts:
+        raise ValueError(f"{path} is not within {os.fspath(within)}")
+    place = Path(within)
+    if make:
+        make_folder(place, durable=durable)
+    if not _CAN_WALK:
+        for part in parts:
+            place /= part
+            _enter(place, part, None, make=make)
+        yield _Parent(place, None)
+        return
+    number = os.open(place, os.O_RDONLY)
+    try:
+        for part in parts:
+            place /= part
+            _enter(place, part, number, make=make)
+            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | _NO_LINK, dir_fd=number)
+            os.close(number)
+            number = below
+        yield _Parent(place, number)
+    finally:
+        os.close(number)
+
+
+def _enter(place: Path, name: str, above: int | None, *, make: bool) -> None:
+    """Make a folder where it is to be made; raise if it is a link."""
+    entry = name if above is not None else place
+    with contextlib.suppress(FileExistsError):
+        if make:
+            os.mkdir(entry, dir_fd=above)
+    if stat.S_ISLNK(os.stat(entry, dir_fd=above, follow_symlinks=False).st_mode):
+        raise OSError(
+            errno.ELOOP, "a symbolic link is on the way: nothing is written through it. Remove it", os.fspath(place)
+        )
+
+
+def _temporary_name(name: str) -> str:
+    token = f"{uuid.uuid4().hex}{TEMPORARY}"
+    full = f"{name}.{token}"
+    return full if len(full.encode()) <= _NAME_BYTES else token
+
+
+def _fill(file: BinaryIO, content: bytes | Iterable[bytes], *, durable: bool) -> None:
+    file.writelines([content] if isinstance(content, bytes) else content)
+    if durable:
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one step; False where the system cannot."""
+    names = {"linux": ("renameat2", -100), "darwin": ("renameatx_np", -2)}  # and "here" of each
+    if sys.platform not in names:
+        return False
+    name, here = names[sys.platform]
+    call = getattr(ctypes.CDLL(None, use_errno=True), name, None)
+    exchange = 2  # the same number on both
+    return call is not None and call(here, os.fsencode(one), here, os.fsencode(other), ctypes.c_uint(exchange)) == 0
