@@ -1,8 +1,8 @@
 """Ctrl-C: the program ends with a line and the exit code 130, whatever it is doing.
 
 While there is something to put in order, KeyboardInterrupt is raised, so that files are closed and temporary ones
-removed; not within an import, which would make other errors of it, but soon after. Before that, where it takes too long
-(a server that is silent), and at a second Ctrl-C, the process is left at once. Nothing is lost by that: whatever this
+removed. Before that, within an import (which would make other errors of the exception), where it takes too long (a
+server that is silent), and at a second Ctrl-C, the process is left at once. Nothing is lost by that: whatever this
 package writes survives being killed at any moment.
 """
 
@@ -93,12 +93,12 @@ def leave() -> NoReturn:
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
-    if not _State.orderly or _State.asked:
+    if not _State.orderly or _State.asked or _importing(frame):
         leave()
     if not _State.watchdog:
         _State.watchdog = True
         _later(GRACE_SECONDS, leave)
-    if _State.held or _importing(frame):
+    if _State.held:
         _later(RETRY_SECONDS, _again)
         return
     _State.asked = True

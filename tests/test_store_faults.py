@@ -205,9 +205,7 @@ def test_killed_before_each_step_of_beginning_and_publishing(builders: Builders,
     """Between any two system calls that make something visible, or clean up after it."""
     given = {"bucket": str(tiny), "subjects": "sub-03", **OPTIONS}
     once = tmp_path / "once"
-    events = builders.build(once, **given).events
-    assert events[PUBLISH] == 3
-    assert events[BEGIN] >= 4
+    assert builders.build(once, **given).events[PUBLISH] == 3
     store = tmp_path / "store"
 
     def kill(kind: str, number: int) -> list[tuple[str, str]]:
@@ -215,9 +213,16 @@ def test_killed_before_each_step_of_beginning_and_publishing(builders: Builders,
         assert outcome.killed, (kind, number, outcome)
         return whole_sessions(store, tiny, once)
 
-    for kind, number in [(CLEAN, 1), *((BEGIN, number) for number in range(1, events[BEGIN] + 1))]:
+    assert kill(CLEAN, 1) == []
+    for number in range(1, 40):  # as far as the first session; how many there are is the affair of locks too
+        outcome = builders.build(store, Moment(BEGIN, number, exact=True), **given)
+        begun = whole_sessions(store, tiny, once)
         shutil.rmtree(store, ignore_errors=True)  # what was left beside it stays
-        assert kill(kind, number) == []
+        if begun:
+            break
+        assert outcome.killed, (number, outcome)
+    assert begun
+    assert number > 4
     for kind, number in [(WRITE, 1), (CHUNK, 1), (CHUNK, 2), (PUBLISH, 1)]:
         assert kill(kind, number) == []
         assert workshop(store).is_dir()
