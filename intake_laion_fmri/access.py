@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar
 
-from intake_laion_fmri import config, layout
+from intake_laion_fmri import config, layout, redact
 from intake_laion_fmri.bucket import (
     BUCKET_VARIABLE,
     MIRROR_VARIABLE,
@@ -61,7 +61,7 @@ Root = TypeVar("Root", bound="Bucket")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MirroredBucket(Bucket):
     """A bucket of which a local folder holds a part: what is there, complete and current, is read from there.
 
@@ -76,7 +76,7 @@ class MirroredBucket(Bucket):
 
     def __dask_tokenize__(self) -> object:
         # What is read is the same: a worker may have no such folder.
-        return Bucket(self.url, self.storage_options).__dask_tokenize__()
+        return Bucket(self.address, self.storage_options).__dask_tokenize__()
 
     def below(self, folder: str) -> Bucket:
         """Return the copy of a folder as a root of its own, or that of the bucket where there is none."""
@@ -151,7 +151,7 @@ class MirroredBucket(Bucket):
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MirrorOnly(Bucket):
     """A mirror as if it were the bucket: what is not there does not exist, and nothing is asked for over a network."""
 
@@ -227,9 +227,9 @@ def open_bucket(
                 f"There is no mirror {str(path)!r}. Make one with 'intake-laion-fmri mirror --to {path}'."
             )
         return MirrorOnly(path.as_posix(), network=place.network)
-    if folder is None or place.url == folder.path.as_posix():
+    if folder is None or place.address == folder.path.as_posix():
         return place
-    return MirroredBucket(place.url, place.storage_options, place.network, mirror=folder)
+    return MirroredBucket(place.address, place.storage_options, place.network, mirror=folder)
 
 
 def open_place(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Bucket:
@@ -282,7 +282,7 @@ def open_root(
         Options that are added for S3.
     """
     if not isinstance(given, str | os.PathLike):
-        raise TypeError(f"{kind.argument} must be a URL or a folder, found {given!r}.")
+        raise TypeError(f"{kind.argument} must be a URL or a folder, found {redact.text(repr(given))}.")
     url, options = os.fspath(given), dict(storage_options or {})
     protocol, separator, rest = url.partition("://")
     if not separator or protocol in ("file", "local"):
@@ -297,7 +297,7 @@ def open_root(
 def check_storage_options(storage_options: object, argument: str = "storage_options") -> object:
     """Return the options of a file system, or raise TypeError if they are neither a mapping nor None."""
     if storage_options is not None and not isinstance(storage_options, Mapping):
-        raise TypeError(f"{argument} must be a mapping of options, found {storage_options!r}.")
+        raise TypeError(f"{argument} must be a mapping of options, found a {type(storage_options).__name__}.")
     return storage_options
 
 
@@ -307,8 +307,8 @@ def _check_protocol(protocol: str, url: str, argument: str) -> None:
     # A chain such as ``simplecache::s3`` is made of several.
     if any(one not in known_implementations and one not in registry for one in protocol.split("::")):
         raise ValueError(
-            f"{argument}={url!r}: fsspec knows no protocol {protocol!r}. Expected a local folder or a URL such as "
-            f"{layout.BUCKET_URL!r}."
+            f"{argument}={redact.url(url)!r}: fsspec knows no protocol {protocol!r}. Expected a local folder or "
+            f"a URL such as {layout.BUCKET_URL!r}."
         )
 
 

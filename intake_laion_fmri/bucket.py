@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar
 
-from intake_laion_fmri import layout
+from intake_laion_fmri import layout, redact
 from intake_laion_fmri.cache import SmallFileCache
 from intake_laion_fmri.errors import (
     AccessDeniedError,
@@ -96,7 +96,7 @@ class _WrongAnswerError(DataIntegrityError):
     """A server has answered something else than was asked for; another attempt may go better."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bucket:
     """A root with the bucket's layout, on any file system that fsspec knows.
 
@@ -104,11 +104,11 @@ class Bucket:
     each process.
     """
 
-    url: str
-    """URL without a trailing slash; a local folder is an absolute path."""
-    storage_options: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
-    """Options of the file system, complete; kept out of the repr, because they may hold a secret."""
-    network: NetworkPolicy = field(default_factory=network_policy, compare=False, repr=False)
+    address: str
+    """URL without a trailing slash; a local folder is an absolute path. May hold a password: see `url`."""
+    storage_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Options of the file system, complete. May hold secrets: see `redact.options`."""
+    network: NetworkPolicy = field(default_factory=network_policy, compare=False)
     """How patient requests are."""
 
     argument: ClassVar[str] = "bucket"
@@ -120,8 +120,16 @@ class Bucket:
     )
     """What else to try where it does not answer."""
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    @functools.cached_property
+    def url(self) -> str:
+        """The address without its secrets: for messages, records and attributes; it may open nothing."""
+        return redact.url(self.address)
+
     def __dask_tokenize__(self) -> object:
-        return (f"intake_laion_fmri.{type(self).__name__}", self.url, _sorted(self.storage_options))
+        return (f"intake_laion_fmri.{type(self).__name__}", self.address, _sorted(self.storage_options))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _made, (type(self), {one.name: getattr(self, one.name) for one in fields(self)})
@@ -138,7 +146,7 @@ class Bucket:
         from fsspec.core import url_to_fs
 
         options = dict(self.storage_options)
-        is_s3 = self.url.startswith(("s3://", "s3a://"))
+        is_s3 = self.address.startswith(("s3://", "s3a://"))
         if is_s3:
             # Of one object: parts of large ones are asked for here, and a small one without a HEAD.
             options.setdefault("max_concurrency", 1)
@@ -149,7 +157,7 @@ class Bucket:
                 "max_pool_connections": CONNECTIONS,
                 **options.get("config_kwargs", {}),
             }
-        file_system, root = url_to_fs(self.url, **options)
+        file_system, root = url_to_fs(self.address, **options)
         if is_s3:
             # fsspec shares instances between equal options; with these among them, this one is nobody else's.
             file_system.retries = 1
@@ -185,12 +193,15 @@ class Bucket:
         return bucket, name
 
     def locate(self, key: str) -> str:
-        """Return the URL of an object, for messages."""
+        """Return the URL of an object, for messages: without secrets."""
         return f"{self.url}/{key}" if key else self.url
+
+    def _address_of(self, key: str) -> str:
+        return self.address + "/" + key
 
     def below(self, folder: str) -> Bucket:
         """Return a folder of this root as a root of its own."""
-        return Bucket(self.locate(folder), self.storage_options, self.network)
+        return Bucket(self._address_of(folder), self.storage_options, self.network)
 
     def find(self, folder: str, *, prefix: str = "", without: str = "") -> dict[str, ObjectInfo]:
         """List every object below a folder: one request per thousand objects.
@@ -378,7 +389,7 @@ class Bucket:
         return found
 
     def _name_in_cache(self, info: ObjectInfo) -> str:
-        return "\n".join([self._endpoint(), self.locate(info.key), info.etag, str(info.size)])
+        return "\n".join([self._endpoint(), self._address_of(info.key), info.etag, str(info.size)])
 
     def read_present(self, keys: Iterable[str]) -> dict[str, bytes]:
         """Read whole small objects without a listing, many at a time, one GET each.
@@ -520,7 +531,7 @@ class Bucket:
 
     def _expect_patience(self, key: str) -> None:
         """Raise at once where this root has not answered within the last `PATIENCE_SECONDS`."""
-        failed, error = _failures.get(self.url, (-math.inf, None))
+        failed, error = _failures.get(self.address, (-math.inf, None))
         if error is not None and time.monotonic() - failed < PATIENCE_SECONDS:
             raise BucketUnreachableError(
                 f"{self.locate(key)} is not asked for, {time.monotonic() - failed:.0f} s after this: {error}"
@@ -528,9 +539,9 @@ class Bucket:
 
     def _remember(self, error: BucketUnreachableError) -> None:
         """Note that this root does not answer."""
-        failed, _ = _failures.get(self.url, (-math.inf, None))
+        failed, _ = _failures.get(self.address, (-math.inf, None))
         if time.monotonic() - failed >= PATIENCE_SECONDS:
-            _failures[self.url] = (time.monotonic(), error)
+            _failures[self.address] = (time.monotonic(), error)
 
     def is_md5(self, info: ObjectInfo) -> bool:
         """Tell whether an ETag is the MD5 of the content: of what was uploaded to S3 in one piece, and not by a key."""
@@ -644,23 +655,23 @@ class Bucket:
         except FileNotFoundError as error:
             raise NotInBucketError(
                 f"{self.locate(key)} does not exist, or no longer. Open the data again, or fetch the object."
-            ) from error
+            ) from redact.cause(error)
         except PermissionError as error:
-            raise AccessDeniedError(self._denied(key)) from error
+            raise AccessDeniedError(self._denied(key)) from redact.cause(error)
         except _client_errors() as error:
             raise ValueError(
-                f"{self.locate(key)} cannot be asked for: {error}. Check the URL and {self.options_argument} "
-                "(public data are read with {'anon': True})."
-            ) from error
+                f"{self.locate(key)} cannot be asked for: {redact.text(error)}. Check the URL and "
+                f"{self.options_argument} (public data are read with {{'anon': True}})."
+            ) from redact.cause(error)
         except _transport_errors() as error:
             if getattr(error, "status", None) in (401, 403):  # of a web server's answer
-                raise AccessDeniedError(self._denied(key)) from error
-            raise BucketUnreachableError(self._unreachable(key, error, attempts)) from error
+                raise AccessDeniedError(self._denied(key)) from redact.cause(error)
+            raise BucketUnreachableError(self._unreachable(key, error, attempts)) from redact.cause(error)
         except OSError as error:
             if self.is_local or isinstance(error, FileExistsError):  # the second: what was to be created is there
                 raise
             # Whatever else a server answers, s3fs gives some number (500 and 503: EREMOTEIO and EBUSY, 400: EINVAL).
-            raise BucketUnreachableError(self._unreachable(key, error, attempts)) from error
+            raise BucketUnreachableError(self._unreachable(key, error, attempts)) from redact.cause(error)
 
     def _denied(self, key: str) -> str:
         if self.is_local:
@@ -675,7 +686,7 @@ class Bucket:
 
     def _unreachable(self, key: str, error: BaseException, attempts: Attempts | None) -> str:
         tried = f" in {attempts.count} attempts over {attempts.seconds:.1f} s" if attempts else ""
-        detail = str(error) or type(error).__name__
+        detail = redact.text(error) or type(error).__name__
         return (
             f"{self.locate(key)} could not be reached at {self._endpoint()}{tried} ({detail}). Check the network and "
             f"the endpoint{self._elsewhere}."
@@ -689,7 +700,7 @@ class Bucket:
             url = f"{protocol}://{rest.split('/', 1)[0]}"
         if not url and protocol in ("s3", "s3a"):
             url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        return str(url) if url else f"the default endpoint of {protocol}"
+        return redact.url(url) if url else f"the default endpoint of {protocol}"
 
 
 def read_pinned(root: Bucket, key: str, *, sha256: str, cache: Path) -> bytes:

@@ -677,7 +677,7 @@ def _expect_apart(place: Bucket, folder: MirrorFolder) -> None:
 
 def _plain(place: Bucket) -> Bucket:
     """Return a bucket without a mirror before it."""
-    return Bucket(place.url, place.storage_options, place.network) if isinstance(place, MirroredBucket) else place
+    return Bucket(place.address, place.storage_options, place.network) if isinstance(place, MirroredBucket) else place
 
 
 def _free_bytes(path: Path) -> int:

@@ -125,6 +125,8 @@ _USER_IN_URL = re.compile(
     )@""",
     re.VERBOSE,
 )
+_BARE_USER = re.compile(r"""(?<![\w/\\.@-])(?!mailto:)[\w.+-]{1,256}:[^\s@/\\'"<>]{1,256}@(?=\w)""")
+"""User and password where the protocol was forgotten."""
 _QUERY = re.compile(r"""(?P<before>://[^\s?\#'"<>]{0,2048})(?P<rest>[?\#][^\s'"<>]*)""")
 _BARE_QUERY = re.compile(
     rf"""(?P<name>[?&](?:{_SECRET_WORD}|key|sig|sas|auth)=)(?P<value>[^\s&\#'"<>]*)""", re.IGNORECASE
@@ -152,7 +154,9 @@ def url(address: object) -> str:
     'https://***@example.org/x?versionId=3&X-Amz-Signature=***'
     """
     shown = _fspath(address)
-    return _QUERY.sub(_hidden_query, _USER_IN_URL.sub(_hidden_user, shown)) if "://" in shown else shown
+    if "://" not in shown:
+        return f"{HIDDEN}@{shown[match.end() :]}" if (match := _BARE_USER.match(shown)) else shown
+    return _QUERY.sub(_hidden_query, _USER_IN_URL.sub(_hidden_user, shown))
 
 
 def text(message: object) -> str:
@@ -174,7 +178,7 @@ def text(message: object) -> str:
     'cannot reach http://***@host/x with secret=***'
     """
     shown = _QUERY.sub(_hidden_query, _USER_IN_URL.sub(_hidden_user, str(message)))
-    shown = _BARE_QUERY.sub(_hidden_value, shown)
+    shown = _BARE_QUERY.sub(_hidden_value, _BARE_USER.sub(f"{HIDDEN}@", shown))
     return _ACCESS_KEY.sub(HIDDEN, _ASSIGNED.sub(_hidden_value, shown))
 
 
@@ -214,7 +218,7 @@ def tree(value: Any) -> Any:
 def holds_hidden(value: Any) -> bool:
     """Return True if a value has been through this module and lost something."""
     if isinstance(value, str):
-        return value == HIDDEN or f"//{HIDDEN}@" in value or f"={HIDDEN}" in value or f"?{HIDDEN}" in value
+        return value == HIDDEN or f"{HIDDEN}@" in value or f"={HIDDEN}" in value or f"?{HIDDEN}" in value
     if isinstance(value, Mapping):
         return any(holds_hidden(part) for part in value.values())
     return isinstance(value, list | tuple) and any(holds_hidden(part) for part in value)

@@ -252,7 +252,7 @@ def find_source(
     place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     # The published bucket has none: it is not asked.
     published = open_place(layout.BUCKET_URL)
-    is_published = (place.url, place.storage_options) == (published.url, published.storage_options)
+    is_published = (place.address, place.storage_options) == (published.address, published.storage_options)
     if not is_published:
         own = place.below(layout.SPLITS_ROOT)
         try:

@@ -59,7 +59,7 @@ class GroupWriter(Protocol):
         """Write the group's metadata: from then on it is there."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StoreRoot(Bucket):
     """The root of a store, on any file system that fsspec knows."""
 

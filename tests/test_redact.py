@@ -38,6 +38,7 @@ PW = "hunter2secret"
         (f"http://h/x?{PW}{PW}", "http://h/x?***"),
         (f"http://h/x#access_token={PW}&a=b", "http://h/x#access_token=***&a=***"),
         (f"zip://a::http://h/x?token={PW}", "zip://a::http://h/x?token=***"),
+        (f"me:{PW}@host:9000", "***@host:9000"),
     ],
 )  # fmt: skip
 def test_addresses(address: str, shown: str) -> None:
@@ -61,7 +62,8 @@ def test_addresses(address: str, shown: str) -> None:
         "http://h/x#section",
         "/data/me:you@lab/x?sig=1",
         "/data/{a} b",
-        "C:/data",
+        "C:/data@lab",
+        "mailto:me@example.org",
     ],
 )
 def test_addresses_without_secrets_stay(address: str) -> None:
@@ -108,6 +110,7 @@ def test_sentences(message: str) -> None:
         "the server repeats its continuation token; 3 attempts over 2.0 s at http://127.0.0.1:9",
         "Unknown argument: 'sesion'. Did you mean 'session'? Valid: all, key: value",
         "see https://www.example.org/form?",
+        "Ask laion-fmri@example.org, or at 12:30 me@example.org; /data/me:you@lab is none",
         "Valid: FFA1, V1d. roi='laionventral - retinotopy'",
     ],
 )
