@@ -107,15 +107,17 @@ class MirroredBucket(Bucket):
             self._go_offline(error)
             return copied
 
-    def fetch(self, objects: Iterable[ObjectInfo]) -> dict[str, bytes]:
+    def fetch(self, objects: Iterable[ObjectInfo], failures: dict[str, Exception] | None = None) -> dict[str, bytes]:
         """Read whole small objects: copies, and the rest as in `Bucket.fetch`."""
         wanted = list(objects)
-        self._expect_small(wanted)
+        if failures is None:
+            self._expect_small(wanted)
         with ThreadPoolExecutor(SMALL_FILES_IN_FLIGHT, thread_name_prefix="laion-fetch") as pool:
             contents = zip(wanted, pool.map(self._copied, wanted), strict=True)
             copied = {info.key: content for info, content in contents if content is not None}
-        fetched = super().fetch([info for info in wanted if info.key not in copied])
-        return {info.key: copied[info.key] if info.key in copied else fetched[info.key] for info in wanted}
+        fetched = super().fetch([info for info in wanted if info.key not in copied], failures)
+        found = copied | fetched
+        return {info.key: found[info.key] for info in wanted if info.key in found}
 
     @contextmanager
     def stream(self, info: ObjectInfo, received: Callable[[int], None] | None = None) -> Iterator[BinaryIO]:

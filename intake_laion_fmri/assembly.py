@@ -15,8 +15,8 @@ from intake_laion_fmri import layout
 from intake_laion_fmri.access import Bucket, ObjectInfo
 from intake_laion_fmri.blocks import SessionBlock, Step, lazy_rows
 from intake_laion_fmri.discovery import SubjectContents
-from intake_laion_fmri.errors import BucketUnreachableError, NotInBucketError
-from intake_laion_fmri.plans import Brain, TrialPlan, TrialQuery, VoxelPlan, VoxelQuery
+from intake_laion_fmri.errors import BucketUnreachableError, NotInBucketError, Remarks
+from intake_laion_fmri.plans import Brain, Fetched, TrialPlan, TrialQuery, VoxelPlan, VoxelQuery
 from intake_laion_fmri.splits import SplitSource, split_roles
 from intake_laion_fmri.trials import TRIAL, trial_coordinates
 from intake_laion_fmri.voxels import MASKS, VOXEL, Coordinates, Grid
@@ -57,8 +57,8 @@ class BetasParts:
     """The objects that all of this comes from."""
     mask: str
     """Name of the mask."""
-    missing: tuple[str, ...]
-    """What is left out, in words."""
+    remarks: Remarks
+    """What is left out, and what was read otherwise than documented."""
     betas_attrs: Mapping[str, Any] = field(default_factory=dict)
     """What else is to be said of the betas."""
 
@@ -121,13 +121,13 @@ class BucketPlan:
         of_sessions = (which[name] for which in (self.trials.betas, self.trials.tables) for name in sessions)
         return (*of_sessions, *self.voxels.files)
 
-    def fetch(self) -> dict[str, bytes]:
+    def fetch(self) -> Fetched:
         """Read the small files."""
-        return self.place.fetch([*self.trials.tables.values(), *self.voxels.files])
+        return Fetched(self.place, [*self.trials.tables.values(), *self.voxels.files])
 
     def read(self, files: Mapping[str, bytes], query: TrialQuery, source: SplitSource) -> BetasParts:
         """Return the parts of the Dataset."""
-        table = self.trials.read(self.place, files)
+        table, remarks = self.trials.read(self.place, files)
         lengths = table.groupby("session").size()
         roles, unfetched = split_coordinates(table, self.subject, source)
         table, roles = choose_trials(table, roles, query, self.subject, source)
@@ -145,7 +145,7 @@ class BucketPlan:
             steps,
             self.sources,
             self.voxels.query.mask,
-            (*self.trials.missing, *self.voxels.missing, *unfetched),
+            remarks + Remarks((*self.voxels.missing, *unfetched)),
         )
 
 

@@ -21,7 +21,7 @@ from intake_laion_fmri.assembly import BucketPlan, attributes, subject_coordinat
 from intake_laion_fmri.blocks import MapBlock, Step, lazy_rows
 from intake_laion_fmri.discovery import SubjectContents, subject_contents
 from intake_laion_fmri.errors import MissingFileWarning, NotInStoreError
-from intake_laion_fmri.plans import MapPlan, MapQuery, TrialPlan, TrialQuery, VoxelPlan, VoxelQuery, no_rois
+from intake_laion_fmri.plans import Fetched, MapPlan, MapQuery, TrialPlan, TrialQuery, VoxelPlan, VoxelQuery, no_rois
 from intake_laion_fmri.roi_plans import RoiPlan
 from intake_laion_fmri.rois import RoiSelection, roi_coordinates, single_operands
 from intake_laion_fmri.splits import find_source
@@ -213,7 +213,7 @@ def open_betas(
         parts = plan.read(plan.fetch(), trial_query, source)
         if store is not None:
             parts = with_stored(parts, root)
-    _warn_of_missing(parts.missing)
+    parts.remarks.warn(stacklevel=2)
     return parts.dataset()
 
 
@@ -252,8 +252,8 @@ def open_trials(
     place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     contents = subject_contents(place, layout.subject_name(subject))
     plan = TrialPlan.of(place, contents, query)
-    table = plan.read(place, place.fetch(plan.tables.values()))
-    _warn_of_missing(plan.missing)
+    table, remarks = plan.read(place, Fetched(place, plan.tables.values()))
+    remarks.warn(stacklevel=2)
     source = find_source(splits, bucket=place) if query.needs_files else None
     return table[query.select(table, contents.subject, source)]
 

@@ -345,13 +345,15 @@ class Bucket:
             return False
         return True
 
-    def fetch(self, objects: Iterable[ObjectInfo]) -> dict[str, bytes]:
+    def fetch(self, objects: Iterable[ObjectInfo], failures: dict[str, Exception] | None = None) -> dict[str, bytes]:
         """Read whole small objects, many at a time: from the user's cache, or with one GET each.
 
         Parameters
         ----------
         objects : iterable of ObjectInfo
             From a listing; the sizes spare a request each, and the ETags tell whether a copy is current.
+        failures : dict, optional
+            Filled with key → error of the objects that are absent, broken or not to be read, instead of raising it.
 
         Returns
         -------
@@ -366,7 +368,8 @@ class Bucket:
             If an object has not the size, or not the MD5, that the listing said, or is larger than `LARGEST_BYTES`.
         """
         wanted = list(objects)
-        self._expect_small(wanted)
+        if failures is None:
+            self._expect_small(wanted)
         cache = None if self.is_local else SmallFileCache.of_user()
         added = threading.Event()
 
@@ -382,8 +385,19 @@ class Bucket:
                     added.set()
             return content
 
+        def tried(info: ObjectInfo) -> bytes | None:
+            try:
+                self._expect_small([info])
+                return read(info)
+            except (NotInBucketError, AccessDeniedError, DataIntegrityError) as error:
+                if failures is None:
+                    raise
+                failures[info.key] = error
+                return None
+
         with ThreadPoolExecutor(SMALL_FILES_IN_FLIGHT, thread_name_prefix="laion-fetch") as pool:
-            found = {info.key: content for info, content in zip(wanted, pool.map(read, wanted), strict=True)}
+            pairs = zip(wanted, pool.map(tried, wanted), strict=True)
+            found = {info.key: content for info, content in pairs if content is not None}
         if cache and added.is_set():
             cache.trim()
         return found

@@ -37,6 +37,7 @@ __all__ = [
     "get_subjects",
     "inspect_bucket",
     "inventory",
+    "odd_sessions",
     "public_sessions",
     "roi_files",
     "subject_contents",
@@ -188,7 +189,20 @@ def public_sessions(objects: Mapping[str, ObjectInfo], kinds: Collection[str]) -
     """Return the public sessions of which a listing has an object of one of these kinds, ascending."""
     parsed = map(layout.parse_key, objects)
     names = {entry.entities["session"] for entry in parsed if entry and entry.kind in kinds}
-    return tuple(sorted((name for name in names if not layout.is_held_out(name)), key=layout.session_number))
+    public = (name for name in names if not layout.is_held_out(name))
+    return tuple(sorted(public, key=lambda name: (layout.session_number(name), name)))
+
+
+def odd_sessions(subject: str, objects: Mapping[str, ObjectInfo]) -> list[str]:
+    """Return the folders of a listing that hold betas or a trial table, but not under a session's name, sorted."""
+    root = f"{layout.subject_folder(subject)}/"
+    read: set[str] = set()
+    found: set[str] = set()
+    for key in objects:
+        folder, _, rest = key.removeprefix(root).partition("/")
+        if rest and key.startswith(root) and key.endswith(layout.BETAS_ENDINGS):
+            (found if layout.parse_key(key) is None else read).add(folder)
+    return sorted(found - read)
 
 
 def get_subjects(

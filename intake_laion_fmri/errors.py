@@ -1,4 +1,4 @@
-"""The exceptions and the warning of this package.
+"""The exceptions and the warnings of this package.
 
 Each error class is also the builtin that a caller would expect, so that ``except FileNotFoundError`` works
 as well as ``except NotInBucketError``. Every message names the value, what was expected and what to do next.
@@ -7,7 +7,9 @@ as well as ``except NotInBucketError``. Every message names the value, what was 
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 __all__ = [
     "AccessDeniedError",
@@ -18,6 +20,8 @@ __all__ = [
     "NotInBucketError",
     "NotInStoreError",
     "OfflineWarning",
+    "Remarks",
+    "UnexpectedContentWarning",
     "check_option",
     "in_short",
     "unknown_value",
@@ -49,11 +53,43 @@ class IncompleteBucketWarning(UserWarning):
 
 
 class MissingFileWarning(UserWarning):
-    """An optional file is absent from the bucket: the coordinate that it holds is left out."""
+    """An optional file is absent from the bucket, or of no use: what it holds is left out."""
+
+
+class UnexpectedContentWarning(UserWarning):
+    """A file differs from what is documented of it; it is read, and how it is read is said."""
 
 
 class OfflineWarning(UserWarning):
     """The bucket does not answer: what a mirror holds is read, by the listing of the last time that it was filled."""
+
+
+@dataclass(frozen=True)
+class Remarks:
+    """What is to be said of files that were read, where nothing is wrong with what was asked for."""
+
+    left_out: tuple[str, ...] = ()
+    """What is left out and why, in words."""
+    noted: tuple[str, ...] = ()
+    """What differs from what is documented, and how it was read."""
+
+    def __add__(self, other: Remarks) -> Remarks:
+        return Remarks(self.left_out + other.left_out, self.noted + other.noted)
+
+    def warn(self, *, stacklevel: int) -> None:
+        """Give at most one warning of each kind."""
+        if self.left_out:
+            text = _joined(self.left_out)
+            warnings.warn(f"Left out: {text}", MissingFileWarning, stacklevel=stacklevel + 1)
+        if self.noted:
+            text = _joined(self.noted)
+            warnings.warn(f"Read, but not as documented: {text}", UnexpectedContentWarning, stacklevel=stacklevel + 1)
+
+
+def _joined(texts: Sequence[str], *, most: int = 12) -> str:
+    distinct = list(dict.fromkeys(texts))
+    more = [f"{len(distinct) - most} more"] if len(distinct) > most else []
+    return f"{'; '.join([*distinct[:most], *more])}."
 
 
 def unknown_value(what: str, value: object, valid: Iterable[str], *, where: str = "") -> ValueError:

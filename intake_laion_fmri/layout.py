@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 __all__ = [
     "ANATOMY_ROOT",
+    "BETAS_ENDINGS",
     "BETAS_ROOT",
     "BUCKET_URL",
     "CONTACT",
@@ -50,6 +51,7 @@ __all__ = [
     "name_entities",
     "parse_key",
     "roi_folder",
+    "same_session",
     "session_name",
     "session_number",
     "session_of",
@@ -84,7 +86,7 @@ NOISE_CEILINGS: Mapping[str, str] = MappingProxyType({"12rep": "12rep", "4rep": 
 """Names of the subject-level noise-ceiling maps, as users say them and as keys spell them."""
 
 _SUBJECT = r"sub-[A-Za-z0-9]+"
-_SESSION = r"ses-[0-9]{2,4}"  # sessions are counted through from the first: no name may ask for a billion of them
+_SESSION = r"ses-[0-9]{1,4}"  # sessions are counted through from the first: no name may ask for a billion of them
 _PATTERNS = {
     "subject": _SUBJECT,
     "session": _SESSION,
@@ -163,6 +165,9 @@ def _compile(template: str) -> re.Pattern[str]:
             seen.add(name)
     return re.compile(pattern)
 
+
+BETAS_ENDINGS = tuple(KINDS[kind].rpartition("_desc-")[2] for kind in ("betas", "trials"))
+"""How the keys of betas and of trial tables end."""
 
 _COMPILED = {kind: _compile(template) for kind, template in KINDS.items()}
 
@@ -336,22 +341,26 @@ def subject_name(subject: object) -> str:
     """
     name = _entity("sub", subject)
     if name is None:
-        raise ValueError(f"Not a subject: {subject!r}. Expected a name such as 'sub-01' or '01'.")
+        text = subject.strip() if isinstance(subject, str) else ""
+        near = re.fullmatch(r"(?:sub)?[ _-]*([A-Za-z0-9]+)", text, re.IGNORECASE)
+        hint = f" Did you mean {_entity('sub', near[1])!r}?" if near else ""
+        raise ValueError(f"Not a subject: {subject!r}. Expected a name such as 'sub-01' or '01'.{hint}")
     return name
 
 
 def session_name(session: object) -> str:
-    """Return a session in BIDS's spelling.
+    """Return a session in the spelling of the published bucket.
 
     Parameters
     ----------
     session : str or int
-        ``"ses-01"``, ``"01"``, ``"1"`` or ``1``.
+        ``"ses-01"``, ``"ses-001"``, ``"01"``, ``"1"`` or ``1``: the number counts, not its leading zeros.
 
     Returns
     -------
     str
-        ``"ses-01"``. Whether the bucket holds such a session is not looked at.
+        ``"ses-01"``. Whether the bucket holds such a session is not looked at, nor how its folder is spelled: see
+        `same_session`.
 
     Raises
     ------
@@ -363,7 +372,21 @@ def session_name(session: object) -> str:
         raise ValueError(
             f"Not a session: {session!r}. Expected a name such as 'ses-01', '01' or 1, a list of these, or 'all' alone."
         )
-    return name
+    return f"ses-{session_number(name):02d}"
+
+
+def same_session(session: str, names: Iterable[str]) -> list[str]:
+    """Return the names of a session's number, sorted: as a rule one, or none; ``ses-1`` and ``ses-001`` are two.
+
+    Parameters
+    ----------
+    session : str
+        ``"ses-01"``, in any spelling.
+    names : iterable of str
+        Names of sessions' folders.
+    """
+    number = session_number(session)
+    return sorted({name for name in names if session_number(name) == number})
 
 
 def _entity(prefix: str, value: object) -> str | None:
@@ -378,6 +401,8 @@ def _entity(prefix: str, value: object) -> str | None:
     text = text.strip().removeprefix(f"{prefix}-")
     if not re.fullmatch(r"[A-Za-z0-9]+", text):
         return None
+    if text.startswith(prefix) and text.removeprefix(prefix).isdecimal():
+        text = text.removeprefix(prefix)  # 'sub01' can mean one thing only
     return f"{prefix}-{text.zfill(2) if text.isdecimal() else text}"
 
 

@@ -93,7 +93,7 @@ class MirrorSelection:
         known = list(keys)
         found = {session for key in known if (session := layout.session_of(key)) and layout.is_session(session)}
         for session in self.sessions or ():
-            if session not in found:
+            if not layout.same_session(session, found):
                 public = sorted(one for one in found if not layout.is_held_out(one))
                 raise unknown_value("session", session, public, where=where)
         for name, values in (self.entities or {}).items():
@@ -115,7 +115,7 @@ class MirrorSelection:
         if self.sessions is None:
             return False
         return (
-            session in self.sessions
+            (session is not None and layout.is_session(session) and layout.session_name(session) in self.sessions)
             or group in _GROUPS_OF_ANY_SESSION
             or "/" not in key
             or layout.described_kind(key) in _KINDS_OF_ANY_SESSION

@@ -19,11 +19,12 @@ from intake_laion_fmri import layout
 from intake_laion_fmri.access import Bucket, ObjectInfo
 from intake_laion_fmri.arguments import check_argument, check_sessions
 from intake_laion_fmri.blocks import MapBlock, read_map, read_volume
-from intake_laion_fmri.discovery import RoiFile, SubjectContents, public_sessions, roi_files
+from intake_laion_fmri.discovery import RoiFile, SubjectContents, odd_sessions, public_sessions, roi_files
 from intake_laion_fmri.errors import (
     AccessDeniedError,
     DataIntegrityError,
     NotInBucketError,
+    Remarks,
     in_short,
     unknown_value,
 )
@@ -37,14 +38,16 @@ from intake_laion_fmri.rois import (
     roi_coordinates,
 )
 from intake_laion_fmri.splits import OOD, SHARED, SPLITS, SplitSource, has_role, role_mask
-from intake_laion_fmri.trials import read_trials, stack_sessions, stimuli_of
+from intake_laion_fmri.trials import not_understood, read_trials, stack_sessions, stimuli_of
 from intake_laion_fmri.voxels import MASKS, SESSION_MAPS, SUBJECT_MAPS, VOXEL, Coordinates, Grid, VoxelAxis
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "UNREADABLE",
     "Brain",
+    "Fetched",
     "MapPlan",
     "MapQuery",
     "TrialPlan",
@@ -139,7 +142,8 @@ class TrialPlan:
     @classmethod
     def of(cls, bucket: Bucket, contents: SubjectContents, query: TrialQuery) -> TrialPlan:
         """Find the objects; NotInBucketError where one is absent."""
-        known = {*contents.sessions, *public_sessions(contents.objects, ["trials"])}
+        with_table = public_sessions(contents.objects, ["trials"])
+        known = {*contents.sessions, *with_table}
         sessions = choose_sessions(bucket, contents.subject, query.sessions, contents.sessions, known)
         if not sessions:
             raise bucket.missing(layout.key("betas", subject=contents.subject, session="ses-01"), contents.objects)
@@ -153,33 +157,85 @@ class TrialPlan:
                 needed[kind, session] = info
         betas = {session: needed["betas", session] for session in sessions}
         tables = {session: needed["trials", session] for session in sessions}
-        earlier = [layout.session_name(number) for number in range(1, layout.session_number(sessions[-1]))]
-        found = {session: contents.find("trials", session=session) for session in earlier}
-        gaps = [session for session, info in found.items() if info is None]
-        missing = []
-        if gaps:
-            missing.append(f"repetition (it is counted from the first session on; no trial table of {in_short(gaps)})")
-        else:
+        earlier, gap = _earlier_sessions(contents, with_table, last=sessions[-1], chosen=sessions)
+        if not gap:
+            found = {session: contents.find("trials", session=session) for session in earlier}
             tables = {session: info for session, info in found.items() if info is not None} | tables
-        skipped = sorted(known - set(contents.sessions))
-        if skipped and sessions == contents.sessions:
-            missing.append(f"the trials of {in_short(skipped)} (a trial table, but no betas)")
-        return cls(sessions, betas, tables, not gaps, tuple(missing))
+        missing = [gap] if gap else []
+        if query.sessions is None:
+            skipped = sorted(known - set(contents.sessions))
+            if skipped:
+                missing.append(f"the trials of {in_short(skipped)} (a trial table, but no betas)")
+            odd = odd_sessions(contents.subject, contents.objects)
+            if odd:
+                where = bucket.locate(layout.subject_folder(contents.subject))
+                expected = "expected the name ses-<number>, and files of that name"
+                missing.append(f"the folders {in_short(list(map(repr, odd)))} of {where} ({expected})")
+        return cls(sessions, betas, tables, not gap, tuple(missing))
 
-    def read(self, bucket: Bucket, files: Mapping[str, bytes]) -> pd.DataFrame:
-        """Return the chosen sessions' rows, with everything that follows from labels and order."""
-        tables = []
+    def read(self, bucket: Bucket, files: Mapping[str, bytes]) -> tuple[pd.DataFrame, Remarks]:
+        """Return the chosen sessions' rows, with all that follows from labels and order, and what is to be said."""
+        tables, gap = [], ""
         for session in sorted(self.tables, key=layout.session_number):
             info = self.tables[session]
             parsed = layout.parse_key(info.key)
             participant = layout.PARTICIPANT_CODES.get(parsed.entities["subject"]) if parsed else None
             name = bucket.locate(info.key)
-            table = read_trials(files[info.key], name=name, session=session, participant=participant)
+            try:
+                table = read_trials(files[info.key], name=name, session=session, participant=participant)
+            except UNREADABLE as error:
+                if session in self.sessions:
+                    raise
+                gap = f"repetition (it is counted from the first session on; {error})"
+                continue
             tables.append((layout.session_number(session), table))
         stacked = stack_sessions(tables)
-        if not self.counts_repetitions:
+        if gap or not self.counts_repetitions:
             stacked = stacked.drop(columns="repetition")
-        return stacked[stacked["session"].isin(self.sessions)]
+        chosen = stacked[stacked["session"].isin(self.sessions)]
+        return chosen, Remarks((*self.missing, *([gap] if gap else [])), tuple(not_understood(chosen)))
+
+
+def _earlier_sessions(
+    contents: SubjectContents, with_table: Sequence[str], *, last: str, chosen: Sequence[str]
+) -> tuple[list[str], str]:
+    """Return the public sessions up to the last chosen one, or why repetitions cannot be counted over them."""
+    why = "repetition (it is counted from the first session on; {})".format
+    until = layout.session_number(last)
+    names: dict[int, set[str]] = {}
+    for session in with_table:
+        names.setdefault(layout.session_number(session), set()).add(session)
+    public = [number for number in range(1, until) if number not in layout.HELD_OUT_SESSIONS]
+    absent = [f"ses-{number:02d}" for number in public if number not in names]
+    if absent:
+        return [], why(f"no trial table of {in_short(absent)}")
+    earlier: list[str] = []
+    for number in sorted(number for number in names if number <= until):
+        same = names[number]
+        for preferred in (same & set(chosen), same & set(contents.sessions)):
+            same = preferred or same
+        if len(same) > 1:
+            return [], why(f"session {number} has the names {in_short(sorted(same))}")
+        earlier += same
+    return earlier, ""
+
+
+class Fetched(dict[str, bytes]):
+    """Key → content; a key that could not be read raises why, where it is asked for.
+
+    Only then is it known whether anything that the user asked for needs it.
+    """
+
+    def __init__(self, bucket: Bucket, objects: Iterable[ObjectInfo]) -> None:
+        self._failures: dict[str, Exception] = {}
+        super().__init__(bucket.fetch({info.key: info for info in objects}.values(), self._failures))
+
+    def __missing__(self, key: str) -> bytes:
+        raise self._failures.get(key, KeyError(key))
+
+
+UNREADABLE = (DataIntegrityError, NotInBucketError, AccessDeniedError)
+"""What keeps a file that nobody asked for from being read; it is left out then."""
 
 
 def choose_sessions(
@@ -189,16 +245,48 @@ def choose_sessions(
     found: Sequence[str],
     known: Iterable[str],
 ) -> tuple[str, ...]:
-    """Return the sessions that were asked for, or all that were found; refuse those held out, and unknown ones."""
-    for session in asked or ():
+    """Return the folders of the sessions that were asked for, or of all that were found.
+
+    Parameters
+    ----------
+    bucket : Bucket
+        Where they are, for errors.
+    subject : str
+        ``"sub-01"``.
+    asked : tuple of str, or None
+        Names from `layout.session_name`; the number counts, so that ``ses-01`` is a folder ``ses-001`` too.
+    found : sequence of str
+        The folders that all stands for, ascending.
+    known : iterable of str
+        The folders that may be asked for.
+
+    Raises
+    ------
+    AccessDeniedError
+        If a session is held out.
+    ValueError
+        If there is none of a number.
+    DataIntegrityError
+        If there are two of a number, which would give two trials one number.
+    """
+    folders = set(known)
+    chosen = []
+    for session in found if asked is None else asked:
         if layout.is_held_out(session):
             raise AccessDeniedError(
                 f"{session} of {subject} is held out by the data set's authors: its betas and maps are not "
                 f"public. Use one of {_span(found)}, or ask {layout.CONTACT}."
             )
-        if session not in known:
+        names = layout.same_session(session, found) or layout.same_session(session, folders)
+        if not names:
             raise unknown_value("session", session, found, where=f"{subject} in {bucket.url}")
-    return tuple(found) if asked is None else asked
+        if len(names) > 1:
+            raise DataIntegrityError(
+                f"{' and '.join(names)} of {subject} in {bucket.url} are two names of one session. Expected one folder "
+                "of each number: rename or remove the other, or choose other sessions with session=."
+            )
+        chosen += names
+    return tuple(chosen)
 
 
 def _span(sessions: Sequence[str]) -> str:

@@ -419,8 +419,8 @@ def _build(job: _Job, received: Callable[[int], None] | None = None) -> SessionR
             left_out,
         )
         writer.publish(group_metadata({**group.attributes, **record.attribute()}, group.arrays))
-    seconds = time.monotonic() - start
-    return SessionReport(job.subject, job.session, status, block.info.size, sum(table.sizes), seconds, parts.missing)
+    seconds, size, missing = time.monotonic() - start, sum(table.sizes), parts.remarks.left_out
+    return SessionReport(job.subject, job.session, status, block.info.size, size, seconds, missing)
 
 
 _kept = threading.local()

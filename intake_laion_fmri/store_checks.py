@@ -210,9 +210,10 @@ def verify_store(
         info = _subject_info(root, subject)
         there = _by_number([*info.sessions, *info.damaged, *info.missing])
         for session in wanted or ():
-            if session not in there:
+            if not layout.same_session(session, there):
                 raise unknown_value("session", session, there, where=f"{subject} in {root.url}")
-        for session in there if wanted is None else wanted:
+        named = there if wanted is None else [name for one in wanted for name in layout.same_session(one, there)]
+        for session in named:
             yield _check(root, options, info, session, place, splits)
 
 

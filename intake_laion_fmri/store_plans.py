@@ -18,7 +18,7 @@ from intake_laion_fmri import layout
 from intake_laion_fmri.access import Bucket
 from intake_laion_fmri.assembly import BetasParts, choose_trials, split_coordinates, volumes_of
 from intake_laion_fmri.blocks import Step, StoreBlock
-from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError, NotInStoreError, unknown_value
+from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError, NotInStoreError, Remarks, unknown_value
 from intake_laion_fmri.plans import Brain, TrialQuery, VoxelQuery, choose_sessions
 from intake_laion_fmri.rois import RoiMembership
 from intake_laion_fmri.splits import POOL, SPLIT, find_source, named_source
@@ -32,7 +32,7 @@ from intake_laion_fmri.store_format import (
     session_group,
 )
 from intake_laion_fmri.store_root import StoreRoot
-from intake_laion_fmri.trials import stack_stored
+from intake_laion_fmri.trials import not_understood, stack_stored
 from intake_laion_fmri.voxels import SUBJECT_MAPS, Coordinates, VoxelAxis
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class StorePlan:
         else:
             roles, unfetched = split_coordinates(table, self.subject, source)
         table, roles = choose_trials(table, roles, query, self.subject, source)
-        missing = [*self._missing(first), *unfetched]
+        remarks = Remarks((*self._missing(first), *unfetched), tuple(not_understood(table)))
         return BetasParts(
             self.subject,
             table,
@@ -164,7 +164,7 @@ class StorePlan:
             _steps(self.root, self.sessions, table, places),
             tuple(info for one in self.sessions for info in one.sources),
             voxels.mask,
-            tuple(missing),
+            remarks,
             first.record.options.rounding.attrs,
         )
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from intake_laion_fmri.errors import DataIntegrityError
+from intake_laion_fmri.errors import DataIntegrityError, in_short
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +27,7 @@ __all__ = [
     "TRIAL",
     "TRIALS_PER_SESSION",
     "Label",
+    "not_understood",
     "parse_label",
     "read_trials",
     "stack_sessions",
@@ -52,7 +53,7 @@ LONG_NAMES: Mapping[str, str] = MappingProxyType(
         "beta_index": "index of the volume within the session, from 0",
         "label": "stimulus file name",
         "shared": "whether all subjects saw the image",
-        "dataset": "source of the image",
+        "dataset": "source of the image, empty where its label does not tell it",
         "ood_type": "type of an out-of-distribution image, empty for others",
         "n_repeats": "planned number of presentations of the image to the subject",
         "repetition": "earlier presentations of the image to the subject, over all public sessions",
@@ -93,11 +94,14 @@ _LABEL = re.compile(
     r"|unique_(?P<unique>LAION|THINGS\+?)_.+_(?P<participant>p0[1-5]))\.(?:jpg|png)",
 )
 _OOD_TYPE = re.compile(r"(?P<type>[A-Za-z0-9-]+)_.+")
-_RUN = re.compile(r"(?:run-)?0*([1-9][0-9]{0,3})")
+_RUN = re.compile(r"(?:run-)?0*([1-9][0-9]{0,3})(?:\.0+)?")  # a column with a gap is written as 1.0
+_SESSION = re.compile(r"(?:ses-)?0*([0-9]{1,4})")
+_ANY_CASE = re.compile(_LABEL.pattern, re.IGNORECASE)
 MAX_TABLE_BYTES = 4 * 1024 * 1024
 """Bytes of a trial table, at most: one of the longest session has about a hundred thousand. Bounds time and memory."""
 
 _END_OF_LINE = re.compile(r"\r\n|\r|\n")
+_NO_LABEL = frozenset({"", "blank", "n/a", "na", "nan", "none", "null"})
 _UNIQUE_REPEATS = 4
 _LONGEST_QUOTE = 200
 _LONGEST_LABEL = 1024
@@ -150,25 +154,27 @@ def read_trials(content: bytes, *, name: str, session: str, participant: str | N
     Parameters
     ----------
     content : bytes
-        The file: tab-separated UTF-8, with the columns ``session, run, beta_index, label`` (others are ignored).
+        The file: tab-separated UTF-8, with the columns ``session, run, beta_index, label`` in any order (others are
+        ignored).
     name : str
         What to call the file in errors.
     session : str
-        The session that the table must be of, ``"ses-01"``.
+        The session that the table must be of, ``"ses-01"``. In the table its number counts: ``1`` is ``ses-01``.
     participant : str, optional
         The code that labels of unique images must carry, ``"p01"``.
 
     Returns
     -------
     pandas.DataFrame
-        One row per trial, in the file's order, with columns `COLUMNS`; ``run`` is a number.
+        One row per trial, in the file's order, with columns `COLUMNS`; ``run`` is a number, and ``session`` the
+        name that was given. A label that does not follow the data set's grammar is kept as it is.
 
     Raises
     ------
     DataIntegrityError
         If it is no such table or has no row, columns or values are missing, a row belongs to another session,
-        ``beta_index`` does not count from 0, a run is not from 1 to 9999, or a label is not of the data set's grammar
-        or of another participant. Names the row, counted from 0 like volumes.
+        ``beta_index`` does not count from 0, a run is not from 1 to 9999, or a label is damaged or of another
+        participant. Names the row, counted from 0 like volumes.
 
     Notes
     -----
@@ -201,12 +207,15 @@ def read_trials(content: bytes, *, name: str, session: str, participant: str | N
         raise broken(f"expected 1 to {TRIALS_PER_SESSION - 1} trials, found {more}")
     at = {column: header.index(column) for column in COLUMNS}
 
+    number = int(session.removeprefix("ses-"))
+    is_cut = not text.endswith(("\r", "\n"))  # so is a file that ends within its last label
     runs, labels = [], []
     for row, text_of_row in enumerate(rows):
         fields = text_of_row.split("\t")
         if len(fields) != len(header):
             raise broken(f"row {row}: expected {len(header)} fields, found {len(fields)}")
-        if fields[at["session"]] != session:
+        spelled = _SESSION.fullmatch(fields[at["session"]])
+        if spelled is None or int(spelled[1]) != number:
             raise broken(f"row {row}: expected the session {session!r}, found {_quoted(fields[at['session']])}")
         if fields[at["beta_index"]] != str(row):
             raise broken(f"row {row}: expected the beta_index {row}, found {_quoted(fields[at['beta_index']])}")
@@ -215,9 +224,9 @@ def read_trials(content: bytes, *, name: str, session: str, participant: str | N
             raise broken(f"row {row}: expected a run such as 1 or 'run-01', found {_quoted(fields[at['run']])}")
         label = fields[at["label"]]
         parsed = parse_label(label) if len(label) <= _LONGEST_LABEL else None
-        if parsed is None:
+        if parsed is None and (_is_damaged(label) or (is_cut and row == len(rows) - 1)):
             raise broken(f"row {row}: expected a stimulus label of the data set, found {_quoted(label)}")
-        if participant and parsed.participant not in ("", participant):
+        if participant and parsed and parsed.participant not in ("", participant):
             raise broken(f"row {row}: expected an image of participant {participant}, found {_quoted(label)}")
         runs.append(int(run[1]))
         labels.append(label)
@@ -229,6 +238,35 @@ def read_trials(content: bytes, *, name: str, session: str, participant: str | N
             "label": np.array(labels, dtype=object),
         }
     )
+
+
+def _is_damaged(label: str) -> bool:
+    """Return True if a label is none, or a known one that was altered: it would count as another image."""
+    return (
+        len(label) > _LONGEST_LABEL
+        or label.strip(" \"'") != label
+        or label.casefold() in _NO_LABEL
+        or (_ANY_CASE.fullmatch(label) is not None and _LABEL.fullmatch(label) is None)
+    )
+
+
+def not_understood(trials: pd.DataFrame) -> list[str]:
+    """Return in words which labels of a table do not follow the data set's grammar; nothing where all do.
+
+    Parameters
+    ----------
+    trials : pandas.DataFrame
+        From `stack_sessions`.
+    """
+    unknown = (trials["dataset"] == "").to_numpy(dtype=bool)
+    if not unknown.any():
+        return []
+    label = _quoted(trials["label"].to_numpy(dtype=object)[unknown.argmax()])
+    sessions = in_short(trials["session"][unknown].unique().tolist())
+    return [
+        f"{unknown.sum()} trials of {sessions} have labels of another form than the data set's, {label} the first: "
+        "they are kept, with the dataset '', as neither shared nor unique"
+    ]
 
 
 def _quoted(text: str) -> str:
@@ -316,7 +354,8 @@ def stimuli_of(trials: pd.DataFrame, stimuli: str) -> NDArray[np.bool_]:
     shared = trials["shared"].to_numpy(dtype=bool)
     if stimuli == "ood":
         return (trials["dataset"] == "OOD").to_numpy(dtype=bool)
-    return shared if stimuli == "shared" else ~shared
+    # What is said of an image by a label that is not understood is nothing.
+    return shared if stimuli == "shared" else ~shared & (trials["dataset"] != "").to_numpy(dtype=bool)
 
 
 def trial_coordinates(trials: pd.DataFrame) -> dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]:

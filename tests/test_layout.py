@@ -142,7 +142,7 @@ def test_folder_and_file_name_must_agree_on_the_session():
         FUNC + "space-T1w_stat-effect_desc-SingletrialBetas_statmap.json",
         FUNC + "space-T1w_stat-effect_desc-SingletrialBetas_statmapXnii.gz",  # a dot is a dot
         FUNC + "space-T1w_stat-effect_desc-SingletrialBetas_statmap.nii",
-        FUNC.replace("ses-02", "ses-2") + "desc-SingletrialBetas_trials.tsv",
+        FUNC.replace("ses-02", "ses-20202") + "desc-SingletrialBetas_trials.tsv",
         FUNC.replace("ses-02", "ses-") + "desc-SingletrialBetas_trials.tsv",
         FUNC.replace("ses-02", "ses-٠٢") + "desc-SingletrialBetas_trials.tsv",
         FUNC.replace("sub-03", "sub-0/3") + "desc-SingletrialBetas_trials.tsv",

@@ -229,6 +229,11 @@ SAME_TABLE = {
     "padded runs": table(*[(s, f"00{r}", b, lab) for s, r, b, lab in GOOD]),
     "column behind": table(*[(*row, "x") for row in GOOD], header=HEADER[:-1] + "\textra\n"),
     "column in front": table(*[("NA", *row) for row in GOOD], header="\t" + HEADER),
+    "session 1": table(*[("1", *row[1:]) for row in GOOD]),
+    "session 01": table(*[("01", *row[1:]) for row in GOOD]),
+    "session ses-1": table(*[("ses-1", *row[1:]) for row in GOOD]),
+    "session ses-001": table(*[("ses-001", *row[1:]) for row in GOOD]),
+    "runs as decimals": table(*[(s, f"{r}.0", b, lab) for s, r, b, lab in GOOD]),
     "columns reversed": table(*[row[::-1] for row in GOOD], header="\t".join(COLUMNS[::-1]) + "\n"),
     "two other columns of one name": table(*[("", *row, "") for row in GOOD], header="x\t" + HEADER[:-1] + "\tx\n"),
 }
@@ -305,7 +310,7 @@ BROKEN = {
     "tabs at the ends": (table(*[(*row, "") for row in GOOD]), "row 0: expected 4 fields, found 5"),
     "tab in a label": (table(("ses-01", "1", "0", "shared_12rep_LAION_a\tb.jpg")), "row 0: expected 4 fields, found 5"),
     "other session": (table(GOOD[0], ("ses-02", "1", "1", B)), "row 1: expected the session 'ses-01', found 'ses-02'"),
-    "session without zero": (table(("ses-1", "1", "0", A)), "row 0: expected the session 'ses-01', found 'ses-1'"),
+    "session of another number": (table(("10", "1", "0", A)), "row 0: expected the session 'ses-01', found '10'"),
     "session empty": (table(("", "1", "0", A)), "row 0: expected the session 'ses-01', found ''"),
     "session NA": (table(("NA", "1", "0", A)), "row 0: expected the session 'ses-01', found 'NA'"),
     "index gap": (table(GOOD[0], GOOD[2]), "row 1: expected the beta_index 1, found '2'"),
@@ -318,14 +323,14 @@ BROKEN = {
     "index empty": (table(("ses-01", "1", "", A)), "row 0: expected the beta_index 0, found ''"),
     **{
         f"run {run}"[:20]: (table(GOOD[0], ("ses-01", run, "1", A)), f"row 1: expected a run .* found '{run}'")
-        for run in ("0", "00", "-1", "x", "", "1.0", "run-", "run-00", "run-x", "Run-01", " 1", "nan", "1e2", "١")
+        for run in ("0", "00", "-1", "x", "", "1.5", "run-", "run-00", "run-x", "Run-01", " 1", "nan", "1e2", "١")
     },
     "run beyond int16": (table(("ses-01", "32768", "0", A)), "row 0: expected a run .* found '32768'"),
     "run of many digits": (table(("ses-01", "9" * 5000, "0", A)), "row 0: expected a run"),
     "label empty": (table(GOOD[0], ("ses-01", "1", "1", "")), "row 1: expected a stimulus label .* found ''"),
     **{
         f"label {label}": (table(GOOD[0], ("ses-01", "1", "1", label)), f"row 1: .* label .* found '{label}'")
-        for label in ("NA", "nan", "NULL", "None", "blank", f"{A} ", f" {A}", f'"{A}"', "unique_LAION_a_p06.jpg")
+        for label in ("NA", "nan", "NULL", "None", "blank", f"{A} ", f" {A}", f'"{A}"', A.upper())
     },
     "other participant": (table(("ses-01", "1", "0", "unique_LAION_a_p02.jpg")), "row 0: .* participant p01, .*_p02"),
     "NUL in a label": (table(GOOD[0], ("ses-01", "1", "1", "shared_12rep_LAION_\0.jpg")), "line 3: .*NUL"),
@@ -383,11 +388,12 @@ def test_a_damaged_table_is_refused_or_read_as_it_stands(start, length, inserted
         text = damaged.decode("utf-8-sig").rstrip("\r\n")
         rows = list(csv.DictReader(io.StringIO(text, newline=None), delimiter="\t", quoting=csv.QUOTE_NONE))
         raw = [
-            (row["session"], int(row["run"].removeprefix("run-")), int(row["beta_index"]), row["label"]) for row in rows
+            ("ses-01", int(row["run"].removeprefix("run-").split(".")[0]), int(row["beta_index"]), row["label"])
+            for row in rows
         ]
         assert values(frame) == raw
         assert [row["beta_index"] for row in rows] == [str(k) for k in range(len(rows))]
-        assert all(GRAMMAR.match(row["label"]) for row in rows)
+        assert all(row["label"] for row in rows)
 
 
 # Stacked sessions

@@ -271,11 +271,13 @@ def _of_sessions(objects: Sequence[_Object], sessions: Sequence[str], *, where: 
 
     if not sessions:
         return list(objects)
-    names = {"" if one == AVERAGES else layout.session_name(one) for one in sessions}
-    there = {one.session for one in objects}
-    for name in names - there - {""}:
-        valid = sorted(there - {""}, key=layout.session_number)
-        raise unknown_value("session", name, [*valid, AVERAGES], where=where)
+    there = sorted({one.session for one in objects} - {""}, key=layout.session_number)
+    names = {""} if AVERAGES in sessions else set()
+    for name in (layout.session_name(one) for one in sessions if one != AVERAGES):
+        same = layout.same_session(name, there)
+        if not same:
+            raise unknown_value("session", name, [*there, AVERAGES], where=where)
+        names.update(same)
     return [one for one in objects if one.session in names and one.subject]
 
 
