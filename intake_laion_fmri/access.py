@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar
 
-from intake_laion_fmri import config, layout, redact
+from intake_laion_fmri import addresses, config, layout
 from intake_laion_fmri.bucket import (
     BUCKET_VARIABLE,
     MIRROR_VARIABLE,
@@ -283,17 +283,16 @@ def open_root(
     s3_defaults : mapping
         Options that are added for S3.
     """
-    if not isinstance(given, str | os.PathLike):
-        raise TypeError(f"{kind.argument} must be a URL or a folder, found {redact.text(repr(given))}.")
-    url, options = os.fspath(given), dict(storage_options or {})
-    protocol, separator, rest = url.partition("://")
-    if not separator or protocol in ("file", "local"):
-        folder = os.path.abspath(os.path.expanduser(rest if separator else url))
-        return kind(folder.replace(os.sep, "/"), options)
-    _check_protocol(protocol, url, kind.argument)
-    if protocol in ("s3", "s3a"):
-        return kind(f"{protocol}://{_without_doubled_slashes(rest)}", _with_s3_defaults(options, s3_defaults))
-    return kind(url.rstrip("/"), options)
+    url, options = addresses.resolved(given, kind.argument), dict(storage_options or {})
+    for link in addresses.links(url):
+        protocol = addresses.protocol_of(link)
+        if protocol not in ("s3", "s3a"):
+            continue
+        if link == url:
+            options = _with_s3_defaults(options, s3_defaults)
+        else:  # in a chain each file system has options of its own, by its protocol
+            options[protocol] = _with_s3_defaults(options.get(protocol, {}), s3_defaults)
+    return kind(url, options)
 
 
 def check_storage_options(storage_options: object, argument: str = "storage_options") -> object:
@@ -301,22 +300,6 @@ def check_storage_options(storage_options: object, argument: str = "storage_opti
     if storage_options is not None and not isinstance(storage_options, Mapping):
         raise TypeError(f"{argument} must be a mapping of options, found a {type(storage_options).__name__}.")
     return storage_options
-
-
-def _check_protocol(protocol: str, url: str, argument: str) -> None:
-    from fsspec.registry import known_implementations, registry
-
-    # A chain such as ``simplecache::s3`` is made of several.
-    if any(one not in known_implementations and one not in registry for one in protocol.split("::")):
-        raise ValueError(
-            f"{argument}={redact.url(url)!r}: fsspec knows no protocol {protocol!r}. Expected a local folder or "
-            f"a URL such as {layout.BUCKET_URL!r}."
-        )
-
-
-def _without_doubled_slashes(path: str) -> str:
-    """Undo what a template such as ``{{ CATALOG_DIR }}/x`` does; in S3 a doubled slash would be part of the key."""
-    return "/".join(part for part in path.split("/") if part)
 
 
 def _with_s3_defaults(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar
 
-from intake_laion_fmri import layout, redact
+from intake_laion_fmri import addresses, layout, redact
 from intake_laion_fmri.cache import SmallFileCache
 from intake_laion_fmri.errors import (
     AccessDeniedError,
@@ -85,6 +85,10 @@ PATIENCE_SECONDS = 60.0
 _failures: dict[str, tuple[float, BucketUnreachableError]] = {}
 """Root → when and how it failed."""
 
+_ARCHIVES = threading.Lock()
+"""Held while a file in an archive is looked for or read: fsspec makes its list of them at the first question, and
+answers another thread from half of it; a TAR file has one position for all."""
+
 _Entries = dict[str, Mapping[str, Any]]
 """Path on the file system → what a listing says of it."""
 
@@ -143,8 +147,6 @@ class Bucket:
         return self._connections.get()
 
     def _connect(self) -> tuple[AbstractFileSystem, str]:
-        from fsspec.core import url_to_fs
-
         options = dict(self.storage_options)
         is_s3 = self.address.startswith(("s3://", "s3a://"))
         if is_s3:
@@ -157,7 +159,7 @@ class Bucket:
                 "max_pool_connections": CONNECTIONS,
                 **options.get("config_kwargs", {}),
             }
-        file_system, root = url_to_fs(self.address, **options)
+        file_system, root = _connected(self.address, options)
         if is_s3:
             # fsspec shares instances between equal options; with these among them, this one is nobody else's.
             file_system.retries = 1
@@ -185,7 +187,13 @@ class Bucket:
 
     def path(self, key: str) -> str:
         """Return the path of an object on the file system."""
-        return f"{self.root}/{key}" if key else self.root
+        if not (self.root or self.is_local):  # the top of an archive
+            return key
+        return f"{self.root}/{key}" if key else self.root or "/"
+
+    def key_of(self, path: str) -> str:
+        """Return the key of an object that a listing names by its path."""
+        return path.rstrip("/").removeprefix(self.root).removeprefix("/")
 
     def _in_s3(self, key: str) -> tuple[str, str]:
         """Return what S3 calls bucket and key; the first may be the name of an access point."""
@@ -194,10 +202,10 @@ class Bucket:
 
     def locate(self, key: str) -> str:
         """Return the URL of an object, for messages: without secrets."""
-        return f"{self.url}/{key}" if key else self.url
+        return addresses.below(self.url, key)
 
     def _address_of(self, key: str) -> str:
-        return self.address + "/" + key
+        return addresses.below(self.address, key)
 
     def below(self, folder: str) -> Bucket:
         """Return a folder of this root as a root of its own."""
@@ -228,8 +236,7 @@ class Bucket:
             If it does not answer.
         """
         found = self._list(folder, prefix, delimiter=without)[0] if self.is_s3 else self._walk(folder, prefix)
-        start = len(self.root) + 1
-        infos = (object_info(path[start:], entry) for path, entry in found.items())
+        infos = (object_info(self.key_of(path), entry) for path, entry in found.items())
         return chosen_objects({info.key: info for info in infos}, folder, prefix, without)
 
     def _list(self, folder: str, prefix: str = "", *, delimiter: str) -> tuple[_Entries, _Entries]:
@@ -288,13 +295,13 @@ class Bucket:
                 if below == folder and not _name(entry).startswith(prefix):
                     pass
                 elif entry["type"] == "directory":
-                    pending.append(entry["name"].rstrip("/")[len(self.root) + 1 :])
+                    pending.append(self.key_of(entry["name"]))
                 else:
                     found[entry["name"]] = entry
         unknown = [path for path, entry in found.items() if entry.get("size") is None]
         if unknown:  # a listing over HTTP tells names only
             with ThreadPoolExecutor(SMALL_FILES_IN_FLIGHT) as pool:
-                keys = [path[len(self.root) + 1 :] for path in unknown]
+                keys = [self.key_of(path) for path in unknown]
                 found |= dict(zip(unknown, pool.map(self._look_at, keys), strict=True))
         return found
 
@@ -632,7 +639,8 @@ class Bucket:
         if isinstance(file_system, AsyncFileSystem):
             timeout = max(seconds, _SHORTEST_SECONDS)
             return sync(file_system.loop, getattr(file_system, f"_{name}"), *args, timeout=timeout, **kwargs)
-        return getattr(file_system, name)(*args, **kwargs)
+        with _ARCHIVES if _is_archive(file_system) else contextlib.nullcontext():
+            return getattr(file_system, name)(*args, **kwargs)
 
     def _ask(self, key: str, action: Callable[[float], T], *, size: int = 0) -> T:
         """Do something with the file system, and do it again where that may help: the one place that retries.
@@ -771,6 +779,31 @@ def _sorted(options: Any) -> Any:
     if isinstance(options, Mapping):
         return tuple((name, _sorted(options[name])) for name in sorted(options))
     return options
+
+
+def _connected(url: str, options: Mapping[str, Any]) -> tuple[AbstractFileSystem, str]:
+    """Return the file system of a URL, and the path of its root there."""
+    from fsspec.core import filesystem, strip_protocol, url_to_fs
+    from fsspec.implementations.local import LocalFileSystem
+
+    if addresses.is_folder(url):
+        return LocalFileSystem(**options), url
+    if addresses.is_chain(url) or "::" not in url:
+        file_system, root = url_to_fs(url, **options)
+    else:  # an IPv6 address, or a name: a chain to fsspec
+        file_system, root = filesystem(addresses.protocol_of(url), **options), strip_protocol(url)
+    if _is_archive(file_system):
+        with _ARCHIVES:
+            top = [entry["name"] for entry in file_system.ls("", detail=True)]
+        if top == ["."]:  # packed as 'tar -cf FILE .' does it
+            root = f"./{root}".rstrip("/")
+    return file_system, str(root)
+
+
+def _is_archive(file_system: AbstractFileSystem) -> bool:
+    from fsspec.archive import AbstractArchiveFileSystem
+
+    return isinstance(file_system, AbstractArchiveFileSystem)
 
 
 def _protocols(file_system: AbstractFileSystem) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from intake_laion_fmri.addresses import local_folder
 from intake_laion_fmri.network import NETWORK_VARIABLE, NetworkPolicy, network_policy, set_network
 
 __all__ = [
@@ -31,13 +32,13 @@ def dataset_initialize(data_dir: str | os.PathLike[str]) -> None:
 
     Raises
     ------
-    TypeError
-        If it is no path.
+    TypeError, ValueError
+        If it is no path, or a URL of something else than a file.
     OSError
         If it cannot be made, or is a file.
     """
     global _data_dir
-    folder = Path(data_dir).expanduser().absolute()
+    folder = local_folder(data_dir, "data_dir")
     folder.mkdir(parents=True, exist_ok=True)
     _data_dir = folder
 

@@ -640,7 +640,7 @@ def _directly_in(place: Bucket, folder: str) -> tuple[dict[str, ObjectInfo], lis
         if folder:
             return {}, []
         raise place.no_such_bucket() from error
-    keys = {entry["name"].rstrip("/")[len(place.root) + 1 :]: entry for entry in entries}
+    keys = {place.key_of(entry["name"]): entry for entry in entries}
     folders = [key.rpartition("/")[2] for key, entry in keys.items() if entry["type"] == "directory"]
     files = [
         object_info(key, entry) for key, entry in keys.items() if entry["type"] == "file" and entry["size"] is not None

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from intake_laion_fmri import layout
+from intake_laion_fmri import addresses, layout
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.layout import ObjectInfo
 
@@ -82,14 +82,7 @@ class MirrorFolder:
     @classmethod
     def of(cls, given: object) -> MirrorFolder:
         """Return the folder that a user has named; TypeError or ValueError where that is no local folder's name."""
-        if not isinstance(given, str | os.PathLike):
-            raise TypeError(f"mirror must be a local folder, found {given!r}.")
-        text = os.fspath(given)
-        if text.startswith(("file://", "local://")):
-            text = text.partition("://")[2]
-        if not text or "://" in text:
-            raise ValueError(f"mirror must be a local folder, found {text!r}: a URL is given as bucket=.")
-        return cls(Path(text).expanduser().absolute())
+        return cls(addresses.local_folder(given, "mirror"))
 
     @property
     def metadata(self) -> Path:

@@ -27,7 +27,8 @@ LAYERS = {
     "atomic": 0.05,  # what changes a disk; how this project's own things are known; locks
     "marks": 0.06,
     "locks": 0.06,
-    "config": 0.1,
+    "addresses": 0.1,  # what is a path, and what a URL
+    "config": 0.2,
     "interrupts": 0,  # Ctrl-C
     "cache": 1.0,  # bytes: what is kept of small files; a local copy of the bucket; any root; where the data are
     "mirror_folder": 1.0,

@@ -59,18 +59,18 @@ def test_a_bucket_keeps_its_password_and_shows_none(tmp_path: Path) -> None:
     """The address opens, the URL is shown."""
     options = {"key": "AKIAIOSFODNN7EXAMPLE", "secret": PW, "client_kwargs": {"endpoint_url": f"http://me:{PW}@h"}}
     for bucket in (
-        open_bucket(f"http://me:{PW}@h/x?sig={PW}", options),
-        open_store(f"http://me:{PW}@h/x?sig={PW}", options),
-        open_bucket(f"http://me:{PW}@h/x?sig={PW}", options, mirror=tmp_path),
+        open_bucket(f"ftp://me:{PW}@h/x?sig={PW}", options),
+        open_store(f"ftp://me:{PW}@h/x?sig={PW}", options),
+        open_bucket(f"ftp://me:{PW}@h/x?sig={PW}", options, mirror=tmp_path),
     ):
-        assert bucket.address == f"http://me:{PW}@h/x?sig={PW}"
-        assert bucket.url == "http://***@h/x?sig=***"
-        assert bucket.locate("a/b") == "http://***@h/x?sig=***/a/b"
+        assert bucket.address == f"ftp://me:{PW}@h/x?sig={PW}"
+        assert bucket.url == "ftp://***@h/x?sig=***"
+        assert bucket.locate("a/b") == "ftp://***@h/x?sig=***/a/b"
         again = pickle.loads(pickle.dumps(bucket))
         assert again == bucket
         assert again.storage_options["secret"] == PW
         assert PW not in repr(again) + str(again) + again.url
-        assert "http://***@h" in repr(again)
+        assert "ftp://***@h" in repr(again)
 
 
 def test_a_folder_is_shown_as_it_is(tmp_path: Path) -> None:
