@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.access import Bucket, ObjectInfo
-from intake_laion_fmri.blocks import SessionBlock, Step, lazy_rows
+from intake_laion_fmri.blocks import SessionBlock, Step, lazy_rows, load_rows
 from intake_laion_fmri.discovery import SubjectContents
 from intake_laion_fmri.errors import BucketUnreachableError, NotInBucketError, Remarks
 from intake_laion_fmri.plans import Brain, Fetched, TrialPlan, TrialQuery, VoxelPlan, VoxelQuery
@@ -31,6 +30,7 @@ __all__ = [
     "BucketPlan",
     "attributes",
     "choose_trials",
+    "loaded",
     "split_coordinates",
     "subject_coordinate",
     "volumes_of",
@@ -69,7 +69,7 @@ class BetasParts:
         if betas is None:
             betas = lazy_rows("betas", list(self.steps.values()), shape=(len(self.brain.axis),))
         return xr.Dataset(
-            {"betas": ((TRIAL, VOXEL), betas, {**_BETAS_ATTRS, **self.betas_attrs}, _encoding(betas))},
+            {"betas": ((TRIAL, VOXEL), betas, {**_BETAS_ATTRS, **self.betas_attrs})},
             coords=self.coordinates(),
             attrs=attributes(self.sources, self.brain.axis.grid, self.mask),
         )
@@ -149,6 +149,15 @@ class BucketPlan:
         )
 
 
+def loaded(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a Dataset with all its values in memory; betas that are as they were opened are never held twice."""
+    if dataset.chunks and "betas" in dataset:
+        betas = dataset["betas"].variable
+        if betas.chunks:
+            dataset = dataset.assign(betas=betas.copy(deep=False, data=load_rows(betas.data)))
+    return dataset.compute()
+
+
 def attributes(sources: Iterable[ObjectInfo], grid: Grid | None, mask: str | None) -> dict[str, Any]:
     """Return the attributes of a Dataset: what is on a grid tells it, and what was cut to a mask tells that."""
     from intake_laion_fmri import __version__
@@ -194,12 +203,6 @@ def choose_trials(
 def subject_coordinate(subject: str) -> tuple[tuple[()], NDArray[np.object_], dict[str, str]]:
     """Return the scalar coordinate ``subject``."""
     return ((), np.array(subject, dtype=object), {"long_name": "subject"})
-
-
-def _encoding(betas: da.Array) -> dict[str, Any]:
-    """Let `to_zarr` write sessions of different lengths: its chunks are equal, and may not cross those of Dask."""
-    lengths = betas.chunks[0]
-    return {"chunks": (math.gcd(*lengths), betas.shape[1])} if len(set(lengths)) > 1 and betas.shape[1] else {}
 
 
 def volumes_of(table: pd.DataFrame, session: str) -> tuple[int, ...]:

@@ -180,14 +180,20 @@ def open_betas(
 
     Computing reads each session's ``.nii.gz`` once, to its end, where its checksum is; a session without a selected
     trial is not read. It costs one unpacking of that stream, two requests that tell whether the object was replaced,
-    and a GET per 8 MiB. One session takes the memory of its result plus some 50 MB (100 MB from a remote bucket);
-    several sessions computed at once are held twice while Dask joins them.
+    and a GET per 8 MiB. Reading takes some 50 MB (100 MB from a remote bucket) beside the result. Dask's ``compute``
+    then copies or joins the blocks, and holds them twice for a moment; ``read()`` of a catalog's source does not.
 
     Selections made here are pushed down to that reading; selections made later on the Dataset are not: they still read
-    every voxel that was opened.
+    every voxel that was opened. Later, write ``ds.isel(voxel=ds.in_roi.sel(roi="FFA1", drop=True))``: without
+    ``drop=True`` the condition carries a scalar ``roi`` into the selection, and xarray raises an IndexError.
 
-    Sessions differ in length, and the chunks of a Zarr array may not: `to_zarr` of the lazy Dataset writes chunks of
-    the greatest common divisor of the lengths, often 2 trials. Compute an ROI first, or give `to_zarr` an ``encoding``.
+    After `stimuli`, `split` or `role` only the selected trials are there, and a z-score over them has their mean and
+    standard deviation instead of the session's (0.3 to 0.7 SD off for a split). Open all trials, z-score within each
+    session, then select: ``ds.isel(trial=(ds.split_role.sel(pool="shared", split="tau", drop=True) == 2))``.
+
+    Sessions differ in length, and the chunks of a Zarr array may not. Load the Dataset before `to_zarr`, or give the
+    betas chunks of one length: ``ds.assign(betas=ds.betas.variable.chunk(trial=1000)).to_zarr(path)``. For whole brains
+    there is `build_store`.
 
     Betas are in relative units, shrunk by a per-voxel ridge: comparable within a voxel, not across voxels. Some are
     NaN.

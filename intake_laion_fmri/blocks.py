@@ -25,7 +25,7 @@ from intake_laion_fmri.voxels import SESSION_MAPS, SUBJECT_MAPS, Grid
 if TYPE_CHECKING:
     import dask.array as da
 
-__all__ = ["MapBlock", "SessionBlock", "Step", "StoreBlock", "lazy_rows", "read_map", "read_volume"]
+__all__ = ["MapBlock", "SessionBlock", "Step", "StoreBlock", "lazy_rows", "load_rows", "read_map", "read_volume"]
 
 LARGE_BYTES = 32 * 1024 * 1024
 """From so many stored bytes on, two threads read a block from a disk."""
@@ -86,7 +86,7 @@ class SessionBlock:
             If it cannot be read.
         """
         if not len(voxels):
-            return np.empty((len(self.volumes), 0), dtype=np.float32)
+            return np.empty((len(self.volumes), 0), dtype=np.float32) if out is None else out
         name = self.bucket.locate(self.info.key)
         with self.bucket.stream(self.info, received) as file:
             reader = _reader(file, name=name, grid=self.grid)
@@ -192,13 +192,15 @@ class StoreBlock:
     def __len__(self) -> int:
         return len(self.volumes)
 
-    def read(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+    def read(self, places: NDArray[np.int64], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Read the chunks and return the chosen trials.
 
         Parameters
         ----------
         places : array of int64, shape (voxel,)
             Where the voxels stand in the array; all of them in `parts`.
+        out : array of float32, shape (trial, voxel), optional
+            Where to put the result, instead of an array of its own.
 
         Returns
         -------
@@ -211,7 +213,7 @@ class StoreBlock:
         AccessDeniedError, BucketUnreachableError
             If it cannot be read.
         """
-        result = np.empty((len(self.volumes), len(places)), dtype=np.float32)
+        result = np.empty((len(self.volumes), len(places)), dtype=np.float32) if out is None else out
         sorting = np.argsort(places, kind="stable")
         target = _Columns(result, places[sorting], self.grid.width, np.asarray(self.volumes, dtype=np.intp))
         back = np.empty_like(sorting)
@@ -378,51 +380,86 @@ def lazy_rows(name: str, steps: Sequence[Step], *, shape: tuple[int, ...], dtype
 
     array: da.Array
     filled = [step for step in steps if len(step.block)]
-    if not filled:
-        array = da.zeros((0, *shape), dtype=dtype)
+    rows = tuple(len(step.block) for step in filled)
+    if not filled or 0 in shape:
+        array = da.zeros((sum(rows), *shape), dtype=dtype, chunks=-1)
         return array
     # Each array of voxels is looked at once, however many blocks share it.
     distinct = {id(step.voxels): step.voxels for step in filled}
     shared = {number: f"voxels-{tokenize(voxels)}" for number, voxels in distinct.items()}
     tokens = [(step.read.__qualname__, step.block, shared[id(step.voxels)]) for step in filled]
     key = f"{name}-{tokenize(tokens)}"
+    chunks = (rows, *((n,) for n in shape))
+    meta = np.empty((0,) * (1 + len(shape)), dtype=dtype)
+    if hasattr(da.Array, "expr"):  # DASK_ARRAY__QUERY_PLANNING=True: arrays are not made of graphs there
+        array = da.map_blocks(_read_row, _Rows(key, tuple(filled)), chunks=chunks, dtype=dtype, meta=meta)
+        return array
+    # A graph of our own and not da.from_array: Dask would fuse that with what uses it, and read a block once for each
+    # block of a matrix that it is multiplied by.
     graph: dict[Any, Any] = {shared[number]: voxels for number, voxels in distinct.items() if voxels is not None}
     for number, (read, block, voxels) in enumerate(filled):
         graph[key, number, *(0 for _ in shape)] = (read, block, None if voxels is None else shared[id(voxels)])
-    chunks = (tuple(len(step.block) for step in filled), *((n,) for n in shape))
-    array = _uncopied_array()(graph, key, chunks, meta=np.empty((0,) * (1 + len(shape)), dtype=dtype))
+    array = da.Array(graph, key, chunks, meta=meta)
     return array
 
 
-@functools.cache
-def _uncopied_array() -> type[da.Array]:
-    """Make the class of the lazy arrays: a single block is handed over as it was read.
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Steps as one argument of a task, whose token is known."""
 
-    Dask copies a result that is one chunk, lest somebody write into a buffer of the graph or of a worker. A file is
-    read anew for each computation and nobody else holds the block, while the copy doubles the time and the memory of
-    the most common reading. (Only a worker in the caller's own process, to whom the same array was persisted, would
-    share it.) Whatever is computed from such an array is a plain Dask array.
+    key: str
+    steps: tuple[Step, ...]
+
+    def __dask_tokenize__(self) -> object:
+        return self.key
+
+
+def _read_row(rows: _Rows, block_id: tuple[int, ...]) -> NDArray[Any]:
+    read, block, voxels = rows.steps[block_id[0]]
+    return read(block, voxels)
+
+
+def load_rows(array: da.Array) -> NDArray[Any]:
+    """Compute an array; what `lazy_rows` has made of betas is read into one array, which nobody copies or joins.
+
+    Dask copies a result of one block and joins several, so that it holds each twice for a while: 2.3 GB for a session
+    of a whole brain. Where it computes in other processes or arrays were changed, it is left to it.
+
+    Parameters
+    ----------
+    array : dask.array.Array
+        Any.
+
+    Returns
+    -------
+    array
     """
-    import dask.array as da
+    import dask.local
+    import dask.threaded
+    from dask.base import get_scheduler
+    from dask.core import flatten
 
-    class UncopiedArray(da.Array):
-        __slots__ = ()
+    get = get_scheduler(collections=[array]) or dask.threaded.get
+    graph = array.__dask_graph__()
+    keys = list(flatten(array.__dask_keys__()))
+    tasks = [graph[key] for key in keys]
+    is_ours = all(isinstance(task, tuple) and task[0] in _FILLING for task in tasks)
+    if not is_ours or get not in (dask.threaded.get, dask.local.get_sync):
+        result: NDArray[Any] = array.compute()
+        return result
+    result = np.empty(array.shape, dtype=array.dtype)
+    starts = np.cumsum([0, *array.chunks[0]])
+    filling = {
+        key: (_fill, result[start:stop], read, block, graph[voxels])
+        for key, start, stop, (read, block, voxels) in zip(keys, starts[:-1], starts[1:], tasks, strict=True)
+    }
+    get(filling, keys)
+    return result
 
-        def __dask_postcompute__(self) -> tuple[Callable[..., Any], tuple[()]]:
-            return _hand_over, ()
 
-    return UncopiedArray
+def _fill(rows: NDArray[Any], read: Callable[..., Any], block: SessionBlock | StoreBlock, voxels: Any) -> None:
+    read(block, voxels, out=rows)
 
 
-def _hand_over(results: Any) -> NDArray[Any]:
-    """Join the blocks; the only one as it is."""
-    from dask.array.core import concatenate3
-
-    block = results
-    while isinstance(block, list | tuple):
-        if len(block) > 1:
-            joined: NDArray[Any] = concatenate3(results)
-            return joined
-        block = block[0]
-    only: NDArray[Any] = block
-    return only
+_FILLING = (SessionBlock.read, StoreBlock.read)
+"""Methods that take an array to fill."""

@@ -20,6 +20,7 @@ from intake.catalog.local import YAMLFileCatalog
 from intake.source.base import DataSource, Schema
 
 from intake_laion_fmri.arguments import check_argument, check_arguments
+from intake_laion_fmri.assembly import loaded
 from intake_laion_fmri.betas import open_betas, open_maps, open_noise_ceilings, open_rois, open_trials
 from intake_laion_fmri.catalog_files import ROOT_FILE, catalog_folder
 from intake_laion_fmri.discovery import inventory
@@ -142,8 +143,7 @@ class _DatasetSource(_Source):
 
     def read(self) -> xr.Dataset:
         """Return the Dataset with all its values in memory."""
-        # Chunks that fit the sessions are of no use to values in memory: let a store choose its own.
-        return self.to_dask().compute().drop_encoding()
+        return loaded(self.to_dask())
 
     def _get_schema(self) -> Schema:
         dataset = self.to_dask()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from intake_laion_fmri import betas, discovery, layout, voxels
 from intake_laion_fmri.access import Bucket, open_bucket
 from intake_laion_fmri.arguments import SessionSelection, check_argument
+from intake_laion_fmri.blocks import load_rows
 from intake_laion_fmri.rois import ALL, RoiMembership, RoiSelection
 from intake_laion_fmri.trials import COLUMNS
 
@@ -132,7 +133,7 @@ class Subject:
             stimuli=stimuli,
             bucket=self._bucket,
         )
-        values: NDArray[np.float32] = dataset["betas"].compute().values
+        values: NDArray[np.float32] = load_rows(dataset["betas"].data)
         parts = _parts(dataset, roi)
         return values if parts is None else {name: values[:, inside] for name, inside in parts.items()}
 

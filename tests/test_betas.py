@@ -25,7 +25,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intake_laion_fmri import open_betas, open_noise_ceilings, open_rois, open_trials
-from intake_laion_fmri.blocks import SessionBlock
 from intake_laion_fmri.errors import (
     AccessDeniedError,
     DataIntegrityError,
@@ -319,27 +318,6 @@ def test_the_same_opening_has_the_same_keys(tiny: Path) -> None:
     assert open_betas("sub-01", roi="face", stimuli="ood", bucket=tiny).betas.data.name != one
 
 
-def test_a_session_is_handed_over_uncopied(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dask would copy a result of one chunk: twice the time and memory of a whole brain."""
-    blocks = []
-
-    read = SessionBlock.read
-
-    def noted(block: SessionBlock, voxels: np.ndarray) -> np.ndarray:
-        blocks.append(read(block, voxels))
-        return blocks[-1]
-
-    monkeypatch.setattr(SessionBlock, "read", noted)
-    ds = open_betas("sub-01", session=1, bucket=tiny)
-    computed = [ds.betas.compute().values, ds.compute().betas.values, ds.betas.data.compute(), ds.load().betas.values]
-    for values, block in zip(computed, blocks, strict=True):
-        assert np.shares_memory(values, block)
-    assert type(ds.betas.data) is np.ndarray
-    derived = open_betas("sub-01", session=1, bucket=tiny).betas.data + 1
-    assert type(derived) is dask.array.Array
-    np.testing.assert_array_equal(derived.compute(), blocks[0] + 1)
-
-
 def test_a_changed_file_has_another_key(own_tiny: Path) -> None:
     before = open_betas("sub-01", roi="face", session=1, bucket=own_tiny).betas.data.name
     path = betas_file(own_tiny, "sub-01", "ses-01")
@@ -348,17 +326,6 @@ def test_a_changed_file_has_another_key(own_tiny: Path) -> None:
 
 
 # --- what survives ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("how", ["lazy", "loaded"])
-@pytest.mark.parametrize("selection", [{}, {"roi": "V1v & MPA & FFA1"}, {"stimuli": "ood", "session": 1}])
-def test_zarr_keeps_everything(tiny: Path, tmp_path: Path, how: str, selection: dict[str, Any]) -> None:
-    """Without a warning, also though sessions have different lengths."""
-    ds = open_betas("sub-01", bucket=tiny, **selection)
-    loaded = ds.compute()
-    (ds if how == "lazy" else loaded).to_zarr(tmp_path / "store", consolidated=False)
-    with xr.open_zarr(tmp_path / "store", consolidated=False) as again:
-        xr.testing.assert_identical(again.compute(), loaded)
 
 
 @pytest.mark.parametrize("selection", [{}, {"roi": "V1v & MPA & FFA1"}])
