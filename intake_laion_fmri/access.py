@@ -20,7 +20,6 @@ from intake_laion_fmri.bucket import (
     MIRROR_VARIABLE,
     SMALL_FILES_IN_FLIGHT,
     Bucket,
-    chosen_objects,
     read_pinned,
 )
 from intake_laion_fmri.errors import BucketUnreachableError, DataIntegrityError, NotInBucketError, OfflineWarning
@@ -83,16 +82,16 @@ class MirroredBucket(Bucket):
         copy = self.mirror.path / folder
         return _root_of_folder(copy) if copy.is_dir() else super().below(folder)
 
-    def find(self, folder: str, *, prefix: str = "", without: str = "") -> dict[str, ObjectInfo]:
+    def find(self, folder: str) -> dict[str, ObjectInfo]:
         """List every object below a folder as `Bucket.find` does, and say where it will be read."""
         try:
-            found = super().find(folder, prefix=prefix, without=without)
+            found = super().find(folder)
         except BucketUnreachableError as error:
             saved = self.mirror.listing(folder)
             if saved is None:
                 raise
             self._go_offline(error)
-            found = chosen_objects(saved, folder, prefix, without)
+            found = saved
         origin = {key: "bucket" if self.mirror.holds(info) is None else "mirror" for key, info in found.items()}
         return {key: replace(info, origin=origin[key]) for key, info in found.items()}
 
@@ -164,10 +163,10 @@ class MirrorOnly(Bucket):
             f"'intake-laion-fmri mirror --to {self.url}', or leave mirror_only away."
         )
 
-    def find(self, folder: str, *, prefix: str = "", without: str = "") -> dict[str, ObjectInfo]:
+    def find(self, folder: str) -> dict[str, ObjectInfo]:
         """List every object below a folder as `Bucket.find` does, and say where it will be read."""
         known = MirrorFolder(Path(self.root)).known
-        found = super().find(folder, prefix=prefix, without=without)
+        found = super().find(folder)
         return {key: replace(known(info), origin="mirror") for key, info in found.items()}
 
     def state(self, key: str) -> ObjectInfo:

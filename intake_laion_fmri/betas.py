@@ -172,7 +172,7 @@ def open_betas(
     unless `splits` or ``LAION_FMRI_SPLITS`` is given. Opening 30 sessions costs some 160 small requests; computing one
     per run of chunks that lie side by side.
 
-    From the bucket, opening makes three listings at once (four with the anatomical mask; then one more where the bucket
+    From the bucket, opening makes two listings at once (three with the anatomical mask; then one more where the bucket
     is not the published one and neither `splits` nor ``LAION_FMRI_SPLITS`` is given) and reads only small files: the
     trial tables up to the last session, the subject's maps and its ROI volumes, about 75 requests for a whole subject,
     16 at a time; and 22 split files, which are fetched once, or read from the bucket where it holds its own. What the
@@ -398,7 +398,7 @@ def roi_data(
 
     Notes
     -----
-    Reads the files of these ROIs only: three listings (four with the anatomical mask), then a request per file.
+    Reads the files of these ROIs only: two listings (three with the anatomical mask), then a request per file.
     """
     query = VoxelQuery.of(None, mask)
     formats, hemis = chosen("format", format, FORMATS), chosen("hemi", hemi, HEMISPHERES)
@@ -551,9 +551,7 @@ def _open_maps(
 
     query, voxel_query = MapQuery.of(session, maps, grid), VoxelQuery.of(roi, mask)
     is_volume, is_whole = grid == "volume", grid == "volume" and roi is None
-    contents = subject_contents(
-        place, layout.subject_name(subject), session_maps=query.per_session, anatomy=voxel_query.needs_anatomy
-    )
+    contents = subject_contents(place, layout.subject_name(subject), anatomy=voxel_query.needs_anatomy)
     plan = MapPlan.of(place, contents, query)
     at_once = () if is_volume or query.per_session else tuple(plan.files)
     voxel_plan = VoxelPlan.of(place, contents, voxel_query, maps=at_once, volumes=() if is_whole else None)
@@ -588,7 +586,6 @@ def _listed_rois(place: Bucket, subject: str, query: VoxelQuery, formats: Sequen
     return subject_contents(
         place,
         layout.subject_name(subject),
-        surfaces=set(formats) != {"volume"},
         anatomy=query.needs_anatomy and "volume" in formats,
     )
 

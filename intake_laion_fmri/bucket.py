@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar
 
 from intake_laion_fmri import addresses, layout, redact
+from intake_laion_fmri.answers import LARGEST_BYTES, Answer, WrongAnswerError, object_info
 from intake_laion_fmri.cache import SmallFileCache
 from intake_laion_fmri.errors import (
     AccessDeniedError,
@@ -36,6 +37,7 @@ from intake_laion_fmri.errors import (
 from intake_laion_fmri.forks import PerProcess
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.network import Attempts, NetworkPolicy, network_policy
+from intake_laion_fmri.s3_objects import NoSuchBucketError, S3Objects, is_encrypted, s3_options
 from intake_laion_fmri.streaming import BLOCKS_IN_FLIGHT, BlockReader, Counted
 
 if TYPE_CHECKING:
@@ -46,7 +48,6 @@ __all__ = [
     "MIRROR_VARIABLE",
     "SMALL_FILES_IN_FLIGHT",
     "Bucket",
-    "chosen_objects",
     "is_encrypted",
     "object_info",
     "read_pinned",
@@ -59,12 +60,6 @@ MIRROR_VARIABLE = "LAION_FMRI_MIRROR"
 """Environment variable with a local folder that is read first, used where no ``mirror`` is given."""
 
 SMALL_FILES_IN_FLIGHT = 16
-
-CONNECTIONS = 32
-"""Most connections to an S3 server."""
-
-LARGEST_BYTES = 128 * 1024 * 1024
-"""Largest object that is taken whole into memory: the bucket's maps have a tenth of it."""
 
 KEPT_BYTES = 64 * 1024 * 1024
 """Largest file that is kept in the cache, or whose MD5 is taken."""
@@ -89,15 +84,8 @@ _ARCHIVES = threading.Lock()
 """Held while a file in an archive is looked for or read: fsspec makes its list of them at the first question, and
 answers another thread from half of it; a TAR file has one position for all."""
 
-_Entries = dict[str, Mapping[str, Any]]
-"""Path on the file system → what a listing says of it."""
-
 Root = TypeVar("Root", bound="Bucket")
 T = TypeVar("T")
-
-
-class _WrongAnswerError(DataIntegrityError):
-    """A server has answered something else than was asked for; another attempt may go better."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -150,15 +138,7 @@ class Bucket:
         options = dict(self.storage_options)
         is_s3 = self.address.startswith(("s3://", "s3a://"))
         if is_s3:
-            # Of one object: parts of large ones are asked for here, and a small one without a HEAD.
-            options.setdefault("max_concurrency", 1)
-            options["config_kwargs"] = {
-                "connect_timeout": self.network.connect_seconds,
-                "read_timeout": self.network.read_seconds,
-                "retries": {"total_max_attempts": 1},  # `_ask` makes the attempts
-                "max_pool_connections": CONNECTIONS,
-                **options.get("config_kwargs", {}),
-            }
+            options = s3_options(options, self.network)
         file_system, root = _connected(self.address, options)
         if is_s3:
             # fsspec shares instances between equal options; with these among them, this one is nobody else's.
@@ -195,10 +175,9 @@ class Bucket:
         """Return the key of an object that a listing names by its path."""
         return path.rstrip("/").removeprefix(self.root).removeprefix("/")
 
-    def _in_s3(self, key: str) -> tuple[str, str]:
-        """Return what S3 calls bucket and key; the first may be the name of an access point."""
-        bucket, name, _ = self.file_system.split_path(self.path(key))
-        return bucket, name
+    @property
+    def _s3(self) -> S3Objects:
+        return S3Objects(self.file_system, self.root)
 
     def locate(self, key: str) -> str:
         """Return the URL of an object, for messages: without secrets."""
@@ -211,17 +190,13 @@ class Bucket:
         """Return a folder of this root as a root of its own."""
         return Bucket(self._address_of(folder), self.storage_options, self.network)
 
-    def find(self, folder: str, *, prefix: str = "", without: str = "") -> dict[str, ObjectInfo]:
+    def find(self, folder: str) -> dict[str, ObjectInfo]:
         """List every object below a folder: one request per thousand objects.
 
         Parameters
         ----------
         folder : str
             Path below the bucket's root.
-        prefix : str, default ""
-            Only what begins with it, of the files and folders directly in this one.
-        without : str, default ""
-            Nothing of whose key it is a part, after folder and prefix. S3 leaves these objects out of its answer.
 
         Returns
         -------
@@ -235,51 +210,25 @@ class Bucket:
         BucketUnreachableError
             If it does not answer.
         """
-        found = self._list(folder, prefix, delimiter=without)[0] if self.is_s3 else self._walk(folder, prefix)
-        infos = (object_info(self.key_of(path), entry) for path, entry in found.items())
-        return chosen_objects({info.key: info for info in infos}, folder, prefix, without)
+        if self.is_s3:
+            return self._list(folder, deep=True)[0]
+        infos = (object_info(self.key_of(path), entry) for path, entry in self._walk(folder).items())
+        return {info.key: info for info in infos}
 
-    def _list(self, folder: str, prefix: str = "", *, delimiter: str) -> tuple[_Entries, _Entries]:
-        """List S3: the objects below a folder, and up to the delimiter the beginnings of the keys that have it.
+    def _list(self, folder: str, *, deep: bool) -> tuple[dict[str, ObjectInfo], set[str]]:
+        """List S3. Nothing is kept."""
 
-        Nothing is kept. An answer that is no listing is an error: XML of something else, as of a hotel's network, would
-        look like an empty one.
-        """
-        bucket, path = self._in_s3(folder)
-        start = _start(path, prefix)
-
-        def ask(seconds: float) -> tuple[_Entries, _Entries]:
-            end = time.monotonic() + seconds
-            request = {"Bucket": bucket, "Prefix": start, "Delimiter": delimiter, **self.file_system.req_kw}
-            objects: _Entries = {}
-            starts: _Entries = {}
-            while True:
-                try:
-                    page = self._call(end - time.monotonic(), "call_s3", "list_objects_v2", **request)
-                except FileNotFoundError as error:
-                    # To S3 an absent folder is an empty listing: what is not found can only be the bucket.
-                    raise self.no_such_bucket() from error
-                try:
-                    for one in page.get("Contents", ()):
-                        if one["Key"].endswith("/") and not one["Size"]:
-                            continue  # what some programs make to have an empty folder
-                        name = f"{bucket}/{one['Key']}"
-                        objects[name] = {"name": name, "type": "file", "size": one["Size"], "ETag": one["ETag"]}
-                    for one in page.get("CommonPrefixes", ()):
-                        name = f"{bucket}/{one['Prefix']}"
-                        starts[name] = {"name": name, "type": "directory", "size": 0}
-                    if not page["IsTruncated"]:
-                        return objects, starts
-                    request["ContinuationToken"] = page["NextContinuationToken"]
-                except KeyError as error:
-                    raise _WrongAnswerError(
-                        f"{self.locate(folder)}: what was received is no listing of an S3 server. Check the network "
-                        f"and the endpoint{self._elsewhere}."
-                    ) from error
+        def ask(seconds: float) -> tuple[dict[str, ObjectInfo], set[str]]:
+            try:
+                return self._s3.list(folder, seconds, deep=deep)
+            except NoSuchBucketError as error:
+                raise self.no_such_bucket() from error
+            except WrongAnswerError as error:
+                raise self._wrong(folder, error) from error.__cause__
 
         return self._ask(folder, ask, size=LISTING_BYTES)
 
-    def _walk(self, folder: str, prefix: str) -> dict[str, Mapping[str, Any]]:
+    def _walk(self, folder: str) -> dict[str, Mapping[str, Any]]:
         """List folder by folder. fsspec's own `find` and `walk` leave out what they cannot list, without a word."""
         found: dict[str, Mapping[str, Any]] = {}
         pending = [folder]
@@ -292,9 +241,7 @@ class Bucket:
                     return {}
                 raise
             for entry in entries:
-                if below == folder and not _name(entry).startswith(prefix):
-                    pass
-                elif entry["type"] == "directory":
+                if entry["type"] == "directory":
                     pending.append(self.key_of(entry["name"]))
                 else:
                     found[entry["name"]] = entry
@@ -308,10 +255,16 @@ class Bucket:
     def entries(self, folder: str) -> list[Mapping[str, Any]]:
         """List what is directly below a folder."""
         if self.is_s3:
-            objects, folders = self._list(folder, delimiter="/")
-            if self._in_s3(folder)[1] and not (objects or folders):
+            objects, folders = self._list(folder, deep=False)
+            if self._s3.split(folder)[1] and not (objects or folders):
                 raise NotInBucketError(f"{self.locate(folder)} does not exist.")
-            return [*objects.values(), *folders.values()]
+            return [
+                *(
+                    {"name": self.path(one.key), "type": "file", "size": one.size, "ETag": one.etag}
+                    for one in objects.values()
+                ),
+                *({"name": self.path(key), "type": "directory", "size": 0} for key in folders),
+            ]
 
         def ls(seconds: float) -> list[Mapping[str, Any]]:
             entries: list[Mapping[str, Any]] = self._call(seconds, "ls", self.path(folder), detail=True)
@@ -325,11 +278,6 @@ class Bucket:
 
         def look(seconds: float) -> Mapping[str, Any]:
             entry: Mapping[str, Any] = self._call(seconds, "info", self.path(key))
-            if self.is_s3 and entry["type"] == "file" and not entry.get("ETag"):
-                raise _WrongAnswerError(
-                    f"{self.locate(key)}: what was received is no answer of an S3 server: it has no ETag. Check the "
-                    f"network and the endpoint{self._elsewhere}."
-                )
             return entry
 
         self.file_system.invalidate_cache()
@@ -455,11 +403,23 @@ class Bucket:
                 file.seek(start or 0)
                 return file.read(-1 if stop is None else stop - (start or 0))
 
-        size = KEPT_BYTES if stop is None else stop - (start or 0)
-        return self._ask(key, lambda seconds: self._cat(seconds, key, start, stop), size=size)
+        most = LARGEST_BYTES if stop is None else stop - (start or 0)
+        size = KEPT_BYTES if stop is None else most
+        return self._ask(key, lambda seconds: self._get_within(seconds, key, start, stop, most=most), size=size)
 
-    def _cat(self, seconds: float, key: str, start: int | None = None, stop: int | None = None) -> bytes:
-        content: bytes = self._call(seconds, "cat_file", self.path(key), start=start, end=stop)
+    def _get(self, seconds: float, key: str, start: int | None, stop: int | None, *, most: int) -> Answer:
+        """Ask for an object, or bytes of it; one byte more than `most` is read, and no other."""
+        if self.is_s3:
+            return self._s3.get(key, start, stop, seconds, most=most)
+        end = most + 1 if stop is None else stop
+        return Answer(self._call(seconds, "cat_file", self.path(key), start=start or 0, end=end))
+
+    def _get_within(self, seconds: float, key: str, start: int | None, stop: int | None, *, most: int) -> bytes:
+        content = self._get(seconds, key, start, stop, most=most).content
+        if len(content) > most:
+            raise WrongAnswerError(
+                f"{self.locate(key)}: expected at most {most} bytes, and the server sends more. Check the address."
+            )
         return content
 
     @contextmanager
@@ -545,7 +505,7 @@ class Bucket:
         hasty = replace(self, network=replace(self.network, attempts=attempts, total_seconds=seconds))
         self._expect_patience(key)
         try:
-            return hasty._ask(key, lambda left: hasty._cat(left, key))
+            return hasty._ask(key, lambda left: hasty._get_within(left, key, None, None, most=LARGEST_BYTES))
         except BucketUnreachableError as error:
             self._remember(error)
             raise
@@ -584,44 +544,60 @@ class Bucket:
         """Read some bytes of an object that a listing has told of, all of them or none."""
         if start == stop:
             return b""
+        is_whole = stop - start == info.size
 
         def cat(seconds: float) -> bytes:
-            content = self._cat(seconds, info.key, start, stop)
+            answer = self._get(seconds, info.key, *((None, None) if is_whole else (start, stop)), most=stop - start)
+            content = answer.content
+            if answer.etag and info.etag and answer.etag != info.etag:
+                self._expect_unchanged(info)
+                raise WrongAnswerError(
+                    f"{self.locate(info.key)}: expected the version with ETag {info.etag}, as the server's listing "
+                    f"tells, found one with ETag {answer.etag}: a proxy or a cache on the way gives another version. "
+                    "Open the data again."
+                )
             if len(content) != stop - start:
                 self._expect_unchanged(info)
-                raise _WrongAnswerError(
+                found = len(content) if len(content) < stop - start else "more"
+                raise WrongAnswerError(
                     f"{self.locate(info.key)}: expected {stop - start} bytes from byte {start} on, found "
-                    f"{len(content)}. The object was replaced, or the server gives no parts of objects: open the data "
+                    f"{found}. The object was replaced, or the server gives no parts of objects: open the data "
                     "again, or copy them."
                 )
-            whole = stop - start == info.size <= KEPT_BYTES
-            if whole and self.is_md5(info) and not self._has_md5(info, content):
+            if is_whole and info.size <= KEPT_BYTES and self.is_md5(info) and not self._has_md5(info, content):
                 self._expect_unchanged(info)
-                raise _WrongAnswerError(
+                raise WrongAnswerError(
                     f"{self.locate(info.key)}: what was received has not the MD5 {info.etag} that the server tells. "
                     "Open the data again; if it stays so, report it."
                 )
             return content
 
         # The line is shared with the other requests that are under way.
-        sharing = SMALL_FILES_IN_FLIGHT if stop - start == info.size else BLOCKS_IN_FLIGHT
+        sharing = SMALL_FILES_IN_FLIGHT if is_whole else BLOCKS_IN_FLIGHT
         return self._ask(info.key, cat, size=(stop - start) * sharing)
 
     def _has_md5(self, info: ObjectInfo, content: bytes) -> bool:
         return hashlib.md5(content, usedforsecurity=False).hexdigest() == info.etag or self._is_encrypted(info.key)
 
     def _is_encrypted(self, key: str) -> bool:
-        """Ask S3 for what `is_encrypted` tells."""
-        bucket, name = self._in_s3(key)
-
-        def head(seconds: float) -> bool:
-            return is_encrypted(self._call(seconds, "call_s3", "head_object", Bucket=bucket, Key=name))
-
-        return self._ask(key, head)
+        return self._ask(key, lambda seconds: self._s3.is_encrypted(key, seconds))
 
     def state(self, key: str) -> ObjectInfo:
         """Return what there is of an object now."""
-        return object_info(key, self._look_at(key))
+        if not self.is_s3:
+            return object_info(key, self._look_at(key))
+
+        def head(seconds: float) -> ObjectInfo:
+            try:
+                return self._s3.state(key, seconds)
+            except WrongAnswerError as error:
+                raise self._wrong(key, error) from error.__cause__
+
+        return self._ask(key, head)
+
+    def _wrong(self, key: str, error: WrongAnswerError) -> WrongAnswerError:
+        """Return a wrong answer's error with what it is about and what to do."""
+        return WrongAnswerError(f"{self.locate(key)}: {error}. Check the network and the endpoint{self._elsewhere}.")
 
     def _expect_unchanged(self, info: ObjectInfo) -> None:
         now = self.state(info.key)
@@ -662,7 +638,7 @@ class Bucket:
             except BucketUnreachableError:
                 if self.is_local or not attempts.again():
                     raise
-            except _WrongAnswerError as error:
+            except WrongAnswerError as error:
                 if self.is_local or not attempts.again():
                     tried = f"{attempts.count} attempts over {attempts.seconds:.1f} s at {self._endpoint()}"
                     raise DataIntegrityError(f"{error} (In {tried}.)") from error.__cause__
@@ -814,41 +790,6 @@ def _protocols(file_system: AbstractFileSystem) -> tuple[str, ...]:
 def _name(entry: Mapping[str, Any]) -> str:
     """Return the name of a file or folder within the folder that it is in."""
     return str(entry["name"]).rstrip("/").rpartition("/")[2]
-
-
-def _start(folder: str, rest: str) -> str:
-    """Return what the keys below a folder begin with."""
-    return f"{folder}/{rest}" if folder else rest
-
-
-def chosen_objects(objects: Mapping[str, ObjectInfo], folder: str, prefix: str, without: str) -> dict[str, ObjectInfo]:
-    """Pick objects as `Bucket.find` does."""
-    start = _start(folder, prefix)
-    return {
-        key: info
-        for key, info in objects.items()
-        if key.startswith(start) and not (without and without in key[len(start) :])
-    }
-
-
-def is_encrypted(answer: Mapping[str, Any]) -> bool:
-    """Tell whether S3 keeps an object encrypted by its owner's key: then its ETag looks like an MD5 and is none.
-
-    Parameters
-    ----------
-    answer : mapping
-        To a GET or HEAD request.
-    """
-    return answer.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in answer
-
-
-def object_info(key: str, entry: Mapping[str, Any]) -> ObjectInfo:
-    """Return what an entry of a file system's listing says."""
-    size = int(entry["size"])
-    etag = entry.get("ETag") or entry.get("etag")
-    if etag is None and "mtime" in entry:
-        etag = f"{int(float(entry['mtime']) * 1e6):x}-{size:x}"
-    return ObjectInfo(key, size, str(etag or "").strip('"'))
 
 
 def _client_errors() -> tuple[type[BaseException], ...]:

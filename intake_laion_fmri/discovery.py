@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from intake_laion_fmri import layout
@@ -92,13 +91,10 @@ def subjects(bucket: Bucket) -> list[str]:
     return sorted({name for tree in TREES for name in _only_subjects(bucket.folders(tree))})
 
 
-def subject_contents(
-    bucket: Bucket, subject: str, *, session_maps: bool = False, surfaces: bool = False, anatomy: bool = False
-) -> SubjectContents:
+def subject_contents(bucket: Bucket, subject: str, *, anatomy: bool = False) -> SubjectContents:
     """List what the bucket holds of a subject: a few hundred objects, by listings that are under way at once.
 
-    Betas, trial tables, maps of the whole subject and ROI volumes are always among them. From S3 this takes three
-    listings, one less with `session_maps`, and one more with `anatomy`.
+    From S3 this takes two listings, and one more with `anatomy`: 115 to 170 kB of a whole subject.
 
     Parameters
     ----------
@@ -106,10 +102,6 @@ def subject_contents(
         Where to look.
     subject : str
         ``"sub-01"``.
-    session_maps : bool, default False
-        Whether to list the sessions' maps too. R2 always is.
-    surfaces : bool, default False
-        Whether to list the ROIs on the surface too.
     anatomy : bool, default False
         Whether to list the anatomical tree too.
 
@@ -128,34 +120,25 @@ def subject_contents(
     DataIntegrityError
         If two ROI files have the same public name.
     """
-    betas, rois = layout.subject_folder(subject), layout.roi_folder(subject)
-    listings: list[Callable[[], dict[str, ObjectInfo]]] = []
-    if session_maps:
-        listings.append(partial(bucket.find, betas))
-    else:
-        listings.append(partial(bucket.find, betas, prefix="ses-", without=layout.SESSION_MAPS_PART))
-        listings.append(partial(bucket.find, betas, prefix=f"{subject}_"))
-    listings.append(partial(bucket.find, rois, without="" if surfaces else layout.SURFACES_PART))
+    folders = [layout.subject_folder(subject), layout.roi_folder(subject)]
     if anatomy:
-        listings.append(partial(bucket.find, layout.anatomy_folder(subject)))
+        folders.append(layout.anatomy_folder(subject))
     objects: dict[str, ObjectInfo] = {}
-    for found in _at_once(bucket, listings):
+    for found in _at_once(bucket, folders):
         objects |= found
     if not objects:
         known = subjects(bucket)
-        if subject in known and not (session_maps and surfaces):
-            return subject_contents(bucket, subject, session_maps=True, surfaces=True, anatomy=anatomy)
         raise unknown_value("subject", subject, known, where=bucket.url) if known else _empty(bucket)
     volumes = tuple(file for file in roi_files(bucket, objects) if file.kind == "roi")
     return SubjectContents(subject, objects, public_sessions(objects, ["betas"]), volumes)
 
 
-def _at_once(bucket: Bucket, listings: Sequence[Callable[[], dict[str, ObjectInfo]]]) -> list[dict[str, ObjectInfo]]:
+def _at_once(bucket: Bucket, folders: Sequence[str]) -> list[dict[str, ObjectInfo]]:
     if bucket.is_local:
-        return [ask() for ask in listings]
-    pool = ThreadPoolExecutor(len(listings), thread_name_prefix="laion-list")
+        return [bucket.find(folder) for folder in folders]
+    pool = ThreadPoolExecutor(len(folders), thread_name_prefix="laion-list")
     try:
-        return list(pool.map(lambda ask: ask(), listings))
+        return list(pool.map(bucket.find, folders))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # whoever interrupts it need not wait for a server
 

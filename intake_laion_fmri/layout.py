@@ -31,12 +31,10 @@ __all__ = [
     "REGION",
     "ROIS_ROOT",
     "ROI_KINDS",
-    "SESSION_MAPS_PART",
     "SPACE",
     "SPLITS_ROOT",
     "STIMULI_ROOT",
     "STIMULUS_METADATA",
-    "SURFACES_PART",
     "ObjectInfo",
     "ParsedKey",
     "anatomy_folder",
@@ -136,12 +134,6 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """Group of objects, as users choose them to be copied → the kinds that belong to it; see `group_of`."""
-
-SESSION_MAPS_PART = "_space-T1w_desc-"
-"""Part of the keys of a session's maps, but R2; never of its betas or its trial table."""
-
-SURFACES_PART = "_hemi-"
-"""Part of the keys of ROIs on the surface; never of ROI volumes."""
 
 _GROUP_OF_TREE = {STIMULI_ROOT: "stimuli", SPLITS_ROOT: "splits", ROIS_ROOT: "rois", ANATOMY_ROOT: "anatomy"}
 

@@ -23,8 +23,8 @@ from typing import Any
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.access import Bucket, MirroredBucket, open_bucket
+from intake_laion_fmri.answers import object_info
 from intake_laion_fmri.arguments import ALL, SessionSelection
-from intake_laion_fmri.bucket import object_info
 from intake_laion_fmri.discovery import subjects as list_subjects
 from intake_laion_fmri.errors import (
     AccessDeniedError,

@@ -241,7 +241,8 @@ class _GroupInPlace:
         self._written.add(f"{self._group}/{key}")
 
     def holds(self, key: str, content: Sequence[bytes]) -> bool:
-        return self._root.read(f"{self._group}/{key}") == b"".join(content)
+        expected = b"".join(content)
+        return self._root.read(f"{self._group}/{key}", 0, len(expected) + 1) == expected
 
     def withdraw(self) -> None:
         self._root.remove([f"{self._group}/{METADATA}"])

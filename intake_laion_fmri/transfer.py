@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from intake_laion_fmri.access import Bucket
-from intake_laion_fmri.bucket import is_encrypted
+from intake_laion_fmri.answers import WrongAnswerError
 from intake_laion_fmri.errors import (
     AccessDeniedError,
     BucketUnreachableError,
@@ -49,6 +49,7 @@ from intake_laion_fmri.partial_files import (
     part_of,
     read_state,
 )
+from intake_laion_fmri.s3_objects import is_encrypted
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -89,10 +90,6 @@ class ObjectBusyError(Exception):
 
 class _ReplacedError(Exception):
     """The object is another one than the listing said."""
-
-
-class _WrongAnswerError(DataIntegrityError):
-    """A server has answered something else than was asked for; another attempt may go better."""
 
 
 @dataclass(frozen=True)
@@ -359,7 +356,7 @@ class _Job:
                         writer.write(data)
                         self.received(len(data))
                         partial.expect_going_on()
-            except (BucketUnreachableError, _WrongAnswerError):
+            except (BucketUnreachableError, WrongAnswerError):
                 if not pace.is_slow:
                     attempts.progressed()
                 partial.expect_going_on()
@@ -549,7 +546,7 @@ class _S3Stream(_Stream):
         found = str(response.get("ContentRange", ""))
         whole = start == 0 and response.get("ContentLength") == stop == self.info.size
         if not found.startswith(f"bytes {start}-") and not whole:
-            raise _WrongAnswerError(
+            raise WrongAnswerError(
                 f"{self._bucket.locate(self.info.key)}: asked for the bytes from {start} to {stop}, the server gave "
                 f"{found or 'all of them'}. Mirroring needs a server that gives parts of objects."
             )

@@ -54,7 +54,7 @@ __all__ = [
 
 SUBJECT, SESSION = "sub-01", "ses-02"
 SELECTION = {"subject": SUBJECT, "session": SESSION, "roi": "face"}
-"""What is opened: with three listings, two trial tables, maps and ROIs, and one session's stream of four requests."""
+"""What is opened: with two listings, two trial tables, maps and ROIs, and one session's stream of four requests."""
 
 POLICY: Mapping[str, Any] = {
     "attempts": 3,
@@ -78,7 +78,7 @@ UNREACHABLE, DENIED, ABSENT, DAMAGED = CONTRACT = (
 )
 """What may come of a case: the Dataset as without it, or one of the contract's errors."""
 
-LISTINGS = 3
+LISTINGS = 2
 """Those of an opening, which are under way at once."""
 
 LISTING, HEAD, TABLE, MAP, BETAS = "listing", "HEAD", "small file", "packed small file", "middle of the betas"
@@ -783,7 +783,7 @@ else is.
 
 ## The network
 
-A new process opens and computes betas (the ROIs of faces in one session: three listings, ten small files, two HEAD and
+A new process opens and computes betas (the ROIs of faces in one session: two listings, ten small files, two HEAD and
 three ranged GET requests) while it happens. The policy is
 {policy},
 far less than the default's patience. *Faults* are the requests, or connections, that met the fault, so with "always"

@@ -33,6 +33,8 @@ LAYERS = {
     "cache": 1.0,  # bytes: what is kept of small files; a local copy of the bucket; any root; where the data are
     "mirror_folder": 1.0,
     "streaming": 1.0,
+    "answers": 1.0,
+    "s3_objects": 1.05,
     "bucket": 1.1,
     "access": 1.2,
     "partial_files": 1.1,  # one object into a mirror

@@ -8,12 +8,14 @@ import hashlib
 import http.server
 import re
 import threading
+import urllib.parse
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
-__all__ = ["Handler", "WebServer"]
+__all__ = ["Handler", "S3Handler", "WebServer"]
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
@@ -57,7 +59,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         """Answer with a file."""
         content, headers = path.read_bytes(), {"Content-Type": "application/octet-stream"}
         if self.etags:
-            headers["ETag"] = f'"{hashlib.sha1(content).hexdigest()}"'
+            headers["ETag"] = f'"{self.etag_of(path, content)}"'
             if self.headers.get("If-Match", headers["ETag"]) != headers["ETag"]:
                 self.give(HTTPStatus.PRECONDITION_FAILED, b"another one")
                 return
@@ -72,6 +74,10 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         start, stop = int(asked[1]), min(int(asked[2]) + 1, len(content))
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(content)}"
         self.give(HTTPStatus.PARTIAL_CONTENT, content[start:stop], headers)
+
+    def etag_of(self, path: Path, content: bytes) -> str:
+        """Return a file's ETag."""
+        return hashlib.sha1(content).hexdigest()
 
     def give(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         """Send an answer."""
@@ -119,3 +125,51 @@ class WebServer:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class S3Handler(Handler):
+    """Answers as S3 does, where the folders of what it serves are buckets; subclasses have faults."""
+
+    def do_GET(self) -> None:
+        """Answer with an object, a part of it, or a listing."""
+        address = urllib.parse.urlsplit(self.path)
+        query = dict(urllib.parse.parse_qsl(address.query, keep_blank_values=True))
+        self.key = urllib.parse.unquote(address.path).lstrip("/").partition("/")[2]
+        if "list-type" not in query:
+            super().do_GET()
+            return
+        self.server.log.append((self.command, self.path, dict(self.headers)))  # type: ignore[attr-defined]
+        self.give_listing(Path(self.translate_path(address.path)), query)
+
+    def etag_of(self, path: Path, content: bytes) -> str:
+        """Return a file's ETag."""
+        return hashlib.md5(content).hexdigest()
+
+    def give_listing(self, folder: Path, query: dict[str, str]) -> None:
+        """Answer with the objects of a bucket."""
+        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+        rows, starts = [], set()
+        for path in sorted(folder.rglob("*")):
+            key = path.relative_to(folder).as_posix()
+            if path.is_file() and key.startswith(prefix):
+                end = key.find(delimiter, len(prefix)) if delimiter else -1
+                if end >= 0:
+                    starts.add(key[: end + len(delimiter)])
+                else:
+                    etag = self.etag_of(path, path.read_bytes())
+                    rows.append(
+                        f"<Contents><Key>{escape(key)}</Key><Size>{path.stat().st_size}</Size>"
+                        f"<ETag>&quot;{etag}&quot;</ETag></Contents>"
+                    )
+        rows += [f"<CommonPrefixes><Prefix>{escape(start)}</Prefix></CommonPrefixes>" for start in sorted(starts)]
+        self.give_page(rows)
+
+    def give_page(self, rows: list[str], token: str = "") -> None:
+        """Answer with a page of a listing; the token is of the next one."""
+        more = f"<NextContinuationToken>{token}</NextContinuationToken>" if token else ""
+        page = (
+            '<?xml version="1.0" encoding="UTF-8"?>'
+            '<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>laion-fmri</Name>'
+            f"<IsTruncated>{'true' if token else 'false'}</IsTruncated>{more}{''.join(rows)}</ListBucketResult>"
+        )
+        self.give(HTTPStatus.OK, page.encode(), {"Content-Type": "application/xml"})

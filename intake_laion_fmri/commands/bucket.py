@@ -261,7 +261,7 @@ def _contents(place: Bucket, subjects: Iterable[str]) -> list[_Subject]:
     names = sorted({layout.subject_name(one) for one in subjects}) or get_subjects(bucket=place, refresh=True)
     found = []
     for name in names:
-        contents = subject_contents(place, name, session_maps=True, surfaces=True, anatomy=True)
+        contents = subject_contents(place, name, anatomy=True)
         found.append(_Subject(name, contents.sessions, tuple(map(_Object.of, contents.objects.values()))))
     return found
 

@@ -1,0 +1,38 @@
+"""Answers of servers and file systems, and how they are told from wrong ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from intake_laion_fmri.errors import DataIntegrityError
+from intake_laion_fmri.layout import ObjectInfo
+
+__all__ = ["LARGEST_BYTES", "Answer", "WrongAnswerError", "object_info"]
+
+LARGEST_BYTES = 128 * 1024 * 1024
+"""Largest object that is taken whole into memory: the bucket's maps have a tenth of it."""
+
+
+class WrongAnswerError(DataIntegrityError):
+    """A server has answered something else than was asked for; another attempt may go better."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The bytes of an object, and what was said of the object in the same breath."""
+
+    content: bytes
+    """One byte more than was asked for, at most: then the server has sent too much."""
+    etag: str = ""
+    """ETag of the object that the bytes are of; empty where the answer has none."""
+
+
+def object_info(key: str, entry: Mapping[str, Any]) -> ObjectInfo:
+    """Return size and state of an object from an entry of a file system's listing."""
+    size = int(entry["size"])
+    etag = entry.get("ETag") or entry.get("etag")
+    if etag is None and "mtime" in entry:
+        etag = f"{int(float(entry['mtime']) * 1e6):x}-{size:x}"
+    return ObjectInfo(key, size, str(etag or "").strip('"'))
