@@ -169,8 +169,8 @@ def _path_of_url(url: str, rest: str, argument: str) -> str:
         return decoded
     if os.path.lexists(as_decoded):
         raise ValueError(
-            f"{argument}={redact.url(url)!r} could be {as_it_is!r} or {as_decoded!r}, and both are there. Write the path without "
-            "'file:'."
+            f"{argument}={redact.url(url)!r} could be {as_it_is!r} or {as_decoded!r}, and both are there. Write "
+            "the path without 'file:'."
         )
     return path
 

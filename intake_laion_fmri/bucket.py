@@ -16,7 +16,6 @@ import re
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,7 +25,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar
 
 from intake_laion_fmri import addresses, layout, redact
 from intake_laion_fmri.answers import LARGEST_BYTES, Answer, WrongAnswerError, object_info
-from intake_laion_fmri.cache import SmallFileCache
+from intake_laion_fmri.cache import LARGEST_BYTES as KEPT_BYTES
+from intake_laion_fmri.cache import SmallFileCache, keep, read_kept
 from intake_laion_fmri.errors import (
     AccessDeniedError,
     BucketUnreachableError,
@@ -61,8 +61,6 @@ MIRROR_VARIABLE = "LAION_FMRI_MIRROR"
 
 SMALL_FILES_IN_FLIGHT = 16
 
-KEPT_BYTES = 64 * 1024 * 1024
-"""Largest file that is kept in the cache, or whose MD5 is taken."""
 
 LISTING_BYTES = 5_000_000
 """What a listing may come to, for the time that it is given: some 15,000 objects."""
@@ -701,7 +699,7 @@ class Bucket:
         return redact.url(url) if url else f"the default endpoint of {protocol}"
 
 
-def read_pinned(root: Bucket, key: str, *, sha256: str, cache: Path) -> bytes:
+def read_pinned(root: Bucket, key: str, *, sha256: str, cache: Path | None) -> bytes:
     """Read a small file that is known by its sum: from the cache, or once from its root.
 
     Parameters
@@ -712,9 +710,9 @@ def read_pinned(root: Bucket, key: str, *, sha256: str, cache: Path) -> bytes:
         Its path below the root, and below the cache.
     sha256 : str
         Its sum. A cached file with another sum is fetched again.
-    cache : path
-        The folder to keep it in. A file appears there whole and checked, or not at all; several processes may fetch
-        it at a time. Where the folder cannot be written to, the file is used without being kept.
+    cache : path or None
+        The folder to keep it in, if any. A file appears there whole and checked, or not at all; several processes may
+        fetch it at a time. Where the folder cannot be written to, the file is used without being kept.
 
     Returns
     -------
@@ -728,25 +726,17 @@ def read_pinned(root: Bucket, key: str, *, sha256: str, cache: Path) -> bytes:
     DataIntegrityError
         If what was fetched has another sum.
     """
-    target = cache / key
-    with contextlib.suppress(OSError):
-        content = target.read_bytes()
-        if hashlib.sha256(content).hexdigest() == sha256:
-            return content
+    kept = read_kept(cache / key) if cache else None
+    if kept is not None and hashlib.sha256(kept).hexdigest() == sha256:
+        return kept
     content = root.read_within(key)
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise DataIntegrityError(
             f"{root.locate(key)}: expected the SHA-256 {sha256}, found {found}. It was not kept; try again."
         )
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    with contextlib.suppress(OSError):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(content)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+    if cache:
+        keep(cache / key, content)
     return content
 
 

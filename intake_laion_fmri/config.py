@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from intake_laion_fmri.addresses import local_folder
+from intake_laion_fmri.atomic import make_folder
 from intake_laion_fmri.network import NETWORK_VARIABLE, NetworkPolicy, network_policy, set_network
 
 __all__ = [
@@ -39,7 +40,7 @@ def dataset_initialize(data_dir: str | os.PathLike[str]) -> None:
     """
     global _data_dir
     folder = local_folder(data_dir, "data_dir")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     _data_dir = folder
 
 

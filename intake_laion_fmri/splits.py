@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.access import Bucket, MirroredBucket, ObjectInfo, open_bucket, open_place, read_pinned
-from intake_laion_fmri.cache import cache_folder
+from intake_laion_fmri.cache import CACHE_VARIABLE, own_folder
 from intake_laion_fmri.errors import (
     AccessDeniedError,
     BucketUnreachableError,
@@ -160,7 +160,9 @@ class SplitSource:
     root: Bucket
     """The folder or URL."""
     cache: Path | None = None
-    """Where fetched files are kept and checked; None for a place that is read as it is."""
+    """Where fetched files are kept; None where nothing is."""
+    pinned: bool = False
+    """Whether they are the published files, whose sums are known; others are read as they are."""
     listing: Mapping[str, ObjectInfo] | None = field(default=None, compare=False, repr=False)
     """What was found there, where it was listed: then copies in the user's cache are known to be current."""
 
@@ -177,7 +179,7 @@ class SplitSource:
             If what was fetched is not the published file.
         """
         key = f"{pool}/{name}.json"
-        if self.cache is None:
+        if not self.pinned:
             try:
                 if self.listing and key in self.listing:
                     return self.root.fetch([self.listing[key]])[key]
@@ -210,9 +212,9 @@ class SplitSource:
     def _ways_out(self, reason: str) -> str:
         return (
             f"The split files could not be fetched from {self.root.url}: {reason}. Three ways out: connect to the "
-            f"network once, so that they are kept in {self.cache}; name a folder that holds them as "
-            f"<pool>/<name>.json, with splits= or the environment variable {SPLITS_VARIABLE}; or install the data "
-            "set's own package, laion_fmri."
+            f"network once, so that they are kept in {self.cache or f'the folder that {CACHE_VARIABLE} names'}; name a "
+            f"folder that holds them as <pool>/<name>.json, with splits= or the environment variable "
+            f"{SPLITS_VARIABLE}; or install the data set's own package, laion_fmri."
         )
 
 
@@ -289,7 +291,8 @@ def upstream(address: str | None = None, cache: Path | None = None) -> SplitSour
     # As other clients do, and unlike aiohttp by itself: through the proxy that the environment names.
     options = {"client_kwargs": {"trust_env": True}}
     root = open_place(f"{address or ADDRESS}/{REVISION}/{_FOLDER_UPSTREAM}", options)
-    return SplitSource(REVISION, root, (cache or cache_folder()) / "splits" / REVISION)
+    folder = cache or own_folder()
+    return SplitSource(REVISION, root, folder and folder / "splits" / REVISION, pinned=True)
 
 
 def list_pools() -> list[str]:

@@ -90,9 +90,7 @@ SAME_LAYER = {
 WRITING = {"atomic", "marks", "locks"}
 # Modules that still write past it.
 NOT_MOVED_YET = {
-    "bucket",  # read_pinned: b2
-    "cache",
-    "config",
+    # read_pinned: b2
     "catalog_files",
     "demo",
     "mirror",

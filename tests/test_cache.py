@@ -50,14 +50,14 @@ def expect(outcome: Outcome, digest: str) -> None:
 
 def copies(folder: Path) -> list[Path]:
     """The files of a cache."""
-    return sorted(path for path in (folder / "cache/objects").rglob("*") if path.is_file())
+    return sorted(path for path in (folder / "cache/laion-fmri-cache/objects").rglob("*") if path.is_file())
 
 
 def expect_intact(folder: Path) -> None:
-    """Each copy must carry its own sum."""
+    """Each copy must carry the sum of its content and of the name that its file is called by."""
     for path in copies(folder):
         content = path.read_bytes()
-        assert hashlib.sha256(content[32:]).digest() == content[:32], path
+        assert hashlib.sha256(bytes.fromhex(path.name) + content[32:]).digest() == content[:32], path
 
 
 # --- what it is for ---------------------------------------------------------------------------------------------------
@@ -165,6 +165,17 @@ def another_file(path: Path) -> None:
     path.write_bytes(hashlib.sha256(content).digest() + content)
 
 
+def anothers_copy(path: Path) -> None:
+    """An intact copy of another object, under this one's name."""
+    other = next(one for one in path.parent.iterdir() if one != path and one.is_file())
+    shutil.copyfile(other, path)
+
+
+def a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 def a_folder(path: Path) -> None:
     path.unlink()
     path.mkdir()
@@ -173,11 +184,6 @@ def a_folder(path: Path) -> None:
 def a_link_to_nothing(path: Path) -> None:
     path.unlink()
     path.symlink_to("nowhere")
-
-
-def a_link_to_itself(path: Path) -> None:
-    path.unlink()
-    path.symlink_to(path.name)
 
 
 def gone(path: Path) -> None:
@@ -192,9 +198,10 @@ DAMAGES: list[Callable[[Path], None]] = [
     empty,
     longer,
     another_file,
+    anothers_copy,
     a_folder,
     a_link_to_nothing,
-    a_link_to_itself,
+    a_pipe,
     gone,
 ]
 MENDED = {a_folder: False}
@@ -262,8 +269,8 @@ def test_a_cache_that_may_not_be_written(stage: Stage, proxy: FaultyProxy, tmp_p
             assert len(opened(stage, proxy, tmp_path, powerless=True)) == SMALL_FILES
     assert copies(tmp_path) == []
     opened(stage, proxy, tmp_path)
-    objects = tmp_path / "cache/objects"
-    with no_rights(tmp_path / "cache", objects):
+    objects = tmp_path / "cache/laion-fmri-cache/objects"
+    with no_rights(tmp_path / "cache", objects.parent, objects):
         assert opened(stage, proxy, tmp_path, powerless=True) == []
     with no_rights(tmp_path / "cache", objects, *copies(tmp_path)):
         assert len(opened(stage, proxy, tmp_path, powerless=True)) == SMALL_FILES
@@ -343,16 +350,17 @@ def test_a_limit(stage: Stage, proxy: FaultyProxy, tmp_path: Path) -> None:
     assert first.exists() is False or first.stat().st_mtime > SMALL_FILES  # it was used by that opening
 
 
-def test_the_least_recently_used_go_first(tmp_path: Path) -> None:
+def test_the_least_recently_used_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading a copy makes it young again."""
-    cache = SmallFileCache(tmp_path, 10 * 132)
+    monkeypatch.setenv("LAION_FMRI_CACHE", str(tmp_path))
+    cache = SmallFileCache(tmp_path / "laion-fmri-cache/objects", 10 * 132)
     for number in range(10):
         cache.put(str(number), bytes([number]) * 100)
-    for number, path in enumerate(sorted(tmp_path.rglob("*"), key=lambda path: path.read_bytes()[-1])):
+    for number, path in enumerate(sorted(cache.folder.iterdir(), key=lambda path: path.read_bytes()[-1])):
         os.utime(path, (1000 + number, 1000 + number))
     assert cache.get("0") == bytes(100)
     cache.trim()
-    assert len(list(tmp_path.iterdir())) == 10  # as many as may be
+    assert len(list(cache.folder.iterdir())) == 10  # as many as may be
     cache.put("10", b"\x0a" * 100)
     cache.trim()
     kept = {number for number in range(11) if cache.get(str(number))}
@@ -378,7 +386,7 @@ def test_telling_and_clearing(
     monkeypatch.setenv("LAION_FMRI_CACHE", str(folder))
     told = cache_info()
     assert (told.folder, told.n_files) == (folder, SMALL_FILES)
-    assert told.n_bytes == sum(path.stat().st_size for path in (folder / "objects").rglob("*"))
+    assert told.n_bytes == sum(path.stat().st_size for path in (folder / "laion-fmri-cache/objects").rglob("*"))
     assert clear_cache() == told
     assert [path.name for path in folder.iterdir()] == ["notes"]
     assert cache_info().n_files == 0
@@ -387,13 +395,17 @@ def test_telling_and_clearing(
 
 def test_what_a_killed_process_left_goes_when_it_is_old(stage: Stage, proxy: FaultyProxy, tmp_path: Path) -> None:
     """A temporary file of a process that may be alive stays; one of an hour ago does not."""
-    objects = tmp_path / "cache/objects"
+    objects = tmp_path / "cache/laion-fmri-cache/objects"
     objects.mkdir(parents=True)
-    young, old = objects / "a.tmp", objects / "b.tmp"
-    for path in (young, old):
+    (objects.parent / "CACHEDIR.TAG").write_text("# created by intake-laion-fmri")
+    young, old = (objects / f"{letter * 64}.{letter * 32}.tmp" for letter in "ab")
+    others = objects / "c.tmp"
+    for path in (young, old, others):
         path.write_bytes(b"half")
-    os.utime(old, (1e9, 1e9))
+        os.utime(path, (1e9, 1e9))
+    os.utime(young)
     options = {"client_kwargs": {"endpoint_url": proxy.endpoint}}
     expect(stage.openers.run(stage.job(tmp_path, options=options)), stage.expected)
     assert young.exists()
+    assert others.exists()
     assert not old.exists()

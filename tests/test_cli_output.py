@@ -119,8 +119,9 @@ class TestCache:
     def cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """A cache with something in it."""
         monkeypatch.setenv("LAION_FMRI_CACHE", str(tmp_path / "cache"))
-        path = tmp_path / "cache" / "objects" / "ab" / "file"
+        path = tmp_path / "cache/laion-fmri-cache/objects" / (64 * "a")
         path.parent.mkdir(parents=True)
+        (tmp_path / "cache/laion-fmri-cache/CACHEDIR.TAG").write_text("# created by intake-laion-fmri")
         path.write_bytes(bytes(1500))
         return path
 

@@ -51,14 +51,14 @@ def expect(stage: Stage, outcomes: list[Outcome], each: int) -> None:
 
 
 def copies(folder: Path) -> list[Path]:
-    return sorted(path for path in (folder / "cache/objects").rglob("*") if path.is_file())
+    return sorted(path for path in (folder / "cache/laion-fmri-cache/objects").rglob("*") if path.is_file())
 
 
 def expect_intact(folder: Path) -> None:
     """Each copy must carry its own sum, and nothing else be there."""
     for path in copies(folder):
         content = path.read_bytes()
-        assert hashlib.sha256(content[32:]).digest() == content[:32], path
+        assert hashlib.sha256(bytes.fromhex(path.name) + content[32:]).digest() == content[:32], path
     assert left_behind(folder) == []
     for place in folder.glob("process-*"):
         assert left_behind(place) == []
@@ -147,7 +147,7 @@ def test_killed_while_files_are_kept(stage: Stage, proxy: FaultyProxy, tmp_path:
         for path in copies(tmp_path):
             if not path.name.endswith(".tmp"):
                 content = path.read_bytes()
-                assert hashlib.sha256(content[32:]).digest() == content[:32], path
+                assert hashlib.sha256(bytes.fromhex(path.name) + content[32:]).digest() == content[:32], path
     assert killed >= 8
     for path in copies(tmp_path):
         os.utime(path, (1e9, 1e9))  # as if it had been long ago
@@ -158,10 +158,12 @@ def test_killed_while_files_are_kept(stage: Stage, proxy: FaultyProxy, tmp_path:
     assert len(copies(tmp_path)) == SMALL_FILES
 
 
-def test_a_cache_under_threads(tmp_path: Path) -> None:
+def test_a_cache_under_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight threads put, read and trim the same names: what is read is whole, or not there."""
     contents = {str(number): bytes([number]) * (100 + number) for number in range(40)}
-    cache = SmallFileCache(tmp_path, 3000)
+    monkeypatch.setenv("LAION_FMRI_CACHE", str(tmp_path))
+    folder = tmp_path / "laion-fmri-cache/objects"
+    cache = SmallFileCache(folder, 3000)
     found = []
 
     def work(seed: int) -> None:
@@ -181,8 +183,8 @@ def test_a_cache_under_threads(tmp_path: Path) -> None:
             future.result(timeout=60)
     assert 0.05 < sum(found) / len(found) < 0.95
     cache.trim()
-    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= cache.limit
-    assert not [path for path in tmp_path.iterdir() if path.suffix == ".tmp"]
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= cache.limit
+    assert not [path for path in folder.iterdir() if path.suffix == ".tmp"]
 
 
 @full("the same cache under another load, five to ten seconds; two kinds are in the fast tier")

@@ -18,7 +18,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import fsspec
 import numpy as np
@@ -29,7 +29,7 @@ from counting import CountingFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intake_laion_fmri import access, cache, open_betas, open_trials, splits, streaming
+from intake_laion_fmri import access, atomic, cache, open_betas, open_trials, splits, streaming
 from intake_laion_fmri import bucket as bucket_module
 from intake_laion_fmri.errors import (
     AccessDeniedError,
@@ -607,7 +607,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 def kept(cache: Path | None = None) -> dict[str, bytes]:
     """Everything below the cache folder."""
-    folder = (cache or Path(os.environ["LAION_FMRI_CACHE"])) / "splits" / splits.REVISION
+    folder = (cache or Path(os.environ["LAION_FMRI_CACHE"]) / "laion-fmri-cache") / "splits" / splits.REVISION
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -688,7 +688,7 @@ def test_another_content_is_refused_and_not_kept(
 def test_a_cached_file_that_was_changed(server: Server, content: Any) -> None:
     """Noticed by its sum, fetched again, and whole again on the disk."""
     good = splits.load_split("tau")
-    path = Path(os.environ["LAION_FMRI_CACHE"]) / "splits" / splits.REVISION / "shared/tau.json"
+    path = Path(os.environ["LAION_FMRI_CACHE"]) / "laion-fmri-cache/splits" / splits.REVISION / "shared/tau.json"
     whole = path.read_bytes()
     path.write_bytes({"flipped": bytes([whole[0] ^ 1]) + whole[1:], "shorter": whole[:-1]}.get(content, content))
     assert splits.load_split("tau") == good
@@ -814,12 +814,11 @@ def test_a_cache_that_cannot_be_written(
     (tmp_path / "file").write_text("in the way")
     if what == "no space":
 
-        def full(path: Path, content: bytes) -> int:
-            with path.open("wb") as file:
-                file.write(content[:3])
+        def full(file: BinaryIO, content: bytes, **_: object) -> None:
+            file.write(content[:3])
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(Path, "write_bytes", full)
+        monkeypatch.setattr(atomic, "_fill", full)
     else:
         monkeypatch.setenv("LAION_FMRI_CACHE", str(tmp_path / ("file" if what == "file" else "file/below")))
     for _ in range(2):
@@ -832,16 +831,16 @@ def test_a_cache_that_cannot_be_written(
 def test_an_interrupted_write_leaves_nothing(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is what a killed process left ever read."""
 
-    def interrupt(*_: Any) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "replace", interrupt)
+        patched.setattr(os, "replace", interrupt)
         with pytest.raises(KeyboardInterrupt):
             splits.load_split("tau")
     assert kept() == {}
-    folder = Path(os.environ["LAION_FMRI_CACHE"]) / "splits" / splits.REVISION / "shared"
-    (folder / ".tau.json.0123").write_bytes(b"half of")
+    folder = Path(os.environ["LAION_FMRI_CACHE"]) / "laion-fmri-cache/splits" / splits.REVISION / "shared"
+    (folder / f"tau.json.{'0' * 32}.tmp").write_bytes(b"half of")
     assert splits.load_split("tau").n_train == 2
     assert (folder / "tau.json").read_bytes() == (server.folder / "shared/tau.json").read_bytes()
 
@@ -853,7 +852,7 @@ def test_a_cache_that_is_shared_can_be_read_by_all(server: Server) -> None:
         splits.load_split("tau")
     finally:
         os.umask(before)
-    path = Path(os.environ["LAION_FMRI_CACHE"]) / "splits" / splits.REVISION / "shared/tau.json"
+    path = Path(os.environ["LAION_FMRI_CACHE"]) / "laion-fmri-cache/splits" / splits.REVISION / "shared/tau.json"
     assert path.stat().st_mode & 0o777 == 0o644
 
 
@@ -863,7 +862,7 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert cache.cache_folder() == tmp_path / "kept"
     monkeypatch.delenv("LAION_FMRI_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert "intake-laion-fmri" in cache.cache_folder().parts
+    assert "intake-laion-fmri" in str(cache.cache_folder())
 
 
 FETCH_ALL = """

@@ -53,7 +53,7 @@ def info(as_json: bool) -> None:
     if as_json:
         print_json(_to_json(found))
     else:
-        click.echo(f"{found.folder}: {found.n_files} files, {size(found.n_bytes)} of at most {size(found.limit)}.")
+        click.echo(f"{_named(found)}: {found.n_files} files, {size(found.n_bytes)} of at most {size(found.limit)}.")
 
 
 @cache.command(epilog=_CLEAR)
@@ -75,8 +75,17 @@ def clear(yes: bool, as_json: bool) -> None:
     if as_json:
         print_json(_to_json(removed))
     else:
-        click.echo(f"{removed.folder}: {removed.n_files} files removed, {size(removed.n_bytes)}.")
+        click.echo(f"{_named(removed)}: {removed.n_files} files removed, {size(removed.n_bytes)}.")
+
+
+def _named(found: CacheInfo) -> str:
+    return str(found.folder or "No home folder is known, nothing is kept (LAION_FMRI_CACHE names another folder)")
 
 
 def _to_json(found: CacheInfo) -> dict[str, Any]:
-    return {"folder": str(found.folder), "files": found.n_files, "bytes": found.n_bytes, "limit": found.limit}
+    return {
+        "folder": found.folder and str(found.folder),
+        "files": found.n_files,
+        "bytes": found.n_bytes,
+        "limit": found.limit,
+    }
