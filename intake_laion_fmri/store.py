@@ -49,6 +49,7 @@ from intake_laion_fmri.store_format import (
     StoreOptions,
     coordinate_key,
     group_metadata,
+    is_object,
     metadata_key,
     object_sum,
     root_metadata,
@@ -56,8 +57,10 @@ from intake_laion_fmri.store_format import (
     subject_metadata,
     sum_of_inputs,
 )
+from intake_laion_fmri.store_groups import METADATA, ForeignError, GroupBusyError, GroupWriter
 from intake_laion_fmri.store_plans import read_options
-from intake_laion_fmri.store_root import METADATA, GroupBusyError, GroupWriter, NotWritableError, StoreRoot, open_store
+from intake_laion_fmri.store_root import NotWritableError, StoreRoot, open_store
+from intake_laion_fmri.store_target import expect_apart, expect_own, is_foreign
 
 if TYPE_CHECKING:
     import os
@@ -245,6 +248,8 @@ def build_store(
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ValueError(f"workers must be a whole number of at least 1, found {workers!r}.")
     check_option("scheduler", scheduler, valid=SCHEDULERS)
+    expect_apart(root, place)
+    expect_own(root)
     options = _options(root, given)
     plans = _plans(place, subjects, query, options)
     _begin(root, options, plans)
@@ -343,7 +348,10 @@ def _begin(root: StoreRoot, options: StoreOptions, plans: Mapping[str, _SubjectP
         )
     for subject, plan in plans.items():
         key, content = metadata_key(subject), subject_metadata(subject, plan.public)
-        if root.read_present([key]).get(key) != content:
+        there = root.read_present([key]).get(key)
+        if there is not None and is_foreign(there):
+            raise ForeignError.of(root.locate(subject), [METADATA])
+        if there != content:
             root.put(key, [content])
 
 
@@ -373,6 +381,8 @@ def _status(root: StoreRoot, plan: BucketPlan, session: str, options: StoreOptio
     content = root.read_present([key])
     if not content:
         return "built"
+    if is_foreign(content[key]):
+        raise ForeignError.of(root.locate(group), [METADATA])
     try:
         one = StoredSession.parse(content[key], group=group, name=root.locate(key))
     except DataIntegrityError:
@@ -395,6 +405,7 @@ def _build(job: _Job, received: Callable[[int], None] | None = None) -> SessionR
         status = _status(job.root, plan, job.session, job.options)
         if status == "complete":  # another builder has done it meanwhile
             return SessionReport(job.subject, job.session, status)
+        writer.begin(is_object)
         source = find_source(job.splits, bucket=job.place)
         parts = plan.read(plan.fetch(), whole_session(job.session), source)
         kept, left_out = kept_voxels(parts, job.options.roi, where=f"{job.subject} in {job.place.url}")
@@ -667,8 +678,8 @@ def _run(
     return reports, failures
 
 
-_OF_ONE_SESSION = (DataIntegrityError, NotInBucketError, AccessDeniedError)
-"""Faults of a session's own sources, which say nothing of the others."""
+_OF_ONE_SESSION = (DataIntegrityError, NotInBucketError, AccessDeniedError, ForeignError)
+"""Faults of a session's own sources or place, which say nothing of the others."""
 
 
 def _failure(failures: Sequence[tuple[_Job, BaseException]]) -> BaseException:

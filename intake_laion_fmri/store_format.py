@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import numbers
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple, TypeVar
@@ -26,7 +27,7 @@ from intake_laion_fmri.chunks import CODECS, DTYPES, ChunkGrid, ChunkTable, Roun
 from intake_laion_fmri.errors import DataIntegrityError, check_option
 from intake_laion_fmri.ordering import ORDER_RULE
 from intake_laion_fmri.rois import RoiMembership, RoiSelection, check_selection
-from intake_laion_fmri.store_root import METADATA
+from intake_laion_fmri.store_groups import METADATA
 from intake_laion_fmri.voxels import MASKS, Grid
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "StoredSession",
     "coordinate_key",
     "group_metadata",
+    "is_object",
     "metadata_key",
     "object_sum",
     "read_root",
@@ -58,6 +60,12 @@ CHECKSUM = "laion_fmri_store_sha256"
 
 BETAS = "betas"
 """The array of a session's group."""
+
+ARRAYS = frozenset(
+    f"{BETAS} subject session trial beta_index label run repetition dataset shared n_repeats ood_type "
+    "voxel x y z i j k r2_mean nc_4rep nc_12rep nc_all in_roi roi roi_category split_role pool split".split()
+)
+"""Every array that a session's group may have; what has another name there is not this package's."""
 
 Understood = TypeVar("Understood")
 
@@ -303,6 +311,12 @@ def read_subject(content: bytes, *, name: str) -> tuple[str, ...]:
 def metadata_key(group: str) -> str:
     """Return the key of a group's metadata; the empty text is the root."""
     return f"{group}/{METADATA}" if group else METADATA
+
+
+def is_object(key: str) -> bool:
+    """Tell whether a session's group may have an object of this key, whatever its size and layout."""
+    array, _, below = key.partition("/")
+    return key == METADATA or (array in ARRAYS and re.fullmatch(r"zarr\.json|c(/\d+)*", below) is not None)
 
 
 def coordinate_key(array: str, metadata: Mapping[str, Any]) -> str:

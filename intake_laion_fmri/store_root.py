@@ -1,62 +1,29 @@
-"""A place that is written to: objects appear whole, and a group of them all at once or not at all.
-
-On a local disk a group is written beside the store and moved into it. An object store knows no moving: there a group
-is written where it belongs, and its metadata, without which nobody sees it, come last. The rest of the protocol is that
-whoever writes the same group writes the same bytes.
-"""
+"""A place that is written to: objects appear whole, and a group of them all at once or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
+from intake_laion_fmri import atomic
 from intake_laion_fmri.access import Bucket, check_storage_options, open_root
 from intake_laion_fmri.errors import AccessDeniedError, NotInBucketError
+from intake_laion_fmri.locks import HeldError
+from intake_laion_fmri.store_groups import WAIT_SECONDS, GroupBusyError, GroupWriter, Workshop, in_place, staged
 
-if TYPE_CHECKING:
-    from filelock import FileLock
-
-__all__ = ["METADATA", "GroupBusyError", "GroupWriter", "NotWritableError", "StoreRoot", "open_store"]
-
-METADATA = "zarr.json"
-"""Name of the object that makes a folder a group or an array."""
+__all__ = ["NotWritableError", "StoreRoot", "open_store"]
 
 _SINGLE_OBJECTS = "root"
 """Name under which objects are written that are in no session's group."""
 
-_MOST_MISSES = 1000
-"""How often a folder that others remove is made anew, before something else must be wrong with it."""
-
-
-class GroupBusyError(Exception):
-    """Another builder on this file system is writing the group."""
-
 
 class NotWritableError(AccessDeniedError):
     """A store may not be written to."""
-
-
-class GroupWriter(Protocol):
-    """Takes the objects of a group, and makes it visible."""
-
-    def put(self, key: str, content: Sequence[bytes]) -> None:
-        """Write an object of the group, given in pieces."""
-
-    def holds(self, key: str, content: Sequence[bytes]) -> bool:
-        """Tell whether an object reads back as these pieces."""
-
-    def withdraw(self) -> None:
-        """Make a group that is there invisible, if what is written next could be taken for a part of it."""
-
-    def publish(self, metadata: bytes) -> None:
-        """Write the group's metadata: from then on it is there."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -71,7 +38,7 @@ class StoreRoot(Bucket):
         """Write an object, given in pieces; it appears whole or not at all."""
         with self.errors_of_writing(key):
             if self.is_local:
-                with self._workshop(_SINGLE_OBJECTS, wait=True) as staging:
+                with self._workplace(_SINGLE_OBJECTS, wait_seconds=WAIT_SECONDS) as staging:
                     self._put_locally(key, content, staging)
             else:
                 self._send(key, b"".join(content), mode="overwrite")
@@ -80,7 +47,7 @@ class StoreRoot(Bucket):
         """Write an object unless there is one; of several writers one wins, where the file system can tell."""
         with self.errors_of_writing(key):
             if self.is_local:
-                with self._workshop(_SINGLE_OBJECTS, wait=True) as staging:
+                with self._workplace(_SINGLE_OBJECTS, wait_seconds=WAIT_SECONDS) as staging:
                     if not os.path.exists(self.path(key)):
                         self._put_locally(key, [content], staging)
             else:
@@ -88,6 +55,12 @@ class StoreRoot(Bucket):
                 if not self._ask(key, lambda seconds: self._call(seconds, "exists", self.path(key))):
                     with contextlib.suppress(FileExistsError):
                         self._send(key, content, mode="create")
+
+    def serves_like(self, other: Bucket) -> bool:
+        """Whether the same path is the same object there, as far as can be told."""
+        if not (self.is_s3 and other.is_s3):
+            return type(self.file_system) is type(other.file_system)
+        return self._endpoint() == other._endpoint()
 
     def _send(self, key: str, content: bytes, *, mode: str) -> None:
         def pipe(seconds: float) -> None:
@@ -124,50 +97,40 @@ class StoreRoot(Bucket):
         ------
         GroupBusyError
             If another builder is writing the group, and there is no waiting.
+        HeldError
+            If there was, and in vain; names the other one.
         """
         if not self.is_local:
-            yield _GroupInPlace(self, group)
+            yield in_place(self, group)
             return
-        with self._workshop(group.replace("/", "_"), wait=wait) as staging:
-            yield _StagedGroup(self, group, staging)
+        with self._workplace(group.replace("/", "_"), wait_seconds=WAIT_SECONDS if wait else 0) as staging:
+            yield staged(self.errors_of_writing, group, Path(self.path(group)), staging)
 
     def tidy(self) -> None:
         """Remove what builders that were killed have left beside a store on a local disk."""
         if self.is_local:
-            for lock in self._workshop_folder.glob("*.lock"):
-                with contextlib.suppress(GroupBusyError), self._workshop(lock.stem, wait=False):
-                    pass
+            self.workshop.tidy()
 
     @property
-    def _workshop_folder(self) -> Path:
-        return Path(self.root).with_name(f".{Path(self.root).name}.building")
+    def workshop(self) -> Workshop:
+        """Where a store on a local disk is written."""
+        return Workshop(Path(self.root))
 
     @contextmanager
-    def _workshop(self, name: str, *, wait: bool) -> Iterator[Path]:
-        """Yield a path beside the store to write to, while nobody else on this file system writes under this name."""
-        folder = self._workshop_folder
-        with self.errors_of_writing(f"../{folder.name}"):
-            lock = _locked(folder / f"{name}.lock", wait=wait)
-        try:
-            yield folder / f"{name}.{uuid.uuid4().hex}"
-        finally:
-            # What is under this name is this builder's, or of one that was killed: nobody else has the lock.
-            for left in folder.glob(f"{name}.*"):
-                if left.is_dir():
-                    shutil.rmtree(left, ignore_errors=True)
-                elif left.suffix != ".lock":
-                    left.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                Path(lock.lock_file).unlink()  # while it is held: whoever waits for it notices
-            lock.release()
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+    def _workplace(self, name: str, *, wait_seconds: float) -> Iterator[Path]:
+        with contextlib.ExitStack() as stack:
+            try:
+                with self.errors_of_writing(f"../{self.workshop.folder.name}"):
+                    staging = stack.enter_context(self.workshop.place(name, wait_seconds=wait_seconds))
+            except HeldError as error:
+                if wait_seconds:
+                    raise
+                raise GroupBusyError(str(error)) from error
+            yield staging
 
     def _put_locally(self, key: str, content: Sequence[bytes], staging: Path) -> None:
-        _write(staging, content)
-        target = Path(self.path(key))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging.replace(target)
+        atomic.create(staging, content, durable=True)
+        atomic.move(staging, self.path(key), durable=True)
 
     @contextmanager
     def errors_of_writing(self, key: str) -> Iterator[None]:
@@ -190,68 +153,6 @@ class StoreRoot(Bucket):
             f"{self.locate(key)} may not be read or written: the server refuses it to these credentials. Check "
             f"{self.options_argument}."
         )
-
-
-class _StagedGroup:
-    """A group on a local disk, written beside the store."""
-
-    def __init__(self, root: StoreRoot, group: str, staging: Path) -> None:
-        self._root, self._group, self._staging = root, group, staging
-
-    def put(self, key: str, content: Sequence[bytes]) -> None:
-        with self._root.errors_of_writing(f"{self._group}/{key}"):
-            _write(self._staging / key, content)
-
-    def holds(self, key: str, content: Sequence[bytes]) -> bool:
-        with (
-            self._root.errors_of_writing(f"{self._group}/{key}"),
-            (self._staging / key).open("rb", buffering=0) as file,
-        ):
-            return all(file.read(len(piece)) == piece for piece in content) and not file.read(1)
-
-    def withdraw(self) -> None:
-        pass
-
-    def publish(self, metadata: bytes) -> None:
-        target = Path(self._root.path(self._group))
-        outdated = self._staging.with_name(f"{self._staging.name}.outdated")
-        with self._root.errors_of_writing(self._group):
-            _write(self._staging / METADATA, [metadata])
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                self._staging.rename(target)
-            except OSError:
-                if not target.is_dir():
-                    raise
-                target.rename(outdated)
-                self._staging.rename(target)
-            finally:
-                shutil.rmtree(outdated, ignore_errors=True)
-
-
-class _GroupInPlace:
-    """A group on an object store, written where it belongs; invisible from its first object to its metadata."""
-
-    def __init__(self, root: StoreRoot, group: str) -> None:
-        self._root, self._group = root, group
-        self._written: set[str] = set()
-
-    def put(self, key: str, content: Sequence[bytes]) -> None:
-        self._root.put(f"{self._group}/{key}", content)
-        self._written.add(f"{self._group}/{key}")
-
-    def holds(self, key: str, content: Sequence[bytes]) -> bool:
-        expected = b"".join(content)
-        return self._root.read(f"{self._group}/{key}", 0, len(expected) + 1) == expected
-
-    def withdraw(self) -> None:
-        self._root.remove([f"{self._group}/{METADATA}"])
-
-    def publish(self, metadata: bytes) -> None:
-        # Metadata that are there are another builder's, of the same objects.
-        own = {*self._written, f"{self._group}/{METADATA}"}
-        self._root.remove(sorted(self._root.find(self._group).keys() - own))
-        self._root.put(f"{self._group}/{METADATA}", [metadata])
 
 
 def open_store(store: str | os.PathLike[str] | StoreRoot, store_options: Mapping[str, Any] | None = None) -> StoreRoot:
@@ -282,31 +183,3 @@ def open_store(store: str | os.PathLike[str] | StoreRoot, store_options: Mapping
     check_storage_options(store_options, StoreRoot.options_argument)
     # It is the user's own: credentials and region are found as in every other program.
     return open_root(StoreRoot, store, store_options, s3_defaults={})
-
-
-def _locked(path: Path, *, wait: bool) -> FileLock:
-    """Take a lock, which ends with this process at the latest."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(path)
-    misses = 0
-    while True:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=1 if wait else 0)
-        except (FileExistsError, FileNotFoundError):
-            # Whoever is done removes the folder, also between any two system calls here.
-            misses += 1
-            if misses == _MOST_MISSES:
-                raise
-        except Timeout as error:
-            if not wait:
-                raise GroupBusyError(f"{path}: another builder is writing this session") from error
-        else:
-            return lock
-
-
-def _write(path: Path, content: Sequence[bytes]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        file.writelines(content)

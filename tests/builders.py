@@ -271,6 +271,8 @@ class _Watch:
         self._published += kind == PUBLISH
 
     def _kind(self, event: str, arguments: tuple[Any, ...]) -> str:
+        if event == "ctypes.dlsym" and arguments[1] == "renameat2":
+            return PUBLISH
         if event not in _WATCHED or not isinstance(arguments[0], str | bytes | os.PathLike):
             return ""
         path = os.fsdecode(arguments[0])

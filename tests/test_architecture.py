@@ -44,6 +44,7 @@ LAYERS = {
     "voxels": 1,
     "chunks": 1,  # blocks of betas as chunks of Zarr; in which order; a place that is written to
     "ordering": 1,
+    "store_groups": 1.25,
     "store_root": 1.3,
     "demo": 1,  # beside them: the oracle
     "discovery": 2,  # what exists; ROI grammar and formats; who is train or test; one file as one task
@@ -58,6 +59,7 @@ LAYERS = {
     "assembly": 3.2,
     "store_plans": 3.3,
     "betas": 3.4,
+    "store_target": 3.2,  # where a store may be built
     "store": 4,  # building, checking and telling of stores
     "store_checks": 4.1,
     "mirror_selection": 4.0,  # filling a local folder with a part of the bucket; what one holds
@@ -97,7 +99,6 @@ NOT_MOVED_YET = {
     "mirror_folder",
     "partial_files",
     "transfer",
-    "store_root",
 }
 # File objects, tables and arrays: these never open anything.
 PURE = {"nifti", "trials", "voxels", "rois", "chunks", "ordering"}

@@ -33,7 +33,8 @@ from intake_laion_fmri.errors import (
 )
 from intake_laion_fmri.readers import BetasReader
 from intake_laion_fmri.store import BuildProgress
-from intake_laion_fmri.store_root import METADATA, open_store
+from intake_laion_fmri.store_groups import METADATA
+from intake_laion_fmri.store_root import open_store
 
 SUBJECTS = ("sub-01", "sub-03")
 SESSIONS = ("ses-01", "ses-02", "ses-03")
