@@ -463,7 +463,7 @@ def open_maps(
         Variables with ``long_name``, ``units`` and ``valid_range`` (of R2 ``valid_max``: it has no lower end):
 
         - ``nc_12rep``, ``nc_4rep``, ``nc_all``, ``r2_mean``: float32, percent;
-        - ``noise_ceiling`` and ``r2`` within the session: float32, percent; ``hrf_index``: int8, 0 to 19, or -1 where
+        - ``noise_ceiling`` and ``r2`` within the session: float32, percent; ``hrf_index``: int32, 0 to 19, or -1 where
           the file has none; ``ridge_fraction``: float32, 0 to 1.
 
         Along (voxel), with the coordinates of `open_betas` that follow from the grid and the ROIs; or along (i, j, k),

@@ -43,6 +43,7 @@ from intake_laion_fmri.plans import Brain, TrialQuery, VoxelQuery
 from intake_laion_fmri.splits import SHARED, find_source
 from intake_laion_fmri.store_format import (
     BETAS,
+    STORED_DTYPES,
     LeftOut,
     Record,
     StoredSession,
@@ -493,7 +494,8 @@ def _coordinates(parts: BetasParts, grid: ChunkGrid) -> tuple[dict[str, bytes], 
 
     shape = (grid.n_trials, grid.n_voxels)
     dataset = parts.dataset(da.zeros(shape, chunks=shape, dtype=grid.item))
-    dataset[BETAS].encoding.clear()
+    narrower = {name: dtype for name, dtype in STORED_DTYPES.items() if name in dataset.coords}
+    dataset = dataset.assign_coords({name: dataset[name].variable.astype(dtype) for name, dtype in narrower.items()})
     objects = _as_zarr(dataset, {BETAS: grid.encoding()})
     own = json.loads(objects.pop(METADATA))
     arrays = {str(name): json.loads(objects[f"{name}/{METADATA}"]) for name in sorted(map(str, dataset.variables))}

@@ -16,6 +16,7 @@ import numbers
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -32,6 +33,7 @@ from intake_laion_fmri.voxels import MASKS, Grid
 
 __all__ = [
     "BETAS",
+    "STORED_DTYPES",
     "LeftOut",
     "Record",
     "StoreOptions",
@@ -57,6 +59,12 @@ STORE = "laion_fmri_store"
 
 CHECKSUM = "laion_fmri_store_sha256"
 """Attribute of every group with the SHA-256 of its own metadata, this attribute left out."""
+
+STORED_DTYPES: Mapping[str, str] = MappingProxyType(
+    {"run": "int16", "beta_index": "int32", "n_repeats": "int8", "repetition": "int8", "i": "int16", "j": "int16"}
+    | {"k": "int16"}
+)
+"""Types of coordinates that are narrower in a store than in a Dataset, where arithmetic must not overflow."""
 
 BETAS = "betas"
 """The array of a session's group."""

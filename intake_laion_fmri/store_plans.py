@@ -200,7 +200,7 @@ class StorePlan:
 
         table = {
             "session": np.full(one.grid.n_trials, one.session, dtype=object),
-            "beta_index": np.arange(one.grid.n_trials, dtype=np.int32),
+            "beta_index": np.arange(one.grid.n_trials),
         }
         table |= {name: one.value(name, contents, where=self.root.url) for name in columns}
         return layout.session_number(one.session), pd.DataFrame(table)

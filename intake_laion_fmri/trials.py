@@ -64,14 +64,14 @@ LONG_NAMES: Mapping[str, str] = MappingProxyType(
 _DTYPES: Mapping[str, Any] = MappingProxyType(
     {
         "session": object,
-        "run": np.int16,
-        "beta_index": np.int32,
+        "run": np.int64,
+        "beta_index": np.int64,
         "label": object,
         "shared": np.bool_,
         "dataset": object,
         "ood_type": object,
-        "n_repeats": np.int8,
-        "repetition": np.int8,
+        "n_repeats": np.int64,
+        "repetition": np.int64,
     }
 )
 
@@ -105,6 +105,9 @@ _NO_LABEL = frozenset({"", "blank", "n/a", "na", "nan", "none", "null"})
 _UNIQUE_REPEATS = 4
 _LONGEST_QUOTE = 200
 _LONGEST_LABEL = 1024
+_MOST_PRESENTATIONS = 128
+"""Of an image to a subject; 12 are planned. A store has a byte for it."""
+
 _LAST_SESSION = 99_999_999
 """Numbers of later ones would not fit into the index."""
 
@@ -302,7 +305,7 @@ def stack_sessions(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
             )
     stacked = stack_stored(tables)
     repetition = stacked.groupby("label", sort=False).cumcount().to_numpy()
-    if repetition.max(initial=0) > np.iinfo(_DTYPES["repetition"]).max:
+    if repetition.max(initial=0) >= _MOST_PRESENTATIONS:
         label = stacked["label"].iloc[int(repetition.argmax())]
         raise DataIntegrityError(
             f"The trial tables show {label!r} {repetition.max() + 1} times; expected 12 times at most. Fetch the trial "

@@ -202,7 +202,7 @@ SESSION_MAPS: Mapping[str, VoxelMap] = MappingProxyType(
                 valid_range=[0, 19],
                 comment=f"{NO_INDEX}: none",
             ),
-            dtype="int8",
+            dtype="int32",
         ),
         "ridge_fraction": VoxelMap(
             "ridge_fraction",
@@ -229,9 +229,9 @@ class VoxelAxis:
         """Return the axis of the chosen voxels only; `chosen` are flags, shape (voxel,), or places."""
         return VoxelAxis(self.grid, self.index[chosen])
 
-    def ijk(self) -> NDArray[np.int16]:
+    def ijk(self) -> NDArray[np.int32]:
         """Return the grid indices, shape (3, voxel)."""
-        return np.array(np.unravel_index(self.index, self.grid.shape), dtype=np.int16)
+        return np.array(np.unravel_index(self.index, self.grid.shape), dtype=np.int32)
 
     def xyz(self) -> NDArray[np.float32]:
         """Return the world coordinates in millimetres, shape (3, voxel)."""
@@ -249,7 +249,7 @@ class VoxelAxis:
         Returns
         -------
         dict
-            ``voxel`` (int64), ``i j k`` (int16) and ``x y z`` (float32, mm).
+            ``voxel`` (int64), ``i j k`` (int32) and ``x y z`` (float32, mm).
         """
         coordinates: Coordinates = {
             VOXEL: ((VOXEL,), self.index, {"long_name": "C-order flat index into the grid"}),
@@ -262,9 +262,9 @@ class VoxelAxis:
 
 
 def grid_coordinates(grid: Grid) -> Coordinates:
-    """Return the indices of a whole volume: ``i j k`` (int16), each along itself."""
+    """Return the indices of a whole volume: ``i j k`` (int32), each along itself."""
     return {
-        name: ((name,), np.arange(n, dtype=np.int16), {"long_name": f"grid index along {name}"})
+        name: ((name,), np.arange(n, dtype=np.int32), {"long_name": f"grid index along {name}"})
         for name, n in zip("ijk", grid.shape, strict=True)
     }
 

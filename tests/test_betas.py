@@ -37,18 +37,18 @@ from intake_laion_fmri.errors import (
 CONTRACT = {
     "trial": (("trial",), "int64"),
     "session": (("trial",), "object"),
-    "run": (("trial",), "int16"),
-    "beta_index": (("trial",), "int32"),
+    "run": (("trial",), "int64"),
+    "beta_index": (("trial",), "int64"),
     "label": (("trial",), "object"),
     "shared": (("trial",), "bool"),
     "dataset": (("trial",), "object"),
     "ood_type": (("trial",), "object"),
-    "n_repeats": (("trial",), "int8"),
-    "repetition": (("trial",), "int8"),
+    "n_repeats": (("trial",), "int64"),
+    "repetition": (("trial",), "int64"),
     "voxel": (("voxel",), "int64"),
-    "i": (("voxel",), "int16"),
-    "j": (("voxel",), "int16"),
-    "k": (("voxel",), "int16"),
+    "i": (("voxel",), "int32"),
+    "j": (("voxel",), "int32"),
+    "k": (("voxel",), "int32"),
     "x": (("voxel",), "float32"),
     "y": (("voxel",), "float32"),
     "z": (("voxel",), "float32"),
@@ -76,6 +76,22 @@ def test_the_dataset_has_the_coordinates_of_the_contract(tiny: Path) -> None:
     assert {"long_name", "units"} <= set(ds.betas.attrs)
     assert all(ds[name].attrs["units"] == "percent" for name in ("nc_12rep", "nc_4rep", "nc_all"))
     assert all(ds[name].attrs["units"] == "mm" for name in "xyz")
+
+
+def test_arithmetic_with_numbers_does_not_overflow(tiny: Path) -> None:
+    """Nor of what a store of narrower types gives back."""
+    ds = open_betas("sub-01", roi="face", bucket=tiny)
+    np.testing.assert_array_equal(ds.run * 10_000, [int(run) * 10_000 for run in ds.run])
+    np.testing.assert_array_equal(
+        (ds.i * 143 + ds.j) * 143 + ds.k,
+        [(int(i) * 143 + int(j)) * 143 + int(k) for i, j, k in zip(ds.i, ds.j, ds.k, strict=True)],
+    )
+    np.testing.assert_array_equal(
+        ds.n_repeats * 100 + ds.repetition * 1000,
+        [int(n) * 100 + int(r) * 1000 for n, r in zip(ds.n_repeats, ds.repetition, strict=True)],
+    )
+    frame = open_trials("sub-01", bucket=tiny)
+    assert [str(dtype) for dtype in frame[["run", "beta_index", "n_repeats", "repetition"]].dtypes] == ["int64"] * 4
 
 
 def test_the_attributes(tiny: Path) -> None:

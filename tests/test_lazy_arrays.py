@@ -35,10 +35,14 @@ def scored(ds: xr.Dataset) -> xr.Dataset:
     return ds.assign(scored=(ds.betas - ds.betas.mean("trial")) / ds.betas.std("trial"))
 
 
-def test_the_array_is_an_ordinary_one(ds: xr.Dataset, tiny: Path, tmp_path: Path) -> None:
+def test_the_array_is_an_ordinary_one_also_from_a_store(ds: xr.Dataset, tiny: Path, tmp_path: Path) -> None:
     build_store(tmp_path / "store", bucket=tiny, subjects="sub-01", sessions=1)
     stored = open_betas("sub-01", session=1, store=tmp_path / "store", bucket=tiny)
     maps = open_maps("sub-01", session="all", bucket=tiny)
+    direct = open_betas("sub-01", session=1, bucket=tiny)
+    assert {name: array.dtype for name, array in stored.variables.items()} == {
+        name: array.dtype for name, array in direct.variables.items()
+    }
     for array in (ds.betas, ds.betas[:0], stored.betas, maps.r2):
         assert type(array.data) is dask.array.Array
 

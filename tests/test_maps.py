@@ -69,7 +69,7 @@ def test_maps_of_sessions(tiny: Path) -> None:
         assert isinstance(ds[name].data, dask.array.Array)
         assert ds[name].dims == ("session", "voxel")
         found = ds[name].compute()
-        assert found.dtype == ds[name].dtype == (np.int8 if name == "hrf_index" else np.float32)
+        assert found.dtype == ds[name].dtype == (np.int32 if name == "hrf_index" else np.float32)
         for session in SESSIONS:
             expected = volume(of_session(tiny, name, session, "sub-03")).reshape(-1)[brain(tiny, "sub-03")]
             np.testing.assert_array_equal(found.sel(session=session), expected)
@@ -185,7 +185,7 @@ def test_an_index_that_is_not_there(own_tiny: Path) -> None:
     values.flat[here], values.flat[there] = np.nan, -1
     rewrite_values(path, values)
     found = open_maps("sub-01", session=1, maps="hrf_index", bucket=own_tiny).hrf_index.compute()
-    assert found.dtype == np.int8
+    assert found.dtype == np.int32
     assert found[0, :2].values.tolist() == [-1, -1]
     np.testing.assert_array_equal(found[0, 2:], values.reshape(-1)[brain(own_tiny, "sub-01")[2:]])
 

@@ -137,14 +137,14 @@ def test_axis_agrees_with_nibabel_and_nested_loops(shape, data):
     assert axis.index.tolist() == sorted(axis.index.tolist())
     assert len(axis) == len(inside)
     assert axis.ijk().T.tolist() == [list(ijk) for ijk in inside]
-    assert (axis.ijk().shape, axis.ijk().dtype) == ((3, len(inside)), np.dtype(np.int16))
+    assert (axis.ijk().shape, axis.ijk().dtype) == ((3, len(inside)), np.dtype(np.int32))
     expected = nibabel.affines.apply_affine(affine, np.array(inside, dtype=float).reshape(-1, 3)).T
     assert (axis.xyz().shape, axis.xyz().dtype) == ((3, len(inside)), np.dtype(np.float32))
     np.testing.assert_allclose(axis.xyz(), expected, rtol=1e-6, atol=1e-4)
 
 
 def test_axis_reaches_the_corner_of_the_real_grid():
-    """int16 holds the indices of 143 voxels a side, and float32 their positions to a micrometre."""
+    """int32 holds the indices of 143 voxels a side, and float32 their positions to a micrometre."""
     grid = grid_of((143, 143, 143))
     axis = VoxelAxis(grid, np.array([0, 142, 143, grid.size - 1]))
     assert axis.ijk().T.tolist() == [[0, 0, 0], [0, 0, 142], [0, 1, 0], [142, 142, 142]]
@@ -171,7 +171,7 @@ def test_coordinates_have_the_dtypes_and_units_of_the_contract(index):
     for name, (dims, values, attrs) in coordinates.items():
         assert dims == (VOXEL,)
         assert values.shape == (len(index),)
-        assert values.dtype == (np.int64 if name == VOXEL else np.int16 if name in "ijk" else np.float32)
+        assert values.dtype == (np.int64 if name == VOXEL else np.int32 if name in "ijk" else np.float32)
         assert attrs["long_name"]
         assert attrs.get("units") == ("mm" if name in "xyz" else None)
         assert ("T1w" in attrs["long_name"]) == (name in "xyz")
