@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar
 
-from intake_laion_fmri import addresses, layout, redact
+from intake_laion_fmri import addresses, layout, local_files, redact
 from intake_laion_fmri.answers import LARGEST_BYTES, Answer, WrongAnswerError, object_info
 from intake_laion_fmri.cache import LARGEST_BYTES as KEPT_BYTES
 from intake_laion_fmri.cache import SmallFileCache, keep, read_kept
@@ -78,7 +78,7 @@ PATIENCE_SECONDS = 60.0
 _failures: dict[str, tuple[float, BucketUnreachableError]] = {}
 """Root → when and how it failed."""
 
-_ARCHIVES = threading.Lock()
+_ARCHIVES = PerProcess(threading.Lock)
 """Held while a file in an archive is looked for or read: fsspec makes its list of them at the first question, and
 answers another thread from half of it; a TAR file has one position for all."""
 
@@ -210,6 +210,9 @@ class Bucket:
         """
         if self.is_s3:
             return self._list(folder, deep=True)[0]
+        if self.is_local:
+            with self._errors_of_disk(folder):
+                return local_files.find(self.root, folder)
         infos = (object_info(self.key_of(path), entry) for path, entry in self._walk(folder).items())
         return {info.key: info for info in infos}
 
@@ -256,13 +259,10 @@ class Bucket:
             objects, folders = self._list(folder, deep=False)
             if self._s3.split(folder)[1] and not (objects or folders):
                 raise NotInBucketError(f"{self.locate(folder)} does not exist.")
-            return [
-                *(
-                    {"name": self.path(one.key), "type": "file", "size": one.size, "ETag": one.etag}
-                    for one in objects.values()
-                ),
-                *({"name": self.path(key), "type": "directory", "size": 0} for key in folders),
-            ]
+            return self._as_entries(objects, folders)
+        if self.is_local:
+            with self._errors_of_disk(folder):
+                return self._as_entries(*local_files.list_folder(self.root, folder))
 
         def ls(seconds: float) -> list[Mapping[str, Any]]:
             entries: list[Mapping[str, Any]] = self._call(seconds, "ls", self.path(folder), detail=True)
@@ -270,6 +270,15 @@ class Bucket:
 
         self.file_system.invalidate_cache()
         return self._ask(folder, ls, size=LISTING_BYTES)
+
+    def _as_entries(self, objects: Mapping[str, ObjectInfo], folders: Iterable[str]) -> list[Mapping[str, Any]]:
+        return [
+            *(
+                {"name": self.path(one.key), "type": "file", "size": one.size, "ETag": one.etag}
+                for one in objects.values()
+            ),
+            *({"name": self.path(key), "type": "directory", "size": 0} for key in folders),
+        ]
 
     def _look_at(self, key: str) -> Mapping[str, Any]:
         """Ask for an object's size and ETag."""
@@ -397,9 +406,8 @@ class Bucket:
             If it cannot be read.
         """
         if self.is_local:
-            with self.errors_of(key), open(self.path(key), "rb", buffering=0) as file:
-                file.seek(start or 0)
-                return file.read(-1 if stop is None else stop - (start or 0))
+            with self._errors_of_disk(key):
+                return local_files.read(self.path(key), start or 0, stop).content
 
         most = LARGEST_BYTES if stop is None else stop - (start or 0)
         size = KEPT_BYTES if stop is None else most
@@ -409,6 +417,9 @@ class Bucket:
         """Ask for an object, or bytes of it; one byte more than `most` is read, and no other."""
         if self.is_s3:
             return self._s3.get(key, start, stop, seconds, most=most)
+        if self.is_local:
+            with self._errors_of_disk(key):
+                return local_files.read(self.path(key), start or 0, stop, most=most)
         end = most + 1 if stop is None else stop
         return Answer(self._call(seconds, "cat_file", self.path(key), start=start or 0, end=end))
 
@@ -449,7 +460,8 @@ class Bucket:
         """
         with self.errors_of(info.key):
             if self.is_local:
-                file: BinaryIO = open(self.path(info.key), "rb", buffering=0)  # noqa: SIM115
+                with self._errors_of_disk(info.key):
+                    file: BinaryIO = local_files.open_regular(self.path(info.key))
             else:
                 # Its first requests are on their way while the object is looked at.
                 file = BlockReader(functools.partial(self._read_part, info), info.size)  # type: ignore[assignment]
@@ -464,6 +476,11 @@ class Bucket:
 
     def no_such_bucket(self) -> NotInBucketError:
         """Describe a root that does not exist."""
+        if self.is_local and os.path.isfile(self.root):
+            return NotInBucketError(
+                f"{self.url!r} is a file: expected the folder of a bucket, or of a copy of it. Check the argument "
+                f"{self.argument!r}."
+            )
         return NotInBucketError(
             f"There is no bucket or folder {self.url!r}. Check the argument 'bucket' and the environment variable "
             f"{BUCKET_VARIABLE}, or make a demo bucket with 'intake-laion-fmri demo PATH'."
@@ -480,8 +497,12 @@ class Bucket:
             Keys from the listing in which it was looked for.
         """
         folder, _, _ = key.rpartition("/")
-        names = sorted(other[len(folder) + 1 :] for other in beside if other.startswith(f"{folder}/"))
+        below = (other[len(folder) + 1 :] for other in beside if other.startswith(f"{folder}/"))
+        names = sorted(name for name in below if "/" not in name)
         listing = f"Beside it: {in_short(names)}." if names else "Its folder is empty."
+        reason = local_files.reason_of_absence(self.path(key)) if self.is_local else ""
+        if reason:
+            return NotInBucketError(f"{self.locate(key)} is not in the bucket: {reason}.")
         return NotInBucketError(
             f"{self.locate(key)} is not in the bucket. {listing} "
             f"If this is a partial copy, fetch the object, or read from {layout.BUCKET_URL!r}."
@@ -549,6 +570,8 @@ class Bucket:
             content = answer.content
             if answer.etag and info.etag and answer.etag != info.etag:
                 self._expect_unchanged(info)
+                if self.is_local and info.origin == "mirror":
+                    return content  # its ETag is the bucket's
                 raise WrongAnswerError(
                     f"{self.locate(info.key)}: expected the version with ETag {info.etag}, as the server's listing "
                     f"tells, found one with ETag {answer.etag}: a proxy or a cache on the way gives another version. "
@@ -582,6 +605,9 @@ class Bucket:
 
     def state(self, key: str) -> ObjectInfo:
         """Return what there is of an object now."""
+        if self.is_local:
+            with self._errors_of_disk(key):
+                return local_files.state(self.root, key)
         if not self.is_s3:
             return object_info(key, self._look_at(key))
 
@@ -613,7 +639,7 @@ class Bucket:
         if isinstance(file_system, AsyncFileSystem):
             timeout = max(seconds, _SHORTEST_SECONDS)
             return sync(file_system.loop, getattr(file_system, f"_{name}"), *args, timeout=timeout, **kwargs)
-        with _ARCHIVES if _is_archive(file_system) else contextlib.nullcontext():
+        with _ARCHIVES.get() if _is_archive(file_system) else contextlib.nullcontext():
             return getattr(file_system, name)(*args, **kwargs)
 
     def _ask(self, key: str, action: Callable[[float], T], *, size: int = 0) -> T:
@@ -668,6 +694,15 @@ class Bucket:
                 raise
             # Whatever else a server answers, s3fs gives some number (500 and 503: EREMOTEIO and EBUSY, 400: EINVAL).
             raise BucketUnreachableError(self._unreachable(key, error, attempts)) from redact.cause(error)
+
+    @contextmanager
+    def _errors_of_disk(self, key: str) -> Iterator[None]:
+        """Turn what a disk raises into the contract's errors; a file in a folder's place holds nothing."""
+        with self.errors_of(key):
+            try:
+                yield
+            except NotADirectoryError as error:
+                raise FileNotFoundError(str(error)) from error
 
     def _denied(self, key: str) -> str:
         if self.is_local:
@@ -759,7 +794,7 @@ def _connected(url: str, options: Mapping[str, Any]) -> tuple[AbstractFileSystem
     else:  # an IPv6 address, or a name: a chain to fsspec
         file_system, root = filesystem(addresses.protocol_of(url), **options), strip_protocol(url)
     if _is_archive(file_system):
-        with _ARCHIVES:
+        with _ARCHIVES.get():
             top = [entry["name"] for entry in file_system.ls("", detail=True)]
         if top == ["."]:  # packed as 'tar -cf FILE .' does it
             root = f"./{root}".rstrip("/")

@@ -35,6 +35,7 @@ LAYERS = {
     "streaming": 1.0,
     "answers": 1.0,
     "s3_objects": 1.05,
+    "local_files": 1.05,
     "bucket": 1.1,
     "access": 1.2,
     "partial_files": 1.1,  # one object into a mirror
