@@ -35,7 +35,6 @@ How a split is made
 import gzip
 import json
 import os
-import shutil
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -49,7 +48,11 @@ import nibabel
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["SCALES", "Scale", "SubjectTruth", "subject_truth", "write_demo"]
+from intake_laion_fmri.atomic import create, open_new, put_in_place, remove_known, remove_tree, write_whole
+from intake_laion_fmri.locks import locked
+from intake_laion_fmri.marks import DEMO, raise_unless_ours
+
+__all__ = ["SCALES", "Scale", "SubjectTruth", "remove_demo", "subject_truth", "write_demo"]
 
 Array: TypeAlias = npt.NDArray[Any]
 Bools: TypeAlias = npt.NDArray[np.bool_]
@@ -57,10 +60,13 @@ Doubles: TypeAlias = npt.NDArray[np.float64]
 Floats: TypeAlias = npt.NDArray[np.float32]
 Ints: TypeAlias = npt.NDArray[np.int64]
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Raised whenever the same scale and seed would give other bytes: an older bucket is then replaced."""
 
 _GENERATOR = "intake_laion_fmri.demo"
+_DESCRIPTION = "dataset_description.json"
+_WAIT_SECONDS = 300.0
+"""How long to wait for another process that writes the same."""
 _VOXEL_MM = 1.778
 _FULL_BRAIN = 272_080  # voxels in sub-01's R2 mask; the sizes in _ROIS are for this brain
 _HEMISPHERE_CENTRE, _HEMISPHERE_RADII = (0.31, 0.02, 0.10), (0.42, 0.84, 0.62)
@@ -293,12 +299,13 @@ def write_demo(
     """Write a synthetic bucket with the real layout; the same arguments give the same bytes.
 
     Everything is written to a sibling folder ``.<name>.partial`` and moved to `path` at the end, so `path` never holds
-    half a bucket. Where `path` already is this very bucket, nothing is written. One writer per `path` at a time.
+    half a bucket. Where `path` already is this very bucket, nothing is written. One process writes at a time.
 
     Parameters
     ----------
     path
-        Folder of the bucket. Missing parents are made. A demo bucket of another scale, seed or version is replaced.
+        Folder of the bucket. Missing parents are made. A demo bucket of another scale or seed is replaced, unless
+        a file in it was added or changed.
     scale
         A name in `SCALES`, or a `Scale`. ``tiny`` takes under a second and 1 MB, ``small`` a few seconds and 35 MB,
         ``session`` one to two minutes and 1.1 GB, in less than 300 MB of memory.
@@ -317,7 +324,8 @@ def write_demo(
     ValueError
         `scale` is no known name, or `seed` is negative.
     FileExistsError
-        `path` is a file, or a folder that holds something else than a demo bucket, or something besides one.
+        `path` is a file, or a folder that holds something else than a demo bucket, or something besides one; or the
+        sibling folder is there and not from here.
     OSError
         The folder cannot be written.
     """
@@ -329,16 +337,43 @@ def write_demo(
     if _is_complete(target, recipe):
         return target
     partial = target.with_name(f".{target.name}.partial")
-    _remove(partial)
-    partial.mkdir(parents=True)
-    try:
-        _write_bucket(partial, scale, seed, progress)
-        _write_root(partial, scale, recipe)
-        _move_into_place(partial, target)
-    except BaseException:  # an interrupt too: half a session is a gigabyte that nobody would look for
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    with locked(partial.with_suffix(".lock"), wait_seconds=_WAIT_SECONDS, what=f"writing {target}"):
+        if _is_complete(target, recipe):  # by whoever was waited for
+            return target
+        raise_unless_ours(partial, DEMO)
+        remove_tree(partial)  # of a process that was killed
+        create(partial / _DESCRIPTION, _description(recipe, {}))  # tells from the start whose folder this is
+        try:
+            _write_bucket(partial, scale, seed, progress)
+            _write_root(partial, recipe)
+        except BaseException:  # an interrupt too: half a session is a gigabyte that nobody would look for
+            remove_tree(partial)
+            raise
+        # An interrupt must find the old bucket whole, or the new one.
+        known = _sums_recorded(target)
+        replaced = put_in_place(partial, target)
+        if replaced is not None:
+            remove_known(replaced, {*known, _DESCRIPTION}.__contains__)
     return target
+
+
+def remove_demo(path: str | os.PathLike[str]) -> None:
+    """Remove a demo bucket; one that is not there is no error.
+
+    Parameters
+    ----------
+    path
+        Its folder.
+
+    Raises
+    ------
+    FileExistsError
+        It is no demo bucket, or a file in it was added or changed: nothing is removed then.
+    """
+    target = Path(path).resolve()
+    if target.exists():
+        _raise_unless_untouched(target)
+        remove_known(target, {*_sums_recorded(target), _DESCRIPTION}.__contains__)
 
 
 def subject_truth(subject: str, *, scale: str | Scale = "small", seed: int = 0) -> SubjectTruth:
@@ -432,56 +467,65 @@ def _recipe(scale: Scale, seed: int) -> dict[str, Any]:
 
 def _is_complete(target: Path, recipe: dict[str, Any]) -> bool:
     """Tell whether `target` is this bucket; raise where it is something that must not be replaced."""
-    if not target.exists():
+    if not target.exists() or (target.is_dir() and not os.listdir(target)):
         return False
-    if not target.is_dir():
-        raise FileExistsError(f"{target} is a file: give the path of a new folder, or of a demo bucket to replace")
-    found = sorted(entry.name for entry in target.iterdir())
-    if not found:
-        return False
-    recorded = _recorded_recipe(target)
-    if recorded is None:
-        raise FileExistsError(
-            f"{target} is not a demo bucket (it holds {', '.join(found[:3])}{', …' if len(found) > 3 else ''}): "
-            "give another path, or empty this folder yourself"
-        )
-    n_missing = recorded.pop("Files", 0) - _count_files(target)
-    if recorded == recipe and n_missing <= 0:
+    raise_unless_ours(target, DEMO)
+    recorded = _recorded(target)
+    sums = recorded.pop("Files", None)
+    if recorded == recipe and isinstance(sums, dict) and all((target / name).is_file() for name in sums):
         return True
-    if n_missing < 0:
-        raise FileExistsError(
-            f"{target} is a demo bucket made otherwise, with {-n_missing} files in it that are not the demo's: "
-            "give another path, or delete it yourself"
-        )
+    _raise_unless_untouched(target)
     return False
 
 
-def _recorded_recipe(target: Path) -> dict[str, Any] | None:
-    try:
-        description = json.loads((target / "dataset_description.json").read_text(encoding="utf-8"))
-        [recorded] = description["GeneratedBy"]
-        return dict(recorded) if recorded["Name"] == _GENERATOR else None
-    except (FileNotFoundError, ValueError, KeyError, TypeError):  # no description, or one of something else
-        return None
+def _raise_unless_untouched(target: Path) -> None:
+    """Raise where a demo bucket is none, or a file in it is not as it was written."""
+    raise_unless_ours(target, DEMO)
+    sums, found = _sums_recorded(target), _sums(target)
+    own = found.pop(_DESCRIPTION, None)
+    recorded = {name: value for name, value in _recorded(target).items() if name != "Files"}
+    others = sorted(name for name, value in found.items() if sums.get(name) != value)
+    if own != _sum(_description(recorded, sums)):
+        others.append(_DESCRIPTION)
+    if others:
+        raise FileExistsError(
+            f"{target} is a demo bucket made otherwise, with {len(others)} files in it that are not as the demo writes "
+            f"them, such as {others[0]}: give another path, or delete it yourself"
+        )
 
 
-def _count_files(folder: Path) -> int:
-    return sum(len(files) for _, _, files in os.walk(folder))
+def _recorded(target: Path) -> dict[str, Any]:
+    """Return what a demo bucket says of its making."""
+    return dict(json.loads((target / _DESCRIPTION).read_text(encoding="utf-8"))["GeneratedBy"][0])
 
 
-def _move_into_place(partial: Path, target: Path) -> None:
-    # Deleting the old bucket takes a while: an interrupt must find it at `target` whole, or not at all.
-    replaced = target.with_name(f".{target.name}.replaced")
-    _remove(replaced)
-    if target.exists():
-        target.rename(replaced)
-    partial.rename(target)
-    _remove(replaced)
+def _sums_recorded(target: Path) -> dict[str, str]:
+    """Return the files that a demo bucket was written with, and their checksums; none of anything else."""
+    sums = _recorded(target).get("Files") if DEMO.is_on(target) else None
+    return sums if isinstance(sums, dict) else {}
 
 
-def _remove(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
+def _sums(folder: Path) -> dict[str, str]:
+    """Return the checksum of each file and link below a folder."""
+    found = {}
+    for parent, folders, files in os.walk(folder):
+        for name in [*files, *(one for one in folders if os.path.islink(os.path.join(parent, one)))]:
+            path = Path(parent, name)
+            regular = path.is_file() and not path.is_symlink()
+            found[path.relative_to(folder).as_posix()] = _sum_of(path) if regular else ""
+    return found
+
+
+def _sum_of(path: Path) -> str:
+    value = 0
+    with path.open("rb") as file:
+        while block := file.read(1024 * 1024):
+            value = zlib.crc32(block, value)
+    return f"{value:08x}"
+
+
+def _sum(content: bytes) -> str:
+    return f"{zlib.crc32(content):08x}"
 
 
 def _rng(seed: int, *names: str) -> np.random.Generator:
@@ -914,7 +958,7 @@ def _test_side(images: Sequence[str], pool: str, name: str, seed: int) -> list[s
     return [images[row] for row in np.sort(chosen)]
 
 
-def _write_root(root: Path, scale: Scale, recipe: dict[str, Any]) -> None:
+def _write_root(root: Path, recipe: dict[str, Any]) -> None:
     text = f"""\
 SYNTHETIC DATA. This is not LAION-fMRI data.
 
@@ -925,16 +969,23 @@ splits in derivatives/splits are made up too, with the names and the schema of t
 It was written by {_GENERATOR}, for tests, examples and benchmarks: nothing in it says anything about a brain.
 """
     _write(root / "README", text)
-    _write(root / "participants.tsv", "\n".join(["participant_id", *scale.subjects]) + "\n")
+    _write(root / "participants.tsv", "\n".join(["participant_id", *recipe["Scale"]["subjects"]]) + "\n")
     _write(root / "participants.json", {"participant_id": {"Description": "Synthetic participant"}})
+    sums = _sums(root)
+    del sums[_DESCRIPTION]
+    write_whole(root / _DESCRIPTION, _description(recipe, sums))
+
+
+def _description(recipe: dict[str, Any], sums: dict[str, str]) -> bytes:
+    """Return the file that tells what this is; the files with their checksums tell what may be replaced."""
     description = {
         "Name": "Synthetic demo bucket with the layout of LAION-fMRI",
         "BIDSVersion": "1.9.0",
         "DatasetType": "derivative",
         "License": "CC0-1.0",
-        "GeneratedBy": [recipe | {"Files": _count_files(root) + 1}],
+        "GeneratedBy": [recipe | {"Files": sums}],
     }
-    _write(root / "dataset_description.json", description)
+    return _json(description)
 
 
 def _on_grid(truth: SubjectTruth, voxels: Ints, values: Any) -> Array:
@@ -973,14 +1024,16 @@ def _nifti_header(
 @contextmanager
 def _gzip_file(path: Path) -> Iterator[gzip.GzipFile]:
     """Open a gzip stream with neither name nor date in its header: the same content gives the same bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as raw, gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed:
+    with open_new(path) as raw, gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed:
         yield packed
 
 
 def _write(path: Path, content: bytes | str | dict[str, Any]) -> None:
     """Write bytes, text in UTF-8, or JSON with sorted keys."""
     if isinstance(content, dict):
-        content = json.dumps(content, indent=2, sort_keys=True) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
+        content = _json(content)
+    create(path, content.encode() if isinstance(content, str) else content)
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()

@@ -78,7 +78,7 @@ def test_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     before = tree(tmp_path)
     result = run("demo", tmp_path, "--scale", "tiny")
-    assert_refused(result, f"Error: {tmp_path} is not a demo bucket", "thesis.tex", "give another path")
+    assert_refused(result, f"Error: {tmp_path} is not a demo bucket", "thesis.tex", "Give a path that does not exist")
     assert result.exit_code == 1
     assert tree(tmp_path) == before
 
@@ -106,7 +106,7 @@ def test_path_below_a_file_is_refused(tmp_path):
 
 def test_unknown_scale_names_the_valid_ones(tmp_path):
     result = run("demo", tmp_path / "bucket", "--scale", "huge")
-    assert_refused(result, "'--scale'", "'huge'", "'tiny', 'small', 'session'", "--help")
+    assert_refused(result, "'--scale'", "'huge'", "'tiny', 'small', 'session'", "for help")
     assert result.exit_code == 2
     assert not (tmp_path / "bucket").exists()
 

@@ -6,13 +6,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 
-from intake_laion_fmri.demo import SCALES, Scale, subject_truth, write_demo
+from intake_laion_fmri.demo import SCALES, Scale, remove_demo, subject_truth, write_demo
 
 LABEL = re.compile(
     r"^(?:shared_(12rep|4rep)_(LAION|THINGS\+|NSD|OOD)_(.+)|unique_(LAION|THINGS\+?)_(.+)_p(0[1-5]))\.(jpg|png)$"
@@ -578,13 +579,71 @@ def test_other_seed_replaces(tmp_path):
     assert files(tmp_path / "demo") == files(fresh)
 
 
-def test_replacing_spares_files_of_others(tmp_path):
-    """A store built inside a demo bucket is not deleted with it."""
-    path = write_demo(tmp_path / "demo", scale="tiny")
+def add_one(path):
     (path / "store.zarr").write_text("hours of work")
-    with pytest.raises(FileExistsError, match="1 files in it that are not the demo's"):
-        write_demo(path, scale="tiny", seed=1)
-    assert (path / "store.zarr").exists()
+
+
+def change_one(path):
+    (path / "participants.tsv").write_text("participant_id\tage\nsub-01\t31\nsub-03\t27\n")
+
+
+def describe_otherwise(path):
+    text = (path / "dataset_description.json").read_text()
+    (path / "dataset_description.json").write_text(text.replace("Synthetic demo bucket", "My demo bucket"))
+
+
+def one_for_another(path):
+    (path / "participants.json").unlink()
+    (path / "notes.txt").write_text("mine")
+
+
+def link_one(path):
+    (path / "README").unlink()
+    (path / "README").symlink_to(path / "participants.tsv")
+
+
+@pytest.mark.parametrize("change", [add_one, change_one, describe_otherwise, one_for_another, link_one])
+@pytest.mark.parametrize("how", ["replace", "remove"])
+def test_files_of_others_are_spared(own_tiny, tmp_path, change, how):
+    """A store built inside a demo bucket, or a table that was edited there, is not deleted with it."""
+    change(own_tiny)
+    before = stamps(own_tiny)
+    with pytest.raises(FileExistsError, match="1 files in it that are not as the demo writes them"):
+        write_demo(own_tiny, scale="tiny", seed=1) if how == "replace" else remove_demo(own_tiny)
+    assert stamps(own_tiny) == before
+    assert [found.name for found in tmp_path.iterdir()] == ["bucket"]
+
+
+def test_removing(own_tiny, occupied):
+    """A demo bucket goes as a whole, twice is no error, and of anything else nothing goes."""
+    remove_demo(own_tiny)
+    assert not own_tiny.exists()
+    remove_demo(own_tiny)
+    with pytest.raises(FileExistsError, match="is not a demo bucket"):
+        remove_demo(occupied)
+
+
+@pytest.mark.parametrize("name", [".demo.replaced", ".demo.partial.outdated"])
+def test_a_folder_beside_it_is_not_taken_for_its_own(tmp_path, name):
+    """Whatever its name, it stays as it is; where it is in the way, this is said."""
+    write_demo(tmp_path / "demo", scale="tiny")
+    for other in (tmp_path / name, tmp_path / ".demo.partial"):
+        other.mkdir()
+        (other / "thesis.tex").write_text("years of work")
+    with pytest.raises(FileExistsError, match=r"\.demo\.partial is not a demo bucket"):
+        write_demo(tmp_path / "demo", scale="tiny", seed=1)
+    (tmp_path / ".demo.partial").rename(tmp_path / "elsewhere")
+    write_demo(tmp_path / "demo", scale="tiny", seed=1)
+    assert (tmp_path / name / "thesis.tex").read_text() == "years of work"
+
+
+def test_several_at_once(tmp_path):
+    """Whoever comes later waits, and finds it done."""
+    with ThreadPoolExecutor(3) as pool:
+        written = list(pool.map(lambda _: write_demo(tmp_path / "demo", scale="tiny"), range(3)))
+    assert written == [tmp_path / "demo"] * 3
+    assert files(tmp_path / "demo") == files(write_demo(tmp_path / "other", scale="tiny"))
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["demo", "other"]
 
 
 def test_damaged_bucket_is_written_anew(tmp_path):
@@ -605,8 +664,7 @@ def test_interrupted_run_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_demo(tmp_path / "demo", scale="tiny", progress=interrupt)
     assert not list(tmp_path.iterdir())
-    stale = tmp_path / ".demo.partial" / "derivatives"
-    stale.mkdir(parents=True)
+    stale = write_demo(tmp_path / "other", scale="tiny").rename(tmp_path / ".demo.partial") / "derivatives"
     (stale / "left-over").write_text("from a killed run")
     path = write_demo(tmp_path / "demo", scale="tiny")
     assert [found.name for found in tmp_path.iterdir()] == ["demo"]
@@ -648,14 +706,14 @@ def test_folder_of_something_else_is_refused(occupied, description):
     """Nothing but a demo bucket is ever replaced."""
     if description is not None:
         (occupied / "dataset_description.json").write_text(description)
-    with pytest.raises(FileExistsError, match=r"thesis is not a demo bucket \(it holds chapter\.tex"):
+    with pytest.raises(FileExistsError, match=r"thesis is not a demo bucket \(it holds 'chapter\.tex'"):
         write_demo(occupied, scale="tiny")
 
 
 def test_file_is_refused(tmp_path):
     """A file is never replaced by a folder."""
     (tmp_path / "demo").write_text("x")
-    with pytest.raises(FileExistsError, match="is a file"):
+    with pytest.raises(FileExistsError, match="a file"):
         write_demo(tmp_path / "demo", scale="tiny")
 
 
