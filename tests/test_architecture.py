@@ -21,6 +21,7 @@ FOLDER = Path(intake_laion_fmri.__file__).parent
 LAYERS = {
     "layout": 0,  # bucket keys and constants; exceptions; where downloads go: standard library only
     "redact": -1,  # hides secrets; below everything that prints or writes
+    "given": 0,  # values on their way through Intake
     "errors": 0,
     "network": 0,
     "forks": 0,

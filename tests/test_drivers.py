@@ -196,12 +196,6 @@ def test_a_bucket_that_is_not_there() -> None:
         open_catalog(bucket="/there/is/no/bucket").betas.to_dask()
 
 
-def test_templates_in_values_are_not_a_way_in(cat: Any) -> None:
-    """Intake would render values as templates, without a sandbox: they are refused before."""
-    with pytest.raises(ValueError, match="holds a template"):
-        cat.betas(roi="{{ 7 * 7 }}").to_dask()
-
-
 def test_no_warning_from_opening_to_reading(tiny: Path) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
