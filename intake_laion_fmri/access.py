@@ -5,6 +5,7 @@ What is opened of a bucket anywhere in this package is opened through the roots 
 
 from __future__ import annotations
 
+import errno
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,7 +23,13 @@ from intake_laion_fmri.bucket import (
     Bucket,
     read_pinned,
 )
-from intake_laion_fmri.errors import BucketUnreachableError, DataIntegrityError, NotInBucketError, OfflineWarning
+from intake_laion_fmri.errors import (
+    BucketUnreachableError,
+    DataIntegrityError,
+    LeftAloneWarning,
+    NotInBucketError,
+    OfflineWarning,
+)
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.mirror_folder import MirrorFolder
 
@@ -42,6 +49,7 @@ __all__ = [
     "open_bucket",
     "open_place",
     "open_root",
+    "open_source",
     "read_pinned",
 ]
 
@@ -77,11 +85,6 @@ class MirroredBucket(Bucket):
         # What is read is the same: a worker may have no such folder.
         return Bucket(self.address, self.storage_options).__dask_tokenize__()
 
-    def below(self, folder: str) -> Bucket:
-        """Return the copy of a folder as a root of its own, or that of the bucket where there is none."""
-        copy = self.mirror.path / folder
-        return _root_of_folder(copy) if copy.is_dir() else super().below(folder)
-
     def find(self, folder: str) -> dict[str, ObjectInfo]:
         """List every object below a folder as `Bucket.find` does, and say where it will be read."""
         try:
@@ -93,6 +96,17 @@ class MirroredBucket(Bucket):
             self._go_offline(error)
             found = saved
         origin = {key: "bucket" if self.mirror.holds(info) is None else "mirror" for key, info in found.items()}
+        if not self.is_local and any(
+            self.mirror.untold(info) for key, info in found.items() if origin[key] == "bucket"
+        ):
+            # The same text each time, so that Python shows it once.
+            warnings.warn(
+                f"Files in the mirror {self.mirror.path} have names and sizes as in the bucket, but were copied by "
+                "other means, and nothing tells whether they are the same: they are not read. Compare them once, by "
+                f"'intake-laion-fmri mirror --to {self.mirror.path}'.",
+                LeftAloneWarning,
+                stacklevel=2,
+            )
         return {key: replace(info, origin=origin[key]) for key, info in found.items()}
 
     def folders(self, folder: str) -> list[str]:
@@ -112,7 +126,7 @@ class MirroredBucket(Bucket):
         if failures is None:
             self._expect_small(wanted)
         with ThreadPoolExecutor(SMALL_FILES_IN_FLIGHT, thread_name_prefix="laion-fetch") as pool:
-            contents = zip(wanted, pool.map(self._copied, wanted), strict=True)
+            contents = zip(wanted, pool.map(self.mirror.content_of, wanted), strict=True)
             copied = {info.key: content for info, content in contents if content is not None}
         fetched = super().fetch([info for info in wanted if info.key not in copied], failures)
         found = copied | fetched
@@ -121,7 +135,7 @@ class MirroredBucket(Bucket):
     @contextmanager
     def stream(self, info: ObjectInfo, received: Callable[[int], None] | None = None) -> Iterator[BinaryIO]:
         """Open an object for reading once from its start: the copy, or as in `Bucket.stream`."""
-        path = self.mirror.holds(info)
+        path = self.mirror.proves(info)
         if path is None:
             with super().stream(info, received) as file:
                 yield file
@@ -131,11 +145,6 @@ class MirroredBucket(Bucket):
             yield file
         if self.mirror.holds(info) is None:
             raise DataIntegrityError(f"{path} was replaced while it was read. Open the data again.")
-
-    def _copied(self, info: ObjectInfo) -> bytes | None:
-        path = self.mirror.holds(info)
-        content = None if path is None else _root_of_folder(path.parent).read(path.name)
-        return content if content is not None and len(content) == info.size else None
 
     def _ask(self, key: str, action: Callable[[float], T], *, size: int = 0) -> T:
         self._expect_patience(key)  # there is another way: a machine without a network waits once
@@ -168,6 +177,28 @@ class MirrorOnly(Bucket):
         known = MirrorFolder(Path(self.root)).known
         found = super().find(folder)
         return {key: replace(known(info), origin="mirror") for key, info in found.items()}
+
+    def fetch(self, objects: Iterable[ObjectInfo], failures: dict[str, Exception] | None = None) -> dict[str, bytes]:
+        """Read whole small files as `Bucket.fetch` does; one that is not what was copied there is an error."""
+        wanted = list(objects)
+        if failures is None:
+            self._expect_small(wanted)
+        recorded, found = MirrorFolder(Path(self.root)).recorded_content, {}
+        rest = []
+        for info in wanted:
+            try:
+                content = recorded(info.key, info.size)
+            except DataIntegrityError as error:
+                if failures is None:
+                    raise
+                failures[info.key] = error
+                continue
+            if content is None:
+                rest.append(info)
+            else:
+                found[info.key] = content
+        found |= super().fetch(rest, failures)
+        return {info.key: found[info.key] for info in wanted if info.key in found}
 
     def state(self, key: str) -> ObjectInfo:
         """Return what there is of an object now."""
@@ -210,7 +241,9 @@ def open_bucket(
     TypeError
         If `bucket` or `mirror` is neither a text nor a path, or `storage_options` is no mapping.
     NotInBucketError
-        If `mirror_only` is asked for, and there is no such folder.
+        If there is no such folder as `mirror`.
+    NotADirectoryError
+        If it is a file.
     """
     if isinstance(bucket, Bucket) and mirror is None and not mirror_only:
         return bucket
@@ -222,15 +255,19 @@ def open_bucket(
                 f"mirror_only=True needs a mirror: name the folder with mirror= or {MIRROR_VARIABLE}, or call "
                 "config.dataset_initialize."
             )
-        path = folder.path
-        if not path.is_dir():
-            raise NotInBucketError(
-                f"There is no mirror {str(path)!r}. Make one with 'intake-laion-fmri mirror --to {path}'."
-            )
-        return MirrorOnly(path.as_posix(), network=place.network)
+        return MirrorOnly(folder.path.as_posix(), network=place.network)
     if folder is None or place.address == folder.path.as_posix():
         return place
     return MirroredBucket(place.address, place.storage_options, place.network, mirror=folder)
+
+
+def open_source(
+    bucket: str | os.PathLike[str] | Bucket | None = None, storage_options: Mapping[str, Any] | None = None
+) -> Bucket:
+    """Return the bucket itself, whatever mirror is named to be read first: arguments and errors as in `open_bucket`."""
+    if isinstance(bucket, MirroredBucket):
+        return Bucket(bucket.address, bucket.storage_options, bucket.network)
+    return bucket if isinstance(bucket, Bucket) else _given_place(bucket, storage_options)
 
 
 def open_place(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Bucket:
@@ -248,7 +285,17 @@ def _mirror_folder(mirror: object) -> MirrorFolder | None:
     """Return the folder that is read first, if there is one."""
     if mirror in (None, ""):
         mirror = config.data_dir() or os.environ.get(MIRROR_VARIABLE) or None
-    return None if mirror is None else MirrorFolder.of(mirror)
+    if mirror is None:
+        return None
+    folder = MirrorFolder.of(mirror)
+    if folder.path.is_dir():
+        return folder
+    if folder.path.exists():
+        raise NotADirectoryError(errno.ENOTDIR, f"The mirror {str(folder.path)!r} is a file: expected a folder.")
+    raise NotInBucketError(
+        f"There is no mirror {str(folder.path)!r}. Make one with 'intake-laion-fmri mirror --to {folder.path}', or "
+        f"leave mirror= and {MIRROR_VARIABLE} away."
+    )
 
 
 def _only_mirror(given: bool | None) -> bool:

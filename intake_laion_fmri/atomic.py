@@ -36,6 +36,7 @@ __all__ = [
     "remove_empty",
     "remove_known",
     "remove_tree",
+    "sync",
     "sync_files",
     "sync_folder",
     "write_whole",
@@ -178,6 +179,11 @@ def make_folder(path: AnyPath, *, within: AnyPath | None = None, durable: bool =
     path.mkdir(parents=True, exist_ok=True)
     for folder in missing:
         sync_folder(folder.parent)
+
+
+def sync(file: BinaryIO | io.FileIO) -> None:
+    """Have what was written to a file on the disk."""
+    os.fsync(file.fileno())
 
 
 def sync_folder(path: AnyPath) -> None:

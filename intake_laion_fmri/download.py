@@ -11,7 +11,7 @@ from typing import Any
 from intake_laion_fmri.access import Bucket
 from intake_laion_fmri.config import get_data_dir
 from intake_laion_fmri.errors import BucketUnreachableError, NotInBucketError, OfflineWarning
-from intake_laion_fmri.mirror import MirrorPlan, licence_notice, mirror_bucket, plan_mirror
+from intake_laion_fmri.mirror import MirrorPlan, fill_mirror, licence_notice, plan_mirror
 from intake_laion_fmri.mirror_selection import AVERAGES, MirrorSelection
 
 __all__ = ["AVERAGES", "download"]
@@ -92,7 +92,7 @@ def download(
         plan = _expect_complete(to, choice, error)
         print(f"All {len(plan.objects)} files are in {to}, by the listing of the last download.")
         return
-    report = mirror_bucket(plan, jobs=n_jobs)
+    report = fill_mirror(plan, jobs=n_jobs)
     received = f"{report.fetched} of {report.n_files} files ({report.bytes_received / 1e6:.1f} MB) were copied"
     print(
         f"{received} to {report.to}; the others were there."

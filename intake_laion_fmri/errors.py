@@ -16,6 +16,7 @@ __all__ = [
     "BucketUnreachableError",
     "DataIntegrityError",
     "IncompleteBucketWarning",
+    "LeftAloneWarning",
     "MissingFileWarning",
     "NotInBucketError",
     "NotInStoreError",
@@ -62,6 +63,10 @@ class UnexpectedContentWarning(UserWarning):
 
 class OfflineWarning(UserWarning):
     """The bucket does not answer: what a mirror holds is read, by the listing of the last time that it was filled."""
+
+
+class LeftAloneWarning(UserWarning):
+    """A mirror holds what this project did not write, and what cannot be told to be the bucket's: it is left alone."""
 
 
 @dataclass(frozen=True)

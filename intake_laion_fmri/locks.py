@@ -65,7 +65,7 @@ def locked(path: AnyPath, *, wait_seconds: float, what: str) -> Iterator[None]:
             if misses == _MOST_MISSES:
                 raise
         except Timeout:
-            if left >= LEASE_SECONDS and _is_empty(path):
+            if _is_empty(path) and (left >= LEASE_SECONDS or _age(path) > LEASE_SECONDS):
                 lock.force_break()  # its process died between making the file and writing its name
             elif left <= LEASE_SECONDS:
                 owner = lock.owner
@@ -83,6 +83,14 @@ def _is_empty(path: Path) -> bool:
         return path.lstat().st_size == 0
     except OSError:
         return False
+
+
+def _age(path: Path) -> float:
+    """Return the seconds since a lock's file was made; none if it has gone."""
+    try:
+        return time.time() - path.lstat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _held(path: Path, holder: str, wait_seconds: float, what: str) -> HeldError:

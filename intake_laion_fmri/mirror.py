@@ -2,7 +2,8 @@
 
 The bucket is listed first; what is complete by its record is not looked at again. Large objects come a few at a time,
 each in several requests; small ones many at a time. Any number of processes may fill one folder, each of them may be
-killed at any moment, and the next run goes on from what is there.
+killed at any moment, and the next run goes on from what is there. What is in the folder and was not written by this
+project is left alone, and told.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ import queue
 import shutil
 import threading
 import time
+import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.access import Bucket, MirroredBucket, open_bucket
+from intake_laion_fmri.access import Bucket, open_source
 from intake_laion_fmri.answers import object_info
 from intake_laion_fmri.arguments import ALL, SessionSelection
 from intake_laion_fmri.discovery import subjects as list_subjects
@@ -30,22 +32,27 @@ from intake_laion_fmri.errors import (
     AccessDeniedError,
     BucketUnreachableError,
     DataIntegrityError,
+    LeftAloneWarning,
     NotInBucketError,
+    in_short,
     unknown_value,
 )
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.mirror_folder import MirrorFolder, rejection
 from intake_laion_fmri.mirror_selection import EntityFilter, MirrorSelection, subject_of
+from intake_laion_fmri.mirror_splits import bring_splits, pools_of
 from intake_laion_fmri.partial_files import PIECE_BYTES, received_before
 from intake_laion_fmri.transfer import (
     REQUEST_BYTES,
     STALE_SECONDS,
     Fetched,
+    LeftAloneError,
     ObjectBusyError,
     errors_of_writing,
     fetch_object,
     locked,
     tidy,
+    what_is_in_the_way,
 )
 
 __all__ = [
@@ -57,6 +64,7 @@ __all__ = [
     "licence_notice",
     "mirror_bucket",
     "plan_mirror",
+    "told_of_left_alone",
 ]
 
 MIRROR_KINDS: Mapping[str, tuple[str, ...]] = layout.GROUPS
@@ -89,6 +97,23 @@ _REPORT_SECONDS = 0.2
 _BUSY_SECONDS = 0.5
 """How soon an object that another process is fetching is looked at again."""
 
+_OF_ONE_OBJECT = frozenset(
+    getattr(errno, name, -1)
+    for name in (
+        "EEXIST",
+        "EISDIR",
+        "ENOTDIR",
+        "ENAMETOOLONG",
+        "ELOOP",
+        "EILSEQ",
+        "EINVAL",
+        "EACCES",
+        "EPERM",
+        "ETXTBSY",
+    )
+)
+"""What a disk may have against one file, and not against the next."""
+
 Outcome = tuple[ObjectInfo, "Future[Fetched]"]
 
 
@@ -105,7 +130,7 @@ class MirrorPlan:
     complete: tuple[ObjectInfo, ...]
     """Those of which there is a current copy, with a record."""
     unrecorded: tuple[ObjectInfo, ...]
-    """Those of which there seems to be one, copied by other means: it is checked, and fetched only if it is damaged."""
+    """Those of which there seems to be one, copied by other means: it is compared with what the bucket tells."""
     fetch: tuple[ObjectInfo, ...]
     """Those that are to be fetched."""
     n_bytes: int
@@ -118,12 +143,17 @@ class MirrorPlan:
     """Objects that are given under a data use agreement only."""
     refused: tuple[tuple[str, str], ...]
     """Keys that cannot be files of a mirror, and why."""
+    left_alone: tuple[tuple[str, str], ...]
+    """Keys in whose places is what this project did not write, and what that is. More of them may be found when files
+    are compared."""
     free_bytes: int
     """Of the mirror's disk."""
     notes: tuple[str, ...] = ()
     """What else users should know, in words."""
     listings: Mapping[str, Mapping[str, ObjectInfo]] = field(default_factory=dict, repr=False)
     """Folder → what the bucket holds there, to be kept in the mirror."""
+    pools: tuple[str, ...] = ()
+    """Pools whose published split files are brought along, as the bucket has none of its own."""
 
 
 @dataclass(frozen=True)
@@ -161,15 +191,15 @@ class MirrorReport:
     to: Path
     """The mirror."""
     n_files: int
-    """Files of the choice, all of them complete now."""
+    """Files of the choice that are complete now: all but those that were left alone."""
     n_bytes: int
     """Their bytes."""
     fetched: int
     """Files that were fetched by this run."""
     adopted: int
-    """Files that were there without a record and proved sound."""
+    """Files that were there without a record and proved to be the bucket's."""
     replaced: int
-    """Fetched files in whose place there was an older or a damaged one."""
+    """Fetched files in whose place there was an older or a damaged one, copied by an earlier run."""
     bytes_received: int
     """Bytes that came over the network, or from the folder that was copied."""
     held_out: int
@@ -178,6 +208,9 @@ class MirrorReport:
     """As in the plan."""
     refused: tuple[tuple[str, str], ...]
     """As in the plan."""
+    left_alone: tuple[tuple[str, str], ...]
+    """Keys in whose places is what this project did not write, and what that is: it was neither read as the bucket's
+    nor touched."""
     seconds: float
     """Copying took."""
     notes: tuple[str, ...] = ()
@@ -189,7 +222,17 @@ class MirrorReport:
         held_out = f"{self.held_out} objects of held-out sessions were left out: they cannot be read."
         gated = f"{self.gated} objects were left out that are given under a data use agreement only."
         refused = [f"{key!r} was left out: it {reason}." for key, reason in self.refused]
-        return (*([held_out] if self.held_out else []), *([gated] if self.gated else []), *refused, *self.notes)
+        alone = [told_of_left_alone(self.to, self.left_alone)] if self.left_alone else []
+        return (*([held_out] if self.held_out else []), *([gated] if self.gated else []), *refused, *alone, *self.notes)
+
+
+def told_of_left_alone(to: Path, found: Sequence[tuple[str, str]]) -> str:
+    """Say in words what was left alone."""
+    named = in_short([f"{key!r} ({what})" for key, what in found], most=5)
+    return (
+        f"{len(found)} of the bucket's objects were not copied to {to}: in their places is what this project did not "
+        f"write, and it was left alone: {named}. Move it away and mirror again to have the bucket's files."
+    )
 
 
 def plan_mirror(
@@ -250,7 +293,7 @@ def plan_mirror(
     selection = MirrorSelection.of(
         subjects=subjects, sessions=sessions, kinds=kinds, entities=entities, include_stimuli=include_stimuli
     )
-    place, folder = _plain(open_bucket(bucket, storage_options, mirror_only=False)), MirrorFolder.of(to)
+    place, folder = open_source(bucket, storage_options), MirrorFolder.of(to)
     _expect_apart(place, folder)
     if offline:
         return replace(_plan(place, folder, selection, _listed_before(place, folder, selection), []), listings={})
@@ -295,12 +338,24 @@ def mirror_bucket(
     DataIntegrityError
         If an object was damaged on its way, or replaced, twice. Nothing of it is kept.
     OSError
-        If the disk has less room than is needed, or cannot be written to.
+        If the disk has less room than is needed, or cannot be written to; FileExistsError if the folder
+        ``.laion-fmri`` in it is not this project's.
+
+    Warns
+    -----
+    LeftAloneWarning
+        If something is in a file's place that this project did not write: it is not touched.
 
     Notes
     -----
     A file is in its place only when all of it has come and was checked: by its ETag where that is an MD5, else a
     ``.gz`` by its checksum and length, else by its size. Requests are made again as `config.NetworkPolicy` says.
+
+    A file that is there already, copied by other means, is taken over once its content is proved to be the object's: by
+    the ETag, or where that tells nothing by fetching the object and comparing. A file of an earlier run is replaced
+    where the bucket has another one, unless it was changed since.
+
+    With the files of a bucket that has no splits of its own come the published split files, for working offline.
     """
     if not isinstance(to, MirrorPlan):
         to = plan_mirror(
@@ -313,7 +368,10 @@ def mirror_bucket(
             entities=entities,
             include_stimuli=include_stimuli,
         )
-    return fill_mirror(to, jobs=jobs, progress=progress)
+    report = fill_mirror(to, jobs=jobs, progress=progress)
+    if report.left_alone:
+        warnings.warn(told_of_left_alone(report.to, report.left_alone), LeftAloneWarning, stacklevel=2)
+    return report
 
 
 def licence_notice(to: str | os.PathLike[str]) -> str | None:
@@ -330,12 +388,10 @@ def licence_notice(to: str | os.PathLike[str]) -> str | None:
         To be shown, and nothing to be asked. Where the mirror cannot be written to it is shown each time.
     """
     folder = MirrorFolder.of(to)
-    marker = folder.metadata / "notice"
-    if marker.exists():
+    if folder.was_told():
         return None
-    with contextlib.suppress(OSError):
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.write_text(f"{NOTICE}\n", encoding="utf-8")
+    with contextlib.suppress(OSError, DataIntegrityError):
+        folder.note_told(NOTICE)
     return NOTICE
 
 
@@ -358,14 +414,15 @@ def fill_mirror(
         done = run.all()
     finally:
         if not run.interrupted and (plan.fetch or plan.unrecorded or folder.metadata.is_dir()):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, DataIntegrityError):
                 tidy(folder, run.current.values())
+    without_splits = bring_splits(folder, plan.pools)
     if any(one.info != plan_info for one, plan_info in done):
         _save_listings(folder, replace(plan, listings=_renewed(plan.listings, run.current)))
     statuses = Counter(one.status for one, _ in done)
     return MirrorReport(
         plan.to,
-        n_files=len(plan.objects),
+        n_files=len(run.current),
         n_bytes=sum(info.size for info in run.current.values()),
         fetched=statuses["fetched"],
         adopted=statuses["adopted"],
@@ -374,8 +431,9 @@ def fill_mirror(
         held_out=plan.held_out,
         gated=plan.gated,
         refused=plan.refused,
+        left_alone=tuple(sorted(run.left_alone.items())),
         seconds=run.seconds,
-        notes=plan.notes,
+        notes=(*plan.notes, *without_splits),
     )
 
 
@@ -403,7 +461,9 @@ class _Run:
         piece_bytes: int,
         request_bytes: int,
     ) -> None:
-        self.current = {info.key: info for info in plan.objects}
+        self.left_alone = dict(plan.left_alone)
+        """Key → what is in its place."""
+        self.current = {info.key: info for info in plan.objects if info.key not in self.left_alone}
         """Key → the object as it was copied."""
         self.received = _Counter()
         self.seconds = 0.0
@@ -434,7 +494,11 @@ class _Run:
             try:
                 for info in todo:
                     self._begin(info, requests)
-                while len(self._done) + len(self._errors) < len(todo) and not self._stop.is_set():
+                alone = len(self.left_alone)
+                while (
+                    len(self._done) + len(self._errors) + len(self.left_alone) - alone < len(todo)
+                    and not self._stop.is_set()
+                ):
                     self._take(requests)
             except BaseException:
                 self.interrupted = True
@@ -445,7 +509,7 @@ class _Run:
                     pool.shutdown(wait=False, cancel_futures=True)
         self.seconds = time.monotonic() - self._start
         if self._errors:
-            raise _one_error(self._errors)
+            raise _one_error(self._errors, self._folder.path, sorted(self.left_alone.items()))
         return self._done
 
     def _begin(self, info: ObjectInfo, requests: int) -> None:
@@ -489,9 +553,12 @@ class _Run:
             self._done.append((fetched, info))
             self.current[info.key] = fetched.info
             self._report(info.key, force=True)
+        elif isinstance(error, LeftAloneError):
+            self.left_alone[info.key] = str(error)
+            del self.current[info.key]
         elif isinstance(error, Exception):
             self._errors.append(error)
-            if not isinstance(error, AccessDeniedError | NotInBucketError | DataIntegrityError):
+            if not _is_of_one_object(error):
                 self._finish_those_under_way(error)
         else:
             raise error
@@ -561,9 +628,12 @@ def _plan(
         )
     public = [info for info in chosen if layout.is_of_public(info.key)]
     ungated = [info for info in public if info.key != layout.GATED]
-    refused = {info.key: reason for info in ungated if (reason := rejection(info.key))}
+    folders = _folders_among(listed)
+    refused = {
+        info.key: reason for info in ungated if (reason := rejection(info.key) or _same_as_folder(info.key, folders))
+    }
     objects = [info for info in ungated if info.key not in refused]
-    complete, unrecorded, fetch = _compared(folder, objects)
+    complete, unrecorded, fetch, left_alone = _compared(folder, objects)
     return MirrorPlan(
         folder.path,
         place,
@@ -576,26 +646,48 @@ def _plan(
         held_out=len(chosen) - len(public),
         gated=len(public) - len(ungated),
         refused=tuple(refused.items()),
+        left_alone=tuple(left_alone.items()),
         free_bytes=_free_bytes(folder.path),
         notes=tuple(notes),
         listings=listings,
+        pools=pools_of(listed) if selection.wants("splits") else (),
     )
+
+
+def _folders_among(keys: Iterable[str]) -> dict[str, str]:
+    """Return the folders that keys lie in, each with one of these keys."""
+    folders: dict[str, str] = {}
+    for key in keys:
+        folder = key.rpartition("/")[0]
+        while folder and folder not in folders:
+            folders[folder] = key
+            folder = folder.rpartition("/")[0]
+    return folders
+
+
+def _same_as_folder(key: str, folders: Mapping[str, str]) -> str | None:
+    return f"has the name of a folder, in which {folders[key]!r} lies" if key in folders else None
 
 
 def _compared(
     folder: MirrorFolder, objects: Sequence[ObjectInfo]
-) -> tuple[list[ObjectInfo], list[ObjectInfo], list[ObjectInfo]]:
-    """Return what is complete by its record, what seems to be, and what is not."""
+) -> tuple[list[ObjectInfo], list[ObjectInfo], list[ObjectInfo], dict[str, str]]:
+    """Return what is complete by its record, what may be, what is not, and what cannot be as something is there."""
     complete: list[ObjectInfo] = []
     unrecorded: list[ObjectInfo] = []
     fetch: list[ObjectInfo] = []
+    left_alone: dict[str, str] = {}
     for info in objects:
-        copy = folder.copy_of(info)
-        if copy is None:
-            fetch.append(info)
+        if folder.is_complete(info):
+            complete.append(info)
+        elif reason := what_is_in_the_way(folder, info):
+            left_alone[info.key] = reason
         else:
-            (complete if copy[1] else unrecorded).append(info)
-    return complete, unrecorded, fetch
+            copy = folder.copy_of(info.key)
+            seems = copy and copy.state.st_size == info.size and (not copy.record or folder.holds(info))
+            seems = seems and not folder.untold(info)
+            (unrecorded if seems else fetch).append(info)
+    return complete, unrecorded, fetch, left_alone
 
 
 def _listed(place: Bucket, selection: MirrorSelection) -> tuple[dict[str, dict[str, ObjectInfo]], list[str]]:
@@ -675,11 +767,6 @@ def _expect_apart(place: Bucket, folder: MirrorFolder) -> None:
         )
 
 
-def _plain(place: Bucket) -> Bucket:
-    """Return a bucket without a mirror before it."""
-    return Bucket(place.address, place.storage_options, place.network) if isinstance(place, MirroredBucket) else place
-
-
 def _free_bytes(path: Path) -> int:
     while not path.exists():
         path = path.parent
@@ -718,15 +805,31 @@ def _renewed(
     }
 
 
-def _one_error(errors: Sequence[Exception]) -> Exception:
-    """Return the first error, saying how many there were."""
+def _is_of_one_object(error: Exception) -> bool:
+    """Whether the next object may go better."""
+    if isinstance(error, AccessDeniedError | NotInBucketError | DataIntegrityError):
+        return True
+    return (
+        isinstance(error, OSError) and not isinstance(error, BucketUnreachableError) and error.errno in _OF_ONE_OBJECT
+    )
+
+
+def _one_error(errors: Sequence[Exception], to: Path, left_alone: Sequence[tuple[str, str]]) -> Exception:
+    """Return the first error, saying how many there were, and what was left alone besides."""
     first = next((one for one in errors if not isinstance(one, AccessDeniedError)), errors[0])
     others = len(errors) - 1
-    if others and isinstance(first, AccessDeniedError | NotInBucketError | DataIntegrityError | BucketUnreachableError):
-        made = type(first)(f"{first} So it is with {others} more {'object' if others == 1 else 'objects'}.")
-        made.__cause__ = first
-        return made
-    return first
+    more = [f"So it is with {others} more {'object' if others == 1 else 'objects'}."] if others else []
+    more += [told_of_left_alone(to, left_alone)] if left_alone else []
+    if not more:
+        return first
+    if isinstance(first, AccessDeniedError | NotInBucketError | DataIntegrityError | BucketUnreachableError):
+        made: Exception = type(first)(" ".join([str(first), *more]))
+    elif isinstance(first, OSError) and first.errno is not None:
+        made = OSError(first.errno, " ".join([str(first.strerror), *more]))
+    else:
+        return first
+    made.__cause__ = first
+    return made
 
 
 def _nobody(progress: MirrorProgress) -> None:

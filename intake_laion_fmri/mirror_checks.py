@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from intake_laion_fmri import layout
 from intake_laion_fmri.arguments import ALL, SessionSelection
 from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError
 from intake_laion_fmri.layout import ObjectInfo
-from intake_laion_fmri.mirror_folder import MirrorFolder, MirrorRecord, now
+from intake_laion_fmri.mirror_folder import DAMAGED, OTHER, MirrorFolder, MirrorRecord, now
 from intake_laion_fmri.mirror_selection import MirrorSelection, subject_of
 from intake_laion_fmri.partial_files import partial_objects
 from intake_laion_fmri.transfer import check_file
@@ -109,7 +109,7 @@ def verify_mirror(
     Raises
     ------
     NotInBucketError
-        If there is no such folder.
+        If there is no such folder, or nothing in it of what is chosen.
     ValueError, AccessDeniedError
         As in `plan_mirror`.
 
@@ -120,17 +120,26 @@ def verify_mirror(
     """
     folder = _existing(to)
     selection = MirrorSelection.of(subjects=subjects, sessions=sessions, kinds=kinds, include_stimuli=kinds is None)
-    records = {record.key: record for record in folder.records() if selection.takes(record.key)}
-    seen = set()
+    records = {record.place: record for record in folder.records() if selection.takes(record.key)}
+    seen, found = set(), False
     for key, state in folder.files():
         if selection.takes(key):
             seen.add(key)
+            found |= key in records or layout.group_of(key) != "other"
             yield _verified(folder, key, state, records.get(key))
     for key in sorted(records.keys() - seen):
-        yield MirrorCheck(key, "missing", f"{records[key].size} bytes were copied, and there is no file")
+        if records[key].checked != OTHER:
+            found = True
+            yield MirrorCheck(key, "missing", f"{records[key].size} bytes were copied, and there is no file")
     for info, received in partial_objects(folder):
         if selection.takes(info.key) and info.key not in records:
+            found = True
             yield MirrorCheck(info.key, "partial", f"{received} of {info.size} bytes were received")
+    if not found:
+        raise NotInBucketError(
+            f"{os.fspath(folder.path)!r} holds nothing of the data set, or nothing of what was chosen: nothing was "
+            f"verified. Copy something with 'intake-laion-fmri mirror --to {folder.path}', or name another folder."
+        )
 
 
 def mirror_status(to: str | os.PathLike[str]) -> MirrorStatus:
@@ -151,7 +160,7 @@ def mirror_status(to: str | os.PathLike[str]) -> MirrorStatus:
         If there is no such folder.
     """
     folder = _existing(to)
-    records = {record.key: record for record in folder.records()}
+    records = {record.place: record for record in folder.records() if record.checked != OTHER}
     files = dict(folder.files())
     known = {key: state for key, state in files.items() if key in records or _is_of_data_set(key)}
     by_subject: dict[str, list[str]] = {}
@@ -192,19 +201,20 @@ def _existing(to: object) -> MirrorFolder:
 def _verified(folder: MirrorFolder, key: str, state: os.stat_result, record: MirrorRecord | None) -> MirrorCheck:
     """Read one file and compare it."""
     path = folder.path / key
+    if record and record.checked == OTHER:
+        record = None
     info = ObjectInfo(key, record.size, record.etag) if record else ObjectInfo(key, state.st_size, "")
-    how = record.checked if record and record.etag and record.checked == "md5" else "size"
+    how = "md5" if record and record.checked == "md5" else "size"
     if record is None and key.endswith(".gz"):
         how = "gzip"
     try:
         crc32 = check_file(path, info, how)
         if record and crc32 != record.crc32:
             raise DataIntegrityError(f"{path} has the CRC-32 {crc32:08x}, expected {record.crc32:08x}. Fetch it again.")
-        if record and not record.etag:
+        if record and record.checked == DAMAGED:
             raise DataIntegrityError(f"{path} was found damaged before. Fetch it again.")
     except DataIntegrityError as error:
-        _mark(folder, info, state)
-        return MirrorCheck(key, "damaged", str(error))
+        return _broken(folder, key, state, record, error)
     except OSError as error:
         return MirrorCheck(key, "damaged", f"{path} cannot be read: {error.strerror or error}")
     if record is None:
@@ -212,10 +222,19 @@ def _verified(folder: MirrorFolder, key: str, state: os.stat_result, record: Mir
     return MirrorCheck(key, "complete", "size and MD5" if how == "md5" else "size and CRC-32")
 
 
-def _mark(folder: MirrorFolder, info: ObjectInfo, state: os.stat_result) -> None:
-    """Note that a file is damaged, so that it is neither read nor kept; where that cannot be, it is only told."""
-    with contextlib.suppress(OSError):
-        folder.write_record(MirrorRecord(info.key, state.st_size, "", state.st_mtime_ns, "damaged", 0, now()))
+def _broken(
+    folder: MirrorFolder, key: str, state: os.stat_result, record: MirrorRecord | None, error: DataIntegrityError
+) -> MirrorCheck:
+    """Tell of a damaged file; note it, where that can be, so that it is neither read nor kept."""
+    if record is None:
+        return MirrorCheck(key, "damaged", f"{error} It was copied by other means: move it away, then mirror again.")
+    if (state.st_size, state.st_mtime_ns) != (record.size, record.mtime_ns):
+        return MirrorCheck(
+            key, "damaged", f"{error} It was changed since it was copied: move it away, then mirror again."
+        )
+    with contextlib.suppress(OSError, DataIntegrityError):
+        folder.write_record(replace(record, checked=DAMAGED, when=now()))
+    return MirrorCheck(key, "damaged", str(error))
 
 
 def _is_of_data_set(key: str) -> bool:

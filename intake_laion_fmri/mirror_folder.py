@@ -2,8 +2,9 @@
 
 Below the folder every object lies at its key. Beside them, in ``.laion-fmri``, lie a record for each file that was
 fetched (size, ETag, how it was checked), the bucket's listings as of the last run, and what is under way. A file
-without a record was copied by other means, for instance by the data set's own package; it counts as far as it can be
-told. Reading never writes, so a mirror may be read-only or belong to somebody else.
+without a record was copied by other means, for instance by the data set's own package; it counts where its content is
+proved to be the object's. Only a file that is as its record says is this project's own, and may be replaced. Reading
+never writes, so a mirror may be read-only or belong to somebody else.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import os
 import re
 import stat
 import unicodedata
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,29 +25,47 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from intake_laion_fmri import addresses, layout
+from intake_laion_fmri import addresses, atomic, layout, marks
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.layout import ObjectInfo
+from intake_laion_fmri.mirror_proofs import can_tell, content_is, crc32_of, crc32_of_file, file_is
 
-__all__ = ["METADATA_FOLDER", "MirrorFolder", "MirrorRecord", "name_of", "now", "rejection", "write_whole"]
+__all__ = [
+    "DAMAGED",
+    "METADATA_FOLDER",
+    "OTHER",
+    "Copy",
+    "MirrorFolder",
+    "MirrorRecord",
+    "Target",
+    "alias_of",
+    "name_of",
+    "now",
+    "read_own",
+    "rejection",
+]
 
 METADATA_FOLDER = ".laion-fmri"
 """Folder below a mirror that is no part of the bucket's layout: records, listings, locks, partial files."""
 
-MD5_BYTES = 64 * 1024 * 1024
-"""A file without a record is compared by its MD5 up to this size, when it is read; larger ones only when mirrored."""
+MARK = marks.Mark("the own folder of a mirror", "mirror.json", lambda content: b"intake-laion-fmri" in content)
+_WORKPLACES = ("records", "listings", "partial", "locks", "splits")
+
+PROVED_BYTES = 64 * 1024 * 1024
+"""A file is proved to be an object when a bucket is listed up to this size; larger ones when they are read."""
+
+OWN_BYTES = 64 * 1024 * 1024
+"""Longest file of the mirror's own: a listing of 500,000 objects."""
 
 NAME_BYTES = 255
 """Longest name of a file that file systems take."""
 
+DAMAGED, OTHER = "damaged", "other"
+"""What a record may say of a file: that it is not as it was copied, or that it is not the object with this ETag and
+was not written by this project."""
+
 _PLAIN = re.compile(r"[A-Za-z0-9_][\w.+-]*(?:/[A-Za-z0-9_][\w.+-]*)*", re.ASCII).fullmatch
 """What nearly all keys are like; thousands of them are looked at in a row."""
-
-_workplaces: set[Path] = set()
-"""Folders that were looked at in this process, and lie inside their mirror."""
-
-_sums: dict[tuple[str, int, int], str] = {}
-"""Path, mtime and size → the file's MD5, for this process: a file is summed once."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +86,45 @@ class MirrorRecord:
     """Of the file as it lies there, for checking it again."""
     when: str
     """When it was checked, ISO 8601 in UTC."""
-    replaces: bool = False
-    """Whether another file was in its place before: the record is written first, and a crash may leave that file."""
+    replaces: str = ""
+    """The file that was in its place before, as `fingerprint` tells it: the record is written first, and a crash may
+    leave that file."""
+    file: str = ""
+    """The file, where it does not lie at the key: an ROI's, with the public name of the ROI."""
+
+    @property
+    def place(self) -> str:
+        """The file, below the mirror."""
+        return self.file or self.key
+
+    @property
+    def fingerprint(self) -> str:
+        """What the file is told by."""
+        return f"{self.size}-{self.mtime_ns}-{self.crc32:08x}"
+
+
+@dataclass(frozen=True)
+class Copy:
+    """What lies where an object belongs."""
+
+    path: Path
+    """The file, or whatever is there."""
+    state: os.stat_result
+    """Of the regular file."""
+    record: MirrorRecord | None
+    """What is known of it, if its size and time are what its record says."""
+    known: MirrorRecord | None
+    """What is known of it in any case: a mirror that was copied may have lost its times."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where an object is to be written."""
+
+    path: Path
+    """The file."""
+    within: Path
+    """The folder above it below which no link may be followed: the mirror's, or one that the user has linked to."""
 
 
 @dataclass(frozen=True)
@@ -105,27 +160,30 @@ class MirrorFolder:
             )
         return self.path.joinpath(*key.split("/"))
 
-    def target(self, key: str) -> Path:
+    def target(self, key: str) -> Target:
         """Return where an object belongs, for writing.
+
+        A folder of the mirror may be a link that this user has made, for instance to another disk. One that somebody
+        else has put there is not written through: it could lead to this user's files.
 
         Parameters
         ----------
         key : str
             Path below the bucket's root.
 
-        Returns
-        -------
-        Path
-            Inside this folder, also once symbolic links are followed. The folder itself may be reached by one.
-
         Raises
         ------
         DataIntegrityError
-            If the key would leave the folder or cannot be a file's name, or a link inside the folder leads out of it.
+            If the key would leave the folder or cannot be a file's name, or a link of another user is on the way.
         """
-        place = self.place(key)
-        self._expect_inside(place.parent)
-        return place
+        *folders, name = self.place(key).relative_to(self.path).parts
+        base = path = self.path
+        for folder in folders:
+            path /= folder
+            if path.is_symlink():
+                self._expect_own(path)
+                base = path = Path(os.path.realpath(path))
+        return Target(path / name, base)
 
     def workplace(self, name: str) -> Path:
         """Return a folder for what is under way, made if it does not exist.
@@ -133,23 +191,66 @@ class MirrorFolder:
         Parameters
         ----------
         name : str
-            ``"records"``, ``"partial"``, ``"listings"`` or ``"locks"``.
+            ``"records"``, ``"partial"``, ``"listings"``, ``"splits"`` or ``"locks"``.
 
         Raises
         ------
+        FileExistsError
+            If the folder `METADATA_FOLDER` is not this project's.
+        DataIntegrityError
+            If a link is in its place.
         OSError
             If it cannot be made.
         """
         folder = self.metadata / name
-        if folder not in _workplaces or not folder.is_dir():
-            self._expect_inside(folder)
-            folder.mkdir(parents=True, exist_ok=True)
-            self._expect_inside(folder)
-            _workplaces.add(folder)
+        for part in (self.metadata, folder):
+            if part.is_symlink():
+                raise DataIntegrityError(
+                    f"{part} is a link to {os.path.realpath(part)}: nothing is written there. Remove the link, or "
+                    "mirror to another folder."
+                )
+        if not MARK.is_on(self.metadata):
+            if not self._is_of_before():
+                marks.raise_unless_ours(self.metadata, MARK)
+            content = {"made by": "intake-laion-fmri", "what": "records of the files beside this folder"}
+            atomic.write_whole(self.metadata / MARK.name, json.dumps(content).encode(), within=self.path)
+        atomic.make_folder(folder, within=self.path)
         return folder
 
+    def write(self, name: str, file: str, content: bytes) -> None:
+        """Write a small file of this folder's own, whole."""
+        atomic.write_whole(self.workplace(name) / file, content, within=self.path)
+
+    def _expect_own(self, link: Path) -> None:
+        """Raise for a link that another user has made; links that root has made are as good as one's own."""
+        owner = link.lstat().st_uid
+        if owner not in (0, _user(owner)):
+            raise DataIntegrityError(
+                f"{link} is a link of another user (number {owner}), to {os.path.realpath(link)}: nothing is written "
+                "there. Remove the link, make it yourself, or mirror to that other place."
+            )
+
+    def _is_of_before(self) -> bool:
+        """Tell whether the folder of what is under way was made before it was marked: by what is in it."""
+        try:
+            names = set(os.listdir(self.metadata))
+        except OSError:
+            return False
+        notice = self.metadata / "notice"
+        told = notice.is_file() and notice.read_bytes()[:100].startswith(b"LAION-fMRI")
+        return bool(names) and names <= {*_WORKPLACES, "notice"} and (told or any(self.records()))
+
+    def was_told(self) -> bool:
+        """Tell whether the notice on the data's licence was shown for this mirror."""
+        return (self.metadata / "notice").exists()
+
+    def note_told(self, notice: str) -> None:
+        """Note that it was."""
+        self.workplace("records")
+        atomic.write_whole(self.metadata / "notice", f"{notice}\n".encode(), within=self.path)
+
     def holds(self, info: ObjectInfo) -> Path | None:
-        """Return the local file of an object if it is complete and current.
+        """Return the local file of an object if it is complete and current, as far as is told without reading it all.
 
         Parameters
         ----------
@@ -160,42 +261,127 @@ class MirrorFolder:
         -------
         Path or None
             None too where the key cannot be a file's. A file with a record counts if the ETag, its size and its
-            modification time agree. One without a record, or whose modification time alone differs (mirrors get
-            copied), counts if the size agrees, no record tells of another ETag, and the ETag, where it is the MD5 of
-            a file of up to 64 MB, agrees too. An ROI's file may lack the hyphens inside its label, as in copies that
-            the data set's own package makes.
+            modification time agree. Any other file counts if its content is proved to be the object's: by the sum in
+            a record where the time alone differs (mirrors get copied), or by the ETag. Files of more than
+            `PROVED_BYTES` are proved by `proves`, when they are read. An ROI's file may lack the hyphens inside its
+            label, as in copies that the data set's own package makes.
         """
-        found = self.copy_of(info)
-        return found[0] if found else None
+        copy = self.copy_of(info.key)
+        if copy is None or copy.state.st_size != info.size:
+            return None
+        if copy.record and _is_current(copy.record, info):
+            return copy.path
+        if not (can_tell(info) or (copy.known and _is_current(copy.known, info))):
+            return None
+        return copy.path if info.size > PROVED_BYTES or self._is_proved(copy, info) else None
 
-    def copy_of(self, info: ObjectInfo) -> tuple[Path, MirrorRecord | None] | None:
-        """Return the file of an object as `holds` does, and the record by which it counts, if there is one."""
-        try:
-            place = self.place(info.key)
-        except DataIntegrityError:
+    def proves(self, info: ObjectInfo) -> Path | None:
+        """Return the local file of an object as `holds` does, once it is proved whatever its size."""
+        path, copy = self.holds(info), self.copy_of(info.key)
+        if path is None or copy is None or copy.path != path:
             return None
-        state = _state(place)
-        if state is None:
-            alias = _without_hyphens(info.key)
-            copy = self._alias(info, alias) if alias else None
-            return (copy, None) if copy else None
-        if state.st_size != info.size:
-            return None
-        record = self.record(info.key)
-        if record and record.mtime_ns == state.st_mtime_ns and record.size == state.st_size:
-            return (place, record) if record.etag == info.etag else None
-        if record and (record.etag != info.etag or record.replaces):
-            return None
-        return (place, record) if _md5_agrees(place, state, info) else None
+        is_recorded = copy.record is not None and _is_current(copy.record, info)
+        return path if is_recorded or self._is_proved(copy, info) else None
 
-    def record(self, key: str) -> MirrorRecord | None:
-        """Return what is known of an object's file; None where nothing is, or the record cannot be read."""
-        return _parsed(self.metadata / "records" / f"{name_of(key)}.json")
+    def is_complete(self, info: ObjectInfo) -> bool:
+        """Tell whether there is a current copy, with a record that agrees."""
+        copy = self.copy_of(info.key)
+        return bool(copy and copy.record and copy.state.st_size == info.size and _is_current(copy.record, info))
+
+    def untold(self, info: ObjectInfo) -> bool:
+        """Tell whether there may be a copy, and nothing that could prove it."""
+        if can_tell(info):
+            return False
+        copy = self.copy_of(info.key)
+        return copy is not None and copy.known is None and copy.state.st_size == info.size
+
+    def content_of(self, info: ObjectInfo) -> bytes | None:
+        """Return the content of an object's small file if it is what was recorded, or what the ETag says; else None."""
+        path, copy = self.holds(info), self.copy_of(info.key)
+        if path is None or copy is None:
+            return None
+        content = _content(path, info.size)
+        if content is None:
+            return None
+        if copy.known and _is_current(copy.known, info):
+            return content if crc32_of(content) == copy.known.crc32 else None
+        return content if content_is(content, info) else None
+
+    def recorded_content(self, key: str, size: int) -> bytes | None:
+        """Return the content of a small file as it lies there; None where nothing is recorded of it.
+
+        Raises
+        ------
+        DataIntegrityError
+            If it is not what was copied.
+        """
+        record = self.record(key)
+        if record is None or record.checked == OTHER:
+            return None
+        path = self.path / key
+        content = _content(path, size)
+        if content is None or record.checked == DAMAGED or crc32_of(content) != record.crc32:
+            raise DataIntegrityError(
+                f"{path} is not what was copied there: it was changed, or is damaged. Move it away and run "
+                f"'intake-laion-fmri mirror --to {self.path}', or read the folder as it is, with "
+                f"bucket={str(self.path)!r}."
+            )
+        return content
+
+    def copy_of(self, key: str) -> Copy | None:
+        """Return the file of an object, and what is known of it; None where there is none."""
+        with contextlib.suppress(DataIntegrityError):
+            for name in (key, alias_of(key)):
+                path = self.place(name) if name else None
+                state = _state(path) if path else None
+                if name and path and state:
+                    known = self.record(name)
+                    if known and (known.key != key or known.checked == OTHER):
+                        known = None
+                    fits = known and (known.size, known.mtime_ns) == (state.st_size, state.st_mtime_ns)
+                    return Copy(path, state, known if fits else None, known)
+        return None
+
+    def name_for(self, key: str) -> str:
+        """Return where an object is to be written, below this folder: where a copy of it is, under either name."""
+        copy = self.copy_of(key)
+        return self.file_of(key, copy.path) or key if copy else key
+
+    def file_of(self, key: str, path: Path) -> str:
+        """Return what a record says of where a file is: nothing if that is at the key."""
+        alias = alias_of(key)
+        return alias if alias and path.name == alias.rpartition("/")[2] else ""
+
+    def is_own(self, copy: Copy) -> bool:
+        """Tell whether this project wrote a file, so that it may be replaced."""
+        if copy.known is None or copy.path.is_symlink():
+            return False
+        if copy.record:
+            return True
+        crc32 = crc32_of_file(copy.path, copy.state)
+        found = f"{copy.state.st_size}-{copy.state.st_mtime_ns}-{crc32:08x}" if crc32 is not None else ""
+        same = copy.known.size == copy.state.st_size and copy.known.crc32 == crc32
+        return same or found == copy.known.replaces
+
+    def is_known_other(self, info: ObjectInfo, copy: Copy) -> bool:
+        """Tell whether a file was compared with this version of an object before, and is another one."""
+        record = self.record(self.file_of(info.key, copy.path) or info.key)
+        found = (info.etag, copy.state.st_size, copy.state.st_mtime_ns)
+        return bool(record and record.checked == OTHER and (record.etag, record.size, record.mtime_ns) == found)
+
+    def _is_proved(self, copy: Copy, info: ObjectInfo) -> bool:
+        if copy.known and _is_current(copy.known, info):
+            return crc32_of_file(copy.path, copy.state) == copy.known.crc32
+        return file_is(copy.path, copy.state, info)
+
+    def record(self, file: str) -> MirrorRecord | None:
+        """Return what is known of a file; None where nothing is, or the record cannot be read."""
+        return _parsed(self.metadata / "records" / f"{name_of(file)}.json")
 
     def known(self, info: ObjectInfo) -> ObjectInfo:
         """Return what the bucket said of an object, given what the disk says of it; the latter without a record."""
         record = self.record(info.key)
-        state = _state(self.place(info.key)) if record else None
+        state = _state(self.place(info.key)) if record and record.checked not in (OTHER, DAMAGED) else None
         if not record or not state or (record.size, record.mtime_ns) != (state.st_size, state.st_mtime_ns):
             return info
         return dataclasses.replace(info, etag=record.etag)
@@ -204,13 +390,14 @@ class MirrorFolder:
         """Yield all records that can be read, in no order."""
         for path in _files(self.metadata / "records", ".json"):
             record = _parsed(path)
-            if record and path.stem == name_of(record.key):
+            if record and path.stem == name_of(record.place):
                 yield record
 
     def write_record(self, record: MirrorRecord) -> None:
-        """Replace the record of an object."""
-        content = json.dumps(dataclasses.asdict(record), indent=1).encode()
-        write_whole(self.workplace("records") / f"{name_of(record.key)}.json", content)
+        """Replace the record of a file."""
+        self.write(
+            "records", f"{name_of(record.place)}.json", json.dumps(dataclasses.asdict(record), indent=1).encode()
+        )
 
     def listing(self, folder: str) -> dict[str, ObjectInfo] | None:
         """Return what the bucket held below a folder when it was last listed for this mirror.
@@ -247,7 +434,7 @@ class MirrorFolder:
         """
         rows = [(info.key, info.size, info.etag) for info in objects.values()]
         content = json.dumps({"folder": folder, "listed": now(), "objects": rows}).encode()
-        write_whole(self.workplace("listings") / f"{quote(folder, safe='')}.list.json", content)
+        self.write("listings", f"{quote(folder, safe='')}.list.json", content)
 
     def files(self) -> Iterator[tuple[str, os.stat_result]]:
         """Yield key and state of every file that lies in the bucket's layout, record or not."""
@@ -266,29 +453,25 @@ class MirrorFolder:
                 elif entry.is_file():
                     yield key, entry.stat()
 
-    def _alias(self, info: ObjectInfo, alias: str) -> Path | None:
-        place = self.place(alias)
-        state = _state(place)
-        if state is None or state.st_size != info.size or self.record(alias):
-            return None
-        return place if _md5_agrees(place, state, info) else None
-
     def _listings(self) -> Iterator[tuple[str, str, dict[str, ObjectInfo]]]:
         """Yield when, of what folder, and what."""
         for path in _files(self.metadata / "listings", ".list.json"):
             folder = unquote(path.name.removesuffix(".list.json"))
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                saved = json.loads(path.read_bytes())
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+                saved = json.loads(read_own(path))
                 rows = [ObjectInfo(str(key), int(size), str(etag)) for key, size, etag in saved["objects"]]
                 yield str(saved["listed"]), folder, {info.key: info for info in rows}
 
-    def _expect_inside(self, folder: Path) -> None:
-        root, real = os.path.realpath(self.path), os.path.realpath(folder)
-        if real != root and not real.startswith(root.rstrip(os.sep) + os.sep):
-            raise DataIntegrityError(
-                f"{folder} leads out of the mirror, to {real}: nothing is written there. Expected a folder inside "
-                f"{root}; remove the symbolic link, or mirror to that other place."
-            )
+
+def read_own(path: Path) -> bytes:
+    """Read a file of the mirror's own, which others may have put there: a regular file, and no endless one."""
+    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "no regular file", os.fspath(path))
+        content = file.read(OWN_BYTES + 1)
+    if len(content) > OWN_BYTES:
+        raise OSError(errno.EFBIG, "no file of a mirror's own is so long", os.fspath(path))
+    return content
 
 
 def rejection(key: str) -> str | None:
@@ -330,16 +513,6 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a small file that appears whole or not at all."""
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _within(key: str, folder: str) -> bool:
     """Whether a key or folder is another folder or lies below it."""
     return not folder or key == folder or key.startswith(f"{folder}/")
@@ -350,8 +523,8 @@ def _listed_in(key: str, folder: str) -> bool:
     return key.startswith(f"{folder}/") if folder else "/" not in key
 
 
-def _without_hyphens(key: str) -> str | None:
-    """Return the key of an ROI's file with its public name, where that is another."""
+def alias_of(key: str) -> str | None:
+    """Return the key of an ROI's file with the ROI's public name, where that is another."""
     if not key.startswith(f"{layout.ROIS_ROOT}/"):
         return None
     alias = re.sub(r"(?<=_label-)[^_./]+(?=_[^/]*$)", lambda label: layout.clean_label(label[0]), key)
@@ -369,31 +542,39 @@ def _state(path: Path) -> os.stat_result | None:
     return state if stat.S_ISREG(state.st_mode) else None
 
 
-def _md5_agrees(path: Path, state: os.stat_result, info: ObjectInfo) -> bool:
-    """Whether a small file is the object, where the ETag can tell; else yes."""
-    if not re.fullmatch("[0-9a-f]{32}", info.etag) or state.st_size > MD5_BYTES:
-        return True
-    known = (os.fspath(path), state.st_mtime_ns, state.st_size)
-    if known not in _sums:
-        try:
-            with path.open("rb") as file:
-                _sums[known] = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-        except OSError:
-            return False
-    return _sums[known] == info.etag
+def _is_current(record: MirrorRecord, info: ObjectInfo) -> bool:
+    """Tell whether a record is of this version of the object, and of a file that is not known to be another."""
+    return record.etag == info.etag and record.size == info.size and record.checked != DAMAGED
+
+
+def _content(path: Path, size: int) -> bytes | None:
+    """Return the content of a file of this size; no more is read of one that has grown."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            content = file.read(size + 1)
+    except OSError:
+        return None
+    return content if len(content) == size else None
+
+
+def _user(otherwise: int) -> int:
+    """Return this user's number; on a system without such numbers, any will do."""
+    return os.geteuid() if hasattr(os, "geteuid") else otherwise
 
 
 def _parsed(path: Path) -> MirrorRecord | None:
     """Read a record; what is not one counts as none, so that the file is checked anew."""
     try:
-        found: Any = json.loads(path.read_bytes())
+        found: Any = json.loads(read_own(path))
+        if found["replaces"] in (True, False):  # as it was written before the file of before was told
+            found["replaces"] = ""
         record = MirrorRecord(**found)
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
     numbers = (record.size, record.mtime_ns, record.crc32)
-    texts = (record.key, record.etag, record.checked, record.when)
+    texts = (record.key, record.etag, record.checked, record.when, record.replaces, record.file)
     sound = all(type(one) is int for one in numbers) and all(type(one) is str for one in texts)
-    return record if sound and type(record.replaces) is bool else None
+    return record if sound else None
 
 
 def _files(folder: Path, suffix: str) -> list[Path]:

@@ -10,16 +10,17 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from intake_laion_fmri import atomic
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.layout import ObjectInfo
-from intake_laion_fmri.mirror_folder import MirrorFolder, name_of
+from intake_laion_fmri.mirror_folder import MirrorFolder, name_of, read_own
+from intake_laion_fmri.mirror_proofs import crc32_of
 
 __all__ = [
     "LOOK_SECONDS",
@@ -29,7 +30,6 @@ __all__ = [
     "PartialFile",
     "PieceWriter",
     "TransferStoppedError",
-    "crc32_of",
     "part_of",
     "partial_objects",
     "read_state",
@@ -60,17 +60,16 @@ class PartialFile:
     Pieces are handed out in runs, in ascending order, and put in place in any order.
     """
 
-    def __init__(self, path: Path, info: ObjectInfo, piece_bytes: int, stop: threading.Event) -> None:
+    def __init__(self, path: Path, within: Path, info: ObjectInfo, piece_bytes: int, stop: threading.Event) -> None:
         self.info = info
         self.piece_bytes = piece_bytes
         self.n_pieces = -(-info.size // piece_bytes)
         self.error: BaseException | None = None
-        self._path, self._stop = path, stop
+        self._path, self._within, self._stop = path, within, stop
         self._changed = threading.Condition()
         self._front = 0
         with contextlib.ExitStack() as opened:
-            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
-            self.data = opened.enter_context(io.FileIO(os.open(path, flags, 0o666), "rb+"))
+            self.data = opened.enter_context(atomic.open_in_place(path, within=within))
             self.data.truncate(info.size)
             # An object of one piece is all or nothing.
             self._state = opened.enter_context(self._open_state()) if self.n_pieces > 1 else None
@@ -147,7 +146,7 @@ class PartialFile:
 
     def sync(self) -> None:
         """Have the data on the disk before a name says that they are."""
-        os.fsync(self.data.fileno())
+        atomic.sync(self.data)
 
     def _advance(self) -> None:
         number = -(-self._front // self.piece_bytes)
@@ -162,8 +161,8 @@ class PartialFile:
         line = json.dumps(header).encode() + b"\n"
         found = read_state(path)
         if found is None or found[0] != header or len(found[1]) != self.n_pieces:
-            path.write_bytes(line + bytes(_ENTRY.size * self.n_pieces))
-        state = io.FileIO(path, "rb+")
+            atomic.write_whole(path, line + bytes(_ENTRY.size * self.n_pieces), within=self._within)
+        state = atomic.open_in_place(path, within=self._within)
         state.seek(len(line))
         return state
 
@@ -257,7 +256,7 @@ def part_of(folder: MirrorFolder, info: ObjectInfo) -> Path:
 def read_state(path: Path) -> tuple[dict[str, Any], list[int]] | None:
     """Return header and sums of a partial file, or None where there are none to go on with."""
     try:
-        line, _, entries = path.read_bytes().partition(b"\n")
+        line, _, entries = read_own(path).partition(b"\n")
         header = json.loads(line)
         size, piece = int(header["size"]), int(header["piece"])
         sums = [one for (one,) in _ENTRY.iter_unpack(entries)]
@@ -272,10 +271,3 @@ def _write_all(file: io.FileIO, content: bytes | bytearray) -> None:
     view = memoryview(content)
     while view:
         view = view[file.write(view) :]
-
-
-def crc32_of(content: bytes | bytearray | memoryview, start: int = 0) -> int:
-    """Return the CRC-32 of bytes, going on from that of the bytes before them."""
-    from isal import isal_zlib
-
-    return int(isal_zlib.crc32(content, start))

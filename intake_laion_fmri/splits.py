@@ -33,7 +33,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.access import Bucket, MirroredBucket, ObjectInfo, open_bucket, open_place, read_pinned
+from intake_laion_fmri.access import (
+    Bucket,
+    MirroredBucket,
+    MirrorOnly,
+    ObjectInfo,
+    open_bucket,
+    open_place,
+    read_pinned,
+)
 from intake_laion_fmri.cache import CACHE_VARIABLE, own_folder
 from intake_laion_fmri.errors import (
     AccessDeniedError,
@@ -43,6 +51,7 @@ from intake_laion_fmri.errors import (
     in_short,
     unknown_value,
 )
+from intake_laion_fmri.mirror_folder import MirrorFolder
 from intake_laion_fmri.trials import OOD_TYPES, parse_label
 
 if TYPE_CHECKING:
@@ -59,6 +68,7 @@ __all__ = [
     "SplitSource",
     "Variant",
     "check_split",
+    "copies_in",
     "find_source",
     "get_split_masks",
     "get_train_test_ids",
@@ -69,6 +79,7 @@ __all__ = [
     "load_all_splits",
     "load_split",
     "named_source",
+    "published_sums",
     "role_mask",
     "split_roles",
     "upstream",
@@ -165,6 +176,12 @@ class SplitSource:
     """Whether they are the published files, whose sums are known; others are read as they are."""
     listing: Mapping[str, ObjectInfo] | None = field(default=None, compare=False, repr=False)
     """What was found there, where it was listed: then copies in the user's cache are known to be current."""
+    folder: str = ""
+    """Folder below the root that the files are in."""
+    copies: tuple[Path, ...] = field(default=(), compare=False)
+    """Folders on this machine with copies of published files, which are looked at first; their sums are checked."""
+    is_offline: bool = False
+    """Whether nothing but these copies may be read, as with a mirror alone."""
 
     def read(self, pool: str, name: str) -> bytes:
         """Return the content of a split file.
@@ -180,20 +197,31 @@ class SplitSource:
         """
         key = f"{pool}/{name}.json"
         if not self.pinned:
+            place = self.place(key)
             try:
-                if self.listing and key in self.listing:
-                    return self.root.fetch([self.listing[key]])[key]
-                return self.root.read_within(key)
+                if self.listing and place in self.listing:
+                    return self.root.fetch([self.listing[place]])[place]
+                return self.root.read_within(place)
             except NotInBucketError as error:
                 raise NotInBucketError(
-                    f"{self.root.locate(key)} does not exist. {self._beside(pool)} Expected a folder with split files "
-                    f"<pool>/<name>.json: add the file, or name another folder with splits= or {SPLITS_VARIABLE}."
+                    f"{self.root.locate(place)} does not exist. {self._beside(pool)} Expected a folder with split "
+                    f"files <pool>/<name>.json: add the file, or name another folder with splits= or {SPLITS_VARIABLE}."
                 ) from error
         sums = _published_sums()
         if key not in sums:
             raise NotInBucketError(
                 f"There is no published split file {key!r}: they are for the pools {', '.join(list_pools())}. Name a "
                 f"folder with split files of your own, with splits= or the environment variable {SPLITS_VARIABLE}."
+            )
+        for folder in self.copies:
+            content = _copied(folder / key, sums[key])
+            if content is not None:
+                return content
+        if self.is_offline:
+            raise NotInBucketError(
+                f"The split file {key} is not in the mirror, and mirror_only forbids to fetch it. Copy it with "
+                "'intake-laion-fmri mirror --kind splits' once there is a network; or name a folder that holds split "
+                f"files as <pool>/<name>.json, with splits= or the environment variable {SPLITS_VARIABLE}."
             )
         try:
             return read_pinned(self.root, key, sha256=sums[key], cache=self.cache)
@@ -202,9 +230,13 @@ class SplitSource:
         except (AccessDeniedError, BucketUnreachableError) as error:
             raise BucketUnreachableError(self._ways_out(str(error.__cause__ or "") or str(error))) from error
 
+    def place(self, key: str) -> str:
+        """Return where a split file is, below the root."""
+        return f"{self.folder}/{key}" if self.folder else key
+
     def _beside(self, pool: str) -> str:
         try:
-            names = sorted(key.rpartition("/")[2] for key in self.root.find(pool))
+            names = sorted(key.rpartition("/")[2] for key in self.root.find(self.place(pool)))
         except OSError:  # it was asked for the message only
             names = []
         return f"Beside it: {in_short(names)}." if names else "Nothing is listed beside it."
@@ -233,7 +265,7 @@ def find_source(
     splits : str or path, optional
         Folder or URL of one's own, with files ``<pool>/<name>.json``. By default, in this order: the environment
         variable ``LAION_FMRI_SPLITS``; the bucket, where it holds splits of its own; an installed ``laion_fmri``
-        package; the published files of the pinned revision, through the user's cache.
+        package; the published files of the pinned revision, from a mirror or through the user's cache.
     bucket, storage_options, mirror, mirror_only
         The bucket in use, as in `intake_laion_fmri.open_betas`.
 
@@ -256,21 +288,21 @@ def find_source(
     published = open_place(layout.BUCKET_URL)
     is_published = (place.address, place.storage_options) == (published.address, published.storage_options)
     if not is_published:
-        own = place.below(layout.SPLITS_ROOT)
+        own = SplitSource(_OF_THE_BUCKET, place, folder=layout.SPLITS_ROOT)
         try:
-            listing = own.find("")
+            listing = place.find(layout.SPLITS_ROOT)
         except BucketUnreachableError:
             if not isinstance(place, MirroredBucket):
                 raise
-            return SplitSource(_OF_THE_BUCKET, own)  # others may not stand in for it: it fails where it is read
+            return own  # others may not stand in for it: it fails where it is read
         if listing:
-            return SplitSource(_OF_THE_BUCKET, own, listing=listing)
+            return dataclasses.replace(own, listing=listing)
     package = importlib.util.find_spec("laion_fmri")
     for location in (package.submodule_search_locations or []) if package else []:
         folder = Path(location) / "splits" / "data"
         if folder.is_dir():
             return SplitSource(f"laion_fmri package in {location}", open_place(folder))
-    return upstream()
+    return _upstream_beside(place)
 
 
 def named_source(splits: str | os.PathLike[str] | None) -> str | os.PathLike[str] | None:
@@ -293,6 +325,38 @@ def upstream(address: str | None = None, cache: Path | None = None) -> SplitSour
     root = open_place(f"{address or ADDRESS}/{REVISION}/{_FOLDER_UPSTREAM}", options)
     folder = cache or own_folder()
     return SplitSource(REVISION, root, folder and folder / "splits" / REVISION, pinned=True)
+
+
+def copies_in(mirror: Path) -> Path:
+    """Return where a mirror keeps the published split files of the pinned revision, as ``<pool>/<name>.json``."""
+    return MirrorFolder(mirror).metadata / "splits" / REVISION
+
+
+def published_sums() -> Mapping[str, str]:
+    """Return the SHA-256 of each published split file: ``<pool>/<name>.json`` → sum."""
+    return _published_sums()
+
+
+def _upstream_beside(place: Bucket) -> SplitSource:
+    """Return the published split files, with the copies that a mirror holds of them."""
+    source, copies = upstream(), []
+    if isinstance(place, MirroredBucket):
+        copies.append(copies_in(place.mirror.path))
+    elif place.is_local:
+        copies.append(copies_in(Path(place.root)))
+    if isinstance(place, MirrorOnly) and source.cache:
+        copies.append(source.cache)
+    return dataclasses.replace(source, copies=tuple(copies), is_offline=isinstance(place, MirrorOnly))
+
+
+def _copied(path: Path, sha256: str) -> bytes | None:
+    """Return the content of a file if it has this sum."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_SPLIT_BYTES + 1)
+    except OSError:
+        return None
+    return content if hashlib.sha256(content).hexdigest() == sha256 else None
 
 
 def list_pools() -> list[str]:
@@ -612,7 +676,7 @@ def _load_split(source: SplitSource, pool: str, name: str) -> Split:
 
 
 def _read_split(source: SplitSource, pool: str, name: str) -> Split:
-    where = source.root.locate(f"{pool}/{name}.json")
+    where = source.root.locate(source.place(f"{pool}/{name}.json"))
     return _parse_split(source.read(pool, name), pool, name, source.revision, where)
 
 

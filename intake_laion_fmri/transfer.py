@@ -4,6 +4,9 @@ What arrives lies in ``.laion-fmri/partial``: the data at their offsets, and bes
 complete, so that a run that was killed is continued by any other. A thread follows the front of what is complete and
 checks it (MD5, or the gzip stream to its end) while the rest arrives. Only then the record is written and the file
 moved to its place. One process at a time works on an object, of however many that mirror into one folder.
+
+What lies in that place and was not written by this project stays there. If it proves to be the object, a record is made
+of it; else it is told.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import gzip
 import hashlib
 import io
 import os
-import shutil
+import re
 import threading
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping
@@ -24,8 +27,9 @@ from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from intake_laion_fmri import atomic, locks
 from intake_laion_fmri.access import Bucket
 from intake_laion_fmri.answers import WrongAnswerError
 from intake_laion_fmri.errors import (
@@ -35,7 +39,8 @@ from intake_laion_fmri.errors import (
     NotInBucketError,
 )
 from intake_laion_fmri.layout import ObjectInfo
-from intake_laion_fmri.mirror_folder import MirrorFolder, MirrorRecord, name_of, now
+from intake_laion_fmri.mirror_folder import OTHER, Copy, MirrorFolder, MirrorRecord, Target, name_of, now
+from intake_laion_fmri.mirror_proofs import crc32_of, is_whole_md5
 from intake_laion_fmri.network import Attempts, NetworkPolicy
 from intake_laion_fmri.partial_files import (
     LOOK_SECONDS,
@@ -45,25 +50,23 @@ from intake_laion_fmri.partial_files import (
     PartialFile,
     PieceWriter,
     TransferStoppedError,
-    crc32_of,
     part_of,
     read_state,
 )
 from intake_laion_fmri.s3_objects import is_encrypted
 
-if TYPE_CHECKING:
-    from filelock import FileLock
-
 __all__ = [
     "REQUEST_BYTES",
     "STALE_SECONDS",
     "Fetched",
+    "LeftAloneError",
     "ObjectBusyError",
     "check_file",
     "errors_of_writing",
     "fetch_object",
     "locked",
     "tidy",
+    "what_is_in_the_way",
 ]
 
 REQUEST_BYTES = 8 * 1024 * 1024
@@ -86,6 +89,10 @@ Result = TypeVar("Result")
 
 class ObjectBusyError(Exception):
     """Another process on this file system is fetching the object."""
+
+
+class LeftAloneError(Exception):
+    """Something is in an object's place that this project did not write; the message says what."""
 
 
 class _ReplacedError(Exception):
@@ -146,23 +153,43 @@ def fetch_object(
         If `stop` was set. What was received is kept.
     NotInBucketError, AccessDeniedError, BucketUnreachableError
         If it cannot be read. What was received is kept.
+    LeftAloneError
+        If something is in its place that this project did not write, and that is not the object.
     DataIntegrityError
         If it is damaged, or replaced, twice; or its key cannot be a file's. Nothing is kept.
     OSError
         If it cannot be written: names the object. What was received is kept.
     """
-    target = folder.target(info.key)
+    target = folder.target(folder.name_for(info.key))
     job = _Job(bucket, folder, requests, piece_bytes, request_bytes, received or _nobody, stop or threading.Event())
-    with errors_of_writing(info.key, target):
-        if _is_complete(folder, info):
+    with errors_of_writing(info.key, target.path):
+        if folder.is_complete(info):
             return Fetched(info, "complete")
         with locked(folder, name_of(info.key)):
-            if _is_complete(folder, info):  # whoever had the lock has fetched it
+            if folder.is_complete(info):  # whoever had the lock has fetched it
                 return Fetched(info, "complete")
-            if job.adopt(info, target):
+            if job.adopt(info):
                 return Fetched(info, "adopted")
-            _make_room(folder, info.key, target)
+            _expect_room(folder, info, target)
             return job.fetch(info, target)
+
+
+def what_is_in_the_way(folder: MirrorFolder, info: ObjectInfo) -> str | None:
+    """Say what keeps an object from its place, as far as names, sizes and times tell; None if nothing does."""
+    place = folder.path
+    for part in Path(info.key).parts[:-1]:
+        place /= part
+        if os.path.lexists(place) and not place.is_dir():
+            return f"a file instead of the folder {place}"
+    copy = folder.copy_of(info.key)
+    if copy is None:
+        path = folder.path / info.key
+        return None if not os.path.lexists(path) else "a folder of that name" if path.is_dir() else "no regular file"
+    if copy.known:
+        return None
+    if copy.state.st_size != info.size:
+        return f"another file, of {copy.state.st_size} bytes instead of {info.size}"
+    return f"another file of {info.size} bytes" if folder.is_known_other(info, copy) else None
 
 
 def check_file(path: Path, info: ObjectInfo, how: str, *, stop: threading.Event | None = None) -> int:
@@ -208,15 +235,16 @@ def tidy(folder: MirrorFolder, objects: Iterable[ObjectInfo]) -> None:
     """
     current = {info.key: info for info in objects}
     by_lock: dict[str, list[Path]] = {}
-    for name in ("partial", "records", "listings", "locks"):
-        for path in (folder.metadata / name).glob("*"):
-            if name == "locks" or path.suffix == ".tmp" or (name == "partial" and _is_useless(folder, path, current)):
+    for name, is_own in _OWN_FILES.items():
+        for path in folder.workplace(name).glob("*"):
+            left = name == "locks" or path.suffix == atomic.TEMPORARY or name == "partial"
+            if left and is_own(path.name) and (name != "partial" or _is_useless(folder, path, current)):
                 by_lock.setdefault("listings" if name == "listings" else path.name.split(".")[0], []).append(path)
     for name, paths in by_lock.items():
         with contextlib.suppress(ObjectBusyError), locked(folder, name):
             for path in paths:
                 if path.suffix != ".lock":
-                    path.unlink(missing_ok=True)
+                    atomic.remove(path, within=folder.path)
 
 
 @contextmanager
@@ -228,13 +256,17 @@ def locked(folder: MirrorFolder, name: str) -> Iterator[None]:
     ObjectBusyError
         If another process has the lock.
     """
-    lock = _acquired(folder.workplace("locks") / f"{name}.lock")
-    try:
+    path = folder.workplace("locks") / f"{name}.lock"
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locks.locked(path, wait_seconds=0, what="fetching an object"))
+        except locks.HeldError as error:
+            raise ObjectBusyError(str(error)) from error
+        except PermissionError as error:
+            if not path.exists():
+                raise
+            raise ObjectBusyError(f"{path} belongs to another user's process") from error
         yield
-    finally:
-        with contextlib.suppress(OSError):
-            Path(lock.lock_file).unlink()  # while it is held: whoever waits for it notices
-        lock.release()
 
 
 @dataclass(frozen=True)
@@ -254,35 +286,32 @@ class _Job:
             return MD5
         return GZIP if info.key.endswith(".gz") else SIZE
 
-    def adopt(self, info: ObjectInfo, target: Path) -> bool:
-        """Write the record of a file that is there and proves to be the object, if there is one."""
-        place = target if target.exists() else self.folder.holds(info)
-        if place is None or not place.is_file() or place.stat().st_size != info.size:
+    def adopt(self, info: ObjectInfo) -> bool:
+        """Write the record of a file that is there and is proved to be the object, if there is one."""
+        copy = self.folder.copy_of(info.key)
+        if copy is None or copy.state.st_size != info.size or self.folder.proves(info) is None:
             return False
-        how, record = self.how(info), self.folder.record(info.key)
-        if how != MD5 and record and record.etag != info.etag:
-            return False
+        how = self.how(info)
         try:
-            with place.open("rb", buffering=0) as file:
-                mtime_ns = os.fstat(file.fileno()).st_mtime_ns
-                crc32 = _check(file, info, how, self.stop)
-        except DamagedError:
+            crc32 = check_file(copy.path, info, SIZE, stop=self.stop)
+        except DataIntegrityError:
             return False
-        if how != MD5 and record and record.crc32 != crc32:
-            return False
-        if place != target:  # an ROI's file without the hyphens of its label: other packages need that one too
-            _make_room(self.folder, info.key, target)
-            mtime_ns = _link(place, target)
-        self.folder.write_record(MirrorRecord(info.key, info.size, info.etag, mtime_ns, how, crc32, now()))
+        self._record(info, copy, how, crc32)
         return True
 
-    def fetch(self, info: ObjectInfo, target: Path) -> Fetched:
+    def _record(self, info: ObjectInfo, copy: Copy, checked: str, crc32: int) -> None:
+        mtime_ns, file = copy.state.st_mtime_ns, self.folder.file_of(info.key, copy.path)
+        self.folder.write_record(
+            MirrorRecord(info.key, info.size, info.etag, mtime_ns, checked, crc32, now(), file=file)
+        )
+
+    def fetch(self, info: ObjectInfo, target: Target) -> Fetched:
         """Fetch an object; once more where it is damaged, and once more where it was replaced."""
-        replaced, excuses = target.exists(), [_ReplacedError, DamagedError]
+        excuses = [_ReplacedError, DamagedError]
         while True:
             self._remove_partials(info.key, but=part_of(self.folder, info).stem)
             try:
-                self._fetch_once(info, target)
+                return self._fetch_once(info, target)
             except (_ReplacedError, DamagedError) as error:
                 self._remove_partials(info.key)
                 if type(error) not in excuses:
@@ -293,13 +322,11 @@ class _Job:
                 excuses.remove(type(error))
                 if isinstance(error, _ReplacedError):
                     info = self.bucket.state(info.key)
-            else:
-                return Fetched(info, "fetched", replaced)
 
-    def _fetch_once(self, info: ObjectInfo, target: Path) -> None:
+    def _fetch_once(self, info: ObjectInfo, target: Target) -> Fetched:
         part = part_of(self.folder, info)
         stream = _S3Stream(self, info) if self.bucket.is_s3 else _BlockStream(self, info)
-        with PartialFile(part, info, self.piece_bytes, self.stop) as partial:
+        with PartialFile(part, self.folder.path, info, self.piece_bytes, self.stop) as partial:
             if partial.n_pieces * self.piece_bytes > self.request_bytes:
                 crc32, how = self._in_parallel(partial, stream)
             else:
@@ -308,14 +335,42 @@ class _Job:
             if not self.bucket.is_s3 and self.bucket.state(info.key) != info:  # S3 was asked for this version only
                 raise _ReplacedError("was replaced while it was read")
             partial.sync()
-        record = MirrorRecord(
-            info.key, info.size, info.etag, part.stat().st_mtime_ns, how, crc32, now(), replaces=target.exists()
-        )
-        self.folder.write_record(record)
-        part.replace(target)
-        if record.replaces:
-            self.folder.write_record(replace(record, replaces=False))
-        part.with_suffix(".state").unlink(missing_ok=True)
+        copy = self.folder.copy_of(info.key)
+        if copy and not self.folder.is_own(copy):
+            self._compare(info, copy, part, how, crc32)
+            return Fetched(info, "adopted")
+        mtime_ns, file = part.stat().st_mtime_ns, self.folder.file_of(info.key, target.path)
+        record = MirrorRecord(info.key, info.size, info.etag, mtime_ns, how, crc32, now(), file=file)
+        self._put_in_place(part, target, record, copy)
+        self._remove_partials(info.key)
+        return Fetched(info, "fetched", copy is not None)
+
+    def _put_in_place(self, part: Path, target: Target, record: MirrorRecord, copy: Copy | None) -> None:
+        """Write the record, then move the file; a crash between them leaves the file of before, which it tells of."""
+        before = copy.known.fingerprint if copy and copy.known else ""
+        self.folder.write_record(replace(record, replaces=before))
+        if copy is None and os.path.lexists(target.path):
+            raise LeftAloneError("something that was put there a moment ago")
+        if target.within == self.folder.path:
+            atomic.move(part, target.path, within=target.within)
+            moved = record
+        else:  # behind a link there may be another disk
+            with part.open("rb") as file:
+                content = iter(lambda: file.read(PIECE_BYTES), b"")
+                atomic.write_whole(target.path, content, durable=True, within=target.within)
+            moved = replace(record, mtime_ns=target.path.stat().st_mtime_ns)
+        if before or moved != record:
+            self.folder.write_record(moved)
+
+    def _compare(self, info: ObjectInfo, copy: Copy, part: Path, how: str, crc32: int) -> None:
+        """Make a record of a file that is there and that no ETag told of: it is what was fetched, or is left alone."""
+        same = _same_content(part, copy.path)
+        self._remove_partials(info.key)
+        if same:
+            self._record(info, copy, how, crc32)
+            return
+        self._record(info, copy, OTHER, 0)  # it is not fetched again only to be compared
+        raise LeftAloneError(f"another file of {info.size} bytes")
 
     def _in_parallel(self, partial: PartialFile, stream: _Stream) -> tuple[int, str]:
         """Receive in several requests at a time, and check what is complete meanwhile."""
@@ -388,8 +443,8 @@ class _Job:
     def _remove_partials(self, key: str, *, but: str = "") -> None:
         folder, beginning = self.folder.workplace("partial"), f"{name_of(key)}."
         for name in os.listdir(folder):
-            if name.startswith(beginning) and name.rpartition(".")[0] != but:
-                (folder / name).unlink(missing_ok=True)
+            if name.startswith(beginning) and _is_part(name) and name.rpartition(".")[0] != but:
+                atomic.remove(folder / name, within=self.folder.path)
 
 
 class _Line:
@@ -604,48 +659,49 @@ def _is_useless(folder: MirrorFolder, path: Path, current: Mapping[str, ObjectIn
     if found is None or not path.with_suffix(".part").exists():
         return True
     info = current.get(str(found[0]["key"]))
-    return info is not None and (part_of(folder, info).stem != path.stem or _is_complete(folder, info))
+    return info is not None and (part_of(folder, info).stem != path.stem or folder.is_complete(info))
 
 
-def _is_complete(folder: MirrorFolder, info: ObjectInfo) -> bool:
-    """Whether there is a current copy, with a record."""
-    copy = folder.copy_of(info)
-    return copy is not None and copy[1] is not None
+_is_part = re.compile(rf"[0-9a-f]{{40}}\.[0-9a-f]{{16}}\.(part|state(\.[0-9a-f]{{32}}{atomic.TEMPORARY})?)").fullmatch
+"""Names of what is received in part."""
+
+_OWN_FILES: Mapping[str, Callable[[str], object]] = {
+    "partial": _is_part,
+    "records": re.compile(rf"[0-9a-f]{{40}}\.json\.[0-9a-f]{{32}}{atomic.TEMPORARY}").fullmatch,
+    "listings": re.compile(rf".*\.list\.json\.[0-9a-f]{{32}}{atomic.TEMPORARY}").fullmatch,
+    "locks": re.compile(r"([0-9a-f]{40}|listings)\.lock").fullmatch,
+}
+"""Folder below the mirror's own → names of what runs leave there that were killed."""
 
 
-def _acquired(path: Path) -> FileLock:
-    """Take a lock, or raise ObjectBusyError."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(path)
+def _same_content(one: Path, other: Path) -> bool:
     try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise ObjectBusyError(f"{path} is held by another process") from error
-    except PermissionError as error:
-        if not path.exists():
-            raise
-        raise ObjectBusyError(f"{path} belongs to another user's process") from error
-    return lock
+        with one.open("rb") as first, other.open("rb") as second:
+            while data := first.read(PIECE_BYTES):
+                if second.read(len(data)) != data:
+                    return False
+            return not second.read(1)
+    except OSError:
+        return False
 
 
-def _make_room(folder: MirrorFolder, key: str, target: Path) -> None:
-    """Make the folders of an object, before anything is transferred."""
-    if target.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(target))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder.target(key)
+def _expect_room(folder: MirrorFolder, info: ObjectInfo, target: Target) -> None:
+    """Raise LeftAloneError where something is in an object's place that is not to be replaced; make its folders."""
+    reason = what_is_in_the_way(folder, info)
+    if reason:
+        raise LeftAloneError(reason)
+    copy = folder.copy_of(info.key)
+    if copy and not folder.is_own(copy):
+        _expect_comparable(info, copy)
+    atomic.make_folder(target.path.parent, within=target.within)
 
 
-def _link(place: Path, target: Path) -> int:
-    """Give a file a second name; return its modification time."""
-    try:
-        os.link(place, target)
-    except OSError:  # not on every file system
-        temporary = target.with_name(f".{target.name}.tmp")
-        shutil.copy2(place, temporary)
-        temporary.replace(target)
-    return target.stat().st_mtime_ns
+def _expect_comparable(info: ObjectInfo, copy: Copy) -> None:
+    """Raise LeftAloneError for a file that is not the object, unless it has to be fetched to be compared."""
+    if copy.known:
+        raise LeftAloneError("a file that was changed since it was copied")
+    if is_whole_md5(info.etag):
+        raise LeftAloneError(f"another file of {info.size} bytes")
 
 
 @contextmanager

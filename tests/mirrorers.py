@@ -52,7 +52,7 @@ class Mirrorers:
     @contextmanager
     def running(cls, errors: Path, *, cache: Path) -> Iterator[Mirrorers]:
         """Start the driver; what it complains of goes to a file."""
-        own = {"LAION_FMRI_CACHE": str(cache)}
+        own = {"LAION_FMRI_CACHE": str(cache), "LAION_FMRI_SPLITS": str(cache / "no-splits")}  # nor the network's
         with Driver.running(__file__, seconds=2 * RUN_SECONDS, errors=errors, own=own) as driver:
             yield cls(driver)
 

@@ -32,6 +32,7 @@ LAYERS = {
     "config": 0.2,
     "interrupts": 0,  # Ctrl-C
     "cache": 1.0,  # bytes: what is kept of small files; a local copy of the bucket; any root; where the data are
+    "mirror_proofs": 0.9,
     "mirror_folder": 1.0,
     "streaming": 1.0,
     "answers": 1.0,
@@ -65,6 +66,7 @@ LAYERS = {
     "store": 4,  # building, checking and telling of stores
     "store_checks": 4.1,
     "mirror_selection": 4.0,  # filling a local folder with a part of the bucket; what one holds
+    "mirror_splits": 4.05,
     "mirror": 4.1,
     "mirror_checks": 4.2,
     "catalog_files": 4.2,  # YAML of everything, from an inventory
@@ -96,10 +98,6 @@ WRITING = {"atomic", "marks", "locks"}
 NOT_MOVED_YET = {
     # read_pinned: b2
     "catalog_files",
-    "mirror",
-    "mirror_folder",
-    "partial_files",
-    "transfer",
 }
 # File objects, tables and arrays: these never open anything.
 PURE = {"nifti", "trials", "voxels", "rois", "chunks", "ordering"}

@@ -61,14 +61,26 @@ class TestMirror:
         assert not [key for key in middle if "ses-31" in key or "sub-03" in key]
 
     def test_again(self, tiny: Path, copy: Path) -> None:
-        """Nothing is fetched, and nothing is said of single files; what was replaced is renewed."""
+        """Nothing is fetched, and nothing is said of single files; what is gone is fetched."""
         options = ["--bucket", tiny, "--to", copy, "--subject", "01", "--session", 1]
         _, last = done(*options).splitlines()
         assert "; 0 fetched now." in last
-        a_file(copy).write_text("broken")
+        a_file(copy).unlink()
         _, key, last = done(*options).splitlines()
         assert (copy / key) == a_file(copy)
-        assert "1 fetched now, 1 of them in place of others: " in last
+        assert "; 1 fetched now: " in last
+
+    def test_what_the_user_has_put_there(self, tiny: Path, copy: Path) -> None:
+        """It stays, is told with its name, and the exit code tells that the mirror is not complete."""
+        a_file(copy).write_text("my own")
+        options = ["--bucket", tiny, "--to", copy, "--subject", "01", "--session", 1]
+        result = run(*options)
+        assert result.exit_code == CONTRADICTORY, result.output
+        key = a_file(copy).relative_to(copy).as_posix()
+        assert f"left alone: {key!r} (a file that was changed since it was copied)" in result.stderr
+        assert a_file(copy).read_text() == "my own"
+        found = json.loads(run(*options, "--json").stdout)
+        assert [one["key"] for one in found["left_alone"]] == [key]
 
     def test_filters(self, tiny: Path, tmp_path: Path) -> None:
         folder = tmp_path / "copy"
@@ -199,9 +211,10 @@ class TestVerify:
         gone, _ = done("verify", copy, code=DRIFT).splitlines()
         assert gone.startswith(f"{path.relative_to(copy).as_posix()}: missing: ")
         state = next(other for other in sorted(keys(copy)) if other.endswith(".nii.gz"))
-        content = bytearray((copy / state).read_bytes())
+        content, time = bytearray((copy / state).read_bytes()), (copy / state).stat().st_mtime_ns
         content[len(content) // 2] ^= 4
         (copy / state).write_bytes(content)
+        os.utime(copy / state, ns=(time, time))
         text = done("verify", copy, code=CONTRADICTORY)
         assert f"{state}: damaged: " in text
         assert text.splitlines()[-1].endswith(", 1 damaged, 1 missing.")
@@ -212,13 +225,21 @@ class TestVerify:
 
     def test_of_a_part(self, copy: Path) -> None:
         assert done("verify", copy, "--subject", "01", "--kind", "anatomy") == f"{copy}: 1 complete.\n"
-        assert "no files" in done("verify", copy, "--subject", "09", "--kind", "anatomy")
+        result = run("verify", copy, "--subject", "09", "--kind", "anatomy")
+        assert (result.exit_code, result.stdout) == (NOT_FOUND, "")
+        assert "nothing was verified" in result.stderr
 
     def test_not_there(self, tmp_path: Path) -> None:
         for command in ("verify", "status"):
             result = run(command, tmp_path / "none")
             assert (result.exit_code, result.stdout) == (NOT_FOUND, "")
             assert "There is no mirror" in result.stderr
+        (tmp_path / "empty").mkdir()
+        assert "nothing was verified" in run("verify", tmp_path / "empty").stderr
+        done("verify", tmp_path / "empty", code=NOT_FOUND)
+        (tmp_path / "empty" / "mine.txt").write_text("x")
+        done("verify", tmp_path / "empty", code=NOT_FOUND)
+        for command in ("verify", "status"):
             result = run(command)
             assert result.exit_code == USAGE
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zlib
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.layout import ObjectInfo, key
-from intake_laion_fmri.mirror_folder import METADATA_FOLDER, MirrorFolder, MirrorRecord, name_of, now, rejection
+from intake_laion_fmri.mirror_folder import METADATA_FOLDER, MirrorFolder, MirrorRecord, Target, name_of, now, rejection
 
 ROI = key("roi", subject="sub-01", category="face", label="FFA-1")
 ALIAS = key("roi", subject="sub-01", category="face", label="FFA1")
@@ -23,15 +24,21 @@ def md5(content: bytes) -> str:
     return hashlib.md5(content).hexdigest()
 
 
-def put(folder: MirrorFolder, name: str, content: bytes, *, etag: str | None = None, replaces: bool = False) -> Path:
+def put(folder: MirrorFolder, name: str, content: bytes, *, etag: str | None = None, replaces: str = "") -> Path:
     """Write a file and, for an ETag, its record."""
     path = folder.path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     if etag is not None:
         mtime_ns = path.stat().st_mtime_ns
-        folder.write_record(MirrorRecord(name, len(content), etag, mtime_ns, "size", 0, now(), replaces))
+        crc32 = zlib.crc32(content)
+        folder.write_record(MirrorRecord(name, len(content), etag, mtime_ns, "size", crc32, now(), replaces))
     return path
+
+
+def is_own(folder: MirrorFolder, name: str) -> bool:
+    copy = folder.copy_of(name)
+    return copy is not None and folder.is_own(copy)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +62,8 @@ def test_keys_that_leave_the_folder(tmp_path: Path, bad: str) -> None:
     "good", ["a", "a/b.nii.gz", "é/ö", "e\u0301", "日本/x", "-x", "...", "a..b/c", ".hidden", "a b+c"]
 )
 def test_unusual_keys(tmp_path: Path, good: str) -> None:
-    assert MirrorFolder(tmp_path).target(good) == tmp_path.joinpath(*good.split("/"))
+    target = MirrorFolder(tmp_path).target(good)
+    assert (target.path, target.within) == (tmp_path.joinpath(*good.split("/")), tmp_path)
 
 
 @given(
@@ -71,8 +79,8 @@ def test_no_key_leaves_the_folder(text: str) -> None:
         assert not place.startswith(os.path.join(root, METADATA_FOLDER) + os.sep)
 
 
-def test_links_that_lead_outside(tmp_path: Path) -> None:
-    """Nothing is written through them; a link inside the mirror, and to the mirror as a whole, is fine."""
+def test_links_on_the_way(tmp_path: Path) -> None:
+    """One's own are followed, also to another disk; those of others are not, and none to where the records are."""
     outside, real = tmp_path / "outside", tmp_path / "real"
     outside.mkdir()
     (real / "inside").mkdir(parents=True)
@@ -80,15 +88,32 @@ def test_links_that_lead_outside(tmp_path: Path) -> None:
     folder = MirrorFolder(tmp_path / "mirror")
     (real / "away").symlink_to(outside)
     (real / "near").symlink_to(real / "inside")
-    assert folder.target("near/file") == folder.path / "near/file"
-    with pytest.raises(DataIntegrityError, match="leads out of the mirror"):
-        folder.target("away/file")
-    with pytest.raises(DataIntegrityError, match="leads out of the mirror"):
-        folder.target("away/deeper/file")
+    assert folder.target("near/file").path == real / "inside" / "file"
+    assert folder.target("away/deeper/file") == Target(outside / "deeper" / "file", outside)
     (real / METADATA_FOLDER).symlink_to(outside)
-    with pytest.raises(DataIntegrityError, match="leads out of the mirror"):
+    with pytest.raises(DataIntegrityError, match="is a link"):
+        folder.workplace("partial")
+    (real / METADATA_FOLDER).unlink()
+    folder.workplace("records")
+    (real / METADATA_FOLDER / "partial").symlink_to(outside)
+    with pytest.raises(DataIntegrityError, match="is a link"):
         folder.workplace("partial")
     assert not list(outside.iterdir())
+
+
+def test_a_link_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the kernel has it for folders like /tmp (protected_symlinks): not followed, unless it is root's."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "mirror").mkdir()
+    link = tmp_path / "mirror" / "away"
+    link.symlink_to(tmp_path / "outside")
+    folder, owner = MirrorFolder(tmp_path / "mirror"), link.lstat().st_uid
+    if os.geteuid() == 0:
+        os.lchown(link, 12345, 12345)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    with pytest.raises(DataIntegrityError, match="a link of another user"):
+        folder.target("away/deeper/file")
 
 
 def test_which_files_count(tmp_path: Path) -> None:
@@ -101,7 +126,7 @@ def test_which_files_count(tmp_path: Path) -> None:
     assert folder.holds(ObjectInfo("a/other", 7, "1-2")) is None
     assert folder.holds(ObjectInfo("a", 7, "1-2")) is None  # a folder
     copied = put(folder, "copied", b"content")
-    assert folder.holds(ObjectInfo("copied", 7, "1-3")) == copied
+    assert folder.holds(ObjectInfo("copied", 7, "1-3")) is None  # nothing tells
     assert folder.holds(ObjectInfo("copied", 7, md5(b"content"))) == copied
     assert folder.holds(ObjectInfo("copied", 7, md5(b"CONTENT"))) is None
     copied.write_bytes(b"CONTENT")
@@ -109,21 +134,30 @@ def test_which_files_count(tmp_path: Path) -> None:
 
 
 def test_a_mirror_that_was_copied(tmp_path: Path) -> None:
-    """Without its modification times it still counts, unless the record tells of another version."""
+    """Without its modification times it still counts by its recorded sum, and is this project's own."""
     folder = MirrorFolder(tmp_path)
     path = put(folder, "file", b"content", etag="1-2")
     os.utime(path, ns=(1, 1))
     assert folder.holds(ObjectInfo("file", 7, "1-2")) == path
     assert folder.holds(ObjectInfo("file", 7, "1-3")) is None
+    assert is_own(folder, "file")
+    path.write_bytes(b"CONTENT")
+    assert folder.holds(ObjectInfo("file", 7, "1-2")) is None
+    assert not is_own(folder, "file")
 
 
 def test_a_crash_between_record_and_file(tmp_path: Path) -> None:
-    """The record of the new file lies beside the old one of the same size: that is not taken for the new one."""
+    """The record of the new file lies beside the old one: that is not taken for the new one, and is known as ours."""
     folder = MirrorFolder(tmp_path)
-    path = put(folder, "file", b"content", etag="new", replaces=True)
-    os.utime(path, ns=(1, 1))
+    path = put(folder, "file", b"content", etag="old")
+    before = folder.record("file")
+    assert before
+    folder.write_record(MirrorRecord("file", 7, "new", 5, "size", 9, now(), replaces=before.fingerprint))
     assert folder.holds(ObjectInfo("file", 7, "new")) is None
     assert folder.holds(ObjectInfo("file", 7, "old")) is None
+    assert is_own(folder, "file")
+    path.write_bytes(b"CONTENT")
+    assert not is_own(folder, "file")
 
 
 def test_copies_without_hyphens(tmp_path: Path) -> None:
@@ -143,7 +177,7 @@ def test_broken_records(tmp_path: Path, content: bytes) -> None:
     (folder.metadata / "records" / f"{name_of('file')}.json").write_bytes(content)
     assert folder.record("file") is None
     assert list(folder.records()) == []
-    assert folder.holds(ObjectInfo("file", 7, "1-3")) == path
+    assert folder.holds(ObjectInfo("file", 7, md5(b"content"))) == path
 
 
 def test_the_listings(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from intake_laion_fmri import layout, open_betas, open_catalog, open_rois, open_
 from intake_laion_fmri.access import MIRROR_ONLY_VARIABLE, MIRROR_VARIABLE, MirroredBucket, open_bucket
 from intake_laion_fmri.config import dataset_initialize, set_network
 from intake_laion_fmri.errors import BucketUnreachableError, DataIntegrityError, NotInBucketError, OfflineWarning
+from intake_laion_fmri.mirror import mirror_bucket
 from intake_laion_fmri.subject import load_subject
 
 NOWHERE = {"client_kwargs": {"endpoint_url": "http://127.0.0.1:9"}}
@@ -27,8 +28,15 @@ TRIALS = layout.key("trials", subject="sub-01", session="ses-01")
 
 @pytest.fixture
 def mirror(tiny: Path, tmp_path: Path) -> Path:
-    """A copy of a part of the bucket, made by other means: one session, all ROIs and maps."""
-    folder = tmp_path / "mirror"
+    """A copy of a part of the bucket: one session, all ROIs and maps."""
+    mirror_bucket(tmp_path / "mirror", bucket=tiny, sessions=1)
+    return tmp_path / "mirror"
+
+
+@pytest.fixture
+def copied(tiny: Path, tmp_path: Path) -> Path:
+    """The same, made by other means."""
+    folder = tmp_path / "copied"
     shutil.copytree(tiny, folder, ignore=shutil.ignore_patterns("*ses-02*", "*ses-03*", "*ses-31*"))
     return folder
 
@@ -56,15 +64,17 @@ def test_what_is_there_is_read_from_there(elsewhere: Path, mirror: Path) -> None
     assert {key for key, origin in origins(found).items() if origin == "bucket"} == {
         key for key in origins(found) if "ses-02" in key or "ses-03" in key
     }
-    (elsewhere / BETAS).unlink()  # nobody needs it: it is in the mirror
+    (elsewhere / BETAS).rename(elsewhere / "away")  # nobody needs it: it is in the mirror
     session = found.isel(trial=(found["session"] == "ses-01").values)
     assert session["betas"].compute().sizes["trial"]
-    shutil.copy2(mirror / BETAS, elsewhere / BETAS)
+    (elsewhere / "away").rename(elsewhere / BETAS)
     xr.testing.assert_identical(without_origins(found.compute()), plain.compute())
 
 
-def test_from_a_server(s3: Any, mirror: Path) -> None:
+@pytest.mark.parametrize("name", ["mirror", "copied"])
+def test_from_a_server(s3: Any, name: str, request: pytest.FixtureRequest) -> None:
     """Only the listings and what the mirror lacks cross the network."""
+    mirror: Path = request.getfixturevalue(name)
     where = {"bucket": s3.url, "storage_options": s3.storage_options}
     plain = open_betas("sub-01", session=1, roi="face", **where).compute()
     with s3.requests() as asked:
@@ -88,11 +98,11 @@ def test_a_copy_that_is_not_current_is_not_read(elsewhere: Path, mirror: Path, c
     assert open_trials("sub-01", session=1, bucket=elsewhere, mirror=mirror).equals(expected)
 
 
-def test_a_server_that_is_off(s3: Any, mirror: Path) -> None:
+def test_a_server_that_is_off(s3: Any, mirror: Path, copied: Path) -> None:
     """Without a listing of the bucket there is an error, which names the mirror; with mirror_only there is none."""
     set_network(attempts=1)
     with pytest.raises(BucketUnreachableError, match="intake-laion-fmri mirror"):
-        open_betas("sub-01", bucket=s3.url, storage_options=NOWHERE, mirror=mirror)
+        open_betas("sub-01", bucket=s3.url, storage_options=NOWHERE, mirror=copied)
     found = open_betas("sub-01", roi="face", storage_options=NOWHERE, mirror=mirror, mirror_only=True)
     assert set(found["session"].values) == {"ses-01"}
     assert set(origins(found).values()) == {"mirror"}
@@ -119,6 +129,7 @@ def test_the_environment_and_the_folder_of_this_process(
 ) -> None:
     """An argument goes before `dataset_initialize`, that before the environment."""
     assert type(open_bucket(elsewhere)) is not MirroredBucket
+    (tmp_path / "of-the-environment").mkdir()
     monkeypatch.setenv(MIRROR_VARIABLE, str(tmp_path / "of-the-environment"))
     assert open_bucket(elsewhere).mirror.path == tmp_path / "of-the-environment"  # type: ignore[attr-defined]
     dataset_initialize(tmp_path / "of-this-process")
@@ -135,6 +146,8 @@ def test_the_environment_and_the_folder_of_this_process(
         ({"mirror": 3}, TypeError, "mirror must be a local folder, found 3"),
         ({"mirror": "s3://x"}, ValueError, "mirror must be a local folder, found .s3://x"),
         ({"mirror": "/there/is/none", "mirror_only": True}, NotInBucketError, "There is no mirror '/there/is/none'"),
+        ({"mirror": "/there/is/none"}, NotInBucketError, "There is no mirror '/there/is/none'"),
+        ({"mirror": __file__}, NotADirectoryError, "is a file: expected a folder"),
         ({"mirror_only": True}, ValueError, "mirror_only=True needs a mirror"),
         ({"mirror": "/tmp", "mirror_only": "yes"}, TypeError, "mirror_only must be True or False"),
     ],
@@ -144,11 +157,23 @@ def test_what_cannot_be_a_mirror(arguments: dict[str, Any], error: type[Exceptio
         open_betas("sub-01", **arguments)
 
 
-def test_a_mirror_that_is_not_there_yet(elsewhere: Path, tmp_path: Path) -> None:
-    """All is read from the bucket, and the folder is not made by reading."""
+def test_a_mirror_that_is_empty(elsewhere: Path, tmp_path: Path) -> None:
+    """All is read from the bucket, and nothing is written by reading."""
+    (tmp_path / "none").mkdir()
     found = open_rois("sub-01", bucket=elsewhere, mirror=tmp_path / "none")
     assert set(origins(found).values()) == {"bucket"}
-    assert not (tmp_path / "none").exists()
+    assert not list((tmp_path / "none").iterdir())
+
+
+def test_a_mirror_that_the_environment_names_and_that_is_not_there(
+    elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error where it is to be read; filling it is what makes it."""
+    monkeypatch.setenv(MIRROR_VARIABLE, str(tmp_path / "new"))
+    with pytest.raises(NotInBucketError, match="There is no mirror"):
+        open_rois("sub-01", bucket=elsewhere)
+    mirror_bucket(tmp_path / "new", bucket=elsewhere, kinds="rois")
+    assert set(origins(open_rois("sub-01", bucket=elsewhere)).values()) >= {"mirror"}
 
 
 def test_a_read_only_mirror(elsewhere: Path, mirror: Path) -> None:
@@ -170,18 +195,19 @@ def test_it_goes_to_workers(elsewhere: Path, mirror: Path) -> None:
     assert (pickle.loads(graph).compute() == expected.values).sum() == (expected == expected).sum()
 
 
-def test_names_of_the_data_sets_own_package(elsewhere: Path, mirror: Path) -> None:
+def test_names_of_the_data_sets_own_package(s3: Any, copied: Path) -> None:
     """Its copies lack the hyphens inside ROIs' names."""
     renamed = 0
-    for path in (mirror / layout.roi_folder("sub-01")).rglob("*label-*-*_mask*"):
+    for path in (copied / layout.roi_folder("sub-01")).rglob("*label-*-*_mask*"):
         head, _, rest = path.name.partition("label-")
         label, _, end = rest.partition("_")
         path.rename(path.with_name(f"{head}label-{layout.clean_label(label)}_{end}"))
         renamed += 1
     assert renamed
-    found = open_rois("sub-01", bucket=elsewhere, mirror=mirror)
+    where = {"bucket": s3.url, "storage_options": s3.storage_options}
+    found = open_rois("sub-01", mirror=copied, **where)
     assert set(origins(found).values()) == {"mirror"}
-    xr.testing.assert_identical(without_origins(found), open_rois("sub-01", bucket=elsewhere))
+    xr.testing.assert_identical(without_origins(found), open_rois("sub-01", **where))
 
 
 def test_a_copy_that_is_replaced_while_it_is_read(elsewhere: Path, mirror: Path) -> None:

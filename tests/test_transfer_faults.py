@@ -109,10 +109,11 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def left_over(folder: Path) -> list[str]:
-    """Temporary files: everything but records and listings."""
+    """Temporary files: everything but records, listings and the mark."""
     own = folder / METADATA_FOLDER
     paths = (path.relative_to(own).as_posix() for path in own.rglob("*") if path.is_file())
-    return [name for name in paths if name.split("/")[0] not in ("records", "listings") or name.endswith(".tmp")]
+    kept = ("records", "listings", "mirror.json")
+    return [name for name in paths if name.split("/")[0] not in kept or name.endswith(".tmp")]
 
 
 def expect_whole(folder: Path, content: dict[str, bytes], outcome: Filling) -> None:

@@ -19,6 +19,7 @@ from intake_laion_fmri.errors import (
     BucketUnreachableError,
     DataIntegrityError,
     IncompleteBucketWarning,
+    LeftAloneWarning,
     MissingFileWarning,
     NotInBucketError,
     OfflineWarning,
@@ -127,7 +128,7 @@ def exit_codes() -> Iterator[None]:
     """Turn the errors that a bucket may cause into a line and an exit code, and its warnings into lines."""
     try:
         with warnings.catch_warnings(record=True) as caught:
-            for category in (IncompleteBucketWarning, MissingFileWarning, OfflineWarning):
+            for category in (IncompleteBucketWarning, LeftAloneWarning, MissingFileWarning, OfflineWarning):
                 warnings.simplefilter("always", category)
             yield
     except BucketUnreachableError as error:

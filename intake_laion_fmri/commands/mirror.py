@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from intake_laion_fmri import interrupts, layout
+from intake_laion_fmri import interrupts, layout, redact
 from intake_laion_fmri.commands import exits
 from intake_laion_fmri.commands.options import BucketChoice, Command, chosen, selection_options, source_options
 from intake_laion_fmri.commands.output import (
@@ -42,6 +42,9 @@ intake-laion-fmri mirror status /data/laion-fmri --json
 LAION_FMRI_MIRROR=/data/laion-fmri python -c "import intake; print(intake.cat.laion_fmri.betas().to_dask())"
 """,
     more="""It may be interrupted at any moment and run again: what was received is not fetched again.
+
+A file in DIR that this program did not write, or that was changed since, is never replaced: it is told, with
+exit code 6.
 
 In a pipe, the key of each file as soon as it is complete.""",
     done="every chosen file is there, complete and current",
@@ -140,13 +143,13 @@ def mirror(
         return
     if to is None:
         raise click.UsageError("Missing option '--to': the folder to copy to.")
-    from intake_laion_fmri.mirror import licence_notice, mirror_bucket, plan_mirror
+    from intake_laion_fmri.mirror import fill_mirror, licence_notice, plan_mirror, told_of_left_alone
 
     interrupts.promise("What was received is kept: run the same again for the rest.")
     with exits.exit_codes():
         plan = plan_mirror(
             to,
-            bucket=replace(source, mirror_only=False).open(),  # LAION_FMRI_MIRROR_ONLY is about reading
+            bucket=source.source(),  # LAION_FMRI_MIRROR and LAION_FMRI_MIRROR_ONLY are about reading
             subjects=chosen(subjects),
             sessions=chosen(sessions),
             kinds=kinds or None,
@@ -154,6 +157,7 @@ def mirror(
             include_stimuli=include_stimuli,
         )
         _tell(plan, quiet=as_json)
+        left_alone = plan.left_alone
         if dry_run:
             _print_plan(plan, as_json=as_json)
         else:
@@ -161,10 +165,13 @@ def mirror(
             if notice:
                 click.echo(notice, err=True)
             with _progress(quiet=as_json) as progress:
-                report = mirror_bucket(plan, jobs=jobs, progress=progress)
+                report = fill_mirror(plan, jobs=jobs, progress=progress)
             _print_report(plan, report, as_json=as_json)
+            left_alone = report.left_alone
+    if left_alone:
+        click.echo(printable(f"Warning: {told_of_left_alone(plan.to, left_alone)}"), err=True)
     too_little = dry_run and plan.bytes_to_fetch > plan.free_bytes
-    context.exit(exits.CONTRADICTORY if plan.refused else exits.FAILED if too_little else 0)
+    context.exit(exits.CONTRADICTORY if plan.refused or left_alone else exits.FAILED if too_little else 0)
 
 
 @mirror.command(epilog=_VERIFY)
@@ -267,7 +274,7 @@ def _tell(plan: MirrorPlan, *, quiet: bool) -> None:
         todo = f"{len(plan.fetch):,} to fetch, {size(plan.bytes_to_fetch)}"
         click.echo(
             printable(
-                f"{plan.place.url}: {len(plan.objects):,} files, {size(plan.n_bytes)}; {there}, {todo}; "
+                f"{redact.url(plan.place.url)}: {len(plan.objects):,} files, {size(plan.n_bytes)}; {there}, {todo}; "
                 f"{size(plan.free_bytes)} are free in {plan.to}."
             )
         )
@@ -286,7 +293,7 @@ def _tell(plan: MirrorPlan, *, quiet: bool) -> None:
 def _print_plan(plan: MirrorPlan, *, as_json: bool) -> None:
     if as_json:
         to_fetch = [{"key": one.key, "bytes": one.size} for one in plan.fetch]
-        print_json(_choice(plan) | {"free_bytes": plan.free_bytes, "fetch": to_fetch})
+        print_json(_choice(plan, plan.left_alone) | {"free_bytes": plan.free_bytes, "fetch": to_fetch})
         return
     rows = []
     for kind in layout.GROUPS:
@@ -300,7 +307,7 @@ def _print_plan(plan: MirrorPlan, *, as_json: bool) -> None:
 def _print_report(plan: MirrorPlan, report: MirrorReport, *, as_json: bool) -> None:
     if as_json:
         done = ("fetched", "adopted", "replaced", "bytes_received", "seconds")
-        print_json(_choice(plan) | {name: getattr(report, name) for name in done})
+        print_json(_choice(plan, report.left_alone) | {name: getattr(report, name) for name in done})
         return
     rate = f" at {size(report.bytes_received / report.seconds)}/s" if report.bytes_received and report.seconds else ""
     line = f"{report.to}: {report.n_files:,} files complete, {size(report.n_bytes)}; {report.fetched:,} fetched now"
@@ -311,10 +318,10 @@ def _print_report(plan: MirrorPlan, report: MirrorReport, *, as_json: bool) -> N
     click.echo(printable(f"{line}."))
 
 
-def _choice(plan: MirrorPlan) -> dict[str, Any]:
+def _choice(plan: MirrorPlan, left_alone: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Return what was chosen, as JSON holds it."""
     return {
-        "bucket": plan.place.url,
+        "bucket": redact.url(plan.place.url),
         "to": str(plan.to),
         "files": len(plan.objects),
         "bytes": plan.n_bytes,
@@ -323,6 +330,7 @@ def _choice(plan: MirrorPlan) -> dict[str, Any]:
         "held_out": plan.held_out,
         "gated": plan.gated,
         "refused": [{"key": key, "reason": reason} for key, reason in plan.refused],
+        "left_alone": [{"key": key, "found": found} for key, found in left_alone],
         "notes": list(plan.notes),
     }
 

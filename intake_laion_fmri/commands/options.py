@@ -60,6 +60,15 @@ class BucketChoice:
         except (ValueError, TypeError) as error:
             raise click.UsageError(printable(str(error))) from error
 
+    def source(self) -> Bucket:
+        """Return the bucket itself, whatever mirror is named to be read first."""
+        from intake_laion_fmri.access import open_source
+
+        try:
+            return open_source(self.url, _with_endpoint(self.endpoint_url, self.options))
+        except (ValueError, TypeError) as error:
+            raise click.UsageError(printable(str(error))) from error
+
 
 @dataclass(frozen=True)
 class StoreChoice:

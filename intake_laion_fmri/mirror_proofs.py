@@ -1,0 +1,136 @@
+"""Whether a file or its content is an object, as far as the object's ETag tells.
+
+The ETag of what was uploaded to S3 in one piece is the MD5 of its content; of what was uploaded in parts it is the MD5
+of the parts' MD5s, with the number of parts behind it. How long the parts were is not told, but nearly everybody's
+program takes one of a few lengths. Any other ETag, such as that of a web server or of a file on a disk, tells nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from intake_laion_fmri.layout import ObjectInfo
+
+__all__ = ["can_tell", "content_is", "crc32_of", "crc32_of_file", "file_is", "is_whole_md5"]
+
+_MIB = 1024 * 1024
+PART_BYTES = tuple(
+    number * _MIB for number in (8, 5, 16, 50, 64, 100, 15, 10, 32, 20, 25, 128, 256, 512, 1024, 5 * 1024)
+)
+"""Lengths of parts: of AWS's tools, s3fs, rclone, s3cmd, MinIO's, and of users' own settings."""
+_CONSOLE_PART_BYTES = 17_179_870
+"""That of AWS's web page."""
+
+_READ_BYTES = 1024 * 1024
+
+_sums: dict[tuple[object, ...], bool] = {}
+"""File with its state, and an ETag → whether it is that object, for this process."""
+
+_crcs: dict[tuple[object, ...], int] = {}
+"""File with its state → its CRC-32, for this process."""
+
+
+def is_whole_md5(etag: str) -> bool:
+    """Tell whether an ETag looks like the MD5 of the content."""
+    return re.fullmatch("[0-9a-f]{32}", etag) is not None
+
+
+def can_tell(info: ObjectInfo) -> bool:
+    """Tell whether an object's ETag may prove what its content is."""
+    return bool(_part_lengths(info))
+
+
+def content_is(content: bytes, info: ObjectInfo) -> bool:
+    """Tell whether a content is proved to be the object's by its ETag."""
+    return len(content) == info.size and _proved(io.BytesIO(content), info)
+
+
+def file_is(path: Path, state: os.stat_result, info: ObjectInfo) -> bool:
+    """Tell whether a file is proved to be an object by its ETag; it is read once for each state of it."""
+    if state.st_size != info.size or not can_tell(info):
+        return False
+    known = (*_identity(path, state), info.etag)
+    if known not in _sums:
+        try:
+            with path.open("rb") as file:
+                _sums[known] = _proved(file, info)
+        except OSError:
+            return False
+    return _sums[known]
+
+
+def crc32_of_file(path: Path, state: os.stat_result) -> int | None:
+    """Return the CRC-32 of a file, which is read once for each state of it; None where it cannot be read."""
+    known = _identity(path, state)
+    if known not in _crcs:
+        crc32 = 0
+        try:
+            with path.open("rb", buffering=0) as file:
+                while data := file.read(_READ_BYTES):
+                    crc32 = crc32_of(data, crc32)
+        except OSError:
+            return None
+        _crcs[known] = crc32
+    return _crcs[known]
+
+
+def crc32_of(content: bytes | bytearray | memoryview, start: int = 0) -> int:
+    """Return the CRC-32 of bytes, going on from that of the bytes before them."""
+    from isal import isal_zlib
+
+    return int(isal_zlib.crc32(content, start))
+
+
+def _identity(path: Path, state: os.stat_result) -> tuple[object, ...]:
+    """Return what changes with a file's content; nobody sets the time of change (``ctime``) back."""
+    return os.fspath(path), state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
+
+
+def _part_lengths(info: ObjectInfo) -> list[int]:
+    """Return how long the parts may have been; 0 stands for an upload in one piece."""
+    if is_whole_md5(info.etag):
+        return [0]
+    match = re.fullmatch("[0-9a-f]{32}-([0-9]{1,5})", info.etag)
+    if not match:
+        return []
+    count = int(match[1])
+    if count == 1:
+        return [max(info.size, 1)]
+    return [one for one in (*PART_BYTES, _CONSOLE_PART_BYTES) if -(-info.size // one) == count]
+
+
+def _proved(file: Any, info: ObjectInfo) -> bool:
+    for length in _part_lengths(info):
+        file.seek(0)
+        if (_of_parts(file, length) if length else _md5(file).hexdigest()) == info.etag:
+            return True
+    return False
+
+
+def _of_parts(file: Any, length: int) -> str:
+    sums = []
+    while True:
+        part = _md5(file, length)
+        if part is None:
+            break
+        sums.append(part.digest())
+    return f"{hashlib.md5(b''.join(sums), usedforsecurity=False).hexdigest()}-{len(sums)}"
+
+
+def _md5(file: Any, length: int | None = None) -> Any:
+    """Return the MD5 of the next bytes of a file; None where so many are asked for and none are left."""
+    found, left = hashlib.md5(usedforsecurity=False), length
+    read = 0
+    while left is None or left > 0:
+        data = file.read(_READ_BYTES if left is None else min(left, _READ_BYTES))
+        if not data:
+            break
+        found.update(data)
+        read += len(data)
+        left = None if left is None else left - len(data)
+    return None if length is not None and not read else found
