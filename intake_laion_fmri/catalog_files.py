@@ -113,7 +113,7 @@ _ARGUMENTS = {
     "store": "URL or folder of a store that intake-laion-fmri store build has built; read instead of the bucket",
     "store_options": "options of the store's file system",
     "fallback": "true to read from the bucket what the store does not hold; otherwise that is an error",
-    "refresh": "true to ask the bucket again, where this process has asked before",
+    "refresh": "true to ask a server again that this process has asked within the last five minutes",
 }
 """Argument → its allowed values, in words; those of one entry alone as ``entry.argument``."""
 _ARGUMENTS |= {

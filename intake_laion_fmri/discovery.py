@@ -1,13 +1,15 @@
 """What the bucket holds now, from its listings: never from a remembered list.
 
-The functions that users ask share their listings within a process (`refresh` asks again); opening data always asks the
-bucket, because sizes and ETags are pinned from its answer.
+The functions that users ask share a server's listings for `LISTING_SECONDS` within a process (`refresh` asks again).
+Those of a local folder, which anything may have changed, are not kept. Opening data always asks the bucket, because
+sizes and ETags are pinned from its answer.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+import time
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -48,8 +50,11 @@ TREES = (layout.BETAS_ROOT, layout.ROIS_ROOT)
 
 Listing = TypeVar("Listing", list[str], dict[str, ObjectInfo])
 
-_listings: dict[tuple[Bucket, str, str], Any] = {}
-"""Bucket, kind of listing and folder → what it was. Listings are small: a few hundred objects a subject."""
+LISTING_SECONDS = 300.0
+"""How long a server's listing answers the questions of users: a page of them asks for each once."""
+
+_listings: dict[tuple[Bucket, str, str], tuple[float, Any]] = {}
+"""Bucket, kind of listing and folder → when it was made, and the listing: a few hundred objects a subject."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +208,8 @@ def get_subjects(
     bucket, storage_options, mirror, mirror_only
         As in `intake_laion_fmri.open_betas`.
     refresh : bool, default False
-        Whether to ask the bucket again, where this process has asked before.
+        Whether to ask a server again that this process has asked within the last five minutes. A local folder, a
+        mirror that is read alone among them, is always looked at.
 
     Returns
     -------
@@ -342,9 +348,11 @@ def get_categories(
 ) -> list[str]:
     """List the categories of a subject's ROIs, sorted; arguments, errors and costs as in `get_rois`."""
     place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    get_rois(subject, bucket=place, refresh=refresh)  # for its errors; its listing is used again below
-    objects = _find(place, layout.roi_folder(layout.subject_name(subject)), refresh=False)
-    return sorted({file.category for file in roi_files(place, objects)})
+    name = layout.subject_name(subject)
+    categories = _categories(place, name, refresh=refresh)
+    if not categories:
+        _expect_subject(place, name, refresh=refresh)
+    return sorted(set(categories.values()))
 
 
 def describe(
@@ -503,10 +511,16 @@ def _find(bucket: Bucket, folder: str, *, refresh: bool) -> dict[str, ObjectInfo
 
 
 def _once(bucket: Bucket, kind: str, folder: str, ask: Callable[[str], Listing], *, refresh: bool) -> Listing:
-    key = (bucket, kind, folder)
-    if refresh or not _listings.get(key):  # what is not there yet is asked for again
-        _listings[key] = ask(folder)
-    listing: Listing = _listings[key]
+    if bucket.is_local:
+        return ask(folder)
+    key, now = (bucket, kind, folder), time.monotonic()
+    made, kept = _listings.get(key, (0.0, None))
+    if refresh or not kept or now - made > LISTING_SECONDS:  # what is not there yet is asked for again
+        for outdated in [one for one, (then, _) in list(_listings.items()) if now - then > LISTING_SECONDS]:
+            _listings.pop(outdated, None)
+        kept = ask(folder)
+        _listings[key] = (now, kept)
+    listing: Listing = kept
     return listing
 
 

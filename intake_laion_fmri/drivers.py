@@ -133,7 +133,7 @@ class _Source(DataSource):  # type: ignore[misc]
             "container": self.container,
             "driver": [self.name],
             "description": inspect.getdoc(type(self)),
-            "metadata": self.metadata,
+            "metadata": redact.tree(self.metadata),
             "args": redact.tree(self._arguments),
         }
 

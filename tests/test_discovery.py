@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from faulty_proxy import FaultyProxy
 
-from intake_laion_fmri import discovery, layout
-from intake_laion_fmri.access import Bucket, open_bucket
+from intake_laion_fmri import discovery, layout, open_catalog
+from intake_laion_fmri.access import Bucket, MirrorOnly, open_bucket
 from intake_laion_fmri.demo import subject_truth
 from intake_laion_fmri.discovery import (
     SubjectContents,
@@ -35,6 +35,7 @@ from intake_laion_fmri.errors import (
     IncompleteBucketWarning,
     NotInBucketError,
 )
+from intake_laion_fmri.subject import load_subject
 
 BETAS, ROIS = "derivatives/glmsingle-tedana", "derivatives/rois"
 SUBJECTS = ["sub-01", "sub-03", "sub-05", "sub-06", "sub-07"]
@@ -396,12 +397,40 @@ def test_a_subject_of_which_only_surfaces_are_there(tmp_path: Path) -> None:
     assert contents.rois == ()
 
 
-def test_what_is_new_is_seen_on_request(own_tiny: Path) -> None:
-    assert get_sessions("sub-01", bucket=own_tiny) == ["ses-01", "ses-02", "ses-03"]
+def test_what_is_new_in_a_folder_is_seen(own_tiny: Path) -> None:
+    """Anything may have put it there, a mirror's run in this process among it."""
+    subject = load_subject("sub-01", bucket=own_tiny)
+    assert get_sessions("sub-01", bucket=own_tiny) == subject.get_sessions() == ["ses-01", "ses-02", "ses-03"]
+    before = get_subjects(bucket=own_tiny)
     shutil.rmtree(own_tiny / BETAS / "sub-01/ses-02")
-    assert get_sessions("sub-01", bucket=own_tiny) == ["ses-01", "ses-02", "ses-03"]
-    assert get_sessions("sub-01", bucket=own_tiny, refresh=True) == ["ses-01", "ses-03"]
-    assert get_sessions("sub-01", bucket=own_tiny) == ["ses-01", "ses-03"]
+    assert get_sessions("sub-01", bucket=own_tiny) == subject.get_sessions() == ["ses-01", "ses-03"]
+    for tree in (BETAS, ROIS):
+        shutil.rmtree(own_tiny / tree / "sub-03")
+    assert get_subjects(bucket=own_tiny) == ["sub-01"] != before
+    source = open_catalog(bucket=own_tiny).inventory
+    rows = len(source.read())
+    rois = get_rois("sub-01", "face", bucket=MirrorOnly(own_tiny.as_posix()))
+    shutil.rmtree(own_tiny / ROIS / "sub-01" / "face")
+    assert len(source.read()) < rows
+    assert not {*rois} & {*get_rois("sub-01", bucket=MirrorOnly(own_tiny.as_posix()))}
+
+
+def test_what_is_new_on_a_server_is_seen_after_a_while(
+    s3: Any, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stated time, or at once on request."""
+    s3.client.create_bucket(Bucket="growing", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    place = through(proxy, "s3://growing")
+    for number, wanted in ((1, ["sub-01"]), (3, ["sub-01"]), (5, ["sub-01", "sub-03", "sub-05"])):
+        for tree in (BETAS, ROIS):
+            s3.client.put_object(Bucket="growing", Key=f"{tree}/sub-0{number}/x", Body=b"x")
+        monkeypatch.setattr(discovery, "LISTING_SECONDS", -1 if number == 5 else 300)
+        assert get_subjects(**place) == wanted
+    assert len(discovery._listings) == 1  # outdated ones are dropped
+    monkeypatch.setattr(discovery, "LISTING_SECONDS", 300)
+    s3.client.put_object(Bucket="growing", Key=f"{BETAS}/sub-06/x", Body=b"x")
+    with pytest.warns(IncompleteBucketWarning):
+        assert "sub-06" in get_subjects(**place, refresh=True)
 
 
 def test_what_was_missing_is_asked_for_again(tiny: Path, tmp_path: Path) -> None:
@@ -440,7 +469,7 @@ def test_buckets_are_remembered_apart(tiny: Path, small: Path) -> None:
     assert len(get_subjects(bucket=tiny)) == 2
     assert len(get_subjects(bucket=small)) == 5
     one, other = (Bucket(str(tiny), {"client_kwargs": {"endpoint_url": f"http://{n}"}}) for n in (1, 2))
-    discovery._listings[one, "folders", BETAS] = ["sub-09"]
+    discovery._listings[one, "folders", BETAS] = (0.0, ["sub-09"])
     assert (one, "folders", BETAS) in discovery._listings
     assert (other, "folders", BETAS) not in discovery._listings
 
