@@ -32,6 +32,7 @@ from intake_laion_fmri.errors import (
 )
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.mirror_folder import MirrorFolder
+from intake_laion_fmri.s3_settings import checked_by_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -335,9 +336,11 @@ def open_root(
         if protocol not in ("s3", "s3a"):
             continue
         if link == url:
-            options = _with_s3_defaults(options, s3_defaults)
+            options = _with_s3_defaults(checked_by_type(options, kind.options_argument), s3_defaults)
         else:  # in a chain each file system has options of its own, by its protocol
-            options[protocol] = _with_s3_defaults(options.get(protocol, {}), s3_defaults)
+            own, place = options.get(protocol) or {}, f"{kind.options_argument}[{protocol!r}]"
+            check_storage_options(own, place)
+            options[protocol] = _with_s3_defaults(checked_by_type(own, place), s3_defaults)
     return kind(url, options)
 
 

@@ -38,6 +38,7 @@ from intake_laion_fmri.forks import PerProcess
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.network import Attempts, NetworkPolicy, network_policy
 from intake_laion_fmri.s3_objects import NoSuchBucketError, S3Objects, is_encrypted, s3_options
+from intake_laion_fmri.s3_settings import for_client
 from intake_laion_fmri.streaming import BLOCKS_IN_FLIGHT, BlockReader, Counted
 
 if TYPE_CHECKING:
@@ -136,8 +137,18 @@ class Bucket:
         options = dict(self.storage_options)
         is_s3 = self.address.startswith(("s3://", "s3a://"))
         if is_s3:
-            options = s3_options(options, self.network)
-        file_system, root = _connected(self.address, options)
+            options = s3_options(for_client(options, self.options_argument), self.network)
+        with self.errors_of(""):
+            try:
+                file_system, root = _connected(self.address, options)
+            except ImportError as error:
+                raise ImportError(
+                    f"{self.argument}={self.url!r} needs a package that is not installed: {redact.text(error)}."
+                ) from redact.cause(error)
+            except _broken_archives() as error:
+                raise DataIntegrityError(
+                    f"{self.url!r} is no such archive, or a part of one: {redact.text(error)}. Copy it again."
+                ) from redact.cause(error)
         if is_s3:
             # fsspec shares instances between equal options; with these among them, this one is nobody else's.
             file_system.retries = 1
@@ -160,8 +171,8 @@ class Bucket:
 
     @property
     def is_local(self) -> bool:
-        """Whether reading needs no network."""
-        return "file" in _protocols(self.file_system)
+        """Whether it is a folder on this machine."""
+        return addresses.is_folder(self.address)
 
     def path(self, key: str) -> str:
         """Return the path of an object on the file system."""
@@ -365,7 +376,15 @@ class Bucket:
         return found
 
     def _name_in_cache(self, info: ObjectInfo) -> str:
-        return "\n".join([self._endpoint(), self._address_of(info.key), info.etag, str(info.size)])
+        return "\n".join([self._server, self._address_of(info.key), info.etag, str(info.size)])
+
+    @functools.cached_property
+    def _server(self) -> str:
+        """What tells this server from others that have the same address: AWS's settings may name another endpoint."""
+        if self.is_s3:
+            return str(self.file_system.s3.meta.endpoint_url)
+        plain = addresses.protocol_of(self.address) in ("http", "https")
+        return "" if plain else repr(_sorted(self.storage_options))
 
     def read_present(self, keys: Iterable[str]) -> dict[str, bytes]:
         """Read whole small objects without a listing, many at a time, one GET each.
@@ -685,6 +704,14 @@ class Bucket:
                 f"{self.locate(key)} cannot be asked for: {redact.text(error)}. Check the URL and "
                 f"{self.options_argument} (public data are read with {{'anon': True}})."
             ) from redact.cause(error)
+        except TypeError as error:
+            if self.is_local or not self.storage_options or addresses.protocol_of(self.address) in ("s3", "s3a"):
+                raise
+            raise ValueError(
+                f"{self.options_argument}: something in {', '.join(map(str, self.storage_options))} is no option of "
+                f"{addresses.protocol_of(self.address)}, or has not such a value: {redact.text(error)}. Correct it, or "
+                "leave it away."
+            ) from redact.cause(error)
         except _transport_errors() as error:
             if getattr(error, "status", None) in (401, 403):  # of a web server's answer
                 raise AccessDeniedError(self._denied(key)) from redact.cause(error)
@@ -820,6 +847,11 @@ def _name(entry: Mapping[str, Any]) -> str:
 def _client_errors() -> tuple[type[BaseException], ...]:
     """Return what an S3 client raises where a request cannot even be made: an impossible name, no credentials."""
     return _loaded("botocore.exceptions", "ParamValidationError", "NoCredentialsError", "ProfileNotFound")
+
+
+def _broken_archives() -> tuple[type[BaseException], ...]:
+    """Return what is raised for a file that is no archive, or not the whole of one."""
+    return (*_loaded("zipfile", "BadZipFile"), *_loaded("tarfile", "TarError"))
 
 
 def _transport_errors() -> tuple[type[BaseException], ...]:

@@ -186,7 +186,8 @@ def s3_options(options: Mapping[str, Any], network: NetworkPolicy) -> dict[str, 
         "config_kwargs": {
             "connect_timeout": network.connect_seconds,
             "read_timeout": network.read_seconds,
-            "retries": {"total_max_attempts": 1},  # `Bucket` makes the attempts
+            # `Bucket` makes the attempts; AWS_RETRY_MODE has no say, and cannot be wrong.
+            "retries": {"total_max_attempts": 1, "mode": "legacy"},
             "max_pool_connections": CONNECTIONS,
             **(options.get("config_kwargs") or {}),
         },

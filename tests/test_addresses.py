@@ -16,7 +16,7 @@ from intake_laion_fmri import addresses, build_store, open_betas, open_catalog, 
 from intake_laion_fmri.access import open_bucket, open_place
 from intake_laion_fmri.config import dataset_initialize, get_data_dir
 from intake_laion_fmri.demo import write_demo
-from intake_laion_fmri.errors import NotInBucketError
+from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError
 from intake_laion_fmri.mirror import mirror_bucket
 
 NAMES = (
@@ -208,3 +208,18 @@ def test_a_chain_over_s3_has_the_options_of_s3(s3: Any, tmp_path: Path) -> None:
 def test_nothing_at_an_address_names_it(tmp_path: Path) -> None:
     with pytest.raises(NotInBucketError, match="a::b"):
         open_trials("sub-01", bucket=tmp_path / "a::b")
+
+
+def test_roots_that_cannot_be_opened(tmp_path: Path) -> None:
+    """No archive, half of one, none at all, a package that is not there, options of another file system."""
+    (tmp_path / "x.zip").write_bytes(b"no archive")
+    (tmp_path / "x.tar").write_bytes(b"no archive" * 100)
+    for kind in ("zip", "tar"):
+        with pytest.raises(DataIntegrityError, match="is no such archive, or a part of one"):
+            open_trials("sub-01", bucket=f"{kind}://::{tmp_path}/x.{kind}")
+    with pytest.raises(NotInBucketError, match=r"none\.zip does not exist"):
+        open_trials("sub-01", bucket=f"zip://::{tmp_path}/none.zip")
+    with pytest.raises(ImportError, match="bucket='gs://x' needs a package that is not installed"):
+        open_trials("sub-01", bucket="gs://x")
+    with pytest.raises(ValueError, match="storage_options: something in anon is no option of http"):
+        open_trials("sub-01", bucket="http://127.0.0.1:9", storage_options={"anon": True})

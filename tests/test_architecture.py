@@ -35,6 +35,7 @@ LAYERS = {
     "mirror_proofs": 0.9,
     "mirror_folder": 1.0,
     "streaming": 1.0,
+    "s3_settings": 1.0,
     "answers": 1.0,
     "s3_objects": 1.05,
     "local_files": 1.05,
