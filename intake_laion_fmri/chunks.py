@@ -43,6 +43,13 @@ DTYPES = ("float32", "bitround", "float16")
 """How betas are stored: as they are; float32 with rounded mantissas; half precision."""
 
 _CRC_BYTES = 4
+_BLOSC_HEADER = 16
+_PACKING_BYTES = _BLOSC_HEADER + _CRC_BYTES
+_MOST_TRIALS = 100_000
+_MOST_CHUNK = 2**31
+"""Most bytes of a chunk, which is Blosc's own bound, and more than a session of a whole brain has."""
+_MOST_CHUNKS = 2**24
+"""Most chunks of an object: as many voxels as it may have."""
 _INDEX_ENTRY = np.dtype([("offset", "<u8"), ("nbytes", "<u8")])
 _ABSENT = 2**64 - 1
 """What a shard's index says of a chunk that is not there."""
@@ -245,6 +252,21 @@ class ChunkGrid:
         """Number of objects."""
         return math.ceil(self.n_chunks / self.per_object)
 
+    def object_bytes(self, number: int, table: ChunkTable) -> int:
+        """Return the size of an object."""
+        first = number * self.per_object
+        return self._head + sum(table.sizes[first : first + self.per_object])
+
+    def expect_sound(self, table: ChunkTable) -> None:
+        """Raise ValueError where these cannot be the chunks of an array, or would take more memory than they can."""
+        if not self.n_chunks == len(table.sums) == len(table.sizes):
+            raise ValueError(f"{self.n_chunks} chunks and {len(table.sums)} checksums")
+        most = self.n_trials * self.width * self._dtype.itemsize
+        if self.n_trials > _MOST_TRIALS or most > _MOST_CHUNK or self.per_object > _MOST_CHUNKS:
+            raise ValueError(f"chunks of {self.n_trials} trials and {most} bytes, {self.per_object} in an object")
+        if not all(_CRC_BYTES < size <= most + _PACKING_BYTES for size in table.sizes):
+            raise ValueError(f"a chunk of {max(table.sizes)} bytes, where it has {most}")
+
     def key(self, number: int) -> str:
         """Return the key of an object, below the array's."""
         return f"c/0/{number}"
@@ -363,7 +385,9 @@ class ChunkGrid:
             found = crc32c(packed.tobytes())
             if not expected == stored == found:
                 raise ValueError(f"chunk {chunk}: expected the CRC32C {expected:08x}, found {found:08x} ({stored:08x})")
-            data = _blosc(self.codec, self._dtype.itemsize).decode(packed) if CODECS[self.codec] else packed
+            data = self._unblosced(packed) if CODECS[self.codec] else packed
+            if len(data) != self.n_trials * self.width * self._dtype.itemsize:
+                raise ValueError(f"chunk {chunk}: {len(data)} bytes are not {self.n_trials} x {self.width} values")
             yield np.frombuffer(data, dtype=self._dtype).reshape(self.n_trials, self.width)
 
     def check_object(self, number: int, content: bytes, table: ChunkTable) -> None:
@@ -386,6 +410,16 @@ class ChunkGrid:
             raise ValueError("the index of its chunks is not the one that was written")
         for _ in self.unpack(part, content[part.start :]):
             pass
+
+    def _unblosced(self, packed: memoryview) -> bytes:
+        # Blosc takes as much memory as its header says.
+        told = int.from_bytes(packed[4:8], "little")
+        if len(packed) < _BLOSC_HEADER or told != self.n_trials * self.width * self._dtype.itemsize:
+            raise ValueError(f"a chunk that unpacks to {told} bytes")
+        try:
+            return bytes(_blosc(self.codec, self._dtype.itemsize).decode(packed))
+        except RuntimeError as error:
+            raise ValueError(f"a chunk that cannot be unpacked ({error})") from error
 
     def _index(self, sizes: Sequence[int]) -> list[bytes]:
         """Return what an object begins with: of a shard the places of its chunks."""

@@ -188,6 +188,7 @@ def s3_options(options: Mapping[str, Any], network: NetworkPolicy) -> dict[str, 
             "read_timeout": network.read_seconds,
             # `Bucket` makes the attempts; AWS_RETRY_MODE has no say, and cannot be wrong.
             "retries": {"total_max_attempts": 1, "mode": "legacy"},
+            "request_checksum_calculation": "when_required",  # servers that resemble S3 refuse the newer sums
             "max_pool_connections": CONNECTIONS,
             **(options.get("config_kwargs") or {}),
         },

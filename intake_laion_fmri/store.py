@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import multiprocessing
+import os
 import signal
 import threading
 import time
@@ -64,8 +66,6 @@ from intake_laion_fmri.store_root import NotWritableError, StoreRoot, open_store
 from intake_laion_fmri.store_target import expect_apart, expect_own, is_foreign
 
 if TYPE_CHECKING:
-    import os
-
     import xarray as xr
     from distributed import Client
 
@@ -86,6 +86,9 @@ SCHEDULERS = ("threads", "processes")
 
 _REPORT_SECONDS = 0.2
 """Shortest time between two reports of progress."""
+
+_PARENT_SECONDS = 1.0
+"""How soon a worker process notices that its parent has ended, where the system does not tell."""
 
 _WRITERS_LOCAL, _WRITERS_REMOTE = 2, 4
 """Objects that are written at a time: each takes up to three times its size of memory."""
@@ -391,7 +394,12 @@ def _status(root: StoreRoot, plan: BucketPlan, session: str, options: StoreOptio
     if one.record.inputs != sum_of_inputs(plan.inputs) or one.record.options != options:
         return "renewed"
     there = root.find(group)
-    return "complete" if all(f"{group}/{below}" in there for below in one.keys) else "renewed"
+
+    def is_whole(key: str, size: int | None) -> bool:
+        info = there.get(f"{group}/{key}")
+        return info is not None and size in (info.size, None)
+
+    return "complete" if all(is_whole(key, size) for key, size in one.keys.items()) else "renewed"
 
 
 # --- a session --------------------------------------------------------------------------------------------------------
@@ -408,7 +416,8 @@ def _build(job: _Job, received: Callable[[int], None] | None = None) -> SessionR
             return SessionReport(job.subject, job.session, status)
         writer.begin(is_object)
         source = find_source(job.splits, bucket=job.place)
-        parts = plan.read(plan.fetch(), whole_session(job.session), source)
+        files = plan.fetch()
+        parts = plan.read(files, whole_session(job.session), source)
         kept, left_out = kept_voxels(parts, job.options.roi, where=f"{job.subject} in {job.place.url}")
         block = parts.steps[job.session].block
         assert isinstance(block, SessionBlock), "parts from a bucket are streams"
@@ -429,10 +438,17 @@ def _build(job: _Job, received: Callable[[int], None] | None = None) -> SessionR
             {key: object_sum(content) for key, content in objects.items()},
             table,
             left_out,
+            _tables(plan, files) if "repetition" in group.arrays else {},
+            {key: len(content) for key, content in objects.items()},
         )
         writer.publish(group_metadata({**group.attributes, **record.attribute()}, group.arrays))
     seconds, size, missing = time.monotonic() - start, sum(table.sizes), parts.remarks.left_out
     return SessionReport(job.subject, job.session, status, block.info.size, size, seconds, missing)
+
+
+def _tables(plan: BucketPlan, files: Mapping[str, bytes]) -> dict[str, str]:
+    """Return the sums of the trial tables that repetitions were counted from; half of each, as they are many."""
+    return {session: object_sum(files[info.key])[:32] for session, info in sorted(plan.trials.tables.items())}
 
 
 _kept = threading.local()
@@ -451,7 +467,19 @@ def _begin_process() -> None:
     """Prepare a worker process: Ctrl-C at a terminal reaches it too, and it is up to its parent to say something."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, name="laion-parent", daemon=True).start()
     _keep_memory()
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent has ended: whatever ended that, nobody waits for what is done here."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    pid = os.getppid()
+    while parent.is_alive() and os.getppid() == pid:
+        parent.join(_PARENT_SECONDS)
+    os._exit(1)
 
 
 def _memory(shape: tuple[int, int]) -> NDArray[np.float32]:

@@ -264,6 +264,7 @@ def _check(
         return SessionCheck(subject, session, "incomplete", "run 'intake-laion-fmri store build' to build it")
     one = info.sessions[session]
     size, problem = _damage(root, options, one)
+    problem = problem or one.counted_otherwise(info.sessions.values())
     if problem:
         return SessionCheck(subject, session, "damaged", problem, size)
     if place is not None:
@@ -283,8 +284,11 @@ def _damage(root: StoreRoot, options: StoreOptions, one: StoredSession) -> tuple
     if surplus:
         return size, f"{min(surplus)} does not belong to it"
     contents = {}
+    link = root.first_link(one.group, one.keys)
+    if link:
+        return size, f"{link} leads out of the store: it is not followed"
     for key, expected in one.record.objects.items():
-        content = _read(root, one, key)
+        content = _read(root, one, key, one.record.sizes.get(key, _LARGEST_COORDINATE))
         if content is None:
             return size, f"{key} is missing"
         size += len(content)
@@ -295,7 +299,7 @@ def _damage(root: StoreRoot, options: StoreOptions, one: StoredSession) -> tuple
         return size, "its coordinates along voxels have not the SHA-256 that was recorded"
     for number in range(one.grid.n_objects):
         key = f"{BETAS}/{one.grid.key(number)}"
-        content = _read(root, one, key)
+        content = _read(root, one, key, one.grid.object_bytes(number, one.record.chunks))
         if content is None:
             return size, f"{key} is missing"
         size += len(content)
@@ -306,9 +310,14 @@ def _damage(root: StoreRoot, options: StoreOptions, one: StoredSession) -> tuple
     return size, ""
 
 
-def _read(root: StoreRoot, one: StoredSession, key: str) -> bytes | None:
+_LARGEST_COORDINATE = 256 * 1024 * 1024
+"""Bytes that are read of a coordinate in a store of before 0.2, which records no sizes."""
+
+
+def _read(root: StoreRoot, one: StoredSession, key: str, size: int) -> bytes | None:
+    """Read an object: what it should have, and a byte more by which a longer one is known."""
     try:
-        return root.read(f"{one.group}/{key}")
+        return root.read(f"{one.group}/{key}", 0, size + 1)
     except NotInBucketError:
         return None
 

@@ -15,7 +15,7 @@ import math
 import numbers
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
@@ -28,6 +28,7 @@ from intake_laion_fmri.chunks import CODECS, DTYPES, ChunkGrid, ChunkTable, Roun
 from intake_laion_fmri.errors import DataIntegrityError, check_option
 from intake_laion_fmri.ordering import ORDER_RULE
 from intake_laion_fmri.rois import RoiMembership, RoiSelection, check_selection
+from intake_laion_fmri.store_coordinates import decode
 from intake_laion_fmri.store_groups import METADATA
 from intake_laion_fmri.voxels import MASKS, Grid
 
@@ -76,6 +77,12 @@ ARRAYS = frozenset(
 """Every array that a session's group may have; what has another name there is not this package's."""
 
 Understood = TypeVar("Understood")
+
+_MOST_GRID = 10**9
+"""Most voxels of a grid; whole brains have two million."""
+
+_MOST_OTHERS = 100_000
+"""Most ROIs, pools or splits."""
 
 _KEEP_BITS = 10
 """Of a float32's 23, where nothing else is said: relative errors up to 4.9e-4."""
@@ -311,9 +318,16 @@ def subject_metadata(subject: str, sessions: Sequence[str]) -> bytes:
     return group_metadata({"subject": subject, **_CREDITS, **_told(sessions=list(sessions))})
 
 
-def read_subject(content: bytes, *, name: str) -> tuple[str, ...]:
+def read_subject(content: bytes, *, subject: str, name: str) -> tuple[str, ...]:
     """Return the sessions that the bucket had of a subject; errors as in `StoredSession.parse`."""
-    return _understood(lambda: tuple(map(str, _read_group(content, name=name).told["sessions"])), name)
+    read = _read_group(content, name=name)
+
+    def understand() -> tuple[str, ...]:
+        if read.attributes["subject"] != subject:
+            raise ValueError(f"they are those of {read.attributes['subject']!r}")
+        return tuple(map(str, read.told["sessions"]))
+
+    return _understood(understand, name)
 
 
 def metadata_key(group: str) -> str:
@@ -383,11 +397,22 @@ def _understood(read: Callable[[], Understood], name: str) -> Understood:
         return read()
     except DataIntegrityError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DataIntegrityError(
             f"{name}: expected what 'intake-laion-fmri store build' records, found something else "
             f"({type(error).__name__}: {error}). Build the store again."
         ) from error
+
+
+def _expect_sound(array: str, metadata: Mapping[str, Any], grid: ChunkGrid) -> None:
+    """Raise ValueError where an array is none of a session's."""
+    if array not in ARRAYS:
+        raise ValueError(f"an array {array!r}")
+    dims, shape = metadata.get("dimension_names") or (), metadata["shape"]
+    lengths = {"trial": grid.n_trials, "voxel": grid.n_voxels}
+    for dim, length in zip(dims, shape, strict=True):
+        if type(length) is not int or not 0 <= length <= lengths.get(dim, _MOST_OTHERS) or length < lengths.get(dim, 0):
+            raise ValueError(f"{array} has {length!r} along {dim!r}")
 
 
 def _told(**values: Any) -> dict[str, str]:
@@ -417,6 +442,10 @@ class Record:
     """Of the betas."""
     left_out: LeftOut
     """The voxels of the mask that are not kept."""
+    tables: Mapping[str, str] = field(default_factory=dict)
+    """Session → sum of its trial table, of all that repetitions were counted from; none in stores of before 0.2."""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """Key below the group → bytes, of `objects`; none in stores of before 0.2."""
 
     def attribute(self) -> dict[str, str]:
         """Return the record as an attribute of the session's group."""
@@ -429,6 +458,8 @@ class Record:
             objects=self.objects,
             chunks=self.chunks.to_text(),
             left_out=asdict(self.left_out),
+            tables=self.tables,
+            sizes=self.sizes,
         )
 
     @classmethod
@@ -444,7 +475,22 @@ class Record:
             content["objects"],
             ChunkTable.from_text(content["chunks"]),
             LeftOut(sets, tuple(left["maps"])),
+            content.get("tables", {}),
+            content.get("sizes", {}),
         )
+
+    def expect_sound(self, grid: ChunkGrid) -> None:
+        """Raise ValueError where it names what no session has."""
+        if self.group.count("/") != 1:
+            raise ValueError(f"the group {self.group!r}")
+        odd = [key for key in (*self.objects, *self.sizes) if not is_object(key)]
+        if odd:
+            raise ValueError(f"an object {odd[0]!r}")
+        if not all(type(one) is str for one in (*self.objects.values(), *self.tables.values())):
+            raise ValueError("a sum that is no text")
+        if not all(type(one) is int and one >= 0 for one in self.sizes.values()):
+            raise ValueError("a size that is no number of bytes")
+        grid.expect_sound(self.chunks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -474,8 +520,9 @@ class StoredSession:
             if record.group != group:
                 raise ValueError(f"they are those of {record.group}")
             grid = ChunkGrid.from_metadata(read.arrays[BETAS])
-            if grid.n_chunks != len(record.chunks.sums):
-                raise ValueError(f"{grid.n_chunks} chunks and {len(record.chunks.sums)} checksums")
+            record.expect_sound(grid)
+            for array, metadata in read.arrays.items():
+                _expect_sound(array, metadata, grid)
             return cls(group, read.checksum, read.attributes, read.arrays, record, grid)
 
         return _understood(understand, name)
@@ -493,12 +540,15 @@ class StoredSession:
     @property
     def voxel_grid(self) -> Grid:
         """The grid that the voxels are taken from."""
-        return Grid(tuple(self.attributes["grid_shape"]), tuple(self.attributes["affine"]))
+        return _understood(lambda: _grid(self.attributes), f"the grid of {self.group}")
 
     @property
     def sources(self) -> list[ObjectInfo]:
         """The objects that it was built from."""
-        return [ObjectInfo(**one) for one in json.loads(self.attributes["sources"])]
+        return _understood(
+            lambda: [ObjectInfo(**one) for one in json.loads(self.attributes["sources"])],
+            f"the sources of {self.group}",
+        )
 
     @property
     def session_sources(self) -> list[ObjectInfo]:
@@ -507,10 +557,24 @@ class StoredSession:
         return [info for info, key in parsed if key and "session" in key.entities]
 
     @property
-    def keys(self) -> list[str]:
-        """Every object below the group, apart from its metadata."""
-        betas = (f"{BETAS}/{self.grid.key(number)}" for number in range(self.grid.n_objects))
-        return [*self.record.objects, *betas]
+    def keys(self) -> dict[str, int | None]:
+        """Every object below the group, apart from its metadata, and its size, where that is recorded."""
+        betas = {
+            f"{BETAS}/{self.grid.key(number)}": self.grid.object_bytes(number, self.record.chunks)
+            for number in range(self.grid.n_objects)
+        }
+        return {key: self.record.sizes.get(key) for key in self.record.objects} | betas
+
+    def counted_otherwise(self, others: Iterable[StoredSession]) -> str:
+        """Say by which trial table its repetitions were counted that others know in another version, or nothing."""
+        for other in others:
+            for session, known in other.record.tables.items():
+                if session != self.session and self.record.tables.get(session, known) != known:
+                    return (
+                        f"counts repetitions by another version of the trial table of {session} than {other.session}: "
+                        "run 'intake-laion-fmri store build' again for all sessions of the subject"
+                    )
+        return ""
 
     @property
     def n_bytes(self) -> int:
@@ -547,22 +611,11 @@ class StoredSession:
                 f"{where}/{key}: expected an object with the SHA-256 {expected}, found {found}. Open the store again; "
                 "if it stays so, remove the folder of this session and build it again."
             )
-        return _decode(self.arrays[array], content)
+        return _understood(lambda: decode(self.arrays[array], content), f"{where}/{key}")
 
 
-def _decode(metadata: Mapping[str, Any], content: bytes) -> NDArray[Any]:
-    """Unpack the only chunk of an array, whose bytes are known to be those that were written."""
-    from numcodecs.vlen import VLenUTF8
-    from numcodecs.zstd import Zstd
-
-    for codec in reversed(metadata["codecs"]):
-        if codec["name"] == "crc32c":
-            content = content[:-4]
-        elif codec["name"] == "zstd":
-            content = Zstd().decode(content)
-    if metadata["data_type"] == "string":
-        values: NDArray[Any] = VLenUTF8().decode(content)
-    else:
-        values = np.frombuffer(content, dtype=np.dtype(metadata["data_type"]).newbyteorder("<"))
-        values = values.astype(metadata["data_type"])
-    return values.reshape(metadata["shape"])
+def _grid(attributes: Mapping[str, Any]) -> Grid:
+    shape, affine = attributes["grid_shape"], attributes["affine"]
+    if not all(type(one) is int and one > 0 for one in shape) or math.prod(shape) > _MOST_GRID:
+        raise ValueError(f"grid_shape {shape!r}")
+    return Grid(tuple(shape), tuple(map(float, affine)))

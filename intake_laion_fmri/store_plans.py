@@ -99,6 +99,11 @@ class StorePlan:
                     f"{root.locate(one.group)} was built from other maps or ROIs than {sessions[0].session}. Run "
                     "'intake-laion-fmri store build' again: it renews the sessions whose sources were replaced."
                 )
+        if all("repetition" in one.arrays for one in sessions):
+            for one in sessions:
+                problem = one.counted_otherwise(sessions)
+                if problem:
+                    raise DataIntegrityError(f"{root.locate(one.group)} {problem}.")
         return cls(root, subject, sessions)
 
     def read(
@@ -341,7 +346,7 @@ def public_sessions(root: StoreRoot, subject: str) -> tuple[str, ...]:
     content = root.read_present([key])
     if not content:
         raise UnknownSubjectError(str(unknown_value("subject", subject, stored_subjects(root), where=root.url)))
-    return read_subject(content[key], name=root.locate(key))
+    return read_subject(content[key], subject=subject, name=root.locate(key))
 
 
 def _places(stored: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64] | None:

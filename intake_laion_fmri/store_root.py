@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ __all__ = ["NotWritableError", "StoreRoot", "open_store"]
 
 _SINGLE_OBJECTS = "root"
 """Name under which objects are written that are in no session's group."""
+
+_NO_CONDITIONS = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
+"""What s3fs makes of the answers of servers that know no conditional writes; these only settle a race."""
 
 
 class NotWritableError(AccessDeniedError):
@@ -41,7 +45,7 @@ class StoreRoot(Bucket):
                 with self._workplace(_SINGLE_OBJECTS, wait_seconds=WAIT_SECONDS) as staging:
                     self._put_locally(key, content, staging)
             else:
-                self._send(key, b"".join(content), mode="overwrite")
+                self._send(key, b"".join(content))
 
     def create(self, key: str, content: bytes) -> None:
         """Write an object unless there is one; of several writers one wins, where the file system can tell."""
@@ -50,11 +54,12 @@ class StoreRoot(Bucket):
                 with self._workplace(_SINGLE_OBJECTS, wait_seconds=WAIT_SECONDS) as staging:
                     if not os.path.exists(self.path(key)):
                         self._put_locally(key, [content], staging)
-            else:
-                self.file_system.invalidate_cache()
-                if not self._ask(key, lambda seconds: self._call(seconds, "exists", self.path(key))):
-                    with contextlib.suppress(FileExistsError):
-                        self._send(key, content, mode="create")
+            elif not self._is_there(key):
+                self._send(key, content, create=True)
+
+    def _is_there(self, key: str) -> bool:
+        self.file_system.invalidate_cache()
+        return bool(self._ask(key, lambda seconds: self._call(seconds, "exists", self.path(key))))
 
     def serves_like(self, other: Bucket) -> bool:
         """Whether the same path is the same object there, as far as can be told."""
@@ -62,11 +67,40 @@ class StoreRoot(Bucket):
             return type(self.file_system) is type(other.file_system)
         return self._endpoint() == other._endpoint()
 
-    def _send(self, key: str, content: bytes, *, mode: str) -> None:
-        def pipe(seconds: float) -> None:
+    def first_link(self, group: str, keys: Iterable[str]) -> str:
+        """Return the first path below a store on a local disk that leads out of it, or an empty text."""
+        if not self.is_local:
+            return ""
+        top = os.path.realpath(self.root)
+        for folder in sorted({f"{group}/{key}".rpartition("/")[0] for key in keys} | {group}):
+            if not _is_within(os.path.realpath(self.path(folder)), top):
+                return folder
+        for key in keys:
+            path = self.path(f"{group}/{key}")
+            if os.path.islink(path) and not _is_within(os.path.realpath(path), top):
+                return key
+        return ""
+
+    def _send(self, key: str, content: bytes, *, create: bool = False) -> None:
+        def pipe(seconds: float, mode: str) -> None:
             self._call(seconds, "pipe_file", self.path(key), content, mode=mode)
 
-        self._ask(key, pipe, size=len(content))
+        def pipe_if_new(seconds: float) -> None:
+            try:
+                pipe(seconds, "create")
+            except OSError as error:
+                if error.errno not in _NO_CONDITIONS:
+                    raise
+                pipe(seconds, "overwrite")
+
+        def overwrite(seconds: float) -> None:
+            pipe(seconds, "overwrite")
+
+        try:
+            self._ask(key, pipe_if_new if create else overwrite, size=len(content))
+        except FileExistsError:
+            if not self._is_there(key):  # a server that takes every condition for not met
+                self._ask(key, overwrite, size=len(content))
 
     def remove(self, keys: Sequence[str]) -> None:
         """Remove objects; those that are not there are no error."""
@@ -153,6 +187,10 @@ class StoreRoot(Bucket):
             f"{self.locate(key)} may not be read or written: the server refuses it to these credentials. Check "
             f"{self.options_argument}."
         )
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def open_store(store: str | os.PathLike[str] | StoreRoot, store_options: Mapping[str, Any] | None = None) -> StoreRoot:

@@ -49,6 +49,7 @@ LAYERS = {
     "chunks": 1,  # blocks of betas as chunks of Zarr; in which order; a place that is written to
     "ordering": 1,
     "store_groups": 1.25,
+    "store_coordinates": 1.25,
     "store_root": 1.3,
     "demo": 1,  # beside them: the oracle
     "discovery": 2,  # what exists; ROI grammar and formats; who is train or test; one file as one task

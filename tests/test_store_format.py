@@ -398,7 +398,7 @@ def test_a_coordinate_that_is_not_recorded_is_refused(face: Built) -> None:
 
 def test_the_sessions_of_a_subject_come_back() -> None:
     for sessions in ([], ["ses-01"], [f"ses-{number:02d}" for number in range(1, 31)]):
-        assert read_subject(subject_metadata("sub-01", sessions), name=NAME) == tuple(sessions)
+        assert read_subject(subject_metadata("sub-01", sessions), subject="sub-01", name=NAME) == tuple(sessions)
 
 
 def test_plain_zarr_reads_the_groups(tmp_path: Path) -> None:
@@ -458,7 +458,11 @@ def read_session(content: bytes, *, name: str) -> tuple[Any, ...]:
 
 Reader = Callable[..., Any]
 
-KINDS: Mapping[str, Reader] = {"root": read_root, "subject": read_subject, "session": read_session}
+KINDS: Mapping[str, Reader] = {
+    "root": read_root,
+    "subject": functools.partial(read_subject, subject=SUBJECT),
+    "session": read_session,
+}
 
 
 @pytest.fixture(params=KINDS)

@@ -1,0 +1,73 @@
+"""Coordinates of a store, unpacked in no more memory than they can need, whoever wrote them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["decode"]
+
+_TYPES = {"bool", "float32", "float64", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
+
+_MOST_BYTES = 256 * 1024 * 1024
+"""Most that the only chunk of a coordinate may unpack to; the largest is that of ROIs: 25 MB."""
+
+
+def decode(metadata: Mapping[str, Any], content: bytes) -> NDArray[Any]:
+    """Unpack the only chunk of an array.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError
+        If it is not what the metadata say.
+    """
+    from numcodecs.vlen import VLenUTF8
+
+    shape, kind = metadata["shape"], metadata["data_type"]
+    if kind != "string" and kind not in _TYPES:
+        raise ValueError(f"values of the type {kind!r}")
+    for codec in reversed(metadata["codecs"]):
+        if codec["name"] == "crc32c":
+            content = content[:-4]
+        elif codec["name"] == "zstd":
+            content = _unpacked(content)
+    count = math.prod(shape)
+    if kind != "string":
+        expected = count * np.dtype(kind).itemsize
+        if len(content) != expected:
+            raise ValueError(f"expected {expected} bytes, found {len(content)}")
+        values: NDArray[Any] = np.frombuffer(content, dtype=np.dtype(kind).newbyteorder("<")).astype(kind)
+        return values.reshape(shape)
+    # What counts texts says how many there are, and each takes four bytes at least.
+    if int.from_bytes(content[:4], "little") != count or 4 * count > len(content):
+        raise ValueError(f"expected {count} texts, found {int.from_bytes(content[:4], 'little')}")
+    return np.asarray(VLenUTF8().decode(content)).reshape(shape)
+
+
+def _unpacked(content: bytes) -> bytes:
+    from numcodecs.zstd import Zstd
+
+    size = _size_of_frame(content)
+    if size > _MOST_BYTES:
+        raise ValueError(f"{size} bytes, where {_MOST_BYTES} are the most")
+    try:
+        return bytes(Zstd().decode(content))
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
+
+
+def _size_of_frame(content: bytes) -> int:
+    """Return the size that a Zstandard frame says to have once it is unpacked: memory is taken by that (RFC 8878)."""
+    if content[:4] != b"\x28\xb5\x2f\xfd":
+        raise ValueError("no Zstandard frame")
+    descriptor = content[4]
+    flag, single, dictionary = descriptor >> 6, descriptor >> 5 & 1, (0, 1, 2, 4)[descriptor & 3]
+    width = (single, 2, 4, 8)[flag]
+    start = 5 + (1 - single) + dictionary
+    if not width or len(content) < start + width:
+        raise ValueError("a Zstandard frame that does not say its size")
+    return int.from_bytes(content[start : start + width], "little") + (256 if width == 2 else 0)
