@@ -145,7 +145,7 @@ class BucketPlan:
             steps,
             self.sources,
             self.voxels.query.mask,
-            remarks + Remarks((*self.voxels.missing, *unfetched)),
+            remarks + brain.remarks + Remarks(tuple(unfetched)),
         )
 
 

@@ -7,7 +7,6 @@ the bucket holds besides: ROIs on surfaces, maps of sessions.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from intake_laion_fmri.arguments import ALL, FORMATS, SessionSelection, check_ar
 from intake_laion_fmri.assembly import BucketPlan, attributes, subject_coordinate
 from intake_laion_fmri.blocks import MapBlock, Step, lazy_rows
 from intake_laion_fmri.discovery import SubjectContents, subject_contents
-from intake_laion_fmri.errors import MissingFileWarning, NotInStoreError
+from intake_laion_fmri.errors import DataIntegrityError, NotInStoreError, Remarks
 from intake_laion_fmri.plans import Fetched, MapPlan, MapQuery, TrialPlan, TrialQuery, VoxelPlan, VoxelQuery, no_rois
 from intake_laion_fmri.roi_plans import RoiPlan
 from intake_laion_fmri.rois import RoiSelection, roi_coordinates, single_operands
@@ -331,26 +330,27 @@ def open_rois(
     place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     contents = _listed_rois(place, subject, query, formats)
     plan = RoiPlan.of(place, contents, query, formats=formats, hemis=hemis)
-    _warn_of_missing(plan.missing)
-    if not plan.rois.names:
+    parts = plan.read(place, Fetched(place, plan.files))
+    parts.remarks.warn(stacklevel=2)
+    if not parts.rois.names:
         raise no_rois(place, contents, formats)
-    brain, surfaces = plan.read(place, place.fetch(plan.files))
+    brain = parts.brain
 
     where = f"{contents.subject} in {place.url}"
     variables: Coordinates = {}
-    coordinates = roi_coordinates(plan.rois) if brain is None else brain.coordinates()
+    coordinates = roi_coordinates(parts.rois) if brain is None else brain.coordinates()
     if "in_roi" in coordinates:
         variables["in_roi"] = coordinates.pop("in_roi")
-    for surface in surfaces:
+    for surface in parts.surfaces:
         for exists, build in ((surface.masks, surface.mask_variables), (surface.labels, surface.label_variables)):
             if exists:
-                more, beside = build(plan.rois, query.roi, where=where)
+                more, beside = build(parts.rois, query.roi, where=where)
                 variables |= more
                 coordinates |= beside
     if format != "volume":
-        coordinates |= plan.presence()
+        coordinates |= parts.presence()
     attrs = attributes(plan.files, brain.axis.grid if brain else None, query.mask)
-    if surfaces:
+    if parts.surfaces:
         attrs["surface_space"] = SURFACE_SPACE
     return xr.Dataset(variables, coords={**coordinates, "subject": subject_coordinate(contents.subject)}, attrs=attrs)
 
@@ -406,14 +406,16 @@ def roi_data(
     place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     contents = _listed_rois(place, subject, query, formats)
     plan = RoiPlan.of(place, contents, query, formats=formats, hemis=hemis, only=only)
-    brain, surfaces = plan.read(place, place.fetch(plan.files))
+    parts = plan.read(place, Fetched(place, plan.files))
+    brain = parts.brain
+    Remarks(noted=parts.remarks.noted).warn(stacklevel=2)
 
-    result: dict[str, dict[str, Any]] = {name: {} for name in plan.rois.names}
+    result: dict[str, dict[str, Any]] = {name: {} for name in parts.rois.names}
     if brain is not None and brain.rois is not None:
         for name, inside in zip(brain.rois.names, brain.rois.inside, strict=True):
-            if name in plan.present["volume", ""]:
+            if name in parts.present["volume", ""]:
                 result[name]["volume"] = inside
-    for surface in surfaces:
+    for surface in parts.surfaces:
         for name in result:
             forms: dict[str, NDArray[Any]] = {}
             if name in surface.masks:
@@ -554,11 +556,18 @@ def _open_maps(
     contents = subject_contents(place, layout.subject_name(subject), anatomy=voxel_query.needs_anatomy)
     plan = MapPlan.of(place, contents, query)
     at_once = () if is_volume or query.per_session else tuple(plan.files)
-    voxel_plan = VoxelPlan.of(place, contents, voxel_query, maps=at_once, volumes=() if is_whole else None)
-    brain = voxel_plan.read(place, place.fetch(voxel_plan.files))
+    voxel_plan = VoxelPlan.of(
+        place,
+        contents,
+        voxel_query,
+        maps=at_once,
+        needed=at_once if query.named else (),
+        volumes=() if is_whole else None,
+    )
+    brain = voxel_plan.read(place, Fetched(place, voxel_plan.files))
 
     coordinates = grid_coordinates(brain.axis.grid) if is_volume else brain.coordinates()
-    variables: dict[str, Any] = {name: coordinates.pop(name) for name in at_once}
+    variables: dict[str, Any] = {name: coordinates.pop(name) for name in at_once if name in coordinates}
     dims, shape = (tuple("ijk"), brain.axis.grid.shape) if is_volume else ((VOXEL,), (len(brain.axis),))
     for name, blocks in plan.blocks(place, brain.axis.grid).items():
         if name not in at_once:
@@ -577,7 +586,10 @@ def _open_maps(
         coords={**coordinates, "subject": subject_coordinate(contents.subject)},
         attrs=attributes(used, brain.axis.grid, None if is_whole else mask),
     )
-    _warn_of_missing([*plan.missing, *voxel_plan.missing], stacklevel=4)
+    remarks = Remarks(plan.missing) + brain.remarks
+    if not variables:
+        raise DataIntegrityError(f"None of the maps can be read: {'; '.join(remarks.left_out)}.")
+    remarks.warn(stacklevel=3)
     return dataset, contents
 
 
@@ -588,12 +600,3 @@ def _listed_rois(place: Bucket, subject: str, query: VoxelQuery, formats: Sequen
         layout.subject_name(subject),
         anatomy=query.needs_anatomy and "volume" in formats,
     )
-
-
-def _warn_of_missing(missing: Sequence[str], *, stacklevel: int = 3) -> None:
-    if missing:
-        warnings.warn(
-            f"Left out: {'; '.join(missing)}.",
-            MissingFileWarning,
-            stacklevel=stacklevel,
-        )

@@ -6,6 +6,7 @@ A description pickles, and has the same Dask token in every process as long as t
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from intake_laion_fmri.access import SMALL_FILES_IN_FLIGHT, Bucket, ObjectInfo
 from intake_laion_fmri.chunks import ChunkGrid, Part
-from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError
+from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError, UnexpectedContentWarning
 from intake_laion_fmri.nifti import Gather, VolumeReader
 from intake_laion_fmri.store_root import StoreRoot
 from intake_laion_fmri.voxels import SESSION_MAPS, SUBJECT_MAPS, Grid
@@ -89,7 +90,7 @@ class SessionBlock:
             return np.empty((len(self.volumes), 0), dtype=np.float32) if out is None else out
         name = self.bucket.locate(self.info.key)
         with self.bucket.stream(self.info, received) as file:
-            reader = _reader(file, name=name, grid=self.grid)
+            reader = _reader(file, name=name, grid=self.grid, note=_warn)
             if reader.header.n_volumes != self.n_trials:
                 raise DataIntegrityError(
                     f"{name}: expected {self.n_trials} volumes, one per row of its trial table, found "
@@ -299,7 +300,19 @@ def _reorder_columns(values: NDArray[np.float32], order: NDArray[np.intp]) -> No
         band[:] = buffer[: len(band)]
 
 
-def read_map(map: str, file: BinaryIO, *, name: str, grid: Grid, gather: Gather | None) -> NDArray[Any]:
+def _warn(text: str) -> None:
+    warnings.warn(f"Read, but not as documented: {text}.", UnexpectedContentWarning, stacklevel=2)
+
+
+def read_map(
+    map: str,
+    file: BinaryIO,
+    *,
+    name: str,
+    grid: Grid,
+    gather: Gather | None,
+    note: Callable[[str], None] = _warn,
+) -> NDArray[Any]:
     """Read a map from a file.
 
     Parameters
@@ -314,6 +327,8 @@ def read_map(map: str, file: BinaryIO, *, name: str, grid: Grid, gather: Gather 
         The grid that it must be on.
     gather : Gather or None
         The voxels; None for the whole volume.
+    note : callable, optional
+        Called with what differs from what is documented, in words; by default a warning is given.
 
     Returns
     -------
@@ -324,17 +339,19 @@ def read_map(map: str, file: BinaryIO, *, name: str, grid: Grid, gather: Gather 
     DataIntegrityError
         If the file is broken, on another grid, no single volume, or its values cannot be of this map.
     """
-    return ALL_MAPS[map].cast(read_volume(file, name=name, grid=grid, gather=gather), name=name)
+    return ALL_MAPS[map].cast(read_volume(file, name=name, grid=grid, gather=gather, note=note), name=name)
 
 
-def read_volume(file: BinaryIO, *, name: str, grid: Grid, gather: Gather | None) -> NDArray[np.float32]:
+def read_volume(
+    file: BinaryIO, *, name: str, grid: Grid, gather: Gather | None, note: Callable[[str], None] = _warn
+) -> NDArray[np.float32]:
     """Read a file of one volume, without a look at what it means; see `read_map`."""
-    reader = _reader(file, name=name, grid=grid)
+    reader = _reader(file, name=name, grid=grid, note=note)
     reader.expect_single()
     return reader.volume() if gather is None else reader.take(gather, [0])[0]
 
 
-def _reader(file: BinaryIO, *, name: str, grid: Grid) -> VolumeReader:
+def _reader(file: BinaryIO, *, name: str, grid: Grid, note: Callable[[str], None]) -> VolumeReader:
     """Open a NIfTI that must be on a known grid."""
     reader = VolumeReader(file, name=name)
     difference = grid.difference(reader.header.grid)
@@ -342,6 +359,9 @@ def _reader(file: BinaryIO, *, name: str, grid: Grid) -> VolumeReader:
         raise DataIntegrityError(
             f"{name}: {difference}, unlike the subject's mask. Fetch the files again; if it stays so, report it."
         )
+    deviation = grid.deviation(reader.header.grid)
+    if deviation:
+        note(f"{name}: {deviation}")
     return reader
 
 

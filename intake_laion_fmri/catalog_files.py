@@ -357,8 +357,6 @@ def take_inventory(bucket: Bucket) -> Inventory:
         If there is no such bucket, or it holds nothing of the data set.
     AccessDeniedError, BucketUnreachableError
         If it cannot be listed.
-    DataIntegrityError
-        If two keys of one format have the same public ROI name.
 
     Warns
     -----
@@ -369,7 +367,7 @@ def take_inventory(bucket: Bucket) -> Inventory:
     for subject in discovery.get_subjects(bucket=bucket, refresh=True):
         objects = bucket.find(layout.subject_folder(subject)) | bucket.find(layout.roi_folder(subject))
         if objects:
-            found[subject] = SubjectRecord(_sessions(objects), _rois(bucket, objects))
+            found[subject] = SubjectRecord(_sessions(objects), _rois(objects))
     return Inventory(f"a listing of {bucket.url}", found)
 
 
@@ -386,9 +384,9 @@ def _sessions(objects: Mapping[str, ObjectInfo]) -> tuple[SessionRecord, ...]:
     return tuple(sorted(records.values(), key=lambda record: layout.session_number(record.session)))
 
 
-def _rois(bucket: Bucket, objects: Mapping[str, ObjectInfo]) -> tuple[RoiRecord, ...]:
+def _rois(objects: Mapping[str, ObjectInfo]) -> tuple[RoiRecord, ...]:
     records = []
-    files = discovery.roi_files(bucket, objects)
+    files = discovery.roi_files(objects)
     for name, group in itertools.groupby(files, key=lambda file: file.name):
         same = list(group)
         kinds = {file.kind for file in same}

@@ -7,7 +7,6 @@ sizes and ETags are pinned from its answer.
 
 from __future__ import annotations
 
-import itertools
 import os
 import time
 import warnings
@@ -19,7 +18,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from intake_laion_fmri import layout
 from intake_laion_fmri.access import Bucket, ObjectInfo, open_bucket
 from intake_laion_fmri.errors import (
-    DataIntegrityError,
     IncompleteBucketWarning,
     NotInBucketError,
     unknown_value,
@@ -122,8 +120,6 @@ def subject_contents(bucket: Bucket, subject: str, *, anatomy: bool = False) -> 
         If there is no such bucket, or none of its folders is there.
     BucketUnreachableError
         If the bucket does not answer.
-    DataIntegrityError
-        If two ROI files have the same public name.
     """
     folders = [layout.subject_folder(subject), layout.roi_folder(subject)]
     if anatomy:
@@ -134,7 +130,7 @@ def subject_contents(bucket: Bucket, subject: str, *, anatomy: bool = False) -> 
     if not objects:
         known = subjects(bucket)
         raise unknown_value("subject", subject, known, where=bucket.url) if known else _empty(bucket)
-    volumes = tuple(file for file in roi_files(bucket, objects) if file.kind == "roi")
+    volumes = tuple(file for file in roi_files(objects) if file.kind == "roi")
     return SubjectContents(subject, objects, public_sessions(objects, ["betas"]), volumes)
 
 
@@ -148,14 +144,8 @@ def _at_once(bucket: Bucket, folders: Sequence[str]) -> list[dict[str, ObjectInf
         pool.shutdown(wait=False, cancel_futures=True)  # whoever interrupts it need not wait for a server
 
 
-def roi_files(bucket: Bucket, objects: Mapping[str, ObjectInfo]) -> list[RoiFile]:
-    """Pick the ROI files from a listing, sorted by public name.
-
-    Raises
-    ------
-    DataIntegrityError
-        If two files of one format and hemisphere have the same public name; names both.
-    """
+def roi_files(objects: Mapping[str, ObjectInfo]) -> list[RoiFile]:
+    """Pick the ROI files from a listing, sorted by public name: two of one name, where both spellings are there."""
     found = []
     for path, info in objects.items():
         parsed = layout.parse_key(path)
@@ -163,14 +153,7 @@ def roi_files(bucket: Bucket, objects: Mapping[str, ObjectInfo]) -> list[RoiFile
             entities = parsed.entities
             name = layout.clean_label(entities["label"])
             found.append(RoiFile(name, entities["category"], parsed.kind, entities.get("hemi", ""), info))
-    found.sort(key=lambda file: (file.name, file.kind, file.hemi, file.info.key))
-    for one, other in itertools.pairwise(found):
-        if (one.name, one.kind, one.hemi) == (other.name, other.kind, other.hemi):
-            raise DataIntegrityError(
-                f"Two ROIs have the name {one.name!r}: {bucket.locate(one.info.key)} and "
-                f"{bucket.locate(other.info.key)}. Expected one; if the bucket holds both, report it."
-            )
-    return found
+    return sorted(found, key=lambda file: (file.name, file.kind, file.hemi, file.info.key))
 
 
 def public_sessions(objects: Mapping[str, ObjectInfo], kinds: Collection[str]) -> tuple[str, ...]:
@@ -312,8 +295,6 @@ def get_rois(
     ------
     ValueError
         If there is no such subject, or no such category, with the nearest ones.
-    DataIntegrityError
-        If two keys of one format have the same public name.
     NotInBucketError, BucketUnreachableError
         As in `get_subjects`.
 
@@ -332,9 +313,10 @@ def get_rois(
     if not categories:
         _expect_subject(place, name, refresh=refresh)
         return []
-    if category is not None and category not in categories.values():
-        raise unknown_value("ROI category", category, sorted(set(categories.values())), where=f"{name} in {place.url}")
-    return sorted(roi for roi, found in categories.items() if category in (None, found))
+    known = set().union(*categories.values())
+    if category is not None and category not in known:
+        raise unknown_value("ROI category", category, sorted(known), where=f"{name} in {place.url}")
+    return sorted(roi for roi, found in categories.items() if category is None or category in found)
 
 
 def get_categories(
@@ -352,7 +334,7 @@ def get_categories(
     categories = _categories(place, name, refresh=refresh)
     if not categories:
         _expect_subject(place, name, refresh=refresh)
-    return sorted(set(categories.values()))
+    return sorted(set().union(*categories.values()))
 
 
 def describe(
@@ -496,10 +478,13 @@ def _expect_subject(bucket: Bucket, subject: str, *, refresh: bool) -> None:
         raise unknown_value("subject", subject, names, where=bucket.url)
 
 
-def _categories(bucket: Bucket, subject: str, *, refresh: bool) -> dict[str, str]:
-    """Return the category of every ROI of a subject."""
+def _categories(bucket: Bucket, subject: str, *, refresh: bool) -> dict[str, set[str]]:
+    """Return the categories of every ROI of a subject: one each, unless two files contradict each other."""
     objects = _find(bucket, layout.roi_folder(subject), refresh=refresh)
-    return {file.name: file.category for file in roi_files(bucket, objects)}
+    found: dict[str, set[str]] = {}
+    for file in roi_files(objects):
+        found.setdefault(file.name, set()).add(file.category)
+    return found
 
 
 def _folders(bucket: Bucket, folder: str, *, refresh: bool) -> list[str]:

@@ -10,6 +10,7 @@ This module knows no BIDS, no bucket and no Intake. It is checked against nibabe
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import math
 from collections.abc import Iterator, Sequence
@@ -41,6 +42,11 @@ that everything else is compared with, so only this bounds what its header can p
 MAX_OFFSET = 16 * 1024 * 1024
 """Bytes before the first value, at most: header and extensions take kilobytes."""
 
+SMALLEST_VOXEL, LARGEST_VOXEL = 0.01, 100.0
+"""Sides of voxels, in millimetres, that a header's unit may lead to; otherwise it is taken to be millimetres."""
+
+_MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}  # metres, millimetres, micrometres: the lower bits of xyzt_units
+_FLATTEST = 1e-3  # the volume of a voxel, as part of what its sides could span
 _HEADER_SIZES = {348: "nifti1", 540: "nifti2"}
 _MAGICS = {"nifti1": b"n+1", "nifti2": b"n+2"}
 _DTYPES = frozenset({"u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"})
@@ -102,6 +108,49 @@ class Gather:
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+
+def _affine(raw: Any) -> NDArray[np.float64] | None:
+    """Return the affine of a header in millimetres, from its sform, or else its qform; None where neither is of use.
+
+    With the codes 0 nothing is known; nibabel makes up a centred affine then, and flips an axis.
+    """
+    from nibabel.spatialimages import HeaderDataError
+
+    candidates = []
+    with np.errstate(all="ignore"):
+        if raw["sform_code"] > 0:
+            candidates.append(raw.get_sform())
+        if raw["qform_code"] > 0:
+            if raw["pixdim"][0] == 0:  # the standard says: as 1
+                raw = raw.copy()
+                raw["pixdim"][0] = 1
+            with contextlib.suppress(ValueError, HeaderDataError):  # a quaternion longer than 1, negative lengths
+                candidates.append(raw.get_qform())
+        usable = next((affine for affine in candidates if _tells_places(affine)), None)
+    if usable is None:
+        return None
+    affine = np.asarray(usable, dtype=np.float64).copy()
+    scale = _MILLIMETRES.get(int(raw["xyzt_units"]) & 7, 1.0)
+    size = np.linalg.norm(affine[:3, :3], axis=0)
+    if scale != 1 and not ((size * scale >= SMALLEST_VOXEL) & (size * scale <= LARGEST_VOXEL)).all():
+        scale = 1.0  # a wrong unit beside right numbers: no brain was ever scanned in such voxels
+    affine[:3] *= scale
+    return affine
+
+
+def _tells_places(affine: NDArray[Any]) -> bool:
+    """Return True if an affine gives different voxels different places."""
+    if not np.isfinite(affine).all():
+        return False
+    sizes = np.linalg.norm(np.asarray(affine[:3, :3], dtype=np.float64), axis=0)
+    if not (np.isfinite(sizes) & (sizes > 0)).all():
+        return False
+    return bool(abs(np.linalg.det(affine[:3, :3] / sizes)) > _FLATTEST)
+
+
+def _numbers(raw: Any) -> list[list[float]]:
+    return [[float(n) for n in raw[f"srow_{axis}"]] for axis in "xyz"]
 
 
 class VolumeReader:
@@ -304,14 +353,16 @@ class VolumeReader:
         try:
             dtype = raw.get_data_dtype()
             slope, inter = raw.get_slope_inter()
-            with np.errstate(all="ignore"):  # what comes of numbers out of range is looked at below
-                affine = np.asarray(raw.get_best_affine())
         except (HeaderDataError, KeyError, ValueError) as error:
             raise self._error(f"expected a readable NIfTI header, found: {error}") from error
         if dtype.str[1:] not in _DTYPES:
             raise self._error(f"expected real numbers of at most 64 bits, found the datatype {dtype}")
-        if not np.isfinite(affine).all():
-            raise self._error(f"expected an affine of finite numbers, found {affine[:3].tolist()}")
+        affine = _affine(raw)
+        if affine is None:
+            raise self._error(
+                "no usable orientation: expected an sform or a qform that tells where the voxels lie, found sform_code "
+                f"{int(raw['sform_code'])}, qform_code {int(raw['qform_code'])} and the affine {_numbers(raw)}"
+            )
         grid = Grid((shape[0], shape[1], shape[2]), tuple(float(a) for a in affine.ravel()))
         offset = float(raw["vox_offset"])
         if not (math.isfinite(offset) and offset == int(offset)):

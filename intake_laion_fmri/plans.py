@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from intake_laion_fmri import layout
 from intake_laion_fmri.access import Bucket, ObjectInfo
 from intake_laion_fmri.arguments import check_argument, check_sessions
 from intake_laion_fmri.blocks import MapBlock, read_map, read_volume
-from intake_laion_fmri.discovery import RoiFile, SubjectContents, odd_sessions, public_sessions, roi_files
+from intake_laion_fmri.discovery import SubjectContents, odd_sessions, public_sessions, roi_files
 from intake_laion_fmri.errors import (
     AccessDeniedError,
     DataIntegrityError,
@@ -29,11 +29,21 @@ from intake_laion_fmri.errors import (
     unknown_value,
 )
 from intake_laion_fmri.nifti import Gather, VolumeReader
+from intake_laion_fmri.roi_files import (
+    UNREADABLE,
+    RoiFault,
+    RoiForm,
+    RoiListing,
+    form_of,
+    in_words,
+    raise_if_asked,
+)
 from intake_laion_fmri.rois import (
     RoiMembership,
     RoiNames,
     RoiSelection,
     check_selection,
+    mask_of,
     operands,
     roi_coordinates,
 )
@@ -45,7 +55,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "UNREADABLE",
     "Brain",
     "Fetched",
     "MapPlan",
@@ -56,9 +65,6 @@ __all__ = [
     "VoxelQuery",
     "choose_sessions",
     "expect_known",
-    "form_of",
-    "in_words",
-    "names_of",
     "no_rois",
 ]
 
@@ -234,10 +240,6 @@ class Fetched(dict[str, bytes]):
         raise self._failures.get(key, KeyError(key))
 
 
-UNREADABLE = (DataIntegrityError, NotInBucketError, AccessDeniedError)
-"""What keeps a file that nobody asked for from being read; it is left out then."""
-
-
 def choose_sessions(
     bucket: Bucket,
     subject: str,
@@ -340,6 +342,10 @@ class Brain:
     """Map → shape (voxel,)."""
     rois: RoiMembership | None
     """Membership of these voxels; None where no ROI was read."""
+    faults: tuple[RoiFault, ...] = ()
+    """ROIs whose volumes are of no use; nobody has asked for them."""
+    remarks: Remarks = field(default_factory=Remarks)
+    """What is left out of this, and what was read otherwise than documented."""
 
     def chosen(self, query: VoxelQuery, *, where: str) -> NDArray[np.intp]:
         """Return the places of the voxels that a query chooses, ascending; `where` says whose they are, for errors."""
@@ -353,11 +359,19 @@ class Brain:
 
     def take(self, places: NDArray[np.intp]) -> Brain:
         """Return the voxels at some places, shape (voxel,), in that order."""
-        return Brain(
-            self.axis.select(places),
-            {name: values[places] for name, values in self.maps.items()},
-            self.rois.keep(places) if self.rois else None,
+        return replace(
+            self,
+            axis=self.axis.select(places),
+            maps={name: values[places] for name, values in self.maps.items()},
+            rois=self.rois.keep(places) if self.rois else None,
         )
+
+    def only(self, rois: RoiNames) -> Brain:
+        """Return the membership in some ROIs alone, all of them known."""
+        if self.rois is None:
+            return self
+        rows = [self.rois.names.index(name) for name in rois.names]
+        return replace(self, rois=RoiMembership(rois.names, rois.categories, self.rois.inside[rows]))
 
     def coordinates(self) -> Coordinates:
         """Return all of it as xarray takes coordinates."""
@@ -379,10 +393,16 @@ class VoxelPlan:
     """The map that the mask's rule reads."""
     maps: Mapping[str, ObjectInfo]
     """Coordinate → its map."""
-    volumes: Mapping[str, ObjectInfo]
-    """ROI → its volume."""
+    needed: frozenset[str]
+    """Those that the user asked for."""
+    volumes: tuple[RoiForm, ...]
+    """The volumes of ROIs."""
     rois: RoiNames
-    """The ROIs along ``roi``; one without a volume has no voxel."""
+    """The ROIs along ``roi``."""
+    keeps_rows: bool
+    """Whether one without a usable volume stays, and has no voxel."""
+    faults: tuple[RoiFault, ...]
+    """ROIs that are of no use, as the listing tells."""
     missing: tuple[str, ...]
     """What is left out, in words."""
 
@@ -394,7 +414,8 @@ class VoxelPlan:
         query: VoxelQuery,
         *,
         maps: Iterable[str] = tuple(SUBJECT_MAPS),
-        volumes: Sequence[RoiFile] | None = None,
+        needed: Iterable[str] = (),
+        volumes: Sequence[RoiForm] | None = None,
         rois: RoiNames | None = None,
     ) -> VoxelPlan:
         """Find the objects.
@@ -409,10 +430,12 @@ class VoxelPlan:
             The selection.
         maps : iterable of str
             Maps of the subject that become coordinates.
-        volumes : sequence of RoiFile, optional
+        needed : iterable of str
+            Those that must be readable.
+        volumes : sequence of RoiForm, optional
             ROIs to read; by default all that have a volume.
         rois : RoiNames, optional
-            The ROIs along ``roi``, by default those of `volumes`.
+            The ROIs along ``roi``, by default those of `volumes` that can be read.
 
         Raises
         ------
@@ -425,53 +448,83 @@ class VoxelPlan:
         mask = contents.find(kind)
         if mask is None:
             raise bucket.missing(layout.key(kind, subject=contents.subject), contents.objects)
-        wanted = contents.rois if volumes is None else volumes
-        names = names_of(bucket, wanted) if rois is None else rois
+        listing = RoiListing.of(bucket, contents.rois if volumes is None else ())
+        wanted = listing.forms if volumes is None else tuple(volumes)
+        names = listing.names if rois is None else rois
         if query.roi is not None:
-            if not wanted:
+            if not wanted and not listing.faults:
                 raise no_rois(bucket, contents, ["volume"])
             if rois is None:
                 expect_known(bucket, contents, query.roi, names, [("volume", "")])
+            raise_if_asked(query.roi, names, listing.faults)
         keys = {name: SUBJECT_MAPS[name].key(contents.subject) for name in maps}
         found = {name: contents.objects[key] for name, key in keys.items() if key in contents.objects}
-        needed = query.threshold_map
-        if needed is not None and needed not in found:
-            raise bucket.missing(keys[needed], contents.objects)
+        threshold = query.threshold_map
+        if threshold is not None and threshold not in found:
+            raise bucket.missing(keys[threshold], contents.objects)
         missing = [f"{name} (no {bucket.locate(key)})" for name, key in keys.items() if name not in found]
         if volumes is None and not contents.rois:
             missing.append(f"in_roi (no {bucket.locate(layout.roi_folder(contents.subject))})")
-        return cls(contents.subject, query, mask, found, {roi.name: roi.info for roi in wanted}, names, tuple(missing))
+        return cls(
+            contents.subject,
+            query,
+            mask,
+            found,
+            frozenset(needed) | ({threshold} if threshold else frozenset()),
+            wanted,
+            names,
+            rois is not None,
+            listing.faults,
+            tuple(missing),
+        )
 
     @property
     def files(self) -> tuple[ObjectInfo, ...]:
         """Every object to read, each once."""
-        infos = [self.mask, *self.maps.values(), *self.volumes.values()]
+        infos = [self.mask, *self.maps.values(), *(info for form in self.volumes for info in form.infos)]
         return tuple({info.key: info for info in infos}.values())
 
     def read(self, bucket: Bucket, files: Mapping[str, bytes]) -> Brain:
-        """Return the chosen voxels, and what is known of them."""
-
-        def opened(info: ObjectInfo) -> tuple[io.BytesIO, str]:
-            return io.BytesIO(files[info.key]), bucket.locate(info.key)
-
-        file, name = opened(self.mask)
-        mask = VolumeReader(file, name=name)
+        """Return the chosen voxels, and what is known of them; what is of no use and not asked for is left out."""
+        mask = VolumeReader(io.BytesIO(files[self.mask.key]), name=bucket.locate(self.mask.key))
         axis = VoxelAxis(mask.header.grid, mask.where(MASKS[self.query.mask]))
+        left_out, noted = list(self.missing), list[str]()
         gather = Gather.of(axis.index, axis.grid.shape)
         maps = {}
         for map, info in self.maps.items():
-            file, name = opened(info)
-            maps[map] = read_map(map, file, name=name, grid=axis.grid, gather=gather)
-        membership = None
-        if self.volumes:
-            inside = np.zeros((len(self.rois.names), len(axis)), dtype=bool)
-            for roi, info in self.volumes.items():
-                file, name = opened(info)
-                values = read_volume(file, name=name, grid=axis.grid, gather=gather)
-                inside[self.rois.names.index(roi)] = values > 0
-            membership = RoiMembership(self.rois.names, self.rois.categories, inside)
-        brain = Brain(axis, maps, membership)
+            name = bucket.locate(info.key)
+            try:
+                file = io.BytesIO(files[info.key])
+                maps[map] = read_map(map, file, name=name, grid=axis.grid, gather=gather, note=noted.append)
+            except UNREADABLE as error:
+                if map in self.needed:
+                    raise
+                left_out.append(f"{map} ({error})")
+
+        def inside(content: bytes, name: str) -> NDArray[np.bool_]:
+            values = read_volume(io.BytesIO(content), name=name, grid=axis.grid, gather=gather, note=noted.append)
+            return mask_of(values, name=name, note=noted.append)
+
+        masks, faults = {}, list(self.faults)
+        for form in self.volumes:
+            try:
+                masks[form.name] = form.read(bucket, files, inside, np.array_equal)
+            except UNREADABLE as error:
+                faults.append(RoiFault(form.name, (form.category,), error))
+        raise_if_asked(self.query.roi, self.rois, faults)
+        left_out += [str(fault) for fault in faults]
+        rois = self._membership(masks, len(axis))
+        brain = Brain(axis, maps, rois, tuple(faults), Remarks(tuple(left_out), tuple(noted)))
         return brain.take(brain.chosen(self.query, where=f"{self.subject} in {bucket.url}"))
+
+    def _membership(self, masks: Mapping[str, NDArray[np.bool_]], n_voxels: int) -> RoiMembership | None:
+        if not masks and not (self.volumes and self.keeps_rows):
+            return None
+        pairs = zip(self.rois.names, self.rois.categories, strict=True)
+        kept = [(name, category) for name, category in pairs if self.keeps_rows or name in masks]
+        none = np.zeros(n_voxels, dtype=bool)
+        inside = np.array([masks.get(name, none) for name, _ in kept])
+        return RoiMembership(tuple(name for name, _ in kept), tuple(category for _, category in kept), inside)
 
 
 def no_rois(bucket: Bucket, contents: SubjectContents, formats: Sequence[str]) -> NotInBucketError:
@@ -483,20 +536,6 @@ def no_rois(bucket: Bucket, contents: SubjectContents, formats: Sequence[str]) -
     )
 
 
-def names_of(bucket: Bucket, files: Iterable[RoiFile]) -> RoiNames:
-    """Return the ROIs of some files, sorted; an ROI has one category in all its formats."""
-    first: dict[str, RoiFile] = {}
-    for file in files:
-        other = first.setdefault(file.name, file)
-        if file.category != other.category:
-            raise DataIntegrityError(
-                f"The ROI {file.name!r} is in two categories: {bucket.locate(other.info.key)} and "
-                f"{bucket.locate(file.info.key)}. Expected one; if the bucket holds both, report it."
-            )
-    names = sorted(first)
-    return RoiNames(tuple(names), tuple(first[name].category for name in names))
-
-
 def expect_known(
     bucket: Bucket,
     contents: SubjectContents,
@@ -506,11 +545,10 @@ def expect_known(
 ) -> None:
     """Raise unless everything that a selection names is among the ROIs of the forms that were asked for."""
     for operand in operands(selection):
-        if rois.rows(operand):
+        if rois.meant(operand):
             continue
-        every = roi_files(bucket, bucket.find(layout.roi_folder(contents.subject)))
-        known = names_of(bucket, every)
-        names = {known.names[row] for row in known.rows(operand)}
+        every = roi_files(bucket.find(layout.roi_folder(contents.subject)))
+        names = RoiListing.of(bucket, every).names.meant(operand)
         if not names:
             raise rois.unknown(operand, where=f"{contents.subject} in {bucket.url}")
         others = dict.fromkeys(in_words(*form_of(file)) for file in every if file.name in names)
@@ -519,16 +557,6 @@ def expect_known(
             f"{bucket.locate(layout.roi_folder(contents.subject))}. It is there as {', '.join(others)}: choose "
             "this format, or fetch the file."
         )
-
-
-def form_of(file: RoiFile) -> tuple[str, str]:
-    """Return format and hemisphere, which is empty for a volume."""
-    return layout.ROI_KINDS[file.kind], file.hemi
-
-
-def in_words(format: str, hemi: str) -> str:
-    """Return format and hemisphere for a message."""
-    return f"{format} of hemisphere {hemi}" if hemi else format
 
 
 # --- maps -------------------------------------------------------------------------------------------------------------

@@ -2,84 +2,177 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.access import Bucket, ObjectInfo
-from intake_laion_fmri.discovery import RoiFile, SubjectContents, roi_files
-from intake_laion_fmri.errors import DataIntegrityError
-from intake_laion_fmri.plans import Brain, VoxelPlan, VoxelQuery, expect_known, form_of, in_words, names_of, no_rois
-from intake_laion_fmri.rois import ROI, RoiNames, read_func_gii, read_label
+from intake_laion_fmri.discovery import SubjectContents, roi_files
+from intake_laion_fmri.errors import DataIntegrityError, Remarks
+from intake_laion_fmri.plans import Brain, VoxelPlan, VoxelQuery, expect_known, no_rois
+from intake_laion_fmri.roi_files import (
+    UNREADABLE,
+    RoiFault,
+    RoiForm,
+    RoiListing,
+    form_of,
+    in_words,
+    raise_if_asked,
+)
+from intake_laion_fmri.rois import ROI, RoiNames, VertexList, read_func_gii, read_label
 from intake_laion_fmri.surfaces import HEMI, Surface
 from intake_laion_fmri.voxels import Coordinates
 
-__all__ = ["RoiPlan", "SurfacePlan"]
+__all__ = ["RoiParts", "RoiPlan", "SurfacePlan"]
+
+
+@dataclass
+class _Gathered:
+    """What is found out while the files of surfaces are read."""
+
+    faults: list[tuple[RoiForm, RoiFault]] = field(default_factory=list)
+    """What is of no use."""
+    notes: list[str] = field(default_factory=list)
+    """What was read otherwise than documented."""
+
+    def leave_out(self, form: RoiForm, error: Exception) -> None:
+        """Take down that a file is of no use."""
+        self.faults.append((form, RoiFault(form.name, (form.category,), error)))
 
 
 @dataclass(frozen=True)
 class SurfacePlan:
     """What has to be read for the axes of the hemispheres."""
 
-    files: tuple[RoiFile, ...]
+    forms: tuple[RoiForm, ...]
     """Masks and labels, sorted by ROI."""
-    rulers: tuple[RoiFile, ...]
+    rulers: tuple[RoiForm, ...]
     """For each hemisphere of which labels are read and no masks: a mask that tells the number of vertices."""
 
     @classmethod
-    def of(cls, files: Iterable[RoiFile], beside: Sequence[RoiFile]) -> SurfacePlan:
+    def of(cls, forms: Iterable[RoiForm], beside: Sequence[RoiForm]) -> SurfacePlan:
         """Pick the surface files; `beside` are all ROI files of the subject."""
-        chosen = tuple(file for file in files if file.hemi)
+        chosen = tuple(form for form in forms if form.hemi)
         rulers = []
-        for hemi in sorted({file.hemi for file in chosen} - {file.hemi for file in chosen if file.kind == "roi_gii"}):
-            rulers += [file for file in beside if (file.kind, file.hemi) == ("roi_gii", hemi)][:1]
+        for hemi in sorted({form.hemi for form in chosen} - {form.hemi for form in chosen if form.kind == "roi_gii"}):
+            masks = [form for form in beside if (form.kind, form.hemi) == ("roi_gii", hemi)]
+            rulers += [replace(form, infos=form.infos[:1]) for form in masks[:1]]
         return cls(chosen, tuple(rulers))
 
     @property
     def infos(self) -> list[ObjectInfo]:
         """Every object to read, each once."""
-        return [file.info for file in (*self.files, *self.rulers)]
+        return [info for form in (*self.forms, *self.rulers) for info in form.infos]
 
-    def read(self, bucket: Bucket, files: Mapping[str, bytes]) -> list[Surface]:
-        """Return the hemispheres; DataIntegrityError where files of one have different numbers of vertices."""
-        hemis = sorted({file.hemi for file in self.files})
-        return [self._read(hemi, bucket, files) for hemi in hemis]
+    def read(self, bucket: Bucket, files: Mapping[str, bytes], gathered: _Gathered) -> list[Surface]:
+        """Return the hemispheres; what is of no use is left out, and told of."""
+        hemis = sorted({form.hemi for form in self.forms})
+        return [self._read(hemi, bucket, files, gathered) for hemi in hemis]
 
-    def _read(self, hemi: str, bucket: Bucket, files: Mapping[str, bytes]) -> Surface:
-        def of(chosen: Iterable[RoiFile], kind: str) -> list[tuple[str, bytes, str]]:
-            """Return ROI, content and name of the files of a kind."""
-            found = [file for file in chosen if (file.kind, file.hemi) == (kind, hemi)]
-            return [(file.name, files[file.info.key], bucket.locate(file.info.key)) for file in found]
+    def _read(self, hemi: str, bucket: Bucket, files: Mapping[str, bytes], gathered: _Gathered) -> Surface:
+        def mask(content: bytes, name: str) -> np.ndarray:
+            return read_func_gii(content, name=name, hemi=hemi, note=gathered.notes.append)
 
-        masks = {roi: read_func_gii(content, name=name) for roi, content, name in of(self.files, "roi_gii")}
-        lengths = {name: len(masks[roi]) for roi, _, name in of(self.files, "roi_gii")}
-        for name, length in lengths.items():
-            first, expected = next(iter(lengths.items()))
-            if length != expected:
-                raise DataIntegrityError(
-                    f"{name}: expected {expected} vertices, as in {first}, found {length}. Fetch both files again; if "
-                    "it stays so, report it."
+        masks = {}
+        for form in (one for one in self.forms if (one.kind, one.hemi) == ("roi_gii", hemi)):
+            try:
+                masks[form.name] = form, form.read(bucket, files, mask, np.array_equal)
+            except UNREADABLE as error:
+                gathered.leave_out(form, error)
+        n_vertices = self._n_vertices(masks, bucket, gathered)
+        for form in (one for one in self.rulers if one.hemi == hemi):
+            try:
+                n_vertices = len(form.read(bucket, files, mask, np.array_equal))
+            except UNREADABLE as error:
+                gathered.notes.append(
+                    f"labels of hemisphere {hemi}, without a check that their vertices exist ({error})"
                 )
-        for _, content, name in of(self.rulers, "roi_gii"):
-            lengths[name] = len(read_func_gii(content, name=name))
-        n_vertices = next(iter(lengths.values()), None)
-        labels = {
-            roi: read_label(content, name=name, n_vertices=n_vertices)
-            for roi, content, name in of(self.files, "roi_label")
-        }
-        return Surface(hemi, masks, labels)
+
+        def label(content: bytes, name: str) -> VertexList:
+            return read_label(content, name=name, n_vertices=n_vertices)
+
+        labels = {}
+        for form in (one for one in self.forms if (one.kind, one.hemi) == ("roi_label", hemi)):
+            try:
+                labels[form.name] = form.read(bucket, files, label, VertexList.equals)
+            except UNREADABLE as error:
+                gathered.leave_out(form, error)
+        return Surface(hemi, {name: inside for name, (_, inside) in masks.items()}, labels)
+
+    def _n_vertices(
+        self, masks: dict[str, tuple[RoiForm, np.ndarray]], bucket: Bucket, gathered: _Gathered
+    ) -> int | None:
+        """Return the number of vertices of most masks, and leave out the others; None where there is none."""
+        lengths = Counter(len(inside) for _, inside in masks.values())
+        if not lengths:
+            return None
+        (expected, most), *_ = lengths.most_common()
+        is_clear = 2 * most > len(masks)
+        for form, inside in masks.values():
+            if len(inside) == expected and is_clear:
+                continue
+            # Where none are the most, which of them are right cannot be told.
+            other, its = next((one, its) for one, its in masks.values() if len(its) != len(inside))
+            error = DataIntegrityError(
+                f"{bucket.locate(form.infos[0].key)}: expected {len(its)} vertices, as in "
+                f"{bucket.locate(other.infos[0].key)}, found {len(inside)}. Fetch both files again; if it stays so, "
+                "report it."
+            )
+            gathered.leave_out(form, error)
+        for form, _ in gathered.faults:
+            if form.kind == "roi_gii" and masks.get(form.name, (None, None))[0] is form:
+                del masks[form.name]
+        return expected if is_clear else None
+
+
+@dataclass(frozen=True, eq=False)
+class RoiParts:
+    """What was read of ROIs in some formats."""
+
+    rois: RoiNames
+    """The ROIs along ``roi``."""
+    present: Mapping[tuple[str, str], frozenset[str]]
+    """Format and hemisphere (empty for volumes) → the ROIs of which such a file was read; a key for all asked for."""
+    brain: Brain | None
+    """What is on the voxel axis; None where no volume is read."""
+    surfaces: list[Surface]
+    """What is on each hemisphere."""
+    remarks: Remarks
+    """What is left out, and what was read otherwise than documented."""
+
+    def presence(self) -> Coordinates:
+        """Return which ROI has which files: a missing one and an empty one are both False everywhere."""
+
+        def has(format: str, hemi: str) -> list[bool]:
+            return [name in self.present[format, hemi] for name in self.rois.names]
+
+        hemis = sorted({hemi for _, hemi in self.present if hemi})
+        coordinates: Coordinates = {}
+        if hemis:
+            coordinates[HEMI] = ((HEMI,), np.array(hemis, dtype=object), {"long_name": "hemisphere"})
+        for format in dict.fromkeys(format for format, _ in self.present):
+            attrs = {"long_name": f"whether the bucket holds the ROI as {format}"}
+            if format == "volume":
+                coordinates["has_volume"] = ((ROI,), np.array(has(format, ""), dtype=bool), attrs)
+            else:
+                values = np.array([has(format, hemi) for hemi in hemis], dtype=bool).T
+                coordinates[f"has_{format.replace('.', '_')}"] = ((ROI, HEMI), values, attrs)
+        return coordinates
 
 
 @dataclass(frozen=True)
 class RoiPlan:
     """What has to be read for ROIs in some formats."""
 
-    rois: RoiNames
-    """The ROIs along ``roi``: those that have a file of any of the formats and hemispheres."""
-    present: Mapping[tuple[str, str], frozenset[str]]
-    """Format and hemisphere (empty for volumes) → the ROIs that have such a file, for all that were asked for."""
+    selection: tuple[str, ...] | None
+    """Names and categories that the user asked for; None for whatever there is."""
+    listing: RoiListing
+    """The ROIs that have a file of any of the formats and hemispheres."""
+    asked: tuple[tuple[str, str], ...]
+    """Formats and hemispheres (empty for volumes) that were asked for."""
     voxels: VoxelPlan | None
     """For the voxel axis; None where no volume is read."""
     surfaces: SurfacePlan
@@ -119,54 +212,68 @@ class RoiPlan:
             If a selected ROI has no file of these formats, or volumes are read and the mask is absent.
         ValueError
             If the selection names an unknown ROI.
+        DataIntegrityError
+            If the files of a selected ROI contradict each other.
         """
-        every = roi_files(bucket, contents.objects)
-        asked = [(format, hemi) for format in formats for hemi in ([""] if format == "volume" else hemis)]
-        files = [file for file in every if form_of(file) in asked]
-        rois = names_of(bucket, files)
+        every = roi_files(contents.objects)
+        asked = tuple((format, hemi) for format in formats for hemi in ([""] if format == "volume" else hemis))
+        listing = RoiListing.of(bucket, (file for file in every if form_of(file) in asked))
         selection = query.roi if only is None else only
         if selection is not None:
-            if not files:
+            if not listing.forms and not listing.faults:
                 raise no_rois(bucket, contents, formats)
-            expect_known(bucket, contents, selection, rois, asked)
+            expect_known(bucket, contents, selection, listing.names, asked)
+            raise_if_asked(selection, listing.names, listing.faults)
         if only is not None:
-            names = {rois.names[row] for operand in only for row in rois.rows(operand)}
-            files = [file for file in files if file.name in names]
-            rois = names_of(bucket, files)
-        present = {form: frozenset(file.name for file in files if form_of(file) == form) for form in asked}
+            names = {name for operand in only for name in listing.names.meant(operand)}
+            listing = RoiListing(tuple(form for form in listing.forms if form.name in names), ())
         folder = bucket.locate(layout.roi_folder(contents.subject))
-        missing = [f"{_variable(*form)} (no {in_words(*form)} in {folder})" for form in asked if not present[form]]
-        volumes = [file for file in files if not file.hemi]
+        there = {form_of(form) for form in listing.forms}
+        missing = [f"{_variable(*form)} (no {in_words(*form)} in {folder})" for form in asked if form not in there]
+        volumes = [form for form in listing.forms if not form.hemi]
+        rois = RoiNames(listing.names.names, listing.names.categories)
         voxels = VoxelPlan.of(bucket, contents, query, maps=(), volumes=volumes, rois=rois) if volumes else None
-        return cls(rois, present, voxels, SurfacePlan.of(files, every), tuple(missing))
+        surfaces = SurfacePlan.of(listing.forms, RoiListing.of(bucket, every).forms)
+        wanted = None if selection is None else (selection,) if isinstance(selection, str) else tuple(selection)
+        return cls(wanted, listing, asked, voxels, surfaces, tuple(missing))
 
     @property
     def files(self) -> tuple[ObjectInfo, ...]:
         """Every object to read, each once."""
         return (*(self.voxels.files if self.voxels else ()), *self.surfaces.infos)
 
-    def read(self, bucket: Bucket, files: Mapping[str, bytes]) -> tuple[Brain | None, list[Surface]]:
-        """Return what is on the voxel axis, and what is on each hemisphere."""
-        return self.voxels.read(bucket, files) if self.voxels else None, self.surfaces.read(bucket, files)
+    def read(self, bucket: Bucket, files: Mapping[str, bytes]) -> RoiParts:
+        """Return what is on the voxel axis, and what is on each hemisphere.
 
-    def presence(self) -> Coordinates:
-        """Return which ROI has which files: a missing one and an empty one are both False everywhere."""
-
-        def has(format: str, hemi: str) -> list[bool]:
-            return [name in self.present[format, hemi] for name in self.rois.names]
-
-        hemis = sorted({hemi for _, hemi in self.present if hemi})
-        coordinates: Coordinates = {}
-        if hemis:
-            coordinates[HEMI] = ((HEMI,), np.array(hemis, dtype=object), {"long_name": "hemisphere"})
-        for format in dict.fromkeys(format for format, _ in self.present):
-            attrs = {"long_name": f"whether the bucket holds the ROI as {format}"}
-            if format == "volume":
-                coordinates["has_volume"] = ((ROI,), np.array(has(format, "")), attrs)
-            else:
-                values = np.array([has(format, hemi) for hemi in hemis]).T
-                coordinates[f"has_{format.replace('.', '_')}"] = ((ROI, HEMI), values, attrs)
-        return coordinates
+        Raises
+        ------
+        DataIntegrityError, NotInBucketError, AccessDeniedError
+            If a file of an ROI that was asked for is of no use, or if all files are.
+        """
+        brain = self.voxels.read(bucket, files) if self.voxels else None
+        gathered = _Gathered()
+        surfaces = self.surfaces.read(bucket, files, gathered)
+        of_volumes = brain.faults if brain else ()
+        faults = [*self.listing.faults, *of_volumes, *(fault for _, fault in gathered.faults)]
+        names = self.listing.names
+        raise_if_asked(self.selection, names, faults)
+        useless = {("volume", "", fault.name) for fault in of_volumes}
+        useless |= {(*form_of(form), form.name) for form, _ in gathered.faults}
+        present = {
+            form: frozenset(
+                one.name for one in self.listing.forms if form_of(one) == form and (*form, one.name) not in useless
+            )
+            for form in self.asked
+        }
+        kept = [row for row, name in enumerate(names.names) if any(name in there for there in present.values())]
+        if faults and not kept:
+            raise faults[0].error
+        rois = RoiNames(tuple(names.names[row] for row in kept), tuple(names.categories[row] for row in kept))
+        remarks = Remarks((*self.missing, *map(str, faults)), tuple(gathered.notes))
+        if brain is not None:
+            brain = brain.only(rois)
+            remarks += Remarks((), brain.remarks.noted)
+        return RoiParts(rois, present, brain, surfaces, remarks)
 
 
 def _variable(format: str, hemi: str) -> str:

@@ -1,6 +1,7 @@
 """Regions of interest: the expressions that name them, their membership on an axis, and the readers of surface files.
 
-An expression is a name (``FFA1``, also ``FFA-1``), a category (``face``), ``all``, or these joined by ``|`` (union),
+An expression is a name (``FFA1``, also ``FFA-1``), a category (``face``), ``all``, ``V1``, ``V2`` or ``V3`` (the union
+of the ventral and the dorsal part, where no ROI has that name), or these joined by ``|`` (union),
 ``&`` (intersection), ``-`` (difference, with spaces around it, because names hold hyphens) and parentheses. As with
 Python's sets, ``-`` binds before ``&``, and ``&`` before ``|``; equals go from left to right. Where an ROI and a
 category have the same name, it means the ROI.
@@ -15,7 +16,7 @@ import base64
 import itertools
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -29,12 +30,14 @@ from intake_laion_fmri.voxels import VOXEL, Coordinates
 
 __all__ = [
     "ALL",
+    "MASK_RULE",
     "ROI",
     "RoiMembership",
     "RoiNames",
     "RoiSelection",
     "VertexList",
     "check_selection",
+    "mask_of",
     "operands",
     "read_func_gii",
     "read_label",
@@ -48,6 +51,15 @@ ROI = "roi"
 ALL = "all"
 """Every ROI of the subject."""
 
+JOINED = ("V1", "V2", "V3")
+"""Areas that stand for their ventral and dorsal parts, where no ROI and no category has that name."""
+
+INSIDE = 0.5
+"""A voxel or vertex is inside a mask if its value is above this."""
+
+_NOISE = 1e-3
+"""Values up to this are 0: interpolation leaves them."""
+
 MAX_VERTICES = 10_000_000
 """No surface has more: FreeSurfer's have about 150,000 a hemisphere. Bounds what a header can ask for."""
 
@@ -60,6 +72,9 @@ MAX_DEPTH = 16
 MAX_ELEMENTS = 10_000
 """XML elements of a GIfTI file, at most: of one array it has some dozens."""
 
+MASK_RULE = f"inside are values above {INSIDE:g}; NaN is outside"
+"""The rule in words."""
+
 RoiSelection = str | Sequence[str]
 """An expression, or a list of them that stands for their union."""
 
@@ -70,7 +85,10 @@ _COUNT = re.compile(r"[0-9]{1,9}")
 _NUMBER = r"[-+]?(?:[0-9]{1,60}(?:\.[0-9]{0,60})?|\.[0-9]{1,60})(?:[eE][-+]?[0-9]{1,3})?"
 _WORD = re.compile(r"[^ \t\r\n]+")
 _ASCII_NUMBER = re.compile(rf"{_NUMBER}|[-+]?(?:nan|inf(?:inity)?)", re.IGNORECASE)
-_LABEL_ROW = re.compile(r"[ \t]*(-?[0-9]{1,18})" + rf"[ \t]+({_NUMBER})" * 4 + r"[ \t]*")
+_NO_NUMBER = r"[-+]?(?:[nN][aA][nN]|[iI][nN][fF](?:[iI][nN][iI][tT][yY])?)"  # statistics that a label carries along
+_LABEL_ROW = re.compile(
+    r"[ \t]*(-?[0-9]{1,18})" + rf"[ \t]+({_NUMBER})" * 3 + rf"[ \t]+({_NUMBER}|{_NO_NUMBER})" + r"[ \t]*"
+)
 
 _TOKEN = re.compile(r"\s*(?:[|&()]|(?<=\s)-(?=\s)|[A-Za-z0-9][A-Za-z0-9+_]*(?:-+[A-Za-z0-9+_]+)*)")
 _BINDING = {"|": 1, "&": 2, "-": 3}
@@ -84,15 +102,28 @@ class RoiNames:
     """Public names, sorted."""
     categories: tuple[str, ...]
     """The category of each."""
+    faulty: tuple[tuple[str, str], ...] = ()
+    """Names and categories of others, whose files are of no use."""
 
     def rows(self, operand: str) -> list[int]:
         """Return the ROIs that a name, a category or ``all`` stands for; none where it is unknown."""
+        row_of = {name: row for row, name in enumerate(self.names)}
+        return sorted(row_of[name] for name in self.meant(operand) if name in row_of)
+
+    def meant(self, operand: str) -> list[str]:
+        """Return the names that a name, a category or ``all`` stands for, those of no use among them."""
+        pairs = [*zip(self.names, self.categories, strict=True), *self.faulty]
+        names = dict.fromkeys(name for name, _ in pairs)
         clean = clean_label(operand)
-        if clean in self.names:
-            return [self.names.index(clean)]
-        if operand in self.categories:
-            return [row for row, category in enumerate(self.categories) if category == operand]
-        return list(range(len(self.names))) if operand == ALL else []
+        if clean in names:
+            return [clean]
+        within = dict.fromkeys(name for name, category in pairs if category == operand)
+        if within:
+            return list(within)
+        halves = [f"{clean}v", f"{clean}d"] if clean in JOINED else []
+        if halves and all(half in names for half in halves):
+            return halves
+        return list(names) if operand == ALL else []
 
     def unknown(self, operand: str, *, where: str) -> ValueError:
         """Describe an operand that stands for nothing, with the nearest ones that do."""
@@ -196,7 +227,8 @@ def roi_coordinates(rois: RoiNames | RoiMembership) -> Coordinates:
         "roi_category": ((ROI,), np.array(rois.categories, dtype=object), {"long_name": "category of the ROI"}),
     }
     if isinstance(rois, RoiMembership):
-        coordinates["in_roi"] = ((ROI, VOXEL), rois.inside, {"long_name": "whether the voxel belongs to the ROI"})
+        attrs = {"long_name": "whether the voxel belongs to the ROI", "comment": MASK_RULE}
+        coordinates["in_roi"] = ((ROI, VOXEL), rois.inside, attrs)
     return coordinates
 
 
@@ -237,8 +269,61 @@ class VertexList:
     values: NDArray[np.float32]
     """Shape (entry,): the value of each."""
 
+    def equals(self, other: VertexList) -> bool:
+        """Return True if another list has the same entries."""
+        pairs = ((self.vertices, other.vertices), (self.xyz, other.xyz), (self.values, other.values))
+        return all(np.array_equal(mine, its, equal_nan=True) for mine, its in pairs)
 
-def read_func_gii(content: bytes, *, name: str) -> NDArray[np.bool_]:
+
+def mask_of(values: NDArray[Any], *, name: str, note: Callable[[str], None]) -> NDArray[np.bool_]:
+    """Return which values of an ROI's mask are inside: those above 0.5. NaN is outside.
+
+    The same rule for volumes and surfaces. Masks are 0 and 1; what else programs write is taken where it can mean one
+    thing only: NaN or -1 as background, another number than 1, and what interpolation leaves near 0. Values in between,
+    or several numbers, are noted.
+
+    Parameters
+    ----------
+    values : array
+        Any shape.
+    name : str
+        What to call the file in errors and notes.
+    note : callable
+        Called with what is no plain mask, in words.
+
+    Raises
+    ------
+    DataIntegrityError
+        If a value is infinite, or several numbers and no background tell that this is no mask.
+    """
+    inside: NDArray[np.bool_] = values > INSIDE
+    odd = values[(values > _NOISE) & (values != 1)]
+    if values.dtype.kind == "f" and np.isinf(values).any():
+        raise _Broken(name)("expected a mask of finite numbers, found an infinite one")
+    if not odd.size:
+        return inside
+    n_between = int((odd < 1 - _NOISE).sum())
+    numbers = np.unique(np.round(values[inside]))
+    if len(numbers) > 1 and inside.all():
+        raise _Broken(name)(f"expected a mask, found the numbers {_few(numbers)} and no background")
+    if n_between:
+        note(f"{name}: {n_between} values of the mask lie between 0 and 1; those above {INSIDE:g} are inside")
+    elif len(numbers) > 1:
+        note(f"{name}: the mask holds several numbers, {_few(numbers)}; all of them are inside")
+    return inside
+
+
+def _few(numbers: NDArray[Any]) -> str:
+    return ", ".join([*(f"{number:g}" for number in numbers[:4]), *(["…"] if len(numbers) > 4 else [])])
+
+
+def _ignore(text: str) -> None:
+    """Take no note."""
+
+
+def read_func_gii(
+    content: bytes, *, name: str, hemi: str | None = None, note: Callable[[str], None] = _ignore
+) -> NDArray[np.bool_]:
     """Read the mask of a surface from a GIfTI file.
 
     The file is read here and not by nibabel (which the tests hold against it), because nibabel unpacks without a
@@ -250,16 +335,20 @@ def read_func_gii(content: bytes, *, name: str) -> NDArray[np.bool_]:
         The file: one array of one number per vertex, in the file itself.
     name : str
         What to call the file in errors.
+    hemi : {"L", "R"}, optional
+        The hemisphere that the file must be of, where it says so itself.
+    note : callable, optional
+        Called with what is no plain mask, in words.
 
     Returns
     -------
     array of bool, shape (vertex,)
-        Whether the number is above 0.
+        By the rule of `mask_of`: whether the number is above 0.5.
 
     Raises
     ------
     DataIntegrityError
-        If it is no such file, or a number is not finite.
+        If it is no such file, a number is infinite, or it says that it is of the other hemisphere.
     """
     from xml.parsers.expat import ExpatError
 
@@ -274,11 +363,14 @@ def read_func_gii(content: bytes, *, name: str) -> NDArray[np.bool_]:
         found = len(collector.arrays)
         raise broken(f"expected one data array, found {found}, and {collector.declared or 'no number'} declared")
     (attributes,) = collector.arrays
+    intent = attributes.get("Intent", "")
+    if intent in _NO_MASKS:
+        raise broken(f"expected one number per vertex, found an array with the Intent {intent}")
+    for side in collector.sides:
+        if hemi and _HEMISPHERE_WORDS[hemi] not in side.casefold():
+            raise broken(f"expected hemisphere {hemi}, found the AnatomicalStructurePrimary {side[:80]!r}")
     n_vertices = _n_vertices(attributes, broken)
-    values = _decode(attributes, collector.text(), n_vertices, broken)
-    if not np.isfinite(values).all():
-        raise broken(f"expected finite numbers, found {values[~np.isfinite(values)][0]}")
-    return values > 0
+    return mask_of(_decode(attributes, collector.text(), n_vertices, broken), name=name, note=note)
 
 
 def read_label(content: bytes, *, name: str, n_vertices: int | None = None) -> VertexList:
@@ -304,10 +396,7 @@ def read_label(content: bytes, *, name: str, n_vertices: int | None = None) -> V
     """
     broken = _Broken(name)
     _expect_size(content, broken)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise broken(f"expected UTF-8, found the byte {error.object[error.start]:#04x} at {error.start}") from error
+    text = content.removeprefix(b"\xef\xbb\xbf").decode("latin-1")  # numbers are ASCII; names in the comment may be not
     comment, count, rest = [*_END_OF_LINE.split(text, maxsplit=2), "", ""][:3]
     if not comment.startswith("#") or "\0" in comment:
         raise broken(f"line 1: expected a comment, '#!ascii label', found {comment[:80]!r}")
@@ -319,6 +408,7 @@ def read_label(content: bytes, *, name: str, n_vertices: int | None = None) -> V
         more = f"{found} or more" if found > int(count) else str(found)
         raise broken(f"expected {int(count)} vertices, as its second line says, found {more}")
     vertices, others = np.empty(found, dtype=np.int64), np.empty((found, 4))
+    odd: dict[int, float] = {}
     last = (MAX_VERTICES if n_vertices is None else n_vertices) - 1
     for entry, (start, row) in enumerate(_entries(rest)):
         fields = _LABEL_ROW.fullmatch(row)
@@ -328,8 +418,12 @@ def read_label(content: bytes, *, name: str, n_vertices: int | None = None) -> V
         if not 0 <= int(vertex) <= last:
             raise broken(f"line {_line_of(rest, start)}: expected a vertex from 0 to {last}, found {vertex}")
         vertices[entry], others[entry] = int(vertex), [float(text) for text in numbers]
+        if numbers[3][-1].isalpha():  # nan and inf are values as others; too large a number is none
+            others[entry, 3], odd[entry] = 0, float(numbers[3])
     if not (np.abs(others) <= np.finfo(np.float32).max).all():
         raise broken("expected numbers that float32 can hold, found a larger one")
+    for entry, value in odd.items():
+        others[entry, 3] = value
     narrow = others.astype(np.float32)
     return VertexList(vertices, narrow[:, :3], narrow[:, 3])
 
@@ -446,9 +540,16 @@ _GIFTI_TYPES: Mapping[str, str] = MappingProxyType(
         "NIFTI_TYPE_FLOAT64": "f8",
     }
 )
-_GIFTI_ENDIANS: Mapping[str, str] = MappingProxyType({"LittleEndian": "<", "BigEndian": ">"})
+_GIFTI_ENDIANS: Mapping[str, str] = MappingProxyType(
+    # The second of each is what old versions of nibabel wrote.
+    {"LittleEndian": "<", "BigEndian": ">", "GIFTI_ENDIAN_LITTLE": "<", "GIFTI_ENDIAN_BIG": ">"}
+)
+_NO_MASKS = frozenset({"NIFTI_INTENT_NODE_INDEX", "NIFTI_INTENT_POINTSET", "NIFTI_INTENT_TRIANGLE"})
+_HEMISPHERE_WORDS: Mapping[str, str] = MappingProxyType({"L": "left", "R": "right"})
 
 
+_LONGEST_WORD = 100
+_LATIN_1 = re.compile(rb"\s{0,80}<\?xml [^>]{0,200}encoding=[\"']iso-8859-1[\"']", re.IGNORECASE)
 _DATA = ["GIFTI", "DataArray", "Data"]
 
 
@@ -460,16 +561,19 @@ class _GiftiCollector:
         self._path: list[str] = []
         self._elements = self._blocks = 0
         self._pieces: list[str] = []
+        self._name = self._value = ""
+        self.sides: list[str] = []
+        """The hemispheres that the file says it is of."""
         self.arrays: list[dict[str, str]] = []
         """The attributes of each data array."""
         self.declared: str | None = None
         """How many the file says that there are."""
 
     def parse(self, content: bytes) -> None:
-        """Read a file, in UTF-8 or UTF-16, whatever other encoding it names."""
+        """Read a file in UTF-8, UTF-16 or Latin-1; another encoding that it names is taken for UTF-8."""
         from xml.parsers import expat
 
-        parser = expat.ParserCreate("UTF-8")
+        parser = expat.ParserCreate("ISO-8859-1" if _LATIN_1.match(content) else "UTF-8")
         parser.buffer_text = True
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
@@ -503,10 +607,18 @@ class _GiftiCollector:
 
     def _end(self, name: str) -> None:
         self._path.pop()
+        if name == "MD":
+            if self._name.strip() == "AnatomicalStructurePrimary" and self._value.strip():
+                self.sides.append(self._value.strip())
+            self._name = self._value = ""
 
     def _characters(self, text: str) -> None:
         if self._path == _DATA:
             self._pieces.append(text)
+        elif self._path[-2:] == ["MD", "Name"]:
+            self._name = (self._name + text)[:_LONGEST_WORD]
+        elif self._path[-2:] == ["MD", "Value"]:
+            self._value = (self._value + text)[:_LONGEST_WORD]
 
     def _entity(self, *_: Any) -> None:
         raise self._broken("expected no XML entities, found a declaration of one")
@@ -544,7 +656,7 @@ def _decode(attributes: Mapping[str, str], text: str, n_values: int, broken: _Br
         expected = "ASCII, Base64Binary or GZipBase64Binary"
         raise broken(f"expected the numbers in the file itself, as {expected}, found the Encoding {encoding!r}")
     if endian not in _GIFTI_ENDIANS:
-        raise broken(f"expected the Endian to be {' or '.join(_GIFTI_ENDIANS)}, found {endian!r}")
+        raise broken(f"expected the Endian to be LittleEndian or BigEndian, found {endian!r}")
     dtype = np.dtype(_GIFTI_ENDIANS[endian] + _GIFTI_TYPES[kind])
     size = n_values * dtype.itemsize
     try:

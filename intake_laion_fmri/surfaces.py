@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from intake_laion_fmri.rois import ROI, RoiMembership, RoiNames, RoiSelection, VertexList
+from intake_laion_fmri.rois import MASK_RULE, ROI, RoiMembership, RoiNames, RoiSelection, VertexList
 from intake_laion_fmri.voxels import Coordinates
 
 __all__ = ["HEMI", "HEMISPHERES", "SURFACE_SPACE", "Surface"]
@@ -71,7 +71,7 @@ class Surface:
         axis = self._named("vertex")
         long_name = f"whether the vertex of the {HEMISPHERES[self.hemi]} belongs to the ROI"
         return (
-            {self._named("in_roi"): ((ROI, axis), membership.inside, {"long_name": long_name})},
+            {self._named("in_roi"): ((ROI, axis), membership.inside, {"long_name": long_name, "comment": MASK_RULE})},
             {axis: ((axis,), vertices, {"long_name": f"vertex of the {HEMISPHERES[self.hemi]}, from 0"})},
         )
 

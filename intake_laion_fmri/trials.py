@@ -249,6 +249,7 @@ def _is_damaged(label: str) -> bool:
         len(label) > _LONGEST_LABEL
         or label.strip(" \"'") != label
         or label.casefold() in _NO_LABEL
+        or not label.isprintable()
         or (_ANY_CASE.fullmatch(label) is not None and _LABEL.fullmatch(label) is None)
     )
 

@@ -6,6 +6,7 @@ grid, ascending; a voxel's label is its index in that ravel, so it means the sam
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,8 +43,11 @@ VOXEL = "voxel"
 NO_INDEX = -1
 """Value of a map of indices where a voxel has none."""
 
-AFFINE_TOLERANCE = 1e-3
-"""Largest difference between two affines of one grid, in millimetres: headers round to float32, some twice."""
+SAME_GRID = 0.05
+"""Two grids are the same up to so many voxels between their corners: headers round, some twice, some to 1.778 mm."""
+
+CLOSE_GRID = 0.25
+"""Up to so many voxels they are taken for the same, with a warning; beyond it values would be on other voxels."""
 
 Coordinates = dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]
 """Name → dimensions, values, attributes: what xarray takes as a coordinate."""
@@ -67,8 +71,28 @@ class Grid:
         """Return the affine as a matrix of shape (4, 4)."""
         return np.array(self.affine, dtype=np.float64).reshape(4, 4)
 
+    def corner_distance(self, other: Grid) -> float:
+        """Return how far the corners of another grid lie from those of this one, at most, in voxels of this one.
+
+        Between the corners two affine grids are nowhere farther apart. Infinite for grids of other shapes, and where an
+        affine is of no use.
+        """
+        if self.shape != other.shape:
+            return math.inf
+        corners = np.array([*itertools.product(*((0.0, n - 1.0) for n in self.shape))]).T
+        mine, theirs = self.matrix(), other.matrix()
+        if not (np.isfinite(mine).all() and np.array_equal(mine[3], theirs[3])):
+            return math.inf
+        with np.errstate(all="ignore"):
+            apart = (theirs[:3, :3] - mine[:3, :3]) @ corners + (theirs[:3, 3:] - mine[:3, 3:])
+            try:
+                distance = float(np.linalg.norm(np.linalg.solve(mine[:3, :3], apart), axis=0).max())
+            except np.linalg.LinAlgError:
+                return math.inf
+        return math.inf if math.isnan(distance) else distance
+
     def difference(self, other: Grid) -> str | None:
-        """Say how another grid differs, in the form "expected …, found …"; None where it is the same.
+        """Describe how another grid differs, in the form "expected …, found …"; None where it may be taken for this.
 
         Parameters
         ----------
@@ -77,12 +101,18 @@ class Grid:
         """
         if self.shape != other.shape:
             return f"expected a grid of {self.shape} voxels, found {other.shape}"
-        with np.errstate(invalid="ignore"):  # infinite numbers differ from themselves
-            distance = np.abs(self.matrix() - other.matrix()).max()
-        # Written so that a NaN in either affine counts as a difference.
-        if not distance <= AFFINE_TOLERANCE:
-            return f"expected the affine {_rounded(self)}, found {_rounded(other)}"
-        return None
+        distance = round(self.corner_distance(other), 4)
+        if distance <= CLOSE_GRID:
+            return None
+        apart = f", {distance:.3g} voxels away" if math.isfinite(distance) else ""
+        return f"expected the affine {_rounded(self)}, found {_rounded(other)}{apart}"
+
+    def deviation(self, other: Grid) -> str | None:
+        """Describe how another grid that may be taken for this one lies beside it; None where it is the same."""
+        distance = round(self.corner_distance(other), 4)
+        if not SAME_GRID < distance <= CLOSE_GRID:
+            return None
+        return f"its grid lies up to {distance:.3g} voxels beside that of the subject's mask, and is taken for the same"
 
 
 def _rounded(grid: Grid) -> list[list[float]]:

@@ -39,6 +39,16 @@ def roi_file(bucket: Path, subject: str, name: str) -> Path:
     return found
 
 
+def surface_file(bucket: Path, subject: str, hemi: str, name: str, suffix: str) -> Path:
+    """Find an ROI's surface file by its public name."""
+    (found,) = [
+        path
+        for path in (bucket / "derivatives/rois" / subject).rglob(f"*_hemi-{hemi}_*{suffix}")
+        if re.search(r"label-(.+)_mask", path.name)[1].replace("-", "") == name
+    ]
+    return found
+
+
 def volume(path: Path) -> np.ndarray:
     return np.asarray(nibabel.load(path).dataobj, dtype=np.float32)
 

@@ -59,6 +59,7 @@ LAYERS = {
     "blocks": 2,
     "arguments": 3.0,  # the assembler, in the order of its work: arguments, what to read, the Dataset
     "store_format": 3.0,  # what a store's metadata say
+    "roi_files": 3.0,
     "plans": 3.1,
     "roi_plans": 3.2,
     "assembly": 3.2,
@@ -92,7 +93,7 @@ PACKAGES = {"commands"}
 # The only imports within a layer, and the names that they may take.
 SAME_LAYER = {
     ("nifti", "voxels"): {"Grid"},
-    ("surfaces", "rois"): {"ROI", "RoiMembership", "RoiNames", "RoiSelection", "VertexList"},
+    ("surfaces", "rois"): {"MASK_RULE", "ROI", "RoiMembership", "RoiNames", "RoiSelection", "VertexList"},
 }
 # What every module that writes to a disk goes through, the oracle too.
 WRITING = {"atomic", "marks", "locks"}

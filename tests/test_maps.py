@@ -455,7 +455,7 @@ def test_a_broken_map(own_tiny: Path, how: str, grid: str) -> None:
     path = map_file(own_tiny, "sub-01", "desc-Noiseceiling12rep")
     break_file(path, how)
     with pytest.raises(DataIntegrityError, match=path.name):
-        open_maps("sub-01", grid=grid, bucket=own_tiny).compute()
+        open_maps("sub-01", grid=grid, maps="nc_12rep", bucket=own_tiny).compute()
 
 
 def test_a_map_replaced_since_it_was_opened(own_tiny: Path) -> None:

@@ -301,7 +301,7 @@ def test_checked_selection_is_plain_and_canonical():
 @pytest.mark.parametrize(
     ("name", "nearest"),
     [
-        *[("FFA3", "'FFA2'"), ("ffa1", "'FFA1'"), ("faces", "'face'"), ("V1", "'V1v'"), ("pSTS", "'pSTSfaces'")],
+        *[("FFA3", "'FFA2'"), ("ffa1", "'FFA1'"), ("faces", "'face'"), ("V4", "'hV4'"), ("pSTS", "'pSTSfaces'")],
         *[("Face", "'face'"), ("ALL", "'all'"), ("erly", "'early'"), ("fa-ce", "'face'"), ("FFA-11", "'FFA1'")],
     ],
 )

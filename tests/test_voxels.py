@@ -57,15 +57,53 @@ def test_other_shape_is_told_with_both(shape):
     assert GRID.difference(grid_of(shape)) == f"expected a grid of (4, 5, 6) voxels, found {shape}"
 
 
-@pytest.mark.parametrize("entry", range(16))
+def moved(grid: Grid, voxels: float, axis: int) -> Grid:
+    """Return a grid that is moved along one of its axes."""
+    matrix = grid.matrix()
+    matrix[:3, 3] += voxels * matrix[:3, axis]
+    return grid_of(grid.shape, matrix.astype(np.float32))
+
+
+@pytest.mark.parametrize("axis", range(3))
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_affine_is_compared_in_every_entry_within_the_tolerance(entry, sign):
-    """A thousandth of a millimetre, far below a voxel."""
-    for factor, differs in ((0.9, False), (1.1, True)):
-        affine = AFFINE.copy()
-        affine.flat[entry] += sign * factor * 1e-3
-        assert (GRID.difference(grid_of(affine=affine)) is not None) == differs
-        assert (grid_of(affine=affine).difference(GRID) is not None) == differs
+@pytest.mark.parametrize(
+    ("voxels", "verdict"),
+    [(0.0, "same"), (0.04, "same"), (0.05, "same"), (0.06, "close"), (0.25, "close"), (0.26, "other"), (40.0, "other")],
+)
+def test_grids_are_compared_by_their_corners_in_voxels(voxels, verdict, sign, axis):
+    """Up to 0.05 voxels they are the same, up to 0.25 they are taken for the same and it is said, whoever is first."""
+    other = moved(GRID, sign * voxels, axis)
+    for one, two in ((GRID, other), (other, GRID)):
+        assert one.corner_distance(two) == pytest.approx(voxels, abs=1e-4)
+        found = "other" if one.difference(two) else "close" if one.deviation(two) else "same"
+        assert found == verdict
+    if verdict == "close":
+        assert f"lies up to {voxels:.3g} voxels beside" in GRID.deviation(other)
+
+
+@pytest.mark.parametrize(
+    ("size", "verdict"), [(1.7778, "same"), (1.7777, "same"), (1.7775, "close"), (1.7765, "close"), (1.776, "other")]
+)
+def test_another_size_of_voxels_counts_where_it_ends(size, verdict):
+    """At the last corner of 143 voxels: the documentation gives their size as 1.778 and as 1.7778 mm."""
+    one = grid_of((143, 143, 143), np.diag([-1.778, 1.778, 1.778, 1]))
+    two = grid_of((143, 143, 143), np.diag([-size, size, size, 1]))
+    assert one.corner_distance(two) == pytest.approx(142 * np.sqrt(3) * (1.778 - size) / 1.778)
+    assert ("other" if one.difference(two) else "close" if one.deviation(two) else "same") == verdict
+
+
+def test_a_rotation_counts_at_the_corners():
+    angle = 0.001
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    one = grid_of((143, 143, 143), np.diag([2.0, 2, 2, 1]))
+    two = grid_of((143, 143, 143), turn @ np.diag([2.0, 2, 2, 1]))
+    assert one.corner_distance(two) == pytest.approx(142 * np.sqrt(2) * angle, rel=1e-3)
+    assert one.deviation(two) is not None
+
+
+def test_a_mirrored_grid_is_another():
+    assert GRID.difference(grid_of(affine=AFFINE @ np.diag([-1, 1, 1, 1]))) is not None
 
 
 def test_rounding_to_float32_is_no_difference():
@@ -81,6 +119,7 @@ def test_other_affine_is_told_with_both():
     message = GRID.difference(grid_of(affine=affine))
     assert message is not None
     expected, found = message.split(", found ")
+    assert found.endswith("voxels away")
     assert expected.startswith("expected the affine [[-1.778, 0.05, -0.02, 90.25], [")
     assert found.startswith("[[-1.778, 0.05, -0.02, -90.25], [")
 
