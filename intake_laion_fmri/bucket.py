@@ -40,6 +40,7 @@ from intake_laion_fmri.network import Attempts, NetworkPolicy, network_policy
 from intake_laion_fmri.s3_objects import NoSuchBucketError, S3Objects, is_encrypted, s3_options
 from intake_laion_fmri.s3_settings import for_client
 from intake_laion_fmri.streaming import BLOCKS_IN_FLIGHT, BlockReader, Counted
+from intake_laion_fmri.web_files import WebFiles, web_options
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -138,6 +139,8 @@ class Bucket:
         is_s3 = self.address.startswith(("s3://", "s3a://"))
         if is_s3:
             options = s3_options(for_client(options, self.options_argument), self.network)
+        elif self.address.startswith(("http://", "https://")):
+            options = web_options(options, self.network)
         with self.errors_of(""):
             try:
                 file_system, root = _connected(self.address, options)
@@ -174,6 +177,11 @@ class Bucket:
         """Whether it is a folder on this machine."""
         return addresses.is_folder(self.address)
 
+    @property
+    def is_web(self) -> bool:
+        """Whether it is a plain web server."""
+        return "http" in _protocols(self.file_system)
+
     def path(self, key: str) -> str:
         """Return the path of an object on the file system."""
         if not (self.root or self.is_local):  # the top of an archive
@@ -187,6 +195,10 @@ class Bucket:
     @property
     def _s3(self) -> S3Objects:
         return S3Objects(self.file_system, self.root)
+
+    @property
+    def _web(self) -> WebFiles:
+        return WebFiles(self.file_system, self.root)
 
     def locate(self, key: str) -> str:
         """Return the URL of an object, for messages: without secrets."""
@@ -224,23 +236,21 @@ class Bucket:
         if self.is_local:
             with self._errors_of_disk(folder):
                 return local_files.find(self.root, folder)
-        infos = (object_info(self.key_of(path), entry) for path, entry in self._walk(folder).items())
-        return {info.key: info for info in infos}
+        return self._walk(folder)
 
     def _list(self, folder: str, *, deep: bool) -> tuple[dict[str, ObjectInfo], set[str]]:
         """List S3. Nothing is kept."""
 
         def ask(seconds: float) -> tuple[dict[str, ObjectInfo], set[str]]:
             try:
-                return self._s3.list(folder, seconds, deep=deep)
+                with self._named(folder):
+                    return self._s3.list(folder, seconds, deep=deep)
             except NoSuchBucketError as error:
                 raise self.no_such_bucket() from error
-            except WrongAnswerError as error:
-                raise self._wrong(folder, error) from error.__cause__
 
         return self._ask(folder, ask, size=LISTING_BYTES)
 
-    def _walk(self, folder: str) -> dict[str, Mapping[str, Any]]:
+    def _walk(self, folder: str) -> dict[str, ObjectInfo]:
         """List folder by folder. fsspec's own `find` and `walk` leave out what they cannot list, without a word."""
         found: dict[str, Mapping[str, Any]] = {}
         pending = [folder]
@@ -256,13 +266,13 @@ class Bucket:
                 if entry["type"] == "directory":
                     pending.append(self.key_of(entry["name"]))
                 else:
-                    found[entry["name"]] = entry
-        unknown = [path for path, entry in found.items() if entry.get("size") is None]
-        if unknown:  # a listing over HTTP tells names only
+                    found[self.key_of(entry["name"])] = entry
+        known = {key: object_info(key, entry) for key, entry in found.items() if entry.get("size") is not None}
+        unknown = [key for key in found if key not in known]  # a listing over HTTP tells names only
+        if unknown:
             with ThreadPoolExecutor(SMALL_FILES_IN_FLIGHT) as pool:
-                keys = [self.key_of(path) for path in unknown]
-                found |= dict(zip(unknown, pool.map(self._look_at, keys), strict=True))
-        return found
+                known |= dict(zip(unknown, pool.map(self.state, unknown), strict=True))
+        return known
 
     def entries(self, folder: str) -> list[Mapping[str, Any]]:
         """List what is directly below a folder."""
@@ -274,6 +284,13 @@ class Bucket:
         if self.is_local:
             with self._errors_of_disk(folder):
                 return self._as_entries(*local_files.list_folder(self.root, folder))
+
+        if self.is_web:
+            files, below = self._ask_web(folder, lambda seconds: self._web.list(folder, seconds), size=LISTING_BYTES)
+            return [
+                *({"name": self.path(key), "type": "file", "size": None} for key in files),
+                *({"name": self.path(key), "type": "directory", "size": 0} for key in below),
+            ]
 
         def ls(seconds: float) -> list[Mapping[str, Any]]:
             entries: list[Mapping[str, Any]] = self._call(seconds, "ls", self.path(folder), detail=True)
@@ -291,15 +308,12 @@ class Bucket:
             *({"name": self.path(key), "type": "directory", "size": 0} for key in folders),
         ]
 
-    def _look_at(self, key: str) -> Mapping[str, Any]:
-        """Ask for an object's size and ETag."""
+    def _ask_web(self, key: str, action: Callable[[float], T], *, size: int = 0) -> T:
+        def ask(seconds: float) -> T:
+            with self._named(key):
+                return action(seconds)
 
-        def look(seconds: float) -> Mapping[str, Any]:
-            entry: Mapping[str, Any] = self._call(seconds, "info", self.path(key))
-            return entry
-
-        self.file_system.invalidate_cache()
-        return self._ask(key, look)
+        return self._ask(key, ask, size=size)
 
     def folders(self, folder: str) -> list[str]:
         """Return the names of the folders directly below one, sorted; empty where there is no such folder."""
@@ -439,6 +453,9 @@ class Bucket:
         if self.is_local:
             with self._errors_of_disk(key):
                 return local_files.read(self.path(key), start or 0, stop, most=most)
+        if self.is_web:
+            with self._named(key):
+                return self._web.get(key, start, stop, seconds, most=most)
         end = most + 1 if stop is None else stop
         return Answer(self._call(seconds, "cat_file", self.path(key), start=start or 0, end=end))
 
@@ -477,21 +494,36 @@ class Bucket:
         DataIntegrityError
             If the object was replaced since the listing.
         """
-        with self.errors_of(info.key):
-            if self.is_local:
-                with self._errors_of_disk(info.key):
-                    file: BinaryIO = local_files.open_regular(self.path(info.key))
-            else:
-                # Its first requests are on their way while the object is looked at.
-                file = BlockReader(functools.partial(self._read_part, info), info.size)  # type: ignore[assignment]
-        with file:
-            self._expect_unchanged(info)
+        with self._opened(info) as file:
             try:
                 yield file if received is None else Counted(file, received)  # type: ignore[misc]
             except DataIntegrityError:
                 self._expect_unchanged(info)  # what looks broken may be two objects in one
                 raise
         self._expect_unchanged(info)
+
+    @contextmanager
+    def _opened(self, info: ObjectInfo) -> Iterator[BinaryIO]:
+        """Open an object that is what a listing has told of."""
+        if self.is_web:
+            state, gives_parts = self._ask_web(info.key, lambda seconds: self._web.probe(info.key, seconds))
+            # Some tell a date with whole files only.
+            self._expect_unchanged(info, state if state.etag else None)
+            if not gives_parts:
+                errors = functools.partial(self.errors_of, info.key)
+                with self._ask_web(info.key, lambda seconds: self._web.open(info.key, seconds, errors)) as body:
+                    yield body  # type: ignore[misc]
+                return
+        if self.is_local:
+            with self._errors_of_disk(info.key):
+                file: BinaryIO = local_files.open_regular(self.path(info.key))
+        else:
+            # Its first requests are on their way while the object is looked at.
+            file = BlockReader(functools.partial(self._read_part, info), info.size)  # type: ignore[assignment]
+        with file:
+            if not self.is_web:
+                self._expect_unchanged(info)
+            yield file
 
     def no_such_bucket(self) -> NotInBucketError:
         """Describe a root that does not exist."""
@@ -627,23 +659,30 @@ class Bucket:
         if self.is_local:
             with self._errors_of_disk(key):
                 return local_files.state(self.root, key)
+        if self.is_web:
+            return self._ask_web(key, lambda seconds: self._web.state(key, seconds))
         if not self.is_s3:
-            return object_info(key, self._look_at(key))
+            self.file_system.invalidate_cache()
+            return self._ask(key, lambda seconds: object_info(key, self._call(seconds, "info", self.path(key))))
 
         def head(seconds: float) -> ObjectInfo:
-            try:
+            with self._named(key):
                 return self._s3.state(key, seconds)
-            except WrongAnswerError as error:
-                raise self._wrong(key, error) from error.__cause__
 
         return self._ask(key, head)
 
-    def _wrong(self, key: str, error: WrongAnswerError) -> WrongAnswerError:
-        """Return a wrong answer's error with what it is about and what to do."""
-        return WrongAnswerError(f"{self.locate(key)}: {error}. Check the network and the endpoint{self._elsewhere}.")
+    @contextmanager
+    def _named(self, key: str) -> Iterator[None]:
+        """Add to a wrong answer's error what it is about, and what to do."""
+        try:
+            yield
+        except WrongAnswerError as error:
+            raise WrongAnswerError(
+                f"{self.locate(key)}: {error}. Check the network and the endpoint{self._elsewhere}."
+            ) from error.__cause__
 
-    def _expect_unchanged(self, info: ObjectInfo) -> None:
-        now = self.state(info.key)
+    def _expect_unchanged(self, info: ObjectInfo, now: ObjectInfo | None = None) -> None:
+        now = now or self.state(info.key)
         if now != info:
             raise DataIntegrityError(
                 f"{self.locate(info.key)} was replaced: expected {info.size} bytes with ETag {info.etag}, "
@@ -658,7 +697,7 @@ class Bucket:
         if isinstance(file_system, AsyncFileSystem):
             timeout = max(seconds, _SHORTEST_SECONDS)
             return sync(file_system.loop, getattr(file_system, f"_{name}"), *args, timeout=timeout, **kwargs)
-        with _ARCHIVES.get() if _is_archive(file_system) else contextlib.nullcontext():
+        with _ARCHIVES.get() if _is_archive(file_system) or _keeps_lists(file_system) else contextlib.nullcontext():
             return getattr(file_system, name)(*args, **kwargs)
 
     def _ask(self, key: str, action: Callable[[float], T], *, size: int = 0) -> T:
@@ -832,6 +871,13 @@ def _is_archive(file_system: AbstractFileSystem) -> bool:
     from fsspec.archive import AbstractArchiveFileSystem
 
     return isinstance(file_system, AbstractArchiveFileSystem)
+
+
+def _keeps_lists(file_system: AbstractFileSystem) -> bool:
+    """Return True for fsspec's caches that keep a list: several threads at a time make it inconsistent."""
+    from fsspec.implementations.cached import CachingFileSystem, SimpleCacheFileSystem
+
+    return isinstance(file_system, CachingFileSystem) and not isinstance(file_system, SimpleCacheFileSystem)
 
 
 def _protocols(file_system: AbstractFileSystem) -> tuple[str, ...]:

@@ -39,6 +39,7 @@ LAYERS = {
     "answers": 1.0,
     "s3_objects": 1.05,
     "local_files": 1.05,
+    "web_files": 1.05,
     "bucket": 1.1,
     "access": 1.2,
     "partial_files": 1.1,  # one object into a mirror

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiers import full, sampled
 from web_servers import WebServer
 
 SCRIPT = """
@@ -97,12 +98,13 @@ def read_in_children(script: Path, expected: Path, scheduler: str, **given: Any)
     assert json.loads(done.stdout) == [[0, 0], None, [0, 0], [0, 0], [0, 0]]
 
 
-@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
+@pytest.mark.parametrize("scheduler", sampled(["synchronous", "threads"], keep=1))
 def test_dataset_from_s3(s3: Any, script: Path, expected: Path, scheduler: str) -> None:
     """Whatever was connected before a fork, each child connects itself."""
     read_in_children(script, expected, scheduler, bucket=s3.url, storage_options=s3.storage_options)
 
 
+@full("processes; test_dataset_from_s3[synchronous] guards the mechanism")
 def test_store_on_s3(s3: Any, s3_store: str, script: Path, expected: Path) -> None:
     read_in_children(
         script, expected, "threads", store=s3_store, store_options=s3.store_options, bucket=s3.url,
@@ -110,15 +112,18 @@ def test_store_on_s3(s3: Any, s3_store: str, script: Path, expected: Path) -> No
     )  # fmt: skip
 
 
+@full("processes; test_dataset_from_s3[synchronous] guards the mechanism")
 def test_web_server(tiny: Path, script: Path, expected: Path) -> None:
     with WebServer(tiny) as server:
         read_in_children(script, expected, "synchronous", bucket=server.url)
 
 
+@full("processes; test_dataset_from_s3[synchronous] guards the mechanism")
 def test_any_other_file_system(tiny: Path, script: Path, expected: Path) -> None:
     read_in_children(script, expected, "threads", bucket=f"oneasync://{tiny}")
 
 
+@full("processes; test_dataset_from_s3[synchronous] guards the mechanism")
 def test_folder_in_threads(tiny: Path, script: Path, expected: Path) -> None:
     """The threads that Dask keeps from one computation to the next are not there in a child."""
     read_in_children(script, expected, "threads", bucket=str(tiny))

@@ -28,6 +28,8 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     """Whether it tells ETags."""
     dates = True
     """Whether it tells when a file was changed."""
+    dates_of_parts = True
+    """Whether it does with parts of files too."""
     encoding = ""
     """What it says of the encoding of names that end with .gz."""
 
@@ -72,6 +74,8 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             self.give(HTTPStatus.OK, content, headers)
             return
         start, stop = int(asked[1]), min(int(asked[2]) + 1, len(content))
+        if not self.dates_of_parts:
+            headers.pop("Last-Modified", None)
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(content)}"
         self.give(HTTPStatus.PARTIAL_CONTENT, content[start:stop], headers)
 
