@@ -438,11 +438,9 @@ class Bucket:
         NotInBucketError, AccessDeniedError, BucketUnreachableError
             If it cannot be read.
         """
-        if self.is_local:
-            with self._errors_of_disk(key):
-                return local_files.read(self.path(key), start or 0, stop).content
-
         most = LARGEST_BYTES if stop is None else stop - (start or 0)
+        if self.is_local:
+            return self._get_within(0, key, start, stop, most=most)
         size = KEPT_BYTES if stop is None else most
         return self._ask(key, lambda seconds: self._get_within(seconds, key, start, stop, most=most), size=size)
 

@@ -9,9 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["decode"]
+__all__ = ["TYPES", "decode"]
 
-_TYPES = {"bool", "float32", "float64", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
+_TEXT = "string"
+TYPES = frozenset(
+    {_TEXT, "bool", "float16", "float32", "float64"}
+    | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+)
+"""Types of Zarr that arrays of a store may have; NumPy takes memory by what others say."""
 
 _MOST_BYTES = 256 * 1024 * 1024
 """Most that the only chunk of a coordinate may unpack to; the largest is that of ROIs: 25 MB."""
@@ -28,7 +33,7 @@ def decode(metadata: Mapping[str, Any], content: bytes) -> NDArray[Any]:
     from numcodecs.vlen import VLenUTF8
 
     shape, kind = metadata["shape"], metadata["data_type"]
-    if kind != "string" and kind not in _TYPES:
+    if kind not in TYPES:
         raise ValueError(f"values of the type {kind!r}")
     for codec in reversed(metadata["codecs"]):
         if codec["name"] == "crc32c":
@@ -36,7 +41,7 @@ def decode(metadata: Mapping[str, Any], content: bytes) -> NDArray[Any]:
         elif codec["name"] == "zstd":
             content = _unpacked(content)
     count = math.prod(shape)
-    if kind != "string":
+    if kind != _TEXT:
         expected = count * np.dtype(kind).itemsize
         if len(content) != expected:
             raise ValueError(f"expected {expected} bytes, found {len(content)}")

@@ -14,6 +14,7 @@ import json
 import math
 import numbers
 import re
+import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from types import MappingProxyType
@@ -28,7 +29,7 @@ from intake_laion_fmri.chunks import CODECS, DTYPES, ChunkGrid, ChunkTable, Roun
 from intake_laion_fmri.errors import DataIntegrityError, check_option
 from intake_laion_fmri.ordering import ORDER_RULE
 from intake_laion_fmri.rois import RoiMembership, RoiSelection, check_selection
-from intake_laion_fmri.store_coordinates import decode
+from intake_laion_fmri.store_coordinates import TYPES, decode
 from intake_laion_fmri.store_groups import METADATA
 from intake_laion_fmri.voxels import MASKS, Grid
 
@@ -258,6 +259,15 @@ class LeftOut:
         chosen = RoiMembership(rois.names, rois.categories, inside).select(selection, where="the store")
         return sum(count for (_, count, _), is_chosen in zip(sets, chosen, strict=True) if is_chosen)
 
+    def expect_sound(self) -> None:
+        """Raise ValueError or TypeError where these are no sets of voxels."""
+        for digits, count, largest in self.sets:
+            bytes.fromhex(digits)
+            if type(count) is not int or count < 0 or len(digits) != len(self.sets[0][0]):
+                raise ValueError(f"{reprlib.repr(count)} voxels that are left out")
+            if len(largest) != len(self.maps) or not all(one is None or type(one) is float for one in largest):
+                raise ValueError("largest values that are no numbers")
+
     def _reaches(self, one: tuple[str, int, tuple[float | None, ...]], map: str, least: float) -> bool:
         largest = one[2][self.maps.index(map)] if map in self.maps else None
         # As float32, in which maps are compared with thresholds.
@@ -404,15 +414,21 @@ def _understood(read: Callable[[], Understood], name: str) -> Understood:
         ) from error
 
 
-def _expect_sound(array: str, metadata: Mapping[str, Any], grid: ChunkGrid) -> None:
-    """Raise ValueError where an array is none of a session's."""
-    if array not in ARRAYS:
-        raise ValueError(f"an array {array!r}")
+def _expect_known(arrays: Mapping[str, Any]) -> None:
+    """Raise ValueError where there is an array, or a type of its values, that no session has."""
+    for array, metadata in arrays.items():
+        kind = metadata["data_type"]
+        if array not in ARRAYS or not isinstance(kind, str) or kind not in TYPES:
+            raise ValueError(f"an array {reprlib.repr(array)} of {reprlib.repr(kind)}")
+
+
+def _expect_fitting(array: str, metadata: Mapping[str, Any], grid: ChunkGrid) -> None:
+    """Raise ValueError where an array is not as long as the betas are."""
     dims, shape = metadata.get("dimension_names") or (), metadata["shape"]
     lengths = {"trial": grid.n_trials, "voxel": grid.n_voxels}
     for dim, length in zip(dims, shape, strict=True):
         if type(length) is not int or not 0 <= length <= lengths.get(dim, _MOST_OTHERS) or length < lengths.get(dim, 0):
-            raise ValueError(f"{array} has {length!r} along {dim!r}")
+            raise ValueError(f"{array} has {reprlib.repr(length)} along {reprlib.repr(dim)}")
 
 
 def _told(**values: Any) -> dict[str, str]:
@@ -485,7 +501,8 @@ class Record:
             raise ValueError(f"the group {self.group!r}")
         odd = [key for key in (*self.objects, *self.sizes) if not is_object(key)]
         if odd:
-            raise ValueError(f"an object {odd[0]!r}")
+            raise ValueError(f"an object {reprlib.repr(odd[0])}")
+        self.left_out.expect_sound()
         if not all(type(one) is str for one in (*self.objects.values(), *self.tables.values())):
             raise ValueError("a sum that is no text")
         if not all(type(one) is int and one >= 0 for one in self.sizes.values()):
@@ -518,11 +535,14 @@ class StoredSession:
         def understand() -> StoredSession:
             record = Record.from_json(read.told)
             if record.group != group:
-                raise ValueError(f"they are those of {record.group}")
+                raise ValueError(f"they are those of {reprlib.repr(record.group)}")
+            _expect_known(read.arrays)
             grid = ChunkGrid.from_metadata(read.arrays[BETAS])
             record.expect_sound(grid)
             for array, metadata in read.arrays.items():
-                _expect_sound(array, metadata, grid)
+                _expect_fitting(array, metadata, grid)
+            _grid(read.attributes)
+            _sources(read.attributes)
             return cls(group, read.checksum, read.attributes, read.arrays, record, grid)
 
         return _understood(understand, name)
@@ -540,7 +560,7 @@ class StoredSession:
     @property
     def voxel_grid(self) -> Grid:
         """The grid that the voxels are taken from."""
-        return _understood(lambda: _grid(self.attributes), f"the grid of {self.group}")
+        return _grid(self.attributes)
 
     @property
     def sources(self) -> list[ObjectInfo]:
@@ -614,8 +634,19 @@ class StoredSession:
         return _understood(lambda: decode(self.arrays[array], content), f"{where}/{key}")
 
 
+def _sources(attributes: Mapping[str, Any]) -> list[ObjectInfo]:
+    told = json.loads(attributes["sources"])
+    infos = [ObjectInfo(**one) for one in told]
+    texts = (text for one in infos for text in (one.key, one.etag))
+    if not isinstance(told, list) or not all(type(one) is str for one in texts):
+        raise ValueError("sources that are no objects")
+    if not all(type(one.size) is int for one in infos):
+        raise ValueError("sources without sizes")
+    return infos
+
+
 def _grid(attributes: Mapping[str, Any]) -> Grid:
     shape, affine = attributes["grid_shape"], attributes["affine"]
     if not all(type(one) is int and one > 0 for one in shape) or math.prod(shape) > _MOST_GRID:
-        raise ValueError(f"grid_shape {shape!r}")
+        raise ValueError(f"grid_shape {reprlib.repr(shape)}")
     return Grid(tuple(shape), tuple(map(float, affine)))
