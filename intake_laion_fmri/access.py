@@ -271,15 +271,19 @@ def open_source(
     return bucket if isinstance(bucket, Bucket) else _given_place(bucket, storage_options)
 
 
-def open_place(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Bucket:
+def open_place(
+    url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None, *, argument: str = "bucket"
+) -> Bucket:
     """Return another root than the bucket, such as one of split files: arguments and errors as in `open_bucket`."""
     check_storage_options(storage_options)
-    return open_root(Bucket, url, storage_options, s3_defaults=S3_DEFAULTS)
+    return open_root(Bucket, url, storage_options, s3_defaults=S3_DEFAULTS, argument=argument)
 
 
 def _given_place(bucket: str | os.PathLike[str] | None, storage_options: Mapping[str, Any] | None) -> Bucket:
-    given = bucket if bucket not in (None, "") else os.environ.get(BUCKET_VARIABLE) or layout.BUCKET_URL
-    return open_place(given, storage_options)
+    if bucket not in (None, ""):
+        return open_place(bucket, storage_options)
+    variable = os.environ.get(BUCKET_VARIABLE) or layout.BUCKET_URL
+    return open_place(variable, storage_options, argument=BUCKET_VARIABLE)
 
 
 def _mirror_folder(mirror: object) -> MirrorFolder | None:
@@ -315,7 +319,12 @@ def _root_of_folder(folder: Path) -> Bucket:
 
 
 def open_root(
-    kind: type[Root], given: object, storage_options: Mapping[str, Any] | None, *, s3_defaults: Mapping[str, Any]
+    kind: type[Root],
+    given: object,
+    storage_options: Mapping[str, Any] | None,
+    *,
+    s3_defaults: Mapping[str, Any],
+    argument: str = "",
 ) -> Root:
     """Return a root of some kind, as `open_bucket` does for the bucket.
 
@@ -329,8 +338,10 @@ def open_root(
         Options of the file system.
     s3_defaults : mapping
         Options that are added for S3.
+    argument : str, optional
+        Name of the argument that it was given by, for errors; by default that of its kind.
     """
-    url, options = addresses.resolved(given, kind.argument), dict(storage_options or {})
+    url, options = addresses.resolved(given, argument or kind.argument), dict(storage_options or {})
     for link in addresses.links(url):
         protocol = addresses.protocol_of(link)
         if protocol not in ("s3", "s3a"):

@@ -27,6 +27,9 @@ _PLAIN = frozenset({"http", "https", "s3", "s3a", "gs", "gcs", "memory"})
 _AWS_HOST = re.compile(
     r"(?:(?P<bucket>[a-z0-9][a-z0-9.\-]+)\.)?s3(?:[.\-](?P<region>[a-z]{2}-[a-z\-]+-\d))?\.amazonaws\.com"
 )
+_BUCKETS = ("bucket", "LAION_FMRI_BUCKET")
+"""Arguments that name what is listed."""
+
 _ARN_OF_BUCKET = re.compile(r"arn:aws[a-z\-]*:s3:::")
 
 
@@ -248,7 +251,7 @@ def _web_url(protocol: str, rest: str, argument: str) -> str:
         raise ValueError(f"{argument}={redact.url(protocol + '://' + rest)!r} names no server.")
     aws = _AWS_HOST.fullmatch(host.lower())
     # S3 lists its objects by its own protocol only, not as a page of links. A store is read without a listing.
-    in_s3 = "/".join(filter(None, (aws["bucket"], path))) if aws and argument == "bucket" else ""
+    in_s3 = "/".join(filter(None, (aws["bucket"], path))) if aws and argument in _BUCKETS else ""
     return f"s3://{in_s3}" if in_s3 else f"{protocol}://{plain}"
 
 

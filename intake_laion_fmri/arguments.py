@@ -210,7 +210,7 @@ _CHECKS: Mapping[str, Callable[[Any], object]] = {
     "split": functools.partial(check_option, "split", valid=SPLITS, optional=True),
     "pool": _check_pool,
     "role": functools.partial(check_option, "role", valid=("train", "test", "both")),
-    "splits": lambda splits: None if splits is None else open_place(splits),
+    "splits": lambda splits: None if splits is None else open_place(splits, argument="splits"),
     "refresh": functools.partial(_check_flag, "refresh"),
     "bucket": lambda bucket: None if bucket is None else open_place(bucket),
     "storage_options": check_storage_options,

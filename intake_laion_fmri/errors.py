@@ -21,6 +21,7 @@ __all__ = [
     "NotInBucketError",
     "NotInStoreError",
     "OfflineWarning",
+    "OtherSplitsWarning",
     "Remarks",
     "UnexpectedContentWarning",
     "check_option",
@@ -95,6 +96,10 @@ def _joined(texts: Sequence[str], *, most: int = 12) -> str:
     distinct = list(dict.fromkeys(texts))
     more = [f"{len(distinct) - most} more"] if len(distinct) > most else []
     return f"{'; '.join([*distinct[:most], *more])}."
+
+
+class OtherSplitsWarning(UserWarning):
+    """Split files that were found, and not named, are of another revision than the pinned one."""
 
 
 def unknown_value(what: str, value: object, valid: Iterable[str], *, where: str = "") -> ValueError:

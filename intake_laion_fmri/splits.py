@@ -21,6 +21,7 @@ import json
 import operator
 import os
 import re
+import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -48,6 +49,7 @@ from intake_laion_fmri.errors import (
     BucketUnreachableError,
     DataIntegrityError,
     NotInBucketError,
+    OtherSplitsWarning,
     in_short,
     unknown_value,
 )
@@ -174,6 +176,8 @@ class SplitSource:
     """Where fetched files are kept; None where nothing is."""
     pinned: bool = False
     """Whether they are the published files, whose sums are known; others are read as they are."""
+    was_found: bool = False
+    """Whether they were found installed: nobody has chosen their revision."""
     listing: Mapping[str, ObjectInfo] | None = field(default=None, compare=False, repr=False)
     """What was found there, where it was listed: then copies in the user's cache are known to be current."""
     folder: str = ""
@@ -265,7 +269,8 @@ def find_source(
     splits : str or path, optional
         Folder or URL of one's own, with files ``<pool>/<name>.json``. By default, in this order: the environment
         variable ``LAION_FMRI_SPLITS``; the bucket, where it holds splits of its own; an installed ``laion_fmri``
-        package; the published files of the pinned revision, from a mirror or through the user's cache.
+        package, with a warning where its files are of another revision; the published files of the pinned revision,
+        from a mirror or through the user's cache.
     bucket, storage_options, mirror, mirror_only
         The bucket in use, as in `intake_laion_fmri.open_betas`.
 
@@ -281,7 +286,7 @@ def find_source(
     """
     given = named_source(splits)
     if given:
-        root = open_place(given)
+        root = open_place(given, argument="splits" if splits else SPLITS_VARIABLE)
         return SplitSource(root.url, root)
     place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     # The published bucket has none: it is not asked.
@@ -301,7 +306,7 @@ def find_source(
     for location in (package.submodule_search_locations or []) if package else []:
         folder = Path(location) / "splits" / "data"
         if folder.is_dir():
-            return SplitSource(f"laion_fmri package in {location}", open_place(folder))
+            return SplitSource(f"laion_fmri package in {location}", open_place(folder), was_found=True)
     return _upstream_beside(place)
 
 
@@ -413,7 +418,8 @@ def load_split(
     check_split(name)
     _check_pool(pool)
     source = find_source(splits, bucket=bucket, storage_options=storage_options, mirror=mirror, mirror_only=mirror_only)
-    return _load_split(source, pool, name)
+    split = _load_split(source, pool, name)
+    return dataclasses.replace(split, revision=_revision(source, [split]))
 
 
 def load_all_splits(
@@ -429,8 +435,9 @@ def load_all_splits(
     _check_pool(pool)
     source = find_source(splits, bucket=bucket, storage_options=storage_options, mirror=mirror, mirror_only=mirror_only)
     with _threads() as threads:
-        read = threads.map(lambda name: _load_split(source, pool, name), SPLITS)
-        return dict(zip(SPLITS, read, strict=True))
+        read = list(threads.map(lambda name: _load_split(source, pool, name), SPLITS))
+    revision = _revision(source, read)
+    return {split.name: dataclasses.replace(split, revision=revision) for split in read}
 
 
 def get_train_test_ids(
@@ -563,7 +570,7 @@ def split_roles(
         "long_name": "role of the trial's image in the split of the pool",
         "flag_values": list(ROLES.values()),
         "flag_meanings": " ".join(ROLES),
-        "revision": source.revision,
+        "revision": _revision(source, read.values()),
         "sha256": json.dumps(sums),
     }
     return {
@@ -603,7 +610,9 @@ def role_mask(
         roles = _ood_roles(labels, folder)
     else:
         assert source is not None, "every split but ood is in a file"
-        roles = _roles(labels, _read_split(source, folder, split))
+        found = _read_split(source, folder, split)
+        _revision(source, [found])
+        roles = _roles(labels, found)
     return has_role(roles, role)
 
 
@@ -667,6 +676,25 @@ def _check_ood_types(name: str, ood_types: Collection[str] | None) -> frozenset[
 
 def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(FILES_IN_FLIGHT, thread_name_prefix="laion-splits")
+
+
+def _revision(source: SplitSource, read: Collection[Split]) -> str:
+    """Return the revision of split files, and warn of another one that nobody has chosen."""
+    if not source.was_found:
+        return source.revision
+    sums = _published_sums()
+    others = sorted(key for one in read if sums.get(key := f"{one.pool}/{one.name}.json") != one.sha256)
+    if not others:
+        return REVISION
+    warnings.warn(
+        f"The splits are those of the installed {source.revision}: {in_short(others, most=3)} there "
+        f"{'is' if len(others) == 1 else 'are'} not of the revision {REVISION[:10]} that this package pins. One name, "
+        "such as random_0, stands for other splits in other revisions. Name the files that you mean, with splits= or "
+        f"the environment variable {SPLITS_VARIABLE}: splits={source.root.url!r} keeps these.",
+        OtherSplitsWarning,
+        stacklevel=3,
+    )
+    return source.revision
 
 
 def _load_split(source: SplitSource, pool: str, name: str) -> Split:

@@ -398,6 +398,7 @@ def where(**arguments: Any) -> str:
     return str(splits.load_split("tau", "sub-01", **arguments).params["where"])
 
 
+@pytest.mark.filterwarnings("ignore::intake_laion_fmri.errors.OtherSplitsWarning")
 def test_the_order_of_the_sources(own_tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The argument, the environment, the bucket, the installed package, the published address."""
     given, environment, package = tmp_path / "given", tmp_path / "environment", tmp_path / "site/laion_fmri/splits/data"

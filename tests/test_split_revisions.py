@@ -1,0 +1,104 @@
+"""An installed package may bring split files of another revision under the same names: that is recorded and told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import warnings
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from intake_laion_fmri import open_betas, splits
+from intake_laion_fmri.errors import OtherSplitsWarning
+
+CHANGED = "random_0"
+
+
+@pytest.fixture
+def bucket(own_tiny: Path) -> Path:
+    """A bucket without split files of its own, as the published one is."""
+    shutil.rmtree(own_tiny / "derivatives/splits")
+    return own_tiny
+
+
+@pytest.fixture
+def installed(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installed package with the files whose sums are pinned."""
+    folder = tmp_path / "site/laion_fmri/splits/data"
+    shutil.copytree(tiny / "derivatives/splits", folder)
+    sums = {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*.json")
+    }
+    monkeypatch.setattr(splits, "_published_sums", lambda: MappingProxyType(sums))
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    return folder
+
+
+def revise(folder: Path, pool: str = "shared", name: str = CHANGED) -> str:
+    """Move an image to the other side; return the sum of the file."""
+    path = folder / pool / f"{name}.json"
+    fields = json.loads(path.read_bytes())
+    variant = fields["variants"][0]
+    variant["test_ids"].append(variant["train_ids"].pop())
+    fields |= {"n_train": fields["n_train"] - 1, "n_test": fields["n_test"] + 1}
+    path.write_text(json.dumps(fields))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_an_installed_package_of_the_pinned_revision(bucket: Path, installed: Path) -> None:
+    """Nothing is said, and nothing of the machine is recorded: the same Dataset as from the published address."""
+    ds = open_betas("sub-01", bucket=bucket, session=1, roi="face", split=CHANGED)
+    assert ds.split_role.attrs["revision"] == splits.REVISION
+    assert splits.load_split(CHANGED).revision == splits.REVISION
+
+
+def test_an_installed_package_of_another_revision(bucket: Path, installed: Path) -> None:
+    """Once, with its files and the ways out; the sums are those of the files that were used."""
+    digest = revise(installed)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        ds = open_betas("sub-01", bucket=bucket, session=1, roi="face")
+    (warning,) = caught
+    assert warning.category is OtherSplitsWarning
+    text = str(warning.message)
+    assert "shared/random_0.json there is not of the revision cd9f1412a0" in text
+    assert f"splits={str(installed)!r} keeps these" in text
+    assert ds.split_role.attrs["revision"] == f"laion_fmri package in {installed.parents[1]}"
+    assert json.loads(ds.split_role.attrs["sha256"])["shared/random_0"] == digest
+
+
+def test_files_that_are_not_used_are_not_warned_of(bucket: Path, installed: Path) -> None:
+    """tau did not change when random did."""
+    revise(installed)
+    assert splits.load_split("tau", bucket=bucket).revision == splits.REVISION
+    with pytest.warns(OtherSplitsWarning, match=r"shared/random_0\.json"):
+        assert "laion_fmri package" in splits.load_split(CHANGED, bucket=bucket).revision
+    with pytest.warns(OtherSplitsWarning, match=r"shared/random_0\.json"):
+        assert len(splits.load_all_splits(bucket=bucket)) == len(splits.SPLITS)
+
+
+def test_files_that_were_named_are_the_users_choice(bucket: Path, installed: Path) -> None:
+    digest = revise(installed)
+    for source in (installed, installed.as_uri()):
+        split = splits.load_split(CHANGED, bucket=bucket, splits=source)
+        assert (split.revision, split.sha256) == (str(installed), digest)
+
+
+@pytest.mark.parametrize("given", [3, ["a"], b"x"])
+def test_splits_that_are_no_place(given: object, tiny: Path) -> None:
+    with pytest.raises(TypeError, match="splits must be a URL or a folder, found"):
+        open_betas("sub-01", bucket=tiny, splits=given)  # type: ignore[arg-type]
+
+
+def test_a_variable_is_named_in_errors(monkeypatch: pytest.MonkeyPatch, tiny: Path) -> None:
+    """Whoever set it is far away."""
+    monkeypatch.setenv("LAION_FMRI_SPLITS", "s4://x")
+    with pytest.raises(ValueError, match="LAION_FMRI_SPLITS='s4://x'"):
+        splits.find_source(bucket=tiny)
+    monkeypatch.setenv("LAION_FMRI_BUCKET", "s4://x")
+    with pytest.raises(ValueError, match="LAION_FMRI_BUCKET='s4://x'"):
+        open_betas("sub-01")
