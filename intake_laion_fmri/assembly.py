@@ -71,7 +71,7 @@ class BetasParts:
         return xr.Dataset(
             {"betas": ((TRIAL, VOXEL), betas, {**_BETAS_ATTRS, **self.betas_attrs})},
             coords=self.coordinates(),
-            attrs=attributes(self.sources, self.brain.axis.grid, self.mask),
+            attrs=attributes(f"single-trial betas of {self.subject}", self.sources, self.brain.axis.grid, self.mask),
         )
 
     def coordinates(self) -> Coordinates:
@@ -158,7 +158,7 @@ def loaded(dataset: xr.Dataset) -> xr.Dataset:
     return dataset.compute()
 
 
-def attributes(sources: Iterable[ObjectInfo], grid: Grid | None, mask: str | None) -> dict[str, Any]:
+def attributes(title: str, sources: Iterable[ObjectInfo], grid: Grid | None, mask: str | None) -> dict[str, Any]:
     """Return the attributes of a Dataset: what is on a grid tells it, and what was cut to a mask tells that."""
     from intake_laion_fmri import __version__
 
@@ -167,7 +167,8 @@ def attributes(sources: Iterable[ObjectInfo], grid: Grid | None, mask: str | Non
         {"key": key, "size": info.size, "etag": info.etag} | ({"origin": info.origin} if info.origin else {})
         for key, info in sorted(once.items())
     ]
-    attrs: dict[str, Any] = {}
+    # With ten attributes or more a notebook folds them, and `sources` may fill pages.
+    attrs: dict[str, Any] = {"title": f"LAION-fMRI, {title}"}
     if grid is not None:
         attrs |= {"affine": list(grid.affine), "grid_shape": list(grid.shape), "space": layout.SPACE}
         if mask is not None:

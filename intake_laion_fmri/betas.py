@@ -137,8 +137,8 @@ def open_betas(
           subject's own; its attributes tell the files' revision and SHA-256 sums;
         - ``subject``, a scalar.
 
-        Attributes: ``affine``, ``grid_shape``, ``space``, ``mask``, ``mask_rule``, ``sources`` (JSON: key, size and
-        ETag of every object; with a mirror also its ``origin``, ``"mirror"`` or ``"bucket"``), ``license``,
+        Attributes: ``title``, ``affine``, ``grid_shape``, ``space``, ``mask``, ``mask_rule``, ``sources`` (JSON: key,
+        size and ETag of every object; with a mirror also its ``origin``, ``"mirror"`` or ``"bucket"``), ``license``,
         ``references``, ``created_with``.
 
         A selection that leaves nothing gives a Dataset of length 0.
@@ -349,7 +349,9 @@ def open_rois(
                 coordinates |= beside
     if format != "volume":
         coordinates |= parts.presence()
-    attrs = attributes(plan.files, brain.axis.grid if brain else None, query.mask)
+    attrs = attributes(
+        f"regions of interest of {contents.subject}", plan.files, brain.axis.grid if brain else None, query.mask
+    )
     if parts.surfaces:
         attrs["surface_space"] = SURFACE_SPACE
     return xr.Dataset(variables, coords={**coordinates, "subject": subject_coordinate(contents.subject)}, attrs=attrs)
@@ -584,7 +586,7 @@ def _open_maps(
     dataset = xr.Dataset(
         variables,
         coords={**coordinates, "subject": subject_coordinate(contents.subject)},
-        attrs=attributes(used, brain.axis.grid, None if is_whole else mask),
+        attrs=attributes(f"maps of {contents.subject}", used, brain.axis.grid, None if is_whole else mask),
     )
     remarks = Remarks(plan.missing) + brain.remarks
     if not variables:
