@@ -45,7 +45,7 @@ MAX_OFFSET = 16 * 1024 * 1024
 SMALLEST_VOXEL, LARGEST_VOXEL = 0.01, 100.0
 """Sides of voxels, in millimetres, that a header's unit may lead to; otherwise it is taken to be millimetres."""
 
-_MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}  # metres, millimetres, micrometres: the lower bits of xyzt_units
+_MILLIMETRES = {1: ("metres", 1000.0), 2: ("millimetres", 1.0), 3: ("micrometres", 0.001)}  # xyzt_units, lower bits
 _FLATTEST = 1e-3  # the volume of a voxel, as part of what its sides could span
 _HEADER_SIZES = {348: "nifti1", 540: "nifti2"}
 _MAGICS = {"nifti1": b"n+1", "nifti2": b"n+2"}
@@ -68,6 +68,8 @@ class VolumeHeader:
     """Scale factor of the stored values; None where the file does not scale."""
     inter: float | None
     """Offset of the stored values; None where the file does not scale."""
+    note: str = ""
+    """What is unusual about the unit of its lengths, in words."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +112,10 @@ class Gather:
         return len(self.offsets)
 
 
-def _affine(raw: Any) -> NDArray[np.float64] | None:
+def _affine(raw: Any) -> tuple[NDArray[np.float64], str] | None:
     """Return the affine of a header in millimetres, from its sform, or else its qform; None where neither is of use.
+
+    The second value tells in words what was done about another unit than millimetres.
 
     With the codes 0 nothing is known; nibabel makes up a centred affine then, and flips an axis.
     """
@@ -131,12 +135,14 @@ def _affine(raw: Any) -> NDArray[np.float64] | None:
     if usable is None:
         return None
     affine = np.asarray(usable, dtype=np.float64).copy()
-    scale = _MILLIMETRES.get(int(raw["xyzt_units"]) & 7, 1.0)
+    name, scale = _MILLIMETRES.get(int(raw["xyzt_units"]) & 7, ("millimetres", 1.0))
+    note = f"its header tells lengths in {name}, which were turned into millimetres" if scale != 1 else ""
     size = np.linalg.norm(affine[:3, :3], axis=0)
     if scale != 1 and not ((size * scale >= SMALLEST_VOXEL) & (size * scale <= LARGEST_VOXEL)).all():
         scale = 1.0  # a wrong unit beside right numbers: no brain was ever scanned in such voxels
+        note = f"its header tells lengths in {name}, but they can be millimetres only, and are taken for these"
     affine[:3] *= scale
-    return affine
+    return affine, note
 
 
 def _tells_places(affine: NDArray[Any]) -> bool:
@@ -357,17 +363,18 @@ class VolumeReader:
             raise self._error(f"expected a readable NIfTI header, found: {error}") from error
         if dtype.str[1:] not in _DTYPES:
             raise self._error(f"expected real numbers of at most 64 bits, found the datatype {dtype}")
-        affine = _affine(raw)
-        if affine is None:
+        told = _affine(raw)
+        if told is None:
             raise self._error(
                 "no usable orientation: expected an sform or a qform that tells where the voxels lie, found sform_code "
                 f"{int(raw['sform_code'])}, qform_code {int(raw['qform_code'])} and the affine {_numbers(raw)}"
             )
+        affine, note = told
         grid = Grid((shape[0], shape[1], shape[2]), tuple(float(a) for a in affine.ravel()))
         offset = float(raw["vox_offset"])
         if not (math.isfinite(offset) and offset == int(offset)):
             raise self._error(f"expected a whole vox_offset, found {offset}")
-        return VolumeHeader(grid, math.prod(shape[3:]), dtype, int(offset), slope, inter)
+        return VolumeHeader(grid, math.prod(shape[3:]), dtype, int(offset), slope, inter, note)
 
     def _cuts(self, offsets: NDArray[np.intp]) -> list[tuple[NDArray[np.intp], int, int]]:
         """For each piece of a volume: the chosen places within it, and the range of the row that they fill."""

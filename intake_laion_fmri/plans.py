@@ -489,6 +489,8 @@ class VoxelPlan:
         mask = VolumeReader(io.BytesIO(files[self.mask.key]), name=bucket.locate(self.mask.key))
         axis = VoxelAxis(mask.header.grid, mask.where(MASKS[self.query.mask]))
         left_out, noted = list(self.missing), list[str]()
+        if mask.header.note:
+            noted.append(f"{bucket.locate(self.mask.key)}: {mask.header.note}")
         gather = Gather.of(axis.index, axis.grid.shape)
         maps = {}
         for map, info in self.maps.items():

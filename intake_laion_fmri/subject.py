@@ -6,7 +6,7 @@ Thin: every method asks the functions behind the catalog and drops the labels.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from intake_laion_fmri import betas, discovery, layout, voxels
 from intake_laion_fmri.access import Bucket, open_bucket
-from intake_laion_fmri.arguments import SessionSelection, check_argument
+from intake_laion_fmri.arguments import SessionSelection, check_argument, check_sessions
 from intake_laion_fmri.blocks import load_rows
 from intake_laion_fmri.rois import ALL, RoiMembership, RoiSelection
 from intake_laion_fmri.trials import COLUMNS
@@ -151,27 +151,41 @@ class Subject:
     def get_noise_ceiling(
         self,
         desc: str = "12rep",
-        session: str | int | None = None,
+        session: SessionSelection | None = None,
         roi: RoiSelection | None = None,
         mask: str = "rsquare",
-    ) -> NDArray[np.float32]:
+    ) -> NDArray[np.float32] | dict[str, NDArray[np.float32]]:
         """Return noise ceilings in percent, shape (voxel,).
 
         Parameters
         ----------
         desc : {"12rep", "4rep", "all"}, default "12rep"
             Which map of the subject; of no account where a session is given.
-        session : str or int, optional
-            The map of this session.
+        session : str, int or sequence of these, optional
+            The map of this session; of several, or of ``"all"``, the map of each.
         roi, mask
             As in `intake_laion_fmri.open_betas`.
+
+        Returns
+        -------
+        array of float32, shape (voxel,), or dict of these
+            A dict, with the names of the sessions in the order they were asked for, where `session` is a list or
+            ``"all"``.
         """
         check_argument("noise_ceiling", desc)
         maps = betas.open_noise_ceilings(self.subject, session=session, roi=roi, mask=mask, bucket=self._bucket)
-        values: NDArray[np.float32] = (
-            maps[f"nc_{desc}"].values if session is None else maps["noise_ceiling"].isel(session=0).values
+        if session is None:
+            single: NDArray[np.float32] = maps[f"nc_{desc}"].values
+            return single
+        by_session: dict[str, NDArray[np.float32]] = dict(
+            zip(maps["session"].values.tolist(), maps["noise_ceiling"].values, strict=True)
         )
-        return values
+        if check_sessions(session) is None:
+            return by_session
+        if isinstance(session, str) or not isinstance(session, Iterable):
+            return next(iter(by_session.values()))
+        asked = [name for one in session for name in layout.same_session(layout.session_name(one), by_session)]
+        return {name: by_session[name] for name in asked}
 
     def get_brain_mask(self, mask: str = "rsquare") -> NDArray[np.bool_]:
         """Return the mask as a volume, shape (i, j, k)."""

@@ -321,7 +321,8 @@ def to_nifti(values: xr.DataArray, like: xr.Dataset | None = None, *, fill: floa
     Raises
     ------
     ValueError
-        If the dimensions are others, a voxel lies outside the grid or comes twice, or the grid is not told.
+        If the dimensions are others, a voxel lies outside the grid or comes twice, the grid is not told, or the values
+        say that they are of another subject or grid than `like`.
     TypeError
         If `values` is no DataArray.
     """
@@ -330,12 +331,12 @@ def to_nifti(values: xr.DataArray, like: xr.Dataset | None = None, *, fill: floa
 
     if not isinstance(values, xr.DataArray):
         raise TypeError(f"Expected a DataArray, such as ds['betas'].mean('trial'); found {type(values).__name__}.")
-    attrs = values.attrs if like is None else like.attrs
-    if len(attrs.get("grid_shape", ())) != 3 or len(attrs.get("affine", ())) != 16:
+    told = _told_grid(values.attrs)
+    grid = told if like is None else _told_grid(like.attrs)
+    if grid is None:
         raise ValueError("The grid is unknown: pass like=, the Dataset that the values were computed from.")
     if VOXEL not in values.coords or values.ndim not in (1, 2) or VOXEL not in values.dims:
         raise ValueError(f"Expected dimensions ('voxel',) or (other, 'voxel') with coordinate; found {values.dims}.")
-    grid = Grid(tuple(int(n) for n in attrs["grid_shape"]), tuple(float(a) for a in attrs["affine"]))  # type: ignore[arg-type]
     index = values[VOXEL].values
     if index.dtype.kind not in "iu":
         raise ValueError(f"Expected whole numbers, flat indices into the grid, in 'voxel'; found {index.dtype}.")
@@ -343,6 +344,8 @@ def to_nifti(values: xr.DataArray, like: xr.Dataset | None = None, *, fill: floa
         raise ValueError("Some voxels come twice. Put one subject's values back at a time, each voxel once.")
     if len(index) and (index.min() < 0 or index.max() >= grid.size):
         raise ValueError(f"Voxels {index.min()}..{index.max()} do not fit a grid of {grid.shape} voxels.")
+    if like is not None:
+        _expect_same_places(values, like, grid, told)
     rows = values.transpose(..., VOXEL).values
     flat = np.full((*rows.shape[:-1], grid.size), fill, dtype=np.float32)
     flat[..., index] = rows
@@ -352,3 +355,46 @@ def to_nifti(values: xr.DataArray, like: xr.Dataset | None = None, *, fill: floa
     image = nibabel.Nifti1Image(volume, grid.matrix())
     image.header.set_xyzt_units("mm")
     return image
+
+
+def _told_grid(attrs: Mapping[Any, Any]) -> Grid | None:
+    """Return the grid that attributes tell; None where they tell none."""
+    shape, affine = attrs.get("grid_shape", ()), attrs.get("affine", ())
+    if len(shape) != 3 or len(affine) != 16:
+        return None
+    return Grid((int(shape[0]), int(shape[1]), int(shape[2])), tuple(float(a) for a in affine))
+
+
+def _expect_same_places(values: xr.DataArray, like: xr.Dataset, grid: Grid, told: Grid | None) -> None:
+    """Raise ValueError where values say that they are of another subject or grid than the Dataset they are put into."""
+    subjects = [str(one.coords["subject"].values) for one in (values, like) if _has_subject(one)]
+    moved = _moved_coordinate(values, grid)
+    if len(set(subjects)) > 1:
+        found = f"The values are of {subjects[0]}, and like= is of {subjects[1]}"
+    elif told is not None and grid.difference(told):
+        found = f"The values are of another grid than like=: {grid.difference(told)}"
+    elif moved:
+        found = f"The coordinate {moved} of the values is not that of the same voxels in like="
+    else:
+        return
+    raise ValueError(f"{found}. Pass as like= the Dataset that the values were computed from.")
+
+
+def _has_subject(data: xr.DataArray | xr.Dataset) -> bool:
+    return "subject" in data.coords and data.coords["subject"].ndim == 0
+
+
+def _moved_coordinate(values: xr.DataArray, grid: Grid) -> str | None:
+    """Return a coordinate that voxels have not on a grid; None where all are as they must be."""
+    axis = VoxelAxis(grid, values[VOXEL].values.astype(np.int64))
+    expected = dict(zip("ijkxyz", [*axis.ijk(), *axis.xyz()], strict=True))
+    side = np.linalg.norm(grid.matrix()[:3, :3], axis=0).min()
+    for name, places in expected.items():
+        coordinate = values.coords.get(name)
+        # A user may have given the name to something else, such as a z-score.
+        if coordinate is None or coordinate.dims != (VOXEL,) or coordinate.dtype.kind not in "iuf":
+            continue
+        apart = np.nanmax(np.abs(coordinate.values - places), initial=0)
+        if not apart <= (CLOSE_GRID * side if name in "xyz" else 0):
+            return name
+    return None

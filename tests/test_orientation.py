@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from demo_files import betas_file, map_file, roi_file
 
 from intake_laion_fmri import open_betas
-from intake_laion_fmri.errors import DataIntegrityError, MissingFileWarning
+from intake_laion_fmri.errors import DataIntegrityError, MissingFileWarning, UnexpectedContentWarning
 
 Edit = Callable[[bytearray], object]
 
@@ -88,7 +89,12 @@ def test_the_same_places_however_they_are_told(own_tiny: Path, tiny: Path, case:
     ):
         with_qform(path)
         rewrite(path, SAME[case])
-    found = open_betas("sub-01", session=1, roi="face", bucket=own_tiny)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = open_betas("sub-01", session=1, roi="face", bucket=own_tiny)
+    assert [(one.category, "tells lengths in" in str(one.message)) for one in caught] == (
+        [(UnexpectedContentWarning, True)] if "metres" in case else []
+    )
     for name in "xyz":
         np.testing.assert_allclose(found[name], expected[name], atol=1e-3)
         assert found[name].attrs["units"] == "mm"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -87,6 +88,25 @@ def test_noise_ceilings(sub: Subject, tiny: Path) -> None:
     np.testing.assert_array_equal(sub.get_noise_ceiling(session="ses-02"), volume[maps.voxel])
     with pytest.raises(ValueError, match="Did you mean '12rep'"):
         sub.get_noise_ceiling("12")
+
+
+@pytest.mark.parametrize(
+    ("session", "names"),
+    [
+        ("all", ["ses-01", "ses-02", "ses-03"]),
+        (["ses-02", "ses-01"], ["ses-02", "ses-01"]),
+        ((3,), ["ses-03"]),
+        (np.array([2, 1]), ["ses-02", "ses-01"]),
+    ],
+)
+def test_noise_ceilings_of_several_sessions(sub: Subject, session: Any, names: list[str]) -> None:
+    """A map of each, in the order that was asked for."""
+    found = sub.get_noise_ceiling(session=session, roi="face")
+    assert isinstance(found, dict)
+    assert list(found) == names
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, sub.get_noise_ceiling(session=name, roi="face"))
+    assert len({values.tobytes() for values in found.values()}) == len(names)
 
 
 def test_back_to_a_volume(sub: Subject) -> None:

@@ -339,11 +339,10 @@ def test_one_trial_goes_back_as_one_volume(dataset):
     np.testing.assert_array_equal(volume.ravel()[dataset["voxel"].values], dataset["betas"].values[4])
 
 
-def test_grid_of_like_wins_over_own_attributes(dataset):
-    """What the user names is meant."""
+def test_grid_of_like_is_compared_with_own_attributes(dataset):
     values = array_of([1.0], [0], attrs={"grid_shape": [1, 1, 1], "affine": np.eye(4).ravel().tolist()})
-    assert to_nifti(values).shape == (1, 1, 1)
-    assert to_nifti(values, like=dataset).shape == SHAPE
+    with pytest.raises(ValueError, match="another grid than like="):
+        to_nifti(values, like=dataset)
 
 
 @pytest.mark.parametrize("convert", [list, tuple, np.array], ids=["list", "tuple", "array"])
