@@ -135,6 +135,11 @@ class Bucket:
         return self._connections.get()
 
     def _connect(self) -> tuple[AbstractFileSystem, str]:
+        if redact.holds_hidden([self.address if "://" in self.address else "", self.storage_options]):
+            raise ValueError(
+                f"The {self.argument} {self.url} or its {self.options_argument} hold {redact.HIDDEN!r} in place of a "
+                "secret: what is printed or saved hides it. Give the address and the options again."
+            )
         options = dict(self.storage_options)
         is_s3 = self.address.startswith(("s3://", "s3a://"))
         if is_s3:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import itertools
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -18,9 +17,11 @@ from typing import Any
 
 import yaml
 
-from intake_laion_fmri import betas, discovery, layout
+from intake_laion_fmri import atomic, betas, discovery, layout, redact
 from intake_laion_fmri.access import Bucket, ObjectInfo
 from intake_laion_fmri.errors import DataIntegrityError, check_option
+from intake_laion_fmri.given import shown
+from intake_laion_fmri.marks import CATALOG, INVENTORY, raise_unless_ours
 from intake_laion_fmri.store_checks import StoreInfo
 from intake_laion_fmri.voxels import SESSION_MAPS, SUBJECT_MAPS
 
@@ -518,14 +519,15 @@ def store_catalog(info: StoreInfo, storage_options: Mapping[str, Any] | None = N
     Returns
     -------
     str
-        YAML: an entry per session, ``sub-01_ses-01``, and one for all sessions of a subject along ``trial``,
+        YAML, to be executed by Intake as every catalog; it is made so that the store's address is none of it that runs.
+        It has an entry per session, ``sub-01_ses-01``, and one for all sessions of a subject along ``trial``,
         ``sub-01``, where they have the same voxels. Voxels are in stored order there, and the chunks are the store's.
     """
-    options = _without_secrets(storage_options or {})
+    options = shown(_without_secrets(storage_options or {}))
     more: dict[str, Any] = {"storage_options": _Flow(options)} if options else {}
     sources = {}
     for subject, sessions in ((one.subject, one.sessions) for one in info.subjects):
-        urls = [f"{info.url}/{subject}/{session}" for session in sessions]
+        urls = [shown(f"{info.url}/{subject}/{session}") for session in sessions]
         if len(urls) > 1 and len({one.record.axis for one in sessions.values()}) == 1:
             together = {
                 "combine": "nested",
@@ -555,7 +557,7 @@ def _without_secrets(options: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: options[name] for name in ("anon", "profile", "endpoint_url") if name in options}
     given = options.get("client_kwargs", {})
     client = {name: given[name] for name in _PUBLIC_CLIENT if name in given}
-    return kept | ({"client_kwargs": client} if client else {})
+    return redact.options(kept | ({"client_kwargs": client} if client else {}))
 
 
 _PUBLIC_CLIENT = ("endpoint_url", "region_name")
@@ -603,32 +605,37 @@ def write_files(files: Mapping[str, str], folder: Path) -> list[Path]:
 
     Raises
     ------
+    FileExistsError
+        If one of these names is that of a file which this package did not write. Nothing is written then.
     OSError
         If the folder cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    for name in files:
+        raise_unless_ours(folder / name, INVENTORY if name == INVENTORY_FILE else CATALOG)
+    atomic.make_folder(folder)
     touched = []
     for name, text in files.items():
         path, content = folder / name, text.encode()
         if not path.is_file() or path.read_bytes() != content:
-            write_file(path, content)
+            atomic.write_whole(path, content)
             touched.append(path)
     for path in sorted(folder.glob("sub-*.yaml")):
-        if path.name not in files and path.read_bytes().startswith(_HEADER.encode()):
-            path.unlink()
+        if path.name not in files and path.is_file() and path.read_bytes().startswith(_HEADER.encode()):
+            atomic.remove(path)
             touched.append(path)
     return touched
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file, which appears whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+def write_file(path: Path, text: str) -> None:
+    """Write one catalog, which appears whole or not at all.
+
+    Raises
+    ------
+    FileExistsError
+        If there is a file that is no catalog of this package.
+    """
+    raise_unless_ours(path, CATALOG)
+    atomic.write_whole(path, text.encode())
 
 
 def _root_catalog(inventory: Inventory) -> dict[str, Any]:
@@ -678,8 +685,10 @@ def _subject_catalog(name: str, subject: SubjectRecord, source: str) -> dict[str
         sources[key] = _entry(
             _DRIVERS["rois"],
             f"The region of interest {roi.roi} ({roi.category}) of {name}.",
-            _Flow(chosen),
-            _Flow(category=roi.category, **_known(formats=formats, bytes=roi.bytes), arguments=arguments["rois"]),
+            _Flow(shown(chosen)),  # names of files in somebody's bucket
+            _Flow(
+                category=shown(roi.category), **_known(formats=formats, bytes=roi.bytes), arguments=arguments["rois"]
+            ),
         )
     metadata = {**_CATALOG_METADATA, "title": f"LAION-fMRI, {name}", "inventory": source, **_about(name, subject)}
     return {"metadata": metadata, "sources": sources}

@@ -101,7 +101,6 @@ WRITING = {"atomic", "marks", "locks"}
 # Modules that still write past it.
 NOT_MOVED_YET = {
     # read_pinned: b2
-    "catalog_files",
 }
 # File objects, tables and arrays: these never open anything.
 PURE = {"nifti", "trials", "voxels", "rois", "chunks", "ordering"}

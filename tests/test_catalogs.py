@@ -6,6 +6,7 @@ import functools
 import http.server
 import inspect
 import json
+import os
 import pickle
 import shutil
 import socket
@@ -24,7 +25,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from intake_laion_fmri import drivers, layout, open_betas, open_catalog, open_rois, open_trials
+from intake_laion_fmri import atomic, drivers, layout, open_betas, open_catalog, open_rois, open_trials
 from intake_laion_fmri.access import open_bucket
 from intake_laion_fmri.catalog_files import (
     INVENTORY_FILE,
@@ -490,7 +491,7 @@ class TestWriting:
         assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()} == before
         assert sorted(path.name for path in folder.iterdir()) == sorted(files)
 
-    @pytest.mark.parametrize("step", ["write_bytes", "replace"])
+    @pytest.mark.parametrize("step", ["_fill", "replace"])
     def test_an_interruption_leaves_whole_files(
         self, step: str, listed: Inventory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -498,17 +499,18 @@ class TestWriting:
         write_files(catalog_files(Inventory("before", listed.subjects)), tmp_path)
         old = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
         new = {name: text.encode() for name, text in catalog_files(listed).items()}
-        original, calls = getattr(Path, step), iter(range(9))
+        module = os if step == "replace" else atomic
+        original, calls = getattr(module, step), iter(range(9))
 
-        def interrupted(path: Path, *arguments: Any) -> Any:
+        def interrupted(*arguments: Any, **options: Any) -> Any:
             if next(calls) == 1:
-                if step == "write_bytes":
-                    original(path, arguments[0][:10])
+                if step == "_fill":
+                    arguments[0].write(arguments[1][:10])
                 raise KeyboardInterrupt
-            return original(path, *arguments)
+            return original(*arguments, **options)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Path, step, interrupted)
+            patch.setattr(module, step, interrupted)
             with pytest.raises(KeyboardInterrupt):
                 write_files(catalog_files(listed), tmp_path)
         found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}

@@ -57,7 +57,8 @@ def write(source: BucketChoice, out: Path, as_json: bool) -> None:
     """Write a catalog of every subject, session and ROI.
 
     The same listing gives the same bytes; each file appears whole or not at all, and files that are right already are
-    left alone. The files name no bucket: tell it when opening them, or by LAION_FMRI_BUCKET.
+    left alone. A file of these names that this command did not write is never written over: nothing is written then.
+    The files name no bucket: tell it when opening them, or by LAION_FMRI_BUCKET.
     """
     from intake_laion_fmri.catalog_files import (
         catalog_files,

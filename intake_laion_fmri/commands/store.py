@@ -229,7 +229,7 @@ def store_catalog(place: StoreChoice, url: str, out: Path | None) -> None:
         found = store_info(place.open(url))
         text = catalog_files.store_catalog(found, place.options)
         if out is not None:
-            catalog_files.write_file(out, text.encode())
+            catalog_files.write_file(out, text)
     if out is None:
         click.echo(text, nl=False)
     else:
