@@ -392,7 +392,8 @@ def _rois(objects: Mapping[str, ObjectInfo]) -> tuple[RoiRecord, ...]:
         same = list(group)
         kinds = {file.kind for file in same}
         formats = tuple(text for kind, text in layout.ROI_KINDS.items() if kind in kinds)
-        records.append(RoiRecord(name, same[0].category, formats, sum(file.info.size for file in same)))
+        sizes = {(file.kind, file.hemi): file.info.size for file in reversed(same)}  # of two spellings, the first
+        records.append(RoiRecord(name, same[0].category, formats, sum(sizes.values())))
     return tuple(records)
 
 
@@ -523,8 +524,7 @@ def store_catalog(info: StoreInfo, storage_options: Mapping[str, Any] | None = N
         It has an entry per session, ``sub-01_ses-01``, and one for all sessions of a subject along ``trial``,
         ``sub-01``, where they have the same voxels. Voxels are in stored order there, and the chunks are the store's.
     """
-    options = shown(_without_secrets(storage_options or {}))
-    more: dict[str, Any] = {"storage_options": _Flow(options)} if options else {}
+    options = _without_secrets(storage_options or {})
     sources = {}
     for subject, sessions in ((one.subject, one.sessions) for one in info.subjects):
         urls = [shown(f"{info.url}/{subject}/{session}") for session in sessions]
@@ -541,16 +541,20 @@ def store_catalog(info: StoreInfo, storage_options: Mapping[str, Any] | None = N
             sources[subject] = {
                 "driver": "zarr",
                 "description": f"Single-trial betas of {subject}, {len(urls)} sessions along trial.",
-                "args": {"urlpath": urls, "consolidated": True, **together, **more},
+                "args": {"urlpath": urls, "consolidated": True, **together, **_storage_options(options)},
             }
         for session, place in zip(sessions, urls, strict=True):
             sources[f"{subject}_{session}"] = {
                 "driver": "zarr",
                 "description": f"Single-trial betas of {subject} in {session}.",
-                "args": {"urlpath": place, "consolidated": True, **more},
+                "args": {"urlpath": place, "consolidated": True, **_storage_options(options)},
             }
     title = {"version": 1, "title": f"LAION-fMRI, the store {info.url}"}
     return _HEADER_STORE + _yaml({"metadata": {**_CATALOG_METADATA, **title}, "sources": sources})
+
+
+def _storage_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {"storage_options": _Flow(shown(options))} if options else {}  # new objects: no alias in YAML
 
 
 def _without_secrets(options: Mapping[str, Any]) -> dict[str, Any]:

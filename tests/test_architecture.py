@@ -99,9 +99,7 @@ SAME_LAYER = {
 # What every module that writes to a disk goes through, the oracle too.
 WRITING = {"atomic", "marks", "locks"}
 # Modules that still write past it.
-NOT_MOVED_YET = {
-    # read_pinned: b2
-}
+NOT_MOVED_YET: set[str] = set()
 # File objects, tables and arrays: these never open anything.
 PURE = {"nifti", "trials", "voxels", "rois", "chunks", "ordering"}
 SLOW = {"xarray", "dask", "distributed", "nibabel", "zarr", "s3fs", "intake", "intake_xarray", "pandas", "rich"}
