@@ -197,9 +197,9 @@ def sync_folder(path: AnyPath) -> None:
         os.close(number)
 
 
-def sync_files(paths: Sequence[Path]) -> None:
-    """Have files on the disk, and the names in their folders: many at a time, which costs little more than one."""
-    folders = sorted({path.parent for path in paths})
+def sync_files(paths: Sequence[Path], *, top: Path) -> None:
+    """Have files below a folder on the disk, and all names there: many at a time costs little more than one."""
+    folders = {folder for path in paths for folder in path.parents if folder.is_relative_to(top)}
 
     def sync(path: Path) -> None:
         with open(path, "rb+") as file:

@@ -171,7 +171,7 @@ class _StagedGroup:
     def publish(self, metadata: bytes) -> None:
         with self._writing(METADATA):
             atomic.create(self._staging / METADATA, metadata)
-            atomic.sync_files([*self._written, self._staging / METADATA])
+            atomic.sync_files([*self._written, self._staging / METADATA], top=self._staging)
             replaced = atomic.put_in_place(self._staging, self._target, durable=True)
         left = atomic.remove_known(replaced, self._known) if replaced else []
         if replaced and left:  # it has come since the beginning
@@ -183,7 +183,7 @@ class _StagedGroup:
             try:
                 yield
             except FileNotFoundError as error:
-                if self._staging.parent.exists() and self._staging.exists():
+                if all(path.exists() for path in self._written):
                     raise
                 # This process was stopped for so long that another builder took over.
                 raise GroupBusyError(f"{self._group}: another builder has taken it over") from error
