@@ -162,7 +162,14 @@ def open_betas(
     Warns
     -----
     MissingFileWarning
-        Once, if optional files are absent: their coordinates are left out.
+        Once, if optional files are absent or of no use, and no selection needs them: their coordinates are left out.
+    UnexpectedContentWarning
+        Once, if a file differs a little from what is documented, such as a grid that lies up to 0.25 voxels beside the
+        mask's. It is read.
+    OtherSplitsWarning
+        If split files of an installed ``laion_fmri`` are used that are of another revision than the pinned one.
+    OfflineWarning
+        If the bucket does not answer and a mirror's last listing stands in for it.
 
     Notes
     -----
