@@ -88,14 +88,15 @@ def best_buffer(path: str) -> Figures:
 
 
 def package(bucket: str, roi: str | None = None, storage_options: Mapping[str, Any] | None = None) -> Figures:
-    """Open a session and compute it with Dask's default scheduler, as a user would."""
+    """Open a session and load it, as `read()` of a source does."""
     imports(remote=storage_options is not None)
     from intake_laion_fmri import open_betas
+    from intake_laion_fmri.assembly import loaded
 
     start = time.perf_counter()
     dataset = open_betas(SUBJECT, session=SESSION, roi=roi, bucket=bucket, storage_options=storage_options)
     opened = time.perf_counter()
-    betas = dataset["betas"].compute()
+    betas = loaded(dataset)["betas"]
     end = time.perf_counter()
     return {
         "open": opened - start,

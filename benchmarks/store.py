@@ -225,16 +225,17 @@ def read_store(
     roi: str | None = None,
     store_options: Mapping[str, Any] | None = None,
 ) -> Figures:
-    """Open a store and compute the betas with Dask's default scheduler, as a user would."""
+    """Open a store and load the betas, as `read()` of a source does."""
     imports(remote=store_options is not None, store=True)
     from intake_laion_fmri import open_betas
+    from intake_laion_fmri.assembly import loaded
 
     start = time.perf_counter()
     dataset = open_betas(SUBJECT, session=session, roi=roi, store=store, store_options=store_options)
     opened = time.perf_counter()
     read_before = bytes_read()
     begin = time.perf_counter()
-    betas = dataset["betas"].compute()
+    betas = loaded(dataset)["betas"]
     end = time.perf_counter()
     figures = {"open": opened - start, "job": end - begin, "all": opened - start + end - begin, "result": betas.nbytes}
     figures |= {"chunks": _chunk_bytes(dataset), "voxels": betas.sizes["voxel"]}
