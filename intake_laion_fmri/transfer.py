@@ -257,6 +257,8 @@ def locked(folder: MirrorFolder, name: str) -> Iterator[None]:
         If another process has the lock.
     """
     path = folder.workplace("locks") / f"{name}.lock"
+    if path.is_symlink():
+        raise DataIntegrityError(f"{path} is a link to {os.path.realpath(path)}, and no lock. Remove the link.")
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(locks.locked(path, wait_seconds=0, what="fetching an object"))
