@@ -14,8 +14,9 @@ from intake_laion_fmri import layout
 from intake_laion_fmri.access import Bucket, ObjectInfo
 from intake_laion_fmri.blocks import SessionBlock, Step, lazy_rows, load_rows
 from intake_laion_fmri.discovery import SubjectContents
-from intake_laion_fmri.errors import BucketUnreachableError, NotInBucketError, Remarks
+from intake_laion_fmri.errors import BucketUnreachableError, Remarks
 from intake_laion_fmri.plans import Brain, Fetched, TrialPlan, TrialQuery, VoxelPlan, VoxelQuery
+from intake_laion_fmri.roi_files import UNREADABLE
 from intake_laion_fmri.splits import SplitSource, split_roles
 from intake_laion_fmri.trials import TRIAL, trial_coordinates
 from intake_laion_fmri.voxels import MASKS, VOXEL, Coordinates, Grid
@@ -183,10 +184,10 @@ def attributes(title: str, sources: Iterable[ObjectInfo], grid: Grid | None, mas
 
 
 def split_coordinates(table: pd.DataFrame, subject: str, source: SplitSource) -> tuple[Coordinates, list[str]]:
-    """Return the roles of the trials, or why they are left out."""
+    """Return the roles of the trials, or why they are left out; a selection by split reads its file once more."""
     try:
         return split_roles(table, subject, source), []
-    except (BucketUnreachableError, NotInBucketError) as error:
+    except (BucketUnreachableError, *UNREADABLE) as error:
         return {}, [f"split_role ({error})"]
 
 

@@ -74,12 +74,12 @@ def open_betas(
     subject : str
         ``"sub-01"`` or ``"01"``.
     session : str, int or sequence of these, default "all"
-        ``"all"`` is every public session found; ``"ses-01"``, ``"01"``, ``1``, or a list. Trials always come in the
-        order of the sessions' numbers.
+        ``"all"`` is every public session found; ``"ses-01"``, ``"01"``, ``1``, or a list. The number counts: session 1
+        may have the folder ``ses-001``. Trials always come in the order of the sessions' numbers.
     roi : str, sequence of str, or None, default None
         A name (``"FFA1"``, also ``"FFA-1"``), a category (``"face"``), ``"all"``, a list (union), or an expression
-        with ``|``, ``&``, `` - `` and parentheses, as in ``"laionventral - (V1v | V1d | hV4)"``.
-        None is the whole mask.
+        with ``|``, ``&``, `` - `` and parentheses, as in ``"laionventral - (V1 | hV4)"``. ``V1``, ``V2`` and ``V3`` are
+        the union of their v and d parts, where no ROI has that name. None is the whole mask.
     mask : {"rsquare", "anatomical"}, default "rsquare"
         The brain: voxels with a mean R2 above 0, or the wider anatomical mask. ROIs are cut to it.
     min_noise_ceiling : float, optional
@@ -157,7 +157,8 @@ def open_betas(
     BucketUnreachableError
         If the bucket, or the store's server, does not answer.
     DataIntegrityError
-        If a file is broken or contradicts another. For the betas themselves this is found when they are computed.
+        If a file that the selection needs is broken or contradicts another. For the betas themselves this is found when
+        they are computed.
 
     Warns
     -----

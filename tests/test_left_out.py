@@ -191,6 +191,25 @@ def test_an_roi_in_two_categories_is_left_out(own_tiny: Path) -> None:
             open_betas("sub-01", roi=roi, bucket=own_tiny)
 
 
+# --- splits -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
+def test_a_broken_split_file_is_left_out_unless_it_is_asked_for(own_tiny: Path, tiny: Path, content: bytes) -> None:
+    path = own_tiny / "derivatives/splits/shared/tau.json"
+    path.write_bytes(content)
+    with pytest.warns(MissingFileWarning, match=r"^Left out: split_role \(.*tau\.json") as caught:
+        found = open_betas("sub-01", roi="face", bucket=own_tiny)
+    assert len(caught) == 1
+    assert "split_role" not in found.coords
+    with pytest.warns(MissingFileWarning, match="split_role"):
+        some = open_betas("sub-01", roi="face", split="random_0", role="test", bucket=own_tiny)
+    expected = open_betas("sub-01", roi="face", split="random_0", role="test", bucket=tiny)
+    np.testing.assert_array_equal(some["trial"], expected["trial"])
+    with pytest.raises(DataIntegrityError, match="tau"):
+        open_betas("sub-01", roi="face", split="tau", bucket=own_tiny)
+
+
 # --- maps -------------------------------------------------------------------------------------------------------------
 
 
