@@ -1,17 +1,33 @@
 # Everything a fresh machine needs is Python 3.11 or newer (with pip and venv) and make:
 # each target makes .venv in this folder and installs what it needs there, once.
 # Another interpreter: make demo PYTHON=/path/to/python3
+#
+# What is installed are the versions in requirements/locked.txt, with which the suite is known to pass: on Python 3.11 and
+# newer, on any system (see `lock`). Other versions, each in an environment of its own: make test LATEST=1 takes what pip
+# finds today, make test LOWEST=1 the oldest that pyproject.toml allows, which are those of Python 3.11.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo test test-all lint bench clean
+.PHONY: help demo test test-all lint bench lock clean
 
 VENV := .venv
-BIN := $(VENV)/bin
+VERSIONS := requirements/locked.txt
 PYTHON := python3 python3.14 python3.13 python3.12 python3.11
+ifdef LATEST
+VENV := .venv-latest
+VERSIONS :=
+endif
+ifdef LOWEST
+VENV := .venv-lowest
+VERSIONS := requirements/lowest.txt
+PYTHON := python3.11 python3
+endif
+BIN := $(VENV)/bin
 # -qq: errors only. A failing download is an error; a newer pip, a cached wheel or a yanked release is not.
-PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --no-input install -qq
+# What builds this package is pinned too: from pip 25.3 on by a variable of its own.
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=$(VERSIONS) PIP_BUILD_CONSTRAINT=$(VERSIONS) \
+  $(BIN)/python -m pip --no-input install -qq
 
 help:
 	@echo 'make demo    write demo-bucket/, a small synthetic bucket, and do the main job on it (a minute, most of it set-up)'
@@ -19,7 +35,9 @@ help:
 	@echo 'make test-all  run all of it: a quarter of an hour'
 	@echo 'make lint    check style, format and types'
 	@echo 'make bench   measure reading, opening, storing and mirroring at full size (half an hour, several GB of disk)'
+	@echo 'make lock    write the newest versions to requirements/, and the oldest that are allowed'
 	@echo 'make clean   remove what these targets have made, .venv included'
+	@echo 'With LATEST=1 the newest versions are installed, with LOWEST=1 the oldest that are allowed.'
 
 demo: $(VENV)/installed-plot
 	@echo 'A synthetic bucket with the layout of s3://laion-fmri:'
@@ -46,8 +64,19 @@ bench: $(VENV)/installed-test
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/mirror.py
 
+# A resolution for every Python from 3.11 on and every system, with markers where they differ; and the oldest for 3.11.
+COMPILE := uv pip compile pyproject.toml --quiet --upgrade --no-annotate --custom-compile-command 'make lock'
+lock: $(BIN)/python
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --no-input install -qq 'uv>=0.9'
+	$(BIN)/$(COMPILE) --extra dev --universal --python-version 3.11 --output-file requirements/locked.txt
+	$(BIN)/$(COMPILE) --extra test --resolution lowest-direct --python-version 3.11 --output-file requirements/lowest.txt
+
+# A demo bucket goes as long as nothing was added to it or changed in it.
 clean:
-	rm -rf $(VENV) build dist demo-bucket .demo-bucket.partial demo-output .bench
+	@if [ -d demo-bucket ] && [ -x $(BIN)/intake-laion-fmri ]; then \
+	  $(BIN)/python -c "from intake_laion_fmri.demo import remove_demo; remove_demo('demo-bucket')"; \
+	elif [ -d demo-bucket ]; then echo 'demo-bucket stays: nothing is installed here that could tell what is in it'; fi
+	rm -rf .venv .venv-latest .venv-lowest demo-output .bench
 	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find intake_laion_fmri tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} +
 
@@ -57,7 +86,7 @@ COVERS_plot := plot
 COVERS_test := test plot
 COVERS_dev := dev test plot
 
-$(VENV)/installed-%: pyproject.toml | $(BIN)/python
+$(VENV)/installed-%: pyproject.toml $(VERSIONS) | $(BIN)/python
 	@echo "Installing this package and its extra '$*' into $(VENV): a minute or two, once."
 	@$(PIP) --editable '.[$*]'
 	@touch $(COVERS_$*:%=$(VENV)/installed-%)
