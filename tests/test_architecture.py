@@ -79,6 +79,7 @@ LAYERS = {
     "subject": 5,
     "download": 5,
     "commands.output": 5,  # the command line: what it prints; its options and how it ends; its commands; all of it
+    "commands.wording": 5.05,
     "commands.exits": 5.1,
     "commands.options": 5.1,
     "commands.bucket": 5.2,

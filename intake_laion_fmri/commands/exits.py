@@ -13,7 +13,8 @@ from typing import Any
 import click
 
 from intake_laion_fmri import interrupts
-from intake_laion_fmri.commands.output import on_terminal, printable
+from intake_laion_fmri.commands.output import on_terminal
+from intake_laion_fmri.commands.wording import told
 from intake_laion_fmri.errors import (
     AccessDeniedError,
     BucketUnreachableError,
@@ -144,11 +145,11 @@ def exit_codes() -> Iterator[None]:
     except (OSError, RuntimeError) as error:
         raise _exit(error, FAILED) from error
     except ValueError as error:  # options that the bucket's client refuses
-        raise click.UsageError(printable(str(error))) from error
+        raise click.UsageError(told(error)) from error
     for text in dict.fromkeys(str(warning.message) for warning in caught):
-        click.echo(f"Warning: {printable(text)}", err=True)
+        click.echo(f"Warning: {told(text)}", err=True)
 
 
 def _exit(error: Exception, code: int) -> click.exceptions.Exit:
-    click.echo(f"Error: {printable(str(error))}", err=True)
+    click.echo(f"Error: {told(error)}", err=True)
     return click.exceptions.Exit(code)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from intake_laion_fmri.commands.output import printable
+from intake_laion_fmri.commands.wording import told
 
 if TYPE_CHECKING:
     from intake_laion_fmri.access import Bucket
@@ -58,7 +58,7 @@ class BucketChoice:
             options = _with_endpoint(self.endpoint_url, self.options)
             return open_bucket(self.url, options, mirror=self.mirror, mirror_only=self.mirror_only)
         except (ValueError, TypeError) as error:
-            raise click.UsageError(printable(str(error))) from error
+            raise click.UsageError(told(error)) from error
 
     def source(self) -> Bucket:
         """Return the bucket itself, whatever mirror is named to be read first."""
@@ -67,7 +67,7 @@ class BucketChoice:
         try:
             return open_source(self.url, _with_endpoint(self.endpoint_url, self.options))
         except (ValueError, TypeError) as error:
-            raise click.UsageError(printable(str(error))) from error
+            raise click.UsageError(told(error)) from error
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class StoreChoice:
         try:
             return open_store(url, self.options)
         except (ValueError, TypeError) as error:
-            raise click.UsageError(printable(str(error))) from error
+            raise click.UsageError(told(error)) from error
 
 
 def source_options(default: str = "LAION_FMRI_BUCKET, or the real bucket") -> Callable[[Command], Command]:

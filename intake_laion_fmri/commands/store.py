@@ -120,7 +120,8 @@ def build(
     from intake_laion_fmri.store import build_store
 
     interrupts.promise("What is complete is kept: run the same again for the rest.")
-    root = place.open(to)
+    with exits.exit_codes():
+        root = place.open(to)
     with (
         exits.exit_codes(),
         _tidied(root),
