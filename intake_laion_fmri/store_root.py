@@ -147,8 +147,8 @@ class StoreRoot(Bucket):
 
     @property
     def workshop(self) -> Workshop:
-        """Where a store on a local disk is written."""
-        return Workshop(Path(self.root))
+        """Where a store on a local disk is written: on the same disk, and the same by whichever link it is reached."""
+        return Workshop(Path(os.path.realpath(self.root)))
 
     @contextmanager
     def _workplace(self, name: str, *, wait_seconds: float) -> Iterator[Path]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,17 @@ def test_an_empty_folder_and_a_link_to_one_are_built_in(tiny: Path, tmp_path: Pa
     assert (tmp_path / "empty" / "zarr.json").is_file()
     assert (tmp_path / "link").is_symlink()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "link"]
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="needs a second file system")
+def test_a_link_to_another_disk_is_built_behind(tiny: Path, tmp_path: Path) -> None:
+    """A folder is moved within one file system only."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        (tmp_path / "link").symlink_to(Path(other, "store"))
+        Path(other, "store").mkdir()
+        assert [one.status for one in build_store(tmp_path / "link", bucket=tiny, **GIVEN)] == ["built"]
+        assert os.listdir(other) == ["store"]
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
 
 
 def test_a_folder_beside_the_store_that_is_a_users(tiny: Path, tmp_path: Path) -> None:
