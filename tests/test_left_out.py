@@ -55,9 +55,7 @@ def another_shape(path: Path) -> None:
 
 
 FAULTS: dict[str, Callable[[Path], object]] = {
-    "a pointer file": lambda path: path.write_bytes(
-        b"/annex/objects/MD5E-s1234--d41d8cd98f00b204e9800998ecf8427e.nii.gz\n"
-    ),
+    "a page of a proxy": lambda path: path.write_bytes(b"<html><body>Sign in</body></html>\n"),
     "empty": lambda path: path.write_bytes(b""),
     "cut off": lambda path: path.write_bytes(path.read_bytes()[:-20]),
     "another grid": on_another_grid,
@@ -213,7 +211,7 @@ def test_a_broken_split_file_is_left_out_unless_it_is_asked_for(own_tiny: Path, 
 # --- maps -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", ["a pointer file", "cut off", "another grid", "no orientation", "two volumes"])
+@pytest.mark.parametrize("fault", ["a page of a proxy", "cut off", "another grid", "no orientation", "two volumes"])
 def test_a_broken_map_is_left_out_unless_it_is_needed(own_tiny: Path, fault: str) -> None:
     path = map_file(own_tiny, "sub-01", "desc-Noiseceiling4rep")
     FAULTS[fault](path)
