@@ -17,7 +17,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -34,7 +33,7 @@ from intake_laion_fmri.errors import (
     NotInBucketError,
     in_short,
 )
-from intake_laion_fmri.forks import PerProcess
+from intake_laion_fmri.forks import PerProcess, in_threads
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.network import Attempts, NetworkPolicy, network_policy
 from intake_laion_fmri.s3_objects import NoSuchBucketError, S3Objects, is_encrypted, s3_options
@@ -275,8 +274,7 @@ class Bucket:
         known = {key: object_info(key, entry) for key, entry in found.items() if entry.get("size") is not None}
         unknown = [key for key in found if key not in known]  # a listing over HTTP tells names only
         if unknown:
-            with ThreadPoolExecutor(SMALL_FILES_IN_FLIGHT) as pool:
-                known |= dict(zip(unknown, pool.map(self.state, unknown), strict=True))
+            known |= dict(zip(unknown, in_threads(self.state, unknown, SMALL_FILES_IN_FLIGHT), strict=True))
         return known
 
     def entries(self, folder: str) -> list[Mapping[str, Any]]:
@@ -387,9 +385,8 @@ class Bucket:
                 failures[info.key] = error
                 return None
 
-        with ThreadPoolExecutor(SMALL_FILES_IN_FLIGHT, thread_name_prefix="laion-fetch") as pool:
-            pairs = zip(wanted, pool.map(tried, wanted), strict=True)
-            found = {info.key: content for info, content in pairs if content is not None}
+        pairs = zip(wanted, in_threads(tried, wanted, SMALL_FILES_IN_FLIGHT), strict=True)
+        found = {info.key: content for info, content in pairs if content is not None}
         if cache and added.is_set():
             cache.trim()
         return found
@@ -431,8 +428,7 @@ class Bucket:
                 return None
 
         wanted = list(keys)
-        with ThreadPoolExecutor(SMALL_FILES_IN_FLIGHT, thread_name_prefix="laion-fetch") as pool:
-            contents = list(map(read, wanted)) if self.is_local else list(pool.map(read, wanted))
+        contents = [*map(read, wanted)] if self.is_local else in_threads(read, wanted, SMALL_FILES_IN_FLIGHT)
         return {key: content for key, content in zip(wanted, contents, strict=True) if content is not None}
 
     def read(self, key: str, start: int | None = None, stop: int | None = None) -> bytes:
@@ -730,22 +726,26 @@ class Bucket:
 
     @contextmanager
     def errors_of(self, key: str, attempts: Attempts | None = None) -> Iterator[None]:
-        """Turn what a file system raises into the contract's errors."""
+        """Turn what a file system raises into the contract's errors.
+
+        What they say holds all that their causes do, and the tracebacks of a client's tries have some 90 lines: they
+        are left out, but of answers that nobody has foreseen.
+        """
         try:
             yield
         except (NotInBucketError, AccessDeniedError, BucketUnreachableError):
             raise
-        except FileNotFoundError as error:
+        except FileNotFoundError:
             raise NotInBucketError(
                 f"{self.locate(key)} does not exist, or no longer. Open the data again, or fetch the object."
-            ) from redact.cause(error)
-        except PermissionError as error:
-            raise AccessDeniedError(self._denied(key)) from redact.cause(error)
+            ) from None
+        except PermissionError:
+            raise AccessDeniedError(self._denied(key)) from None
         except _client_errors() as error:
             raise ValueError(
                 f"{self.locate(key)} cannot be asked for: {redact.text(error)}. Check the URL and "
                 f"{self.options_argument} (public data are read with {{'anon': True}})."
-            ) from redact.cause(error)
+            ) from None
         except TypeError as error:
             if self.is_local or not self.storage_options or addresses.protocol_of(self.address) in ("s3", "s3a"):
                 raise
@@ -756,8 +756,8 @@ class Bucket:
             ) from redact.cause(error)
         except _transport_errors() as error:
             if getattr(error, "status", None) in (401, 403):  # of a web server's answer
-                raise AccessDeniedError(self._denied(key)) from redact.cause(error)
-            raise BucketUnreachableError(self._unreachable(key, error, attempts)) from redact.cause(error)
+                raise AccessDeniedError(self._denied(key)) from None
+            raise BucketUnreachableError(self._unreachable(key, error, attempts)) from None
         except OSError as error:
             if self.is_local or isinstance(error, FileExistsError):  # the second: what was to be created is there
                 raise

@@ -22,6 +22,7 @@ from intake_laion_fmri.errors import (
     NotInBucketError,
     unknown_value,
 )
+from intake_laion_fmri.forks import submitted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,7 +140,7 @@ def _at_once(bucket: Bucket, folders: Sequence[str]) -> list[dict[str, ObjectInf
         return [bucket.find(folder) for folder in folders]
     pool = ThreadPoolExecutor(len(folders), thread_name_prefix="laion-list")
     try:
-        return list(pool.map(bucket.find, folders))
+        return [listing.result() for listing in [submitted(pool, bucket.find, folder) for folder in folders]]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # whoever interrupts it need not wait for a server
 

@@ -1,16 +1,19 @@
-"""Threads and connections belong to one process: a forked child inherits neither."""
+"""Threads and connections belong to one process: a forked child inherits neither, an ending one starts no threads."""
 
 from __future__ import annotations
 
 import os
 import sys
 import threading
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Generic, TypeVar
 
-__all__ = ["PerProcess"]
+__all__ = ["PerProcess", "in_threads", "submitted"]
 
 T = TypeVar("T")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class PerProcess(Generic[T]):
@@ -34,6 +37,45 @@ class PerProcess(Generic[T]):
         value = self._values.get(os.getpid())
         # No lock, which a fork could leave taken for ever: of two threads that make a value, the first is kept.
         return self._values.setdefault(os.getpid(), self._make()) if value is None else value
+
+
+def in_threads(function: Callable[[Item], Result], items: Iterable[Item], most: int) -> list[Result]:
+    """Call a function with many items, some at a time; one by one where no thread can be started any more.
+
+    Parameters
+    ----------
+    function : callable
+        Called with each item.
+    items : iterable
+        The items.
+    most : int
+        Calls at a time.
+
+    Returns
+    -------
+    list
+        Results, in the order of the items.
+    """
+    with ThreadPoolExecutor(most, thread_name_prefix="laion-fetch") as pool:
+        pending = [submitted(pool, function, item) for item in items]
+        try:
+            return [future.result() for future in pending]
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def submitted(pool: ThreadPoolExecutor, function: Callable[..., Result], *args: Any) -> Future[Result]:
+    """Submit a call; make it at once where the interpreter is ending, as in what `atexit` calls."""
+    try:
+        return pool.submit(function, *args)
+    except RuntimeError:
+        future: Future[Result] = Future()
+        try:
+            future.set_result(function(*args))
+        except Exception as error:  # noqa: BLE001  (raised by whoever asks for the result)
+            future.set_exception(error)
+        return future
 
 
 def _forget_threads_of_dask() -> None:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri.errors import DataIntegrityError
+from intake_laion_fmri.forks import submitted
 from intake_laion_fmri.voxels import Grid
 
 if TYPE_CHECKING:
@@ -256,7 +257,7 @@ class VolumeReader:
                     if len(wanted) == 1:
                         self._put_in_order(rows[slot], gather.order, target)
                     else:
-                        busy[slot] = second.submit(self._put_in_order, rows[slot], gather.order, target)
+                        busy[slot] = submitted(second, self._put_in_order, rows[slot], gather.order, target)
             for future in busy:
                 if future is not None:
                     future.result()

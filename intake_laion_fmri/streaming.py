@@ -8,6 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO
 
+from intake_laion_fmri.forks import submitted
+
 __all__ = ["BLOCKS_IN_FLIGHT", "BLOCK_BYTES", "BlockReader", "Counted"]
 
 BLOCK_BYTES = 8 * 1024 * 1024
@@ -75,5 +77,5 @@ class BlockReader(io.RawIOBase):
             # The first blocks are short and grow, so that unpacking starts as soon as the first bytes are there.
             length = min(BLOCK_BYTES, max(FIRST_BLOCK_BYTES, self._next))
             stop = min(self._next + length, self._size)
-            self._pending.append(self._pool.submit(self._fetch, self._next, stop))
+            self._pending.append(submitted(self._pool, self._fetch, self._next, stop))
             self._next = stop

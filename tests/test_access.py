@@ -11,6 +11,7 @@ import socket
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -381,3 +382,14 @@ def test_an_http_root(tiny: Path) -> None:
 def test_an_impossible_bucket_name() -> None:
     with pytest.raises(ValueError, match="Invalid bucket name"):
         open_bucket("s3://No such bucket!").find("derivatives")
+
+
+def test_tracebacks_without_a_network_are_short() -> None:
+    """The tries of a client have some 90 lines, and say no more than the message."""
+    options = {"client_kwargs": {"endpoint_url": "http://no-such-host.invalid"}, "config_kwargs": FAST}
+    for bucket in (open_bucket("s3://laion-fmri", options), open_bucket("http://127.0.0.1:9/x")):
+        with pytest.raises(BucketUnreachableError) as caught:
+            bucket.find("derivatives")
+        lines = "".join(traceback.format_exception(caught.value)).splitlines()
+        assert len(lines) < 60
+        assert not any("The above exception" in line or "During handling" in line for line in lines)

@@ -127,3 +127,25 @@ def test_any_other_file_system(tiny: Path, script: Path, expected: Path) -> None
 def test_folder_in_threads(tiny: Path, script: Path, expected: Path) -> None:
     """The threads that Dask keeps from one computation to the next are not there in a child."""
     read_in_children(script, expected, "threads", bucket=str(tiny))
+
+
+AT_THE_END = """
+import atexit, json, sys
+import dask
+import intake_laion_fmri as laion
+given = json.loads(sys.argv[1])
+ds = laion.open_betas("sub-01", roi="face", session=1, **given)
+def read():
+    with dask.config.set(scheduler="synchronous"):
+        print(ds.betas.values.shape)
+    print(laion.open_trials("sub-01", session=2, **given).shape[0])
+atexit.register(read)
+"""
+
+
+def test_read_while_the_interpreter_ends(s3: Any) -> None:
+    """What `atexit` calls may start no thread: it reads with none."""
+    given = {"bucket": s3.url, "storage_options": s3.storage_options}
+    command = [sys.executable, "-c", AT_THE_END, json.dumps(given)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert (done.stdout, done.stderr) == ("(40, 16)\n46\n", "")
