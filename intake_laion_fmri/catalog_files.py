@@ -755,7 +755,7 @@ def _v2_catalog(inventory: Inventory) -> dict[str, Any]:
         }
     parameters = {
         own: {
-            "cls": "intake.readers.user_parameters:BaseUserParameter",
+            "cls": "intake_laion_fmri.readers:PlaceParameter",
             "default": None,
             "description": _ARGUMENTS[argument],
         }

@@ -16,7 +16,10 @@ from typing import Any
 
 from intake_laion_fmri import redact
 
-__all__ = ["Given", "opened", "sealed", "shown", "simple"]
+__all__ = ["Given", "Veiled", "opened", "sealed", "shown", "simple", "unveiled", "veiled"]
+
+_LOOKED_UP = re.compile(r"(?:env|data|import|func|pickle64)[(]")
+"""Words that the second generation of Intake looks up where they begin a text, with braces or without."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -70,6 +73,62 @@ def simple(value: Any) -> Any:
 def shown(value: Any) -> Any:
     """Return a value as it is printed and saved: simple, without secrets, and opening in Intake to the same texts."""
     return _escaped(simple(redact.tree(opened(value))))
+
+
+class Veiled(str):
+    """A text that is shown and saved for a value: for the second generation of Intake, which keeps values as they are.
+
+    Parameters
+    ----------
+    text : str
+        What is shown: without secrets, and what Intake makes the value of where there are none.
+    value : object
+        What is meant.
+    """
+
+    value: Any
+
+    def __new__(cls, text: str, value: Any) -> Veiled:
+        """Return the text, with what it is shown for."""
+        veiled = super().__new__(cls, text)
+        veiled.value = value
+        return veiled
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Veiled, (str.__str__(self), self.value)
+
+    def format_map(self, mapping: Any) -> Veiled:
+        """Return the same: Intake fills in what stands in braces."""
+        return self
+
+
+def veiled(name: str, value: Any) -> Any:
+    """Return an argument with `Veiled` texts for the secrets in it, and for what Intake would look up."""
+    plain = simple(value)
+    return _veiled(plain, simple(redact.tree({name: plain}))[name])
+
+
+def unveiled(value: Any) -> Any:
+    """Return what is meant by a value of `veiled`, or of `Given`."""
+    value = opened(value)
+    if isinstance(value, Veiled):
+        return value.value
+    if isinstance(value, dict):
+        return {name: unveiled(part) for name, part in value.items()}
+    return [unveiled(part) for part in value] if isinstance(value, list) else value
+
+
+def _veiled(value: Any, seen: Any) -> Any:
+    if isinstance(value, dict) and isinstance(seen, dict):
+        return {name: _veiled(part, shown) for (name, part), shown in zip(value.items(), seen.values(), strict=True)}
+    if isinstance(value, list) and isinstance(seen, list):
+        return [_veiled(part, shown) for part, shown in zip(value, seen, strict=True)]
+    if not isinstance(seen, str):
+        return value
+    text = seen.replace("{", "{{").replace("}", "}}")
+    if _LOOKED_UP.match(text):
+        text = f"./{text}"  # nothing but a path may begin so
+    return value if text == value else Veiled(text, value)
 
 
 def _escaped(value: Any) -> Any:

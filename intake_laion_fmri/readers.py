@@ -10,13 +10,14 @@ by ``import intake``.
 
 from __future__ import annotations
 
-import numbers
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+import yaml
 from intake.readers.datatypes import BaseData
 from intake.readers.readers import BaseReader
+from intake.readers.user_parameters import BaseUserParameter
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.arguments import check_argument, check_arguments
@@ -27,6 +28,7 @@ from intake_laion_fmri.betas import (
     open_rois,
     open_trials,
 )
+from intake_laion_fmri.given import Given, Veiled, opened, unveiled, veiled
 
 __all__ = [
     "BetasData",
@@ -35,6 +37,7 @@ __all__ = [
     "MapsReader",
     "NoiseCeilingsData",
     "NoiseCeilingsReader",
+    "PlaceParameter",
     "RoisData",
     "RoisReader",
     "TrialsData",
@@ -43,6 +46,21 @@ __all__ = [
 
 _WHERE = ("bucket", "subject", "storage_options", "mirror", "mirror_only")
 """What a data type holds; the other arguments belong to the reader."""
+
+
+yaml.SafeDumper.add_representer(Veiled, lambda dumper, text: dumper.represent_str(str.__str__(text)))
+
+
+class PlaceParameter(BaseUserParameter):  # type: ignore[misc]
+    """A parameter of a whole catalog that tells where data are: Intake looks nothing up in its value."""
+
+    def coerce(self, value: Any) -> Any:
+        """Return the value in an envelope."""
+        return value if value is None or isinstance(value, Given) else Given(value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a catalog file holds of the parameter."""
+        return {**super().to_dict(), "default": veiled("storage_options", opened(self.default))}
 
 
 class _Data(BaseData):  # type: ignore[misc]
@@ -80,18 +98,16 @@ class _Data(BaseData):  # type: ignore[misc]
         given: dict[str, Any] = {"bucket": bucket, "subject": subject, "storage_options": storage_options}
         given |= {"mirror": mirror, "mirror_only": mirror_only}
         for name, value in given.items():
+            value = unveiled(value)
             if value is not None:
                 check_argument(name, value)
-        self.bucket = _plain(bucket)
-        self.subject = _plain(subject)
-        self.storage_options = _plain(storage_options)
-        self.mirror = _plain(mirror)
-        self.mirror_only = mirror_only
+            # Intake shows, compares and saves what it finds here.
+            setattr(self, name, veiled(name, value))
         super().__init__(metadata=metadata)
 
     def arguments(self) -> dict[str, Any]:
-        """Return what is given, by name."""
-        return {name: value for name in _WHERE if (value := getattr(self, name)) is not None}
+        """Return what is given, by name; secrets too."""
+        return {name: value for name in _WHERE if (value := unveiled(getattr(self, name))) is not None}
 
 
 class BetasData(_Data):
@@ -163,12 +179,13 @@ class _Reader(BaseReader):  # type: ignore[misc]
         (kind,) = self.implements
         if isinstance(data, BaseData) and not isinstance(data, kind):
             raise TypeError(f"{type(self).__name__} reads {kind.__name__}, found {type(data).__name__}.")
+        arguments = {name: unveiled(value) for name, value in arguments.items()}
         self._check(arguments)
-        place = data if isinstance(data, _Data) else kind(data)
+        place = data if isinstance(data, _Data) else kind(unveiled(data))
         where = {name: arguments.pop(name) for name in _WHERE if name in arguments}
         if where:
             place = kind(**{**place.arguments(), **where}, metadata=place.metadata)
-        selection = {name: _plain(value) for name, value in arguments.items()}
+        selection = {name: veiled(name, value) for name, value in arguments.items()}
         super().__init__(data=place, metadata=metadata, output_instance=output_instance, **selection)
 
     def __call__(self, *args: Any, **kwargs: Any) -> _Reader:
@@ -176,6 +193,7 @@ class _Reader(BaseReader):  # type: ignore[misc]
         return type(self)(*args, **{**self.kwargs, "metadata": self.metadata, **kwargs})
 
     def _read(self, data: _Data, **arguments: Any) -> Any:
+        arguments = {name: unveiled(value) for name, value in arguments.items()}
         self._check(arguments)
         given = {**data.arguments(), **arguments}
         if "subject" not in given:
@@ -229,18 +247,3 @@ class MapsReader(_Reader):
     output_instance = "xarray:Dataset"
     func = "intake_laion_fmri.betas:open_maps"
     opener = staticmethod(open_maps)
-
-
-def _plain(value: Any) -> Any:
-    """Return an argument as a catalog file can hold it: texts, numbers, lists and mappings."""
-    if value is None or isinstance(value, str | bool):
-        return value
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, Mapping):
-        return {name: _plain(one) for name, one in value.items()}
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    if isinstance(value, numbers.Real):
-        return float(value)
-    return [_plain(one) for one in value] if isinstance(value, Iterable) else value

@@ -16,6 +16,7 @@ import yaml
 
 from intake_laion_fmri import open_betas, open_catalog
 from intake_laion_fmri.drivers import BetasSource, UnknownEntryError, catalog_path
+from intake_laion_fmri.readers import BetasReader
 
 PW = "hunter2secret"
 OPTIONS = {
@@ -174,3 +175,36 @@ def test_what_is_hidden_still_works_where_it_is_needed(s3: Any, tiny: Path) -> N
     for again in (pickle.loads(pickle.dumps(source)), copy.deepcopy(source), source(roi="face")()):
         assert again(roi="FFA1").to_dask().betas.shape == open_betas("sub-01", roi="FFA1", bucket=tiny).betas.shape
         assert PW not in repr(again)
+
+
+def test_readers_of_the_second_generation_show_no_secret(tmp_path: Path) -> None:
+    """Nor do the catalogs that hold them, or their files."""
+    given: dict[str, Any] = {"bucket": f"s3://me:{PW}@bucket", "storage_options": OPTIONS}
+    more: dict[str, Any] = {"store": f"s3://me:{PW}@store", "store_options": OPTIONS, "splits": f"http://me:{PW}@h/x"}
+    reader = BetasReader(subject="sub-01", **given, **more)
+    catalog = reader.to_cat("mine")
+    catalog.to_yaml_file(str(tmp_path / "saved.yaml"))
+    shipped = intake.from_yaml_file(str(catalog_path().with_name("laion_fmri.v2.yaml")))
+    of_all = shipped(bucket_url=given["bucket"], bucket_options=OPTIONS)
+    texts = [(tmp_path / "saved.yaml").read_text()]
+    for one in (reader, of_all.betas, reader(roi="face"), catalog["mine"], pickle.loads(pickle.dumps(reader))):
+        texts += [repr(one), repr(one.data), str(one.to_dict()), repr(one.kwargs), repr(one.to_entry()), one.token]
+        assert one.data.arguments()["storage_options"] == OPTIONS
+        assert one.data.arguments()["bucket"] == given["bucket"]
+        assert "eu-west-1" in repr(one.data)
+    texts += [repr(one) for one in (catalog, of_all, *catalog.entries.values(), *catalog.data.values())]
+    assert PW not in "".join(texts)
+    assert "s3://***@bucket" in texts[0]
+    with pytest.raises(ValueError, match="in place of a secret"):
+        intake.from_yaml_file(str(tmp_path / "saved.yaml"))["mine"](store=None).read()
+
+
+def test_a_parameter_with_a_default_of_ones_own(tiny: Path, tmp_path: Path) -> None:
+    shipped = intake.from_yaml_file(str(catalog_path().with_name("laion_fmri.v2.yaml")))
+    shipped.user_parameters["bucket_url"].set_default(str(tiny))
+    shipped.user_parameters["bucket_options"].set_default({"password": PW})
+    shipped.to_yaml_file(str(tmp_path / "saved.yaml"))
+    assert PW not in (tmp_path / "saved.yaml").read_text()
+    assert len(shipped.trials.read()) == len(open_catalog(bucket=tiny).trials.read())
+    again = intake.from_yaml_file(str(tmp_path / "saved.yaml"))
+    assert len(again(bucket_options={}).trials.read()) == len(shipped.trials.read())

@@ -384,21 +384,42 @@ def test_words_of_the_second_generation_are_plain_texts_to_readers(tiny: Path, t
             read()
 
 
-def test_words_in_a_parameter_of_the_whole_catalog_are_intakes(tmp_path: Path, witness: Path) -> None:
-    """Intake imports what a parameter names, unless ``allow_import`` is off; what comes of it is no bucket.
-
-    In a process of its own, because an import stays.
-    """
+def test_words_in_a_parameter_of_the_whole_catalog_are_plain_texts(tmp_path: Path, witness: Path) -> None:
+    """Intake imports what a parameter of its own names; in a process of its own, because an import would stay."""
     (tmp_path / "evil.py").write_text(f"open({str(witness)!r}, 'w')\nvalue = 3\n")
     path = catalog_path().with_name("laion_fmri.v2.yaml")
-    code = (
-        f"import intake, sys; cat = intake.from_yaml_file({str(path)!r})\n"
-        "intake.conf.set(allow_import=sys.argv[1] == 'yes')\n"
-        "cat(bucket_url='func(evil:value)').betas"
-    )
+    code = f"""
+import intake, pathlib
+cat = intake.from_yaml_file({str(path)!r})
+for text in ("func(evil:value)", "{{func(evil:value)}}", "import(evil:value)"):
+    for value in (text, pathlib.Path(text)):
+        try:
+            cat(bucket_url=value).betas.read()
+        except FileNotFoundError as error:
+            print(error)
+        try:
+            cat(bucket_options={{"x": [text]}}, bucket_url="nowhere").betas.read()
+        except FileNotFoundError as error:
+            print(error)
+"""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
-    for allowed, error in (("no", "SecurityError"), ("yes", "TypeError: bucket must be")):
-        command = [sys.executable, "-c", code, allowed]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
-        assert error in done.stderr
-        assert witness.exists() is (allowed == "yes")
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.count("There is no bucket or folder") == 12
+    assert not witness.exists()
+
+
+@pytest.mark.parametrize("word", [*WORDS, "data(x)", "env(HOME)", "{{x}}", "{bucket_url}", "a {0} {b.__class__}"])
+def test_a_folder_that_is_called_like_a_word(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    """Read under this name: from a reader, from a catalog that holds it, and from that catalog's file."""
+    monkeypatch.chdir(tmp_path)
+    Path(word).symlink_to(tiny)
+    reader = BetasReader(bucket=word, subject="sub-01", roi="FFA1", mirror=word)
+    catalog = reader.to_cat("x")
+    catalog.to_yaml_file(str(tmp_path / "saved.yaml"))
+    again = intake.from_yaml_file(str(tmp_path / "saved.yaml"))
+    expected = open_betas("sub-01", roi="FFA1", bucket=tiny)
+    for one in (reader, reader(session="all"), pickle.loads(pickle.dumps(reader)), catalog["x"], again["x"]):
+        xr.testing.assert_equal(one.read(), expected)
