@@ -124,6 +124,15 @@ class _Source(DataSource):  # type: ignore[misc]
     def _close(self) -> None:
         self._opened = self._schema = None
 
+    def export(self, *args: Any, **kwargs: Any) -> Any:
+        """Not done by this source: what it opens is saved by its own methods."""
+        raise NotImplementedError(
+            f"{self.name!r} is saved by what it opens: to_dask().to_zarr(...) or .to_netcdf(...) of a Dataset, "
+            "read().to_csv(...) of a table. For all betas, build a store: intake_laion_fmri.build_store."
+        )
+
+    persist = export
+
     def describe(self) -> dict[str, Any]:
         """Return the entry's description, or that of a source made without a catalog; secrets are hidden."""
         if self._entry is not None:

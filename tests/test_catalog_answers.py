@@ -127,6 +127,15 @@ def test_a_dask_table_without_dask_dataframe(tiny: Path, python_environment: dic
     assert "read()" in message
 
 
+def test_what_a_source_does_not_do(tiny: Path, tmp_path: Path) -> None:
+    """Intake's first versions could: what to do now is said."""
+    catalog = open_catalog(bucket=tiny)
+    for source in (catalog.betas, catalog.trials):
+        for ask in (lambda source=source: source.export(str(tmp_path)), source.persist):
+            with pytest.raises(NotImplementedError, match=r"to_zarr.*build_store"):
+                ask()
+
+
 # --- secrets ---------------------------------------------------------------------------------------------------------
 
 

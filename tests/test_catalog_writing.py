@@ -129,3 +129,28 @@ def test_a_saved_catalog_without_its_secrets(s3: object, tiny: Path, tmp_path: P
     assert found.sizes == open_betas("sub-01", roi="FFA1", bucket=tiny).sizes
     with pytest.raises(ValueError, match=r"in place of a secret"):
         open_bucket("http://***@127.0.0.1:9").find("x")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--storage-option", PW],
+        ["--storage-option", f"={PW}"],
+        ["--storage-option", f"secret={PW}", "--endpoint-url", f"http://me:{PW}@127.0.0.1:9"],
+        ["--storage-option", f"secret={PW}", "--storage-option", f'client_kwargs={{"aws_session_token": "{PW}"}}'],
+        ["--storage-option", f"unknown={PW}"],
+        ["--storage-option", f'client_kwargs="{PW}"'],
+        ["--bucket", f"http://me:{PW}@127.0.0.1:9"],
+        ["--bucket", f"foo://me:{PW}@h"],
+    ],
+)
+def test_the_command_line_echoes_no_secret(options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is wrong with what was given."""
+    monkeypatch.setenv("LAION_FMRI_NETWORK", "attempts=1,total_seconds=2")
+    for command in (["info"], ["catalog", "write", "--out", str(tmp_path)], ["ls"]):
+        place = [] if "--bucket" in options else ["--bucket", "s3://x"]
+        done = CliRunner().invoke(main, [*command, *place, *options])
+        assert done.exit_code not in (0, None)
+        assert done.output
+        assert PW not in done.output
+        assert done.exception is None or isinstance(done.exception, SystemExit)

@@ -173,7 +173,8 @@ def _parse_options(context: click.Context, parameter: click.Parameter, given: tu
     for text in given:
         name, separator, value = text.partition("=")
         if not name or not separator:
-            raise click.BadParameter(f"{text!r}: expected key=value, such as anon=false.", context, parameter)
+            # Not what was given: it may be a secret whose name was forgotten.
+            raise click.BadParameter("expected key=value, such as anon=false.", context, parameter)
         try:
             options[name] = json.loads(value)
         except ValueError:
