@@ -38,6 +38,7 @@ from intake_laion_fmri.errors import (
     unknown_value,
 )
 from intake_laion_fmri.layout import ObjectInfo
+from intake_laion_fmri.locks import LEASE_SECONDS
 from intake_laion_fmri.mirror_folder import MirrorFolder, rejection
 from intake_laion_fmri.mirror_selection import EntityFilter, MirrorSelection, subject_of
 from intake_laion_fmri.mirror_splits import bring_splits, pools_of
@@ -97,6 +98,9 @@ _REPORT_SECONDS = 0.2
 _BUSY_SECONDS = 0.5
 """How soon an object that another process is fetching is looked at again."""
 
+PATIENT_SECONDS = 1.25 * LEASE_SECONDS
+"""How long a process is waited for that does not get on: longer than the lock of one that has died is good for."""
+
 _OF_ONE_OBJECT = frozenset(
     getattr(errno, name, -1)
     for name in (
@@ -110,6 +114,7 @@ _OF_ONE_OBJECT = frozenset(
         "EACCES",
         "EPERM",
         "ETXTBSY",
+        "EBUSY",
     )
 )
 """What a disk may have against one file, and not against the next."""
@@ -512,7 +517,7 @@ class _Run:
             raise _one_error(self._errors, self._folder.path, sorted(self.left_alone.items()))
         return self._done
 
-    def _begin(self, info: ObjectInfo, requests: int) -> None:
+    def _begin(self, info: ObjectInfo, requests: int, wait_seconds: float = 0.0) -> None:
         is_small = info.size <= self._request_bytes
         future = self._pools[is_small].submit(
             fetch_object,
@@ -524,6 +529,7 @@ class _Run:
             request_bytes=self._request_bytes,
             received=self.received.add,
             stop=self._stop,
+            wait_seconds=wait_seconds,
         )
         future.add_done_callback(lambda done: self._outcomes.put((info, done)))
 
@@ -538,15 +544,19 @@ class _Run:
         for info, busy in list(self._busy.items()):
             if busy.is_due(self._folder, info):
                 busy.due = float("inf")
-                self._begin(info, requests)
+                self._begin(info, requests, PATIENT_SECONDS if busy.is_stuck else 0.0)
 
     def _settle(self, info: ObjectInfo, future: Future[Fetched]) -> None:
         if future.cancelled():
             return
         error = future.exception()
         if isinstance(error, ObjectBusyError):
-            self._busy.setdefault(info, _Busy()).wait()
-            return
+            busy = self._busy.setdefault(info, _Busy())
+            if not busy.is_stuck:
+                busy.wait()
+                return
+            told = f"another process has received nothing of {info.key} for {STALE_SECONDS:.0f} s: {error}"
+            error = OSError(errno.EBUSY, told)
         self._busy.pop(info, None)
         if error is None:
             fetched = future.result()
@@ -589,23 +599,20 @@ class _Busy:
     """Bytes that the other has received."""
     moved: float = field(default_factory=time.monotonic)
     """When that last changed."""
+    is_stuck: bool = False
+    """Whether the other process does not get on: it is waited for once more, until its lock expires, and then told."""
 
     def wait(self) -> None:
         self.due = time.monotonic() + _BUSY_SECONDS
 
     def is_due(self, folder: MirrorFolder, info: ObjectInfo) -> bool:
-        """Tell whether it is time to try; raise if the other process does not get on."""
+        """Tell whether it is time to try."""
         if time.monotonic() < self.due:
             return False
         received = received_before(folder, info)
         if received != self.seen:
             self.seen, self.moved = received, time.monotonic()
-        if time.monotonic() - self.moved > STALE_SECONDS:
-            raise OSError(
-                errno.EBUSY,
-                f"{info.key} is being fetched to {folder.path} by another process, which has received nothing for "
-                f"{STALE_SECONDS:.0f} s. End it, or remove the files in {folder.metadata / 'locks'}.",
-            )
+        self.is_stuck = time.monotonic() - self.moved > STALE_SECONDS
         return True
 
 

@@ -121,6 +121,7 @@ def fetch_object(
     request_bytes: int = REQUEST_BYTES,
     received: Callable[[int], None] | None = None,
     stop: threading.Event | None = None,
+    wait_seconds: float = 0.0,
 ) -> Fetched:
     """Bring an object to its place in a mirror.
 
@@ -140,6 +141,8 @@ def fetch_object(
         Is told the number of bytes whenever some have arrived, from several threads.
     stop : threading.Event, optional
         Once it is set, the transfer ends within a fraction of a second.
+    wait_seconds : float, default 0
+        How long to wait for another process that is fetching the object.
 
     Returns
     -------
@@ -165,7 +168,7 @@ def fetch_object(
     with errors_of_writing(info.key, target.path):
         if folder.is_complete(info):
             return Fetched(info, "complete")
-        with locked(folder, name_of(info.key)):
+        with locked(folder, name_of(info.key), wait_seconds):
             if folder.is_complete(info):  # whoever had the lock has fetched it
                 return Fetched(info, "complete")
             if job.adopt(info):
@@ -248,7 +251,7 @@ def tidy(folder: MirrorFolder, objects: Iterable[ObjectInfo]) -> None:
 
 
 @contextmanager
-def locked(folder: MirrorFolder, name: str) -> Iterator[None]:
+def locked(folder: MirrorFolder, name: str, wait_seconds: float = 0.0) -> Iterator[None]:
     """Keep other processes on this file system from what has this name; the lock ends with the process at the latest.
 
     Raises
@@ -261,7 +264,7 @@ def locked(folder: MirrorFolder, name: str) -> Iterator[None]:
         raise DataIntegrityError(f"{path} is a link to {os.path.realpath(path)}, and no lock. Remove the link.")
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(locks.locked(path, wait_seconds=0, what="fetching an object"))
+            held.enter_context(locks.locked(path, wait_seconds=wait_seconds, what="fetching an object"))
         except locks.HeldError as error:
             raise ObjectBusyError(str(error)) from error
         except PermissionError as error:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import hashlib
 import os
 import shutil
+import socket
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 import pytest
 from tiers import sampled
 
-from intake_laion_fmri import layout, mirror_folder, open_betas, open_rois, open_trials
+from intake_laion_fmri import layout, locks, mirror_folder, open_betas, open_rois, open_trials
 from intake_laion_fmri import mirror as mirror_module
 from intake_laion_fmri.errors import DataIntegrityError, LeftAloneWarning
 from intake_laion_fmri.layout import ObjectInfo
@@ -485,3 +487,25 @@ def test_a_small_file_is_checked_at_no_cost(tiny: Path, tmp_path: Path, monkeypa
     open_betas("sub-01", roi="face", bucket=tiny, mirror=tmp_path)
     assert read
     assert len(read) == len(set(read))
+
+
+def test_a_lock_of_a_process_that_died_elsewhere(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Expires while it is waited for; a living holder is named after the stated time, and the rest is copied."""
+    monkeypatch.setattr(locks, "LEASE_SECONDS", 1.5)
+    monkeypatch.setattr(locks, "_HEARTBEAT_SECONDS", 0.3)
+    monkeypatch.setattr(mirror_module, "STALE_SECONDS", 0.5)
+    path = MirrorFolder(tmp_path).workplace("locks") / f"{name_of(TRIALS)}.lock"
+    with locks.locked(path, wait_seconds=0, what="fetching an object"):
+        left = path.read_text().replace(socket.gethostname(), "another-node")
+        monkeypatch.setattr(mirror_module, "PATIENT_SECONDS", 0.5)
+        with pytest.raises(
+            OSError, match=rf"received nothing of .*trials\.tsv for 0 s: .*process {os.getpid()} on"
+        ) as told:
+            fill(tmp_path, tiny)
+        assert told.value.errno == errno.EBUSY
+        assert not (tmp_path / TRIALS).exists()
+        assert [one for one in layout_files(tmp_path) if "/rois/" in one]
+    monkeypatch.setattr(mirror_module, "PATIENT_SECONDS", 6.0)
+    path.write_text(left)
+    assert fill(tmp_path, tiny).fetched == 1
+    assert (tmp_path / TRIALS).read_bytes() == (tiny / TRIALS).read_bytes()
