@@ -280,7 +280,7 @@ def open_place(
 
 
 def _given_place(bucket: str | os.PathLike[str] | None, storage_options: Mapping[str, Any] | None) -> Bucket:
-    if bucket not in (None, ""):
+    if not (bucket is None or (isinstance(bucket, str) and not bucket)):
         return open_place(bucket, storage_options)
     variable = os.environ.get(BUCKET_VARIABLE) or layout.BUCKET_URL
     return open_place(variable, storage_options, argument=BUCKET_VARIABLE)
@@ -288,7 +288,7 @@ def _given_place(bucket: str | os.PathLike[str] | None, storage_options: Mapping
 
 def _mirror_folder(mirror: object) -> MirrorFolder | None:
     """Return the folder that is read first, if there is one."""
-    if mirror in (None, ""):
+    if mirror is None or (isinstance(mirror, str) and not mirror):
         mirror = config.data_dir() or os.environ.get(MIRROR_VARIABLE) or None
     if mirror is None:
         return None

@@ -11,7 +11,7 @@ from typing import Any
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.access import check_storage_options, open_bucket, open_place
-from intake_laion_fmri.errors import check_option, unknown_value
+from intake_laion_fmri.errors import check_option, is_several, unknown_value
 from intake_laion_fmri.rois import check_selection
 from intake_laion_fmri.splits import SHARED, SPLITS
 from intake_laion_fmri.store_root import open_store
@@ -121,10 +121,9 @@ def _check_names(argument: str, given: object, canonical: Callable[[object], str
     """Return the names that one, or several, stand for; None for ``"all"``."""
     if isinstance(given, str) and given.strip() == ALL:
         return None
-    # NumPy's zero-dimensional arrays claim to be iterable.
-    if isinstance(given, str | bytes) or not isinstance(given, Iterable) or getattr(given, "ndim", 1) == 0:
+    if not is_several(given):
         return {canonical(given)}
-    names = {canonical(one) for one in given}
+    names = {canonical(one) for one in given}  # type: ignore[attr-defined]
     if not names:
         what = argument.removesuffix("s")
         raise ValueError(
@@ -149,7 +148,7 @@ def _check_maps(maps: object) -> tuple[str, ...] | None:
     """Return the chosen maps, each once, in their order; None stands for all."""
     if isinstance(maps, str) and maps == ALL:
         return None
-    names: list[Any] = [maps] if isinstance(maps, str) or not isinstance(maps, Iterable) else list(maps)
+    names: list[Any] = list(maps) if is_several(maps) else [maps]  # type: ignore[call-overload]
     if not names:
         raise ValueError("maps=[] names no map. Expected 'all', a map such as 'nc_12rep', or a list of them.")
     for name in names:
@@ -158,7 +157,7 @@ def _check_maps(maps: object) -> tuple[str, ...] | None:
 
 
 def _check_pool(pool: object) -> str:
-    if not isinstance(pool, str) and isinstance(pool, Iterable) and len(pools := {str(one) for one in pool}) > 1:
+    if is_several(pool) and len(pools := {str(one) for one in pool}) > 1:  # type: ignore[attr-defined]
         raise ValueError(
             f"pool={sorted(pools)} asks for several pools in one call. That leaks: test images of the one are train "
             "images of the other. Choose pool='shared' or pool='subject' for the whole analysis."

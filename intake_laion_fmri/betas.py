@@ -208,6 +208,7 @@ def open_betas(
     trial_query = TrialQuery.of(session, stimuli, split, pool, role)
     voxel_query = VoxelQuery.of(roi, mask, min_noise_ceiling, noise_ceiling)
     may_fall_back = check_argument("fallback", fallback)
+    check_argument("store_options", store_options)
     name = layout.subject_name(subject)
     place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     parts = None

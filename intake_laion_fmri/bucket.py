@@ -8,6 +8,7 @@ it is at either time. Small files are, by their ETags.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import math
@@ -770,8 +771,10 @@ class Bucket:
         with self.errors_of(key):
             try:
                 yield
-            except NotADirectoryError as error:
-                raise FileNotFoundError(str(error)) from error
+            except OSError as error:
+                if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG):  # nothing can be there
+                    raise FileNotFoundError(str(error)) from error
+                raise
 
     def _denied(self, key: str) -> str:
         if self.is_local:

@@ -26,6 +26,7 @@ __all__ = [
     "UnexpectedContentWarning",
     "check_option",
     "in_short",
+    "is_several",
     "unknown_value",
 ]
 
@@ -161,3 +162,9 @@ def check_option(name: str, value: object, *, valid: Iterable[str], optional: bo
 def in_short(names: Sequence[str], *, most: int = 12) -> str:
     """Join names for a message; after so many an ellipsis stands for the rest."""
     return ", ".join([*names[:most], *(["…"] if len(names) > most else [])])
+
+
+def is_several(value: object) -> bool:
+    """Return True for a list or the like, False for one value: a text, a number, an array without dimensions."""
+    # NumPy's zero-dimensional arrays claim to be iterable.
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes) and getattr(value, "ndim", 1) != 0

@@ -16,7 +16,7 @@ import base64
 import itertools
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from intake_laion_fmri.errors import DataIntegrityError, unknown_value
+from intake_laion_fmri.errors import DataIntegrityError, is_several, unknown_value
 from intake_laion_fmri.layout import clean_label
 from intake_laion_fmri.voxels import VOXEL, Coordinates
 
@@ -448,8 +448,8 @@ def _expect_size(content: bytes, broken: _Broken) -> None:
 def _expressions(selection: object) -> tuple[str, ...]:
     if isinstance(selection, str):
         return (str(selection),)  # numpy's texts become plain ones
-    if isinstance(selection, Iterable):
-        expressions = tuple(selection)
+    if is_several(selection):
+        expressions: tuple[object, ...] = tuple(selection)  # type: ignore[arg-type]
         if expressions and all(isinstance(expression, str) for expression in expressions):
             return tuple(map(str, expressions))
         if not expressions:

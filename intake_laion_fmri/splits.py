@@ -285,8 +285,8 @@ def find_source(
         If the bucket does not answer.
     """
     given = named_source(splits)
-    if given:
-        root = open_place(given, argument="splits" if splits else SPLITS_VARIABLE)
+    if given is not None:
+        root = open_place(given, argument=SPLITS_VARIABLE if splits is None or splits == "" else "splits")
         return SplitSource(root.url, root)
     place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     # The published bucket has none: it is not asked.
@@ -312,7 +312,9 @@ def find_source(
 
 def named_source(splits: str | os.PathLike[str] | None) -> str | os.PathLike[str] | None:
     """Return the folder or URL of split files that the user named, by the argument or the environment variable."""
-    return splits or os.environ.get(SPLITS_VARIABLE) or None
+    if splits is None or (isinstance(splits, str) and not splits):
+        return os.environ.get(SPLITS_VARIABLE) or None
+    return splits
 
 
 def upstream(address: str | None = None, cache: Path | None = None) -> SplitSource:
