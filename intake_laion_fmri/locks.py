@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ LEASE_SECONDS = 20.0
 """A lock whose holder has given no sign of life for so long is taken over."""
 
 _HEARTBEAT_SECONDS = 4.0
+_LOOK_SECONDS = 1.0
 _MOST_MISSES = 1000
 """How often a folder that others remove is made anew, before something else must be wrong with it."""
 
@@ -27,7 +28,9 @@ class HeldError(OSError):
 
 
 @contextmanager
-def locked(path: AnyPath, *, wait_seconds: float, what: str) -> Iterator[None]:
+def locked(
+    path: AnyPath, *, wait_seconds: float, what: str, while_waiting: Callable[[], object] = lambda: None
+) -> Iterator[None]:
     """Keep other processes from what a file stands for, on any file system; the file is there while the lock is held.
 
     A lock of a process of this machine that has died is taken over at once, and any other that has given no sign of
@@ -42,6 +45,8 @@ def locked(path: AnyPath, *, wait_seconds: float, what: str) -> Iterator[None]:
         How long to wait for another process.
     what : str
         What the holder is doing, for the message: ``"building sub-01/ses-01"``.
+    while_waiting : callable, optional
+        Called each second; it ends the waiting by raising something.
 
     Raises
     ------
@@ -52,12 +57,12 @@ def locked(path: AnyPath, *, wait_seconds: float, what: str) -> Iterator[None]:
 
     path = Path(path)
     lock = SoftFileLease(path, lease_duration=LEASE_SECONDS, heartbeat_interval=_HEARTBEAT_SECONDS, mode=0o644)
-    end, misses = time.monotonic() + wait_seconds, 0
+    begin, misses = time.monotonic(), 0
     while True:
-        left = max(0.0, end - time.monotonic())
+        waited = time.monotonic() - begin
         try:
             make_folder(path.parent)
-            lock.acquire(timeout=min(left, LEASE_SECONDS))
+            lock.acquire(timeout=max(0.0, min(wait_seconds - waited, _LOOK_SECONDS)))
             break
         except (FileExistsError, FileNotFoundError):
             # Whoever is done removes the folder, also between any two system calls here.
@@ -65,12 +70,13 @@ def locked(path: AnyPath, *, wait_seconds: float, what: str) -> Iterator[None]:
             if misses == _MOST_MISSES:
                 raise
         except Timeout:
-            if _is_empty(path) and (left >= LEASE_SECONDS or _age(path) > LEASE_SECONDS):
+            if waited >= LEASE_SECONDS and _is_empty(path):
                 lock.force_break()  # its process died between making the file and writing its name
-            elif left <= LEASE_SECONDS:
+            elif waited + _LOOK_SECONDS >= wait_seconds:
                 owner = lock.owner
                 holder = f"process {owner.pid} on {owner.hostname}" if owner else "another process"
                 raise _held(path, holder, wait_seconds, what) from None
+            while_waiting()
     try:
         yield
     finally:

@@ -410,7 +410,12 @@ def _build(job: _Job, received: Callable[[int], None] | None = None) -> SessionR
     start = time.monotonic()
     contents = subject_contents(job.place, job.subject, anatomy=VoxelQuery.of(None, job.options.mask).needs_anatomy)
     plan = session_plan(job.place, contents, job.session, job.options)
-    with job.root.writing(job.group, wait=job.wait) as writer:
+
+    def look() -> None:
+        if received:
+            received(0)  # raises where the build has ended
+
+    with job.root.writing(job.group, wait=job.wait, while_waiting=look) as writer:
         status = _status(job.root, plan, job.session, job.options)
         if status == "complete":  # another builder has done it meanwhile
             return SessionReport(job.subject, job.session, status)

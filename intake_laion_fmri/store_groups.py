@@ -91,7 +91,9 @@ class Workshop:
             raise ForeignError.of(os.fspath(self.folder), foreign)
 
     @contextmanager
-    def place(self, name: str, *, wait_seconds: float) -> Iterator[Path]:
+    def place(
+        self, name: str, *, wait_seconds: float, while_waiting: Callable[[], object] = lambda: None
+    ) -> Iterator[Path]:
         """Yield a path in it to write to, while nobody else on this file system writes under this name.
 
         Raises
@@ -101,7 +103,8 @@ class Workshop:
         """
         lock = self.folder / f"{name}.lock"
         try:
-            with locked(lock, wait_seconds=wait_seconds, what=f"writing {name.replace('_', '/')}"):
+            what = f"writing {name.replace('_', '/')}"
+            with locked(lock, wait_seconds=wait_seconds, what=what, while_waiting=while_waiting):
                 try:
                     self._put_back(name)
                     yield self.folder / f"{name}.{uuid.uuid4().hex}"

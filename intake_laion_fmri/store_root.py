@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +112,9 @@ class StoreRoot(Bucket):
         self._ask(key, lambda seconds: self._call(seconds, "rm_file", self.path(key)))
 
     @contextmanager
-    def writing(self, group: str, *, wait: bool = False) -> Iterator[GroupWriter]:
+    def writing(
+        self, group: str, *, wait: bool = False, while_waiting: Callable[[], object] = lambda: None
+    ) -> Iterator[GroupWriter]:
         """Write a group.
 
         Parameters
@@ -121,6 +123,8 @@ class StoreRoot(Bucket):
             Path of the group below the root.
         wait : bool, default False
             Whether to wait where another builder on the same file system is writing this group.
+        while_waiting : callable, optional
+            Called each second meanwhile; it ends the waiting by raising something.
 
         Yields
         ------
@@ -137,7 +141,8 @@ class StoreRoot(Bucket):
         if not self.is_local:
             yield in_place(self, group)
             return
-        with self._workplace(group.replace("/", "_"), wait_seconds=WAIT_SECONDS if wait else 0) as staging:
+        seconds = WAIT_SECONDS if wait else 0
+        with self._workplace(group.replace("/", "_"), wait_seconds=seconds, while_waiting=while_waiting) as staging:
             yield staged(self.errors_of_writing, group, Path(self.path(group)), staging)
 
     def tidy(self) -> None:
@@ -151,11 +156,15 @@ class StoreRoot(Bucket):
         return Workshop(Path(os.path.realpath(self.root)))
 
     @contextmanager
-    def _workplace(self, name: str, *, wait_seconds: float) -> Iterator[Path]:
+    def _workplace(
+        self, name: str, *, wait_seconds: float, while_waiting: Callable[[], object] = lambda: None
+    ) -> Iterator[Path]:
         with contextlib.ExitStack() as stack:
             try:
                 with self.errors_of_writing(f"../{self.workshop.folder.name}"):
-                    staging = stack.enter_context(self.workshop.place(name, wait_seconds=wait_seconds))
+                    staging = stack.enter_context(
+                        self.workshop.place(name, wait_seconds=wait_seconds, while_waiting=while_waiting)
+                    )
             except HeldError as error:
                 if wait_seconds:
                     raise

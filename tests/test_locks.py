@@ -165,3 +165,22 @@ def as_user(uid: int, action: Callable[[], None]) -> None:
         action()
     finally:
         os.seteuid(0)
+
+
+def test_waiting_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    """A build that is interrupted does not wait for another one."""
+
+    class EndedError(Exception):
+        pass
+
+    def end() -> None:
+        raise EndedError
+
+    path = tmp_path / "one.lock"
+    with (
+        locks.locked(path, wait_seconds=0, what="building"),
+        pytest.raises(EndedError),
+        locks.locked(path, wait_seconds=600, what="building", while_waiting=end),
+    ):
+        pass
+    take(path)
