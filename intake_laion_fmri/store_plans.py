@@ -246,7 +246,9 @@ def _stored_brain(one: StoredSession, contents: Mapping[str, bytes], *, where: s
 
     rois = None
     if "in_roi" in one.arrays:
-        rois = RoiMembership(tuple(value("roi")), tuple(value("roi_category")), value("in_roi"))
+        rois = RoiMembership(
+            tuple(value("roi")), tuple(value("roi_category")), value("in_roi").astype(bool, copy=False)
+        )
     maps = {name: value(name) for name in SUBJECT_MAPS if name in one.arrays}
     return Brain(VoxelAxis(one.voxel_grid, value("voxel")), maps, rois)
 
