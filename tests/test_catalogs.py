@@ -244,9 +244,9 @@ class TestOpening:
         """The fastest of several: the machine has other things to do."""
         seconds = []
         for _ in range(20):
-            start = time.perf_counter()
+            start = time.process_time()
             intake.open_catalog(str(catalog_path()))
-            seconds.append(time.perf_counter() - start)
+            seconds.append(time.process_time() - start)
         assert min(seconds) < 0.05
 
 

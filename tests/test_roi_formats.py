@@ -614,16 +614,16 @@ def test_an_external_file_is_never_opened(own_tiny: Path, monkeypatch: pytest.Mo
 
 def test_bombs_cost_nothing() -> None:
     """A hundred megabytes of zeros in a hundred kilobytes, and entities that grow tenfold: refused at once."""
-    start = time.perf_counter()
+    start = time.process_time()
     bomb = base64.b64encode(zlib.compress(bytes(100_000_000))).decode()
-    packing = time.perf_counter() - start
+    packing = time.process_time() - start
     laughs = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 20))
     doctype = f'<!DOCTYPE GIFTI [<!ENTITY l0 "ha">{laughs}]>'
-    start = time.perf_counter()
+    start = time.process_time()
     for content in (PLAIN.replace(DATA, bomb), re.sub("<!DOCTYPE.*?>", doctype, PLAIN).replace(DATA, "&l19;")):
         with pytest.raises(DataIntegrityError):
             read_func_gii(content.encode(), name="a file")
-    assert time.perf_counter() - start < max(0.5, packing)
+    assert time.process_time() - start < max(1.0, 2 * packing)
 
 
 @settings(max_examples=300)
@@ -746,7 +746,7 @@ def test_a_label_with_changed_bytes(data: st.DataObject) -> None:
 @pytest.mark.parametrize("reader", [read_func_gii, read_label])
 def test_long_nonsense_is_refused_in_no_time(reader: Any) -> None:
     """Patterns that backtrack and errors that quote everything would show here."""
-    start = time.perf_counter()
+    start = time.process_time()
     for piece in ("1", "1.", " ", "-", "1e", "\n", "#", "<GIFTI>", "1 1 1 1 1"):
         for head in ("", "#\n1\n", PLAIN[: PLAIN.index("<Data>") + 6].replace("GZipBase64Binary", "ASCII")):
             content = head + piece * (1_000_000 // len(piece))
@@ -754,4 +754,4 @@ def test_long_nonsense_is_refused_in_no_time(reader: Any) -> None:
             with pytest.raises(DataIntegrityError) as caught:
                 reader(content.encode(), name="a file")
             assert len(str(caught.value)) < 1000
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20

@@ -358,14 +358,14 @@ def test_killed_among_several(mirrorers: Mirrorers, server: FaultyProxy, content
 
 
 def test_ctrl_c(mirrorers: Mirrorers, server: FaultyProxy, content: Any, tmp_path: Path) -> None:
-    """Ends within a second, keeps what was received, and the next run goes on."""
+    """Ends soon, keeps what was received, and the next run goes on."""
     before = server.n_bytes
     (pid,) = mirrorers.start([{"to": str(tmp_path), **arguments(server)}])
     wait_until(lambda: server.n_bytes > before + 4_000_000)
     start = time.monotonic()
     os.kill(pid, signal.SIGINT)
     (outcome,) = mirrorers.outcomes()
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 10
     assert outcome.error[0] == "KeyboardInterrupt", outcome
     expect_nothing_wrong(tmp_path, content)
     expect_whole(tmp_path, content, mirrorers.fill(tmp_path, **arguments(server)))
