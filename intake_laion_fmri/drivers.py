@@ -149,7 +149,8 @@ class _Source(DataSource):  # type: ignore[misc]
 
 def _for_intake(source: DataSource, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return arguments as they may pass through Intake: sealed, with those that the source was called with before."""
-    before = {name: source._captured_init_kwargs[name] for name in getattr(source, "_passed_kwargs", ())}
+    passed = getattr(source, "_passed_kwargs", ())
+    before = {name: value for name, value in source._captured_init_kwargs.items() if name in passed}
     return sealed({**before, **arguments})
 
 
@@ -337,7 +338,7 @@ class LaionCatalog(YAMLFileCatalog):  # type: ignore[misc]
     ) -> None:
         own = {"arguments": arguments, "bucket": bucket, "storage_options": storage_options, **options}
         own = {name: opened(value) for name, value in own.items()}
-        file, options = os.fspath(opened(path)), {name: own[name] for name in options}
+        file, options = _without_doubled_slashes(os.fspath(opened(path))), {name: own[name] for name in options}
         self._captured_init_kwargs = {name: value for name, value in own.items() if value is not None}
         self._captured_init_args = (file,)
         bucket, storage_options = own["bucket"], own["storage_options"]
@@ -348,7 +349,7 @@ class LaionCatalog(YAMLFileCatalog):  # type: ignore[misc]
         for name, value in given.items():
             check_argument(name, value)
         self._arguments = {name: value for name, value in given.items() if value is not None}
-        super().__init__(_without_doubled_slashes(file), storage_options=storage_options, **options)
+        super().__init__(file, storage_options=storage_options, **options)
 
     def configure_new(self, **arguments: Any) -> LaionCatalog:
         """Return a catalog like this one with other arguments."""

@@ -127,6 +127,15 @@ def test_a_dask_table_without_dask_dataframe(tiny: Path, python_environment: dic
     assert "read()" in message
 
 
+def test_arguments_of_one_call_after_another(tiny: Path) -> None:
+    """None takes one back; what is Intake's own is passed on."""
+    catalog = open_catalog(bucket=tiny)
+    source = catalog.betas(roi="face", session=1)(roi=None, plugin=None)(session=2)
+    xr.testing.assert_identical(source.to_dask(), open_betas("sub-01", session=2, bucket=tiny))
+    nested = catalog["sub-01"](bucket=None)(bucket=str(tiny))
+    xr.testing.assert_identical(nested.betas.to_dask(), open_betas("sub-01", bucket=tiny))
+
+
 def test_what_a_source_does_not_do(tiny: Path, tmp_path: Path) -> None:
     """Intake's first versions could: what to do now is said."""
     catalog = open_catalog(bucket=tiny)

@@ -26,6 +26,7 @@ import pytest
 import xarray as xr
 import yaml
 from jinja2 import Environment
+from tiers import sampled
 
 from intake_laion_fmri import open_betas, open_catalog
 from intake_laion_fmri.drivers import BetasSource, LaionCatalog, TrialsSource, catalog_path
@@ -125,7 +126,7 @@ def tried(action: Callable[[], Any]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", sampled(KINDS, keep=2))
 def test_values_are_never_rendered(
     source: Any, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
@@ -144,7 +145,7 @@ def test_values_are_never_rendered(
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", sampled(KINDS, keep=2))
 def test_values_for_a_whole_catalog_are_never_rendered(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
@@ -203,7 +204,7 @@ def test_a_folder_with_such_a_name_is_read(
     assert not (tmp_path / "witness").exists()
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("template", sampled(TEMPLATES, keep=4))
 def test_templates_without_a_catalog_are_plain_texts(tiny: Path, witness: Path, template: str) -> None:
     """Functions, drivers and readers of the second generation render nothing: no ROI has such a name."""
     text = TEMPLATES[template](witness)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiers import sampled
 
 from intake_laion_fmri import redact
 
@@ -221,7 +222,9 @@ def test_any_password_is_hidden(password: str) -> None:
     assert password not in redact.text(f"at http://me:{password}@host/x it failed").replace("http://***@host", "")
 
 
-@pytest.mark.parametrize("piece", ["a", "://", "secret", "token-", "@", "?a=", "http://a:", "'", "key=:"])
+@pytest.mark.parametrize(
+    "piece", sampled(["a", "://", "secret", "token-", "@", "?a=", "http://a:", "'", "key=:"], keep=3)
+)
 def test_long_texts_take_no_time(piece: str) -> None:
     """No expression goes over a text twice: bodies of foreign servers end in messages."""
     start = time.process_time()
