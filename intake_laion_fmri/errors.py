@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from intake_laion_fmri import redact
+
 __all__ = [
     "AccessDeniedError",
     "BucketUnreachableError",
@@ -131,7 +133,7 @@ def unknown_value(what: str, value: object, valid: Iterable[str], *, where: str 
     place = f" of {where}" if where else ""
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     listing = f" Valid: {', '.join(names)}." if names else " There is none."
-    return ValueError(f"Unknown {what}{place}: {value!r}.{hint}{listing}")
+    return ValueError(f"Unknown {what}{place}: {redact.text(repr(value))}.{hint}{listing}")
 
 
 def check_option(name: str, value: object, *, valid: Iterable[str], optional: bool = False) -> object:

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from intake_laion_fmri import redact
+
 __all__ = [
     "ANATOMY_ROOT",
     "BETAS_ENDINGS",
@@ -336,7 +338,9 @@ def subject_name(subject: object) -> str:
         text = subject.strip() if isinstance(subject, str) else ""
         near = re.fullmatch(r"(?:sub)?[ _-]*([A-Za-z0-9]+)", text, re.IGNORECASE)
         hint = f" Did you mean {_entity('sub', near[1])!r}?" if near else ""
-        raise ValueError(f"Not a subject: {subject!r}. Expected a name such as 'sub-01' or '01'.{hint}")
+        raise ValueError(
+            f"Not a subject: {redact.text(repr(subject))}. Expected a name such as 'sub-01' or '01'.{hint}"
+        )
     return name
 
 
@@ -362,7 +366,8 @@ def session_name(session: object) -> str:
     name = _entity("ses", session)
     if name is None or not re.fullmatch(_SESSION, name):
         raise ValueError(
-            f"Not a session: {session!r}. Expected a name such as 'ses-01', '01' or 1, a list of these, or 'all' alone."
+            f"Not a session: {redact.text(repr(session))}. Expected a name such as 'ses-01', '01' or 1, a list "
+            "of these, or 'all' alone."
         )
     return f"ses-{session_number(name):02d}"
 

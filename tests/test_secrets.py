@@ -22,6 +22,7 @@ from tiers import sampled
 import intake_laion_fmri
 from intake_laion_fmri import build_store, mirror_bucket, open_betas
 from intake_laion_fmri.access import Bucket, open_bucket
+from intake_laion_fmri.drivers import BetasSource
 from intake_laion_fmri.network import network_policy, set_network
 from intake_laion_fmri.store_root import open_store
 from intake_laion_fmri.subject import load_subject
@@ -107,6 +108,14 @@ def test_errors_of_buckets_that_do_not_answer(url: str, options: dict[str, Any],
         lines += traceback.format_exception_only(behind)
         behind = behind.__cause__ or (None if behind.__suppress_context__ else behind.__context__)
     assert PW not in "".join(lines)
+
+
+@pytest.mark.parametrize("argument", ["subject", "session", "mask", "split", "stimuli"])
+def test_a_bucket_given_for_another_argument(argument: str) -> None:
+    """Such as ``open_betas("http://user:password@host")``."""
+    given: dict[str, Any] = {"subject": "sub-01", argument: f"http://me:{PW}@h/x"}
+    with pytest.raises(ValueError, match=r"'http://\*\*\*@h/x'"):
+        BetasSource(**given, bucket="/nowhere").to_dask()
 
 
 def test_options_that_are_no_mapping() -> None:
