@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from intake_laion_fmri import layout
+from intake_laion_fmri import addresses, layout
 from intake_laion_fmri.access import SMALL_FILES_IN_FLIGHT, Bucket, open_bucket
 from intake_laion_fmri.arguments import ALL, SessionSelection, check_subjects
 from intake_laion_fmri.assembly import BetasParts, BucketPlan
@@ -239,6 +239,11 @@ def build_store(
     """
     place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     root = open_store(to, store_options)
+    if addresses.is_chain(root.address):
+        raise ValueError(
+            f"to={root.url!r} is an archive or a cache, and a store cannot be built in one: give a folder or the URL "
+            "of an object store, and pack it afterwards."
+        )
     query = TrialQuery.of(sessions, None, None, SHARED, "both")
     given = {
         "roi": roi,

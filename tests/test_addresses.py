@@ -223,3 +223,11 @@ def test_roots_that_cannot_be_opened(tmp_path: Path) -> None:
         open_trials("sub-01", bucket="gs://x")
     with pytest.raises(ValueError, match="storage_options: something in anon is no option of http"):
         open_trials("sub-01", bucket="http://127.0.0.1:9", storage_options={"anon": True})
+
+
+@pytest.mark.parametrize("url", ["zip://s.zarr::{}/new.zip", "simplecache::file://{}/s.zarr"])
+def test_no_store_is_built_in_an_archive_or_a_cache(url: str, tiny: Path, tmp_path: Path) -> None:
+    """Neither can replace a part of itself; nothing is made."""
+    with pytest.raises(ValueError, match="is an archive or a cache, and a store cannot be built in one"):
+        build_store(url.format(tmp_path), bucket=tiny)
+    assert os.listdir(tmp_path) == []
