@@ -388,7 +388,8 @@ def same_session(session: str, names: Iterable[str]) -> list[str]:
 
 def _entity(prefix: str, value: object) -> str | None:
     """Return ``prefix-value`` with a number padded to two digits, or None where the value makes no sense."""
-    if isinstance(value, bool) or getattr(value, "dtype", None) == bool:  # to numpy before 2.4 these are indices
+    # To numpy before 2.4 its truth values are indices.
+    if isinstance(value, bool) or getattr(getattr(value, "dtype", None), "kind", "") == "b":
         return None
     try:
         # numpy's integers are no `int`, but say that they are indices.
