@@ -25,7 +25,6 @@ from typing import BinaryIO
 __all__ = [
     "TEMPORARY",
     "create",
-    "link",
     "make_folder",
     "mark_used",
     "move",
@@ -143,18 +142,6 @@ def move(old: AnyPath, new: AnyPath, *, within: AnyPath | None = None, durable: 
         os.replace(source.at(old.name), target.at(new.name), src_dir_fd=source.fd, dst_dir_fd=target.fd)
         if durable:
             target.sync()
-
-
-def link(old: AnyPath, new: AnyPath, *, within: AnyPath | None = None) -> None:
-    """Give a file a second name, or copy it where that cannot be; FileExistsError where the name is taken."""
-    old, new = Path(old), Path(new)
-    with contextlib.suppress(OSError), _parent(old, within) as source, _parent(new, within, make=True) as target:
-        os.link(source.at(old.name), target.at(new.name), src_dir_fd=source.fd, dst_dir_fd=target.fd)
-        return  # a second name is not to be had on every file system
-    with open(old, "rb") as file:
-        write_whole(new, iter(lambda: file.read(1024 * 1024), b""), exclusive=True, within=within)
-        state = os.fstat(file.fileno())
-    os.utime(new, ns=(state.st_atime_ns, state.st_mtime_ns))
 
 
 def mark_used(path: AnyPath) -> None:

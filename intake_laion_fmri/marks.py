@@ -10,7 +10,7 @@ from pathlib import Path
 
 from intake_laion_fmri.atomic import AnyPath
 
-__all__ = ["CACHE", "CATALOG", "DEMO", "INVENTORY", "MIRROR", "STORE", "Mark", "raise_unless_ours"]
+__all__ = ["CACHE", "CATALOG", "DEMO", "INVENTORY", "STORE", "Mark", "raise_unless_ours"]
 
 _LARGEST_MARK = 4_000_000
 
@@ -53,7 +53,6 @@ def _json_tells(*keys: str, value: str | None = None) -> Callable[[bytes], bool]
 
 
 STORE = Mark("a store of this package", "zarr.json", _json_tells("attributes", "laion_fmri_store"))
-MIRROR = Mark("a mirror of this package", ".laion-fmri", lambda content: not content)
 CACHE = Mark("the cache of this package", "CACHEDIR.TAG", lambda content: b"intake-laion-fmri" in content)
 CATALOG = Mark(
     "a catalog that this package wrote", "", lambda content: content.startswith(b"# Written by `intake-laion-fmri ")

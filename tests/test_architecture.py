@@ -100,8 +100,6 @@ SAME_LAYER = {
 }
 # What every module that writes to a disk goes through, the oracle too.
 WRITING = {"atomic", "marks", "locks"}
-# Modules that still write past it.
-NOT_MOVED_YET: set[str] = set()
 # File objects, tables and arrays: these never open anything.
 PURE = {"nifti", "trials", "voxels", "rois", "chunks", "ordering"}
 SLOW = {"xarray", "dask", "distributed", "nibabel", "zarr", "s3fs", "intake", "intake_xarray", "pandas", "rich"}
@@ -301,7 +299,7 @@ def test_a_broken_rule_is_found(module: str, source: str) -> None:
 @pytest.mark.parametrize("module", sorted(set(LAYERS) - WRITING))
 def test_one_module_writes_to_disks(module: str) -> None:
     """Whatever this package writes or deletes, it does whole, through no link, and only to what is its own."""
-    assert bool(changes_of_disk(source_of(module))) == (module in NOT_MOVED_YET)
+    assert changes_of_disk(source_of(module)) == []
 
 
 @pytest.mark.parametrize(

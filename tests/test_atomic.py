@@ -71,7 +71,7 @@ def test_a_link_in_the_place_of_a_file_is_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a right of their own there")
-@pytest.mark.parametrize("action", ["write", "remove", "move", "link", "make", "in place"])
+@pytest.mark.parametrize("action", ["write", "remove", "move", "make", "in place"])
 def test_no_link_is_followed_below_a_folder(tmp_path: Path, action: str) -> None:
     """Others may write to the folder, and lay a link to somewhere else into the way."""
     elsewhere, folder = tmp_path / "elsewhere", tmp_path / "folder"
@@ -85,7 +85,6 @@ def test_no_link_is_followed_below_a_folder(tmp_path: Path, action: str) -> None
         "write": lambda: atomic.write_whole(target, b"new", within=folder),
         "remove": lambda: atomic.remove(target, within=folder),
         "move": lambda: atomic.move(folder / "own", target, within=folder),
-        "link": lambda: atomic.link(folder / "own", target.with_name("other"), within=folder),
         "make": lambda: atomic.make_folder(target.with_name("new"), within=folder),
         "in place": lambda: atomic.open_in_place(target, within=folder),
     }
@@ -123,24 +122,6 @@ def test_only_a_plain_file_is_continued(tmp_path: Path) -> None:
         with pytest.raises(OSError, match=name):
             atomic.open_in_place(tmp_path / name)
     assert victim.read_bytes() == b"precious"
-
-
-def test_a_second_name_or_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "old").write_bytes(b"content")
-    os.utime(tmp_path / "old", ns=(10**18, 10**18))
-    atomic.link(tmp_path / "old", tmp_path / "name")
-    assert os.path.samefile(tmp_path / "old", tmp_path / "name")
-
-    def refuse(*_: object, **__: object) -> None:
-        raise PermissionError(1, "not on this file system")
-
-    monkeypatch.setattr(os, "link", refuse)
-    atomic.link(tmp_path / "old", tmp_path / "copy", within=tmp_path)
-    assert (tmp_path / "copy").read_bytes() == b"content"
-    assert (tmp_path / "copy").stat().st_mtime_ns == 10**18
-    for name in ("name", "copy"):
-        with pytest.raises(FileExistsError):
-            atomic.link(tmp_path / "old", tmp_path / name)
 
 
 @pytest.mark.parametrize("can_exchange", [True, False])
@@ -230,7 +211,6 @@ def test_a_new_file_is_never_an_old_one(tmp_path: Path) -> None:
 MARKED = {
     marks.STORE: ("zarr.json", root_metadata(StoreOptions.of({}, None))),
     marks.CACHE: ("CACHEDIR.TAG", b"Signature: 8a477f597d28d172789f06886806bc55\n# By intake-laion-fmri\n"),
-    marks.MIRROR: (".laion-fmri/notice", b""),
     marks.DEMO: ("dataset_description.json", b'{"GeneratedBy": [{"Name": "intake_laion_fmri.demo"}]}'),
 }
 
