@@ -179,6 +179,8 @@ def is_encrypted(answer: Mapping[str, Any]) -> bool:
 
 def s3_options(options: Mapping[str, Any], network: NetworkPolicy) -> dict[str, Any]:
     """Return the options of a file system of S3, with this package's bounds where the user has set none."""
+    from intake_laion_fmri.s3_session import BoundedSession
+
     return {
         # Of one object: parts of large ones are asked for here, and a small one without a HEAD.
         "max_concurrency": 1,
@@ -190,6 +192,7 @@ def s3_options(options: Mapping[str, Any], network: NetworkPolicy) -> dict[str, 
             "retries": {"total_max_attempts": 1, "mode": "legacy"},
             "request_checksum_calculation": "when_required",  # servers that resemble S3 refuse the newer sums
             "max_pool_connections": CONNECTIONS,
+            "http_session_cls": BoundedSession,
             **(options.get("config_kwargs") or {}),
         },
     }

@@ -98,8 +98,8 @@ def _endpoints(options: Mapping[str, Any]) -> list[str]:
 
 def _raise_for_unknown(options: Mapping[str, Any], argument: str) -> None:
     import botocore.session
-    from aiobotocore.config import AioConfig  # type: ignore[import-untyped]
-    from aiobotocore.session import AioSession  # type: ignore[import-untyped]
+    from aiobotocore.config import AioConfig
+    from aiobotocore.session import AioSession
     from fsspec import get_filesystem_class
 
     file_system = get_filesystem_class("s3")

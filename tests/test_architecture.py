@@ -38,6 +38,7 @@ LAYERS = {
     "s3_settings": 1.0,
     "answers": 1.0,
     "s3_objects": 1.05,
+    "s3_session": 1.04,
     "local_files": 1.05,
     "web_files": 1.05,
     "bucket": 1.1,

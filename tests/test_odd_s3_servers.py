@@ -152,3 +152,35 @@ def test_outdated_version_under_a_new_etag(tiny: Path, tmp_path: Path) -> None:
         ds = open_betas("sub-01", **given, **CHOICE)
         with pytest.raises(DataIntegrityError, match=r"expected the version with ETag .* found one with ETag 00000"):
             ds.load()
+
+
+class EndlessPage(S3Handler):
+    """Sends a page of a listing, or an error, that never ends."""
+
+    sent = 0
+    status = HTTPStatus.OK
+
+    def give_page(self, rows: list[str], token: str = "") -> None:
+        self.send_response(self.status)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.wfile.write(b"<?xml version='1.0'?><ListBucketResult>")
+            while type(self).sent < 1_000_000_000:
+                type(self).sent += self.wfile.write(b"<Contents>" * 10_000)
+
+
+class EndlessError(EndlessPage):
+    """The same as an error."""
+
+    status = HTTPStatus.BAD_REQUEST
+
+
+@pytest.mark.parametrize("kind", [EndlessPage, EndlessError])
+def test_page_without_end(tiny: Path, tmp_path: Path, kind: type[EndlessPage]) -> None:
+    kind.sent = 0
+    with served(tiny, tmp_path, kind) as (_, given), pytest.raises(DataIntegrityError, match="too many for a listing"):
+        open_bucket(**given).find("derivatives")
+    assert kind.sent < 200_000_000
