@@ -344,7 +344,8 @@ class Bucket:
         objects : iterable of ObjectInfo
             From a listing; the sizes spare a request each, and the ETags tell whether a copy is current.
         failures : dict, optional
-            Filled with key → error of the objects that are absent, broken or not to be read, instead of raising it.
+            Filled with key → error of the objects that are absent, too large or not to be read, instead of raising it.
+            What comes otherwise than it was listed is an error all the same: another attempt may find it whole.
 
         Returns
         -------
@@ -377,14 +378,22 @@ class Bucket:
             return content
 
         def tried(info: ObjectInfo) -> bytes | None:
+            error: Exception
             try:
                 self._expect_small([info])
-                return read(info)
-            except (NotInBucketError, AccessDeniedError, DataIntegrityError) as error:
-                if failures is None:
-                    raise
-                failures[info.key] = error
-                return None
+            except DataIntegrityError as too_large:
+                error = too_large
+            else:
+                try:
+                    return read(info)
+                except (NotInBucketError, AccessDeniedError) as unreadable:
+                    if self.is_s3 and isinstance(unreadable, NotInBucketError):
+                        raise  # it has just been listed: gone between two requests, or denied by mistake
+                    error = unreadable
+            if failures is None:
+                raise error
+            failures[info.key] = error
+            return None
 
         pairs = zip(wanted, in_threads(tried, wanted, SMALL_FILES_IN_FLIGHT), strict=True)
         found = {info.key: content for info, content in pairs if content is not None}

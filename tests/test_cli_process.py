@@ -17,6 +17,7 @@ import pytest
 from terminal import CTRL_C, MODULE, PROGRAM, SECONDS, in_terminal, piped
 from tiers import full
 
+from intake_laion_fmri.cache import SmallFileCache
 from intake_laion_fmri.commands.exits import CLOSED_PIPE, FAILED
 from intake_laion_fmri.interrupts import GRACE_SECONDS, INTERRUPTED
 
@@ -312,11 +313,13 @@ def test_lines_in_a_pipe_and_a_bar_on_the_terminal(
     assert len(json.loads((tmp_path / "log").read_text())["sessions"]) == 6
 
 
-def test_asking_before_the_cache_is_cleared(tmp_path: Path, python_environment: dict[str, str]) -> None:
+def test_asking_before_the_cache_is_cleared(
+    tmp_path: Path, python_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On a terminal only, and whoever does not say yes keeps it."""
-    kept = tmp_path / "cache" / "objects" / "ab" / "file"
-    kept.parent.mkdir(parents=True)
-    kept.write_bytes(b"123")
+    monkeypatch.setenv("LAION_FMRI_CACHE", str(tmp_path / "cache"))
+    SmallFileCache.of_user().put("a small file", b"123")
+    (kept,) = tmp_path.glob("cache/*/objects/*")
     environment = python_environment | {"LAION_FMRI_CACHE": str(tmp_path / "cache")}
     for answer, code in ((b"n\n", FAILED), (b"\n", FAILED), (CTRL_C, INTERRUPTED), (b"y\n", 0)):
         assert kept.is_file()

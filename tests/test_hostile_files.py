@@ -572,7 +572,9 @@ def zeros_packed(head: bytes, n_bytes: int, *, value: bytes = bytes(4)) -> bytes
 
 
 def header_of(shape: tuple[int, ...], *, offset: float = 352, datatype: int = 16, like: Path | None = None) -> bytes:
-    content = unpacked(like)[:352] if like else bytearray(nibabel.Nifti1Header().binaryblock + bytes(4))
+    header = nibabel.Nifti1Header()
+    header.set_sform(np.eye(4), code=1)  # without any orientation it would be refused for that
+    content = unpacked(like)[:352] if like else bytearray(header.binaryblock + bytes(4))
     if not like:
         field(344, "4s", b"n+1")(content)
     dims(len(shape), *shape)(content)

@@ -1000,10 +1000,13 @@ def test_a_file_of_something_else(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_broken_file_does_not_pass_for_a_missing_one(own_tiny: Path) -> None:
-    """A Dataset with wrong roles is worse than none."""
+    """A Dataset with wrong roles is worse than one without: it has none, and names the file."""
     (own(own_tiny) / "shared/random_3.json").write_text("{")
+    with pytest.warns(MissingFileWarning, match=r"split_role \(.*splits/shared/random_3\.json"):
+        ds = open_betas("sub-01", bucket=own_tiny)
+    assert "split_role" not in ds.coords
     with pytest.raises(DataIntegrityError, match=r"splits/shared/random_3\.json"):
-        open_betas("sub-01", bucket=own_tiny)
+        open_betas("sub-01", split="random_3", bucket=own_tiny)
     open_trials("sub-01", split="tau", bucket=own_tiny)
 
 

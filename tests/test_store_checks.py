@@ -255,7 +255,7 @@ def test_options_of_the_command(tiny: Path, tmp_path: Path) -> None:
     [
         (["build"], 2, "Missing option '--to'"),
         (["build", "--to", "{store}", "--bucket", "{tiny}", "--subject", "sub-09"], 2, "Unknown subject"),
-        (["build", "--to", "{store}", "--bucket", "{tiny}", "--roi", "face"], 2, "The store was built with roi=None"),
+        (["build", "--to", "{store}", "--bucket", "{tiny}", "--roi", "face"], 2, "The store was built with --roi None"),
         (["build", "--to", "{store}", "--bucket", "{tiny}", "--session", "31"], DENIED, "held out"),
         (["build", "--to", "{store}", "--bucket", "/nonexistent"], NOT_FOUND, "There is no bucket or folder"),
         (["build", "--to", "nix://x", "--bucket", "{tiny}"], 2, "fsspec knows no protocol 'nix'"),

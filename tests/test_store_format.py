@@ -287,7 +287,7 @@ def _read(folder: Path) -> Built:
 
 def test_a_copy_under_another_name_is_refused(face: Built) -> None:
     """It is not that session."""
-    with pytest.raises(DataIntegrityError, match=f"^{NAME}: .* they are those of {GROUP}"):
+    with pytest.raises(DataIntegrityError, match=f"^{NAME}: .*they are those of '{GROUP}'"):
         StoredSession.parse(face.metadata, group="sub-03/ses-02", name=NAME)
 
 
