@@ -239,7 +239,7 @@ def build_store(
     """
     place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     root = open_store(to, store_options)
-    if addresses.is_chain(root.address):
+    if addresses.is_chain(root.url):
         raise ValueError(
             f"to={root.url!r} is an archive or a cache, and a store cannot be built in one: give a folder or the URL "
             "of an object store, and pack it afterwards."
