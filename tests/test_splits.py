@@ -641,6 +641,7 @@ def test_opening_fetches_once(server: Server, offline: Path) -> None:
     assert server.requests == asked
     assert sorted(set(asked)) == sorted(key for key in kept() if "ood" not in key)
     assert len(set(asked)) == 22
+    assert max(Counter(asked).values()) <= bucket_module.PINNED_ATTEMPTS
     assert kept() == {key: (server.folder / key).read_bytes() for key in kept()}
     open_trials("sub-01", split="tau", pool="subject", bucket=offline)
     splits.load_split("tau")
