@@ -523,7 +523,17 @@ def store_catalog(info: StoreInfo, storage_options: Mapping[str, Any] | None = N
         YAML, to be executed by Intake as every catalog; it is made so that the store's address is none of it that runs.
         It has an entry per session, ``sub-01_ses-01``, and one for all sessions of a subject along ``trial``,
         ``sub-01``, where they have the same voxels. Voxels are in stored order there, and the chunks are the store's.
+
+    Raises
+    ------
+    ValueError
+        If intake-xarray could not open the store, because of a ``::`` in its address.
     """
+    if "::" in info.url:
+        raise ValueError(
+            f"store={redact.url(info.url)!r}: a catalog cannot name it, because Intake takes '::' for a chain of file "
+            "systems. Move or link the store to a path without '::', or read it with open_betas(store=...)."
+        )
     options = _without_secrets(storage_options or {})
     sources = {}
     for subject, sessions in ((one.subject, one.sessions) for one in info.subjects):
@@ -544,10 +554,11 @@ def store_catalog(info: StoreInfo, storage_options: Mapping[str, Any] | None = N
                 "args": {"urlpath": urls, "consolidated": True, **together, **_storage_options(options)},
             }
         for session, place in zip(sessions, urls, strict=True):
+            path = [place] if "*" in place else place  # a text with a star would be a pattern
             sources[f"{subject}_{session}"] = {
                 "driver": "zarr",
                 "description": f"Single-trial betas of {subject} in {session}.",
-                "args": {"urlpath": place, "consolidated": True, **_storage_options(options)},
+                "args": {"urlpath": path, "consolidated": True, **_storage_options(options)},
             }
     title = {"version": 1, "title": f"LAION-fMRI, the store {info.url}"}
     return _HEADER_STORE + _yaml({"metadata": {**_CATALOG_METADATA, **title}, "sources": sources})

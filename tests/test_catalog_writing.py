@@ -107,6 +107,31 @@ def test_a_store_with_a_template_in_its_path(tiny_store: Path, tmp_path: Path, m
     assert not (tmp_path / "witness").exists()
 
 
+def test_a_store_with_a_star_in_its_path(tiny_store: Path, tmp_path: Path) -> None:
+    """It is a path: not a pattern, which a store beside it matches as well."""
+    other = shutil.copytree(tiny_store / "sub-03", tmp_path / "axb.zarr" / "sub-01")
+    store = shutil.copytree(tiny_store, tmp_path / "a*b.zarr")
+    write_file(tmp_path / "store.yaml", store_catalog(store_info(open_store(store))))
+    catalog = intake.open_catalog(str(tmp_path / "store.yaml"))
+    for session in ("ses-01", "ses-02"):
+        assert (other / session).is_dir()
+        with xr.open_zarr(store / "sub-01" / session) as expected:
+            xr.testing.assert_identical(catalog[f"sub-01_{session}"].read(), expected.load())
+    assert catalog["sub-01"].read().sizes["trial"] == open_betas("sub-01", store=store).sizes["trial"]
+
+
+def test_a_store_that_intake_takes_for_a_chain(tiny_store: Path, tmp_path: Path) -> None:
+    """It is opened here, and not by intake-xarray: that is said before a catalog is written."""
+    store = shutil.copytree(tiny_store, tmp_path / "a::b.zarr")
+    assert open_betas("sub-01", store=store).sizes["trial"] > 0
+    with pytest.raises(ValueError, match=r"a::b\.zarr': a catalog cannot name it.*Move or link.*open_betas\(store="):
+        store_catalog(store_info(open_store(store)))
+    done = CliRunner().invoke(main, ["store", "catalog", str(store), "--out", str(tmp_path / "store.yaml")])
+    assert done.exit_code == 2
+    assert "Intake takes '::' for a chain" in done.output
+    assert not (tmp_path / "store.yaml").exists()
+
+
 def test_a_store_with_a_password(tiny_store: Path) -> None:
     """Its catalog shows that there was one, and where the rest is."""
     info = store_info(open_store(tiny_store))
