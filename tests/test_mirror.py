@@ -6,7 +6,6 @@ import gzip
 import os
 import re
 import shutil
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -293,23 +292,19 @@ def many(tmp_path: Path) -> Path:
 
 @full("writes 5,000 files; the number of pages and requests is counted in smaller runs too")
 def test_5000_objects(many: Path, tmp_path: Path) -> None:
-    """A run that has nothing to do takes the pages of one listing, and under five seconds."""
+    """A run that has nothing to do takes the pages of one listing; how long, benchmarks/mirror.py shows."""
     log = tmp_path / "log"
     with serve(many, log=log) as bucket:
         place = {"bucket": bucket.url, "storage_options": bucket.storage_options}
         shutil.copytree(many, tmp_path / "mirror", copy_function=os.link)
         assert mirror_bucket(tmp_path / "mirror", **place).adopted == 5000
         log.write_text("")
-        start = time.monotonic()
         report = mirror_bucket(tmp_path / "mirror", **place)
-        seconds = time.monotonic() - start
     requests = log.read_text().splitlines()
-    print(f"{seconds:.2f} s, {len(requests)} requests")
     assert (report.n_files, report.fetched) == (5000, 0)
     assert all("list-type=2" in one for one in requests)
     assert sum("prefix=derivatives/rois/&" in one.replace("%2F", "/") for one in requests) == 5
     assert len(requests) <= 8
-    assert seconds < 5
 
 
 def test_reading_what_was_copied(tiny: Path, s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
