@@ -67,12 +67,10 @@ class BetasParts:
         """Return the Dataset that `open_betas` describes; `betas` stands in for the lazy array."""
         import xarray as xr
 
-        from intake_laion_fmri.session_chunks import SessionVariable
-
         if betas is None:
             betas = lazy_rows("betas", list(self.steps.values()), shape=(len(self.brain.axis),))
         return xr.Dataset(
-            {"betas": SessionVariable((TRIAL, VOXEL), betas, {**_BETAS_ATTRS, **self.betas_attrs})},
+            {"betas": ((TRIAL, VOXEL), betas, {**_BETAS_ATTRS, **self.betas_attrs})},
             coords=self.coordinates(),
             attrs=attributes(f"single-trial betas of {self.subject}", self.sources, self.brain.axis.grid, self.mask),
         )
