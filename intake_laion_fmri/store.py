@@ -17,6 +17,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -729,6 +730,11 @@ def _failure(failures: Sequence[tuple[_Job, BaseException]]) -> BaseException:
     if others:
         text += f" Nor {'were' if len(others) > 1 else 'was'} {', '.join(other.group for other, _ in others)}."
     text += " What is complete can be read; run the same again for the rest."
+    if isinstance(error, BrokenProcessPool):
+        text += (
+            " A worker ended before its time: memory was short, or it was started by a script in which build_store is "
+            "not called below `if __name__ == '__main__':`."
+        )
     kind = type(error)
     described: BaseException
     if isinstance(error, DataIntegrityError | NotInBucketError | AccessDeniedError | BucketUnreachableError):

@@ -95,3 +95,15 @@ def test_worker_processes_end_with_their_parent(
         assert process.stdout.read() == ""
     for pid in pids:
         assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text()
+
+
+def test_a_script_without_a_main_guard(tiny: Path, tmp_path: Path, python_environment: dict[str, str]) -> None:
+    """Python's workers begin by running it again: the error says what the script lacks."""
+    script = tmp_path / "script.py"
+    call = f"build_store({str(tmp_path / 's.zarr')!r}, bucket={str(tiny)!r}, subjects='sub-01', scheduler='processes')"
+    script.write_text(f"from intake_laion_fmri import build_store\n{call}\n")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=python_environment)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("RuntimeError: sub-01/ses-01 was not stored: ")
+    assert last.endswith("build_store is not called below `if __name__ == '__main__':`.")
