@@ -337,7 +337,7 @@ class _Job:
             else:
                 self._receive(partial, stream)
                 crc32, how = self._checked(partial, stream)
-            if not self.bucket.is_s3 and self.bucket.state(info.key) != info:  # S3 was asked for this version only
+            if not self.bucket.is_s3 and self.bucket.state(info.key) != info:  # answers of S3 tell their version
                 raise _ReplacedError("was replaced while it was read")
             partial.sync()
         copy = self.folder.copy_of(info.key)
@@ -576,10 +576,7 @@ class _S3Stream(_Stream):
     async def _open(self, start: int, stop: int) -> Any:
         file_system = self._bucket.file_system
         name, key, _ = file_system.split_path(self._bucket.path(self.info.key))
-        pinned = {"IfMatch": f'"{self.info.etag}"'} if self.info.etag else {}
-        return await file_system._call_s3(
-            "get_object", Bucket=name, Key=key, Range=f"bytes={start}-{stop - 1}", **pinned
-        )
+        return await file_system._call_s3("get_object", Bucket=name, Key=key, Range=f"bytes={start}-{stop - 1}")
 
     async def _next(self, body: Any, count: int) -> tuple[bytes, Exception | None]:
         """Return the next bytes of a body, of a moment; and, behind the last ones, what ended it."""
@@ -626,7 +623,7 @@ class _S3Stream(_Stream):
                     raise TransferStoppedError(f"{self.info.key}: told to stop")
             return future.result()
         except OSError as error:
-            if _status(error) in (412, 416):
+            if _status(error) == 416:  # it has become shorter
                 raise _ReplacedError("was replaced while it was read") from error
             raise
         finally:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from web_servers import S3Handler, WebServer
 
-from intake_laion_fmri import open_betas, open_trials
+from intake_laion_fmri import mirror_bucket, open_betas, open_trials
 from intake_laion_fmri.access import open_bucket
 from intake_laion_fmri.config import set_network
 from intake_laion_fmri.errors import DataIntegrityError
@@ -75,6 +75,21 @@ def test_same_values(tiny: Path, tmp_path: Path, kind: type[S3Handler]) -> None:
     expected = open_betas("sub-01", bucket=tiny, **CHOICE).betas.values
     with served(tiny, tmp_path, kind) as (_, given):
         np.testing.assert_array_equal(open_betas("sub-01", **given, **CHOICE).betas.values, expected)
+
+
+@pytest.mark.parametrize("kind", [S3Handler, OnlySlash, Encoding, Chunked])
+def test_same_mirror(tiny: Path, tmp_path: Path, kind: type[S3Handler]) -> None:
+    """No condition is sent: the ETag of each answer tells whether an object is still the one that was listed."""
+    mirror = tmp_path / "mirror"
+    choice = {"subjects": "sub-01", "sessions": 1, "kinds": ["betas", "trials"]}
+    (tmp_path / "served").mkdir()
+    with served(tiny, tmp_path / "served", kind) as (server, given):
+        report = mirror_bucket(mirror, **given, **choice)
+        assert not [headers for *_, headers in server.log if any(name.lower().startswith("if-") for name in headers)]
+    copies = [path for path in (mirror / "derivatives").rglob("*") if path.is_file()]
+    assert report.fetched == len(copies) > 1
+    for copy in copies:
+        assert copy.read_bytes() == (tiny / copy.relative_to(mirror)).read_bytes()
 
 
 class SamePage(S3Handler):
