@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiers import full
 
 from intake_laion_fmri import addresses, build_store, open_betas, open_catalog, open_trials
 from intake_laion_fmri.access import open_bucket, open_place
@@ -187,6 +188,7 @@ def test_a_bucket_in_an_archive(url: str, archives: Path, tiny: Path) -> None:
     assert "split_role" in ours.coords
 
 
+@full("a race, many times over; archives are read in the fast tier")
 def test_threads_see_the_whole_of_an_archive(archives: Path) -> None:
     """fsspec makes its list of an archive at the first question, and answers another thread from half of it."""
     bucket = open_bucket(f"zip://::{archives}/b.zip", {"skip_instance_cache": True})

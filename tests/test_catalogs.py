@@ -24,6 +24,7 @@ import xarray as xr
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiers import full
 
 from intake_laion_fmri import atomic, drivers, layout, open_betas, open_catalog, open_rois, open_trials
 from intake_laion_fmri.access import open_bucket
@@ -424,6 +425,7 @@ sources = st.text(st.characters(categories=["L", "N", "P", "S"]) | st.just(" "),
 inventories = st.builds(Inventory, sources, st.dictionaries(subjects, records, min_size=1, max_size=3))
 
 
+@full("inventories by the hundred, six seconds; those of demo buckets are written and read in the fast tier")
 @settings(max_examples=30)  # YAML is slow to write and to read
 @given(inventory=inventories)
 def test_an_inventory_survives_its_file(inventory: Inventory) -> None:

@@ -37,7 +37,7 @@ run()
 """
 """Runs the command, and presses Ctrl-C when a module is about to be imported."""
 
-AGAIN = full("the same build again, five to ten seconds; two ways are in the fast tier")
+AGAIN = full("the same build again, five to ten seconds; one way is in the fast tier")
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -93,6 +93,7 @@ def test_interrupted_while_a_server_is_silent(command: tuple[object, ...], pytho
     expect_one_line(stderr)
 
 
+@full("a process that goes on, three seconds; test_interrupted_build is in the fast tier")
 def test_told_to_ignore_it(tiny: Path, tmp_path: Path, python_environment: dict[str, str]) -> None:
     """As shells do with what they start in the background: it is not our business then."""
     code = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
@@ -105,6 +106,7 @@ def test_told_to_ignore_it(tiny: Path, tmp_path: Path, python_environment: dict[
     assert "Interrupted" not in stderr
 
 
+@full("several interrupted runs, ten seconds; test_interrupted_build[threads] is in the fast tier")
 def test_interrupted_mirror(s3: Any, tiny: Path, tmp_path: Path, python_environment: dict[str, str]) -> None:
     """It ends soon, keeps what it has, and the next run goes on from there to the bucket's own files."""
     copy = tmp_path / "copy"
@@ -136,7 +138,7 @@ def test_interrupted_mirror(s3: Any, tiny: Path, tmp_path: Path, python_environm
     ("program", "workers", "interrupt"),
     [
         pytest.param(PROGRAM, 1, os.kill, id="threads"),
-        pytest.param(PROGRAM, 2, os.killpg, id="processes-terminal"),
+        pytest.param(PROGRAM, 2, os.killpg, id="processes-terminal", marks=AGAIN),
         pytest.param(PROGRAM, 2, os.kill, id="processes-alone", marks=AGAIN),
         pytest.param(MODULE, 2, os.killpg, id="processes-module", marks=AGAIN),
     ],
@@ -222,6 +224,7 @@ def test_output_to_a_full_disk(arguments: list[str], tiny: Path, python_environm
     assert stderr == "Error: [Errno 28] No space left on device\n"
 
 
+@full("a slow line, six seconds; the lines of a run are tested without a process")
 def test_plain_lines_in_a_pipe(tiny: Path, tmp_path: Path, python_environment: dict[str, str]) -> None:
     """Nothing of a terminal, even where a terminal's colours are asked for."""
     environment = python_environment | {"FORCE_COLOR": "1", "TERM": "xterm"}
@@ -275,6 +278,7 @@ def test_tables_on_a_terminal(tiny: Path, python_environment: dict[str, str]) ->
     assert seen.lines[-1].startswith("4 objects, ")
 
 
+@full("a slow line, four seconds; test_ctrl_c_on_a_terminal draws a bar too")
 def test_a_bar_with_one_time_left(tiny: Path, tmp_path: Path, python_environment: dict[str, str]) -> None:
     """Of a build: the lines of sessions stand above it, and it is gone in the end."""
     command = [*PROGRAM, "store", "build", "--bucket", tiny, "--to", tmp_path / "store.zarr"]
@@ -290,6 +294,7 @@ def test_a_bar_with_one_time_left(tiny: Path, tmp_path: Path, python_environment
     assert seen.lines[-1] == f"{tmp_path / 'store.zarr'}: 6 sessions complete, 6 of them built now."
 
 
+@full("a slow line, six seconds; the lines of a run are tested without a terminal")
 def test_the_bar_of_a_mirror(s3: Any, tmp_path: Path, python_environment: dict[str, str]) -> None:
     """Rate, time left and files; no line for each of hundreds of files."""
     options = ["--bucket", s3.url, "--endpoint-url", s3.endpoint, "--to", tmp_path / "copy", "--subject", "01"]
@@ -301,6 +306,7 @@ def test_the_bar_of_a_mirror(s3: Any, tmp_path: Path, python_environment: dict[s
     assert "files complete" in seen.lines[-1]
 
 
+@full("processes and terminals, five seconds; test_ctrl_c_on_a_terminal draws a bar too")
 def test_lines_in_a_pipe_and_a_bar_on_the_terminal(
     tiny: Path, tmp_path: Path, python_environment: dict[str, str]
 ) -> None:

@@ -64,6 +64,7 @@ def expect_intact(folder: Path) -> None:
         assert left_behind(place) == []
 
 
+@full("a cache under load, six seconds; test_processes_with_one_empty_cache is in the fast tier")
 def test_threads_of_one_process(stage: Stage, proxy: FaultyProxy, tmp_path: Path) -> None:
     """Eight threads open and compute the same with an empty cache."""
     outcome = stage.openers.run(job(stage, proxy, tmp_path, 0, threads=8, times=2))

@@ -12,6 +12,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from tiers import sampled
 
 from intake_laion_fmri.demo import SCALES, Scale, remove_demo, subject_truth, write_demo
 
@@ -69,7 +70,7 @@ KEYS = [
 ]
 
 
-@pytest.fixture(scope="module", params=["tiny", "small"])
+@pytest.fixture(scope="module", params=sampled(["tiny", "small"], keep=1))
 def bucket(request: pytest.FixtureRequest) -> Path:
     return request.getfixturevalue(request.param)
 

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 import yaml
+from tiers import full
 
 import intake_laion_fmri
 from intake_laion_fmri import open_betas, open_catalog, open_noise_ceilings, open_rois, open_trials
@@ -204,6 +205,7 @@ def test_no_warning_from_opening_to_reading(tiny: Path) -> None:
     assert not caught
 
 
+@full("processes, three seconds; the commands are tested without them")
 def test_the_command_of_the_readme(tiny: Path, tmp_path: Path, python_environment: dict[str, str]) -> None:
     """In any folder, in a process of its own, without a warning."""
     source = f"intake.cat.laion_fmri.betas(subject='sub-01', roi='face', bucket={str(tiny)!r})"

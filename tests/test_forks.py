@@ -143,6 +143,7 @@ atexit.register(read)
 """
 
 
+@full("processes, four seconds; test_dataset_from_s3[synchronous] is in the fast tier")
 def test_read_while_the_interpreter_ends(s3: Any) -> None:
     """What `atexit` calls may start no thread: it reads with none."""
     given = {"bucket": s3.url, "storage_options": s3.storage_options}

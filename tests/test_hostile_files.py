@@ -408,7 +408,7 @@ PARTS = ("gzip header", "NIfTI header", "first volume", "last volume", "checksum
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("part", PARTS)
-@pytest.mark.parametrize("where", ["start", "middle", "last byte"])
+@pytest.mark.parametrize("where", sampled(["middle", "start", "last byte"], keep=1))
 def test_truncated_at_every_layer(bucket: Path, place: str, part: str, where: str) -> None:
     """From nothing at all to a single byte that is missing."""
     find, read = PLACES[place]

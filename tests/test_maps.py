@@ -17,6 +17,7 @@ from counting import CountingFileSystem as Counting
 from demo_files import GLM, brain, map_file, rewrite, session_file, volume
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiers import full
 
 from intake_laion_fmri import open_betas, open_maps, open_noise_ceilings
 from intake_laion_fmri.arguments import check_argument
@@ -274,6 +275,7 @@ def test_stores_and_pickles_keep_everything(tiny: Path, tmp_path: Path, selectio
         xr.testing.assert_identical(again.compute(), loaded)
 
 
+@full("the same files from a server, four seconds; test_s3 is in the fast tier")
 def test_from_a_real_server(s3: Any, tiny: Path) -> None:
     """The same as from the disk, but for the files' ETags; three requests a map."""
     selection = {"session": "all", "roi": "face"}

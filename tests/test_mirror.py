@@ -469,6 +469,7 @@ def test_download(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert set(files(tmp_path / "new")) == expected
 
 
+@full("the page's download again, four seconds; test_page is in the fast tier")
 def test_download_without_a_network(s3: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What is there by the last listing is not asked for again; what is not makes the error that it is."""
     config.set_network(attempts=1)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import moto_server
+from tiers import full, sampled
 
 from intake_laion_fmri.demo import write_demo
 
@@ -182,7 +183,7 @@ def run(code: str, folder: Path, environment: dict[str, str]) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("where", ["disk", "s3"])
+@pytest.mark.parametrize("where", sampled(["disk", "s3"], keep=1))
 def test_the_page(
     where: str,
     small: Path,
@@ -259,6 +260,7 @@ def test_the_part_that_needs_local_data(small: Path, tmp_path: Path, python_envi
     assert printed == PRINTED_LOCALLY
 
 
+@full("the page once more, half a minute; test_the_part_that_needs_local_data is in the fast tier")
 def test_the_part_that_needs_local_data_without_a_network(
     small: Path, reference: Path, tmp_path: Path, python_environment: dict[str, str]
 ) -> None:

@@ -15,6 +15,7 @@ import intake
 import numpy as np
 import pytest
 import xarray as xr
+from tiers import full
 
 from intake_laion_fmri import open_betas, open_noise_ceilings, open_rois, open_trials, readers
 from intake_laion_fmri.betas import open_maps
@@ -243,6 +244,7 @@ def test_no_warning_from_opening_to_reading(tiny: Path, tmp_path: Path) -> None:
     assert not caught
 
 
+@full("processes, four seconds; test_hostile_catalogs opens files too")
 def test_a_file_is_enough(tiny: Path, tmp_path: Path, python_environment: dict[str, str]) -> None:
     """In a new process that imports only Intake: the file names what is to be imported."""
     again(tmp_path / "cat.yaml", mine=BetasReader(BetasData(tiny, "sub-01"), roi="face").betas.mean())

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import xarray as xr
 from dask.base import tokenize
+from tiers import full, sampled
 
 from intake_laion_fmri import layout, open_betas, open_catalog, open_rois, open_trials
 from intake_laion_fmri.access import MIRROR_ONLY_VARIABLE, MIRROR_VARIABLE, MirroredBucket, open_bucket
@@ -84,7 +85,7 @@ def test_from_a_server(s3: Any, name: str, request: pytest.FixtureRequest) -> No
     assert set(asked) == {"LIST"}
 
 
-@pytest.mark.parametrize("change", ["shorter", "another size in the bucket", "a folder"])
+@pytest.mark.parametrize("change", sampled(["shorter", "another size in the bucket", "a folder"], keep=1))
 def test_a_copy_that_is_not_current_is_not_read(elsewhere: Path, mirror: Path, change: str, tmp_path: Path) -> None:
     """A file that was cut, or that the bucket has replaced, comes from the bucket."""
     expected = open_trials("sub-01", session=1, bucket=elsewhere)
@@ -183,6 +184,7 @@ def test_a_read_only_mirror(elsewhere: Path, mirror: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in mirror.rglob("*")} == before
 
 
+@full("processes, three seconds; pickling is in the fast tier")
 def test_it_goes_to_workers(elsewhere: Path, mirror: Path) -> None:
     """A worker on a machine without the mirror reads the bucket; the tasks have the same keys."""
     place = open_bucket(elsewhere, mirror=mirror)
@@ -210,6 +212,7 @@ def test_names_of_the_data_sets_own_package(s3: Any, copied: Path) -> None:
     xr.testing.assert_identical(without_origins(found), open_rois("sub-01", **where))
 
 
+@full("a slow line, three seconds; test_a_copy_that_is_not_current_is_not_read is in the fast tier")
 def test_a_copy_that_is_replaced_while_it_is_read(elsewhere: Path, mirror: Path) -> None:
     """Noticed, as it is in the bucket."""
     place = open_bucket(elsewhere, mirror=mirror)

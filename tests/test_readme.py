@@ -10,6 +10,7 @@ from pathlib import Path
 
 import intake
 import pytest
+from tiers import full
 
 from intake_laion_fmri import build_store
 
@@ -17,6 +18,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
 
 
+@full("every example in a process, twenty seconds; test_examples runs the main job")
 def test_the_examples_run(tiny: Path, tmp_path: Path) -> None:
     """In one process and in a folder of its own, without a warning; places that only a reader has stand for others."""
     build_store(tmp_path / "laion.zarr", bucket=tiny, subjects="sub-01")

@@ -21,6 +21,7 @@ from demo_files import brain, roi_file, surface_file, volume
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from tiers import full, sampled
 
 from intake_laion_fmri import open_betas, open_rois
 from intake_laion_fmri.arguments import check_argument
@@ -173,7 +174,7 @@ def test_the_volume_format_is_what_it_was(tiny: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("format", ["func.gii", "label", "all"])
+@pytest.mark.parametrize("format", sampled(["all", "func.gii", "label"], keep=1))
 @pytest.mark.parametrize("roi", [None, "V1v & MPA & FFA1"])
 def test_stores_keep_everything(tiny: Path, tmp_path: Path, format: str, roi: str | None) -> None:
     """Without a warning, also where nothing is left."""
@@ -286,6 +287,7 @@ def test_the_dictionary_reads_the_files_of_its_rois_only(tiny: Path, counted: st
     assert suffixes() == {".nii.gz": 3, ".func.gii": 4, ".label": 4}
 
 
+@full("the same files from a server, three seconds; test_s3 is in the fast tier")
 def test_from_a_real_server(s3: Any, tiny: Path) -> None:
     """The same Dataset and dictionary as from the disk, but for the files' ETags."""
     place = {"bucket": s3.url, "storage_options": s3.storage_options}

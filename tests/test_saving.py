@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from numpy.typing import NDArray
+from tiers import sampled
 
 from intake_laion_fmri import open_betas
 
@@ -86,7 +87,7 @@ LAZY: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
 }
 
 
-@pytest.mark.parametrize("how", LAZY)
+@pytest.mark.parametrize("how", sampled(LAZY, keep=3))
 @pytest.mark.parametrize("selection", [{}, {"stimuli": "shared"}])
 def test_lazy_sessions_of_different_lengths(tiny: Path, tmp_path: Path, how: str, selection: dict[str, Any]) -> None:
     """With the chunks that README gives them, or loaded: in a file where they fit one."""

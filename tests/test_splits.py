@@ -28,6 +28,7 @@ import xarray as xr
 from counting import CountingFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
+from tiers import sampled
 
 from intake_laion_fmri import access, atomic, cache, open_betas, open_trials, splits, streaming
 from intake_laion_fmri import bucket as bucket_module
@@ -285,7 +286,7 @@ def test_the_roles_on_a_dataset(tiny: Path, subject: str) -> None:
 
 
 @pytest.mark.parametrize("subject", ["sub-01", "sub-03"])
-@pytest.mark.parametrize("which", ["own", "published"])
+@pytest.mark.parametrize("which", sampled(["own", "published"], keep=1))
 def test_trials_are_selected_by_role(
     tiny: Path, subject: str, which: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -311,7 +312,7 @@ def test_trials_are_selected_by_role(
     assert "THINGS+" in met
 
 
-@pytest.mark.parametrize("name", ["random_2", "cluster_k5_4", "tau", "ood"])
+@pytest.mark.parametrize("name", sampled(["random_2", "cluster_k5_4", "tau", "ood"], keep=2))
 def test_betas_are_selected_by_role(tiny: Path, name: str) -> None:
     """What is selected at opening is what is selected by `split_role` afterwards."""
     everything = open_betas("sub-01", roi="FFA1", bucket=tiny).compute()

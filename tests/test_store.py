@@ -21,6 +21,7 @@ from counting import CountingFileSystem
 from demo_files import betas_file, map_file, trials_file
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tiers import full, sampled
 
 from intake_laion_fmri import build_store, open_betas
 from intake_laion_fmri.blocks import StoreBlock
@@ -122,14 +123,17 @@ def test_identical_for_any_selection(
 
 @pytest.mark.parametrize(
     "options",
-    [
-        {"codec": "lz4"},
-        {"codec": "zstd", "shard_voxels": 0},
-        {"chunk_voxels": 7, "shard_voxels": 21},
-        {"chunk_voxels": 1, "shard_voxels": 0, "roi": "face"},
-        {"chunk_voxels": 4096, "shard_voxels": 4096},
-        {"mask": "anatomical", "chunk_voxels": 50, "shard_voxels": 100},
-    ],
+    sampled(
+        [
+            {"codec": "lz4"},
+            {"codec": "zstd", "shard_voxels": 0},
+            {"chunk_voxels": 7, "shard_voxels": 21},
+            {"chunk_voxels": 1, "shard_voxels": 0, "roi": "face"},
+            {"chunk_voxels": 4096, "shard_voxels": 4096},
+            {"mask": "anatomical", "chunk_voxels": 50, "shard_voxels": 100},
+        ],
+        keep=2,
+    ),
     ids=str,
 )
 def test_identical_whatever_the_lossless_options(tiny: Path, tmp_path: Path, options: dict[str, Any]) -> None:
@@ -143,6 +147,7 @@ def test_identical_whatever_the_lossless_options(tiny: Path, tmp_path: Path, opt
     np.testing.assert_array_equal(plain.betas.sel(voxel=expected.voxel), expected.betas)
 
 
+@full("every selection again from a server, fifteen seconds; test_identical_from_a_disk is in the fast tier")
 def test_identical_from_s3(tiny: Path, tiny_store: Path, s3: Any, s3_store: str) -> None:
     """Built on the server, read from it: the objects are those of the store on disk."""
     listing = s3.client.get_paginator("list_objects_v2").paginate(Bucket="stores", Prefix="some/where.zarr/")
@@ -264,6 +269,7 @@ def test_from_the_catalogs(tiny: Path, tiny_store: Path) -> None:
 # --- building ---------------------------------------------------------------------------------------------------------
 
 
+@full("processes and a cluster, seven seconds; test_identical_from_a_disk is in the fast tier")
 def test_the_same_bytes_whoever_builds(tiny: Path, tiny_store: Path, tmp_path: Path) -> None:
     """In pieces, backwards, by processes: every file is the same."""
     folder = tmp_path / "other" / "place.zarr"
@@ -291,6 +297,7 @@ def test_what_is_not_complete_is_built_again(tiny: Path, tiny_store: Path, own_s
     assert files(own_store) == files(tiny_store)
 
 
+@full("builds again and again, four seconds; test_a_source_that_was_replaced is in the fast tier")
 def test_a_source_that_was_replaced_is_noticed(own_tiny: Path, tmp_path: Path) -> None:
     """Betas: that session. The table of a session: it and the later ones, because repetitions are counted."""
     folder = tmp_path / "store"
@@ -326,6 +333,7 @@ def test_sessions_of_other_maps_are_not_joined(own_tiny: Path, tmp_path: Path) -
     assert_same(folder, own_tiny)
 
 
+@full("a server, four seconds; sessions on a disk are renewed in the fast tier")
 def test_renewing_a_session_on_a_server(s3: Any, own_tiny: Path) -> None:
     """What is complete stays as it is; what is renewed is complete again, without an object of the old one."""
     s3.client.create_bucket(Bucket="renewed", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 from demo_files import betas_file, brain, map_file, trials_file, volume
+from tiers import full, sampled
 
 from intake_laion_fmri import build_store, open_betas
 from intake_laion_fmri.commands import main
@@ -118,7 +119,7 @@ def test_incomplete_sessions(tiny: Path, tmp_path: Path) -> None:
     assert {status for status, _ in found.values()} == {"incomplete"}
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bitround", "float16"])
+@pytest.mark.parametrize("dtype", sampled(["float32", "bitround", "float16"], keep=1))
 def test_the_first_difference_from_the_source(own_tiny: Path, tmp_path: Path, dtype: str) -> None:
     """By subject, session, trial and voxel; of several the one in the first trial, and there the first voxel."""
     build_store(tmp_path / "store", bucket=own_tiny, subjects="sub-01", dtype=dtype)
@@ -238,6 +239,7 @@ def test_commands(tiny: Path, tmp_path: Path) -> None:
     assert "missing or incomplete: ses-03" in run("info", store).stdout
 
 
+@full("every option of the command, six seconds; the functions behind it are tested one by one")
 def test_options_of_the_command(tiny: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     options = ["--roi", "face", "--roi", "body", "--mask", "anatomical", "--dtype", "bitround", "--keep-bits", 7]

@@ -28,7 +28,7 @@ import zarr
 from builders import BEGIN, CHUNK, CLEAN, PUBLISH, READ, WRITE, Builders, Moment, Outcome
 from demo_files import betas_file
 from faulty_proxy import Action, FaultyProxy, Request, answer, cut, drop, flip, lose_answer
-from tiers import full
+from tiers import full, sampled
 
 from intake_laion_fmri import open_betas
 from intake_laion_fmri.errors import AccessDeniedError, BucketUnreachableError, DataIntegrityError, NotInStoreError
@@ -375,7 +375,7 @@ FAULTS: list[tuple[str, Action, int, type[Exception], str]] = [
 """Requests of a build; what befalls all of them but the first few; the error, and what it says."""
 
 
-@full("six builds that fail after all attempts; test_killed_while_writing_to_a_server is in the fast tier")
+@full("six builds that fail after all attempts; test_killed_before_each_step… is in the fast tier")
 def test_a_server_that_fails(stores: Stores) -> None:
     """Whatever goes wrong in the writing of a session: it is named and stays unseen, and those before are whole."""
     url = stores.begun("failing", THREE[0])
@@ -417,6 +417,7 @@ def test_faults_that_pass(stores: Stores) -> None:
     stores.expect_same(url, *THREE[:2])
 
 
+@full("builds on a server, ten seconds; test_killed_before_each_step… is in the fast tier")
 def test_killed_while_writing_to_a_server(stores: Stores, builders: Builders, tiny: Path) -> None:
     """At five requests, done by the server all the same; the last of them makes the session visible."""
     url = stores.begun("killed", THREE[0])
@@ -469,6 +470,7 @@ def test_two_builders_on_a_disk(builders: Builders, tiny: Path, whole: Path, tmp
     expect_same(tmp_path / "store", whole)
 
 
+@full("thousands of locks, five seconds; test_locks takes single ones")
 def test_writers_that_come_and_go(tmp_path: Path) -> None:
     """Whoever is done removes the folder beside the store, which others are about to use."""
     root = open_store(tmp_path / "store")
@@ -499,6 +501,7 @@ def test_two_builders_of_one_session(builders: Builders, tiny: Path, whole: Path
     assert not workshop(tmp_path / "store").exists()
 
 
+@full("builders beside each other, ten seconds; test_killed_before_each_step… is in the fast tier")
 def test_two_builders_of_which_one_is_killed(builders: Builders, tiny: Path, whole: Path, tmp_path: Path) -> None:
     """Who waits for a session of the other's builds it in his place."""
     store = tmp_path / "store"
@@ -510,6 +513,7 @@ def test_two_builders_of_which_one_is_killed(builders: Builders, tiny: Path, who
     expect_same(store, whole)
 
 
+@full("processes, three seconds; test_killed_before_each_step… is in the fast tier")
 def test_two_builders_on_a_server(stores: Stores, builders: Builders, tiny: Path) -> None:
     """They cannot see each other, and what both write is the same."""
     url = stores.begun("raced", THREE[0])
@@ -543,6 +547,7 @@ def test_another_builder_comes_first_on_a_disk(tiny: Path, whole: Path, tmp_path
     expect_same(store, whole)
 
 
+@full("processes, three seconds; test_killed_before_each_step… is in the fast tier")
 def test_another_builder_comes_first_on_a_server(stores: Stores) -> None:
     """It is left alone too, and no reader misses it for a moment, even if this builder was in the midst of it."""
     url = f"s3://{STORES}/late"
@@ -678,6 +683,7 @@ def test_a_file_that_grows_too_large(builders: Builders, tiny: Path, whole: Path
 # --- a dead worker ----------------------------------------------------------------------------------------------------
 
 
+@full("processes, ten seconds; test_killed_before_each_step… is in the fast tier")
 def test_a_worker_process_that_dies(stores: Stores, whole: Path, tiny: Path, tmp_path: Path) -> None:
     """In the middle of a session: the error names it, and the next run ends the store."""
     store = tmp_path / "store"
@@ -700,6 +706,7 @@ def test_a_worker_process_that_dies(stores: Stores, whole: Path, tiny: Path, tmp
     assert not workshop(store).exists()
 
 
+@full("a cluster, fifteen seconds; test_killed_before_each_step… is in the fast tier")
 def test_a_worker_of_a_cluster_that_dies(stores: Stores, tmp_path: Path) -> None:
     """Dask gives the session to another worker, as often as it is told to; then the error names the session."""
     from distributed import Client, LocalCluster
@@ -767,6 +774,7 @@ def test_a_source_that_was_replaced(
     assert not workshop(store).exists()
 
 
+@full("a server, five seconds; test_a_source_that_was_replaced is in the fast tier")
 def test_a_source_that_was_replaced_and_a_server(stores: Stores, own_tiny: Path) -> None:
     """There the session from before is gone while it is renewed, and is never mixed with the new one."""
     url, options = stores.begun("renewed", *THREE[:2]), {"store_options": stores.options(direct=True)}
@@ -816,7 +824,7 @@ def at(place: int) -> Callable[[bytes], bytes]:
     return change
 
 
-@pytest.mark.parametrize("roi", [None, "FFA1"])
+@pytest.mark.parametrize("roi", sampled([None, "FFA1"], keep=1))
 @pytest.mark.parametrize(
     "damage",
     [
@@ -843,6 +851,7 @@ def test_a_broken_source(own_tiny: Path, tmp_path: Path, damage: Callable[[bytes
     assert statuses(build(store, bucket=own_tiny, sessions=[2, 3])) == {THREE[1]: "built", THREE[2]: "complete"}
 
 
+@full("a server, five seconds; test_a_broken_source is in the fast tier")
 def test_a_source_that_breaks_on_its_way(s3: Any, stores: Stores, tiny: Path, tmp_path: Path) -> None:
     """What a server sends is checked to its end; also whether it was all of one object."""
     path = betas_file(tiny, *THREE[1])

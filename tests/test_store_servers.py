@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from faulty_proxy import FaultyProxy, Request
+from tiers import sampled
 
 from intake_laion_fmri import build_store, open_betas
 
@@ -47,7 +48,7 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize("refusal", REFUSALS)
+@pytest.mark.parametrize("refusal", sampled(REFUSALS, keep=2))
 def test_a_store_on_a_server_that_knows_less(s3: Any, proxy: FaultyProxy, tiny: Path, refusal: str) -> None:
     """Such headers only settle a race, or check what is read back anyway."""
     url = f"s3://{BUCKET}/{refusal.replace(' ', '-')}"
@@ -78,7 +79,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="signals as on Linux")
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", sampled([signal.SIGTERM, signal.SIGKILL], keep=1))
 def test_worker_processes_end_with_their_parent(
     tmp_path: Path, how: signal.Signals, python_environment: dict[str, str]
 ) -> None:

@@ -185,6 +185,7 @@ def every(number: int, action: Action) -> Action:
     return act
 
 
+@full("a poor line, three seconds; test_wrong_answers is in the fast tier")
 def test_every_third_connection_is_dropped(
     mirrorers: Mirrorers, server: FaultyProxy, content: Any, tmp_path: Path
 ) -> None:
@@ -243,6 +244,7 @@ def test_connections_are_refused(mirrorers: Mirrorers, server: FaultyProxy, cont
         server.drop_every = None
 
 
+@full("every copy again, five seconds; test_wrong_answers is in the fast tier")
 def test_a_bit_is_flipped(mirrorers: Mirrorers, server: FaultyProxy, content: Any, tmp_path: Path) -> None:
     """It is noticed, by MD5 or by the gzip stream, and the object is fetched anew; nothing wrong is moved in."""
     for key in [*list(content)[:8:2], *list(content)[-2:]]:
@@ -276,6 +278,7 @@ def test_an_object_may_not_be_read(mirrorers: Mirrorers, server: FaultyProxy, co
     expect_whole(tmp_path, content, mirrorers.fill(tmp_path, **arguments(server)))
 
 
+@full("waits, three seconds; test_wrong_answers is in the fast tier")
 def test_the_server_is_away(mirrorers: Mirrorers, server: FaultyProxy, content: Any, tmp_path: Path) -> None:
     """Given up in the time that is stated; the next run goes on."""
     with server.rule(f"GET /{BUCKET}/deriv", answer(503, "SlowDown")):
@@ -334,7 +337,7 @@ def test_a_slow_line(mirrorers: Mirrorers, tmp_path: Path) -> None:
     expect_whole(tmp_path / "mirror", {key: body}, outcome)
 
 
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("count", sampled([2, 4], keep=1))
 def test_several_processes(mirrorers: Mirrorers, server: FaultyProxy, content: Any, tmp_path: Path, count: int) -> None:
     """Into one folder at once: all of them succeed, and each object is transferred once."""
     before = server.n_bytes

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiers import sampled
+from tiers import full, sampled
 from web_servers import Handler, WebServer
 
 from intake_laion_fmri import layout, open_betas, open_trials
@@ -148,7 +148,7 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize("kind", sampled(KINDS, keep=4))
+@pytest.mark.parametrize("kind", sampled(KINDS, keep=2))
 def test_same_values(tiny: Path, kind: type[Handler]) -> None:
     expected = open_betas("sub-01", bucket=tiny, **CHOICE).betas.values
     with WebServer(tiny, kind) as server:
@@ -280,6 +280,7 @@ print(len(open_trials("sub-01", bucket=sys.argv[1], session=1)))
 """
 
 
+@full("processes, four seconds; test_same_values is in the fast tier")
 def test_proxy_of_the_environment(tiny: Path) -> None:
     """What HTTP_PROXY names is asked, but not for the hosts of NO_PROXY."""
     with WebServer(tiny, Proxy) as proxy, WebServer(tiny) as server:

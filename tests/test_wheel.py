@@ -38,6 +38,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@full("builds a wheel, six seconds; an editable installation finds the catalogs too")
 def test_what_is_inside(wheel: Path) -> None:
     """The catalogs, the sums of the split files and the type marker are; tests, notebooks and benchmarks are not."""
     assert wheel.name == f"intake_laion_fmri-{VERSION}-py3-none-any.whl"
