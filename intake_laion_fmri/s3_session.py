@@ -48,10 +48,15 @@ class _Bounded:
     async def read(self) -> bytes:
         """Read the body to its end."""
         pieces, left = [], PAGE_BYTES
-        while piece := await self._answer.content.read(_PIECE_BYTES):
-            pieces.append(piece)
-            left -= len(piece)
-            if left < 0:
-                self._answer.close()
-                raise WrongAnswerError(f"what was received has more than {PAGE_BYTES} bytes, too many for a listing")
+        try:
+            while piece := await self._answer.content.read(_PIECE_BYTES):
+                pieces.append(piece)
+                left -= len(piece)
+                if left < 0:
+                    raise WrongAnswerError(
+                        f"what was received has more than {PAGE_BYTES} bytes, too many for a listing"
+                    )
+        except BaseException:
+            self._answer.close()  # as aiohttp's own method does: nobody else would give the connection up
+            raise
         return b"".join(pieces)

@@ -557,12 +557,12 @@ class _S3Stream(_Stream):
     """Of S3: a body is handed on as it arrives, so that nothing is lost with a connection."""
 
     def read(self, start: int, stop: int, attempts: Attempts) -> Iterator[bytes]:
-        response = self._run(self._open(start, stop), attempts.seconds_left)
-        body = response["Body"]
+        held = contextlib.ExitStack()
         try:
+            response = self._run(self._open(start, stop, held), attempts.seconds_left)
             self._expect_range(response, start, stop)
             while start < stop:
-                data, error = self._run(self._next(body, min(PIECE_BYTES, stop - start)), None)
+                data, error = self._run(self._next(response["Body"], min(PIECE_BYTES, stop - start)), None)
                 start += len(data)
                 if data:
                     yield data
@@ -571,12 +571,16 @@ class _S3Stream(_Stream):
                 if not data:
                     return
         finally:
-            self._bucket.file_system.loop.call_soon_threadsafe(body.close)
+            self._bucket.file_system.loop.call_soon_threadsafe(held.close)
 
-    async def _open(self, start: int, stop: int) -> Any:
+    async def _open(self, start: int, stop: int, held: contextlib.ExitStack) -> Any:
+        """Ask for bytes; the body is held where it can be closed even if nobody waits for the answer any more."""
         file_system = self._bucket.file_system
         name, key, _ = file_system.split_path(self._bucket.path(self.info.key))
-        return await file_system._call_s3("get_object", Bucket=name, Key=key, Range=f"bytes={start}-{stop - 1}")
+        part = f"bytes={start}-{stop - 1}"
+        response = await file_system._call_s3("get_object", Bucket=name, Key=key, Range=part)
+        held.callback(response["Body"].close)
+        return response
 
     async def _next(self, body: Any, count: int) -> tuple[bytes, Exception | None]:
         """Return the next bytes of a body, of a moment; and, behind the last ones, what ended it."""

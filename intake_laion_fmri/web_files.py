@@ -183,6 +183,7 @@ class WebFiles:
     @staticmethod
     def _raise_for(answer: Any) -> None:
         if answer.status in (404, 410):
+            answer.release()  # as the other statuses' method does
             raise FileNotFoundError(str(answer.url))
         answer.raise_for_status()
 
