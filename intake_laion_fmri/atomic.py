@@ -11,6 +11,7 @@ import ctypes
 import errno
 import io
 import os
+import re
 import shutil
 import stat
 import sys
@@ -25,6 +26,7 @@ from typing import BinaryIO
 __all__ = [
     "TEMPORARY",
     "create",
+    "is_unfinished",
     "make_folder",
     "mark_used",
     "move",
@@ -97,6 +99,11 @@ def write_whole(
             parent.remove(temporary)
         if durable:
             parent.sync()
+
+
+def is_unfinished(name: str, of: str) -> bool:
+    """Return True for what a file is called that `write_whole` is about to call `of`, or never did: it was killed."""
+    return re.fullmatch(rf"{re.escape(of)}\.[0-9a-f]{{32}}{re.escape(TEMPORARY)}", name) is not None
 
 
 def create(path: AnyPath, content: bytes | Iterable[bytes], *, durable: bool = False) -> None:

@@ -58,7 +58,9 @@ _OBJECTS, _SPLITS = "objects", "splits"
 
 _TEMPORARY = r"\.[0-9a-f]{32}\.tmp"
 _KNOWN = re.compile(
-    rf"{_OBJECTS}/[0-9a-f]{{64}}({_TEMPORARY})?|{_SPLITS}/[0-9a-f]{{40}}/[\w-]+/\w+\.json({_TEMPORARY})?", re.ASCII
+    rf"{_OBJECTS}/[0-9a-f]{{64}}({_TEMPORARY})?|{_SPLITS}/[0-9a-f]{{40}}/[\w-]+/\w+\.json({_TEMPORARY})?"
+    rf"|{re.escape(marks.CACHE.name)}{_TEMPORARY}",
+    re.ASCII,
 )
 """Files that this module writes; nothing else is counted or removed."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from intake_laion_fmri.atomic import AnyPath
+from intake_laion_fmri.atomic import AnyPath, is_unfinished
 
 __all__ = ["CACHE", "CATALOG", "DEMO", "INVENTORY", "STORE", "Mark", "raise_unless_ours"]
 
@@ -77,7 +77,8 @@ def raise_unless_ours(path: AnyPath, mark: Mark) -> None:
     if not os.path.lexists(path):
         return
     if path.is_dir() and mark.name:
-        found = sorted(os.listdir(path))
+        # Where only the mark is being written, another thread or process of ours was here a moment before.
+        found = sorted(name for name in os.listdir(path) if not is_unfinished(name, mark.name))
         if not found or mark.is_on(path):
             return
         held = f"it holds {', '.join(map(repr, found[:3]))}{', …' if len(found) > 3 else ''}"

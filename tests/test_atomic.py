@@ -234,6 +234,25 @@ def test_a_folder_is_ours_if_it_is_absent_or_empty_or_marked(tmp_path: Path, mar
     marks.raise_unless_ours(folder, mark)
 
 
+@pytest.mark.parametrize("mark", MARKED, ids=lambda mark: mark.what)
+def test_a_folder_is_ours_while_its_mark_is_written(tmp_path: Path, mark: marks.Mark) -> None:
+    """By another thread or process, or by one that was killed: but not with anything else in it."""
+    name, content = MARKED[mark]
+    seen: list[list[str]] = []
+
+    def pieces() -> Iterator[bytes]:
+        yield content
+        seen.append(os.listdir(tmp_path))
+        marks.raise_unless_ours(tmp_path, mark)
+        (tmp_path / f"notes.txt.{'0' * 32}.tmp").touch()
+        with pytest.raises(FileExistsError, match="'notes"):
+            marks.raise_unless_ours(tmp_path, mark)
+
+    atomic.write_whole(tmp_path / name, pieces())
+    assert [atomic.is_unfinished(one, name) for one in seen[0]] == [True]
+    marks.raise_unless_ours(tmp_path, mark)
+
+
 @pytest.mark.parametrize("mark", [*MARKED, marks.CATALOG], ids=lambda mark: mark.what)
 def test_neither_file_nor_dangling_link_is_ours(tmp_path: Path, mark: marks.Mark) -> None:
     (tmp_path / "file").write_bytes(b"precious")

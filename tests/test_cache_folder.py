@@ -56,6 +56,19 @@ def test_a_folder_of_the_users_own(others: Path, monkeypatch: pytest.MonkeyPatch
     assert not (others / OWN).exists()
 
 
+def test_a_folder_that_is_being_made_ours(others: Path) -> None:
+    """Its mark is under way, or its writer was killed: files are kept in it, and clearing leaves nothing behind."""
+    before = below(others)
+    (others / OWN).mkdir()
+    (others / OWN / f"CACHEDIR.TAG.{'0' * 32}.tmp").touch()
+    kept = SmallFileCache.of_user()
+    kept.put("a", b"x")
+    assert kept.get("a") == b"x"
+    clear_cache()
+    assert below(others) == before
+    assert not (others / OWN).exists()
+
+
 @pytest.mark.parametrize("name", ["objects/" + "a" * 64, "thesis.tex", "splits/x"])
 def test_a_folder_that_has_the_name_of_ours(name: str, others: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the mark nothing is written to it, and nothing removed."""

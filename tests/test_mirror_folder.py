@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.layout import ObjectInfo, key
-from intake_laion_fmri.mirror_folder import METADATA_FOLDER, MirrorFolder, MirrorRecord, Target, name_of, now, rejection
+from intake_laion_fmri.mirror_folder import (
+    MARK,
+    METADATA_FOLDER,
+    MirrorFolder,
+    MirrorRecord,
+    Target,
+    name_of,
+    now,
+    rejection,
+)
 
 ROI = key("roi", subject="sub-01", category="face", label="FFA-1")
 ALIAS = key("roi", subject="sub-01", category="face", label="FFA1")
@@ -222,3 +231,12 @@ def test_a_mirror_that_may_not_be_written_to(tmp_path: Path) -> None:
     finally:
         for one in [tmp_path, *tmp_path.rglob("*")]:
             one.chmod(0o755)
+
+
+def test_a_folder_that_is_being_made_a_mirror(tmp_path: Path) -> None:
+    """Its mark is under way, as another process began a moment before, or was killed: it is a mirror's."""
+    folder = MirrorFolder(tmp_path)
+    folder.metadata.mkdir()
+    (folder.metadata / f"{MARK.name}.{'0' * 32}.tmp").touch()
+    assert folder.workplace("locks").is_dir()
+    assert MARK.is_on(folder.metadata)

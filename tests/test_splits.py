@@ -546,6 +546,7 @@ class Server(http.server.ThreadingHTTPServer):
     """Serves split files of the pinned revision from a folder, and notes each request; `fail` may spoil an answer."""
 
     daemon_threads = True
+    request_queue_size = 64  # as many come at once: who finds no room waits for a second
 
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -634,15 +635,12 @@ def test_the_published_files_are_fetched_once(reference: Path, tmp_path: Path) -
 
 def test_opening_fetches_once(server: Server, offline: Path) -> None:
     """Twenty-two files for a subject, silently; then the cache, silently."""
-    ds = open_betas("sub-01", bucket=offline)
-    asked = list(server.requests)  # one more where a connection that was kept had gone, and another attempt was made
-    for _ in range(2):
+    for _ in range(3):
         ds = open_betas("sub-01", bucket=offline)
         assert ds["split_role"].attrs["revision"] == splits.REVISION
-    assert server.requests == asked
-    assert sorted(set(asked)) == sorted(key for key in kept() if "ood" not in key)
-    assert len(set(asked)) == 22
-    assert max(Counter(asked).values()) <= bucket_module.PINNED_ATTEMPTS
+    asked = list(server.requests)
+    assert sorted(asked) == sorted(kept())
+    assert len(asked) == 22
     assert kept() == {key: (server.folder / key).read_bytes() for key in kept()}
     open_trials("sub-01", split="tau", pool="subject", bucket=offline)
     splits.load_split("tau")

@@ -98,6 +98,11 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             self.wfile.write(body)
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64  # as many come at once: who finds no room waits for a second
+
+
 class WebServer:
     """A server of a folder, as a context.
 
@@ -111,8 +116,7 @@ class WebServer:
 
     def __init__(self, folder: Path, kind: Callable[..., Handler] = Handler) -> None:
         handler = functools.partial(kind, directory=str(folder))
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), handler)
         self.log: list[tuple[str, str, dict[str, str]]] = []
         """Method, path and headers of each request."""
         self._server.log = self.log  # type: ignore[attr-defined]
