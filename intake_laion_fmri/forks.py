@@ -31,12 +31,17 @@ class PerProcess(Generic[T]):
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
         self._values: dict[int, T] = {}
+        self._locks: dict[int, threading.Lock] = {}
 
     def get(self) -> T:
-        """Return the value of this process."""
-        value = self._values.get(os.getpid())
-        # No lock, which a fork could leave taken for ever: of two threads that make a value, the first is kept.
-        return self._values.setdefault(os.getpid(), self._make()) if value is None else value
+        """Return the value of this process; it is made once, however many threads ask for it."""
+        pid = os.getpid()
+        if pid not in self._values:
+            # A lock for each process: a fork may leave its parent's taken for ever.
+            with self._locks.setdefault(pid, threading.Lock()):
+                if pid not in self._values:
+                    self._values[pid] = self._make()
+        return self._values[pid]
 
 
 def in_threads(function: Callable[[Item], Result], items: Iterable[Item], most: int) -> list[Result]:

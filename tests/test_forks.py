@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tiers import full, sampled
 from web_servers import WebServer
+
+from intake_laion_fmri.forks import PerProcess
 
 SCRIPT = """
 import json, os, signal, sys
@@ -150,3 +154,28 @@ def test_read_while_the_interpreter_ends(s3: Any) -> None:
     command = [sys.executable, "-c", AT_THE_END, json.dumps(given)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert (done.stdout, done.stderr) == ("(40, 16)\n46\n", "")
+
+
+def test_a_value_of_a_process_is_made_once_by_all_of_its_threads() -> None:
+    """What a second thread made would be thrown away: a connection that fsspec goes on to hand to others."""
+    made: list[object] = []
+    second = threading.Event()
+
+    def make() -> object:
+        made.append(object())
+        if len(made) > 1:
+            second.set()
+        second.wait(0.2)  # long enough for the other thread to come this far, were it let in
+        return made[-1]
+
+    value = PerProcess(make)
+    both = threading.Barrier(2)
+
+    def get() -> object:
+        both.wait(10)
+        return value.get()
+
+    with ThreadPoolExecutor(2) as pool:
+        found = {pool.submit(get) for _ in range(2)}
+    assert {one.result() for one in found} == set(made)
+    assert len(made) == 1
