@@ -16,6 +16,7 @@ import pytest
 import xarray as xr
 import yaml
 from tiers import full
+from versions import DISTUTILS
 
 import intake_laion_fmri
 from intake_laion_fmri import open_betas, open_catalog, open_noise_ceilings, open_rois, open_trials
@@ -24,9 +25,6 @@ from intake_laion_fmri.catalog_files import OPENERS
 from intake_laion_fmri.discovery import inventory
 from intake_laion_fmri.drivers import BetasSource, TrialsSource, catalog_path
 from intake_laion_fmri.errors import NotInBucketError
-
-# Intake 2.0.9 asks distutils for conda, from Python 3.12 on through setuptools, which advises against it.
-DISTUTILS = "ignore:Use shutil.which instead of find_executable:DeprecationWarning:intake.catalog.default"
 
 ENTRIES = ["betas", "trials", "rois", "noise_ceilings", "maps", "inventory"]
 SUBJECTS = ["sub-01", "sub-03", "sub-05", "sub-06", "sub-07"]

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 from tiers import full
+from versions import STRICT, prints_as_pinned
 
 if TYPE_CHECKING:
     from conftest import S3
@@ -34,7 +35,7 @@ class Run:
 
 def run(folder: Path, *arguments: str) -> Run:
     """Run the example in a folder, every warning being an error."""
-    command = [sys.executable, "-W", "error", str(FIRST_LIGHT), *arguments]
+    command = [sys.executable, *STRICT, str(FIRST_LIGHT), *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.stderr == ""
     assert done.returncode == 0
@@ -118,6 +119,7 @@ def test_from_s3_as_from_disk(s3: S3, from_disk: Run, tmp_path: Path) -> None:
     np.testing.assert_array_equal(imread(from_s3.picture), imread(from_disk.picture))
 
 
+@prints_as_pinned("xarray")
 def test_the_readme_shows_what_is_printed(small: Path) -> None:
     """The first example's output is that of the bucket that `make demo` writes."""
     text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")

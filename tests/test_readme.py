@@ -11,6 +11,7 @@ from pathlib import Path
 import intake
 import pytest
 from tiers import full
+from versions import STRICT
 
 from intake_laion_fmri import build_store
 
@@ -37,7 +38,7 @@ def test_the_examples_run(tiny: Path, tmp_path: Path) -> None:
         assert place in code
         code = code.replace(place, other)
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
+        [sys.executable, *STRICT, "-c", code],
         env=os.environ | {"LAION_FMRI_BUCKET": str(tiny)},
         cwd=tmp_path,
         capture_output=True,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tiers import full
+from versions import STRICT
 
 import intake_laion_fmri
 
@@ -84,10 +85,7 @@ cat = intake_laion_fmri.open_catalog(bucket={str(tiny)!r})
 assert cat["sub-01"]["ses-01"].to_dask().sizes["trial"] < ds.sizes["trial"]
 print(intake_laion_fmri.__file__)
 """
-    # From Python 3.12 on distutils comes from setuptools, which gives `intake.cat` this advice.
-    advice = "ignore:Use shutil.which instead of find_executable:DeprecationWarning:intake.catalog.default"
-    warnings = ("-W", "error", "-W", advice)
-    *printed, dtype, origin = run(binaries / "python", *warnings, "-c", code, folder=elsewhere).splitlines()
+    *printed, dtype, origin = run(binaries / "python", *STRICT, "-c", code, folder=elsewhere).splitlines()
     assert printed[0].startswith("<xarray.Dataset>")
     assert any("betas" in line and "(trial, voxel) float32" in line and "dask.array" in line for line in printed)
     assert dtype == "float32"
