@@ -38,6 +38,7 @@ from intake_laion_fmri.errors import (
     DataIntegrityError,
     NotInBucketError,
 )
+from intake_laion_fmri.forks import PerProcess
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.mirror_folder import OTHER, Copy, MirrorFolder, MirrorRecord, Target, name_of, now
 from intake_laion_fmri.mirror_proofs import crc32_of, is_whole_md5
@@ -409,7 +410,7 @@ class _Job:
             pace = _Pace(self.bucket.network)
             try:
                 with (
-                    _line.request(),
+                    _line.get().request(),
                     contextlib.closing(self._answer(stream, writer.offset, stop, attempts, pace)) as answer,
                 ):
                     for data in answer:
@@ -482,7 +483,7 @@ class _Line:
             return self._seconds
 
 
-_line = _Line()
+_line = PerProcess(_Line)
 
 
 class _Pace:
@@ -490,12 +491,12 @@ class _Pace:
 
     def __init__(self, policy: NetworkPolicy) -> None:
         self._policy, self._count = policy, 0
-        self._began, self._of_line = time.monotonic(), _line.seconds
+        self._began, self._of_line = time.monotonic(), _line.get().seconds
 
     @property
     def is_slow(self) -> bool:
         """Whether it is no more than its share of the slowest line that is worth while."""
-        return self._count <= self._policy.slowest * (_line.seconds - self._of_line)
+        return self._count <= self._policy.slowest * (_line.get().seconds - self._of_line)
 
     def received(self, count: int) -> None:
         """Take note of bytes; raise where they have been too few for as long as a request is waited for."""

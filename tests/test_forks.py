@@ -179,3 +179,48 @@ def test_a_value_of_a_process_is_made_once_by_all_of_its_threads() -> None:
         found = {pool.submit(get) for _ in range(2)}
     assert {one.result() for one in found} == set(made)
     assert len(made) == 1
+
+
+MIRRORS = """
+import os, signal, sys, threading, time
+from intake_laion_fmri import transfer
+from intake_laion_fmri.mirror import mirror_bucket
+
+inside, go = threading.Event(), threading.Event()
+
+class Clock:
+    # Keeps the first thread that asks for the time while it holds what all requests of the process share.
+    def __getattr__(self, name):
+        return getattr(time, name)
+
+    def monotonic(self):
+        if sys._getframe(1).f_code is transfer._Line._add.__code__ and not inside.is_set():
+            inside.set()
+            go.wait()
+        return time.monotonic()
+
+def fill(name):
+    mirror_bucket(os.path.join(sys.argv[2], name), bucket=sys.argv[1], subjects="sub-01", sessions=1, kinds="trials")
+
+transfer.time = Clock()
+parent = threading.Thread(target=fill, args=("parent",))
+parent.start()
+inside.wait()
+pid = os.fork()
+if pid == 0:
+    signal.alarm(20)
+    fill("child")
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+go.set()
+parent.join()
+"""
+
+
+def test_mirror_in_a_child_of_a_mirror(tiny: Path, tmp_path: Path) -> None:
+    """What the requests of a process share is not held, in a child, by a thread that is not there."""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", MIRRORS, str(tiny), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+    for name in ("parent", "child"):
+        assert len(list((tmp_path / name / "derivatives").rglob("*_trials.tsv"))) == 1
