@@ -52,6 +52,8 @@ def locked(
     ------
     HeldError
         If another process has it, and how long it was waited for.
+    OSError
+        If the file cannot be made or written: names it.
     """
     from filelock import SoftFileLease, Timeout
 
@@ -77,6 +79,13 @@ def locked(
                 holder = f"process {owner.pid} on {owner.hostname}" if owner else "another process"
                 raise _held(path, holder, wait_seconds, what) from None
             while_waiting()
+        except OSError as error:
+            if error.filename is not None or error.errno is None:
+                raise
+            # What the system says of a descriptor, as of a full disk, names no file.
+            reason = os.strerror(error.errno)
+            text = f"the lock for {what} cannot be written: {reason}. Make room, or take another folder"
+            raise OSError(error.errno, text, os.fspath(path)) from error
     try:
         yield
     finally:

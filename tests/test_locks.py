@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -69,6 +70,30 @@ def test_a_lock_leaves_nothing_behind(tmp_path: Path) -> None:
     take(path)
     take(path)
     assert list(path.parent.iterdir()) == []
+
+
+WITHOUT_ROOM = """
+import resource, sys
+from intake_laion_fmri import locks
+with locks.locked(sys.argv[1] + ".first", wait_seconds=0, what="loading all that is loaded late"):
+    pass
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+try:
+    with locks.locked(sys.argv[1], wait_seconds=5, what="building sub-01/ses-01"):
+        print("held")
+except OSError as error:
+    print(error.errno, error.filename, error.strerror)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limits of this kind")
+def test_the_error_names_the_file_where_nothing_can_be_written(tmp_path: Path) -> None:
+    """What the system says of a descriptor names none; nothing is left."""
+    path = tmp_path / "one.lock"
+    done = subprocess.run([sys.executable, "-c", WITHOUT_ROOM, str(path)], capture_output=True, text=True, timeout=60)
+    said = "the lock for building sub-01/ses-01 cannot be written: File too large. Make room, or take another folder"
+    assert (done.stdout, done.stderr) == (f"{errno.EFBIG} {path} {said}\n", "")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_error_names_the_holder(tmp_path: Path) -> None:
