@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from intake_laion_fmri.plans import Brain, Fetched, TrialPlan, TrialQuery, Voxel
 from intake_laion_fmri.roi_files import UNREADABLE
 from intake_laion_fmri.splits import SplitSource, split_roles
 from intake_laion_fmri.trials import TRIAL, trial_coordinates
-from intake_laion_fmri.voxels import MASKS, VOXEL, Coordinates, Grid
+from intake_laion_fmri.voxels import GRID, MASKS, VOXEL, Coordinates, Grid
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -36,6 +37,9 @@ __all__ = [
     "subject_coordinate",
     "volumes_of",
 ]
+
+_PUBLISHED: Mapping[str, str] = MappingProxyType({"project": "LAION-fMRI", "publisher_url": layout.BUCKET_URL})
+"""Attributes of every Dataset, with which it has at least ten: a notebook folds these, and `sources` may fill pages."""
 
 _BETAS_ATTRS = {"long_name": "single-trial GLMsingle TYPED betas", "units": "relative units"}
 
@@ -63,20 +67,26 @@ class BetasParts:
     betas_attrs: Mapping[str, Any] = field(default_factory=dict)
     """What else is to be said of the betas."""
 
-    def dataset(self, betas: da.Array | None = None) -> xr.Dataset:
-        """Return the Dataset that `open_betas` describes; `betas` stands in for the lazy array."""
+    def dataset(self) -> xr.Dataset:
+        """Return the Dataset that `open_betas` describes."""
+        betas = lazy_rows("betas", list(self.steps.values()), shape=(len(self.brain.axis),))
+        dataset = self.stored(betas).assign_coords(self.brain.axis.grid.coordinate(layout.SPACE))
+        dataset["betas"].attrs["grid_mapping"] = GRID
+        return dataset.assign_attrs(_PUBLISHED)
+
+    def stored(self, betas: da.Array) -> xr.Dataset:
+        """Return what a store holds of it, with the given betas: nothing that is the same in all, or said twice."""
         import xarray as xr
 
-        if betas is None:
-            betas = lazy_rows("betas", list(self.steps.values()), shape=(len(self.brain.axis),))
+        attrs = attributes(f"single-trial betas of {self.subject}", self.sources, self.brain.axis.grid, self.mask)
         return xr.Dataset(
             {"betas": ((TRIAL, VOXEL), betas, {**_BETAS_ATTRS, **self.betas_attrs})},
             coords=self.coordinates(),
-            attrs=attributes(f"single-trial betas of {self.subject}", self.sources, self.brain.axis.grid, self.mask),
+            attrs={name: value for name, value in attrs.items() if name not in _PUBLISHED},
         )
 
     def coordinates(self) -> Coordinates:
-        """Return all coordinates."""
+        """Return all coordinates that a store holds."""
         return {
             **trial_coordinates(self.table),
             **self.brain.coordinates(),
@@ -168,7 +178,6 @@ def attributes(title: str, sources: Iterable[ObjectInfo], grid: Grid | None, mas
         {"key": key, "size": info.size, "etag": info.etag} | ({"origin": info.origin} if info.origin else {})
         for key, info in sorted(once.items())
     ]
-    # With ten attributes or more a notebook folds them, and `sources` may fill pages.
     attrs: dict[str, Any] = {"title": f"LAION-fMRI, {title}"}
     if grid is not None:
         attrs |= {"affine": list(grid.affine), "grid_shape": list(grid.shape), "space": layout.SPACE}
@@ -180,6 +189,7 @@ def attributes(title: str, sources: Iterable[ObjectInfo], grid: Grid | None, mas
         "license": layout.LICENSE,
         "references": layout.REFERENCES,
         "created_with": f"intake-laion-fmri {__version__}",
+        **_PUBLISHED,
     }
 
 

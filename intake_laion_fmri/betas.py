@@ -27,9 +27,18 @@ from intake_laion_fmri.splits import find_source
 from intake_laion_fmri.store_plans import StorePlan, with_stored
 from intake_laion_fmri.store_root import StoreRoot, open_store
 from intake_laion_fmri.surfaces import HEMISPHERES, SURFACE_SPACE
-from intake_laion_fmri.voxels import SESSION_MAPS, SUBJECT_MAPS, VOXEL, Coordinates, grid_coordinates
+from intake_laion_fmri.voxels import (
+    GRID,
+    SESSION_MAPS,
+    SUBJECT_MAPS,
+    VOXEL,
+    Coordinates,
+    VoxelAxis,
+    grid_coordinates,
+)
 
 if TYPE_CHECKING:
+    import dask.array as da
     import pandas as pd
     import xarray as xr
 
@@ -135,11 +144,12 @@ def open_betas(
           were selected;
         - ``split_role`` (pool, split, trial): 0 unused, 1 train, 2 test, in every split of the shared pool and of the
           subject's own; its attributes tell the files' revision and SHA-256 sums;
-        - ``subject``, a scalar.
+        - ``subject`` and ``grid``, scalars. The attributes of ``grid`` are ``affine``, ``shape`` and ``space`` of the
+          voxels; it stays with means and other results, which `to_nifti` puts back into a volume by it.
 
         Attributes: ``title``, ``affine``, ``grid_shape``, ``space``, ``mask``, ``mask_rule``, ``sources`` (JSON: key,
         size and ETag of every object; with a mirror also its ``origin``, ``"mirror"`` or ``"bucket"``), ``license``,
-        ``references``, ``created_with``.
+        ``references``, ``created_with``, ``project``, ``publisher_url``.
 
         A selection that leaves nothing gives a Dataset of length 0.
 
@@ -350,6 +360,7 @@ def open_rois(
     coordinates = roi_coordinates(parts.rois) if brain is None else brain.coordinates()
     if "in_roi" in coordinates:
         variables["in_roi"] = coordinates.pop("in_roi")
+        variables["in_roi"][2]["grid_mapping"] = GRID
     for surface in parts.surfaces:
         for exists, build in ((surface.masks, surface.mask_variables), (surface.labels, surface.label_variables)):
             if exists:
@@ -361,8 +372,11 @@ def open_rois(
     attrs = attributes(
         f"regions of interest of {contents.subject}", plan.files, brain.axis.grid if brain else None, query.mask
     )
+    attrs["format"] = format
     if parts.surfaces:
-        attrs["surface_space"] = SURFACE_SPACE
+        attrs |= {"hemi": hemi, "surface_space": SURFACE_SPACE}
+    if brain is not None:
+        coordinates |= brain.axis.grid.coordinate(layout.SPACE)
     return xr.Dataset(variables, coords={**coordinates, "subject": subject_coordinate(contents.subject)}, attrs=attrs)
 
 
@@ -480,7 +494,7 @@ def open_maps(
           the file has none; ``ridge_fraction``: float32, 0 to 1.
 
         Along (voxel), with the coordinates of `open_betas` that follow from the grid and the ROIs; or along (i, j, k),
-        with these grid indices, and ``affine`` in the attributes. Maps of sessions have ``session`` (index: names)
+        with these grid indices; ``grid`` tells the affine either way. Maps of sessions have ``session`` (index: names)
         first.
 
         The maps of the whole subject on the voxel axis are in memory; all others are Dask arrays.
@@ -579,16 +593,12 @@ def _open_maps(
 
     coordinates = grid_coordinates(brain.axis.grid) if is_volume else brain.coordinates()
     variables: dict[str, Any] = {name: coordinates.pop(name) for name in at_once if name in coordinates}
-    dims, shape = (tuple("ijk"), brain.axis.grid.shape) if is_volume else ((VOXEL,), (len(brain.axis),))
     for name, blocks in plan.blocks(place, brain.axis.grid).items():
         if name not in at_once:
-            spec = (SESSION_MAPS if query.per_session else SUBJECT_MAPS)[name]
-            read = MapBlock.read_volume if is_volume else MapBlock.read
-            voxels = None if is_whole else brain.axis.index
-            steps = [Step(read, block, voxels) for block in blocks]
-            rows = lazy_rows(name, steps, shape=shape, dtype=spec.dtype)
-            values = ((SESSION, *dims), rows) if query.per_session else (dims, rows[0])
-            variables[name] = (*values, dict(spec.attrs))
+            variables[name] = _lazy_map(name, blocks, query, brain.axis, is_volume=is_volume, is_whole=is_whole)
+    coordinates |= brain.axis.grid.coordinate(layout.SPACE)
+    for *_, attrs in variables.values():
+        attrs["grid_mapping"] = GRID
     if plan.sessions is not None:
         coordinates[SESSION] = ((SESSION,), np.array(plan.sessions, dtype=object), {"long_name": "session"})
     used = [*voxel_plan.files, *(info for infos in plan.files.values() for info in infos)]
@@ -611,3 +621,15 @@ def _listed_rois(place: Bucket, subject: str, query: VoxelQuery, formats: Sequen
         layout.subject_name(subject),
         anatomy=query.needs_anatomy and "volume" in formats,
     )
+
+
+def _lazy_map(
+    name: str, blocks: Sequence[MapBlock], query: MapQuery, axis: VoxelAxis, *, is_volume: bool, is_whole: bool
+) -> tuple[tuple[str, ...], da.Array, dict[str, Any]]:
+    """Return a map as xarray takes a variable, with a block per file."""
+    spec = (SESSION_MAPS if query.per_session else SUBJECT_MAPS)[name]
+    dims, shape = (tuple("ijk"), axis.grid.shape) if is_volume else ((VOXEL,), (len(axis),))
+    read = MapBlock.read_volume if is_volume else MapBlock.read
+    steps = [Step(read, block, None if is_whole else axis.index) for block in blocks]
+    rows = lazy_rows(name, steps, shape=shape, dtype=spec.dtype)
+    return ((SESSION, *dims), rows, dict(spec.attrs)) if query.per_session else (dims, rows[0], dict(spec.attrs))

@@ -532,7 +532,7 @@ def _coordinates(parts: BetasParts, grid: ChunkGrid) -> tuple[dict[str, bytes], 
     import dask.array as da
 
     shape = (grid.n_trials, grid.n_voxels)
-    dataset = parts.dataset(da.zeros(shape, chunks=shape, dtype=grid.item))
+    dataset = parts.stored(da.zeros(shape, chunks=shape, dtype=grid.item))
     narrower = {name: dtype for name, dtype in STORED_DTYPES.items() if name in dataset.coords}
     dataset = dataset.assign_coords({name: dataset[name].variable.astype(dtype) for name, dtype in narrower.items()})
     objects = _as_zarr(dataset, {BETAS: grid.encoding()})

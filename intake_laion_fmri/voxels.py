@@ -6,6 +6,7 @@ grid, ascending; a voxel's label is its index in that ravel, so it means the sam
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 from collections.abc import Mapping
@@ -40,6 +41,9 @@ __all__ = [
 VOXEL = "voxel"
 """Dimension and index: the C-order flat index into the grid."""
 
+GRID = "grid"
+"""Scalar coordinate whose attributes tell the grid, and the value of ``grid_mapping`` of what lies on it."""
+
 NO_INDEX = -1
 """Value of a map of indices where a voxel has none."""
 
@@ -66,6 +70,35 @@ class Grid:
     def size(self) -> int:
         """Number of voxels in the grid."""
         return math.prod(self.shape)
+
+    @property
+    def name(self) -> str:
+        """Shape and a digest of the affine: xarray drops the coordinate where values on two grids are combined."""
+        digest = hashlib.sha256(np.array(self.affine, dtype="<f8").tobytes()).hexdigest()[:8]
+        return f"{'x'.join(map(str, self.shape))}-{digest}"
+
+    def coordinate(self, space: str) -> Coordinates:
+        """Return the scalar coordinate ``grid``, as a grid mapping of the CF conventions is one.
+
+        Parameters
+        ----------
+        space : str
+            BIDS space of the world coordinates.
+
+        Returns
+        -------
+        dict
+            ``grid``, whose attributes are ``affine`` (16 numbers, row by row: voxel indices → mm), ``shape`` and
+            ``space``; its value tells grids apart.
+        """
+        attrs = {
+            "long_name": "voxel grid",
+            "grid_mapping_name": "affine",
+            "affine": list(self.affine),
+            "shape": list(self.shape),
+            "space": space,
+        }
+        return {GRID: ((), np.array(self.name, dtype=object), attrs)}
 
     def matrix(self) -> NDArray[np.float64]:
         """Return the affine as a matrix of shape (4, 4)."""
@@ -308,8 +341,7 @@ def to_nifti(values: xr.DataArray, like: xr.Dataset | None = None, *, fill: floa
         Dimensions (voxel,), or (other, voxel) in any order, with the ``voxel`` coordinate of this package, each
         voxel once.
     like : xarray.Dataset, optional
-        A Dataset of this package, which tells the grid. Needed unless `values` carries ``grid_shape`` and
-        ``affine`` among its own attributes.
+        A Dataset of this package, which tells the grid. Needed where `values` have lost the coordinate ``grid``.
     fill : float, default NaN
         Value of the voxels that are not selected.
 
@@ -331,8 +363,8 @@ def to_nifti(values: xr.DataArray, like: xr.Dataset | None = None, *, fill: floa
 
     if not isinstance(values, xr.DataArray):
         raise TypeError(f"Expected a DataArray, such as ds['betas'].mean('trial'); found {type(values).__name__}.")
-    told = _told_grid(values.attrs)
-    grid = told if like is None else _told_grid(like.attrs)
+    told = _told_grid(values)
+    grid = told if like is None else _told_grid(like)
     if grid is None:
         raise ValueError("The grid is unknown: pass like=, the Dataset that the values were computed from.")
     if VOXEL not in values.coords or values.ndim not in (1, 2) or VOXEL not in values.dims:
@@ -357,9 +389,18 @@ def to_nifti(values: xr.DataArray, like: xr.Dataset | None = None, *, fill: floa
     return image
 
 
-def _told_grid(attrs: Mapping[Any, Any]) -> Grid | None:
-    """Return the grid that attributes tell; None where they tell none."""
-    shape, affine = attrs.get("grid_shape", ()), attrs.get("affine", ())
+def _told_grid(told: xr.DataArray | xr.Dataset) -> Grid | None:
+    """Return the grid that the coordinate ``grid`` tells, or else the attributes; None where they tell none."""
+    if GRID in told.coords:
+        grid = _grid_of(told.coords[GRID].attrs, "shape")
+        # Where subjects were put beside each other, the attributes are those of the first.
+        if grid is not None and (told.coords[GRID].values == grid.name).all():
+            return grid
+    return _grid_of(told.attrs, "grid_shape")
+
+
+def _grid_of(attrs: Mapping[Any, Any], name: str) -> Grid | None:
+    shape, affine = attrs.get(name, ()), attrs.get("affine", ())
     if len(shape) != 3 or len(affine) != 16:
         return None
     return Grid((int(shape[0]), int(shape[1]), int(shape[2])), tuple(float(a) for a in affine))

@@ -63,6 +63,7 @@ CONTRACT = {
     "pool": (("pool",), "object"),
     "split": (("split",), "object"),
     "subject": ((), "object"),
+    "grid": ((), "object"),
 }
 
 
@@ -74,6 +75,7 @@ def test_the_dataset_has_the_coordinates_of_the_contract(tiny: Path) -> None:
     assert isinstance(ds.betas.data, dask.array.Array)
     assert set(ds.indexes) == {"trial", "voxel", "roi", "pool", "split"}
     assert {"long_name", "units"} <= set(ds.betas.attrs)
+    assert ds.betas.attrs["grid_mapping"] == "grid"
     assert all(ds[name].attrs["units"] == "percent" for name in ("nc_12rep", "nc_4rep", "nc_all"))
     assert all(ds[name].attrs["units"] == "mm" for name in "xyz")
 
@@ -396,7 +398,8 @@ def test_trials_are_the_coordinates_of_the_betas(tiny: Path) -> None:
 def test_rois_are_the_coordinates_of_the_betas(tiny: Path) -> None:
     ds, rois = (function("sub-03", roi="face", bucket=tiny) for function in (open_betas, open_rois))
     assert list(rois.data_vars) == ["in_roi"]
-    xr.testing.assert_identical(rois.in_roi, ds.in_roi.drop_vars(["in_roi", *MAPS]))
+    expected = ds.in_roi.drop_vars(["in_roi", *MAPS]).assign_attrs(grid_mapping="grid")
+    xr.testing.assert_identical(rois.in_roi, expected)
 
 
 MAPS = ["nc_12rep", "nc_4rep", "nc_all", "r2_mean"]

@@ -54,7 +54,7 @@ def test_maps_of_the_subject(tiny: Path) -> None:
         np.testing.assert_array_equal(ds[name], expected)
         assert (ds[name].dims, ds[name].dtype) == (("voxel",), np.float32)
         assert isinstance(ds[name].data, np.ndarray)
-        assert ds[name].attrs == betas[name].attrs
+        assert ds[name].attrs == betas[name].attrs | {"grid_mapping": "grid"}
     for name in (*"ijkxyz", "voxel", "in_roi", "roi", "roi_category", "subject"):
         xr.testing.assert_equal(ds[name].reset_coords(drop=True), betas[name].reset_coords(drop=True))
     assert ds.attrs["mask"] == "rsquare"

@@ -169,7 +169,7 @@ def test_expressions_are_set_algebra(expression: tuple[str, str], inside: np.nda
 def test_the_volume_format_is_what_it_was(tiny: Path) -> None:
     xr.testing.assert_identical(open_rois("sub-01", bucket=tiny), open_rois("sub-01", format="volume", bucket=tiny))
     assert set(open_rois("sub-01", bucket=tiny).coords) == {
-        *("roi", "roi_category", "voxel", "subject"),
+        *("roi", "roi_category", "voxel", "subject", "grid"),
         *"ijkxyz",
     }
 
