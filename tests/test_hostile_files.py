@@ -1026,8 +1026,8 @@ def sparse_files(bucket: Path, folder: Path) -> dict[str, tuple[str, dict[str, A
         "a mask of a terabyte": (mask_of, ("maps", {"maps": "nc_12rep"})),
         "a map of a terabyte": (map_of, ("maps", {"maps": "nc_12rep"})),
         "an ROI of a terabyte": (roi_of, ("rois", {"roi": "PPA"})),
-        "a label of a terabyte": (label_of, ("rois", {"format": "label"})),
-        "a GIfTI of a terabyte": (gifti_of, ("rois", {"format": "func.gii"})),
+        "a label of a terabyte": (label_of, ("rois", {"roi": "PPA", "format": "label"})),
+        "a GIfTI of a terabyte": (gifti_of, ("rois", {"roi": "PPA", "format": "func.gii"})),
     }.items():
         own = own_copy(bucket, folder / f"sparse-{len(calls)}")
         path = find(own)
