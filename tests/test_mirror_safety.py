@@ -339,6 +339,8 @@ def test_other_labels_of_the_same_size_and_time(s3: Any, tiny: Path, tmp_path: P
     if recorded:
         with pytest.raises(DataIntegrityError, match="is not what was copied there"):
             open_trials("sub-01", session=1, mirror=tmp_path, mirror_only=True)
+    as_it_is = open_trials("sub-01", session=1, bucket=tmp_path)
+    assert as_it_is.label.tolist() == [expected.label.iloc[1], expected.label.iloc[0], *expected.label.iloc[2:]]
 
 
 PARTED = "parted-objects"
