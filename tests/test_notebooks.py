@@ -55,7 +55,8 @@ def test_stored_without_results(path: Path) -> None:
 def test_runs_without_a_warning(path: Path, tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A reader sees results and pictures, and nothing in red; neither do processes that a notebook starts."""
     outputs = execute(nbformat.read(path, as_version=4), tiny, tmp_path)
-    assert on_stderr(outputs) == []
+    # A busy machine may take longer than distributed allows a worker for its end.
+    assert [text for text in on_stderr(outputs) if "Worker process still alive after" not in text] == []
     # At its end ipykernel sometimes leaves a task of its own behind, and asyncio says so.
     assert re.sub(r"Task was destroyed but it is pending!\ntask: .*/ipykernel/.*\n", "", capfd.readouterr().err) == ""
     kinds = {kind for output in outputs for kind in output.get("data", {})}
