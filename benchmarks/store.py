@@ -183,7 +183,7 @@ def cluster_build(bucket: str, store: str, sessions: Sequence[str]) -> Figures:
     with (
         tempfile.TemporaryDirectory(dir=BENCH) as folder,
         LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, local_directory=folder
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", local_directory=folder
         ) as cluster,
         Client(cluster) as client,
     ):
