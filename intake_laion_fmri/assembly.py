@@ -78,9 +78,11 @@ class BetasParts:
         """Return what a store holds of it, with the given betas: nothing that is the same in all, or said twice."""
         import xarray as xr
 
+        from intake_laion_fmri.session_chunks import SessionVariable
+
         attrs = attributes(f"single-trial betas of {self.subject}", self.sources, self.brain.axis.grid, self.mask)
         return xr.Dataset(
-            {"betas": ((TRIAL, VOXEL), betas, {**_BETAS_ATTRS, **self.betas_attrs})},
+            {"betas": SessionVariable((TRIAL, VOXEL), betas, {**_BETAS_ATTRS, **self.betas_attrs})},
             coords=self.coordinates(),
             attrs={name: value for name, value in attrs.items() if name not in _PUBLISHED},
         )

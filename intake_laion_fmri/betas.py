@@ -208,9 +208,10 @@ def open_betas(
     standard deviation instead of the session's (0.3 to 0.7 SD off for a split). Open all trials, z-score within each
     session, then select: ``ds.isel(trial=(ds.split_role.sel(pool="shared", split="tau", drop=True) == 2))``.
 
-    Sessions differ in length, and the chunks of a Zarr array may not: xarray refuses to save lazy sessions as they are.
-    Load the Dataset first, or give the betas chunks of one length, which reads each session once:
-    ``ds.assign(betas=ds.betas.chunk(trial=1000)).to_zarr(path)``. For whole brains there is `build_store`.
+    Sessions differ in length, and the chunks of a Zarr array may not: `to_zarr` of lazy sessions writes chunks that
+    divide them, often of 2 trials, and refuses to write more than 1,000. Load the Dataset first, or give the betas
+    chunks of one length, which reads each session once: ``ds.assign(betas=ds.betas.chunk(trial=1000)).to_zarr(path)``.
+    For whole brains there is `build_store`.
 
     Betas are in relative units, shrunk by a per-voxel ridge: comparable within a voxel, not across voxels. Some are
     NaN.

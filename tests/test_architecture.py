@@ -59,6 +59,7 @@ LAYERS = {
     "surfaces": 2,
     "splits": 2,
     "blocks": 2,
+    "session_chunks": 2,  # how blocks of different lengths are saved
     "arguments": 3.0,  # the assembler, in the order of its work: arguments, what to read, the Dataset
     "store_format": 3.0,  # what a store's metadata say
     "roi_files": 3.0,
@@ -106,6 +107,7 @@ SLOW = {"xarray", "dask", "distributed", "nibabel", "zarr", "s3fs", "intake", "i
 AT_THE_TOP = {
     ("readers", "intake"),
     ("drivers", "intake"),  # drivers are subclasses, and Intake is there when they are loaded
+    ("session_chunks", "xarray"),  # a subclass; loaded with the first Dataset of betas
     ("demo", "nibabel"),  # loaded by the command and by tests only
 }
 
