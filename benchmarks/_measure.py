@@ -48,7 +48,7 @@ MB = 1e6
 LATENCY = 0.03
 """Seconds before each response of a remote bucket."""
 
-_LOCAL_MODULES = ("dask.array", "isal.igzip", "nibabel", "pandas", "xarray", "intake_laion_fmri.betas")
+_LOCAL_MODULES = ("dask.array", "isal.igzip", "nibabel", "pandas", "xarray", "intake_laion_fmri.reading.betas")
 _REMOTE_MODULES = ("s3fs", "aiobotocore.session")
 _STORE_MODULES = (
     "distributed",  # Dask imports it when something is first computed, wherever it is installed
@@ -56,7 +56,7 @@ _STORE_MODULES = (
     "google_crc32c",
     "numcodecs.vlen",
     "numcodecs.zstd",
-    "intake_laion_fmri.store_plans",
+    "intake_laion_fmri.reading.stored",
 )
 _BUILDING_MODULES = (
     *_STORE_MODULES,
@@ -66,7 +66,7 @@ _BUILDING_MODULES = (
     "xarray.backends.zarr",
     "zarr.codecs",
     "zarr.storage",
-    "intake_laion_fmri.store",
+    "intake_laion_fmri.building.build",
 )
 
 PEAK = "peak"

@@ -91,7 +91,7 @@ def package(bucket: str, roi: str | None = None, storage_options: Mapping[str, A
     """Open a session and load it, as `read()` of a source does."""
     imports(remote=storage_options is not None)
     from intake_laion_fmri import open_betas
-    from intake_laion_fmri.assembly import loaded
+    from intake_laion_fmri.reading.assembly import loaded
 
     start = time.perf_counter()
     dataset = open_betas(SUBJECT, session=SESSION, roi=roi, bucket=bucket, storage_options=storage_options)

@@ -198,9 +198,9 @@ def _empty(store: str) -> None:
 
 
 def _timed_build(store: str, **arguments: Any) -> Figures:
+    from intake_laion_fmri.reading.stored import read_sessions
     from intake_laion_fmri.store import build_store
-    from intake_laion_fmri.store_plans import read_sessions
-    from intake_laion_fmri.store_root import open_store
+    from intake_laion_fmri.store.root import open_store
 
     start = time.perf_counter()
     reports = build_store(store, **arguments)
@@ -228,7 +228,7 @@ def read_store(
     """Open a store and load the betas, as `read()` of a source does."""
     imports(remote=store_options is not None, store=True)
     from intake_laion_fmri import open_betas
-    from intake_laion_fmri.assembly import loaded
+    from intake_laion_fmri.reading.assembly import loaded
 
     start = time.perf_counter()
     dataset = open_betas(SUBJECT, session=session, roi=roi, store=store, store_options=store_options)
@@ -259,7 +259,7 @@ def open_only(store: str, roi: str | None = None) -> Figures:
 
 def _chunk_bytes(dataset: xr.Dataset) -> int:
     """Return the bytes of the chunks that the graph of a Dataset names."""
-    from intake_laion_fmri.blocks import StoreBlock
+    from intake_laion_fmri.reading.blocks import StoreBlock
 
     betas = dataset["betas"].data
     tasks = [task for task in dict(betas.dask).values() if isinstance(task, tuple)]
@@ -632,7 +632,7 @@ def _candidates(ijk: NDArray[np.int64], inside: NDArray[np.bool_]) -> dict[str, 
     """Return orders of voxels: name → the place in the input of the first stored voxel, of the second, and so on."""
     import numpy as np
 
-    from intake_laion_fmri.ordering import hilbert_index, stored_order
+    from intake_laion_fmri.store.order import hilbert_index, stored_order
 
     hilbert = hilbert_index(ijk)
     first = np.where(inside.any(axis=0), inside.argmax(axis=0), -1)

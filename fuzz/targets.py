@@ -19,11 +19,11 @@ import nibabel
 import numpy as np
 
 from intake_laion_fmri import layout
+from intake_laion_fmri.axes.rois import RoiMembership, check_selection, read_func_gii, read_label
+from intake_laion_fmri.axes.trials import parse_label, read_trials
 from intake_laion_fmri.errors import DataIntegrityError
-from intake_laion_fmri.nifti import Gather, VolumeReader
-from intake_laion_fmri.rois import RoiMembership, check_selection, read_func_gii, read_label
+from intake_laion_fmri.formats.nifti import Gather, VolumeReader
 from intake_laion_fmri.splits import load_split
-from intake_laion_fmri.trials import parse_label, read_trials
 
 __all__ = ["TARGETS", "seeds"]
 

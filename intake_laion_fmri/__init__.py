@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from intake.catalog import Catalog
 
-    from intake_laion_fmri.betas import open_betas, open_maps, open_noise_ceilings, open_rois, open_trials
+    from intake_laion_fmri.axes.voxels import to_nifti
+    from intake_laion_fmri.building.build import build_store
     from intake_laion_fmri.drivers import open_catalog
-    from intake_laion_fmri.mirror import mirror_bucket
-    from intake_laion_fmri.store import build_store
-    from intake_laion_fmri.voxels import to_nifti
+    from intake_laion_fmri.mirror.run import mirror_bucket
+    from intake_laion_fmri.reading.betas import open_betas, open_maps, open_noise_ceilings, open_rois, open_trials
 
     cat: Catalog
 
@@ -35,15 +35,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "build_store": "store",
-    "mirror_bucket": "mirror",
-    "open_betas": "betas",
+    "build_store": "building.build",
+    "mirror_bucket": "mirror.run",
+    "open_betas": "reading.betas",
     "open_catalog": "drivers",
-    "open_maps": "betas",
-    "open_noise_ceilings": "betas",
-    "open_rois": "betas",
-    "open_trials": "betas",
-    "to_nifti": "voxels",
+    "open_maps": "reading.betas",
+    "open_noise_ceilings": "reading.betas",
+    "open_rois": "reading.betas",
+    "open_trials": "reading.betas",
+    "to_nifti": "axes.voxels",
 }
 
 

@@ -9,7 +9,7 @@ import io
 import signal
 import sys
 
-from intake_laion_fmri import interrupts
+from intake_laion_fmri.cli import interrupts
 
 __all__ = ["run"]
 
@@ -17,7 +17,7 @@ __all__ = ["run"]
 def run() -> None:
     """Run the command that the arguments name; does not return."""
     interrupts.watch()
-    from intake_laion_fmri.commands import main
+    from intake_laion_fmri.cli.main import main
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a key may hold what the terminal's encoding does not

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.access import Bucket, ObjectInfo, open_bucket
 from intake_laion_fmri.errors import (
     IncompleteBucketWarning,
     NotInBucketError,
     unknown_value,
 )
 from intake_laion_fmri.forks import submitted
+from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from intake_laion_fmri.access import Bucket
 from intake_laion_fmri.config import get_data_dir
 from intake_laion_fmri.errors import BucketUnreachableError, NotInBucketError, OfflineWarning
-from intake_laion_fmri.mirror import MirrorPlan, fill_mirror, licence_notice, plan_mirror
-from intake_laion_fmri.mirror_selection import AVERAGES, MirrorSelection
+from intake_laion_fmri.mirror.run import MirrorPlan, fill_mirror, licence_notice, plan_mirror
+from intake_laion_fmri.mirror.selection import AVERAGES, MirrorSelection
+from intake_laion_fmri.remote.access import Bucket
 
 __all__ = ["AVERAGES", "download"]
 

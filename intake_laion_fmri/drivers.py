@@ -20,13 +20,13 @@ from intake.catalog.local import LocalCatalogEntry, YAMLFileCatalog
 from intake.source.base import DataSource, Schema
 
 from intake_laion_fmri import layout, redact
-from intake_laion_fmri.arguments import check_argument, check_arguments
-from intake_laion_fmri.assembly import loaded
-from intake_laion_fmri.betas import open_betas, open_maps, open_noise_ceilings, open_rois, open_trials
-from intake_laion_fmri.catalog_files import ROOT_FILE, catalog_folder
+from intake_laion_fmri.catalog.files import ROOT_FILE, catalog_folder
+from intake_laion_fmri.catalog.given import Given, opened, sealed, shown
 from intake_laion_fmri.discovery import inventory
 from intake_laion_fmri.errors import DataIntegrityError, unknown_value
-from intake_laion_fmri.given import Given, opened, sealed, shown
+from intake_laion_fmri.reading.arguments import check_argument, check_arguments
+from intake_laion_fmri.reading.assembly import loaded
+from intake_laion_fmri.reading.betas import open_betas, open_maps, open_noise_ceilings, open_rois, open_trials
 
 if TYPE_CHECKING:
     import dask.dataframe as dd

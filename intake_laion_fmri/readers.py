@@ -20,15 +20,9 @@ from intake.readers.readers import BaseReader
 from intake.readers.user_parameters import BaseUserParameter
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.arguments import check_argument, check_arguments
-from intake_laion_fmri.betas import (
-    open_betas,
-    open_maps,
-    open_noise_ceilings,
-    open_rois,
-    open_trials,
-)
-from intake_laion_fmri.given import Given, Veiled, opened, unveiled, veiled
+from intake_laion_fmri.catalog.given import Given, Veiled, opened, unveiled, veiled
+from intake_laion_fmri.reading.arguments import check_argument, check_arguments
+from intake_laion_fmri.reading.betas import open_betas, open_maps, open_noise_ceilings, open_rois, open_trials
 
 __all__ = [
     "BetasData",

@@ -34,16 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.access import (
-    Bucket,
-    MirroredBucket,
-    MirrorOnly,
-    ObjectInfo,
-    open_bucket,
-    open_place,
-    read_pinned,
-)
-from intake_laion_fmri.cache import CACHE_VARIABLE, own_folder
+from intake_laion_fmri.axes.trials import OOD_TYPES, parse_label
 from intake_laion_fmri.errors import (
     AccessDeniedError,
     BucketUnreachableError,
@@ -53,8 +44,17 @@ from intake_laion_fmri.errors import (
     in_short,
     unknown_value,
 )
-from intake_laion_fmri.mirror_folder import MirrorFolder
-from intake_laion_fmri.trials import OOD_TYPES, parse_label
+from intake_laion_fmri.remote.access import (
+    Bucket,
+    MirroredBucket,
+    MirrorOnly,
+    ObjectInfo,
+    open_bucket,
+    open_place,
+    read_pinned,
+)
+from intake_laion_fmri.remote.cache import CACHE_VARIABLE, own_folder
+from intake_laion_fmri.remote.copy import MirrorFolder
 
 if TYPE_CHECKING:
     import pandas as pd

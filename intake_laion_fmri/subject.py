@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from intake_laion_fmri import betas, discovery, layout, voxels
-from intake_laion_fmri.access import Bucket, open_bucket
-from intake_laion_fmri.arguments import SessionSelection, check_argument, check_sessions
-from intake_laion_fmri.blocks import load_rows
-from intake_laion_fmri.rois import ALL, RoiMembership, RoiSelection
-from intake_laion_fmri.trials import COLUMNS
+from intake_laion_fmri import discovery, layout
+from intake_laion_fmri.axes import voxels
+from intake_laion_fmri.axes.rois import ALL, RoiMembership, RoiSelection
+from intake_laion_fmri.axes.trials import COLUMNS
+from intake_laion_fmri.reading import betas
+from intake_laion_fmri.reading.arguments import SessionSelection, check_argument, check_sessions
+from intake_laion_fmri.reading.blocks import load_rows
+from intake_laion_fmri.remote.access import Bucket, open_bucket
 
 if TYPE_CHECKING:
     import nibabel

@@ -23,8 +23,9 @@ import pytest
 from counting import CountingFileSystem
 from hypothesis import settings
 
-from intake_laion_fmri import bucket, config, network, splits
+from intake_laion_fmri import splits
 from intake_laion_fmri.demo import write_demo
+from intake_laion_fmri.remote import bucket, data_folder, retry
 from intake_laion_fmri.store import build_store
 
 # A shell's background jobs ignore it, and their children with them; what is interrupted here must notice.
@@ -44,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark in item.iter_markers("full"):
             if not mark.kwargs.get("reason"):
                 raise pytest.UsageError(
-                    f"{item.nodeid}: say why it is in the full tier only: full('…') of tests/tiers.py"
+                    f"{item.nodeid}: say why it is in the full tier only: full('…') of tests/support/tiers.py"
                 )
 
 
@@ -61,10 +62,10 @@ def _nothing_of_the_users_own(_cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("LAION_FMRI_CACHE", str(_cache))
     monkeypatch.setattr(splits, "ADDRESS", "http://127.0.0.1:9/nobody")
     monkeypatch.setattr(bucket, "_failures", {})
-    monkeypatch.setattr(config, "_data_dir", None)
-    monkeypatch.setattr(network, "_network", None)
+    monkeypatch.setattr(data_folder, "_data_dir", None)
+    monkeypatch.setattr(retry, "_network", None)
     # Waits between attempts are what test_network_faults is about, in processes of their own.
-    monkeypatch.setattr(network, "FIRST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(retry, "FIRST_PAUSE_SECONDS", 0.05)
 
 
 @pytest.fixture(scope="session")

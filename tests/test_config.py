@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from intake_laion_fmri.access import open_bucket
 from intake_laion_fmri.config import NETWORK_VARIABLE, NetworkPolicy, network_policy, set_network
-from intake_laion_fmri.network import Attempts
+from intake_laion_fmri.remote.access import open_bucket
+from intake_laion_fmri.remote.retry import Attempts
 
 HASTY = NetworkPolicy(attempts=3, total_seconds=30)
 

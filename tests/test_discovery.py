@@ -15,7 +15,6 @@ import pytest
 from faulty_proxy import FaultyProxy
 
 from intake_laion_fmri import discovery, layout, open_catalog
-from intake_laion_fmri.access import Bucket, MirrorOnly, open_bucket
 from intake_laion_fmri.demo import subject_truth
 from intake_laion_fmri.discovery import (
     SubjectContents,
@@ -34,6 +33,7 @@ from intake_laion_fmri.errors import (
     IncompleteBucketWarning,
     NotInBucketError,
 )
+from intake_laion_fmri.remote.access import Bucket, MirrorOnly, open_bucket
 from intake_laion_fmri.subject import load_subject
 
 BETAS, ROIS = "derivatives/glmsingle-tedana", "derivatives/rois"

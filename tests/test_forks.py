@@ -183,7 +183,7 @@ def test_a_value_of_a_process_is_made_once_by_all_of_its_threads() -> None:
 
 MIRRORS = """
 import os, signal, sys, threading, time
-from intake_laion_fmri import transfer
+from intake_laion_fmri.mirror import transfer
 from intake_laion_fmri.mirror import mirror_bucket
 
 inside, go = threading.Event(), threading.Event()

@@ -30,8 +30,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiers import sampled
 
-from intake_laion_fmri import access, atomic, cache, open_betas, open_trials, splits, streaming
-from intake_laion_fmri import bucket as bucket_module
+from intake_laion_fmri import open_betas, open_trials, splits
 from intake_laion_fmri.errors import (
     AccessDeniedError,
     BucketUnreachableError,
@@ -39,6 +38,8 @@ from intake_laion_fmri.errors import (
     MissingFileWarning,
     NotInBucketError,
 )
+from intake_laion_fmri.remote import access, atomic, cache, stream
+from intake_laion_fmri.remote import bucket as bucket_module
 
 SUBJECTS = ["sub-01", "sub-03", "sub-05", "sub-06", "sub-07"]
 POOLS = ["shared", *SUBJECTS]
@@ -348,7 +349,7 @@ def test_only_what_is_wanted_is_streamed(
     tiny: Path, counted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A session without a trial of the split is not touched; others are read to their ends, where the checksum is."""
-    monkeypatch.setattr(streaming, "BLOCK_BYTES", 1024)
+    monkeypatch.setattr(stream, "BLOCK_BYTES", 1024)
     table = open_trials("sub-01", bucket=tiny)
     labels = {session: set(rows["label"]) for session, rows in table.groupby("session")}
     label = min(labels["ses-01"] - labels["ses-02"])

@@ -1,0 +1,130 @@
+"""The axes of a hemisphere: its vertices, and the entries of its labels.
+
+This module owns the names of the dimensions and variables of surfaces. They end in the hemisphere, ``_L`` or ``_R``,
+because the hemispheres have different numbers of vertices. Labels are lists of vertices, each of its own length: as
+CF's contiguous ragged arrays, they stand one after the other along one axis, in the order of the ROIs, with a count per
+ROI.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri.axes.rois import MASK_RULE, ROI, RoiMembership, RoiNames, RoiSelection, VertexList
+from intake_laion_fmri.formats.grid import Coordinates
+
+__all__ = ["HEMI", "HEMISPHERES", "SURFACE_SPACE", "Surface"]
+
+HEMI = "hemi"
+"""Dimension and index of what is told of each hemisphere."""
+
+HEMISPHERES: Mapping[str, str] = {"L": "left hemisphere", "R": "right hemisphere"}
+"""Hemisphere as keys spell it → in words."""
+
+SURFACE_SPACE = "fsnative"
+"""The subject's own FreeSurfer surface: vertices of different subjects are not the same."""
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """What was read of the ROIs on one hemisphere."""
+
+    hemi: str
+    """``L`` or ``R``."""
+    masks: Mapping[str, NDArray[np.bool_]]
+    """ROI → shape (vertex,), from its ``.func.gii``; all of one length."""
+    labels: Mapping[str, VertexList]
+    """ROI → the list in its ``.label``."""
+
+    def mask_variables(
+        self, rois: RoiNames, selection: RoiSelection | None, *, where: str
+    ) -> tuple[Coordinates, Coordinates]:
+        """Return the membership of the vertices.
+
+        Parameters
+        ----------
+        rois : RoiNames
+            Along ``roi``; an ROI without a mask has no vertex.
+        selection : str, sequence of str, or None
+            The vertices to keep.
+        where : str
+            Whose ROIs these are, for errors.
+
+        Returns
+        -------
+        variables, coordinates : dict
+            ``in_roi_L`` (roi, vertex_L), bool; ``vertex_L``, int64, an index.
+        """
+        n_vertices = len(next(iter(self.masks.values())))
+        none = np.zeros(n_vertices, dtype=bool)
+        inside = np.array([self.masks.get(name, none) for name in rois.names])
+        vertices = np.arange(n_vertices, dtype=np.int64)
+        membership = RoiMembership(rois.names, rois.categories, inside)
+        if selection is not None:
+            chosen = membership.select(selection, where=where)
+            membership, vertices = membership.keep(chosen), vertices[chosen]
+        axis = self._named("vertex")
+        long_name = f"whether the vertex of the {HEMISPHERES[self.hemi]} belongs to the ROI"
+        return (
+            {self._named("in_roi"): ((ROI, axis), membership.inside, {"long_name": long_name, "comment": MASK_RULE})},
+            {axis: ((axis,), vertices, {"long_name": f"vertex of the {HEMISPHERES[self.hemi]}, from 0"})},
+        )
+
+    def label_variables(
+        self, rois: RoiNames, selection: RoiSelection | None, *, where: str
+    ) -> tuple[Coordinates, Coordinates]:
+        """Return the vertices that the labels list, as a contiguous ragged array.
+
+        Parameters
+        ----------
+        rois, selection, where
+            As in `mask_variables`. An entry is kept if its vertex is selected, of whichever ROI's list it is.
+
+        Returns
+        -------
+        variables, coordinates : dict
+            ``label_vertex_L`` (entry_L), int64, ``label_value_L`` (entry_L), float32, and ``label_count_L`` (roi),
+            int64: the number of entries of each ROI; ``label_roi_L`` (entry_L), names, and ``label_x_L``,
+            ``label_y_L``, ``label_z_L`` (entry_L), float32, in mm.
+        """
+        empty = VertexList(np.empty(0, np.int64), np.empty((0, 3), np.float32), np.empty(0, np.float32))
+        lists = [self.labels.get(name, empty) for name in rois.names]
+        counts = np.array([len(one.vertices) for one in lists], dtype=np.int64)
+        owners = np.repeat(np.arange(len(lists)), counts)
+        vertices = np.concatenate([one.vertices for one in lists])
+        xyz = np.concatenate([one.xyz for one in lists])
+        values = np.concatenate([one.values for one in lists])
+        if selection is not None:
+            listed, position = np.unique(vertices, return_inverse=True)
+            inside = np.zeros((len(lists), len(listed)), dtype=bool)
+            inside[owners, position] = True
+            kept = RoiMembership(rois.names, rois.categories, inside).select(selection, where=where)[position]
+            owners, vertices, xyz, values = owners[kept], vertices[kept], xyz[kept], values[kept]
+            counts = np.bincount(owners, minlength=len(lists)).astype(np.int64)
+        axis = self._named("entry")
+        side = HEMISPHERES[self.hemi]
+
+        def along(what: str, array: NDArray[Any], long_name: str, units: str = "") -> Coordinates:
+            attrs = {"long_name": long_name, **({"units": units} if units else {})}
+            return {self._named(f"label_{what}"): ((axis,), array, attrs)}
+
+        variables = along("vertex", vertices, f"vertex of the {side} that the ROI's label lists, from 0")
+        variables |= along("value", values, "value that the label gives the vertex")
+        variables[self._named("label_count")] = (
+            (ROI,),
+            counts,
+            {"long_name": f"number of vertices that the ROI's label lists on the {side}", "sample_dimension": axis},
+        )
+        names = np.array(rois.names, dtype=object)[owners]
+        coordinates = along("roi", names, "ROI whose label this is")
+        for name, position in zip("xyz", xyz.T, strict=True):
+            coordinates |= along(name, position.copy(), f"{name} of the vertex, in the label's space", "mm")
+        return variables, coordinates
+
+    def _named(self, what: str) -> str:
+        return f"{what}_{self.hemi}"

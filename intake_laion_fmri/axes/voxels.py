@@ -1,0 +1,330 @@
+"""The voxel axis: a grid and a mask give ordered voxels, their coordinates, and the way back to a volume.
+
+This module owns the names of the coordinates along ``voxel``. The public order of voxels is the C-order ravel of the
+grid, ascending; a voxel's label is its index in that ravel, so it means the same whatever else is selected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.errors import DataIntegrityError
+from intake_laion_fmri.formats.grid import CLOSE_GRID, GRID, Coordinates, Grid
+
+if TYPE_CHECKING:
+    import nibabel
+    import xarray as xr
+
+__all__ = [
+    "MASKS",
+    "NO_INDEX",
+    "SESSION_MAPS",
+    "SUBJECT_MAPS",
+    "VOXEL",
+    "MaskRule",
+    "VoxelAxis",
+    "VoxelMap",
+    "grid_coordinates",
+    "to_nifti",
+]
+
+VOXEL = "voxel"
+"""Dimension and index: the C-order flat index into the grid."""
+
+NO_INDEX = -1
+"""Value of a map of indices where a voxel has none."""
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """How a map says which voxels are inside a mask."""
+
+    kind: str
+    """Kind of object that holds the map (see `layout.KINDS`)."""
+    rule: str
+    """The rule in words, recorded in every Dataset: an index means nothing without its mask."""
+
+    def __call__(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+        """Tell which values are inside: finite and above 0. Works on any shape."""
+        inside: NDArray[np.bool_] = np.isfinite(values) & (values > 0)
+        return inside
+
+
+MASKS: Mapping[str, MaskRule] = MappingProxyType(
+    {
+        "rsquare": MaskRule("r2_mean", "mean R2 finite and > 0"),
+        "anatomical": MaskRule("brain_mask", "anatomical brain mask > 0"),
+    }
+)
+"""Name of a mask → its rule."""
+
+
+@dataclass(frozen=True)
+class VoxelMap:
+    """A map of the bucket: one number per voxel."""
+
+    kind: str
+    """Kind of object that holds it (see `layout.KINDS`)."""
+    attrs: Mapping[str, Any]
+    """Attributes of its variable."""
+    dtype: str = "float32"
+    """Type of its values; indices are whole numbers, and `NO_INDEX` where the file has none."""
+    entity: str = ""
+    """Value of the entity ``map`` in its key, where there are several maps of the kind."""
+
+    def key(self, subject: str, session: str | None = None) -> str:
+        """Return the key of the map, of a subject or of one of its sessions."""
+        return layout.key(self.kind, subject=subject, session=session or "", map=self.entity)
+
+    @property
+    def fill(self) -> float:
+        """What stands where there is no value."""
+        return np.nan if np.dtype(self.dtype).kind == "f" else NO_INDEX
+
+    def cast(self, values: NDArray[np.float32], *, name: str) -> NDArray[Any]:
+        """Give values their type.
+
+        Parameters
+        ----------
+        values : array of float32
+            As read.
+        name : str
+            What to call the file in errors.
+
+        Raises
+        ------
+        DataIntegrityError
+            If an index is no whole number, or not in the map's valid range.
+        """
+        if np.dtype(self.dtype).kind == "f":
+            return values.astype(self.dtype, copy=False)
+        known = np.where(np.isnan(values), NO_INDEX, values)
+        first, last = self.attrs["valid_range"]
+        wrong = (known != NO_INDEX) & ((known != np.trunc(known)) | (known < first) | (known > last))
+        if wrong.any():
+            raise DataIntegrityError(
+                f"{name}: expected whole numbers from {first} to {last}, or {NO_INDEX} for none, found "
+                f"{known[wrong][0]:g}. Fetch the file again; if it stays so, report it."
+            )
+        return known.astype(self.dtype)
+
+
+def _attributes(long_name: str, units: str, **more: Any) -> Mapping[str, Any]:
+    return MappingProxyType({"long_name": long_name, "units": units, **more})
+
+
+def _noise_ceiling(images: str) -> Mapping[str, Any]:
+    return _attributes(f"noise ceiling {images}", "percent", valid_range=[0.0, 100.0])
+
+
+def _explained(over: str = "") -> Mapping[str, Any]:
+    """R2 has no lower end: a model can be worse than the mean."""
+    return _attributes(f"variance explained by the GLM{over}", "percent", valid_max=100.0)
+
+
+SUBJECT_MAPS: Mapping[str, VoxelMap] = MappingProxyType(
+    {
+        f"nc_{name}": VoxelMap("noise_ceiling", _noise_ceiling(f"from {images}"), entity=layout.NOISE_CEILINGS[name])
+        for name, images in {
+            "12rep": "images shown 12 times",
+            "4rep": "images shown 4 times",
+            "all": "all repeated images",
+        }.items()
+    }
+    | {"r2_mean": VoxelMap("r2_mean", _explained(", mean over sessions"))}
+)
+"""Name of a coordinate or variable along ``voxel`` → the map of the whole subject that holds it."""
+
+SESSION_MAPS: Mapping[str, VoxelMap] = MappingProxyType(
+    {
+        "noise_ceiling": VoxelMap("session_noise_ceiling", _noise_ceiling("within the session")),
+        "r2": VoxelMap("session_r2", _explained()),
+        "hrf_index": VoxelMap(
+            "hrf_index",
+            _attributes(
+                "index of the haemodynamic response function in GLMsingle's library",
+                "1",
+                valid_range=[0, 19],
+                comment=f"{NO_INDEX}: none",
+            ),
+            dtype="int32",
+        ),
+        "ridge_fraction": VoxelMap(
+            "ridge_fraction",
+            _attributes("fraction of the unregularised betas that ridge regression left", "1", valid_range=[0.0, 1.0]),
+        ),
+    }
+)
+"""Name of a variable along ``session`` and ``voxel`` → the map of a session that holds it."""
+
+
+@dataclass(frozen=True, eq=False)
+class VoxelAxis:
+    """The chosen voxels of a grid, in their public order."""
+
+    grid: Grid
+    """The grid they are taken from."""
+    index: NDArray[np.int64]
+    """Shape (voxel,): C-order flat indices into the grid, ascending."""
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def select(self, chosen: NDArray[np.bool_ | np.intp]) -> VoxelAxis:
+        """Return the axis of the chosen voxels only; `chosen` are flags, shape (voxel,), or places."""
+        return VoxelAxis(self.grid, self.index[chosen])
+
+    def ijk(self) -> NDArray[np.int32]:
+        """Return the grid indices, shape (3, voxel)."""
+        return np.array(np.unravel_index(self.index, self.grid.shape), dtype=np.int32)
+
+    def xyz(self) -> NDArray[np.float32]:
+        """Return the world coordinates in millimetres, shape (3, voxel)."""
+        matrix = self.grid.matrix()
+        return (matrix[:3, :3] @ self.ijk().astype(np.float64) + matrix[:3, 3:]).astype(np.float32)
+
+    def coordinates(self, space: str) -> Coordinates:
+        """Return the index and the coordinates that follow from the grid alone.
+
+        Parameters
+        ----------
+        space : str
+            BIDS space of the world coordinates, for their attributes.
+
+        Returns
+        -------
+        dict
+            ``voxel`` (int64), ``i j k`` (int32) and ``x y z`` (float32, mm).
+        """
+        coordinates: Coordinates = {
+            VOXEL: ((VOXEL,), self.index, {"long_name": "C-order flat index into the grid"}),
+        }
+        for name, values in zip("ijk", self.ijk(), strict=True):
+            coordinates[name] = ((VOXEL,), values, {"long_name": f"grid index along {name}"})
+        for name, position in zip("xyz", self.xyz(), strict=True):
+            coordinates[name] = ((VOXEL,), position, {"long_name": f"{name} in subject {space} space", "units": "mm"})
+        return coordinates
+
+
+def grid_coordinates(grid: Grid) -> Coordinates:
+    """Return the indices of a whole volume: ``i j k`` (int32), each along itself."""
+    return {
+        name: ((name,), np.arange(n, dtype=np.int32), {"long_name": f"grid index along {name}"})
+        for name, n in zip("ijk", grid.shape, strict=True)
+    }
+
+
+def to_nifti(values: xr.DataArray, like: xr.Dataset | None = None, *, fill: float = np.nan) -> nibabel.Nifti1Image:
+    """Put values on voxels back into a volume.
+
+    Parameters
+    ----------
+    values : xarray.DataArray
+        Dimensions (voxel,), or (other, voxel) in any order, with the ``voxel`` coordinate of this package, each
+        voxel once.
+    like : xarray.Dataset, optional
+        A Dataset of this package, which tells the grid. Needed where `values` have lost the coordinate ``grid``.
+    fill : float, default NaN
+        Value of the voxels that are not selected.
+
+    Returns
+    -------
+    nibabel.Nifti1Image
+        float32, of shape (i, j, k), or (i, j, k, other); in the subject's T1w space, millimetres.
+
+    Raises
+    ------
+    ValueError
+        If the dimensions are others, a voxel lies outside the grid or comes twice, the grid is not told, or the values
+        say that they are of another subject or grid than `like`.
+    TypeError
+        If `values` is no DataArray.
+    """
+    import nibabel
+    import xarray as xr
+
+    if not isinstance(values, xr.DataArray):
+        raise TypeError(f"Expected a DataArray, such as ds['betas'].mean('trial'); found {type(values).__name__}.")
+    told = _told_grid(values)
+    grid = told if like is None else _told_grid(like)
+    if grid is None:
+        raise ValueError("The grid is unknown: pass like=, the Dataset that the values were computed from.")
+    if VOXEL not in values.coords or values.ndim not in (1, 2) or VOXEL not in values.dims:
+        raise ValueError(f"Expected dimensions ('voxel',) or (other, 'voxel') with coordinate; found {values.dims}.")
+    index = values[VOXEL].values
+    if index.dtype.kind not in "iu":
+        raise ValueError(f"Expected whole numbers, flat indices into the grid, in 'voxel'; found {index.dtype}.")
+    if len(np.unique(index)) != len(index):
+        raise ValueError("Some voxels come twice. Put one subject's values back at a time, each voxel once.")
+    if len(index) and (index.min() < 0 or index.max() >= grid.size):
+        raise ValueError(f"Voxels {index.min()}..{index.max()} do not fit a grid of {grid.shape} voxels.")
+    if like is not None:
+        _expect_same_places(values, like, grid, told)
+    rows = values.transpose(..., VOXEL).values
+    flat = np.full((*rows.shape[:-1], grid.size), fill, dtype=np.float32)
+    flat[..., index] = rows
+    volume = flat.reshape(*rows.shape[:-1], *grid.shape)
+    if values.ndim == 2:
+        volume = np.moveaxis(volume, 0, -1)
+    image = nibabel.Nifti1Image(volume, grid.matrix())
+    image.header.set_xyzt_units("mm")
+    return image
+
+
+def _told_grid(told: xr.DataArray | xr.Dataset) -> Grid | None:
+    """Return the grid that the coordinate ``grid`` tells, or else the attributes; None where they tell none."""
+    if GRID in told.coords:
+        grid = _grid_of(told.coords[GRID].attrs, "shape")
+        # Where subjects were put beside each other, the attributes are those of the first.
+        if grid is not None and (told.coords[GRID].values == grid.name).all():
+            return grid
+    return _grid_of(told.attrs, "grid_shape")
+
+
+def _grid_of(attrs: Mapping[Any, Any], name: str) -> Grid | None:
+    shape, affine = attrs.get(name, ()), attrs.get("affine", ())
+    if len(shape) != 3 or len(affine) != 16:
+        return None
+    return Grid((int(shape[0]), int(shape[1]), int(shape[2])), tuple(float(a) for a in affine))
+
+
+def _expect_same_places(values: xr.DataArray, like: xr.Dataset, grid: Grid, told: Grid | None) -> None:
+    """Raise ValueError where values say that they are of another subject or grid than the Dataset they are put into."""
+    subjects = [str(one.coords["subject"].values) for one in (values, like) if _has_subject(one)]
+    moved = _moved_coordinate(values, grid)
+    if len(set(subjects)) > 1:
+        found = f"The values are of {subjects[0]}, and like= is of {subjects[1]}"
+    elif told is not None and grid.difference(told):
+        found = f"The values are of another grid than like=: {grid.difference(told)}"
+    elif moved:
+        found = f"The coordinate {moved} of the values is not that of the same voxels in like="
+    else:
+        return
+    raise ValueError(f"{found}. Pass as like= the Dataset that the values were computed from.")
+
+
+def _has_subject(data: xr.DataArray | xr.Dataset) -> bool:
+    return "subject" in data.coords and data.coords["subject"].ndim == 0
+
+
+def _moved_coordinate(values: xr.DataArray, grid: Grid) -> str | None:
+    """Return a coordinate that voxels have not on a grid; None where all are as they must be."""
+    axis = VoxelAxis(grid, values[VOXEL].values.astype(np.int64))
+    expected = dict(zip("ijkxyz", [*axis.ijk(), *axis.xyz()], strict=True))
+    side = np.linalg.norm(grid.matrix()[:3, :3], axis=0).min()
+    for name, places in expected.items():
+        coordinate = values.coords.get(name)
+        # A user may have given the name to something else, such as a z-score.
+        if coordinate is None or coordinate.dims != (VOXEL,) or coordinate.dtype.kind not in "iuf":
+            continue
+        apart = np.nanmax(np.abs(coordinate.values - places), initial=0)
+        if not apart <= (CLOSE_GRID * side if name in "xyz" else 0):
+            return name
+    return None

@@ -1,0 +1,1 @@
+"""Stores are built, and verified against the bucket."""

@@ -1,0 +1,386 @@
+"""What a store holds, and whether that is what was written: by its checksums, or value by value against the bucket."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.axes.trials import TRIALS_PER_SESSION
+from intake_laion_fmri.building.build import axis_sum, kept_voxels, session_plan, whole_session
+from intake_laion_fmri.discovery import subject_contents
+from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError, unknown_value
+from intake_laion_fmri.reading.arguments import ALL, SessionSelection, check_sessions, check_subjects
+from intake_laion_fmri.reading.assembly import BetasParts
+from intake_laion_fmri.reading.blocks import SessionBlock
+from intake_laion_fmri.reading.plans import VoxelQuery
+from intake_laion_fmri.reading.stored import public_sessions, read_options, read_sessions, stored_subjects
+from intake_laion_fmri.remote.access import Bucket, open_bucket
+from intake_laion_fmri.splits import find_source
+from intake_laion_fmri.store.format import BETAS, StoredSession, StoreOptions, metadata_key, object_sum
+from intake_laion_fmri.store.root import StoreRoot, open_store
+
+__all__ = ["SessionCheck", "StoreInfo", "SubjectInfo", "store_info", "verify_store"]
+
+
+@dataclass(frozen=True)
+class SubjectInfo:
+    """What a store holds of one subject."""
+
+    subject: str
+    """``"sub-01"``."""
+    public: tuple[str, ...]
+    """The sessions that the bucket had when the store was built."""
+    sessions: Mapping[str, StoredSession]
+    """The sessions that are complete, ascending."""
+    damaged: Mapping[str, str]
+    """Session → why its metadata cannot be trusted."""
+    n_objects: int
+    """Objects in the subject's folder, of incomplete sessions too."""
+    n_bytes: int
+    """Their size."""
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The public sessions that are not there, or not complete."""
+        return tuple(name for name in self.public if name not in self.sessions)
+
+    def __str__(self) -> str:
+        """Tell it in a line."""
+        there = f"{len(self.sessions)} of {len(self.public)} sessions"
+        missing = f"; missing or incomplete: {', '.join(self.missing)}" if self.missing else ""
+        if not self.sessions:
+            return f"{self.subject}: {there}{missing}"
+        trials = sum(one.grid.n_trials for one in self.sessions.values())
+        voxels = " or ".join(str(n) for n in sorted({one.grid.n_voxels for one in self.sessions.values()}))
+        return f"{self.subject}: {there}, {trials} trials x {voxels} voxels, {self.n_objects} objects{missing}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON holds it."""
+        sessions = {
+            name: {
+                "n_trials": one.grid.n_trials,
+                "n_voxels": one.grid.n_voxels,
+                "bytes": one.n_bytes,
+                "sources": [{"key": info.key, "size": info.size, "etag": info.etag} for info in one.session_sources],
+            }
+            for name, one in self.sessions.items()
+        }
+        return {
+            "subject": self.subject,
+            "public": list(self.public),
+            "sessions": sessions,
+            "missing": list(self.missing),
+            "damaged": dict(self.damaged),
+            "objects": self.n_objects,
+            "bytes": self.n_bytes,
+        }
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """What a store holds."""
+
+    url: str
+    """Where it is."""
+    options: StoreOptions
+    """How it was built."""
+    subjects: tuple[SubjectInfo, ...]
+    """Sorted."""
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of all of it."""
+        return sum(one.n_bytes for one in self.subjects)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON holds it."""
+        return {
+            "store": self.url,
+            "bytes": self.n_bytes,
+            "options": self.options.to_json(),
+            "subjects": [one.to_json() for one in self.subjects],
+        }
+
+
+@dataclass(frozen=True)
+class SessionCheck:
+    """What was found of one session."""
+
+    subject: str
+    """``"sub-01"``."""
+    session: str
+    """``"ses-01"``."""
+    status: str
+    """``"ok"``; ``"incomplete"``: it is not built to the end, and nobody reads it; ``"damaged"``: an object is not what
+    was written; ``"different"``: it is not what the bucket holds."""
+    detail: str = ""
+    """In words, unless all is well."""
+    n_bytes: int = 0
+    """Bytes that were read of the store."""
+
+
+def store_info(
+    store: str | os.PathLike[str] | StoreRoot, *, store_options: Mapping[str, Any] | None = None
+) -> StoreInfo:
+    """Tell what a store holds.
+
+    Parameters
+    ----------
+    store, store_options
+        As in `intake_laion_fmri.open_betas`.
+
+    Returns
+    -------
+    StoreInfo
+
+    Raises
+    ------
+    NotInStoreError
+        If there is no store.
+    DataIntegrityError
+        If its root, or a subject's group, cannot be trusted.
+    AccessDeniedError, BucketUnreachableError
+        If it cannot be read.
+
+    Notes
+    -----
+    A listing per subject and a small request per session.
+    """
+    root = open_store(store, store_options)
+    options = read_options(root)
+    return StoreInfo(root.url, options, tuple(_subject_info(root, name) for name in stored_subjects(root)))
+
+
+def verify_store(
+    store: str | os.PathLike[str] | StoreRoot,
+    *,
+    store_options: Mapping[str, Any] | None = None,
+    subjects: str | Sequence[str] = ALL,
+    sessions: SessionSelection = ALL,
+    against_source: bool = False,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
+    splits: str | os.PathLike[str] | None = None,
+) -> Iterator[SessionCheck]:
+    """Check the sessions of a store, one after the other.
+
+    Parameters
+    ----------
+    store, store_options
+        As in `intake_laion_fmri.open_betas`.
+    subjects, sessions
+        As in `store.build_store`; of what the store holds.
+    against_source : bool, default False
+        Whether to stream the bucket again, and compare every label, coordinate and value.
+    bucket, storage_options, mirror, mirror_only, splits
+        For that, as in `intake_laion_fmri.open_betas`.
+
+    Yields
+    ------
+    SessionCheck
+        By subject and session, as soon as it is known. Differences from the source are told by subject, session, trial
+        and voxel; the first one is the one in the first trial.
+
+    Raises
+    ------
+    ValueError
+        If the store holds no such subject or session, with the nearest ones.
+    NotInStoreError
+        If there is no store.
+    AccessDeniedError, BucketUnreachableError, NotInBucketError, DataIntegrityError
+        If the store cannot be read, or the source cannot be; a damaged store is no error here.
+
+    Notes
+    -----
+    Reads every object once, one at a time. Against the source a session takes the memory of its block besides.
+    """
+    root = open_store(store, store_options)
+    options = read_options(root)
+    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only) if against_source else None
+    wanted = check_sessions(sessions)
+    for subject in _chosen_subjects(root, subjects):
+        info = _subject_info(root, subject)
+        there = _by_number([*info.sessions, *info.damaged, *info.missing])
+        for session in wanted or ():
+            if not layout.same_session(session, there):
+                raise unknown_value("session", session, there, where=f"{subject} in {root.url}")
+        named = there if wanted is None else [name for one in wanted for name in layout.same_session(one, there)]
+        for session in named:
+            yield _check(root, options, info, session, place, splits)
+
+
+# --- what is there ----------------------------------------------------------------------------------------------------
+
+
+def _chosen_subjects(root: StoreRoot, asked: str | Sequence[str]) -> list[str]:
+    names, there = check_subjects(asked), stored_subjects(root)
+    for name in names or ():
+        if name not in there:
+            raise unknown_value("subject", name, there, where=root.url)
+    return there if names is None else list(names)
+
+
+def _subject_info(root: StoreRoot, subject: str) -> SubjectInfo:
+    listing = root.find(subject)
+    found: dict[str, StoredSession] = {}
+    damaged: dict[str, str] = {}
+    folders = {key.split("/")[1] for key in listing if key.count("/") > 1}
+    for session in _by_number(filter(layout.is_session, folders)):
+        try:
+            found |= read_sessions(root, subject, [session])
+        except DataIntegrityError as error:
+            damaged[session] = str(error)
+    size = sum(info.size for info in listing.values())
+    return SubjectInfo(subject, public_sessions(root, subject), found, damaged, len(listing), size)
+
+
+def _by_number(sessions: Iterable[str]) -> list[str]:
+    return sorted(dict.fromkeys(sessions), key=layout.session_number)
+
+
+# --- a session --------------------------------------------------------------------------------------------------------
+
+
+def _check(
+    root: StoreRoot,
+    options: StoreOptions,
+    info: SubjectInfo,
+    session: str,
+    place: Bucket | None,
+    splits: str | os.PathLike[str] | None,
+) -> SessionCheck:
+    subject = info.subject
+    if session in info.damaged:
+        return SessionCheck(subject, session, "damaged", info.damaged[session])
+    if session not in info.sessions:
+        return SessionCheck(subject, session, "incomplete", "run 'intake-laion-fmri store build' to build it")
+    one = info.sessions[session]
+    size, problem = _damage(root, options, one)
+    problem = problem or one.counted_otherwise(info.sessions.values())
+    if problem:
+        return SessionCheck(subject, session, "damaged", problem, size)
+    if place is not None:
+        difference = _difference(root, one, place, splits)
+        if difference:
+            return SessionCheck(subject, session, "different", difference, size)
+    return SessionCheck(subject, session, "ok", n_bytes=size)
+
+
+def _damage(root: StoreRoot, options: StoreOptions, one: StoredSession) -> tuple[int, str]:
+    """Return the bytes that were read, and the first thing that is not as it was written."""
+    size = 0
+    if one.record.options != options:
+        return size, f"built with {one.record.options}, where the store has {options}"
+    below = {key[len(one.group) + 1 :] for key in root.find(one.group)}
+    surplus = below - {*one.keys, metadata_key("")}
+    if surplus:
+        return size, f"{min(surplus)} does not belong to it"
+    contents = {}
+    link = root.first_link(one.group, one.keys)
+    if link:
+        return size, f"{link} leads out of the store: it is not followed"
+    for key, expected in one.record.objects.items():
+        content = _read(root, one, key, one.record.sizes.get(key, _LARGEST_COORDINATE))
+        if content is None:
+            return size, f"{key} is missing"
+        size += len(content)
+        if object_sum(content) != expected:
+            return size, f"{key}: expected the SHA-256 {expected}, found {object_sum(content)}"
+        contents[key] = content
+    if axis_sum(one.attributes, one.arrays, contents) != one.record.axis:
+        return size, "its coordinates along voxels have not the SHA-256 that was recorded"
+    for number in range(one.grid.n_objects):
+        key = f"{BETAS}/{one.grid.key(number)}"
+        content = _read(root, one, key, one.grid.object_bytes(number, one.record.chunks))
+        if content is None:
+            return size, f"{key} is missing"
+        size += len(content)
+        try:
+            one.grid.check_object(number, content, one.record.chunks)
+        except ValueError as error:
+            return size, f"{key}: {error}"
+    return size, ""
+
+
+_LARGEST_COORDINATE = 256 * 1024 * 1024
+"""Bytes that are read of a coordinate in a store of before 0.2, which records no sizes."""
+
+
+def _read(root: StoreRoot, one: StoredSession, key: str, size: int) -> bytes | None:
+    """Read an object: what it should have, and a byte more by which a longer one is known."""
+    try:
+        return root.read(f"{one.group}/{key}", 0, size + 1)
+    except NotInBucketError:
+        return None
+
+
+def _difference(root: StoreRoot, one: StoredSession, place: Bucket, splits: str | os.PathLike[str] | None) -> str:
+    """Return the first thing in which a session differs from the bucket, or an empty text."""
+    options = one.record.options
+    contents = subject_contents(place, one.subject, anatomy=VoxelQuery.of(None, options.mask).needs_anatomy)
+    plan = session_plan(place, contents, one.session, options)
+    parts = plan.read(plan.fetch(), whole_session(one.session), find_source(splits, bucket=place))
+    kept, _ = kept_voxels(parts, options.roi, where=f"{one.subject} in {place.url}")
+    difference = _other_labels(root, one, replace(parts, brain=kept))
+    if difference:
+        return difference
+    block = parts.steps[one.session].block
+    assert isinstance(block, SessionBlock), "parts from a bucket are streams"
+    source = block.read(kept.axis.index)
+    first: tuple[int, int] | None = None
+    detail = ""
+    for part in one.grid.parts(range(one.grid.n_chunks), one.record.chunks):
+        content = root.read(f"{one.group}/{BETAS}/{part.key}", part.start, part.stop)
+        for chunk, stored in zip(part.chunks, one.grid.unpack(part, content), strict=True):
+            start = chunk * one.grid.width
+            expected = options.rounding.apply(source[:, start : start + one.grid.width])
+            found = stored[:, : expected.shape[1]]
+            # As bits: a NaN is what it was, too.
+            rows, columns = np.nonzero(_bits(found) != _bits(expected))
+            if len(rows):
+                voxels = kept.axis.index[start + columns]
+                at = min(zip(rows.tolist(), voxels.tolist(), range(len(rows)), strict=True))
+                if first is None or at[:2] < first:
+                    first = at[:2]
+                    here = rows[at[2]], columns[at[2]]
+                    detail = f"found {found[here]}, expected {expected[here]}"
+    if first is None:
+        return ""
+    number = layout.session_number(one.session) * TRIALS_PER_SESSION + first[0]
+    return f"{one.subject} {one.session} trial {number} voxel {first[1]}: {detail}"
+
+
+def _other_labels(root: StoreRoot, one: StoredSession, parts: BetasParts) -> str:
+    """Return the first coordinate in which a session differs from the bucket, or an empty text."""
+    contents = root.read_present([one.key(name) for name in one.arrays if name != BETAS])
+    for name, (_, expected, _) in parts.coordinates().items():
+        if name not in one.arrays:
+            return f"{one.subject} {one.session}: the store has no coordinate {name}"
+        found = one.value(name, contents, where=root.url)
+        if found.shape != np.shape(expected):
+            return f"{one.subject} {one.session}: {name} has the shape {found.shape}, expected {np.shape(expected)}"
+        differs = np.flatnonzero(~_same(found, np.asarray(expected)))
+        if len(differs):
+            at = np.unravel_index(differs[0], found.shape)
+            where = f"{one.subject} {one.session}: {name} at {tuple(map(int, at))}"
+            return f"{where}: found {found[at]!r}, expected {np.asarray(expected)[at]!r}"
+    return ""
+
+
+def _same(found: NDArray[Any], expected: NDArray[Any]) -> NDArray[np.bool_]:
+    same = np.asarray(found == expected, dtype=bool)
+    if found.dtype.kind == "f":
+        same |= np.isnan(found) & np.isnan(expected)
+    return same
+
+
+def _bits(values: NDArray[Any]) -> NDArray[Any]:
+    return np.ascontiguousarray(values).view(f"u{values.itemsize}")

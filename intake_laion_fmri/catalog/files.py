@@ -1,0 +1,840 @@
+"""The catalog's YAML files: made from an inventory, which is a bucket's listing or what is documented of it.
+
+The files that ship lie beside their inventory and are exactly what `catalog_files` makes of it. They name no bucket:
+where the data are is told when a catalog is opened.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import yaml
+
+from intake_laion_fmri import discovery, layout, redact
+from intake_laion_fmri.axes.voxels import SESSION_MAPS, SUBJECT_MAPS
+from intake_laion_fmri.building.verify import StoreInfo
+from intake_laion_fmri.catalog.given import shown
+from intake_laion_fmri.errors import DataIntegrityError, check_option
+from intake_laion_fmri.reading import betas
+from intake_laion_fmri.remote import atomic
+from intake_laion_fmri.remote.access import Bucket, ObjectInfo
+from intake_laion_fmri.remote.marks import CATALOG, INVENTORY, raise_unless_ours
+
+__all__ = [
+    "INVENTORY_FILE",
+    "OPENERS",
+    "ROOT_FILE",
+    "V2_FILE",
+    "Change",
+    "Inventory",
+    "RoiRecord",
+    "SessionRecord",
+    "SubjectRecord",
+    "catalog_files",
+    "catalog_folder",
+    "changed_files",
+    "compare",
+    "read_inventory",
+    "store_catalog",
+    "take_inventory",
+    "write_file",
+    "write_files",
+]
+
+ROOT_FILE = "laion_fmri.yaml"
+V2_FILE = "laion_fmri.v2.yaml"
+INVENTORY_FILE = "inventory.json"
+
+MAX_INVENTORY_CHARACTERS = 4 * 1024 * 1024
+"""Length of an inventory's file, at most: that of five subjects with all ROIs has about 40 kB."""
+
+OPENERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
+    {
+        "betas": betas.open_betas,
+        "trials": betas.open_trials,
+        "rois": betas.open_rois,
+        "noise_ceilings": betas.open_noise_ceilings,
+        "maps": betas.open_maps,
+        "inventory": discovery.inventory,
+    }
+)
+"""Entry of the catalog → the function that it calls."""
+
+_DRIVERS = {
+    "betas": "BetasSource",
+    "trials": "TrialsSource",
+    "rois": "RoisSource",
+    "noise_ceilings": "NoiseCeilingsSource",
+    "maps": "MapsSource",
+    "inventory": "InventorySource",
+}
+_READERS = {
+    "betas": ("Betas", "xarray:Dataset"),
+    "trials": ("Trials", "pandas:DataFrame"),
+    "rois": ("Rois", "xarray:Dataset"),
+    "noise_ceilings": ("NoiseCeilings", "xarray:Dataset"),
+    "maps": ("Maps", "xarray:Dataset"),
+}
+"""Entry of the second generation's catalog → the stem of its classes, and what it reads."""
+
+_DESCRIPTIONS = {
+    "betas": "Single-trial GLMsingle betas of {who}, trial x voxel: a lazy, labelled xarray Dataset.",
+    "trials": "The trial table of {who}, a pandas DataFrame: stimulus, session, run, repetition.",
+    "rois": "Which voxels or vertices of {who} belong to which region of interest: an xarray Dataset.",
+    "noise_ceilings": "Noise ceilings (percent) and mean R2 of the voxels of {who}: an xarray Dataset.",
+    "maps": "Voxel maps of {who}: noise ceilings, R2, HRF index, ridge fraction: an xarray Dataset.",
+    "inventory": "Every object of the bucket that can be read, with key, size and access: a pandas DataFrame.",
+}
+
+_ARGUMENTS = {
+    "subject": "a subject of the bucket, such as sub-01 or 01",
+    "session": "all, a session (ses-01, 01, 1), or a list of sessions",
+    "roi": "a name, a category, all, a list (union), or an expression with | & - ( ); by default the whole mask",
+    "mask": "rsquare (mean R2 above 0) or anatomical (wider)",
+    "min_noise_ceiling": "percent, 0 to 100: keeps voxels that reach it",
+    "noise_ceiling": "12rep, 4rep or all: the map that min_noise_ceiling reads",
+    "stimuli": "shared, unique or ood; by default all",
+    "split": "random_0 to random_4, cluster_k5_0 to cluster_k5_4, tau or ood; by default none",
+    "pool": "shared or subject: the images that the split is a partition of",
+    "role": "train, test or both",
+    "splits": "folder or URL of split files; by default $LAION_FMRI_SPLITS, else what is found or fetched",
+    "format": "volume, func.gii, label or all",
+    "hemi": "L, R or all",
+    "maps": f"all, a map, or a list: {', '.join(SUBJECT_MAPS)}; with sessions {', '.join(SESSION_MAPS)}",
+    "grid": "voxel (the voxels of the mask) or volume (the whole grid)",
+    "bucket": "URL or folder; by default $LAION_FMRI_BUCKET, else s3://laion-fmri",
+    "storage_options": "options of the bucket's file system; S3 is read anonymously in us-west-2 by default",
+    "mirror": "local folder with a part of the bucket, read first; by default $LAION_FMRI_MIRROR",
+    "mirror_only": "true to read the mirror alone, without a network; by default $LAION_FMRI_MIRROR_ONLY",
+    "store": "URL or folder of a store that intake-laion-fmri store build has built; read instead of the bucket",
+    "store_options": "options of the store's file system",
+    "fallback": "true to read from the bucket what the store does not hold; otherwise that is an error",
+    "refresh": "true to ask a server again that this process has asked within the last five minutes",
+}
+"""Argument → its allowed values, in words; those of one entry alone as ``entry.argument``."""
+_ARGUMENTS |= {
+    "maps.session": "all, a session or a list of sessions, for their own maps; by default the maps of the subject",
+    "noise_ceilings.session": "all, a session or a list, for their own noise ceilings; by default those of the subject",
+}
+
+_PLACE = ("bucket", "storage_options", "mirror", "mirror_only")
+"""Arguments that tell where the data are."""
+
+_HEADER = f"""\
+# Written by `intake-laion-fmri catalog write` from {INVENTORY_FILE} beside it: do not edit.
+"""
+_HEADER_V1 = """\
+# No entry declares `parameters:`: Intake warns of text parameters at every use, so the drivers check their arguments
+# themselves, and the allowed values stand in each entry's metadata.
+"""
+_HEADER_STORE = """\
+# Written by `intake-laion-fmri store catalog`. Reading it needs intake-xarray, and not this package.
+"""
+_HEADER_V2 = """\
+# For the second generation of Intake: intake.from_yaml_file(...). `bucket_url` and `bucket_options` are meant for the
+# whole catalog, cat(bucket_url="demo-bucket"); their names differ from the readers' arguments, which Intake would
+# drop without a word.
+"""
+
+
+@dataclass(frozen=True)
+class SessionRecord:
+    """A session with betas."""
+
+    session: str
+    """``"ses-01"``."""
+    bytes: int | None = None
+    """Size of its betas, where known."""
+    held_out: bool = False
+    """Whether it is listed, but kept back by the data set's authors."""
+
+    def __str__(self) -> str:
+        return "held out" if self.held_out else "public"
+
+
+@dataclass(frozen=True)
+class RoiRecord:
+    """A region of interest of a subject."""
+
+    roi: str
+    """Public name."""
+    category: str
+    """Its category."""
+    formats: tuple[str, ...] | None = None
+    """The formats that it exists in, of `layout.ROI_KINDS`, where known."""
+    bytes: int | None = None
+    """Size of its files together, where known."""
+
+    def __str__(self) -> str:
+        return self.category
+
+
+@dataclass(frozen=True)
+class SubjectRecord:
+    """What is known of a subject."""
+
+    sessions: tuple[SessionRecord, ...]
+    """Ascending."""
+    rois: tuple[RoiRecord, ...] | None = None
+    """Sorted by name; None where the names are not known."""
+    roi_counts: Mapping[str, int] = field(default_factory=dict)
+    """Category, or ``"all"`` → number of ROIs, as documented."""
+
+    @property
+    def public(self) -> list[SessionRecord]:
+        """The sessions that can be read."""
+        return [session for session in self.sessions if not session.held_out]
+
+    def __str__(self) -> str:
+        sessions = _counted(len(self.public), "public session")
+        if self.rois is not None:
+            return f"{sessions} and {_counted(len(self.rois), 'ROI')}"
+        return f"{sessions}; its {self.roi_counts.get('all', 'many')} ROIs are not known by name"
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What the catalog's files are made from."""
+
+    source: str
+    """Where this is known from."""
+    subjects: Mapping[str, SubjectRecord]
+    """``"sub-01"`` → what is known of it, ascending."""
+
+    def to_json(self) -> str:
+        """Return the text of the inventory's file: a line per session and per ROI."""
+        subjects = {
+            name: {
+                **({"roi_counts": dict(subject.roi_counts)} if subject.roi_counts else {}),
+                "sessions": [_without_defaults(session) for session in subject.sessions],
+                "rois": None if subject.rois is None else [_without_defaults(roi) for roi in subject.rois],
+            }
+            for name, subject in self.subjects.items()
+        }
+        return _json({"source": self.source, "subjects": subjects}) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, *, name: str) -> Inventory:
+        """Return the inventory of a file's text.
+
+        Raises
+        ------
+        DataIntegrityError
+            If it is no inventory; `name` says which file.
+        """
+        try:
+            if len(text) > MAX_INVENTORY_CHARACTERS:
+                raise ValueError(f"{len(text)} characters, where {MAX_INVENTORY_CHARACTERS} are too many")
+            content = json.loads(text)
+            subjects = {}
+            for subject, known in content["subjects"].items():
+                rois = known["rois"]
+                if rois is not None:
+                    rois = tuple(_roi_record(**record) for record in rois)
+                sessions = tuple(_session_record(**record) for record in known["sessions"])
+                counts = {_line(category): _count(count) for category, count in known.get("roi_counts", {}).items()}
+                subjects[layout.subject_name(subject)] = SubjectRecord(sessions, rois, counts)
+            return cls(_line(content["source"]), subjects)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise DataIntegrityError(
+                f"{name} is no inventory ({type(error).__name__}: {str(error)[:200]}). Expected what "
+                "`intake-laion-fmri catalog write` writes; write it again."
+            ) from error
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number != 1 else ''}"
+
+
+def _session_record(session: str, bytes: int | None = None, held_out: bool = False) -> SessionRecord:
+    if not layout.is_session(_line(session)) or not isinstance(held_out, bool):
+        raise ValueError(f"session={session[:200]!r}, held_out={held_out!r}")
+    return SessionRecord(session, None if bytes is None else _count(bytes), held_out)
+
+
+def _roi_record(roi: str, category: str, formats: list[str] | None = None, bytes: int | None = None) -> RoiRecord:
+    if formats is not None:
+        formats = [check_option("format", one, valid=layout.ROI_KINDS.values()) for one in formats]  # type: ignore[misc]
+    return RoiRecord(
+        _line(roi),
+        _line(category),
+        None if formats is None else tuple(formats),
+        None if bytes is None else _count(bytes),
+    )
+
+
+def _line(value: object) -> str:
+    """Return a text of a file, which can be printed."""
+    if not isinstance(value, str) or not value.isprintable():
+        raise TypeError(f"expected a text, found {str(value)[:200]!r}")
+    return value
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise TypeError(f"expected a number of bytes or ROIs, found {str(value)[:200]}")
+    return value
+
+
+def _without_defaults(record: SessionRecord | RoiRecord) -> dict[str, Any]:
+    defaults = {one.name: one.default for one in fields(record)}
+    return {name: value for name, value in asdict(record).items() if value != defaults[name]}
+
+
+def _json(value: object, indent: str = "") -> str:
+    """Write JSON with a line for what fits in one."""
+    flat = json.dumps(value)
+    if len(indent) + len(flat) <= 116 or not isinstance(value, dict | list):
+        return flat
+    inner = indent + "  "
+    if isinstance(value, dict):
+        parts = [f"{json.dumps(name)}: {_json(part, inner)}" for name, part in value.items()]
+        opening, closing = "{}"
+    else:
+        parts = [_json(part, inner) for part in value]
+        opening, closing = "[]"
+    return f"{opening}\n" + ",\n".join(inner + part for part in parts) + f"\n{indent}{closing}"
+
+
+def catalog_folder() -> Path:
+    """Return the folder of the files that came with the package: in a wheel inside it, in a checkout at the top."""
+    package = Path(__file__).parents[1]
+    folder = package / "catalogs"
+    return folder if folder.is_dir() else package.parent / "catalogs"
+
+
+def read_inventory(folder: Path) -> Inventory:
+    """Read the inventory that a folder's catalog files were made from.
+
+    Parameters
+    ----------
+    folder : path
+        A folder that `write_files` has written to, or `catalog_folder()`.
+
+    Returns
+    -------
+    Inventory
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    DataIntegrityError
+        If it cannot be understood.
+    """
+    path = folder / INVENTORY_FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataIntegrityError(f"{path} is no inventory ({error}). Write it again.") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(
+            f"There is no {path}. Expected a folder that `intake-laion-fmri catalog write --out FOLDER` has written."
+        ) from error
+    return Inventory.from_json(text, name=str(path))
+
+
+def take_inventory(bucket: Bucket) -> Inventory:
+    """List what a bucket holds now: two listings, and two per subject.
+
+    Parameters
+    ----------
+    bucket : Bucket
+        Where to look.
+
+    Returns
+    -------
+    Inventory
+        The same for the same objects, wherever they are, apart from its source.
+
+    Raises
+    ------
+    NotInBucketError
+        If there is no such bucket, or it holds nothing of the data set.
+    AccessDeniedError, BucketUnreachableError
+        If it cannot be listed.
+
+    Warns
+    -----
+    IncompleteBucketWarning
+        If a tree misses subjects that another has.
+    """
+    found = {}
+    for subject in discovery.get_subjects(bucket=bucket, refresh=True):
+        objects = bucket.find(layout.subject_folder(subject)) | bucket.find(layout.roi_folder(subject))
+        if objects:
+            found[subject] = SubjectRecord(_sessions(objects), _rois(objects))
+    return Inventory(f"a listing of {bucket.url}", found)
+
+
+def _sessions(objects: Mapping[str, ObjectInfo]) -> tuple[SessionRecord, ...]:
+    """Pick the sessions with betas, and those that are held out, of which anything is listed."""
+    records = {}
+    for key, info in objects.items():
+        parsed = layout.parse_key(key)
+        session = parsed.entities.get("session") if parsed else None
+        if session and layout.is_held_out(session):
+            records[session] = SessionRecord(session, held_out=True)
+        elif session and parsed and parsed.kind == "betas":
+            records[session] = SessionRecord(session, info.size)
+    return tuple(sorted(records.values(), key=lambda record: layout.session_number(record.session)))
+
+
+def _rois(objects: Mapping[str, ObjectInfo]) -> tuple[RoiRecord, ...]:
+    records = []
+    files = discovery.roi_files(objects)
+    for name, group in itertools.groupby(files, key=lambda file: file.name):
+        same = list(group)
+        kinds = {file.kind for file in same}
+        formats = tuple(text for kind, text in layout.ROI_KINDS.items() if kind in kinds)
+        sizes = {(file.kind, file.hemi): file.info.size for file in reversed(same)}  # of two spellings, the first
+        records.append(RoiRecord(name, same[0].category, formats, sum(sizes.values())))
+    return tuple(records)
+
+
+@dataclass(frozen=True, order=True)
+class Change:
+    """One difference between what was known and what was found."""
+
+    subject: str
+    """``"sub-01"``; empty for a file."""
+    kind: str
+    """``subject``, ``session``, ``roi``, ``roi_count`` or ``file``."""
+    name: str
+    """Of the session, ROI, category or file."""
+    change: str
+    """``new``, ``gone`` or ``changed``."""
+    detail: str = ""
+    """What it is, or was and is."""
+
+    def __str__(self) -> str:
+        what = {"subject": self.subject, "session": f"{self.subject} {self.name}", "file": f"file {self.name}"}
+        line = f"{self.change:<8} " + what.get(self.kind, f"{self.subject} {self.kind} {self.name}")
+        return f"{line}: {self.detail}" if self.detail else line
+
+
+def compare(known: Inventory, found: Inventory) -> list[Change]:
+    """Tell what is new, gone or changed between two inventories.
+
+    Parameters
+    ----------
+    known, found : Inventory
+        What was, and what is.
+
+    Returns
+    -------
+    list of Change
+        Sorted. What one of them does not know (sizes, formats) is no difference; ROIs whose names were not known are
+        new, and their numbers are compared with the documented ones.
+    """
+    changes = []
+    for subject in {*known.subjects, *found.subjects}:
+        was, now = known.subjects.get(subject), found.subjects.get(subject)
+        if was is None:
+            changes.append(Change(subject, "subject", "", "new", str(now)))
+        elif now is None:
+            changes.append(Change(subject, "subject", "", "gone", str(was)))
+        else:
+            before = {record.session: record for record in was.sessions}
+            after = {record.session: record for record in now.sessions}
+            changes += _compare_records(subject, "session", before, after)
+            changes += _compare_rois(subject, was, now)
+    return sorted(changes)
+
+
+def _compare_rois(subject: str, was: SubjectRecord, now: SubjectRecord) -> Iterator[Change]:
+    if now.rois is None:
+        return
+    before = {record.roi: record for record in was.rois or ()}
+    yield from _compare_records(subject, "roi", before, {record.roi: record for record in now.rois})
+    if was.rois is None:
+        for category, count in was.roi_counts.items():
+            counted = sum(category in ("all", record.category) for record in now.rois)
+            if counted != count:
+                yield Change(subject, "roi_count", category, "changed", f"{count} documented, {counted} found")
+
+
+def _compare_records(subject: str, kind: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
+    for name in {*before, *after}:
+        was, now = before.get(name), after.get(name)
+        if was is None:
+            yield Change(subject, kind, name, "new", str(now))
+        elif now is None:
+            yield Change(subject, kind, name, "gone", str(was))
+        else:
+            values = [(one.name, getattr(was, one.name), getattr(now, one.name)) for one in fields(was)]
+            differences = [
+                f"{what} {_text(old)} -> {_text(new)}"
+                for what, old, new in values
+                if old != new and None not in (old, new)
+            ]
+            if differences:
+                yield Change(subject, kind, name, "changed", "; ".join(differences))
+
+
+def _text(value: object) -> str:
+    return (
+        ",".join(value) if isinstance(value, tuple) else str(value).lower() if isinstance(value, bool) else str(value)
+    )
+
+
+def catalog_files(inventory: Inventory) -> dict[str, str]:
+    """Make the catalog's files.
+
+    Parameters
+    ----------
+    inventory : Inventory
+        What is to be described.
+
+    Returns
+    -------
+    dict
+        File name → text, in an order in which a file only refers to files before it: the subjects' catalogs, the root
+        catalogs of both generations of Intake, and the inventory itself.
+    """
+    files = {
+        f"{name}.yaml": _HEADER + _yaml(_subject_catalog(name, subject, inventory.source))
+        for name, subject in inventory.subjects.items()
+    }
+    files[ROOT_FILE] = _HEADER + _HEADER_V1 + _yaml(_root_catalog(inventory))
+    files[V2_FILE] = _HEADER + _HEADER_V2 + _yaml(_v2_catalog(inventory))
+    files[INVENTORY_FILE] = inventory.to_json()
+    return files
+
+
+def store_catalog(info: StoreInfo, storage_options: Mapping[str, Any] | None = None) -> str:
+    """Return a catalog of a store that needs intake-xarray only.
+
+    Parameters
+    ----------
+    info : StoreInfo
+        What the store holds.
+    storage_options : mapping, optional
+        Options of the store's file system; only those are written that are known to be no secrets.
+
+    Returns
+    -------
+    str
+        YAML, to be executed by Intake as every catalog; it is made so that the store's address is none of it that runs.
+        It has an entry per session, ``sub-01_ses-01``, and one for all sessions of a subject along ``trial``,
+        ``sub-01``, where they have the same voxels. Voxels are in stored order there, and the chunks are the store's.
+
+    Raises
+    ------
+    ValueError
+        If intake-xarray could not open the store, because of a ``::`` in its address.
+    """
+    if "::" in info.url:
+        raise ValueError(
+            f"store={redact.url(info.url)!r}: a catalog cannot name it, because Intake takes '::' for a chain of file "
+            "systems. Move or link the store to a path without '::', or read it with open_betas(store=...)."
+        )
+    options = _without_secrets(storage_options or {})
+    sources = {}
+    for subject, sessions in ((one.subject, one.sessions) for one in info.subjects):
+        urls = [shown(f"{info.url}/{subject}/{session}") for session in sessions]
+        if len(urls) > 1 and len({one.record.axis for one in sessions.values()}) == 1:
+            together = {
+                "combine": "nested",
+                "concat_dim": "trial",
+                "data_vars": _FlowList(["betas"]),
+                "coords": "minimal",
+                "compat": "override",
+                "join": "override",
+                "combine_attrs": "drop_conflicts",
+            }
+            sources[subject] = {
+                "driver": "zarr",
+                "description": f"Single-trial betas of {subject}, {len(urls)} sessions along trial.",
+                "args": {"urlpath": urls, "consolidated": True, **together, **_storage_options(options)},
+            }
+        for session, place in zip(sessions, urls, strict=True):
+            path = [place] if "*" in place else place  # a text with a star would be a pattern
+            sources[f"{subject}_{session}"] = {
+                "driver": "zarr",
+                "description": f"Single-trial betas of {subject} in {session}.",
+                "args": {"urlpath": path, "consolidated": True, **_storage_options(options)},
+            }
+    title = {"version": 1, "title": f"LAION-fMRI, the store {info.url}"}
+    return _HEADER_STORE + _yaml({"metadata": {**_CATALOG_METADATA, **title}, "sources": sources})
+
+
+def _storage_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {"storage_options": _Flow(shown(options))} if options else {}  # new objects: no alias in YAML
+
+
+def _without_secrets(options: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: options[name] for name in ("anon", "profile", "endpoint_url") if name in options}
+    given = options.get("client_kwargs", {})
+    client = {name: given[name] for name in _PUBLIC_CLIENT if name in given}
+    return redact.options(kept | ({"client_kwargs": client} if client else {}))
+
+
+_PUBLIC_CLIENT = ("endpoint_url", "region_name")
+
+
+def changed_files(files: Mapping[str, str], folder: Path) -> list[Change]:
+    """Tell which files of a folder are not what they should be.
+
+    Parameters
+    ----------
+    files : mapping
+        File name → text, of `catalog_files`.
+    folder : path
+        Where they should be.
+
+    Returns
+    -------
+    list of Change
+    """
+    changes = []
+    for name, text in files.items():
+        path = folder / name
+        if not path.is_file():
+            changes.append(Change("", "file", name, "gone", "run `intake-laion-fmri catalog write`"))
+        elif path.read_bytes() != text.encode():
+            detail = f"not what {INVENTORY_FILE} gives; run `intake-laion-fmri catalog write`"
+            changes.append(Change("", "file", name, "changed", detail))
+    return sorted(changes)
+
+
+def write_files(files: Mapping[str, str], folder: Path) -> list[Path]:
+    """Write files that differ from what is there; each appears whole or not at all.
+
+    Parameters
+    ----------
+    files : mapping
+        File name → text.
+    folder : path
+        Made where it is missing. Catalogs of subjects that `files` has not, written here before, are removed.
+
+    Returns
+    -------
+    list of Path
+        Those written or removed.
+
+    Raises
+    ------
+    FileExistsError
+        If one of these names is that of a file which this package did not write. Nothing is written then.
+    OSError
+        If the folder cannot be written to.
+    """
+    for name in files:
+        raise_unless_ours(folder / name, INVENTORY if name == INVENTORY_FILE else CATALOG)
+    atomic.make_folder(folder)
+    touched = []
+    for name, text in files.items():
+        path, content = folder / name, text.encode()
+        if not path.is_file() or path.read_bytes() != content:
+            atomic.write_whole(path, content)
+            touched.append(path)
+    for path in sorted(folder.glob("sub-*.yaml")):
+        if path.name not in files and path.is_file() and path.read_bytes().startswith(_HEADER.encode()):
+            atomic.remove(path)
+            touched.append(path)
+    return touched
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write one catalog, which appears whole or not at all.
+
+    Raises
+    ------
+    FileExistsError
+        If there is a file that is no catalog of this package.
+    """
+    raise_unless_ours(path, CATALOG)
+    atomic.write_whole(path, text.encode())
+
+
+def _root_catalog(inventory: Inventory) -> dict[str, Any]:
+    first = next(iter(inventory.subjects))
+    sources = {
+        name: _entry(
+            _DRIVERS[name],
+            _DESCRIPTIONS[name].format(who="one subject"),
+            _Flow({"subject": first} if "subject" in inspect.signature(opener).parameters else {}),
+            {"arguments": _arguments(name)},
+        )
+        for name, opener in OPENERS.items()
+    }
+    for name, subject in inventory.subjects.items():
+        sources[name] = _entry(
+            "LaionCatalog",
+            f"{name}: an entry for each of {subject}.",
+            # The directory ends in a slash or not, as the catalog is local or not; the driver takes either.
+            _Flow(path=f"{{{{ CATALOG_DIR }}}}/{name}.yaml"),
+            _about(name, subject) | {"arguments": _arguments_of("catalog", _PLACE)},
+        )
+    return {"metadata": {**_CATALOG_METADATA, "inventory": inventory.source}, "sources": sources}
+
+
+def _subject_catalog(name: str, subject: SubjectRecord, source: str) -> dict[str, Any]:
+    arguments = {kind: _arguments(kind) for kind in OPENERS if kind != "inventory"}
+    sources = {
+        kind: _entry(
+            _DRIVERS[kind], _DESCRIPTIONS[kind].format(who=name), _Flow(subject=name), {"arguments": arguments[kind]}
+        )
+        for kind in arguments
+    }
+    for session in subject.public:
+        sources[session.session] = _entry(
+            _DRIVERS["betas"],
+            f"Single-trial betas of {name} in {session.session}.",
+            _Flow(subject=name, session=session.session),
+            _Flow(_known(bytes=session.bytes), arguments=arguments["betas"]),
+        )
+    for roi in subject.rois or ():
+        chosen = {"subject": name, "roi": roi.roi}
+        if roi.formats is not None and "volume" not in roi.formats:
+            chosen["format"] = roi.formats[0]
+        formats = None if roi.formats is None else _FlowList(roi.formats)
+        # A region may be called what an entry is called.
+        key = roi.roi if roi.roi not in sources else f"roi_{roi.roi}"
+        sources[key] = _entry(
+            _DRIVERS["rois"],
+            f"The region of interest {roi.roi} ({roi.category}) of {name}.",
+            _Flow(shown(chosen)),  # names of files in somebody's bucket
+            _Flow(
+                category=shown(roi.category), **_known(formats=formats, bytes=roi.bytes), arguments=arguments["rois"]
+            ),
+        )
+    metadata = {**_CATALOG_METADATA, "title": f"LAION-fMRI, {name}", "inventory": source, **_about(name, subject)}
+    return {"metadata": metadata, "sources": sources}
+
+
+_CATALOG_METADATA = {
+    "version": 1,
+    "title": "LAION-fMRI",
+    "license": layout.LICENSE,
+    "references": layout.REFERENCES,
+}
+
+
+def _about(name: str, subject: SubjectRecord) -> dict[str, Any]:
+    """Return what a subject's catalog says of the subject, and of what is not known."""
+    about: dict[str, Any] = {"subject": name, "public_sessions": len(subject.public)}
+    held_out = [session.session for session in subject.sessions if session.held_out]
+    if held_out:
+        about["held_out_sessions"] = _FlowList(held_out)
+    if subject.rois is not None:
+        about["rois"] = len(subject.rois)
+    else:
+        about["documented_rois"] = _Flow(subject.roi_counts)
+        about["roi_names"] = (
+            "not documented, and not made up here: `intake-laion-fmri catalog write --bucket "
+            f"{layout.BUCKET_URL}` fills them in"
+        )
+    return about
+
+
+def _entry(driver: str, description: str, args: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "driver": f"intake_laion_fmri.drivers.{driver}",
+        "description": description,
+        **({"args": args} if args else {}),
+        "metadata": metadata,
+    }
+
+
+def _v2_catalog(inventory: Inventory) -> dict[str, Any]:
+    first = next(iter(inventory.subjects))
+    place = {"bucket": "{bucket_url}", "storage_options": "{bucket_options}"}
+    data, entries = {}, {}
+    for name, (stem, output) in _READERS.items():
+        data[f"{name}_data"] = {
+            "datatype": f"intake_laion_fmri.readers:{stem}Data",
+            "kwargs": _Flow(subject=first, **place),
+            "metadata": _Flow(),
+            "user_parameters": _Flow(),
+        }
+        entries[name] = {
+            "reader": f"intake_laion_fmri.readers:{stem}Reader",
+            "kwargs": _Flow(data=f"{{data({name}_data)}}"),
+            "output_instance": output,
+            "metadata": {
+                "description": _DESCRIPTIONS[name].format(who="one subject"),
+                "arguments": _arguments(name),
+            },
+            "user_parameters": _Flow(),
+        }
+    parameters = {
+        own: {
+            "cls": "intake_laion_fmri.readers:PlaceParameter",
+            "default": None,
+            "description": _ARGUMENTS[argument],
+        }
+        for own, argument in (("bucket_url", "bucket"), ("bucket_options", "storage_options"))
+    }
+    return {
+        "version": 2,
+        "metadata": {name: value for name, value in _CATALOG_METADATA.items() if name != "version"},
+        "user_parameters": parameters,
+        "data": data,
+        "entries": entries,
+        # Without aliases, Intake neither lists nor completes the entries' names.
+        "aliases": _Flow({name: name for name in entries}),
+    }
+
+
+def _arguments(entry: str) -> _Arguments:
+    return _arguments_of(entry, inspect.signature(OPENERS[entry]).parameters)
+
+
+def _arguments_of(entry: str, names: Any) -> _Arguments:
+    return _Arguments(entry, {name: _ARGUMENTS.get(f"{entry}.{name}", _ARGUMENTS[name]) for name in names})
+
+
+def _known(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+class _Flow(dict[str, Any]):
+    """A mapping to be written in one line."""
+
+
+class _FlowList(list[str]):
+    """A list to be written in one line."""
+
+
+class _Arguments(dict[str, str]):
+    """A mapping that is written once in a file, and referred to by its name from then on."""
+
+    def __init__(self, name: str, arguments: Mapping[str, str]) -> None:
+        super().__init__(arguments)
+        self.name = name
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes the classes above."""
+
+    def generate_anchor(self, node: Any) -> str:
+        return f"{node.anchor_name}_arguments"
+
+
+def _represent_arguments(dumper: _Dumper, data: _Arguments) -> yaml.Node:
+    node = dumper.represent_mapping("tag:yaml.org,2002:map", data, flow_style=False)
+    node.anchor_name = data.name  # type: ignore[attr-defined]
+    return node
+
+
+_Dumper.add_representer(_Arguments, _represent_arguments)
+_Dumper.add_representer(
+    _Flow, lambda dumper, data: dumper.represent_mapping("tag:yaml.org,2002:map", data, flow_style=True)
+)
+_Dumper.add_representer(
+    _FlowList, lambda dumper, data: dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True)
+)
+
+
+def _yaml(content: Mapping[str, Any]) -> str:
+    text: str = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=116)
+    return text

@@ -1,0 +1,310 @@
+"""The commands ``info`` and ``ls``: what a bucket holds."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.cli import exits
+from intake_laion_fmri.cli.options import BucketChoice, bucket_options
+from intake_laion_fmri.cli.output import Size, Table, json_option, on_terminal, print_json, print_table, printable, size
+from intake_laion_fmri.errors import NotInBucketError, unknown_value
+
+if TYPE_CHECKING:
+    from intake_laion_fmri.layout import ObjectInfo
+    from intake_laion_fmri.remote.bucket import Bucket
+
+__all__ = ["info", "ls"]
+
+_INFO = exits.epilog(
+    """
+intake-laion-fmri info
+intake-laion-fmri info --bucket demo-bucket --subject sub-01
+intake-laion-fmri info --mirror /data/laion-fmri --mirror-only
+intake-laion-fmri info --json | jq '.subjects[].sessions'
+""",
+    more="""\b
+In a pipe, fields separated by tabs; a line for each subject:
+  subject, public sessions, held-out sessions, ROIs, ROIs by category, objects, bytes
+  (with a mirror: and bytes that are in it)
+\b
+and with --subject:
+  session, subject, session, public|held out|no betas, objects, bytes
+  roi, subject, category, ROI, objects, bytes
+  kind, subject, kind, objects, bytes
+""",
+    done="done",
+    failed="the bucket could not be read",
+)
+_LS = exits.epilog(
+    """
+intake-laion-fmri ls --subject sub-01 --session 1
+intake-laion-fmri ls --kind betas
+intake-laion-fmri ls derivatives/rois/sub-01/face/
+intake-laion-fmri ls stimuli/ --json
+""",
+    more="""\b
+In a pipe, fields separated by tabs:
+  bytes, kind, public|held out (with a mirror: mirror|bucket|held out), key
+""",
+    done="done",
+    failed="the bucket could not be read",
+)
+
+
+@dataclass(frozen=True)
+class _Object:
+    """One object, and what its key says."""
+
+    key: str
+    bytes: int
+    kind: str
+    subject: str
+    session: str
+    roi: str
+    category: str
+    held_out: bool
+    origin: str | None
+
+    @classmethod
+    def of(cls, info: ObjectInfo) -> _Object:
+        from intake_laion_fmri.mirror.selection import subject_of
+
+        parsed = layout.parse_key(info.key)
+        entities: Mapping[str, str] = parsed.entities if parsed else {}
+        session = layout.session_of(info.key) or ""
+        return cls(
+            info.key,
+            info.size,
+            layout.group_of(info.key),
+            subject_of(info.key) or "",
+            session if layout.is_session(session) else "",
+            layout.clean_label(entities.get("label", "")),
+            entities.get("category", ""),
+            not layout.is_of_public(info.key),
+            info.origin,
+        )
+
+    @property
+    def access(self) -> str:
+        """Whether, or where, it can be read."""
+        return "held out" if self.held_out else self.origin or "public"
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What a bucket holds of one subject."""
+
+    name: str
+    public: Sequence[str]
+    objects: Sequence[_Object]
+
+    @property
+    def sessions(self) -> dict[str, str]:
+        """Session → how it can be read."""
+        there = {one.session for one in self.objects if one.session}
+        return {
+            name: "public" if name in self.public else "held out" if layout.is_held_out(name) else "no betas"
+            for name in sorted(there, key=layout.session_number)
+        }
+
+    @property
+    def rois(self) -> dict[str, str]:
+        """ROI → its category, by category and name."""
+        found = {one.roi: one.category for one in self.objects if one.roi}
+        return dict(sorted(found.items(), key=lambda item: (item[1], item[0])))
+
+    @property
+    def categories(self) -> Counter[str]:
+        """Category → number of ROIs."""
+        return Counter(self.rois.values())
+
+    def total(self, **which: str) -> tuple[int, Size]:
+        """Return the number of objects with such fields, and their size."""
+        found = [one for one in self.objects if all(getattr(one, name) == value for name, value in which.items())]
+        return len(found), Size(sum(one.bytes for one in found))
+
+    def to_json(self) -> dict[str, Any]:
+        sessions = [
+            {"session": name, "access": access, **_counted(self.total(session=name))}
+            for name, access in self.sessions.items()
+        ]
+        rois = [
+            {"roi": name, "category": category, **_counted(self.total(roi=name))}
+            for name, category in self.rois.items()
+        ]
+        kinds = {name: _counted(self.total(kind=name)) for name in sorted({one.kind for one in self.objects})}
+        mirrored = {}
+        if any(one.origin for one in self.objects):
+            mirrored["mirror"] = _counted(self.total(origin="mirror"))
+        return {
+            "subject": self.name,
+            "sessions": sessions,
+            "rois": rois,
+            "kinds": kinds,
+            **_counted(self.total()),
+            **mirrored,
+        }
+
+
+def _counted(total: tuple[int, Size]) -> dict[str, int]:
+    return {"objects": total[0], "bytes": int(total[1])}
+
+
+@click.command(epilog=_INFO)
+@click.option("--subject", "subjects", multiple=True, help="Tell more of this one; may be given several times.")
+@json_option
+@bucket_options
+def info(bucket: BucketChoice, subjects: tuple[str, ...], as_json: bool) -> None:
+    """Tell what a bucket holds: subjects, sessions, ROIs and sizes.
+
+    Counted is what this package can read, with what lies beside it: betas, trial tables, maps, ROIs, anatomy.
+    """
+    with exits.exit_codes():
+        place = bucket.open()
+        found = _contents(place, subjects)
+    total = len(found), sum(len(one.objects) for one in found), sum(one.total()[1] for one in found)
+    if as_json:
+        print_json(
+            {
+                "bucket": place.url,
+                "subjects": [one.to_json() for one in found],
+                "objects": total[1],
+                "bytes": total[2],
+            }
+        )
+    elif subjects:
+        for one in found:
+            _print_subject(place.url, one)
+    else:
+        if on_terminal(sys.stdout):
+            click.echo(printable(f"{place.url}: {total[0]} subjects, {total[1]:,} objects, {size(total[2])}\n"))
+        _print_subjects(found)
+
+
+@click.command(epilog=_LS)
+@click.argument("prefix", default="")
+@click.option("--subject", "subjects", multiple=True, help="sub-01 or 01; may be given several times.")
+@click.option(
+    "--session",
+    "sessions",
+    multiple=True,
+    help="ses-01, 01 or 1, or averages for what is of a subject as a whole; may be given several times.",
+)
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice(list(layout.GROUPS)),
+    help="May be given several times.",
+)
+@json_option
+@bucket_options
+def ls(
+    bucket: BucketChoice,
+    prefix: str,
+    subjects: tuple[str, ...],
+    sessions: tuple[str, ...],
+    kinds: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """List objects of a bucket: size, kind and key.
+
+    Of the subjects' betas, trial tables, maps, ROIs and anatomy; or of everything whose key begins with PREFIX, which
+    need not be a folder.
+    """
+    with exits.exit_codes():
+        place = bucket.open()
+        if prefix:
+            listed = place.find(prefix.rpartition("/")[0])
+            objects = [_Object.of(one) for key, one in listed.items() if key.startswith(prefix)]
+            if subjects:
+                wanted = {layout.subject_name(one) for one in subjects}
+                objects = [one for one in objects if one.subject in wanted]
+        else:
+            objects = [one for subject in _contents(place, subjects) for one in subject.objects]
+        chosen = _of_sessions(objects, sessions, where=place.url)
+        chosen = sorted((one for one in chosen if not kinds or one.kind in kinds), key=lambda one: one.key)
+        if not chosen and not as_json:
+            raise NotInBucketError(f"{place.url} holds nothing of what is asked for.")
+    n_bytes = sum(one.bytes for one in chosen)
+    if as_json:
+        print_json({"bucket": place.url, "objects": [asdict(one) for one in chosen], "bytes": n_bytes})
+    else:
+        rows = [(Size(one.bytes), one.kind, one.access, one.key) for one in chosen]
+        print_table(Table(("size", "kind", "access", "key"), rows), wrap=False)
+        if on_terminal(sys.stdout):
+            click.echo(f"\n{len(chosen):,} objects, {size(n_bytes)}")
+    if not chosen:
+        raise click.exceptions.Exit(exits.NOT_FOUND)
+
+
+def _contents(place: Bucket, subjects: Iterable[str]) -> list[_Subject]:
+    """List all that can be read of some subjects."""
+    from intake_laion_fmri.discovery import get_subjects, subject_contents
+
+    names = sorted({layout.subject_name(one) for one in subjects}) or get_subjects(bucket=place, refresh=True)
+    found = []
+    for name in names:
+        contents = subject_contents(place, name, anatomy=True)
+        found.append(_Subject(name, contents.sessions, tuple(map(_Object.of, contents.objects.values()))))
+    return found
+
+
+def _of_sessions(objects: Sequence[_Object], sessions: Sequence[str], *, where: str) -> list[_Object]:
+    from intake_laion_fmri.mirror.selection import AVERAGES
+
+    if not sessions:
+        return list(objects)
+    there = sorted({one.session for one in objects} - {""}, key=layout.session_number)
+    names = {""} if AVERAGES in sessions else set()
+    for name in (layout.session_name(one) for one in sessions if one != AVERAGES):
+        same = layout.same_session(name, there)
+        if not same:
+            raise unknown_value("session", name, [*there, AVERAGES], where=where)
+        names.update(same)
+    return [one for one in objects if one.session in names and one.subject]
+
+
+def _print_subjects(found: Sequence[_Subject]) -> None:
+    columns = ["subject", "sessions", "held out", "ROIs", "of them", "objects", "size"]
+    mirrored = any(one.origin for subject in found for one in subject.objects)
+    rows = []
+    for subject in found:
+        access = Counter(subject.sessions.values())
+        categories = [f"{name} {number}" for name, number in subject.categories.items()]
+        row = [subject.name, access["public"], access["held out"], len(subject.rois), categories, *subject.total()]
+        rows.append([*row, subject.total(origin="mirror")[1]] if mirrored else row)
+    print_table(Table([*columns, "in the mirror"] if mirrored else columns, rows))
+
+
+def _print_subject(url: str, subject: _Subject) -> None:
+    name = subject.name
+    sessions = [(name, one, access, *subject.total(session=one)) for one, access in subject.sessions.items()]
+    kinds = [(name, one, *subject.total(kind=one)) for one in sorted({one.kind for one in subject.objects})]
+    tables = [
+        Table(("subject", "session", "access", "objects", "size"), sessions, "session"),
+        Table(("subject", "kind", "objects", "size"), kinds, "kind"),
+    ]
+    if on_terminal(sys.stdout):
+        objects, n_bytes = subject.total()
+        click.echo(printable(f"{name} in {url}: {objects:,} objects, {size(n_bytes)}"))
+        names: dict[str, list[str]] = {}
+        for roi, category in subject.rois.items():
+            names.setdefault(category, []).append(roi)
+        rois = [(name, category, len(of), of) for category, of in names.items()]
+        tables.insert(1, Table(("subject", "category", "ROIs", "names"), rois))
+    else:
+        rows = [(name, category, roi, *subject.total(roi=roi)) for roi, category in subject.rois.items()]
+        tables.insert(1, Table((), rows, "roi"))
+    for table in tables:
+        if table.rows:
+            if on_terminal(sys.stdout):
+                click.echo()
+            print_table(table)

@@ -1,0 +1,135 @@
+"""The commands ``catalog write`` and ``catalog check``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from intake_laion_fmri.cli import exits
+from intake_laion_fmri.cli.options import BucketChoice, bucket_options, source_options
+from intake_laion_fmri.cli.output import json_option, print_json, printable
+
+__all__ = ["catalog"]
+
+_WRITE = exits.epilog(
+    """
+intake-laion-fmri catalog write --bucket s3://laion-fmri --out catalogs
+intake-laion-fmri catalog write --bucket s3://copy --endpoint-url http://127.0.0.1:9000
+python -c "import intake; print(list(intake.open_catalog('catalogs/laion_fmri.yaml')['sub-01']))"
+""",
+    done="the files are as they should be",
+    failed="the files could not be written",
+)
+_CHECK = exits.epilog(
+    """
+intake-laion-fmri catalog check --bucket s3://laion-fmri
+intake-laion-fmri catalog check --bucket demo-bucket --catalog catalogs --json
+""",
+    more="""\b
+A line for each difference:
+  new      sub-01 ses-31: held out
+  gone     sub-01 roi FFA1: face
+  changed  sub-01 ses-02: bytes 1000 -> 1200
+""",
+    done="no difference",
+    failed="the bucket and the catalog differ",
+)
+
+
+@click.group()
+def catalog() -> None:
+    """Write the catalog's files, or compare them with a bucket."""
+
+
+@catalog.command(epilog=_WRITE)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="catalogs",
+    show_default=True,
+    help="Folder to write to.",
+)
+@json_option
+@source_options("the inventory that comes with this package")
+def write(source: BucketChoice, out: Path, as_json: bool) -> None:
+    """Write a catalog of every subject, session and ROI.
+
+    The same listing gives the same bytes; each file appears whole or not at all, and files that are right already are
+    left alone. A file of these names that this command did not write is never written over: nothing is written then.
+    The files name no bucket: tell it when opening them, or by LAION_FMRI_BUCKET.
+    """
+    from intake_laion_fmri.catalog.files import (
+        catalog_files,
+        catalog_folder,
+        read_inventory,
+        take_inventory,
+        write_files,
+    )
+
+    if source.given and source.url is None:
+        raise click.UsageError("--endpoint-url and --storage-option say how a bucket is reached: add --bucket.")
+    with exits.exit_codes():
+        inventory = take_inventory(source.open()) if source.given else read_inventory(catalog_folder())
+        files = catalog_files(inventory)
+        touched = write_files(files, out)
+    if as_json:
+        changed = sorted(map(str, touched))
+        print_json({"out": str(out), "source": inventory.source, "files": sorted(files), "changed": changed})
+    else:
+        click.echo(
+            f"{out}: {len(files)} files from {inventory.source}; {len(touched)} of them new, changed or removed."
+        )
+
+
+@catalog.command(epilog=_CHECK)
+@click.option(
+    "--catalog",
+    "folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder that `catalog write` has written to. By default the one that ships.",
+)
+@json_option
+@bucket_options
+@click.pass_context
+def check(context: click.Context, bucket: BucketChoice, folder: Path | None, as_json: bool) -> None:
+    """Compare a catalog with what a bucket holds now.
+
+    Subjects, public and held-out sessions, ROIs, their categories, and, where the catalog was written from a listing,
+    sizes and formats. Nothing is written.
+    """
+    from intake_laion_fmri.catalog.files import (
+        INVENTORY_FILE,
+        catalog_files,
+        catalog_folder,
+        changed_files,
+        compare,
+        read_inventory,
+        take_inventory,
+    )
+
+    folder = folder or catalog_folder()
+    if not (folder / INVENTORY_FILE).is_file():
+        raise click.BadParameter(
+            f"{folder} holds no {INVENTORY_FILE}: expected a folder that `catalog write` has written to.",
+            context,
+            param_hint="'--catalog'",
+        )
+    with exits.exit_codes():
+        place = bucket.open()
+        known = read_inventory(folder)
+        found = take_inventory(place)
+    changes = [*changed_files(catalog_files(known), folder), *compare(known, found)]
+    if as_json:
+        report = {"bucket": place.url, "catalog": str(folder), "changes": [asdict(change) for change in changes]}
+        print_json(report)
+    else:
+        for change in changes:
+            click.echo(printable(str(change)))
+        click.echo(
+            f"{len(changes)} differences between {folder} and {place.url}."
+            if changes
+            else f"{folder} describes {place.url} as it is: {len(found.subjects)} subjects."
+        )
+    context.exit(exits.DRIFT if changes else 0)

@@ -1,0 +1,155 @@
+"""How a command ends: its exit codes, and the errors that stand behind them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from intake_laion_fmri.cli import interrupts
+from intake_laion_fmri.cli.output import on_terminal
+from intake_laion_fmri.cli.wording import told
+from intake_laion_fmri.errors import (
+    AccessDeniedError,
+    BucketUnreachableError,
+    DataIntegrityError,
+    IncompleteBucketWarning,
+    LeftAloneWarning,
+    MissingFileWarning,
+    NotInBucketError,
+    OfflineWarning,
+)
+
+__all__ = [
+    "CLOSED_PIPE",
+    "CONTRADICTORY",
+    "DENIED",
+    "DRIFT",
+    "FAILED",
+    "NOT_FOUND",
+    "UNREACHABLE",
+    "Program",
+    "epilog",
+    "exit_codes",
+]
+
+FAILED = 1
+"""Exit code: it could not be done. 0 is success; 2 is an error of usage."""
+DRIFT = FAILED
+"""Exit code of what compares: there are differences."""
+UNREACHABLE = 3
+"""Exit code: the bucket does not answer."""
+DENIED = 4
+"""Exit code: the bucket may not be read."""
+NOT_FOUND = 5
+"""Exit code: there is no such bucket, or it holds nothing of what is asked for."""
+CONTRADICTORY = 6
+"""Exit code: the bucket, a store, a mirror or an inventory contradicts itself or cannot be understood."""
+CLOSED_PIPE = 141
+"""Exit code: whoever reads the output has gone; what a shell tells of a program that died of it."""
+
+
+class Program(click.Group):
+    """The whole command line; ends without a traceback at Ctrl-C, and where nobody reads what it prints."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command that the arguments name."""
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:  # of what is printed, such as on a full disk
+            _write_to_nowhere()
+            with contextlib.suppress(OSError):
+                click.echo(f"Error: {error}", err=True)
+            sys.exit(FAILED)
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """Return the commands in the order in which they were added."""
+        return list(self.commands)
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command."""
+        interrupts.promise("")
+        try:
+            with interrupts.in_order():
+                return super().invoke(context)
+        except (KeyboardInterrupt, click.Abort):  # the second: at a question
+            start = "\n" if on_terminal(sys.stderr) else ""  # a terminal has put ^C there
+            click.echo(f"{start}{interrupts.message()}", err=True)
+            raise click.exceptions.Exit(interrupts.INTERRUPTED) from None
+        except BrokenPipeError:
+            _write_to_nowhere()
+            raise click.exceptions.Exit(CLOSED_PIPE) from None
+
+
+def _write_to_nowhere() -> None:
+    """Let the interpreter flush what is left without an error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(nowhere, stream.fileno())
+
+
+def epilog(examples: str, *, done: str, failed: str, more: str = "") -> str:
+    """Return the end of a command's help: examples line by line, anything else to know, and the exit codes.
+
+    Parameters
+    ----------
+    examples : str
+        A line for each.
+    done, failed : str
+        What the exit codes 0 and 1 say.
+    more : str, optional
+        Paragraphs between, marked for click as these are.
+    """
+    indented = "\n".join(f"  {line}" for line in examples.strip().splitlines())
+    codes = f"""\b
+Exit codes:
+  0  {done}
+  1  {failed}
+  2  the command was not understood, or its options are refused
+  {UNREACHABLE}  the bucket or the store does not answer
+  {DENIED}  the bucket or the store may not be read, or written to
+  {NOT_FOUND}  there is no such bucket, store or mirror, or it holds nothing of what is asked for
+  {CONTRADICTORY}  the bucket, a store, a mirror or an inventory is damaged or contradicts itself
+"""
+    return "\n\n".join(part.strip("\n") for part in (f"\b\nExamples:\n{indented}", more, codes) if part)
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turn the errors that a bucket may cause into a line and an exit code, and its warnings into lines."""
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            for category in (IncompleteBucketWarning, LeftAloneWarning, MissingFileWarning, OfflineWarning):
+                warnings.simplefilter("always", category)
+            yield
+    except BucketUnreachableError as error:
+        raise _exit(error, UNREACHABLE) from error
+    except AccessDeniedError as error:
+        raise _exit(error, DENIED) from error
+    except NotInBucketError as error:
+        raise _exit(error, NOT_FOUND) from error
+    except DataIntegrityError as error:
+        raise _exit(error, CONTRADICTORY) from error
+    except (click.Abort, click.exceptions.Exit, BrokenPipeError):  # no errors, but builtin ones by their classes
+        raise
+    except (OSError, RuntimeError) as error:
+        raise _exit(error, FAILED) from error
+    except ValueError as error:  # options that the bucket's client refuses
+        raise click.UsageError(told(error)) from error
+    for text in dict.fromkeys(str(warning.message) for warning in caught):
+        click.echo(f"Warning: {told(text)}", err=True)
+
+
+def _exit(error: Exception, code: int) -> click.exceptions.Exit:
+    click.echo(f"Error: {told(error)}", err=True)
+    return click.exceptions.Exit(code)

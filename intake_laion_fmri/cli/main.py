@@ -1,0 +1,57 @@
+"""The command ``intake-laion-fmri``: one module for each group of commands, thin over the functions of the package."""
+
+from __future__ import annotations
+
+import click
+
+from intake_laion_fmri import __version__
+from intake_laion_fmri.cli.bucket import info, ls
+from intake_laion_fmri.cli.cache import cache
+from intake_laion_fmri.cli.catalog import catalog
+from intake_laion_fmri.cli.demo import demo
+from intake_laion_fmri.cli.exits import Program
+from intake_laion_fmri.cli.mirror import mirror
+from intake_laion_fmri.cli.store import store
+
+__all__ = ["main"]
+
+_EPILOG = """\b
+Examples:
+  intake-laion-fmri info
+  intake-laion-fmri mirror --to /data/laion-fmri --subject sub-01 --session 1
+  intake-laion-fmri store build --to /data/laion.zarr --subject sub-01 --mirror /data/laion-fmri
+  intake-laion-fmri demo demo-bucket
+
+\b
+Environment:
+  LAION_FMRI_BUCKET       URL or folder of the bucket, instead of s3://laion-fmri
+  LAION_FMRI_MIRROR       folder that is read first; LAION_FMRI_MIRROR_ONLY=1 forbids the network
+  LAION_FMRI_NETWORK      how patient requests are, such as attempts=3,total_seconds=20
+  LAION_FMRI_CACHE        folder of the cache; LAION_FMRI_CACHE_LIMIT: its most bytes
+  LAION_FMRI_SPLITS       folder or URL of split files
+
+\b
+Exit codes:
+  0    done
+  1    it could not be done, or what was compared differs
+  2    the command was not understood, or its options are refused
+  3    the bucket does not answer
+  4    access denied
+  5    not found
+  6    a file is damaged, or contradicts another
+  130  interrupted (Ctrl-C)
+  141  whoever reads the output has gone
+"""
+
+
+@click.group(cls=Program, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="intake-laion-fmri")
+def main() -> None:
+    """Read LAION-fMRI as lazy, labelled arrays.
+
+    On a terminal the commands print tables and progress bars, in a pipe plain lines, and with --json one object.
+    """
+
+
+for _command in (info, ls, mirror, store, catalog, demo, cache):
+    main.add_command(_command)

@@ -1,0 +1,351 @@
+"""The commands ``mirror``, ``mirror verify`` and ``mirror status``."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from intake_laion_fmri import layout, redact
+from intake_laion_fmri.cli import exits, interrupts
+from intake_laion_fmri.cli.options import BucketChoice, Command, chosen, selection_options, source_options
+from intake_laion_fmri.cli.output import (
+    Bar,
+    Size,
+    Table,
+    duration,
+    json_option,
+    on_terminal,
+    print_json,
+    print_table,
+    printable,
+    size,
+)
+
+if TYPE_CHECKING:
+    from intake_laion_fmri.mirror.run import MirrorPlan, MirrorProgress, MirrorReport
+
+__all__ = ["mirror"]
+
+_MIRROR = exits.epilog(
+    """
+intake-laion-fmri mirror --to /data/laion-fmri --subject sub-01 --session 1
+intake-laion-fmri mirror --to /data/laion-fmri --kind rois --kind noise_ceilings --dry-run
+intake-laion-fmri mirror --to /data/laion-fmri --subject 01 --session averages --desc R2mean
+intake-laion-fmri mirror verify /data/laion-fmri
+intake-laion-fmri mirror status /data/laion-fmri --json
+LAION_FMRI_MIRROR=/data/laion-fmri python -c "import intake; print(intake.cat.laion_fmri.betas().to_dask())"
+""",
+    more="""It may be interrupted at any moment and run again: what was received is not fetched again.
+
+A file in DIR that this program did not write, or that was changed since, is never replaced: it is told, with
+exit code 6.
+
+In a pipe, the key of each file as soon as it is complete.""",
+    done="every chosen file is there, complete and current",
+    failed="the disk is full, or cannot be written to",
+)
+_VERIFY = exits.epilog(
+    """
+intake-laion-fmri mirror verify /data/laion-fmri
+intake-laion-fmri mirror verify /data/laion-fmri --subject sub-01 --kind betas --json
+""",
+    more="A line for each file that is not as it was copied. The next run of mirror fetches it again.",
+    done="every file is as it was copied",
+    failed="files are gone, or were received in part",
+)
+_STATUS = exits.epilog(
+    """
+intake-laion-fmri mirror status /data/laion-fmri
+intake-laion-fmri mirror status /data/laion-fmri --json
+""",
+    more="""\b
+In a pipe, fields separated by tabs:
+  subject, subject, sessions, kinds, files, bytes
+  partial, key, bytes received, bytes
+  missing, key
+  unknown, path
+""",
+    done="done",
+    failed="the folder could not be read",
+)
+
+_LONGEST_LIST = 20
+"""Files that a terminal is told by name."""
+
+_kinds = click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice(list(layout.GROUPS)),
+    help="May be given several times. By default all but the stimuli.",
+)
+
+
+def _local(context: click.Context, parameter: click.Parameter, folder: str | None) -> str | None:
+    if folder and "://" in folder:
+        raise click.BadParameter(f"{folder!r}: a mirror is a local folder.", context, parameter)
+    return folder
+
+
+_folder = click.argument("folder", metavar="DIR", type=click.Path(file_okay=False), callback=_local)
+
+
+def _entity_options(command: Command) -> Command:
+    """Add an option for each entity in a file's name."""
+    examples = {"task": "images", "space": "T1w", "desc": "R2mean", "stat": "effect", "suffix": "statmap"}
+    for name in reversed(layout.ENTITIES):
+        told = f"In the file's name, such as {examples.get(name, '.nii.gz')}; may be given several times."
+        command = click.option(f"--{name}", multiple=True, help=told)(command)
+    return command
+
+
+@click.group(invoke_without_command=True, subcommand_metavar="[verify DIR | status DIR]", epilog=_MIRROR)
+@click.option(
+    "--to", metavar="DIR", type=click.Path(file_okay=False), callback=_local, help="Folder to copy to.  [required]"
+)
+@selection_options
+@_kinds
+@_entity_options
+@click.option("--include-stimuli", is_flag=True, help="Copy the public tables of stimuli too.")
+@click.option("--jobs", type=click.IntRange(min=1), default=4, show_default=True, help="Large files at a time.")
+@click.option("--dry-run", is_flag=True, help="Tell what would be copied, and copy nothing.")
+@json_option
+@source_options()
+@click.pass_context
+def mirror(
+    context: click.Context,
+    /,
+    source: BucketChoice,
+    to: str | None,
+    subjects: tuple[str, ...],
+    sessions: tuple[str, ...],
+    kinds: tuple[str, ...],
+    include_stimuli: bool,
+    jobs: int,
+    dry_run: bool,
+    as_json: bool,
+    **entities: tuple[str, ...],
+) -> None:
+    """Copy a part of the bucket to a folder, or complete such a copy.
+
+    It has the bucket's layout, and is read first with --mirror or LAION_FMRI_MIRROR. With a session comes what reading
+    it needs of its subject; --session averages is what is of a subject as a whole. Files in whose names there is no
+    --task (--space, --desc, ...) are not left out by it.
+    """
+    if context.invoked_subcommand is not None:
+        _expect_no_options(context)
+        return
+    if to is None:
+        raise click.UsageError("Missing option '--to': the folder to copy to.")
+    from intake_laion_fmri.mirror.run import fill_mirror, licence_notice, plan_mirror, told_of_left_alone
+
+    interrupts.promise("What was received is kept: run the same again for the rest.")
+    with exits.exit_codes():
+        plan = plan_mirror(
+            to,
+            bucket=source.source(),  # LAION_FMRI_MIRROR and LAION_FMRI_MIRROR_ONLY are about reading
+            subjects=chosen(subjects),
+            sessions=chosen(sessions),
+            kinds=kinds or None,
+            entities={name: values for name, values in entities.items() if values},
+            include_stimuli=include_stimuli,
+        )
+        _tell(plan, quiet=as_json)
+        left_alone = plan.left_alone
+        if dry_run:
+            _print_plan(plan, as_json=as_json)
+        else:
+            notice = licence_notice(plan.to)
+            if notice:
+                click.echo(notice, err=True)
+            with _progress(quiet=as_json) as progress:
+                report = fill_mirror(plan, jobs=jobs, progress=progress)
+            _print_report(plan, report, as_json=as_json)
+            left_alone = report.left_alone
+    if left_alone:
+        click.echo(printable(f"Warning: {told_of_left_alone(plan.to, left_alone)}"), err=True)
+    too_little = dry_run and plan.bytes_to_fetch > plan.free_bytes
+    context.exit(exits.CONTRADICTORY if plan.refused or left_alone else exits.FAILED if too_little else 0)
+
+
+@mirror.command(epilog=_VERIFY)
+@_folder
+@selection_options
+@_kinds
+@json_option
+@click.pass_context
+def verify(
+    context: click.Context,
+    folder: str,
+    subjects: tuple[str, ...],
+    sessions: tuple[str, ...],
+    kinds: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Read every file of a mirror and compare it.
+
+    With its checksum of when it was copied. No network is needed.
+    """
+    from intake_laion_fmri.mirror.verify import mirror_status, verify_mirror
+
+    checks = []
+    with exits.exit_codes(), Bar("Verifying") as bar:
+        total = None if subjects or sessions or kinds else mirror_status(folder).files
+        selection = {"subjects": chosen(subjects), "sessions": chosen(sessions), "kinds": kinds or None}
+        for check in verify_mirror(folder, **selection):
+            checks.append(check)
+            bar.show(len(checks), total, f"{len(checks):,} files")
+            if not check.is_good and not as_json:
+                bar.say(f"{check.key}: {check.status}: {check.detail}")
+    counts = Counter(check.status for check in checks)
+    if as_json:
+        print_json({"mirror": folder, "counts": dict(counts), "files": [asdict(check) for check in checks]})
+    else:
+        told = ", ".join(f"{number:,} {status}" for status, number in counts.items())
+        click.echo(f"{folder}: {told or 'no files'}.")
+    broken = any(not check.is_good for check in checks)
+    context.exit(exits.CONTRADICTORY if counts["damaged"] else exits.DRIFT if broken else 0)
+
+
+@mirror.command(epilog=_STATUS)
+@_folder
+@json_option
+def status(folder: str, as_json: bool) -> None:
+    """Tell what a mirror holds, and what is missing.
+
+    By names and sizes: no file is read, and no network is needed.
+    """
+    from intake_laion_fmri.mirror.verify import mirror_status
+
+    with exits.exit_codes():
+        found = mirror_status(folder)
+    if as_json:
+        print_json(found.to_json())
+        return
+    seen = on_terminal(sys.stdout)
+    if seen:
+        copied = f" {found.unrecorded:,} of them copied by other means." if found.unrecorded else ""
+        click.echo(printable(f"{found.to}: {found.files:,} files, {size(found.bytes)}.{copied}\n"))
+    subjects = [
+        (
+            one.subject or ("(none)" if seen else ""),
+            one.sessions,
+            [f"{kind} {number}" for kind, number in one.kinds.items()],
+            one.files,
+            Size(one.bytes),
+        )
+        for one in found.subjects
+    ]
+    partial = [(key, Size(received), Size(whole)) for key, received, whole in found.partial]
+    for table in (
+        Table(("subject", "sessions", "kinds", "files", "size"), subjects, "subject"),
+        Table(("received in part", "bytes received", "size"), partial, "partial"),
+        Table(("gone or changed since it was copied",), [(key,) for key in found.missing], "missing"),
+        Table(("not of the data set",), [(path,) for path in found.unknown], "unknown"),
+    ):
+        if seen and table.rows:
+            shown = Table(table.columns, table.rows[:_LONGEST_LIST])
+            print_table(shown)
+            left = len(table.rows) - len(shown.rows)
+            click.echo(f"and {left:,} more: see --json\n" if left else "")
+        elif table.rows:
+            print_table(table)
+
+
+def _expect_no_options(context: click.Context) -> None:
+    from click.core import ParameterSource
+
+    for parameter in context.command.params:
+        if parameter.name and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
+            name = context.invoked_subcommand
+            raise click.UsageError(f"{parameter.opts[0]} is for copying: `mirror {name}` takes its options after DIR.")
+
+
+def _tell(plan: MirrorPlan, *, quiet: bool) -> None:
+    """Say what there is to do, and what is left out."""
+    if not quiet:
+        there = f"{len(plan.complete) + len(plan.unrecorded):,} are there"
+        todo = f"{len(plan.fetch):,} to fetch, {size(plan.bytes_to_fetch)}"
+        click.echo(
+            printable(
+                f"{redact.url(plan.place.url)}: {len(plan.objects):,} files, {size(plan.n_bytes)}; {there}, {todo}; "
+                f"{size(plan.free_bytes)} are free in {plan.to}."
+            )
+        )
+    if plan.held_out:
+        click.echo(f"Left out: {plan.held_out:,} objects of held-out sessions.", err=True)
+    if plan.gated:
+        click.echo(f"Left out: {plan.gated:,} under a data use agreement; ask {layout.CONTACT}.", err=True)
+    for note in plan.notes:
+        click.echo(printable(note), err=True)
+    for key, reason in plan.refused[:_LONGEST_LIST]:
+        click.echo(printable(f"Warning: {key!r} is left out: it {reason}."), err=True)
+    if plan.bytes_to_fetch > plan.free_bytes:
+        click.echo(f"Warning: {plan.to} has too little room.", err=True)
+
+
+def _print_plan(plan: MirrorPlan, *, as_json: bool) -> None:
+    if as_json:
+        to_fetch = [{"key": one.key, "bytes": one.size} for one in plan.fetch]
+        print_json(_choice(plan, plan.left_alone) | {"free_bytes": plan.free_bytes, "fetch": to_fetch})
+        return
+    rows = []
+    for kind in layout.GROUPS:
+        every = [one.size for one in plan.objects if layout.group_of(one.key) == kind]
+        fetch = [one.size for one in plan.fetch if layout.group_of(one.key) == kind]
+        if every:
+            rows.append((kind, len(every), Size(sum(every)), len(fetch), Size(sum(fetch))))
+    print_table(Table(("kind", "files", "size", "to fetch", "size"), rows))
+
+
+def _print_report(plan: MirrorPlan, report: MirrorReport, *, as_json: bool) -> None:
+    if as_json:
+        done = ("fetched", "adopted", "replaced", "bytes_received", "seconds")
+        print_json(_choice(plan, report.left_alone) | {name: getattr(report, name) for name in done})
+        return
+    rate = f" at {size(report.bytes_received / report.seconds)}/s" if report.bytes_received and report.seconds else ""
+    line = f"{report.to}: {report.n_files:,} files complete, {size(report.n_bytes)}; {report.fetched:,} fetched now"
+    if report.replaced:
+        line += f", {report.replaced:,} of them in place of others"
+    if report.fetched:
+        line += f": {size(report.bytes_received)} in {duration(report.seconds)}{rate}"
+    click.echo(printable(f"{line}."))
+
+
+def _choice(plan: MirrorPlan, left_alone: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Return what was chosen, as JSON holds it."""
+    return {
+        "bucket": redact.url(plan.place.url),
+        "to": str(plan.to),
+        "files": len(plan.objects),
+        "bytes": plan.n_bytes,
+        "complete": len(plan.complete) + len(plan.unrecorded),
+        "bytes_to_fetch": plan.bytes_to_fetch,
+        "held_out": plan.held_out,
+        "gated": plan.gated,
+        "refused": [{"key": key, "reason": reason} for key, reason in plan.refused],
+        "left_alone": [{"key": key, "found": found} for key, found in left_alone],
+        "notes": list(plan.notes),
+    }
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[MirrorProgress], None]]:
+    """Show a bar of the bytes on a terminal; print each key in a pipe, unless `quiet`."""
+    told = not quiet and not on_terminal(sys.stdout)
+    with Bar("Copying") as bar:
+
+        def advance(progress: MirrorProgress) -> None:
+            rate = "" if progress.rate is None else f"{size(progress.rate)}/s"
+            left = "" if progress.seconds_left is None else f"{duration(progress.seconds_left)} left"
+            bar.show(progress.bytes, progress.n_bytes, f"{progress.files:,} of {progress.n_files:,} files", rate, left)
+            if told and progress.finished is not None:
+                bar.say(progress.finished)
+
+        yield advance

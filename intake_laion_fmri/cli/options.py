@@ -1,0 +1,188 @@
+"""Options that several commands take: where a bucket, a mirror or a store is, and how it is reached; what of it."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from intake_laion_fmri.cli.wording import told
+
+if TYPE_CHECKING:
+    from intake_laion_fmri.remote.access import Bucket
+    from intake_laion_fmri.store.root import StoreRoot
+
+__all__ = [
+    "BucketChoice",
+    "StoreChoice",
+    "bucket_options",
+    "chosen",
+    "selection_options",
+    "source_options",
+    "store_options",
+]
+
+Command = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class BucketChoice:
+    """Where a bucket is, as it was told."""
+
+    url: str | None = None
+    """Its URL or folder; None is the environment's, or the real one."""
+    endpoint_url: str | None = None
+    """Server of an S3 bucket that is not Amazon's."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Options of its file system."""
+    mirror: Path | None = None
+    """Folder that is read first."""
+    mirror_only: bool | None = None
+    """Whether nothing else is read; None is what the environment says."""
+
+    @property
+    def given(self) -> bool:
+        """Whether anything was told."""
+        return self != BucketChoice()
+
+    def open(self) -> Bucket:
+        """Return the bucket; nothing is contacted."""
+        from intake_laion_fmri.remote.access import open_bucket
+
+        try:
+            options = _with_endpoint(self.endpoint_url, self.options)
+            return open_bucket(self.url, options, mirror=self.mirror, mirror_only=self.mirror_only)
+        except (ValueError, TypeError) as error:
+            raise click.UsageError(told(error)) from error
+
+    def source(self) -> Bucket:
+        """Return the bucket itself, whatever mirror is named to be read first."""
+        from intake_laion_fmri.remote.access import open_source
+
+        try:
+            return open_source(self.url, _with_endpoint(self.endpoint_url, self.options))
+        except (ValueError, TypeError) as error:
+            raise click.UsageError(told(error)) from error
+
+
+@dataclass(frozen=True)
+class StoreChoice:
+    """How a store is reached, as it was told."""
+
+    endpoint_url: str | None
+    """Server of an S3 store that is not Amazon's."""
+    given: dict[str, Any]
+    """Options of its file system."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All of it as options of the file system."""
+        return _with_endpoint(self.endpoint_url, self.given)
+
+    def open(self, url: str) -> StoreRoot:
+        """Return the store; nothing is contacted."""
+        from intake_laion_fmri.store.root import open_store
+
+        try:
+            return open_store(url, self.options)
+        except (ValueError, TypeError) as error:
+            raise click.UsageError(told(error)) from error
+
+
+def source_options(default: str = "LAION_FMRI_BUCKET, or the real bucket") -> Callable[[Command], Command]:
+    """Add the options that tell where a bucket is and how it is reached; the command takes them as ``source``."""
+
+    def add(command: Command) -> Command:
+        @functools.wraps(command)
+        def run(*arguments: Any, bucket: str | None, endpoint_url: str | None, **others: Any) -> Any:
+            source = BucketChoice(bucket, endpoint_url, others.pop("storage_options"))
+            return command(*arguments, source=source, **others)
+
+        url = click.option("--bucket", metavar="URL", help=f"Bucket or folder. By default {default}.")
+        return url(_reached_by("bucket", "--storage-option", "storage_options", "--endpoint-url")(run))
+
+    return add
+
+
+def bucket_options(command: Command) -> Command:
+    """Add these options and those of a mirror, which is read first; the command takes them as ``bucket``."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, source: BucketChoice, mirror: Path | None, mirror_only: bool, **others: Any) -> Any:
+        return command(*arguments, bucket=replace(source, mirror=mirror, mirror_only=mirror_only or None), **others)
+
+    folder = click.option(
+        "--mirror",
+        metavar="DIR",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Folder that `mirror` has copied to: what it holds is read there. By default LAION_FMRI_MIRROR.",
+    )
+    only = click.option("--mirror-only", is_flag=True, help="Read the mirror alone, without any network.")
+    return source_options()(folder(only(run)))
+
+
+def store_options(command: Command) -> Command:
+    """Add the options that tell how a store is reached; the command takes them as ``place``."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, store_endpoint_url: str | None, store_options: dict[str, Any], **others: Any) -> Any:
+        return command(*arguments, place=StoreChoice(store_endpoint_url, store_options), **others)
+
+    return _reached_by("store", "--store-option", "store_options", "--store-endpoint-url")(run)
+
+
+def selection_options(command: Command) -> Command:
+    """Add the options that choose subjects and sessions."""
+    for option in (
+        click.option("--session", "sessions", multiple=True, help="ses-01, 01 or 1; may be given several times."),
+        click.option("--subject", "subjects", multiple=True, help="sub-01 or 01; may be given several times."),
+    ):
+        command = option(command)
+    return command
+
+
+def chosen(names: tuple[str, ...]) -> str | tuple[str, ...]:
+    """Return what such an option, given any number of times, chooses; ``"all"`` where it is not given."""
+    return "all" if not names or "all" in names else names
+
+
+def _reached_by(place: str, option: str, options: str, endpoint: str) -> Callable[[Command], Command]:
+    def add(command: Command) -> Command:
+        of_the_file_system = click.option(
+            option,
+            options,
+            metavar="KEY=VALUE",
+            multiple=True,
+            callback=_parse_options,
+            help=f"Option of the {place}'s file system, the value as JSON or text; may be given several times.",
+        )
+        server = click.option(endpoint, metavar="URL", help=f"Server of an S3 {place} that is not Amazon's.")
+        return server(of_the_file_system(command))
+
+    return add
+
+
+def _parse_options(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+    """Turn ``key=value`` into options; a value that is JSON is taken as such."""
+    options: dict[str, Any] = {}
+    for text in given:
+        name, separator, value = text.partition("=")
+        if not name or not separator:
+            # Not what was given: it may be a secret whose name was forgotten.
+            raise click.BadParameter("expected key=value, such as anon=false.", context, parameter)
+        try:
+            options[name] = json.loads(value)
+        except ValueError:
+            options[name] = value
+    return options
+
+
+def _with_endpoint(endpoint_url: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    if not endpoint_url:
+        return dict(options)
+    return {**options, "client_kwargs": {**options.get("client_kwargs", {}), "endpoint_url": endpoint_url}}

@@ -1,0 +1,232 @@
+"""What a command prints: tables and progress bars on a terminal, plain lines in a pipe, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, TextIO
+
+import click
+
+from intake_laion_fmri.cli import interrupts
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+__all__ = [
+    "Bar",
+    "Size",
+    "Table",
+    "counting",
+    "duration",
+    "json_option",
+    "on_terminal",
+    "print_json",
+    "print_table",
+    "printable",
+    "size",
+]
+
+SLOW_SECONDS = 2.0
+"""A progress bar is shown for what takes longer, where that is not known beforehand."""
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
+
+
+class Size(int):
+    """A number of bytes: a terminal shows it in the units that disks are sold in, a pipe as it is."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows for people and for pipes."""
+
+    columns: Sequence[str]
+    """Their headings, shown on a terminal only."""
+    rows: Sequence[Sequence[object]]
+    """Texts, numbers, sizes, and sequences of texts."""
+    name: str = ""
+    """First field of each line in a pipe, where a command prints several tables."""
+
+
+def on_terminal(stream: TextIO | None) -> bool:
+    """Tell whether somebody looks at what is written; a closed stream is None."""
+    return stream is not None and stream.isatty()
+
+
+def size(n_bytes: float) -> str:
+    """Tell a size in the units that disks are sold in."""
+    value, unit = float(n_bytes), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 999.95:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} B" if unit == "B" else f"{value:.{2 if unit in ('GB', 'TB') else 1}f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Tell a time as ``minutes:seconds``, or with hours before."""
+    minutes, rest = divmod(round(max(seconds, 0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
+
+
+def printable(text: str) -> str:
+    """Return a text as a terminal may be given it: what is no letter is escaped, such as a key's control characters."""
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape").decode("ascii")
+        for letter in text
+    )
+
+
+def print_json(value: object) -> None:
+    """Print one JSON object."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def print_table(table: Table, *, wrap: bool = True) -> None:
+    """Print a table on a terminal; in a pipe a line for each row, fields separated by tabs.
+
+    Parameters
+    ----------
+    table : Table
+        What to print.
+    wrap : bool, default True
+        Whether a terminal's width is kept to. Without, a line is a row there too, so that it can be copied.
+    """
+    if not on_terminal(sys.stdout):
+        for row in table.rows:
+            fields = ([table.name] if table.name else []) + [_plain(cell) for cell in row]
+            click.echo("\t".join(fields))
+    elif wrap:
+        _print_wrapped(table)
+    else:
+        _print_aligned(table)
+
+
+def _print_wrapped(table: Table) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as Drawn
+    from rich.text import Text
+
+    drawn = Drawn(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for number, name in enumerate(table.columns):
+        numbers = _numbers(table, number)
+        drawn.add_column(name, justify="right" if numbers else "left", overflow="fold", no_wrap=numbers)
+    for row in table.rows:
+        drawn.add_row(*(Text(_shown(cell)) for cell in row))
+    Console(highlight=False).print(drawn)
+
+
+def _print_aligned(table: Table) -> None:
+    rows = [list(map(_shown, row)) for row in table.rows]
+    widths = [max(map(len, column), default=0) for column in zip(table.columns, *rows, strict=True)]
+    numbers = [_numbers(table, number) for number in range(len(table.columns))]
+    for row in [[click.style(name, bold=True) for name in table.columns], *rows]:
+        padded = []
+        for cell, width, number in zip(row, widths, numbers, strict=True):
+            space = " " * (width - len(click.unstyle(cell)))
+            padded.append(space + cell if number else cell + space)
+        click.echo("  ".join(padded).rstrip())
+
+
+def _numbers(table: Table, column: int) -> bool:
+    return bool(table.rows) and all(isinstance(row[column], int) for row in table.rows)
+
+
+def _plain(cell: object) -> str:
+    if isinstance(cell, str):
+        return printable(cell).replace("\n", "\\n")
+    if isinstance(cell, Sequence):
+        return ",".join(map(_plain, cell))
+    return str(int(cell) if isinstance(cell, Size) else cell)
+
+
+def _shown(cell: object) -> str:
+    if isinstance(cell, Size):
+        return size(cell)
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    if isinstance(cell, Sequence) and not isinstance(cell, str):
+        return ", ".join(map(_shown, cell))
+    return _plain(cell)
+
+
+class Bar:
+    """A progress bar on standard error, where that is a terminal; elsewhere nothing.
+
+    Parameters
+    ----------
+    label : str
+        What is done.
+    after : float, default 0
+        Seconds after which it is shown.
+    """
+
+    def __init__(self, label: str, *, after: float = 0.0) -> None:
+        self._label, self._shown_from = label, time.monotonic() + after
+        self._progress: Progress | None = None
+        self._enabled = on_terminal(sys.stderr)
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            with interrupts.held():
+                self._progress.stop()
+
+    def show(self, done: float, total: float | None, *notes: str) -> None:
+        """Show how much is done, of how much where that is known, and in words what there is to say of it."""
+        if not self._enabled or time.monotonic() < self._shown_from:
+            return
+        note = ", ".join(filter(None, notes))
+        with interrupts.held():
+            if self._progress is None:
+                self._progress = self._started()
+            self._progress.update(self._progress.task_ids[0], completed=done, total=total, note=note)
+
+    def say(self, line: str) -> None:
+        """Print a line, above the bar."""
+        if self._progress is None or not on_terminal(sys.stdout):
+            click.echo(printable(line))
+            return
+        with interrupts.held():
+            self._progress.stop()
+            click.echo(printable(line))
+            self._progress.start()
+
+    def _started(self) -> Progress:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+        from rich.table import Column
+
+        progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=10)),
+            TaskProgressColumn("{task.percentage:>3.0f}%", markup=False),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=Console(stderr=True, highlight=False),
+            transient=True,
+            redirect_stdout=False,  # click writes past what this would put there
+            redirect_stderr=True,
+            expand=True,
+        )
+        progress.add_task(self._label, total=None, note="")
+        progress.start()
+        return progress
+
+
+@contextmanager
+def counting(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield what is told how many are done, of how many; a bar is shown for what takes longer than two seconds."""
+    with Bar(label, after=SLOW_SECONDS) as bar:
+        yield lambda done, total: bar.show(done, total)

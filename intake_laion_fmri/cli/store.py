@@ -1,0 +1,288 @@
+"""The commands ``store build``, ``store verify``, ``store info`` and ``store catalog``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from intake_laion_fmri.cli import exits, interrupts
+from intake_laion_fmri.cli.options import (
+    BucketChoice,
+    StoreChoice,
+    bucket_options,
+    chosen,
+    selection_options,
+    store_options,
+)
+from intake_laion_fmri.cli.output import Bar, duration, json_option, print_json, printable, size
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from intake_laion_fmri.building.build import BuildProgress, SessionReport
+    from intake_laion_fmri.store.root import StoreRoot
+
+__all__ = ["store"]
+
+_BUILD = exits.epilog(
+    """
+intake-laion-fmri store build --bucket s3://laion-fmri --to /data/laion.zarr --subject sub-01
+intake-laion-fmri store build --to s3://mine/faces.zarr --roi face --roi body --workers 4
+intake-laion-fmri store build --to /shared/laion.zarr --cluster tcp://10.0.0.1:8786
+python -c "import intake; print(intake.cat.laion_fmri.betas(store='/data/laion.zarr', roi='face').to_dask())"
+""",
+    more="It may be interrupted at any moment and run again: what is complete is left alone.",
+    done="every session is complete",
+    failed="the store could not be written, or a worker died",
+)
+_VERIFY = exits.epilog(
+    """
+intake-laion-fmri store verify /data/laion.zarr
+intake-laion-fmri store verify /data/laion.zarr --against-source --bucket s3://laion-fmri --session 1
+""",
+    done="every session is what was written",
+    failed="a session is not complete",
+)
+_INFO = exits.epilog(
+    """
+intake-laion-fmri store info /data/laion.zarr
+intake-laion-fmri store info s3://mine/faces.zarr --json
+""",
+    done="done",
+    failed="the store could not be read",
+)
+_CATALOG = exits.epilog(
+    """
+intake-laion-fmri store catalog /data/laion.zarr --out laion_store.yaml
+python -c "import intake; print(intake.open_catalog('laion_store.yaml')['sub-01'].to_dask())"
+""",
+    done="done",
+    failed="the file could not be written",
+)
+
+_splits = click.option(
+    "--splits", metavar="URL", help="Folder or URL of split files. By default what is found or fetched."
+)
+
+
+@click.group()
+def store() -> None:
+    """Build, check and describe a Zarr store of betas.
+
+    It is read at random, where the bucket's streams are unpacked from their start.
+    """
+
+
+@store.command(epilog=_BUILD)
+@click.option("--to", metavar="URL", required=True, help="Folder or URL of the store.")
+@selection_options
+@click.option(
+    "--roi", "rois", multiple=True, help="Voxels to keep: a name, category or expression; several are united."
+)
+@click.option("--mask", type=click.Choice(["rsquare", "anatomical"]), help="The brain.  [default: rsquare]")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bitround", "float16"]),
+    help="As it is; rounded to --keep-bits; or half precision, which loses small values.  [default: float32]",
+)
+@click.option("--keep-bits", type=int, help="Bits of the mantissa that bitround keeps, 1 to 23.  [default: 10]")
+@click.option("--codec", type=click.Choice(["none", "lz4", "zstd"]), help="Packing of chunks.  [default: none]")
+@click.option("--chunk-voxels", type=int, help="Voxels per chunk.  [default: 128]")
+@click.option("--shard-voxels", type=int, help="Voxels per object, 0 for an object per chunk.  [default: 4096]")
+@_splits
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes on this machine.")
+@click.option("--cluster", metavar="ADDRESS", help="Address of the scheduler of a Dask cluster to build on.")
+@json_option
+@bucket_options
+@store_options
+def build(
+    bucket: BucketChoice,
+    place: StoreChoice,
+    to: str,
+    subjects: tuple[str, ...],
+    sessions: tuple[str, ...],
+    rois: tuple[str, ...],
+    workers: int,
+    cluster: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Build a store from a bucket's streams, or complete one.
+
+    Options that are not given are those of the store that is there.
+    """
+    from intake_laion_fmri.building.build import build_store
+
+    interrupts.promise("What is complete is kept: run the same again for the rest.")
+    with exits.exit_codes():
+        root = place.open(to)
+    with (
+        exits.exit_codes(),
+        _tidied(root),
+        _cluster(cluster) as client,
+        _progress(quiet=as_json) as progress,
+    ):
+        reports = build_store(
+            root,
+            bucket=bucket.open(),
+            subjects=chosen(subjects),
+            sessions=chosen(sessions),
+            roi=_one_or_several(rois),
+            client=client,
+            scheduler="processes" if workers > 1 else "threads",
+            workers=workers,
+            progress=progress,
+            **options,
+        )
+    if as_json:
+        print_json({"store": to, "sessions": [asdict(report) for report in reports]})
+    else:
+        made = sum(report.status != "complete" for report in reports)
+        click.echo(f"{to}: {len(reports)} sessions complete, {made} of them built now.")
+
+
+@store.command(epilog=_VERIFY)
+@click.argument("url", metavar="STORE")
+@selection_options
+@click.option("--against-source", is_flag=True, help="Stream the bucket again and compare value by value.")
+@_splits
+@json_option
+@bucket_options
+@store_options
+@click.pass_context
+def verify(
+    context: click.Context,
+    bucket: BucketChoice,
+    place: StoreChoice,
+    url: str,
+    subjects: tuple[str, ...],
+    sessions: tuple[str, ...],
+    against_source: bool,
+    splits: str | None,
+    as_json: bool,
+) -> None:
+    """Compare what a store holds with the checksums of what was written, or with the bucket."""
+    from intake_laion_fmri.building.verify import verify_store
+
+    if not against_source and bucket.given:
+        raise click.UsageError("--bucket and its options are for --against-source: add it.")
+    checks = []
+    with exits.exit_codes():
+        for check in verify_store(
+            place.open(url),
+            subjects=chosen(subjects),
+            sessions=chosen(sessions),
+            against_source=against_source,
+            bucket=bucket.open() if against_source else None,
+            splits=splits,
+        ):
+            checks.append(check)
+            if not as_json:
+                detail = f": {check.detail}" if check.detail else ""
+                click.echo(printable(f"{check.subject} {check.session}: {check.status}{detail}"))
+    if as_json:
+        print_json({"store": url, "sessions": [asdict(check) for check in checks]})
+    found = {check.status for check in checks}
+    broken = bool(found & {"damaged", "different"})
+    context.exit(exits.CONTRADICTORY if broken else exits.DRIFT if "incomplete" in found else 0)
+
+
+@store.command(epilog=_INFO)
+@click.argument("url", metavar="STORE")
+@json_option
+@store_options
+def info(place: StoreChoice, url: str, as_json: bool) -> None:
+    """Tell what a store holds, its size, and what is missing."""
+    from intake_laion_fmri.building.verify import store_info
+
+    with exits.exit_codes():
+        found = store_info(place.open(url))
+    if as_json:
+        print_json(found.to_json())
+        return
+    click.echo(f"{found.url}: {size(found.n_bytes)}, built with {found.options}")
+    for subject in found.subjects:
+        click.echo(printable(f"{subject}; {size(subject.n_bytes)}"))
+        for session, why in subject.damaged.items():
+            click.echo(printable(f"  {session} is damaged: {why}"))
+
+
+@store.command("catalog", epilog=_CATALOG)
+@click.argument("url", metavar="STORE")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write. By default the catalog is printed.",
+)
+@store_options
+def store_catalog(place: StoreChoice, url: str, out: Path | None) -> None:
+    """Write a catalog of a store that needs intake-xarray only."""
+    from intake_laion_fmri.building.verify import store_info
+    from intake_laion_fmri.catalog import files
+
+    with exits.exit_codes():
+        found = store_info(place.open(url))
+        text = files.store_catalog(found, place.options)
+        if out is not None:
+            files.write_file(out, text)
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        click.echo(f"{out}: {sum(len(one.sessions) for one in found.subjects)} sessions of {found.url}.")
+
+
+def _one_or_several(texts: tuple[str, ...]) -> str | tuple[str, ...] | None:
+    return (texts[0] if len(texts) == 1 else texts) if texts else None
+
+
+@contextmanager
+def _cluster(address: str | None) -> Iterator[Client | None]:
+    """Connect to a Dask cluster, where one is named."""
+    if address is None:
+        yield None
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise click.UsageError(
+            "--cluster needs dask's distributed: pip install 'intake-laion-fmri[cluster]'."
+        ) from error
+    with Client(address) as client:
+        yield client
+
+
+@contextmanager
+def _tidied(root: StoreRoot) -> Iterator[None]:
+    """Remove what processes that Ctrl-C has ended could not."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        root.tidy()
+        raise
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[BuildProgress], None]]:
+    """Print a line for each session unless `quiet`, and on a terminal show a bar of the bytes that are read."""
+    with Bar("Building") as bar:
+
+        def advance(progress: BuildProgress) -> None:
+            left = "" if progress.seconds_left is None else f"{duration(progress.seconds_left)} left"
+            done = f"{progress.sessions} of {progress.n_sessions} sessions"
+            rate = f"{size(progress.bytes / progress.seconds)}/s" if progress.seconds and progress.bytes else ""
+            bar.show(progress.bytes, progress.n_bytes, done, rate, left)
+            if progress.finished is not None and not quiet:
+                to_go = progress.n_sessions - progress.sessions
+                bar.say(_line(progress.finished) + (f"; {to_go} to go, {left}" if to_go and left else ""))
+
+        yield advance
+
+
+def _line(report: SessionReport) -> str:
+    line = f"{report.subject} {report.session}: {report.status}, {size(report.bytes_read)} read"
+    return line + f", {size(report.bytes_written)} written, {duration(report.seconds)}"

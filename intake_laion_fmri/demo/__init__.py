@@ -1,0 +1,25 @@
+"""The synthetic bucket, written without the rest of this package, so that it stays an oracle.
+
+Here are the public names of `demo.bucket`, loaded on first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from intake_laion_fmri.demo.bucket import SCALES, Scale, SubjectTruth, remove_demo, subject_truth, write_demo
+
+__all__ = ["SCALES", "Scale", "SubjectTruth", "remove_demo", "subject_truth", "write_demo"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from intake_laion_fmri.demo import bucket
+
+    return getattr(bucket, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""Bytes become arrays: file objects in, arrays out. Nothing here knows the bucket."""

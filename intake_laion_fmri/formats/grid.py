@@ -1,0 +1,125 @@
+"""The grid of a volume: where its voxels lie, and how far another grid lies beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["CLOSE_GRID", "GRID", "SAME_GRID", "Coordinates", "Grid"]
+
+GRID = "grid"
+"""Scalar coordinate whose attributes tell the grid, and the value of ``grid_mapping`` of what lies on it."""
+
+SAME_GRID = 0.05
+"""Two grids are the same up to so many voxels between their corners: headers round, some twice, some to 1.778 mm."""
+
+CLOSE_GRID = 0.25
+"""Up to so many voxels they are taken for the same, with a warning; beyond it values would be on other voxels."""
+
+Coordinates = dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]
+"""Name → dimensions, values, attributes: what xarray takes as a coordinate."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The voxels of a volume and where they lie."""
+
+    shape: tuple[int, int, int]
+    """Number of voxels along i, j and k."""
+    affine: tuple[float, ...]
+    """16 numbers, row by row: voxel indices → world millimetres."""
+
+    def __dask_tokenize__(self) -> object:
+        return ("intake_laion_fmri.Grid", self.shape, self.affine)
+
+    @property
+    def size(self) -> int:
+        """Number of voxels in the grid."""
+        return math.prod(self.shape)
+
+    @property
+    def name(self) -> str:
+        """Shape and a digest of the affine: xarray drops the coordinate where values on two grids are combined."""
+        digest = hashlib.sha256(np.array(self.affine, dtype="<f8").tobytes()).hexdigest()[:8]
+        return f"{'x'.join(map(str, self.shape))}-{digest}"
+
+    def coordinate(self, space: str) -> Coordinates:
+        """Return the scalar coordinate ``grid``, as a grid mapping of the CF conventions is one.
+
+        Parameters
+        ----------
+        space : str
+            BIDS space of the world coordinates.
+
+        Returns
+        -------
+        dict
+            ``grid``, whose attributes are ``affine`` (16 numbers, row by row: voxel indices → mm), ``shape`` and
+            ``space``; its value tells grids apart.
+        """
+        attrs = {
+            "long_name": "voxel grid",
+            "grid_mapping_name": "affine",
+            "affine": list(self.affine),
+            "shape": list(self.shape),
+            "space": space,
+        }
+        return {GRID: ((), np.array(self.name, dtype=object), attrs)}
+
+    def matrix(self) -> NDArray[np.float64]:
+        """Return the affine as a matrix of shape (4, 4)."""
+        return np.array(self.affine, dtype=np.float64).reshape(4, 4)
+
+    def corner_distance(self, other: Grid) -> float:
+        """Return how far the corners of another grid lie from those of this one, at most, in voxels of this one.
+
+        Between the corners two affine grids are nowhere farther apart. Infinite for grids of other shapes, and where an
+        affine is of no use.
+        """
+        if self.shape != other.shape:
+            return math.inf
+        corners = np.array([*itertools.product(*((0.0, n - 1.0) for n in self.shape))]).T
+        mine, theirs = self.matrix(), other.matrix()
+        if not (np.isfinite(mine).all() and np.array_equal(mine[3], theirs[3])):
+            return math.inf
+        with np.errstate(all="ignore"):
+            apart = (theirs[:3, :3] - mine[:3, :3]) @ corners + (theirs[:3, 3:] - mine[:3, 3:])
+            try:
+                distance = float(np.linalg.norm(np.linalg.solve(mine[:3, :3], apart), axis=0).max())
+            except np.linalg.LinAlgError:
+                return math.inf
+        return math.inf if math.isnan(distance) else distance
+
+    def difference(self, other: Grid) -> str | None:
+        """Describe how another grid differs, in the form "expected …, found …"; None where it may be taken for this.
+
+        Parameters
+        ----------
+        other : Grid
+            The grid that was found, where this one was expected.
+        """
+        if self.shape != other.shape:
+            return f"expected a grid of {self.shape} voxels, found {other.shape}"
+        distance = round(self.corner_distance(other), 4)
+        if distance <= CLOSE_GRID:
+            return None
+        apart = f", {distance:.3g} voxels away" if math.isfinite(distance) else ""
+        return f"expected the affine {_rounded(self)}, found {_rounded(other)}{apart}"
+
+    def deviation(self, other: Grid) -> str | None:
+        """Describe how another grid that may be taken for this one lies beside it; None where it is the same."""
+        distance = round(self.corner_distance(other), 4)
+        if not SAME_GRID < distance <= CLOSE_GRID:
+            return None
+        return f"its grid lies up to {distance:.3g} voxels beside that of the subject's mask, and is taken for the same"
+
+
+def _rounded(grid: Grid) -> list[list[float]]:
+    rounded: list[list[float]] = np.round(grid.matrix()[:3], 4).tolist()
+    return rounded

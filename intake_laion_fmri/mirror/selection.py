@@ -1,0 +1,178 @@
+"""What of a bucket is to be copied: the choice of subjects, sessions, kinds and entities, and what it takes in.
+
+A session's betas cannot be read without the files of its subject: the noise ceilings and the mean R2, the ROIs and the
+brain mask come along with any choice of sessions. They obey every other filter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.errors import AccessDeniedError, unknown_value
+from intake_laion_fmri.reading.arguments import ALL, SessionSelection, check_sessions, check_subjects
+
+__all__ = ["AVERAGES", "EntityFilter", "MirrorSelection", "subject_of"]
+
+AVERAGES = "averages"
+"""The files of a subject as a whole, among the sessions that are chosen."""
+
+EntityFilter = Mapping[str, str | Sequence[str] | None]
+"""One of `layout.ENTITIES` → the value or values that a file's name may have for it; None is no filter."""
+
+_KINDS_OF_ANY_SESSION = frozenset({"noise_ceiling", "r2_mean", "brain_mask"})
+_GROUPS_OF_ANY_SESSION = frozenset({"rois", "splits", "stimuli"})
+"""What is of no session, and without which none can be read, or not fully."""
+
+
+@dataclass(frozen=True)
+class MirrorSelection:
+    """A choice of objects, by their keys alone."""
+
+    subjects: tuple[str, ...] | None = None
+    """None is all of them."""
+    sessions: tuple[str, ...] | None = None
+    """None is all of them, and every other file."""
+    averages: bool = False
+    """Whether the files of a subject as a whole are chosen, besides sessions."""
+    groups: tuple[str, ...] | None = None
+    """Of `layout.GROUPS`; None is all of them but the stimuli."""
+    entities: Mapping[str, tuple[str, ...]] | None = None
+    """Entity → its values."""
+    stimuli: bool = False
+    """Whether tables of stimuli are chosen."""
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        subjects: str | Sequence[str] | None = ALL,
+        sessions: SessionSelection | None = ALL,
+        kinds: str | Sequence[str] | None = None,
+        entities: EntityFilter | None = None,
+        include_stimuli: bool = False,
+    ) -> MirrorSelection:
+        """Return what arguments mean; see `mirror.plan_mirror`.
+
+        Raises
+        ------
+        ValueError
+            If something cannot be what it should, with the nearest names.
+        AccessDeniedError
+            If a held-out session is asked for, or the stimuli that are given under an agreement only.
+        """
+        groups = _checked_groups(kinds)
+        stimuli = include_stimuli or "stimuli" in (groups or ())
+        values = _checked_entities(entities or {})
+        if stimuli and "stimuli" in values.get("suffix", ()):
+            raise AccessDeniedError(
+                f"{layout.GATED} holds the images, which are given under a data use agreement only. Ask "
+                f"{layout.CONTACT}."
+            )
+        names, averages = _checked_sessions(sessions)
+        return cls(None if subjects is None else check_subjects(subjects), names, averages, groups, values, stimuli)
+
+    def wants(self, *groups: str) -> bool:
+        """Tell whether any of these groups is chosen."""
+        return any(self.stimuli if one == "stimuli" else self.groups is None or one in self.groups for one in groups)
+
+    def takes(self, key: str) -> bool:
+        """Tell whether an object is chosen. Whether it may be read is another question."""
+        group = layout.group_of(key)
+        return (
+            self.wants(group)
+            and self._takes_subject(key)
+            and self._takes_session(key, group)
+            and self._takes_entities(key)
+        )
+
+    def expect_in(self, keys: Iterable[str], *, where: str) -> None:
+        """Raise ValueError for sessions and entities that do not occur, naming the nearest that do."""
+        known = list(keys)
+        found = {session for key in known if (session := layout.session_of(key)) and layout.is_session(session)}
+        for session in self.sessions or ():
+            if not layout.same_session(session, found):
+                public = sorted(one for one in found if not layout.is_held_out(one))
+                raise unknown_value("session", session, public, where=where)
+        for name, values in (self.entities or {}).items():
+            occurring = {value for key in known if (value := layout.name_entities(key).get(name))}
+            for value in values:
+                if occurring and value not in occurring:
+                    raise unknown_value(name, value, sorted(occurring), where=where)
+
+    def _takes_subject(self, key: str) -> bool:
+        subject = subject_of(key)
+        return self.subjects is None or subject is None or subject in self.subjects
+
+    def _takes_session(self, key: str, group: str) -> bool:
+        if self.sessions is None and not self.averages:
+            return True
+        session = layout.session_of(key)
+        if self.averages and session is None and key.startswith(f"{layout.BETAS_ROOT}/"):
+            return True
+        if self.sessions is None:
+            return False
+        return (
+            (session is not None and layout.is_session(session) and layout.session_name(session) in self.sessions)
+            or group in _GROUPS_OF_ANY_SESSION
+            or "/" not in key
+            or layout.described_kind(key) in _KINDS_OF_ANY_SESSION
+        )
+
+    def _takes_entities(self, key: str) -> bool:
+        if not self.entities:
+            return True
+        found = layout.name_entities(key)
+        return all(found.get(name, values[0]) in values for name, values in self.entities.items())
+
+
+def subject_of(key: str) -> str | None:
+    """Return the subject that an object belongs to, by its folder; None where it is of none."""
+    match = re.search(r"(?:^|/)(sub-[A-Za-z0-9]+)/", key)
+    return match[1] if match else None
+
+
+def _checked_sessions(sessions: object) -> tuple[tuple[str, ...] | None, bool]:
+    """Return the chosen sessions, and whether the files of a subject as a whole are chosen."""
+    if sessions is None or sessions == ALL:
+        return None, False
+    given = [sessions] if isinstance(sessions, str | bytes) or not isinstance(sessions, Iterable) else list(sessions)
+    rest = [one for one in given if one != AVERAGES]
+    if given and not rest:
+        return None, True
+    names = check_sessions(rest)
+    for name in names or ():
+        if layout.is_held_out(name):
+            raise AccessDeniedError(
+                f"{name} is held out by the data set's authors: it cannot be copied. Ask {layout.CONTACT}."
+            )
+    return names, len(rest) < len(given)
+
+
+def _checked_groups(kinds: object) -> tuple[str, ...] | None:
+    if kinds is None or kinds == ALL:
+        return None
+    given = [kinds] if isinstance(kinds, str) or not isinstance(kinds, Iterable) else list(kinds)
+    if not given:
+        raise ValueError(f"kinds=[] names no kind. Expected one or more of {', '.join(layout.GROUPS)}.")
+    for one in given:
+        if one not in layout.GROUPS:
+            raise unknown_value("kind", one, layout.GROUPS)
+    return tuple(name for name in layout.GROUPS if name in given)
+
+
+def _checked_entities(entities: EntityFilter) -> dict[str, tuple[str, ...]]:
+    chosen = {}
+    for name, given in entities.items():
+        if name not in layout.ENTITIES:
+            raise unknown_value("entity", name, layout.ENTITIES)
+        if given is None:
+            continue
+        values = [given] if isinstance(given, str) else list(given)
+        if not values or not all(isinstance(one, str) and one for one in values):
+            raise ValueError(f"{name}={given!r}: expected a text such as 'T1w' or '{name}-T1w', or a list of them.")
+        bare = [one.removeprefix(f"{name}-") for one in values]
+        chosen[name] = tuple("." + one.lstrip(".") if name == "extension" else one for one in bare)
+    return chosen

@@ -1,0 +1,95 @@
+"""The published split files beside a mirror, so that splits can be told offline.
+
+They are no part of the bucket, so they lie in the mirror's own folder, by their revision. Whoever reads them checks
+their sums; see `splits.SplitSource`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.errors import BucketUnreachableError, DataIntegrityError
+from intake_laion_fmri.mirror.selection import subject_of
+from intake_laion_fmri.remote import atomic
+from intake_laion_fmri.remote.access import open_place
+from intake_laion_fmri.remote.copy import MirrorFolder
+from intake_laion_fmri.splits import (
+    FILES_IN_FLIGHT,
+    SHARED,
+    SplitSource,
+    copies_in,
+    list_pools,
+    named_source,
+    published_sums,
+    upstream,
+)
+
+__all__ = ["bring_splits", "pools_of"]
+
+
+def pools_of(keys: Iterable[str]) -> tuple[str, ...]:
+    """Return the pools of the subjects in a listing, and the shared one; none if the bucket has splits of its own."""
+    listed = list(keys)
+    if any(key.startswith(f"{layout.SPLITS_ROOT}/") for key in listed):
+        return ()
+    found = {subject_of(key) for key in listed}
+    return tuple(pool for pool in list_pools() if pool == SHARED or pool in found)
+
+
+def bring_splits(folder: MirrorFolder, pools: Sequence[str]) -> tuple[str, ...]:
+    """Copy the published split files of some pools to a mirror, so far as they are not there.
+
+    Parameters
+    ----------
+    folder : MirrorFolder
+        The mirror.
+    pools : sequence of str
+        ``"shared"`` and subjects.
+
+    Returns
+    -------
+    tuple of str
+        What could not be done, in words. That is no error: nothing of the bucket is missing.
+    """
+    place, source = copies_in(folder.path), _source()
+    missing = [
+        key
+        for key, sha256 in published_sums().items()
+        if key.partition("/")[0] in pools and _sum_of(place / key) != sha256
+    ]
+    if not missing:
+        return ()
+
+    def bring(key: str) -> None:
+        pool, _, name = key.removesuffix(".json").partition("/")
+        content = source.read(pool, name)
+        if hashlib.sha256(content).hexdigest() == published_sums()[key]:  # others are the user's own: they stay there
+            atomic.write_whole(place / key, content, within=folder.path)
+
+    try:
+        folder.workplace("splits")
+        with ThreadPoolExecutor(FILES_IN_FLIGHT, thread_name_prefix="laion-splits") as threads:
+            list(threads.map(bring, missing))
+    except (BucketUnreachableError, DataIntegrityError, OSError) as error:
+        return (f"The published split files were not copied; without them splits cannot be told offline: {error}",)
+    return ()
+
+
+def _source() -> SplitSource:
+    """Return the split files that the user names, or else the published ones."""
+    given = named_source(None)
+    if not given:
+        return upstream()
+    root = open_place(given)
+    return SplitSource(root.url, root)
+
+
+def _sum_of(path: Path) -> str | None:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None

@@ -1,0 +1,222 @@
+"""What users may give: every argument's check, as far as that can be done without looking into the bucket."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import numbers
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.axes.rois import check_selection
+from intake_laion_fmri.axes.trials import STIMULI
+from intake_laion_fmri.axes.vertices import HEMISPHERES
+from intake_laion_fmri.axes.voxels import MASKS, SESSION_MAPS, SUBJECT_MAPS
+from intake_laion_fmri.errors import check_option, is_several, unknown_value
+from intake_laion_fmri.remote.access import check_storage_options, open_bucket, open_place
+from intake_laion_fmri.splits import SHARED, SPLITS
+from intake_laion_fmri.store.root import open_store
+
+__all__ = [
+    "ALL",
+    "FORMATS",
+    "GRIDS",
+    "SessionSelection",
+    "check_argument",
+    "check_arguments",
+    "check_sessions",
+    "check_subjects",
+    "chosen",
+]
+
+ALL = "all"
+"""Every session, map, format or hemisphere that there is."""
+
+FORMATS = tuple(layout.ROI_KINDS.values())
+"""Formats of ROIs."""
+
+GRIDS = ("voxel", "volume")
+"""Forms of a map: the chosen voxels, or the grid as a whole."""
+
+SessionSelection = str | int | Sequence[str | int]
+"""``"all"``, a session, or a list of sessions."""
+
+
+def check_argument(name: str, value: object) -> object:
+    """Check an argument of this package's functions as far as can be done without looking into the bucket.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument.
+    value : object
+        What was given for it.
+
+    Returns
+    -------
+    object
+        The value in its canonical form.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it cannot be right, whichever function it is for.
+    """
+    return _CHECKS[name](value)
+
+
+def check_arguments(function: Callable[..., Any], arguments: Mapping[str, object], *, where: str) -> None:
+    """Check arguments for a function that opens data, by name and by value.
+
+    Parameters
+    ----------
+    function : callable
+        One of the functions of `betas` or `discovery`.
+    arguments : mapping
+        Name → value.
+    where : str
+        What takes them, for errors.
+
+    Raises
+    ------
+    TypeError
+        If the function has no such argument, with the nearest names.
+    ValueError, TypeError
+        If a value cannot be right.
+    """
+    names = inspect.signature(function).parameters
+    for name, value in arguments.items():
+        if name not in names:
+            raise TypeError(str(unknown_value("argument", name, names, where=where)))
+        check_argument(name, value)
+
+
+def check_sessions(session: object) -> tuple[str, ...] | None:
+    """Return the chosen sessions, ascending and each once; None stands for all.
+
+    Raises
+    ------
+    ValueError
+        If one cannot be a session, or the list is empty.
+    """
+    names = _check_names("session", session, layout.session_name)
+    return None if names is None else tuple(sorted(names, key=layout.session_number))
+
+
+def check_subjects(subjects: object) -> tuple[str, ...] | None:
+    """Return the chosen subjects, sorted and each once; None stands for all.
+
+    Raises
+    ------
+    ValueError
+        If one cannot be a subject, or the list is empty.
+    """
+    names = _check_names("subjects", subjects, layout.subject_name)
+    return None if names is None else tuple(sorted(names))
+
+
+def _check_names(argument: str, given: object, canonical: Callable[[object], str]) -> set[str] | None:
+    """Return the names that one, or several, stand for; None for ``"all"``."""
+    if isinstance(given, str) and given.strip() == ALL:
+        return None
+    if not is_several(given):
+        return {canonical(given)}
+    names = {canonical(one) for one in given}  # type: ignore[attr-defined]
+    if not names:
+        what = argument.removesuffix("s")
+        raise ValueError(
+            f"{argument}=[] names no {what}. Expected 'all', a {what} such as {canonical(1)!r}, or a list of them."
+        )
+    return names
+
+
+def chosen(name: str, value: str, valid: Iterable[str]) -> tuple[str, ...]:
+    """Return what an argument of one value, or ``"all"``, stands for.
+
+    Raises
+    ------
+    ValueError
+        If the value is not valid, with the nearest ones.
+    """
+    check_argument(name, value)
+    return tuple(valid) if value == ALL else (value,)
+
+
+def _check_maps(maps: object) -> tuple[str, ...] | None:
+    """Return the chosen maps, each once, in their order; None stands for all."""
+    if isinstance(maps, str) and maps == ALL:
+        return None
+    names: list[Any] = list(maps) if is_several(maps) else [maps]  # type: ignore[call-overload]
+    if not names:
+        raise ValueError("maps=[] names no map. Expected 'all', a map such as 'nc_12rep', or a list of them.")
+    for name in names:
+        check_option("map", name, valid=[*SUBJECT_MAPS, *SESSION_MAPS])
+    return tuple(dict.fromkeys(names))
+
+
+def _check_pool(pool: object) -> str:
+    if is_several(pool) and len(pools := {str(one) for one in pool}) > 1:  # type: ignore[attr-defined]
+        raise ValueError(
+            f"pool={sorted(pools)} asks for several pools in one call. That leaks: test images of the one are train "
+            "images of the other. Choose pool='shared' or pool='subject' for the whole analysis."
+        )
+    check_option("pool", pool, valid=(SHARED, "subject"))
+    return str(pool)
+
+
+def _check_flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be true or false, found {value!r}.")
+    return value
+
+
+def _check_percentage(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise ValueError(f"min_noise_ceiling must be a percentage from 0 to 100, found {value!r}.")
+    try:
+        percentage = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        percentage = math.inf
+    if not math.isfinite(percentage):
+        raise ValueError(f"min_noise_ceiling must be a percentage from 0 to 100, found {percentage}.")
+    if 0 < percentage < 1:
+        raise ValueError(
+            f"min_noise_ceiling={percentage} is taken for a fraction, but the maps are in percent. "
+            f"Write {percentage * 100:g} for {percentage * 100:g} %."
+        )
+    if not 0 <= percentage <= 100:
+        raise ValueError(f"min_noise_ceiling must be a percentage from 0 to 100, found {percentage:g}.")
+    return percentage
+
+
+_CHECKS: Mapping[str, Callable[[Any], object]] = {
+    "subject": layout.subject_name,
+    # None is the subject level of maps; where it means nothing, the function that is called refuses it.
+    "session": lambda session: None if session is None else check_sessions(session),
+    "roi": check_selection,
+    "format": functools.partial(check_option, "format", valid=(*FORMATS, ALL)),
+    "hemi": functools.partial(check_option, "hemi", valid=(*HEMISPHERES, ALL)),
+    "maps": _check_maps,
+    "grid": functools.partial(check_option, "grid", valid=GRIDS),
+    "mask": functools.partial(check_option, "mask", valid=MASKS),
+    "min_noise_ceiling": _check_percentage,
+    "noise_ceiling": functools.partial(check_option, "noise_ceiling", valid=layout.NOISE_CEILINGS),
+    "stimuli": functools.partial(check_option, "stimuli", valid=STIMULI, optional=True),
+    "split": functools.partial(check_option, "split", valid=SPLITS, optional=True),
+    "pool": _check_pool,
+    "role": functools.partial(check_option, "role", valid=("train", "test", "both")),
+    "splits": lambda splits: None if splits is None else open_place(splits, argument="splits"),
+    "refresh": functools.partial(_check_flag, "refresh"),
+    "bucket": lambda bucket: None if bucket is None else open_place(bucket),
+    "storage_options": check_storage_options,
+    "mirror": lambda mirror: None if mirror is None else open_bucket(mirror=mirror),
+    "mirror_only": lambda only: None if only is None else _check_flag("mirror_only", only),
+    "store": lambda store: None if store is None else open_store(store),
+    "store_options": functools.partial(check_storage_options, argument="store_options"),
+    "fallback": functools.partial(_check_flag, "fallback"),
+}
+"""Argument → its check, for `check_argument`."""

@@ -1,0 +1,225 @@
+"""What a Dataset of betas is made of, wherever its parts come from, and how they are put together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.axes.trials import TRIAL, trial_coordinates
+from intake_laion_fmri.axes.voxels import MASKS, VOXEL
+from intake_laion_fmri.discovery import SubjectContents
+from intake_laion_fmri.errors import BucketUnreachableError, Remarks
+from intake_laion_fmri.formats.grid import GRID, Coordinates, Grid
+from intake_laion_fmri.reading.blocks import SessionBlock, Step, lazy_rows, load_rows
+from intake_laion_fmri.reading.plans import Brain, Fetched, TrialPlan, TrialQuery, VoxelPlan, VoxelQuery
+from intake_laion_fmri.reading.roi_files import UNREADABLE
+from intake_laion_fmri.remote.access import Bucket, ObjectInfo
+from intake_laion_fmri.splits import SplitSource, split_roles
+
+if TYPE_CHECKING:
+    import dask.array as da
+    import pandas as pd
+    import xarray as xr
+
+__all__ = [
+    "BetasParts",
+    "BucketPlan",
+    "attributes",
+    "choose_trials",
+    "loaded",
+    "split_coordinates",
+    "subject_coordinate",
+    "volumes_of",
+]
+
+_PUBLISHED: Mapping[str, str] = MappingProxyType({"project": "LAION-fMRI", "publisher_url": layout.BUCKET_URL})
+"""Attributes of every Dataset, with which it has at least ten: a notebook folds these, and `sources` may fill pages."""
+
+_BETAS_ATTRS = {"long_name": "single-trial GLMsingle TYPED betas", "units": "relative units"}
+
+
+@dataclass(frozen=True, eq=False)
+class BetasParts:
+    """The parts of a Dataset of betas."""
+
+    subject: str
+    """``"sub-01"``."""
+    table: pd.DataFrame
+    """The chosen trials, from `trials.stack_sessions`."""
+    brain: Brain
+    """The chosen voxels."""
+    roles: Coordinates
+    """``split_role`` of the trials, with its dimensions; empty where it is left out."""
+    steps: Mapping[str, Step]
+    """Session → how its betas are read, ascending."""
+    sources: tuple[ObjectInfo, ...]
+    """The objects that all of this comes from."""
+    mask: str
+    """Name of the mask."""
+    remarks: Remarks
+    """What is left out, and what was read otherwise than documented."""
+    betas_attrs: Mapping[str, Any] = field(default_factory=dict)
+    """What else is to be said of the betas."""
+
+    def dataset(self) -> xr.Dataset:
+        """Return the Dataset that `open_betas` describes."""
+        betas = lazy_rows("betas", list(self.steps.values()), shape=(len(self.brain.axis),))
+        dataset = self.stored(betas).assign_coords(self.brain.axis.grid.coordinate(layout.SPACE))
+        dataset["betas"].attrs["grid_mapping"] = GRID
+        return dataset.assign_attrs(_PUBLISHED)
+
+    def stored(self, betas: da.Array) -> xr.Dataset:
+        """Return what a store holds of it, with the given betas: nothing that is the same in all, or said twice."""
+        import xarray as xr
+
+        from intake_laion_fmri.reading.session_chunks import SessionVariable
+
+        attrs = attributes(f"single-trial betas of {self.subject}", self.sources, self.brain.axis.grid, self.mask)
+        return xr.Dataset(
+            {"betas": SessionVariable((TRIAL, VOXEL), betas, {**_BETAS_ATTRS, **self.betas_attrs})},
+            coords=self.coordinates(),
+            attrs={name: value for name, value in attrs.items() if name not in _PUBLISHED},
+        )
+
+    def coordinates(self) -> Coordinates:
+        """Return all coordinates that a store holds."""
+        return {
+            **trial_coordinates(self.table),
+            **self.brain.coordinates(),
+            **self.roles,
+            "subject": subject_coordinate(self.subject),
+        }
+
+
+@dataclass(frozen=True)
+class BucketPlan:
+    """What has to be read of a bucket for a Dataset of betas."""
+
+    place: Bucket
+    """The bucket."""
+    subject: str
+    """``"sub-01"``."""
+    trials: TrialPlan
+    """For the trials."""
+    voxels: VoxelPlan
+    """For the voxels."""
+
+    @classmethod
+    def of(
+        cls, place: Bucket, contents: SubjectContents, trial_query: TrialQuery, voxel_query: VoxelQuery
+    ) -> BucketPlan:
+        """Find the objects; NotInBucketError where one is absent."""
+        return cls(
+            place,
+            contents.subject,
+            TrialPlan.of(place, contents, trial_query),
+            VoxelPlan.of(place, contents, voxel_query),
+        )
+
+    @property
+    def inputs(self) -> tuple[ObjectInfo, ...]:
+        """Everything that the Dataset depends on: `sources`, and the tables by which repetitions are counted."""
+        return (*self.sources, *self.trials.tables.values())
+
+    @property
+    def sources(self) -> tuple[ObjectInfo, ...]:
+        """The objects that the Dataset comes from, as its attribute of that name tells them."""
+        sessions = self.trials.sessions
+        of_sessions = (which[name] for which in (self.trials.betas, self.trials.tables) for name in sessions)
+        return (*of_sessions, *self.voxels.files)
+
+    def fetch(self) -> Fetched:
+        """Read the small files."""
+        return Fetched(self.place, [*self.trials.tables.values(), *self.voxels.files])
+
+    def read(self, files: Mapping[str, bytes], query: TrialQuery, source: SplitSource) -> BetasParts:
+        """Return the parts of the Dataset."""
+        table, remarks = self.trials.read(self.place, files)
+        lengths = table.groupby("session").size()
+        roles, unfetched = split_coordinates(table, self.subject, source)
+        table, roles = choose_trials(table, roles, query, self.subject, source)
+        brain = self.voxels.read(self.place, files)
+        steps = {}
+        for session, info in self.trials.betas.items():
+            volumes = volumes_of(table, session)
+            block = SessionBlock(self.place, info, brain.axis.grid, int(lengths[session]), volumes)
+            steps[session] = Step(SessionBlock.read, block, brain.axis.index)
+        return BetasParts(
+            self.subject,
+            table,
+            brain,
+            roles,
+            steps,
+            self.sources,
+            self.voxels.query.mask,
+            remarks + brain.remarks + Remarks(tuple(unfetched)),
+        )
+
+
+def loaded(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a Dataset with all its values in memory; betas that are as they were opened are never held twice."""
+    if dataset.chunks and "betas" in dataset:
+        betas = dataset["betas"].variable
+        if betas.chunks:
+            dataset = dataset.assign(betas=betas.copy(deep=False, data=load_rows(betas.data)))
+    return dataset.compute()
+
+
+def attributes(title: str, sources: Iterable[ObjectInfo], grid: Grid | None, mask: str | None) -> dict[str, Any]:
+    """Return the attributes of a Dataset: what is on a grid tells it, and what was cut to a mask tells that."""
+    from intake_laion_fmri import __version__
+
+    once = {info.key: info for info in sources}
+    described = [
+        {"key": key, "size": info.size, "etag": info.etag} | ({"origin": info.origin} if info.origin else {})
+        for key, info in sorted(once.items())
+    ]
+    attrs: dict[str, Any] = {"title": f"LAION-fMRI, {title}"}
+    if grid is not None:
+        attrs |= {"affine": list(grid.affine), "grid_shape": list(grid.shape), "space": layout.SPACE}
+        if mask is not None:
+            attrs |= {"mask": mask, "mask_rule": MASKS[mask].rule}
+    return attrs | {
+        # A text, because netCDF's attributes hold no nested values.
+        "sources": json.dumps(described),
+        "license": layout.LICENSE,
+        "references": layout.REFERENCES,
+        "created_with": f"intake-laion-fmri {__version__}",
+        **_PUBLISHED,
+    }
+
+
+def split_coordinates(table: pd.DataFrame, subject: str, source: SplitSource) -> tuple[Coordinates, list[str]]:
+    """Return the roles of the trials, or why they are left out; a selection by split reads its file once more."""
+    try:
+        return split_roles(table, subject, source), []
+    except (BucketUnreachableError, *UNREADABLE) as error:
+        return {}, [f"split_role ({error})"]
+
+
+def choose_trials(
+    table: pd.DataFrame, roles: Coordinates, query: TrialQuery, subject: str, source: SplitSource | None
+) -> tuple[pd.DataFrame, Coordinates]:
+    """Return the chosen trials of a table, and their roles."""
+    chosen = query.select(table, subject, source, roles)
+    if roles:
+        dims, values, attrs = roles["split_role"]
+        roles = {**roles, "split_role": (dims, values[..., chosen], attrs)}
+    return table[chosen], roles
+
+
+def subject_coordinate(subject: str) -> tuple[tuple[()], NDArray[np.object_], dict[str, str]]:
+    """Return the scalar coordinate ``subject``."""
+    return ((), np.array(subject, dtype=object), {"long_name": "subject"})
+
+
+def volumes_of(table: pd.DataFrame, session: str) -> tuple[int, ...]:
+    """Return the volumes of a session that a table lists."""
+    return tuple(map(int, table["beta_index"].to_numpy()[(table["session"] == session).to_numpy()]))

@@ -1,0 +1,502 @@
+"""One file is one task: small descriptions of what to read of a file, and the lazy arrays that are made of them.
+
+A description pickles, and has the same Dask token in every process as long as the object in the bucket stays the same.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri.axes.voxels import SESSION_MAPS, SUBJECT_MAPS
+from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError, UnexpectedContentWarning
+from intake_laion_fmri.formats.grid import Grid
+from intake_laion_fmri.formats.nifti import Gather, VolumeReader
+from intake_laion_fmri.remote.access import SMALL_FILES_IN_FLIGHT, Bucket, ObjectInfo
+from intake_laion_fmri.store.chunks import ChunkGrid, Part
+from intake_laion_fmri.store.root import StoreRoot
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+__all__ = ["MapBlock", "SessionBlock", "Step", "StoreBlock", "lazy_rows", "load_rows", "read_map", "read_volume"]
+
+LARGE_BYTES = 32 * 1024 * 1024
+"""From so many stored bytes on, two threads read a block from a disk."""
+
+BAND_BYTES = 512 * 1024
+"""Bytes of a block whose columns are put in order at a time."""
+
+CHUNK_BYTES_IN_FLIGHT = 64 * 1024 * 1024
+"""Bytes of chunks under way from a server at a time, about."""
+
+ALL_MAPS = {**SUBJECT_MAPS, **SESSION_MAPS}
+
+
+def _tokens(bucket: Bucket, info: ObjectInfo, grid: Grid) -> tuple[object, ...]:
+    """Return the tokens of what a block is read from: the same wherever the classes are defined."""
+    return bucket.__dask_tokenize__(), info.__dask_tokenize__(), grid.__dask_tokenize__()
+
+
+@dataclass(frozen=True)
+class SessionBlock:
+    """The chosen trials of one session: what a worker needs in order to read them."""
+
+    bucket: Bucket
+    """Where to read from."""
+    info: ObjectInfo
+    """The betas' file; its size and ETag are pinned."""
+    grid: Grid
+    """The grid that the file must be on."""
+    n_trials: int
+    """Rows of the session's trial table: the number of volumes that the file must have."""
+    volumes: tuple[int, ...]
+    """The chosen volumes, ascending."""
+
+    def __dask_tokenize__(self) -> object:
+        return (
+            "intake_laion_fmri.SessionBlock",
+            *_tokens(self.bucket, self.info, self.grid),
+            self.n_trials,
+            self.volumes,
+        )
+
+    def __len__(self) -> int:
+        return len(self.volumes)
+
+    def read(
+        self,
+        voxels: NDArray[np.int64],
+        received: Callable[[int], None] | None = None,
+        out: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """Stream the file once and return the chosen trials.
+
+        Parameters
+        ----------
+        voxels : array of int64, shape (voxel,)
+            C-order flat indices into the grid, in any order.
+        received : callable, optional
+            Is told the number of packed bytes whenever some are read.
+        out : array of float32, shape (trial, voxel), optional
+            Where to put the result, instead of an array of its own.
+
+        Returns
+        -------
+        array of float32, shape (trial, voxel)
+
+        Raises
+        ------
+        DataIntegrityError
+            If the file is truncated, corrupt, replaced, on another grid, or has not as many volumes as trials.
+        NotInBucketError, AccessDeniedError, BucketUnreachableError
+            If it cannot be read.
+        """
+        if not len(voxels):
+            return np.empty((len(self.volumes), 0), dtype=np.float32) if out is None else out
+        name = self.bucket.locate(self.info.key)
+        with self.bucket.stream(self.info, received) as file:
+            reader = _reader(file, name=name, grid=self.grid, note=_warn)
+            if reader.header.n_volumes != self.n_trials:
+                raise DataIntegrityError(
+                    f"{name}: expected {self.n_trials} volumes, one per row of its trial table, found "
+                    f"{reader.header.n_volumes}. Fetch both files again; if it stays so, report it."
+                )
+            return reader.take(Gather.of(voxels, self.grid.shape), self.volumes, out)
+
+
+@dataclass(frozen=True)
+class MapBlock:
+    """One map: what a worker needs in order to read it."""
+
+    bucket: Bucket
+    """Where to read from."""
+    info: ObjectInfo
+    """The map's file; its size and ETag are pinned."""
+    grid: Grid
+    """The grid that the file must be on."""
+    map: str
+    """Its name in `voxels.SUBJECT_MAPS` or `voxels.SESSION_MAPS`."""
+
+    def __dask_tokenize__(self) -> object:
+        return ("intake_laion_fmri.MapBlock", *_tokens(self.bucket, self.info, self.grid), self.map)
+
+    def __len__(self) -> int:
+        return 1
+
+    def read(self, voxels: NDArray[np.int64]) -> NDArray[Any]:
+        """Stream the file once and return chosen voxels, in the type of the map.
+
+        Parameters
+        ----------
+        voxels : array of int64, shape (voxel,)
+            C-order flat indices into the grid.
+
+        Returns
+        -------
+        array, shape (1, voxel)
+
+        Raises
+        ------
+        DataIntegrityError
+            If the file is truncated, corrupt, replaced, on another grid, no single volume, or holds what is no index
+            where indices are expected.
+        NotInBucketError, AccessDeniedError, BucketUnreachableError
+            If it cannot be read.
+        """
+        if not len(voxels):
+            return np.empty((1, 0), dtype=ALL_MAPS[self.map].dtype)
+        return self._read(Gather.of(voxels, self.grid.shape))[np.newaxis]
+
+    def read_volume(self, kept: NDArray[np.int64] | None) -> NDArray[Any]:
+        """Stream the file once and return the whole volume, in the type of the map.
+
+        Parameters
+        ----------
+        kept : array of int64, shape (voxel,), or None
+            C-order flat indices of the voxels to keep; the others become NaN, or -1 in a map of indices. None keeps
+            all.
+
+        Returns
+        -------
+        array, shape (1, i, j, k)
+
+        Raises
+        ------
+        DataIntegrityError, NotInBucketError, AccessDeniedError, BucketUnreachableError
+            As in `read`.
+        """
+        volume = self._read(None)
+        if kept is not None:
+            whole = volume.reshape(-1)  # in C-order
+            volume = np.full(self.grid.size, ALL_MAPS[self.map].fill, dtype=volume.dtype)
+            volume[kept] = whole[kept]
+        return volume.reshape(1, *self.grid.shape)
+
+    def _read(self, gather: Gather | None) -> NDArray[Any]:
+        with self.bucket.stream(self.info) as file:
+            return read_map(self.map, file, name=self.bucket.locate(self.info.key), grid=self.grid, gather=gather)
+
+
+@dataclass(frozen=True)
+class StoreBlock:
+    """The chosen trials of one session in a store: what a worker needs in order to read some of its voxels."""
+
+    root: StoreRoot
+    """Where to read from."""
+    array: str
+    """Path of the betas' array below the root."""
+    checksum: str
+    """Of all that is recorded of the session: another one where it is built anew."""
+    grid: ChunkGrid
+    """How it is cut."""
+    parts: tuple[Part, ...]
+    """The chunks with a chosen voxel, ascending, with their checksums."""
+    volumes: tuple[int, ...]
+    """The chosen trials, ascending."""
+
+    def __dask_tokenize__(self) -> object:
+        # The rest follows from these, and from the voxels, which have a token of their own.
+        return ("intake_laion_fmri.StoreBlock", self.root.__dask_tokenize__(), self.array, self.checksum, self.volumes)
+
+    def __len__(self) -> int:
+        return len(self.volumes)
+
+    def read(self, places: NDArray[np.int64], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Read the chunks and return the chosen trials.
+
+        Parameters
+        ----------
+        places : array of int64, shape (voxel,)
+            Where the voxels stand in the array; all of them in `parts`.
+        out : array of float32, shape (trial, voxel), optional
+            Where to put the result, instead of an array of its own.
+
+        Returns
+        -------
+        array of float32, shape (trial, voxel)
+
+        Raises
+        ------
+        DataIntegrityError
+            If a chunk is missing, corrupt or not the one that was recorded when the store was opened.
+        AccessDeniedError, BucketUnreachableError
+            If it cannot be read.
+        """
+        result = np.empty((len(self.volumes), len(places)), dtype=np.float32) if out is None else out
+        sorting = np.argsort(places, kind="stable")
+        target = _Columns(result, places[sorting], self.grid.width, np.asarray(self.volumes, dtype=np.intp))
+        back = np.empty_like(sorting)
+        back[sorting] = np.arange(len(sorting))
+        with self._pool() as each:
+            for _ in each(functools.partial(self._read_part, target=target), self.parts):
+                pass
+            if np.any(np.diff(sorting) != 1):
+                for _ in each(functools.partial(_reorder_columns, order=back), _slabs(result)):
+                    pass
+        return result
+
+    @contextmanager
+    def _pool(self) -> Iterator[Callable[..., Iterator[None]]]:
+        """Yield what maps a function: on the spot, or in threads where these save time."""
+        threads = self._threads()
+        if threads == 1:
+            yield map
+            return
+        with ThreadPoolExecutor(threads, thread_name_prefix="laion-chunks") as pool:
+            yield pool.map
+
+    def _threads(self) -> int:
+        """How many parts to read at a time: many small ones, to hide a server's latency; few large ones, for memory."""
+        size = sum(sum(part.sizes) for part in self.parts)
+        if self.root.is_local:
+            return 1 if size < LARGE_BYTES else 2
+        in_flight = CHUNK_BYTES_IN_FLIGHT * len(self.parts) // max(size, 1)
+        return max(1, min(len(self.parts), SMALL_FILES_IN_FLIGHT, in_flight))
+
+    def _read_part(self, part: Part, target: _Columns) -> None:
+        key = f"{self.array}/{part.key}"
+        try:
+            content = self.root.read(key, part.start, part.stop)
+        except NotInBucketError as error:
+            raise self._damaged(key, error) from error
+        try:
+            for chunk, values in zip(part.chunks, self.grid.unpack(part, content), strict=True):
+                target.take(chunk, values)
+        except ValueError as error:
+            raise self._damaged(key, error) from error
+
+    def _damaged(self, key: str, error: Exception) -> DataIntegrityError:
+        return DataIntegrityError(
+            f"{self.root.locate(key)}: {error}. The session was rebuilt or removed since the store was opened, or the "
+            "object is damaged: open the store again; if it stays so, 'intake-laion-fmri store verify' tells what is "
+            "wrong, and 'store build' mends what was removed."
+        )
+
+
+class _Columns:
+    """Chosen trials and voxels, filled chunk by chunk in the order in which they are stored."""
+
+    def __init__(
+        self, result: NDArray[np.float32], places: NDArray[np.int64], width: int, volumes: NDArray[np.intp]
+    ) -> None:
+        self._result, self._places, self._width, self._volumes = result, places, width, volumes
+
+    def take(self, chunk: int, values: NDArray[Any]) -> None:
+        """Take what is chosen of a chunk."""
+        first = chunk * self._width
+        start, stop = np.searchsorted(self._places, [first, first + self._width])
+        columns = self._places[start:stop] - first
+        if len(self._volumes) < len(values):
+            values = values[self._volumes]
+        is_run = stop - start == columns[-1] - columns[0] + 1
+        chosen = values[:, columns[0] : columns[-1] + 1] if is_run else values[:, columns]
+        self._result[:, start:stop] = chosen
+
+
+def _slabs(values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Cut an array into a few parts along its rows, for threads to take."""
+    return np.array_split(values, min(8, len(values)))
+
+
+def _reorder_columns(values: NDArray[np.float32], order: NDArray[np.intp]) -> None:
+    """Put the columns in another order, some rows at a time, which fit the processor's cache."""
+    height = max(1, BAND_BYTES // max(values[:1].nbytes, 1))
+    buffer = np.empty((min(height, len(values)), values.shape[1]), dtype=values.dtype)
+    for start in range(0, len(values), height):
+        band = values[start : start + height]
+        np.take(band, order, axis=1, out=buffer[: len(band)], mode="clip")
+        band[:] = buffer[: len(band)]
+
+
+def _warn(text: str) -> None:
+    warnings.warn(f"Read, but not as documented: {text}.", UnexpectedContentWarning, stacklevel=2)
+
+
+def read_map(
+    map: str,
+    file: BinaryIO,
+    *,
+    name: str,
+    grid: Grid,
+    gather: Gather | None,
+    note: Callable[[str], None] = _warn,
+) -> NDArray[Any]:
+    """Read a map from a file.
+
+    Parameters
+    ----------
+    map : str
+        Its name in `voxels.SUBJECT_MAPS` or `voxels.SESSION_MAPS`, for its type.
+    file : binary file object
+        The packed bytes.
+    name : str
+        What to call the file in errors.
+    grid : Grid
+        The grid that it must be on.
+    gather : Gather or None
+        The voxels; None for the whole volume.
+    note : callable, optional
+        Called with what differs from what is documented, in words; by default a warning is given.
+
+    Returns
+    -------
+    array, shape (voxel,) or (i, j, k)
+
+    Raises
+    ------
+    DataIntegrityError
+        If the file is broken, on another grid, no single volume, or its values cannot be of this map.
+    """
+    return ALL_MAPS[map].cast(read_volume(file, name=name, grid=grid, gather=gather, note=note), name=name)
+
+
+def read_volume(
+    file: BinaryIO, *, name: str, grid: Grid, gather: Gather | None, note: Callable[[str], None] = _warn
+) -> NDArray[np.float32]:
+    """Read a file of one volume, without a look at what it means; see `read_map`."""
+    reader = _reader(file, name=name, grid=grid, note=note)
+    reader.expect_single()
+    return reader.volume() if gather is None else reader.take(gather, [0])[0]
+
+
+def _reader(file: BinaryIO, *, name: str, grid: Grid, note: Callable[[str], None]) -> VolumeReader:
+    """Open a NIfTI that must be on a known grid."""
+    reader = VolumeReader(file, name=name)
+    difference = grid.difference(reader.header.grid)
+    if difference:
+        raise DataIntegrityError(
+            f"{name}: {difference}, unlike the subject's mask. Fetch the files again; if it stays so, report it."
+        )
+    deviation = grid.deviation(reader.header.grid)
+    if deviation:
+        note(f"{name}: {deviation}")
+    return reader
+
+
+class Step(NamedTuple):
+    """One block and how it is read."""
+
+    read: Callable[[Any, Any], NDArray[Any]]
+    """A method of the block's class, such as ``SessionBlock.read``."""
+    block: SessionBlock | MapBlock | StoreBlock
+    """What to read."""
+    voxels: NDArray[np.int64] | None
+    """What the method takes; the same array for many steps is one object of the graph."""
+
+
+def lazy_rows(name: str, steps: Sequence[Step], *, shape: tuple[int, ...], dtype: str = "float32") -> da.Array:
+    """Stack blocks along a first axis: one task per block.
+
+    Parameters
+    ----------
+    name : str
+        Beginning of the tasks' names.
+    steps : sequence of Step
+        In the order of the result; blocks of length 0 have no task.
+    shape : tuple of int
+        Of a row.
+    dtype : str, default "float32"
+        Of what is read.
+
+    Returns
+    -------
+    dask.array.Array
+        Shape (sum of the blocks' lengths, *shape).
+    """
+    import dask.array as da
+    from dask.base import tokenize
+
+    array: da.Array
+    filled = [step for step in steps if len(step.block)]
+    rows = tuple(len(step.block) for step in filled)
+    if not filled or 0 in shape:
+        array = da.zeros((sum(rows), *shape), dtype=dtype, chunks=-1)
+        return array
+    # Each array of voxels is looked at once, however many blocks share it.
+    distinct = {id(step.voxels): step.voxels for step in filled}
+    shared = {number: f"voxels-{tokenize(voxels)}" for number, voxels in distinct.items()}
+    tokens = [(step.read.__qualname__, step.block, shared[id(step.voxels)]) for step in filled]
+    key = f"{name}-{tokenize(tokens)}"
+    chunks = (rows, *((n,) for n in shape))
+    meta = np.empty((0,) * (1 + len(shape)), dtype=dtype)
+    if hasattr(da.Array, "expr"):  # DASK_ARRAY__QUERY_PLANNING=True: arrays are not made of graphs there
+        array = da.map_blocks(_read_row, _Rows(key, tuple(filled)), chunks=chunks, dtype=dtype, meta=meta)
+        return array
+    # A graph of our own and not da.from_array: Dask would fuse that with what uses it, and read a block once for each
+    # block of a matrix that it is multiplied by.
+    graph: dict[Any, Any] = {shared[number]: voxels for number, voxels in distinct.items() if voxels is not None}
+    for number, (read, block, voxels) in enumerate(filled):
+        graph[key, number, *(0 for _ in shape)] = (read, block, None if voxels is None else shared[id(voxels)])
+    array = da.Array(graph, key, chunks, meta=meta)
+    return array
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Steps as one argument of a task, whose token is known."""
+
+    key: str
+    steps: tuple[Step, ...]
+
+    def __dask_tokenize__(self) -> object:
+        return self.key
+
+
+def _read_row(rows: _Rows, block_id: tuple[int, ...]) -> NDArray[Any]:
+    read, block, voxels = rows.steps[block_id[0]]
+    return read(block, voxels)
+
+
+def load_rows(array: da.Array) -> NDArray[Any]:
+    """Compute an array; what `lazy_rows` has made of betas is read into one array, which nobody copies or joins.
+
+    Dask copies a result of one block and joins several, so that it holds each twice for a while: 2.3 GB for a session
+    of a whole brain. Where it computes in other processes or arrays were changed, it is left to it.
+
+    Parameters
+    ----------
+    array : dask.array.Array
+        Any.
+
+    Returns
+    -------
+    array
+    """
+    import dask.local
+    import dask.threaded
+    from dask.base import get_scheduler
+    from dask.core import flatten
+
+    get = get_scheduler(collections=[array]) or dask.threaded.get
+    graph = array.__dask_graph__()
+    keys = list(flatten(array.__dask_keys__()))
+    tasks = [graph[key] for key in keys]
+    is_ours = all(isinstance(task, tuple) and task[0] in _FILLING for task in tasks)
+    if not is_ours or get not in (dask.threaded.get, dask.local.get_sync):
+        result: NDArray[Any] = array.compute()
+        return result
+    result = np.empty(array.shape, dtype=array.dtype)
+    starts = np.cumsum([0, *array.chunks[0]])
+    filling = {
+        key: (_fill, result[start:stop], read, block, graph[voxels])
+        for key, start, stop, (read, block, voxels) in zip(keys, starts[:-1], starts[1:], tasks, strict=True)
+    }
+    get(filling, keys)
+    return result
+
+
+def _fill(rows: NDArray[Any], read: Callable[..., Any], block: SessionBlock | StoreBlock, voxels: Any) -> None:
+    read(block, voxels, out=rows)
+
+
+_FILLING = (SessionBlock.read, StoreBlock.read)
+"""Methods that take an array to fill."""

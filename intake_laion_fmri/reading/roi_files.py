@@ -1,0 +1,151 @@
+"""Which files stand for which ROI, and which are of no use.
+
+A file that is broken, or contradicts another, is a fault of its ROI alone: the ROI is left out, unless it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.axes.rois import RoiNames, RoiSelection, operands
+from intake_laion_fmri.discovery import RoiFile
+from intake_laion_fmri.errors import AccessDeniedError, DataIntegrityError, NotInBucketError
+from intake_laion_fmri.remote.access import Bucket, ObjectInfo
+
+__all__ = ["UNREADABLE", "RoiFault", "RoiForm", "RoiListing", "form_of", "in_words", "raise_if_asked"]
+
+UNREADABLE = (DataIntegrityError, NotInBucketError, AccessDeniedError)
+"""What keeps a file that nobody asked for from being read; it is left out then."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RoiForm:
+    """An ROI in one format, on one hemisphere."""
+
+    name: str
+    """Public name."""
+    category: str
+    """The category's folder."""
+    kind: str
+    """One of `layout.ROI_KINDS`."""
+    hemi: str
+    """``L`` or ``R`` on a surface, empty for a volume."""
+    infos: tuple[ObjectInfo, ...]
+    """Its file, and those of other spellings (``FFA-1``, ``FFA1``) that must hold the same."""
+
+    def read(
+        self,
+        bucket: Bucket,
+        files: Mapping[str, bytes],
+        read: Callable[[bytes, str], T],
+        same: Callable[[T, T], bool],
+    ) -> T:
+        """Read the file; DataIntegrityError where one of another spelling holds something else.
+
+        Parameters
+        ----------
+        bucket : Bucket
+            Where it is, for errors.
+        files : mapping
+            Key → content.
+        read : callable
+            Called with content and name of a file.
+        same : callable
+            Called with what was read of two files; returns True if they are the same.
+        """
+        first, *others = self.infos
+        content = files[first.key]
+        value = read(content, bucket.locate(first.key))
+        for info in others:
+            if files[info.key] != content and not same(value, read(files[info.key], bucket.locate(info.key))):
+                raise DataIntegrityError(
+                    f"Two ROIs have the name {self.name!r}: {bucket.locate(first.key)} and {bucket.locate(info.key)}. "
+                    "Expected one, or the same content: remove the older file; if the bucket holds both, report it."
+                )
+        return value
+
+
+@dataclass(frozen=True)
+class RoiFault:
+    """Why an ROI is of no use, in one format or in all."""
+
+    name: str
+    """Public name."""
+    categories: tuple[str, ...]
+    """Where it was found."""
+    error: Exception
+    """One of `UNREADABLE`."""
+
+    def __str__(self) -> str:
+        return f"the ROI {self.name} ({self.error})"
+
+
+@dataclass(frozen=True)
+class RoiListing:
+    """The ROIs of some files."""
+
+    forms: tuple[RoiForm, ...]
+    """Sorted by name."""
+    faults: tuple[RoiFault, ...]
+    """The others."""
+
+    @classmethod
+    def of(cls, bucket: Bucket, files: Iterable[RoiFile]) -> RoiListing:
+        """Bring the spellings of each file together; an ROI that is in two categories is a fault."""
+        first: dict[str, RoiFile] = {}
+        faults: dict[str, RoiFault] = {}
+        same: dict[tuple[str, str, str], dict[tuple[int, str] | str, ObjectInfo]] = {}
+        for file in sorted(files, key=lambda file: (file.name, file.kind, file.hemi, file.info.key)):
+            other = first.setdefault(file.name, file)
+            if file.category != other.category:
+                error = DataIntegrityError(
+                    f"The ROI {file.name!r} is in two categories: {bucket.locate(other.info.key)} and "
+                    f"{bucket.locate(file.info.key)}. Expected one; if the bucket holds both, report it."
+                )
+                faults[file.name] = RoiFault(file.name, (other.category, file.category), error)
+            # Two of one size and ETag are one object, and read once.
+            content = (file.info.size, file.info.etag) if file.info.etag else file.info.key
+            same.setdefault((file.name, file.kind, file.hemi), {}).setdefault(content, file.info)
+        forms = [
+            RoiForm(name, first[name].category, kind, hemi, tuple(infos.values()))
+            for (name, kind, hemi), infos in same.items()
+            if name not in faults
+        ]
+        return cls(tuple(forms), tuple(faults.values()))
+
+    @property
+    def names(self) -> RoiNames:
+        """The ROIs, with those that are of no use."""
+        categories = {form.name: form.category for form in self.forms}
+        faulty = [(fault.name, category) for fault in self.faults for category in fault.categories]
+        return RoiNames(
+            tuple(sorted(categories)), tuple(categories[name] for name in sorted(categories)), tuple(faulty)
+        )
+
+
+def raise_if_asked(selection: RoiSelection | Sequence[str] | None, names: RoiNames, faults: Sequence[RoiFault]) -> None:
+    """Raise the error of an ROI that a selection needs, by its name, its category or as one of all."""
+    if selection is None or not faults:
+        return
+    faulty = tuple((fault.name, category) for fault in faults for category in fault.categories)
+    every = RoiNames(names.names, names.categories, faulty)
+    for operand in operands(selection):
+        needed = every.meant(operand)
+        for fault in faults:
+            if fault.name in needed:
+                raise fault.error
+
+
+def form_of(file: RoiFile | RoiForm) -> tuple[str, str]:
+    """Return format and hemisphere, which is empty for a volume."""
+    return layout.ROI_KINDS[file.kind], file.hemi
+
+
+def in_words(format: str, hemi: str) -> str:
+    """Return format and hemisphere for a message."""
+    return f"{format} of hemisphere {hemi}" if hemi else format

@@ -1,0 +1,281 @@
+"""What has to be read for ROIs in some formats, of volumes and surfaces, and what comes of it; see `plans`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.axes.rois import ROI, RoiNames, VertexList, read_func_gii, read_label
+from intake_laion_fmri.axes.vertices import HEMI, Surface
+from intake_laion_fmri.discovery import SubjectContents, roi_files
+from intake_laion_fmri.errors import DataIntegrityError, Remarks
+from intake_laion_fmri.formats.grid import Coordinates
+from intake_laion_fmri.reading.plans import Brain, VoxelPlan, VoxelQuery, expect_known, no_rois
+from intake_laion_fmri.reading.roi_files import (
+    UNREADABLE,
+    RoiFault,
+    RoiForm,
+    RoiListing,
+    form_of,
+    in_words,
+    raise_if_asked,
+)
+from intake_laion_fmri.remote.access import Bucket, ObjectInfo
+
+__all__ = ["RoiParts", "RoiPlan", "SurfacePlan"]
+
+
+@dataclass
+class _Gathered:
+    """What is found out while the files of surfaces are read."""
+
+    faults: list[tuple[RoiForm, RoiFault]] = field(default_factory=list)
+    """What is of no use."""
+    notes: list[str] = field(default_factory=list)
+    """What was read otherwise than documented."""
+
+    def leave_out(self, form: RoiForm, error: Exception) -> None:
+        """Take down that a file is of no use."""
+        self.faults.append((form, RoiFault(form.name, (form.category,), error)))
+
+
+@dataclass(frozen=True)
+class SurfacePlan:
+    """What has to be read for the axes of the hemispheres."""
+
+    forms: tuple[RoiForm, ...]
+    """Masks and labels, sorted by ROI."""
+    rulers: tuple[RoiForm, ...]
+    """For each hemisphere of which labels are read and no masks: a mask that tells the number of vertices."""
+
+    @classmethod
+    def of(cls, forms: Iterable[RoiForm], beside: Sequence[RoiForm]) -> SurfacePlan:
+        """Pick the surface files; `beside` are all ROI files of the subject."""
+        chosen = tuple(form for form in forms if form.hemi)
+        rulers = []
+        for hemi in sorted({form.hemi for form in chosen} - {form.hemi for form in chosen if form.kind == "roi_gii"}):
+            masks = [form for form in beside if (form.kind, form.hemi) == ("roi_gii", hemi)]
+            rulers += [replace(form, infos=form.infos[:1]) for form in masks[:1]]
+        return cls(chosen, tuple(rulers))
+
+    @property
+    def infos(self) -> list[ObjectInfo]:
+        """Every object to read, each once."""
+        return [info for form in (*self.forms, *self.rulers) for info in form.infos]
+
+    def read(self, bucket: Bucket, files: Mapping[str, bytes], gathered: _Gathered) -> list[Surface]:
+        """Return the hemispheres; what is of no use is left out, and told of."""
+        hemis = sorted({form.hemi for form in self.forms})
+        return [self._read(hemi, bucket, files, gathered) for hemi in hemis]
+
+    def _read(self, hemi: str, bucket: Bucket, files: Mapping[str, bytes], gathered: _Gathered) -> Surface:
+        def mask(content: bytes, name: str) -> np.ndarray:
+            return read_func_gii(content, name=name, hemi=hemi, note=gathered.notes.append)
+
+        masks = {}
+        for form in (one for one in self.forms if (one.kind, one.hemi) == ("roi_gii", hemi)):
+            try:
+                masks[form.name] = form, form.read(bucket, files, mask, np.array_equal)
+            except UNREADABLE as error:
+                gathered.leave_out(form, error)
+        n_vertices = self._n_vertices(masks, bucket, gathered)
+        for form in (one for one in self.rulers if one.hemi == hemi):
+            try:
+                n_vertices = len(form.read(bucket, files, mask, np.array_equal))
+            except UNREADABLE as error:
+                gathered.notes.append(
+                    f"labels of hemisphere {hemi}, without a check that their vertices exist ({error})"
+                )
+
+        def label(content: bytes, name: str) -> VertexList:
+            return read_label(content, name=name, n_vertices=n_vertices)
+
+        labels = {}
+        for form in (one for one in self.forms if (one.kind, one.hemi) == ("roi_label", hemi)):
+            try:
+                labels[form.name] = form.read(bucket, files, label, VertexList.equals)
+            except UNREADABLE as error:
+                gathered.leave_out(form, error)
+        return Surface(hemi, {name: inside for name, (_, inside) in masks.items()}, labels)
+
+    def _n_vertices(
+        self, masks: dict[str, tuple[RoiForm, np.ndarray]], bucket: Bucket, gathered: _Gathered
+    ) -> int | None:
+        """Return the number of vertices of most masks, and leave out the others; None where there is none."""
+        lengths = Counter(len(inside) for _, inside in masks.values())
+        if not lengths:
+            return None
+        (expected, most), *_ = lengths.most_common()
+        is_clear = 2 * most > len(masks)
+        for form, inside in masks.values():
+            if len(inside) == expected and is_clear:
+                continue
+            # Where none are the most, which of them are right cannot be told.
+            other, its = next((one, its) for one, its in masks.values() if len(its) != len(inside))
+            error = DataIntegrityError(
+                f"{bucket.locate(form.infos[0].key)}: expected {len(its)} vertices, as in "
+                f"{bucket.locate(other.infos[0].key)}, found {len(inside)}. Fetch both files again; if it stays so, "
+                "report it."
+            )
+            gathered.leave_out(form, error)
+        for form, _ in gathered.faults:
+            if form.kind == "roi_gii" and masks.get(form.name, (None, None))[0] is form:
+                del masks[form.name]
+        return expected if is_clear else None
+
+
+@dataclass(frozen=True, eq=False)
+class RoiParts:
+    """What was read of ROIs in some formats."""
+
+    rois: RoiNames
+    """The ROIs along ``roi``."""
+    present: Mapping[tuple[str, str], frozenset[str]]
+    """Format and hemisphere (empty for volumes) → the ROIs of which such a file was read; a key for all asked for."""
+    brain: Brain | None
+    """What is on the voxel axis; None where no volume is read."""
+    surfaces: list[Surface]
+    """What is on each hemisphere."""
+    remarks: Remarks
+    """What is left out, and what was read otherwise than documented."""
+
+    def presence(self) -> Coordinates:
+        """Return which ROI has which files: a missing one and an empty one are both False everywhere."""
+
+        def has(format: str, hemi: str) -> list[bool]:
+            return [name in self.present[format, hemi] for name in self.rois.names]
+
+        hemis = sorted({hemi for _, hemi in self.present if hemi})
+        coordinates: Coordinates = {}
+        if hemis:
+            coordinates[HEMI] = ((HEMI,), np.array(hemis, dtype=object), {"long_name": "hemisphere"})
+        for format in dict.fromkeys(format for format, _ in self.present):
+            attrs = {"long_name": f"whether the bucket holds the ROI as {format}"}
+            if format == "volume":
+                coordinates["has_volume"] = ((ROI,), np.array(has(format, ""), dtype=bool), attrs)
+            else:
+                values = np.array([has(format, hemi) for hemi in hemis], dtype=bool).T
+                coordinates[f"has_{format.replace('.', '_')}"] = ((ROI, HEMI), values, attrs)
+        return coordinates
+
+
+@dataclass(frozen=True)
+class RoiPlan:
+    """What has to be read for ROIs in some formats."""
+
+    selection: tuple[str, ...] | None
+    """Names and categories that the user asked for; None for whatever there is."""
+    listing: RoiListing
+    """The ROIs that have a file of any of the formats and hemispheres."""
+    asked: tuple[tuple[str, str], ...]
+    """Formats and hemispheres (empty for volumes) that were asked for."""
+    voxels: VoxelPlan | None
+    """For the voxel axis; None where no volume is read."""
+    surfaces: SurfacePlan
+    """For the axes of the hemispheres."""
+    missing: tuple[str, ...]
+    """What is left out, in words."""
+
+    @classmethod
+    def of(
+        cls,
+        bucket: Bucket,
+        contents: SubjectContents,
+        query: VoxelQuery,
+        *,
+        formats: Sequence[str],
+        hemis: Sequence[str],
+        only: Sequence[str] | None = None,
+    ) -> RoiPlan:
+        """Find the objects.
+
+        Parameters
+        ----------
+        bucket : Bucket
+            Where to read from.
+        contents : SubjectContents
+            The subject's listing.
+        query : VoxelQuery
+            The selection of voxels and vertices.
+        formats, hemis : sequence of str
+            What to read.
+        only : sequence of str, optional
+            Names and categories of the ROIs to read; by default all.
+
+        Raises
+        ------
+        NotInBucketError
+            If a selected ROI has no file of these formats, or volumes are read and the mask is absent.
+        ValueError
+            If the selection names an unknown ROI.
+        DataIntegrityError
+            If the files of a selected ROI contradict each other.
+        """
+        every = roi_files(contents.objects)
+        asked = tuple((format, hemi) for format in formats for hemi in ([""] if format == "volume" else hemis))
+        listing = RoiListing.of(bucket, (file for file in every if form_of(file) in asked))
+        selection = query.roi if only is None else only
+        if selection is not None:
+            if not listing.forms and not listing.faults:
+                raise no_rois(bucket, contents, formats)
+            expect_known(bucket, contents, selection, listing.names, asked)
+            raise_if_asked(selection, listing.names, listing.faults)
+        if only is not None:
+            names = {name for operand in only for name in listing.names.meant(operand)}
+            listing = RoiListing(tuple(form for form in listing.forms if form.name in names), ())
+        folder = bucket.locate(layout.roi_folder(contents.subject))
+        there = {form_of(form) for form in listing.forms}
+        missing = [f"{_variable(*form)} (no {in_words(*form)} in {folder})" for form in asked if form not in there]
+        volumes = [form for form in listing.forms if not form.hemi]
+        rois = RoiNames(listing.names.names, listing.names.categories)
+        voxels = VoxelPlan.of(bucket, contents, query, maps=(), volumes=volumes, rois=rois) if volumes else None
+        surfaces = SurfacePlan.of(listing.forms, RoiListing.of(bucket, every).forms)
+        wanted = None if selection is None else (selection,) if isinstance(selection, str) else tuple(selection)
+        return cls(wanted, listing, asked, voxels, surfaces, tuple(missing))
+
+    @property
+    def files(self) -> tuple[ObjectInfo, ...]:
+        """Every object to read, each once."""
+        return (*(self.voxels.files if self.voxels else ()), *self.surfaces.infos)
+
+    def read(self, bucket: Bucket, files: Mapping[str, bytes]) -> RoiParts:
+        """Return what is on the voxel axis, and what is on each hemisphere.
+
+        Raises
+        ------
+        DataIntegrityError, NotInBucketError, AccessDeniedError
+            If a file of an ROI that was asked for is of no use, or if all files are.
+        """
+        brain = self.voxels.read(bucket, files) if self.voxels else None
+        gathered = _Gathered()
+        surfaces = self.surfaces.read(bucket, files, gathered)
+        of_volumes = brain.faults if brain else ()
+        faults = [*self.listing.faults, *of_volumes, *(fault for _, fault in gathered.faults)]
+        names = self.listing.names
+        raise_if_asked(self.selection, names, faults)
+        useless = {("volume", "", fault.name) for fault in of_volumes}
+        useless |= {(*form_of(form), form.name) for form, _ in gathered.faults}
+        present = {
+            form: frozenset(
+                one.name for one in self.listing.forms if form_of(one) == form and (*form, one.name) not in useless
+            )
+            for form in self.asked
+        }
+        kept = [row for row, name in enumerate(names.names) if any(name in there for there in present.values())]
+        if faults and not kept:
+            raise faults[0].error
+        rois = RoiNames(tuple(names.names[row] for row in kept), tuple(names.categories[row] for row in kept))
+        remarks = Remarks((*self.missing, *map(str, faults)), tuple(gathered.notes))
+        if brain is not None:
+            brain = brain.only(rois)
+            remarks += Remarks((), brain.remarks.noted)
+        return RoiParts(rois, present, brain, surfaces, remarks)
+
+
+def _variable(format: str, hemi: str) -> str:
+    """Return the name of the variable that tells an ROI in this form."""
+    return {"volume": "in_roi", "func.gii": f"in_roi_{hemi}", "label": f"label_vertex_{hemi}"}[format]

@@ -1,0 +1,269 @@
+"""Small files that were read from a server, kept in the user's cache.
+
+A file is found by its address and its ETag, so one that was replaced is another file: whoever has a listing needs no
+other request to know that a copy is current. Every copy carries a checksum over its name and its content, and appears
+whole or not at all; several processes may read, write and remove at a time. A cache that cannot be used is no error.
+
+All of it lies in a folder of its own below the one that the user names, which may hold anything else: that folder is
+marked with ``CACHEDIR.TAG``, and nothing is removed but files there whose names are of this module's making.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import stat
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from intake_laion_fmri.remote import atomic, marks
+from intake_laion_fmri.remote.addresses import local_folder
+
+__all__ = [
+    "CACHE_VARIABLE",
+    "LIMIT_VARIABLE",
+    "CacheInfo",
+    "SmallFileCache",
+    "cache_folder",
+    "cache_info",
+    "clear_cache",
+    "keep",
+    "own_folder",
+    "read_kept",
+]
+
+CACHE_VARIABLE = "LAION_FMRI_CACHE"
+"""Environment variable with the folder to keep fetched files in."""
+
+LIMIT_VARIABLE = "LAION_FMRI_CACHE_LIMIT"
+"""Environment variable with the most bytes to keep of small files; 0 keeps none."""
+
+LIMIT = 2_000_000_000
+"""Most bytes to keep where the user says nothing: the small files of five subjects take about 0.3 GB."""
+
+_OWN_FOLDER = "laion-fmri-cache"
+"""Name of the folder below the user's; with all that is written."""
+
+_TAG = (
+    "Signature: 8a477f597d28d172789f06886806bc55\n"
+    "# This file is a cache directory tag created by intake-laion-fmri.\n"
+    "# For information about cache directory tags, see https://bford.info/cachedir/\n"
+)
+
+_OBJECTS, _SPLITS = "objects", "splits"
+"""What is kept: small files of buckets, and split files."""
+
+_TEMPORARY = r"\.[0-9a-f]{32}\.tmp"
+_KNOWN = re.compile(
+    rf"{_OBJECTS}/[0-9a-f]{{64}}({_TEMPORARY})?|{_SPLITS}/[0-9a-f]{{40}}/[\w-]+/\w+\.json({_TEMPORARY})?"
+    rf"|{re.escape(marks.CACHE.name)}{_TEMPORARY}",
+    re.ASCII,
+)
+"""Files that this module writes; nothing else is counted or removed."""
+
+LARGEST_BYTES = 64 * 1024 * 1024
+"""Largest file that is kept."""
+
+_SUM_BYTES = hashlib.sha256().digest_size
+_KEPT_SHARE = 0.8
+"""Of the limit, after files were removed: so that not every new file has the folder looked through."""
+
+_ABANDONED_SECONDS = 3600.0
+"""Age from which a temporary file is no longer somebody's."""
+
+
+@dataclass(frozen=True)
+class CacheInfo:
+    """What the user's cache holds."""
+
+    folder: Path | None
+    """Where it is; None where no home folder is known."""
+    n_files: int
+    """Files in it."""
+    n_bytes: int
+    """Their size."""
+    limit: int
+    """Most bytes of small files that are kept; split files are not counted."""
+
+
+@dataclass(frozen=True)
+class SmallFileCache:
+    """The copies of small files."""
+
+    folder: Path | None
+    """Where they are; None keeps nothing."""
+    limit: int
+    """Most bytes to keep."""
+
+    @classmethod
+    def of_user(cls) -> SmallFileCache:
+        """Return the user's."""
+        own = own_folder()
+        return cls(own and own / _OBJECTS, _limit())
+
+    def get(self, name: str) -> bytes | None:
+        """Return a copy, or None where there is none that is intact, or none is wanted."""
+        if not (self.limit and self.folder):
+            return None
+        path = self._path(self.folder, name)
+        kept = read_kept(path)
+        if kept is None or _sum(name, kept[_SUM_BYTES:]) != kept[:_SUM_BYTES]:
+            return None
+        with contextlib.suppress(OSError):
+            atomic.mark_used(path)  # the least recently used goes first
+        return kept[_SUM_BYTES:]
+
+    def put(self, name: str, content: bytes) -> None:
+        """Keep a copy, where that can be done."""
+        if self.folder and 0 < len(content) + _SUM_BYTES <= min(self.limit, LARGEST_BYTES):
+            keep(self._path(self.folder, name), _sum(name, content) + content)
+
+    def trim(self) -> None:
+        """Remove the least recently used files while there is more than the limit, and what killed processes left."""
+        files = _files(self.folder.parent if self.folder else None, _OBJECTS)
+        for path, state in files:
+            if path.suffix and time.time() - state.st_mtime > _ABANDONED_SECONDS:
+                _remove(path)
+        excess = sum(state.st_size for _, state in files) - self.limit
+        if excess <= 0:
+            return
+        excess += round(self.limit * (1 - _KEPT_SHARE))
+        for path, state in sorted(files, key=lambda one: one[1].st_mtime):
+            if excess <= 0:
+                break
+            _remove(path)
+            excess -= state.st_size
+
+    def _path(self, folder: Path, name: str) -> Path:
+        return folder / hashlib.sha256(name.encode()).hexdigest()
+
+
+def _sum(name: str, content: bytes) -> bytes:
+    """Return a checksum of a copy and of what it is a copy of: under another name it is none."""
+    digest = hashlib.sha256(hashlib.sha256(name.encode()).digest())
+    digest.update(content)
+    return digest.digest()
+
+
+def read_kept(path: Path) -> bytes | None:
+    """Return the content of a file in a cache, or None where there is no such file, or none of a cache's size.
+
+    Neither links nor pipes nor devices are opened: others may be able to write to the folder.
+    """
+    with contextlib.suppress(OSError):
+        state = path.lstat()
+        if stat.S_ISREG(state.st_mode) and state.st_size <= LARGEST_BYTES:
+            with path.open("rb") as file:
+                return file.read(LARGEST_BYTES)
+    return None
+
+
+def keep(path: Path, content: bytes) -> None:
+    """Write a file to a cache, whole, where that can be done.
+
+    Parameters
+    ----------
+    path : path
+        In the user's cache, nothing is written unless the folder is this package's own, or can become so.
+    content : bytes
+        What it holds.
+    """
+    own = own_folder()
+    with contextlib.suppress(OSError):
+        if own is not None and path.is_relative_to(own):
+            marks.raise_unless_ours(own, marks.CACHE)
+            if not marks.CACHE.is_on(own):
+                with contextlib.suppress(FileExistsError):
+                    atomic.write_whole(own / marks.CACHE.name, _TAG.encode(), exclusive=True)
+            atomic.write_whole(path, content, within=own)
+        else:
+            atomic.write_whole(path, content)
+
+
+def cache_folder() -> Path | None:
+    """Return the user's cache folder, which may hold other things too.
+
+    Returns
+    -------
+    path or None
+        The environment variable ``LAION_FMRI_CACHE``, or the system's own place. None where no home folder is known.
+
+    Raises
+    ------
+    ValueError
+        If the variable names no local folder.
+    """
+    import platformdirs
+
+    given = os.environ.get(CACHE_VARIABLE)
+    if given:
+        return local_folder(given, CACHE_VARIABLE)
+    with contextlib.suppress(RuntimeError, KeyError):  # neither HOME nor an entry in the table of users
+        folder = Path(platformdirs.user_cache_dir("intake-laion-fmri"))
+        return folder if folder.is_absolute() else None
+    return None
+
+
+def own_folder() -> Path | None:
+    """Return the folder below it that is this package's alone; None where no home folder is known."""
+    folder = cache_folder()
+    return folder and folder / _OWN_FOLDER
+
+
+def cache_info() -> CacheInfo:
+    """Tell what the user's cache holds: small files of buckets, and split files."""
+    files = _files(own_folder())
+    return CacheInfo(cache_folder(), len(files), sum(state.st_size for _, state in files), _limit())
+
+
+def clear_cache() -> CacheInfo:
+    """Remove everything that is kept in the user's cache, and nothing else that may be in its folder.
+
+    Returns
+    -------
+    CacheInfo
+        What was removed.
+
+    Raises
+    ------
+    OSError
+        If something cannot be removed.
+    """
+    removed, own = cache_info(), own_folder()
+    if own is not None and marks.CACHE.is_on(own):
+        left = atomic.remove_known(own, lambda key: _KNOWN.fullmatch(key) is not None)
+        if left == [marks.CACHE.name]:
+            atomic.remove_known(own, lambda key: key == marks.CACHE.name)
+    return removed
+
+
+def _limit() -> int:
+    given = os.environ.get(LIMIT_VARIABLE, "")
+    try:
+        limit = int(float(given)) if given else LIMIT
+        if limit < 0:
+            raise ValueError(given)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{LIMIT_VARIABLE}={given!r}: expected a number of bytes, such as 2e9, or 0.") from error
+    return limit
+
+
+def _files(own: Path | None, folder: str = "") -> list[tuple[Path, os.stat_result]]:
+    """Return the files of this module's making below its own folder; others may come and go meanwhile."""
+    found = []
+    if own is not None and marks.CACHE.is_on(own):
+        for parent, _, names in os.walk(own / folder):
+            for name in names:
+                path = Path(parent, name)
+                with contextlib.suppress(OSError):
+                    if _KNOWN.fullmatch(path.relative_to(own).as_posix()):
+                        found.append((path, path.lstat()))
+    return found
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        atomic.remove(path)

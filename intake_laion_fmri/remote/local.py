@@ -1,0 +1,235 @@
+"""Files on a disk: regular ones only, whatever links lead to them.
+
+Links to folders and files are followed, and circles of them are not. A pipe, a socket or a device is never opened:
+it could wait for ever. A link that leads nowhere, and a file that stands for contents which git-annex or Git LFS have
+not fetched, count as absent; `reason_of_absence` says so where the file is needed.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from intake_laion_fmri.errors import DataIntegrityError
+from intake_laion_fmri.layout import ObjectInfo
+from intake_laion_fmri.remote.answers import Answer, object_info
+
+__all__ = ["find", "list_folder", "open_regular", "read", "reason_of_absence", "state"]
+
+POINTER_BYTES = 1024
+"""Largest file that is looked at for being a pointer: Git LFS allows no larger one, git-annex writes none."""
+
+_POINTERS = {b"/annex/objects/": "git-annex", b"version https://git-lfs.github.com/spec/": "Git LFS"}
+_MOST_FILES = 1_000_000
+_DEEPEST = 24
+"""Levels of folders that are listed: links across could nest without end and yet without a circle."""
+
+_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+"""Of a link that leads nowhere, or to itself, or of a file that was removed since its folder was listed."""
+
+_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+def find(root: str, folder: str) -> dict[str, ObjectInfo]:
+    """List every file below a folder.
+
+    Parameters
+    ----------
+    root : str
+        Folder that the keys are below.
+    folder : str
+        Path below the root.
+
+    Returns
+    -------
+    dict
+        Key → file. Empty where there is no such folder.
+
+    Raises
+    ------
+    OSError
+        If a folder cannot be listed.
+    DataIntegrityError
+        If there are more than a million files.
+    """
+    try:
+        top = os.path.realpath(_path(root, folder), strict=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    above = {_identity(os.stat(path)) for path in (top, *map(str, Path(top).parents))}
+    found: dict[str, ObjectInfo] = {}
+    pending = [(folder, frozenset(above), 0)]
+    while pending:
+        below, above_it, depth = pending.pop()
+        files, folders = list_folder(root, below)
+        found |= files
+        if len(found) > _MOST_FILES:
+            raise DataIntegrityError(f"{_path(root, folder)} holds more than {_MOST_FILES} files: expected a bucket.")
+        for key, is_link in folders.items():
+            if depth == _DEEPEST:
+                continue
+            # Only a link leads back to a folder that is already on the way down; nothing else needs the look.
+            identity = _identity(os.stat(_path(root, key))) if is_link else None
+            if identity not in above_it:
+                own = _identity(os.stat(_path(root, key))) if identity is None else identity
+                pending.append((key, above_it | {own}, depth + 1))
+    return found
+
+
+def list_folder(root: str, folder: str) -> tuple[dict[str, ObjectInfo], dict[str, bool]]:
+    """List the files and the folders directly in a folder.
+
+    Returns
+    -------
+    tuple
+        Key → file, and key of each folder → whether it is a link.
+
+    Raises
+    ------
+    FileNotFoundError, NotADirectoryError
+        If there is no such folder.
+    """
+    files: dict[str, ObjectInfo] = {}
+    folders: dict[str, bool] = {}
+    for entry in _entries(_path(root, folder)):
+        key = f"{folder}/{entry.name}" if folder else entry.name
+        try:
+            if entry.is_dir():
+                folders[key] = entry.is_symlink()
+            elif entry.is_file():
+                info = _info(key, entry.stat())
+                if not _pointer(entry.path, info.size):
+                    files[key] = info
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                raise
+    return files, folders
+
+
+def state(root: str, key: str) -> ObjectInfo:
+    """Return size and time of a file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    DataIntegrityError
+        If it is something else than a file.
+    """
+    path = _path(root, key)
+    found = os.stat(path)
+    _raise_unless_regular(path, found)
+    return _info(key, found)
+
+
+def open_regular(path: str) -> io.FileIO:
+    """Open a file for reading, without a buffer.
+
+    Raises
+    ------
+    IsADirectoryError, FileNotFoundError, PermissionError
+        As `open` does.
+    DataIntegrityError
+        If it is neither a file nor a folder: to open a pipe would wait for a writer.
+    """
+    _raise_unless_regular(path, os.stat(path))
+    descriptor = os.open(path, _OPEN_FLAGS)
+    try:
+        _raise_unless_regular(path, os.fstat(descriptor))
+        return io.FileIO(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read(path: str, start: int = 0, stop: int | None = None, *, most: int | None = None) -> Answer:
+    """Read a file, or the bytes from `start` to before `stop`.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    start, stop : int, optional
+        Bytes to read; the file may have fewer.
+    most : int, optional
+        How many bytes are expected at most; one more is read, and then no other.
+
+    Returns
+    -------
+    Answer
+        With the file's state after the last byte was read: that of before would be another if it was written to.
+    """
+    with open_regular(path) as file:
+        file.seek(start)
+        wanted = [*([] if stop is None else [stop - start]), *([] if most is None else [most + 1])]
+        # Python takes as much memory as is asked for, before it knows how much there is.
+        there = max(0, os.fstat(file.fileno()).st_size - start) + 1
+        content = file.read(min(*wanted, there)) if wanted else file.readall()
+        return Answer(content or b"", _info("", os.fstat(file.fileno())).etag)
+
+
+def reason_of_absence(path: str) -> str:
+    """Return why a file that is needed counts as absent although something is there; "" where nothing is."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        if not os.path.islink(path):
+            return ""
+        target = os.readlink(path)
+        advice = "fetch it with 'datalad get' or 'git annex get'" if "annex/objects" in target else "mend the link"
+        return f"it is a link to {target!r}, which is not there: {advice}"
+    if not stat.S_ISREG(found.st_mode):
+        return f"it is {_kind(found)}: expected a file"
+    tool = _pointer(path, found.st_size)
+    command = "git lfs pull" if tool == "Git LFS" else "datalad get' or 'git annex get"
+    return f"it is a pointer of {tool}, the contents were not fetched: fetch them with '{command}'" if tool else ""
+
+
+def _path(root: str, key: str) -> str:
+    return f"{root}/{key}" if key else root or "/"
+
+
+def _entries(path: str) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(path) as entries:
+        yield from entries
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _info(key: str, found: os.stat_result) -> ObjectInfo:
+    return object_info(key, {"size": found.st_size, "mtime": found.st_mtime})
+
+
+def _pointer(path: str, size: int) -> str:
+    """Return whose pointer a file is; "" where it has contents of its own."""
+    if not 0 < size <= POINTER_BYTES or path.endswith(".json"):  # sidecars are small and many, and nothing needs them
+        return ""
+    try:
+        start = read(path, 0, max(map(len, _POINTERS))).content
+    except OSError:
+        return ""  # whoever reads it will be told
+    return next((tool for mark, tool in _POINTERS.items() if start.startswith(mark)), "")
+
+
+def _kind(found: os.stat_result) -> str:
+    kinds = {
+        stat.S_ISDIR: "a folder",
+        stat.S_ISFIFO: "a named pipe",
+        stat.S_ISSOCK: "a socket",
+        stat.S_ISCHR: "a device",
+        stat.S_ISBLK: "a device",
+    }
+    return next((kind for test, kind in kinds.items() if test(found.st_mode)), "no regular file")
+
+
+def _raise_unless_regular(path: str, found: os.stat_result) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not stat.S_ISREG(found.st_mode):
+        raise DataIntegrityError(f"{path} is {_kind(found)}: expected a file. Remove it, or fetch the file again.")

@@ -1,0 +1,92 @@
+"""How everything that this project makes is recognised: nothing else is written over, moved or deleted."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from intake_laion_fmri.remote.atomic import AnyPath, is_unfinished
+
+__all__ = ["CACHE", "CATALOG", "DEMO", "INVENTORY", "STORE", "Mark", "raise_unless_ours"]
+
+_LARGEST_MARK = 4_000_000
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How something that this project made is recognised."""
+
+    what: str
+    """What it is, to follow "is not": ``"a store of this package"``."""
+    name: str
+    """The file or folder below it that tells; empty where it is a file that tells of itself."""
+    recognises: Callable[[bytes], bool]
+    """Tells by the beginning of that file; a folder of that name needs no more."""
+
+    def is_on(self, path: AnyPath) -> bool:
+        """Tell whether a path carries the mark."""
+        place = Path(path, self.name)
+        if self.name and place.is_dir():
+            return self.recognises(b"")
+        if not place.is_file():
+            return False
+        with open(place, "rb") as file:
+            return self.recognises(file.read(_LARGEST_MARK))
+
+
+def _json_tells(*keys: str, value: str | None = None) -> Callable[[bytes], bool]:
+    """Return what tells whether a JSON text has something under these keys."""
+
+    def tells(content: bytes) -> bool:
+        try:
+            found = json.loads(content)
+            for key in keys:
+                found = found[0][key] if isinstance(found, list) else found[key]
+        except (ValueError, TypeError, KeyError, IndexError, RecursionError):
+            return False
+        return value is None or found == value
+
+    return tells
+
+
+STORE = Mark("a store of this package", "zarr.json", _json_tells("attributes", "laion_fmri_store"))
+CACHE = Mark("the cache of this package", "CACHEDIR.TAG", lambda content: b"intake-laion-fmri" in content)
+CATALOG = Mark(
+    "a catalog that this package wrote", "", lambda content: content.startswith(b"# Written by `intake-laion-fmri ")
+)
+INVENTORY = Mark("an inventory that this package wrote", "", _json_tells("subjects"))
+DEMO = Mark(
+    "a demo bucket",
+    "dataset_description.json",
+    _json_tells("GeneratedBy", "Name", value="intake_laion_fmri.demo"),
+)
+
+
+def raise_unless_ours(path: AnyPath, mark: Mark) -> None:
+    """Raise where something is that this project did not make: a target must be absent, empty or carry the mark.
+
+    Raises
+    ------
+    FileExistsError
+        Names what is there, and what to do.
+    """
+    path = Path(path)
+    if not os.path.lexists(path):
+        return
+    if path.is_dir() and mark.name:
+        # Where only the mark is being written, another thread or process of ours was here a moment before.
+        found = sorted(name for name in os.listdir(path) if not is_unfinished(name, mark.name))
+        if not found or mark.is_on(path):
+            return
+        held = f"it holds {', '.join(map(repr, found[:3]))}{', …' if len(found) > 3 else ''}"
+    elif path.is_file() and not mark.name and (path.stat().st_size == 0 or mark.is_on(path)):
+        return
+    else:
+        held = "a folder" if path.is_dir() else "a file" if path.is_file() else "neither a file nor a folder"
+    raise FileExistsError(
+        f"{path} is not {mark.what} ({held}): nothing is written there. Give a path that does not exist, an empty one, "
+        "or one that this package has written."
+    )

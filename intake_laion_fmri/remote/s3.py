@@ -1,0 +1,198 @@
+"""Objects of an S3 server, by its own requests: each method makes one request, or one for each page of a listing.
+
+No delimiter but ``/`` is ever sent and no conditional header: servers that only resemble S3 refuse others, each in its
+own way. Pages and bodies are read up to a bound, whatever a server sends.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from intake_laion_fmri.layout import ObjectInfo
+from intake_laion_fmri.remote.answers import Answer, WrongAnswerError
+from intake_laion_fmri.remote.retry import NetworkPolicy
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+__all__ = ["NoSuchBucketError", "S3Objects", "is_encrypted", "s3_options"]
+
+CONNECTIONS = 32
+"""Most connections to a server."""
+
+MOST_OBJECTS = 1_000_000
+"""Most objects of a listing; the data set has some ten thousand."""
+
+_PIECE_BYTES = 1024 * 1024
+_SHORTEST_SECONDS = 0.001
+"""Time-out of a request for which no time is left; fsspec takes 0 for none."""
+
+
+class NoSuchBucketError(FileNotFoundError):
+    """A server knows no bucket of this name."""
+
+
+class S3Objects:
+    """The objects below a root in S3.
+
+    Parameters
+    ----------
+    file_system : s3fs.S3FileSystem
+        Makes the requests.
+    root : str
+        Bucket, or access point, and prefix.
+    """
+
+    def __init__(self, file_system: AbstractFileSystem, root: str) -> None:
+        self._file_system, self._root = file_system, root
+
+    def split(self, key: str) -> tuple[str, str]:
+        """Return what S3 calls bucket and key; the first may be the name of an access point."""
+        bucket, name, _ = self._file_system.split_path(f"{self._root}/{key}" if key else self._root)
+        return bucket, name
+
+    def list(self, folder: str, seconds: float, *, deep: bool) -> tuple[dict[str, ObjectInfo], set[str]]:
+        """List the objects below a folder.
+
+        Parameters
+        ----------
+        folder : str
+            Path below the root.
+        seconds : float
+            Time for all pages.
+        deep : bool
+            Whether to list what lies in folders of this folder too.
+
+        Returns
+        -------
+        tuple
+            Key → object, and the keys of the folders directly below; those are empty where `deep`.
+
+        Raises
+        ------
+        NoSuchBucketError
+            If the bucket does not exist. To S3, an absent folder is an empty listing.
+        WrongAnswerError
+            If an answer is no listing: XML of something else, as of a hotel's network, would look like an empty one.
+        """
+        end = time.monotonic() + seconds
+        bucket, path = self.split(folder)
+        start = f"{path.rstrip('/')}/" if path else ""
+        cut = len(self.split("")[1].rstrip("/") + "/") if self.split("")[1] else 0
+        request = {
+            "Bucket": bucket,
+            "Prefix": start,
+            **({} if deep else {"Delimiter": "/"}),
+            **self._file_system.req_kw,
+        }
+        objects: dict[str, ObjectInfo] = {}
+        folders: set[str] = set()
+        tokens: set[str] = set()
+        while True:
+            try:
+                page = self._call(end - time.monotonic(), "list_objects_v2", **request)
+            except FileNotFoundError as error:
+                raise NoSuchBucketError(bucket) from error
+            try:
+                for one in page.get("Contents", ()):
+                    if one["Key"].startswith(start) and not (one["Key"].endswith("/") and not one["Size"]):
+                        key = one["Key"][cut:]
+                        objects[key] = ObjectInfo(key, int(one["Size"]), one.get("ETag", "").strip('"'))
+                folders.update(one["Prefix"][cut:].rstrip("/") for one in page.get("CommonPrefixes", ()))
+                if not page["IsTruncated"]:
+                    return objects, folders
+                token = page["NextContinuationToken"]
+            except KeyError as error:
+                raise WrongAnswerError("what was received is no listing of an S3 server") from error
+            if token in tokens:
+                raise WrongAnswerError("the server gives the same page of a listing again and again")
+            if len(objects) + len(folders) > MOST_OBJECTS:
+                raise WrongAnswerError(f"the listing does not end after {len(objects)} objects")
+            tokens.add(token)
+            request["ContinuationToken"] = token
+
+    def get(self, key: str, start: int | None, stop: int | None, seconds: float, *, most: int) -> Answer:
+        """Read an object, or bytes of it.
+
+        Parameters
+        ----------
+        key : str
+            Path below the root.
+        start, stop : int or None
+            Bytes from `start` to before `stop`; the whole object where both are None.
+        seconds : float
+            Time for the request.
+        most : int
+            How many bytes are expected at most; one more is read, and then no other.
+        """
+        bucket, name = self.split(key)
+        part = {} if start is stop is None else {"Range": f"bytes={start or 0}-{'' if stop is None else stop - 1}"}
+
+        async def receive() -> Answer:
+            answer = await self._file_system._call_s3("get_object", Bucket=bucket, Key=name, **part)
+            body, pieces, left = answer["Body"], [], most + 1
+            try:
+                while left > 0 and (piece := await body.read(min(left, _PIECE_BYTES))):
+                    pieces.append(piece)
+                    left -= len(piece)
+            finally:
+                # A body that was read to its end gives its connection back; what is left of another is not waited for.
+                body.close()
+            return Answer(b"".join(pieces), str(answer.get("ETag", "")).strip('"'))
+
+        return self._run(receive, seconds)  # type: ignore[no-any-return]
+
+    def state(self, key: str, seconds: float) -> ObjectInfo:
+        """Return size and ETag of an object."""
+        bucket, name = self.split(key)
+        answer = self._call(seconds, "head_object", Bucket=bucket, Key=name, **self._file_system.req_kw)
+        if not answer.get("ETag") or answer.get("ContentLength") is None:
+            raise WrongAnswerError("what was received is no answer of an S3 server: it has no ETag, or no length")
+        return ObjectInfo(key, int(answer["ContentLength"]), str(answer["ETag"]).strip('"'))
+
+    def is_encrypted(self, key: str, seconds: float) -> bool:
+        """Return what `is_encrypted` says of an object."""
+        bucket, name = self.split(key)
+        return is_encrypted(self._call(seconds, "head_object", Bucket=bucket, Key=name))
+
+    def _call(self, seconds: float, method: str, **request: Any) -> Any:
+        return self._run(self._file_system._call_s3, seconds, method, **request)
+
+    def _run(self, coroutine: Any, seconds: float, *args: Any, **kwargs: Any) -> Any:
+        from fsspec.asyn import sync
+
+        return sync(self._file_system.loop, coroutine, *args, timeout=max(seconds, _SHORTEST_SECONDS), **kwargs)
+
+
+def is_encrypted(answer: Mapping[str, Any]) -> bool:
+    """Return True if S3 keeps an object encrypted by its owner's key: then its ETag looks like an MD5 and is none.
+
+    Parameters
+    ----------
+    answer : mapping
+        To a GET or HEAD request.
+    """
+    return answer.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in answer
+
+
+def s3_options(options: Mapping[str, Any], network: NetworkPolicy) -> dict[str, Any]:
+    """Return the options of a file system of S3, with this package's bounds where the user has set none."""
+    from intake_laion_fmri.remote.s3_session import BoundedSession
+
+    return {
+        # Of one object: parts of large ones are asked for here, and a small one without a HEAD.
+        "max_concurrency": 1,
+        **options,
+        "config_kwargs": {
+            "connect_timeout": network.connect_seconds,
+            "read_timeout": network.read_seconds,
+            # `Bucket` makes the attempts; AWS_RETRY_MODE has no say, and cannot be wrong.
+            "retries": {"total_max_attempts": 1, "mode": "legacy"},
+            "request_checksum_calculation": "when_required",  # servers that resemble S3 refuse the newer sums
+            "max_pool_connections": CONNECTIONS,
+            "http_session_cls": BoundedSession,
+            **(options.get("config_kwargs") or {}),
+        },
+    }

@@ -1,0 +1,62 @@
+"""HTTP session of an S3 client, for which every answer that is read whole has a bound.
+
+botocore reads listings and errors to their end before it looks at them, and has no option for a largest size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiobotocore.awsrequest import AioAWSResponse
+from aiobotocore.httpsession import AIOHTTPSession
+
+from intake_laion_fmri.remote.answers import WrongAnswerError
+
+__all__ = ["BoundedSession"]
+
+PAGE_BYTES = 16 * 1024 * 1024
+"""Largest page of a listing: one of a thousand long keys has a tenth of it."""
+
+_PIECE_BYTES = 256 * 1024
+
+
+class BoundedSession(AIOHTTPSession):  # type: ignore[misc]  # aiobotocore has no types
+    """A session whose answers are read up to `PAGE_BYTES`, but for the bodies that are handed on as streams."""
+
+    async def send(self, request: Any) -> Any:
+        """Send a request; an answer that is no stream is read whole."""
+        is_stream, request.stream_output = request.stream_output, True
+        try:
+            answer = await super().send(request)
+        finally:
+            request.stream_output = is_stream
+        bounded = AioAWSResponse(answer.url, answer.status_code, answer.headers, _Bounded(answer.raw))
+        if not is_stream:
+            await bounded.content
+        return bounded
+
+
+class _Bounded:
+    """aiohttp's answer, with a bound for what is read at once."""
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._answer, name)
+
+    async def read(self) -> bytes:
+        """Read the body to its end."""
+        pieces, left = [], PAGE_BYTES
+        try:
+            while piece := await self._answer.content.read(_PIECE_BYTES):
+                pieces.append(piece)
+                left -= len(piece)
+                if left < 0:
+                    raise WrongAnswerError(
+                        f"what was received has more than {PAGE_BYTES} bytes, too many for a listing"
+                    )
+        except BaseException:
+            self._answer.close()  # as aiohttp's own method does: nobody else would give the connection up
+            raise
+        return b"".join(pieces)

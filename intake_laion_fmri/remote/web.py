@@ -1,0 +1,307 @@
+"""Files of a plain web server: each method makes one request, or two where a server answers the first in part only.
+
+Requests go through fsspec's own session: its proxies, headers and credentials are the user's. Answers are read here,
+up to a bound and as they are on the server: a client that unpacks what is called ``Content-Encoding: gzip`` would
+unpack every ``.nii.gz`` of many a server.
+"""
+
+from __future__ import annotations
+
+import html.parser
+import io
+import json
+import urllib.parse
+import zlib
+from collections.abc import Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from intake_laion_fmri.layout import ObjectInfo
+from intake_laion_fmri.remote.answers import LARGEST_BYTES, Answer, WrongAnswerError
+from intake_laion_fmri.remote.retry import NetworkPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Collection
+    from contextlib import AbstractContextManager
+
+    from fsspec import AbstractFileSystem
+
+__all__ = ["WebBody", "WebFiles", "web_options"]
+
+PAGE_BYTES = 16 * 1024 * 1024
+"""Largest list of a folder."""
+
+_PIECE_BYTES = 1024 * 1024
+_SHORTEST_SECONDS = 0.001
+_WITHOUT_HEAD = {400, 403, 405, 501}
+"""What servers answer that know no HEAD, or forbid it."""
+
+
+class WebFiles:
+    """The files below a root on a web server.
+
+    Parameters
+    ----------
+    file_system : fsspec.implementations.http.HTTPFileSystem
+        Has the session.
+    root : str
+        URL, escaped or not.
+    """
+
+    def __init__(self, file_system: AbstractFileSystem, root: str) -> None:
+        self._file_system = file_system
+        self._root = str(file_system.encode_url(root)).rstrip("/")
+
+    def list(self, folder: str, seconds: float) -> tuple[list[str], list[str]]:
+        """List the files and the folders directly in a folder, by the links of its page.
+
+        Returns
+        -------
+        tuple
+            Keys of the files, and of the folders. A page that is no list has none.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such folder.
+        """
+
+        async def receive() -> tuple[str, str, bytes]:
+            async with self._answer("get", self._url(folder) + "/") as answer:
+                kind = answer.headers.get("Content-Type", "text/html").partition(";")[0].strip().lower()
+                body = await _body(answer, PAGE_BYTES)
+                return str(answer.url), kind, _decoded(body, answer.headers, PAGE_BYTES)
+
+        address, kind, page = self._run(receive, seconds)
+        if len(page) > PAGE_BYTES:
+            raise WrongAnswerError(f"the list of a folder has more than {PAGE_BYTES} bytes")
+        if b"<ListBucketResult" in page[:1000]:
+            raise WrongAnswerError(
+                "this is an S3 server: give the bucket as s3://NAME, with endpoint_url in the options"
+            )
+        names = _names_in_json(page) if kind == "application/json" else _names_in_html(page, address)
+        keys = {f"{folder}/{name}" if folder else name for name in names}
+        return sorted(key for key in keys if key[-1] != "/"), sorted(key[:-1] for key in keys if key[-1] == "/")
+
+    def get(self, key: str, start: int | None, stop: int | None, seconds: float, *, most: int) -> Answer:
+        """Read a file, or bytes of it: arguments as in `S3Objects.get`."""
+        is_part = not (start is stop is None)
+        first = start or 0
+        part = {"Range": f"bytes={first}-{'' if stop is None else stop - 1}"} if is_part else {}
+
+        async def receive() -> Answer:
+            async with self._answer("get", self._url(key), part) as answer:
+                if answer.status == 416:  # the file ends before
+                    return Answer(b"", _etag(answer.headers))
+                if is_part and answer.status != 206 and first:
+                    raise WrongAnswerError("the server gives no parts of files, as this needs: copy them")
+                if _is_encoded(key, answer.headers) and answer.status == 206:
+                    raise WrongAnswerError("the server gives parts of a packed file in place of the file's own")
+                content = await _body(answer, most)
+            if _is_encoded(key, answer.headers):
+                content = _decoded(content, answer.headers, most)
+            if is_part and answer.status != 206 and stop is not None:
+                content = content[: stop - first]
+            return Answer(content, _etag(answer.headers))
+
+        return self._run(receive, seconds)  # type: ignore[no-any-return]
+
+    def state(self, key: str, seconds: float) -> ObjectInfo:
+        """Return size and ETag of a file, or the date of its last change where there is no ETag."""
+
+        async def head() -> tuple[int, Any]:
+            async with self._answer("head", self._url(key), passing=_WITHOUT_HEAD) as answer:
+                return answer.status, answer.headers
+
+        status, headers = self._run(head, seconds)
+        if status not in _WITHOUT_HEAD and "Content-Length" in headers and not _is_encoded(key, headers):
+            return ObjectInfo(key, int(headers["Content-Length"]), _etag(headers))
+        return self.probe(key, seconds)[0]
+
+    def probe(self, key: str, seconds: float) -> tuple[ObjectInfo, bool]:
+        """Return size and ETag of a file, and whether the server gives parts of it."""
+
+        async def receive() -> tuple[ObjectInfo | None, bool]:
+            async with self._answer("get", self._url(key), {"Range": "bytes=0-0"}) as answer:
+                total = answer.headers.get("Content-Range", "").rpartition("/")[2]
+                if answer.status == 206 and total.isdigit() and not _is_encoded(key, answer.headers):
+                    return ObjectInfo(key, int(total), _etag(answer.headers)), True
+                if answer.status == 200 and "Content-Length" in answer.headers and not _is_encoded(key, answer.headers):
+                    return ObjectInfo(key, int(answer.headers["Content-Length"]), _etag(answer.headers)), False
+                if answer.status == 416:  # an empty file has no first byte
+                    return ObjectInfo(key, 0, _etag(answer.headers)), True
+                return None, False
+
+        found, gives_parts = self._run(receive, seconds)
+        if found is None:  # nothing tells the length but the end
+            whole = self.get(key, None, None, seconds, most=LARGEST_BYTES)
+            if len(whole.content) > LARGEST_BYTES:
+                raise WrongAnswerError("the server does not tell how large the file is")
+            found = ObjectInfo(key, len(whole.content), whole.etag)
+        return found, gives_parts
+
+    def open(self, key: str, seconds: float, errors: Callable[[], AbstractContextManager[None]]) -> WebBody:
+        """Open a file for reading once from its start, by one request: for servers that give no parts.
+
+        Parameters
+        ----------
+        key : str
+            Path below the root.
+        seconds : float
+            Time for the answer to begin, and for each piece of it.
+        errors : callable
+            Returns a context for errors of reading.
+        """
+
+        async def begin() -> Any:
+            session = await self._file_system.set_session()
+            answer = await session.get(_escaped(self._url(key)), **self._request({}))
+            self._raise_for(answer)
+            return answer
+
+        return WebBody(self._run(begin, seconds), self._file_system.loop, seconds, errors)
+
+    def _url(self, key: str) -> str:
+        return f"{self._root}/{urllib.parse.quote(key)}" if key else self._root
+
+    def _request(self, headers: Mapping[str, str]) -> dict[str, Any]:
+        given = dict(self._file_system.kwargs)
+        given["headers"] = {"Accept-Encoding": "identity", **(given.get("headers") or {}), **headers}
+        return given
+
+    @asynccontextmanager
+    async def _answer(
+        self, method: str, url: str, headers: Mapping[str, str] | None = None, *, passing: Collection[int] = ()
+    ) -> AsyncIterator[Any]:
+        session = await self._file_system.set_session()
+        request = getattr(session, method)
+        async with request(_escaped(url), allow_redirects=True, **self._request(headers or {})) as answer:
+            if answer.status not in passing and answer.status != 416:
+                self._raise_for(answer)
+            yield answer
+
+    @staticmethod
+    def _raise_for(answer: Any) -> None:
+        if answer.status in (404, 410):
+            answer.release()  # as the other statuses' method does
+            raise FileNotFoundError(str(answer.url))
+        answer.raise_for_status()
+
+    def _run(self, coroutine: Any, seconds: float) -> Any:
+        from fsspec.asyn import sync
+
+        return sync(self._file_system.loop, coroutine, timeout=max(seconds, _SHORTEST_SECONDS))
+
+
+class WebBody(io.RawIOBase):
+    """The body of an answer, as a file that is read once."""
+
+    def __init__(
+        self, answer: Any, loop: Any, seconds: float, errors: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        self._answer, self._loop, self._seconds, self._errors = answer, loop, seconds, errors
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, target: Any) -> int:
+        """Read what has arrived, up to the length of `target`."""
+        from fsspec.asyn import sync
+
+        view = memoryview(target).cast("B")
+        with self._errors():
+            data = sync(self._loop, self._answer.content.read, len(view), timeout=self._seconds)
+        view[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        """Give the connection up."""
+        if not self.closed:
+            self._loop.call_soon_threadsafe(self._answer.close)
+        super().close()
+
+
+def web_options(options: Mapping[str, Any], network: NetworkPolicy) -> dict[str, Any]:
+    """Return the options of a file system of web servers, with this package's defaults where the user has set none.
+
+    Proxies are those of the environment, as every other program takes them.
+    """
+    import aiohttp
+
+    patience = aiohttp.ClientTimeout(total=None, sock_connect=network.connect_seconds, sock_read=network.read_seconds)
+    own = {"trust_env": True, "timeout": patience, **(options.get("client_kwargs") or {}), "auto_decompress": False}
+    return {**options, "client_kwargs": own}
+
+
+async def _body(answer: Any, most: int) -> bytes:
+    """Read a body: one byte more than `most`, and no other."""
+    pieces, left = [], most + 1
+    while left > 0 and (piece := await answer.content.read(min(left, _PIECE_BYTES))):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
+
+
+def _etag(headers: Mapping[str, str]) -> str:
+    return headers.get("ETag", "").removeprefix("W/").strip('"') or headers.get("Last-Modified", "")
+
+
+def _is_encoded(key: str, headers: Mapping[str, str]) -> bool:
+    """Return True if a body has to be unpacked to be the file: a packed file is what a server says it is encoded by."""
+    encoding = headers.get("Content-Encoding", "identity").strip().lower()
+    return encoding not in ("", "identity") and not (encoding in ("gzip", "x-gzip") and key.endswith((".gz", ".tgz")))
+
+
+def _decoded(content: bytes, headers: Mapping[str, str], most: int) -> bytes:
+    encoding = headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding in ("", "identity"):
+        return content
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise WrongAnswerError(f"the server packs its answers by {encoding!r}, which was not asked for")
+    try:
+        return zlib.decompressobj(47).decompress(content, most + 1)  # gzip or zlib, by its header
+    except zlib.error as error:
+        raise WrongAnswerError(f"the answer is no sound {encoding} stream") from error
+
+
+def _escaped(url: str) -> Any:
+    import yarl
+
+    return yarl.URL(url, encoded=True)
+
+
+class _Links(html.parser.HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "a":
+            self.found += [value for name, value in attrs if name == "href" and value]
+
+
+def _names_in_html(page: bytes, address: str) -> set[str]:
+    """Return what a page links to directly below itself: names of files, and of folders with a slash."""
+    links = _Links()
+    links.feed(page.decode("utf-8", errors="replace"))
+    base = urllib.parse.urlsplit(address).path
+    base = urllib.parse.unquote(base if base.endswith("/") else base.rpartition("/")[0] + "/")
+    names = set()
+    for link in links.found:
+        target = urllib.parse.urlsplit(urllib.parse.urljoin(address, link))
+        path = urllib.parse.unquote(target.path)
+        name = path.removeprefix(base)
+        # A query sorts the list; a link up, or to another place, is none of its files.
+        if path.startswith(base) and not target.query and name.strip("/") and "/" not in name.rstrip("/"):
+            names.add(name.rstrip("/") + "/" * name.endswith("/"))
+    return names
+
+
+def _names_in_json(page: bytes) -> set[str]:
+    """Return the same of a list in JSON, as nginx gives it."""
+    try:
+        found = [(str(one["name"]).strip("/"), one.get("type") == "directory") for one in json.loads(page)]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise WrongAnswerError("the list of a folder is JSON of an unknown kind") from error
+    return {name + "/" * is_folder for name, is_folder in found if name and "/" not in name}

@@ -1,0 +1,25 @@
+"""What a store is: its root, its metadata, its chunks and the order of voxels in them.
+
+Here are also the public names of `building.build`, loaded on first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from intake_laion_fmri.building.build import BuildProgress, SessionReport, build_store
+
+__all__ = ["BuildProgress", "SessionReport", "build_store"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from intake_laion_fmri.building import build
+
+    return getattr(build, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,260 @@
+"""Groups that are written to a store: visible all at once or not at all, and nothing foreign is touched.
+
+On a local disk a group is written beside the store and moved into it. An object store knows no moving: there a group
+is written where it belongs, and its metadata, without which nobody sees it, come last. The rest of the protocol is that
+whoever writes the same group writes the same bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from intake_laion_fmri.errors import in_short
+from intake_laion_fmri.remote import atomic
+from intake_laion_fmri.remote.locks import HeldError, locked
+
+__all__ = ["METADATA", "ForeignError", "GroupBusyError", "GroupWriter", "Workshop", "in_place", "staged"]
+
+METADATA = "zarr.json"
+"""Name of the object that makes a folder a group or an array."""
+
+WAIT_SECONDS = 600.0
+"""How long to wait for another builder that lives and does not come to an end."""
+
+Known = Callable[[str], bool]
+"""Takes a key below a group; tells whether the group has, or may have had, such an object."""
+
+Errors = Callable[[str], AbstractContextManager[None]]
+"""Takes a key; turns what a file system raises into the contract's errors."""
+
+
+class GroupBusyError(Exception):
+    """Another builder on this file system is writing the group."""
+
+
+class ForeignError(FileExistsError):
+    """Something lies in a store that this package has not written."""
+
+    @classmethod
+    def of(cls, where: str, keys: Iterable[str]) -> ForeignError:
+        """Name it, and say what to do."""
+        return cls(
+            f"{where} holds {in_short(sorted(keys), most=3)}, which this package has not written: nothing there is "
+            "changed. Move that elsewhere and run the same again, or build another store."
+        )
+
+
+class GroupWriter(Protocol):
+    """Takes the objects of a group, and makes it visible."""
+
+    def begin(self, known: Known) -> None:
+        """Raise ForeignError where something is in the group that is not its own."""
+
+    def put(self, key: str, content: Sequence[bytes]) -> None:
+        """Write an object of the group, given in pieces."""
+
+    def holds(self, key: str, content: Sequence[bytes]) -> bool:
+        """Tell whether an object reads back as these pieces."""
+
+    def withdraw(self) -> None:
+        """Make a group that is there invisible, if what is written next could be taken for a part of it."""
+
+    def publish(self, metadata: bytes) -> None:
+        """Write the group's metadata: from then on it is there."""
+
+
+class Workshop:
+    """The folder beside a store on a local disk in which all that is written lies before it is moved into the store."""
+
+    def __init__(self, store: Path) -> None:
+        self.store = store
+        self.folder = store.with_name(f".{store.name}.building")
+
+    def expect_own(self) -> None:
+        """Raise FileExistsError where it is something else, or holds what no builder has left there."""
+        if not os.path.lexists(self.folder):
+            return
+        if self.folder.is_symlink() or not self.folder.is_dir():
+            raise FileExistsError(
+                f"{self.folder} is no folder: sessions are written there before they are moved into the store. Move it "
+                "away, or build a store of another name."
+            )
+        foreign = [name for name in os.listdir(self.folder) if not _OWN(name)]
+        if foreign:
+            raise ForeignError.of(os.fspath(self.folder), foreign)
+
+    @contextmanager
+    def place(
+        self, name: str, *, wait_seconds: float, while_waiting: Callable[[], object] = lambda: None
+    ) -> Iterator[Path]:
+        """Yield a path in it to write to, while nobody else on this file system writes under this name.
+
+        Raises
+        ------
+        HeldError
+            If somebody else does.
+        """
+        lock = self.folder / f"{name}.lock"
+        try:
+            what = f"writing {name.replace('_', '/')}"
+            with locked(lock, wait_seconds=wait_seconds, what=what, while_waiting=while_waiting):
+                try:
+                    self._put_back(name)
+                    yield self.folder / f"{name}.{uuid.uuid4().hex}"
+                finally:
+                    self._clean(name)
+        finally:
+            atomic.remove_empty(self.folder)
+
+    def tidy(self) -> None:
+        """Remove what builders that were killed have left."""
+        for lock in self.folder.glob("*.lock"):
+            with contextlib.suppress(HeldError), self.place(lock.stem, wait_seconds=0):
+                pass
+
+    def _clean(self, name: str) -> None:
+        """Remove what is under this name: it is this builder's, or of one that was killed, as nobody else has it."""
+        for left in self._left(name):
+            atomic.remove_known(left, lambda key: _OBJECT(key) is not None)
+            if not left.is_dir():
+                atomic.remove(left)
+
+    def _left(self, name: str, suffix: str = "") -> list[Path]:
+        is_left = re.compile(rf"{re.escape(name)}\.[0-9a-f]{{32}}{suffix or _SUFFIXES}").fullmatch
+        return [path for path in self.folder.iterdir() if is_left(path.name)]
+
+    def _put_back(self, name: str) -> None:
+        """Put a group back that a builder had moved away when it was killed; only where folders cannot be exchanged."""
+        target = self.store / name.replace("_", "/")
+        for left in self._left(name, r"\.outdated"):
+            if not os.path.lexists(target):
+                atomic.put_in_place(left, target)
+
+
+_SUFFIXES = r"(?:\.outdated)?"
+_OWN = re.compile(rf"(?:root|sub-\w+_ses-\w+)(?:\.lock.*|\.[0-9a-f]{{32}}{_SUFFIXES})").fullmatch
+_OBJECT = re.compile(r"(?:.*/)?zarr\.json|.*/c(?:/\d+)*").fullmatch
+
+
+class _StagedGroup:
+    """A group on a local disk, written beside the store."""
+
+    def __init__(self, errors: Errors, group: str, target: Path, staging: Path) -> None:
+        self._errors, self._group, self._target, self._staging = errors, group, target, staging
+        self._known: Known = lambda _: False
+        self._written: list[Path] = []
+
+    def begin(self, known: Known) -> None:
+        self._known = known
+        if self._target.is_symlink():
+            raise ForeignError.of(os.fspath(self._target.parent), [self._target.name])
+        foreign = [key for key in _files_below(self._target) if not known(key)]
+        if foreign:
+            raise ForeignError.of(os.fspath(self._target), foreign)
+
+    def put(self, key: str, content: Sequence[bytes]) -> None:
+        with self._writing(key):
+            atomic.create(self._staging / key, content)
+            self._written.append(self._staging / key)
+
+    def holds(self, key: str, content: Sequence[bytes]) -> bool:
+        with self._writing(key), (self._staging / key).open("rb", buffering=0) as file:
+            return all(file.read(len(piece)) == piece for piece in content) and not file.read(1)
+
+    def withdraw(self) -> None:
+        pass
+
+    def publish(self, metadata: bytes) -> None:
+        with self._writing(METADATA):
+            atomic.create(self._staging / METADATA, metadata)
+            atomic.sync_files([*self._written, self._staging / METADATA], top=self._staging)
+            replaced = atomic.put_in_place(self._staging, self._target, durable=True)
+        left = atomic.remove_known(replaced, self._known) if replaced else []
+        if replaced and left:  # it has come since the beginning
+            raise ForeignError.of(os.fspath(replaced), left)
+
+    @contextmanager
+    def _writing(self, key: str) -> Iterator[None]:
+        with self._errors(f"{self._group}/{key}"):
+            try:
+                yield
+            except FileNotFoundError as error:
+                if all(path.exists() for path in self._written):
+                    raise
+                # This process was stopped for so long that another builder took over.
+                raise GroupBusyError(f"{self._group}: another builder has taken it over") from error
+
+
+class Objects(Protocol):
+    """What an object store does for a group."""
+
+    def put(self, key: str, content: Sequence[bytes]) -> None:
+        """Write an object."""
+
+    def read(self, key: str, start: int, stop: int) -> bytes:
+        """Read a part of an object."""
+
+    def remove(self, keys: Sequence[str]) -> None:
+        """Remove objects."""
+
+    def find(self, folder: str) -> Mapping[str, Any]:
+        """List a folder."""
+
+    def locate(self, key: str) -> str:
+        """Name an object."""
+
+
+class _GroupInPlace:
+    """A group on an object store, written where it belongs; invisible from its first object to its metadata."""
+
+    def __init__(self, root: Objects, group: str) -> None:
+        self._root, self._group = root, group
+        self._written: set[str] = set()
+        self._before: set[str] = set()
+
+    def begin(self, known: Known) -> None:
+        self._before = {key[len(self._group) + 1 :] for key in self._root.find(self._group)}
+        foreign = [key for key in self._before if not known(key)]
+        if foreign:
+            raise ForeignError.of(self._root.locate(self._group), foreign)
+
+    def put(self, key: str, content: Sequence[bytes]) -> None:
+        self._root.put(f"{self._group}/{key}", content)
+        self._written.add(key)
+
+    def holds(self, key: str, content: Sequence[bytes]) -> bool:
+        expected = b"".join(content)
+        return self._root.read(f"{self._group}/{key}", 0, len(expected) + 1) == expected
+
+    def withdraw(self) -> None:
+        self._root.remove([f"{self._group}/{METADATA}"])
+
+    def publish(self, metadata: bytes) -> None:
+        # Metadata that are there are another builder's, of the same objects.
+        surplus = self._before - self._written - {METADATA}
+        self._root.remove([f"{self._group}/{key}" for key in sorted(surplus)])
+        self._root.put(f"{self._group}/{METADATA}", [metadata])
+
+
+def staged(errors: Errors, group: str, target: Path, staging: Path) -> GroupWriter:
+    """Return what writes a group to a local disk, beside its place."""
+    return _StagedGroup(errors, group, target, staging)
+
+
+def in_place(root: Objects, group: str) -> GroupWriter:
+    """Return what writes a group to an object store."""
+    return _GroupInPlace(root, group)
+
+
+def _files_below(folder: Path) -> Iterator[str]:
+    """Yield the path of everything below a folder that is no folder itself."""
+    for parent, folders, files in os.walk(folder):
+        for name in [*files, *(one for one in folders if os.path.islink(os.path.join(parent, one)))]:
+            yield Path(parent, name).relative_to(folder).as_posix()
