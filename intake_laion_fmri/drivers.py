@@ -20,8 +20,9 @@ from intake.catalog.local import LocalCatalogEntry, YAMLFileCatalog
 from intake.source.base import DataSource, Schema
 
 from intake_laion_fmri import layout, redact
-from intake_laion_fmri.catalog.files import ROOT_FILE, catalog_folder
+from intake_laion_fmri.catalog.files import ROOT_FILE
 from intake_laion_fmri.catalog.given import Given, opened, sealed, shown
+from intake_laion_fmri.catalog.inventory import catalog_folder
 from intake_laion_fmri.discovery import inventory
 from intake_laion_fmri.errors import DataIntegrityError, unknown_value
 from intake_laion_fmri.reading.arguments import check_argument, check_arguments

@@ -18,11 +18,8 @@ import hashlib
 import importlib.resources
 import importlib.util
 import json
-import operator
 import os
-import re
 import warnings
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -38,12 +35,12 @@ from intake_laion_fmri.axes.trials import OOD_TYPES, parse_label
 from intake_laion_fmri.errors import (
     AccessDeniedError,
     BucketUnreachableError,
-    DataIntegrityError,
     NotInBucketError,
     OtherSplitsWarning,
     in_short,
     unknown_value,
 )
+from intake_laion_fmri.formats.split_file import MAX_SPLIT_BYTES, Split, parse_split
 from intake_laion_fmri.remote.access import (
     Bucket,
     MirroredBucket,
@@ -66,9 +63,7 @@ __all__ = [
     "SPLIT",
     "SPLITS",
     "SPLITS_VARIABLE",
-    "Split",
     "SplitSource",
-    "Variant",
     "check_split",
     "copies_in",
     "find_source",
@@ -114,54 +109,10 @@ ADDRESS = "https://raw.githubusercontent.com/ViCCo-Group/LAION-fMRI"
 
 FILES_IN_FLIGHT = 8
 
-MAX_SPLIT_BYTES = 4 * 1024 * 1024
-"""Bytes of a split file, at most: the largest published one has a third of a megabyte. Bounds time and memory."""
-
-MAX_DEPTH = 32
-"""Lists and mappings inside each other in the parameters of a split, at most."""
-
 _OF_THE_BUCKET = f"{layout.SPLITS_ROOT} of the bucket"
 """Names no place: a copy of the bucket gives the identical Dataset."""
 
 _FOLDER_UPSTREAM = "laion_fmri/splits/data"
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One partition of a pool."""
-
-    variant_id: int
-    """Number of the variant; the published files have one each, numbered 0."""
-    train_ids: tuple[str, ...]
-    """Labels of the train side."""
-    test_ids: tuple[str, ...]
-    """Labels of the test side."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """A split of a pool, with the names of the data set's own package."""
-
-    name: str
-    """One of `SPLITS`."""
-    pool: str
-    """``"shared"`` or a subject: the folder of the file. The text inside the files uses outdated subject numbers."""
-    split_family: str
-    """``random``, ``cluster_k5``, ``tau`` or ``ood``."""
-    splitter: str
-    """Method of the splitter."""
-    params: Mapping[str, Any] = field(hash=False)
-    """Its parameters."""
-    n_train: int
-    """Number of train images."""
-    n_test: int
-    """Number of test images."""
-    variants: tuple[Variant, ...]
-    """The partitions."""
-    revision: str
-    """What the file is a state of: a commit, a folder or URL, or the bucket that is read."""
-    sha256: str
-    """Sum of the file."""
 
 
 @dataclass(frozen=True)
@@ -707,94 +658,7 @@ def _load_split(source: SplitSource, pool: str, name: str) -> Split:
 
 def _read_split(source: SplitSource, pool: str, name: str) -> Split:
     where = source.root.locate(source.place(f"{pool}/{name}.json"))
-    return _parse_split(source.read(pool, name), pool, name, source.revision, where)
-
-
-@functools.lru_cache(maxsize=128)
-def _parse_split(content: bytes, pool: str, name: str, revision: str, where: str) -> Split:
-    def broken(found: str) -> DataIntegrityError:
-        return DataIntegrityError(f"{where}: {found}. Correct the file, or fetch it again.")
-
-    if len(content) > MAX_SPLIT_BYTES:
-        raise broken(f"expected a split file of at most {MAX_SPLIT_BYTES} bytes, found {len(content)}")
-    try:
-        fields = json.loads(content, object_pairs_hook=_each_once)
-        found_name = str(fields["name"])[:200]
-        variants = tuple(
-            Variant(_whole(one["variant_id"]), _labels(one["train_ids"]), _labels(one["test_ids"]))
-            for one in fields["variants"]
-        )
-        split = Split(
-            name=name,
-            pool=pool,
-            split_family=re.sub(r"_\d+$", "", name),
-            splitter=str(fields["splitter"]),
-            params=_parameters(fields["params"]),
-            n_train=_whole(fields["n_train"]),
-            n_test=_whole(fields["n_test"]),
-            variants=variants,
-            revision=revision,
-            sha256=hashlib.sha256(content).hexdigest(),
-        )
-    except KeyError as error:
-        raise broken(f"expected the field {error}, found none") from error
-    except (ValueError, TypeError) as error:
-        raise broken(f"expected the fields of a split as JSON, found {error}") from error
-    except RecursionError as error:
-        raise broken(f"expected at most {MAX_DEPTH} lists and mappings inside each other, found more") from error
-    if found_name != name:
-        raise broken(f"expected the split {name!r}, found {found_name!r}")
-    if not variants:
-        raise broken("expected a variant, found none")
-    for variant in variants:
-        found = len(variant.train_ids), len(variant.test_ids)
-        if found != (split.n_train, split.n_test):
-            raise broken(
-                f"expected {split.n_train} train and {split.n_test} test labels, found {found[0]} and {found[1]}"
-            )
-        label, count = Counter((*variant.train_ids, *variant.test_ids)).most_common(1)[0] if sum(found) else ("", 0)
-        if count > 1:
-            raise broken(f"expected each label once, found {label[:200]!r} {count} times")
-    return split
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make a mapping of a JSON object: a field that comes twice has no value that one can rely on."""
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        raise ValueError(f"the field {twice[:200]!r} twice")
-    return fields
-
-
-def _whole(value: object) -> int:
-    if isinstance(value, bool):
-        raise TypeError("a truth value for a number")
-    return operator.index(value)  # type: ignore[arg-type]
-
-
-def _parameters(value: object) -> dict[str, Any]:
-    """Return a mapping that can be copied and printed, however deep its file's nesting is."""
-    if not isinstance(value, dict):
-        raise TypeError("params that are no mapping")
-    level: list[Any] = [value]
-    for _ in range(MAX_DEPTH):
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, dict | list)
-        ]
-    if level:
-        raise ValueError(f"more than {MAX_DEPTH} lists and mappings inside each other")
-    return value
-
-
-def _labels(values: object) -> tuple[str, ...]:
-    if not isinstance(values, list) or not all(isinstance(label, str) for label in values):
-        raise TypeError("labels that are no texts")
-    "".join(values).encode()  # JSON can spell what is no character
-    return tuple(values)
+    return parse_split(source.read(pool, name), pool, name, source.revision, where)
 
 
 @functools.cache

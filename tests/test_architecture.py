@@ -33,7 +33,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
         "formats": "errors forks",
         "axes": "errors formats layout",
         "discovery": "errors forks layout remote",
-        "splits": "axes errors layout remote",
+        "splits": "axes errors formats layout remote",
         "store": "axes errors formats layout remote",
         "reading": "axes discovery errors formats layout remote splits store",
         "betas": "reading",
@@ -68,7 +68,8 @@ AT_THE_TOP = {
     ("readers", "intake"),
     ("drivers", "intake"),  # drivers are subclasses, and Intake is there when they are loaded
     ("reading.session_chunks", "xarray"),  # a subclass; loaded with the first Dataset of betas
-    ("demo.bucket", "nibabel"),  # loaded by the command and by tests only
+    ("demo.files", "nibabel"),  # loaded by the command and by tests only
+    ("demo.rois", "nibabel"),
 }
 
 

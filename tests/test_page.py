@@ -54,13 +54,7 @@ for cat in ROI_CATEGORIES:
 
 inspect_bucket()
 
-from intake_laion_fmri.splits import (
-    get_train_test_ids,
-    list_ood_types,
-    list_pools,
-    list_splits,
-    load_split,
-)
+from intake_laion_fmri.splits import (get_train_test_ids, list_ood_types, list_pools, list_splits, load_split)
 
 print(f"Pools:     {list_pools()}")
 print(f"Splits:    {list_splits()}")

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from intake_laion_fmri.axes.rois import MASK_RULE, ROI, RoiMembership, RoiNames, RoiSelection, VertexList
+from intake_laion_fmri.axes.rois import ROI, RoiMembership, RoiNames, RoiSelection
+from intake_laion_fmri.formats.freesurfer import VertexList
 from intake_laion_fmri.formats.grid import Coordinates
+from intake_laion_fmri.formats.masks import MASK_RULE
 
 __all__ = ["HEMI", "HEMISPHERES", "SURFACE_SPACE", "Surface"]
 

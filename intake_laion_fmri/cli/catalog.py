@@ -60,13 +60,8 @@ def write(source: BucketChoice, out: Path, as_json: bool) -> None:
     left alone. A file of these names that this command did not write is never written over: nothing is written then.
     The files name no bucket: tell it when opening them, or by LAION_FMRI_BUCKET.
     """
-    from intake_laion_fmri.catalog.files import (
-        catalog_files,
-        catalog_folder,
-        read_inventory,
-        take_inventory,
-        write_files,
-    )
+    from intake_laion_fmri.catalog.files import catalog_files, write_files
+    from intake_laion_fmri.catalog.inventory import catalog_folder, read_inventory, take_inventory
 
     if source.given and source.url is None:
         raise click.UsageError("--endpoint-url and --storage-option say how a bucket is reached: add --bucket.")
@@ -99,11 +94,10 @@ def check(context: click.Context, bucket: BucketChoice, folder: Path | None, as_
     Subjects, public and held-out sessions, ROIs, their categories, and, where the catalog was written from a listing,
     sizes and formats. Nothing is written.
     """
-    from intake_laion_fmri.catalog.files import (
+    from intake_laion_fmri.catalog.files import catalog_files, changed_files
+    from intake_laion_fmri.catalog.inventory import (
         INVENTORY_FILE,
-        catalog_files,
         catalog_folder,
-        changed_files,
         compare,
         read_inventory,
         take_inventory,

@@ -1,6 +1,6 @@
 """The synthetic bucket, written without the rest of this package, so that it stays an oracle.
 
-Here are the public names of `demo.bucket`, loaded on first use.
+Here are the public names of `demo.bucket`, `demo.scale` and `demo.truth`, loaded on first use.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from intake_laion_fmri.demo.bucket import SCALES, Scale, SubjectTruth, remove_demo, subject_truth, write_demo
+    from intake_laion_fmri.demo.bucket import remove_demo, write_demo
+    from intake_laion_fmri.demo.scale import SCALES, Scale
+    from intake_laion_fmri.demo.truth import SubjectTruth, subject_truth
 
 __all__ = ["SCALES", "Scale", "SubjectTruth", "remove_demo", "subject_truth", "write_demo"]
 
@@ -16,9 +18,10 @@ __all__ = ["SCALES", "Scale", "SubjectTruth", "remove_demo", "subject_truth", "w
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from intake_laion_fmri.demo import bucket
+    from intake_laion_fmri.demo import bucket, scale, truth
 
-    return getattr(bucket, name)
+    home = scale if name in scale.__all__ else truth if name in truth.__all__ else bucket
+    return getattr(home, name)
 
 
 def __dir__() -> list[str]:

@@ -21,7 +21,6 @@ from intake_laion_fmri.axes.rois import (
     RoiNames,
     RoiSelection,
     check_selection,
-    mask_of,
     operands,
     roi_coordinates,
 )
@@ -37,6 +36,7 @@ from intake_laion_fmri.errors import (
     unknown_value,
 )
 from intake_laion_fmri.formats.grid import Coordinates, Grid
+from intake_laion_fmri.formats.masks import mask_of
 from intake_laion_fmri.formats.nifti import Gather, VolumeReader
 from intake_laion_fmri.reading.arguments import check_argument, check_sessions
 from intake_laion_fmri.reading.blocks import MapBlock, read_map, read_volume

@@ -10,8 +10,9 @@ import pytest
 from demo_files import surface_file
 
 from intake_laion_fmri import open_rois
-from intake_laion_fmri.axes.rois import read_func_gii, read_label
 from intake_laion_fmri.errors import DataIntegrityError, MissingFileWarning
+from intake_laion_fmri.formats.freesurfer import read_label
+from intake_laion_fmri.formats.gifti import read_func_gii
 
 VALUES = np.array([0, 1, 0, 1, 1], np.float32)
 INSIDE = [False, True, False, True, True]

@@ -27,23 +27,18 @@ from hypothesis import strategies as st
 from tiers import full
 
 from intake_laion_fmri import drivers, layout, open_betas, open_catalog, open_rois, open_trials
-from intake_laion_fmri.catalog.files import (
+from intake_laion_fmri.catalog.files import OPENERS, ROOT_FILE, V2_FILE, catalog_files, changed_files, write_files
+from intake_laion_fmri.catalog.inventory import (
     INVENTORY_FILE,
-    OPENERS,
-    ROOT_FILE,
-    V2_FILE,
     Change,
     Inventory,
     RoiRecord,
     SessionRecord,
     SubjectRecord,
-    catalog_files,
     catalog_folder,
-    changed_files,
     compare,
     read_inventory,
     take_inventory,
-    write_files,
 )
 from intake_laion_fmri.drivers import LaionCatalog, catalog_path
 from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError

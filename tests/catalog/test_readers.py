@@ -19,7 +19,8 @@ from tiers import full
 
 from intake_laion_fmri import open_betas, open_noise_ceilings, open_rois, open_trials, readers
 from intake_laion_fmri.betas import open_maps
-from intake_laion_fmri.catalog.files import OPENERS, V2_FILE, catalog_folder
+from intake_laion_fmri.catalog.files import OPENERS, V2_FILE
+from intake_laion_fmri.catalog.inventory import catalog_folder
 from intake_laion_fmri.errors import NotInBucketError
 from intake_laion_fmri.readers import BetasData, BetasReader, TrialsData, TrialsReader
 

@@ -13,7 +13,8 @@ import intake
 import pytest
 from click.testing import CliRunner, Result
 
-from intake_laion_fmri.catalog.files import INVENTORY_FILE, ROOT_FILE, catalog_folder
+from intake_laion_fmri.catalog.files import ROOT_FILE
+from intake_laion_fmri.catalog.inventory import INVENTORY_FILE, catalog_folder
 from intake_laion_fmri.cli.exits import CONTRADICTORY, DENIED, DRIFT, NOT_FOUND, UNREACHABLE
 from intake_laion_fmri.cli.main import main
 

@@ -31,7 +31,7 @@ from tiers import full, sampled
 
 from intake_laion_fmri import layout, open_betas, open_rois, open_trials
 from intake_laion_fmri.betas import open_maps
-from intake_laion_fmri.catalog.files import INVENTORY_FILE, read_inventory, take_inventory
+from intake_laion_fmri.catalog.inventory import INVENTORY_FILE, read_inventory, take_inventory
 from intake_laion_fmri.discovery import get_rois, get_sessions, get_subjects
 from intake_laion_fmri.errors import DataIntegrityError, MissingFileWarning
 from intake_laion_fmri.formats.nifti import Gather, VolumeReader

@@ -40,11 +40,13 @@ from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.axes.rois import RoiMembership, check_selection, read_func_gii, read_label
+from intake_laion_fmri.axes.rois import RoiMembership, check_selection
 from intake_laion_fmri.axes.trials import parse_label, read_trials
-from intake_laion_fmri.catalog.files import Inventory
+from intake_laion_fmri.catalog.inventory import Inventory
 from intake_laion_fmri.drivers import BetasSource, MapsSource, RoisSource
 from intake_laion_fmri.errors import DataIntegrityError
+from intake_laion_fmri.formats.freesurfer import read_label
+from intake_laion_fmri.formats.gifti import read_func_gii
 from intake_laion_fmri.formats.nifti import Gather, VolumeReader
 from intake_laion_fmri.splits import load_split
 

@@ -24,9 +24,11 @@ from hypothesis.extra import numpy as hnp
 from tiers import full, sampled
 
 from intake_laion_fmri import open_betas, open_rois
-from intake_laion_fmri.axes.rois import RoiMembership, read_func_gii, read_label
+from intake_laion_fmri.axes.rois import RoiMembership
 from intake_laion_fmri.betas import roi_data
 from intake_laion_fmri.errors import DataIntegrityError, MissingFileWarning, NotInBucketError
+from intake_laion_fmri.formats.freesurfer import read_label
+from intake_laion_fmri.formats.gifti import read_func_gii
 from intake_laion_fmri.reading.arguments import check_argument
 
 IT = "laionventral - (V1v | V1d | V2v | V2d | V3v | V3d | hV4)"

@@ -105,19 +105,19 @@ def split(**given: Any) -> Any:
 
 
 def inventory(folder: str) -> Any:
-    from intake_laion_fmri.catalog.files import read_inventory
+    from intake_laion_fmri.catalog.inventory import read_inventory
 
     return len(read_inventory(Path(folder)).subjects)
 
 
 def func_gii(path: str) -> Any:
-    from intake_laion_fmri.axes.rois import read_func_gii
+    from intake_laion_fmri.formats.gifti import read_func_gii
 
     return len(read_func_gii(Path(path).read_bytes(), name=path))
 
 
 def label(path: str) -> Any:
-    from intake_laion_fmri.axes.rois import read_label
+    from intake_laion_fmri.formats.freesurfer import read_label
 
     return len(read_label(Path(path).read_bytes(), name=path).vertices)
 

@@ -1,0 +1,373 @@
+"""What a bucket holds, as one file tells it: taken from a listing, read, written, and compared."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from intake_laion_fmri import discovery, layout
+from intake_laion_fmri.errors import DataIntegrityError, check_option
+from intake_laion_fmri.remote.access import Bucket, ObjectInfo
+
+__all__ = [
+    "INVENTORY_FILE",
+    "Change",
+    "Inventory",
+    "RoiRecord",
+    "SessionRecord",
+    "SubjectRecord",
+    "catalog_folder",
+    "compare",
+    "read_inventory",
+    "take_inventory",
+]
+
+INVENTORY_FILE = "inventory.json"
+
+MAX_INVENTORY_CHARACTERS = 4 * 1024 * 1024
+"""Length of an inventory's file, at most: that of five subjects with all ROIs has about 40 kB."""
+
+
+@dataclass(frozen=True)
+class SessionRecord:
+    """A session with betas."""
+
+    session: str
+    """``"ses-01"``."""
+    bytes: int | None = None
+    """Size of its betas, where known."""
+    held_out: bool = False
+    """Whether it is listed, but kept back by the data set's authors."""
+
+    def __str__(self) -> str:
+        return "held out" if self.held_out else "public"
+
+
+@dataclass(frozen=True)
+class RoiRecord:
+    """A region of interest of a subject."""
+
+    roi: str
+    """Public name."""
+    category: str
+    """Its category."""
+    formats: tuple[str, ...] | None = None
+    """The formats that it exists in, of `layout.ROI_KINDS`, where known."""
+    bytes: int | None = None
+    """Size of its files together, where known."""
+
+    def __str__(self) -> str:
+        return self.category
+
+
+@dataclass(frozen=True)
+class SubjectRecord:
+    """What is known of a subject."""
+
+    sessions: tuple[SessionRecord, ...]
+    """Ascending."""
+    rois: tuple[RoiRecord, ...] | None = None
+    """Sorted by name; None where the names are not known."""
+    roi_counts: Mapping[str, int] = field(default_factory=dict)
+    """Category, or ``"all"`` → number of ROIs, as documented."""
+
+    @property
+    def public(self) -> list[SessionRecord]:
+        """The sessions that can be read."""
+        return [session for session in self.sessions if not session.held_out]
+
+    def __str__(self) -> str:
+        sessions = _counted(len(self.public), "public session")
+        if self.rois is not None:
+            return f"{sessions} and {_counted(len(self.rois), 'ROI')}"
+        return f"{sessions}; its {self.roi_counts.get('all', 'many')} ROIs are not known by name"
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What the catalog's files are made from."""
+
+    source: str
+    """Where this is known from."""
+    subjects: Mapping[str, SubjectRecord]
+    """``"sub-01"`` → what is known of it, ascending."""
+
+    def to_json(self) -> str:
+        """Return the text of the inventory's file: a line per session and per ROI."""
+        subjects = {
+            name: {
+                **({"roi_counts": dict(subject.roi_counts)} if subject.roi_counts else {}),
+                "sessions": [_without_defaults(session) for session in subject.sessions],
+                "rois": None if subject.rois is None else [_without_defaults(roi) for roi in subject.rois],
+            }
+            for name, subject in self.subjects.items()
+        }
+        return _json({"source": self.source, "subjects": subjects}) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, *, name: str) -> Inventory:
+        """Return the inventory of a file's text.
+
+        Raises
+        ------
+        DataIntegrityError
+            If it is no inventory; `name` says which file.
+        """
+        try:
+            if len(text) > MAX_INVENTORY_CHARACTERS:
+                raise ValueError(f"{len(text)} characters, where {MAX_INVENTORY_CHARACTERS} are too many")
+            content = json.loads(text)
+            subjects = {}
+            for subject, known in content["subjects"].items():
+                rois = known["rois"]
+                if rois is not None:
+                    rois = tuple(_roi_record(**record) for record in rois)
+                sessions = tuple(_session_record(**record) for record in known["sessions"])
+                counts = {_line(category): _count(count) for category, count in known.get("roi_counts", {}).items()}
+                subjects[layout.subject_name(subject)] = SubjectRecord(sessions, rois, counts)
+            return cls(_line(content["source"]), subjects)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise DataIntegrityError(
+                f"{name} is no inventory ({type(error).__name__}: {str(error)[:200]}). Expected what "
+                "`intake-laion-fmri catalog write` writes; write it again."
+            ) from error
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number != 1 else ''}"
+
+
+def _session_record(session: str, bytes: int | None = None, held_out: bool = False) -> SessionRecord:
+    if not layout.is_session(_line(session)) or not isinstance(held_out, bool):
+        raise ValueError(f"session={session[:200]!r}, held_out={held_out!r}")
+    return SessionRecord(session, None if bytes is None else _count(bytes), held_out)
+
+
+def _roi_record(roi: str, category: str, formats: list[str] | None = None, bytes: int | None = None) -> RoiRecord:
+    if formats is not None:
+        formats = [check_option("format", one, valid=layout.ROI_KINDS.values()) for one in formats]  # type: ignore[misc]
+    return RoiRecord(
+        _line(roi),
+        _line(category),
+        None if formats is None else tuple(formats),
+        None if bytes is None else _count(bytes),
+    )
+
+
+def _line(value: object) -> str:
+    """Return a text of a file, which can be printed."""
+    if not isinstance(value, str) or not value.isprintable():
+        raise TypeError(f"expected a text, found {str(value)[:200]!r}")
+    return value
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise TypeError(f"expected a number of bytes or ROIs, found {str(value)[:200]}")
+    return value
+
+
+def _without_defaults(record: SessionRecord | RoiRecord) -> dict[str, Any]:
+    defaults = {one.name: one.default for one in fields(record)}
+    return {name: value for name, value in asdict(record).items() if value != defaults[name]}
+
+
+def _json(value: object, indent: str = "") -> str:
+    """Write JSON with a line for what fits in one."""
+    flat = json.dumps(value)
+    if len(indent) + len(flat) <= 116 or not isinstance(value, dict | list):
+        return flat
+    inner = indent + "  "
+    if isinstance(value, dict):
+        parts = [f"{json.dumps(name)}: {_json(part, inner)}" for name, part in value.items()]
+        opening, closing = "{}"
+    else:
+        parts = [_json(part, inner) for part in value]
+        opening, closing = "[]"
+    return f"{opening}\n" + ",\n".join(inner + part for part in parts) + f"\n{indent}{closing}"
+
+
+def catalog_folder() -> Path:
+    """Return the folder of the files that came with the package: in a wheel inside it, in a checkout at the top."""
+    package = Path(__file__).parents[1]
+    folder = package / "catalogs"
+    return folder if folder.is_dir() else package.parent / "catalogs"
+
+
+def read_inventory(folder: Path) -> Inventory:
+    """Read the inventory that a folder's catalog files were made from.
+
+    Parameters
+    ----------
+    folder : path
+        A folder that `write_files` has written to, or `catalog_folder()`.
+
+    Returns
+    -------
+    Inventory
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    DataIntegrityError
+        If it cannot be understood.
+    """
+    path = folder / INVENTORY_FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataIntegrityError(f"{path} is no inventory ({error}). Write it again.") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(
+            f"There is no {path}. Expected a folder that `intake-laion-fmri catalog write --out FOLDER` has written."
+        ) from error
+    return Inventory.from_json(text, name=str(path))
+
+
+def take_inventory(bucket: Bucket) -> Inventory:
+    """List what a bucket holds now: two listings, and two per subject.
+
+    Parameters
+    ----------
+    bucket : Bucket
+        Where to look.
+
+    Returns
+    -------
+    Inventory
+        The same for the same objects, wherever they are, apart from its source.
+
+    Raises
+    ------
+    NotInBucketError
+        If there is no such bucket, or it holds nothing of the data set.
+    AccessDeniedError, BucketUnreachableError
+        If it cannot be listed.
+
+    Warns
+    -----
+    IncompleteBucketWarning
+        If a tree misses subjects that another has.
+    """
+    found = {}
+    for subject in discovery.get_subjects(bucket=bucket, refresh=True):
+        objects = bucket.find(layout.subject_folder(subject)) | bucket.find(layout.roi_folder(subject))
+        if objects:
+            found[subject] = SubjectRecord(_sessions(objects), _rois(objects))
+    return Inventory(f"a listing of {bucket.url}", found)
+
+
+def _sessions(objects: Mapping[str, ObjectInfo]) -> tuple[SessionRecord, ...]:
+    """Pick the sessions with betas, and those that are held out, of which anything is listed."""
+    records = {}
+    for key, info in objects.items():
+        parsed = layout.parse_key(key)
+        session = parsed.entities.get("session") if parsed else None
+        if session and layout.is_held_out(session):
+            records[session] = SessionRecord(session, held_out=True)
+        elif session and parsed and parsed.kind == "betas":
+            records[session] = SessionRecord(session, info.size)
+    return tuple(sorted(records.values(), key=lambda record: layout.session_number(record.session)))
+
+
+def _rois(objects: Mapping[str, ObjectInfo]) -> tuple[RoiRecord, ...]:
+    records = []
+    files = discovery.roi_files(objects)
+    for name, group in itertools.groupby(files, key=lambda file: file.name):
+        same = list(group)
+        kinds = {file.kind for file in same}
+        formats = tuple(text for kind, text in layout.ROI_KINDS.items() if kind in kinds)
+        sizes = {(file.kind, file.hemi): file.info.size for file in reversed(same)}  # of two spellings, the first
+        records.append(RoiRecord(name, same[0].category, formats, sum(sizes.values())))
+    return tuple(records)
+
+
+@dataclass(frozen=True, order=True)
+class Change:
+    """One difference between what was known and what was found."""
+
+    subject: str
+    """``"sub-01"``; empty for a file."""
+    kind: str
+    """``subject``, ``session``, ``roi``, ``roi_count`` or ``file``."""
+    name: str
+    """Of the session, ROI, category or file."""
+    change: str
+    """``new``, ``gone`` or ``changed``."""
+    detail: str = ""
+    """What it is, or was and is."""
+
+    def __str__(self) -> str:
+        what = {"subject": self.subject, "session": f"{self.subject} {self.name}", "file": f"file {self.name}"}
+        line = f"{self.change:<8} " + what.get(self.kind, f"{self.subject} {self.kind} {self.name}")
+        return f"{line}: {self.detail}" if self.detail else line
+
+
+def compare(known: Inventory, found: Inventory) -> list[Change]:
+    """Tell what is new, gone or changed between two inventories.
+
+    Parameters
+    ----------
+    known, found : Inventory
+        What was, and what is.
+
+    Returns
+    -------
+    list of Change
+        Sorted. What one of them does not know (sizes, formats) is no difference; ROIs whose names were not known are
+        new, and their numbers are compared with the documented ones.
+    """
+    changes = []
+    for subject in {*known.subjects, *found.subjects}:
+        was, now = known.subjects.get(subject), found.subjects.get(subject)
+        if was is None:
+            changes.append(Change(subject, "subject", "", "new", str(now)))
+        elif now is None:
+            changes.append(Change(subject, "subject", "", "gone", str(was)))
+        else:
+            before = {record.session: record for record in was.sessions}
+            after = {record.session: record for record in now.sessions}
+            changes += _compare_records(subject, "session", before, after)
+            changes += _compare_rois(subject, was, now)
+    return sorted(changes)
+
+
+def _compare_rois(subject: str, was: SubjectRecord, now: SubjectRecord) -> Iterator[Change]:
+    if now.rois is None:
+        return
+    before = {record.roi: record for record in was.rois or ()}
+    yield from _compare_records(subject, "roi", before, {record.roi: record for record in now.rois})
+    if was.rois is None:
+        for category, count in was.roi_counts.items():
+            counted = sum(category in ("all", record.category) for record in now.rois)
+            if counted != count:
+                yield Change(subject, "roi_count", category, "changed", f"{count} documented, {counted} found")
+
+
+def _compare_records(subject: str, kind: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
+    for name in {*before, *after}:
+        was, now = before.get(name), after.get(name)
+        if was is None:
+            yield Change(subject, kind, name, "new", str(now))
+        elif now is None:
+            yield Change(subject, kind, name, "gone", str(was))
+        else:
+            values = [(one.name, getattr(was, one.name), getattr(now, one.name)) for one in fields(was)]
+            differences = [
+                f"{what} {_text(old)} -> {_text(new)}"
+                for what, old, new in values
+                if old != new and None not in (old, new)
+            ]
+            if differences:
+                yield Change(subject, kind, name, "changed", "; ".join(differences))
+
+
+def _text(value: object) -> str:
+    return (
+        ",".join(value) if isinstance(value, tuple) else str(value).lower() if isinstance(value, bool) else str(value)
+    )

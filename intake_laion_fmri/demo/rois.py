@@ -1,0 +1,65 @@
+"""ROIs in all the formats and with all the oddities that the bucket has."""
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from intake_laion_fmri.demo.betas import on_grid
+from intake_laion_fmri.demo.brain import CATEGORY, VOXEL_MM
+from intake_laion_fmri.demo.files import write, write_nifti
+from intake_laion_fmri.demo.scale import Array, Doubles, Ints
+from intake_laion_fmri.demo.truth import SubjectTruth
+
+__all__ = ["write_rois"]
+
+_HYPHENATED_KEYS = (
+    *("FFA-1", "FFA-2", "AFP-1", "AFP-2", "pSTS-faces", "pSTS-words"),
+    *("mfs-words", "VWFA-1", "VWFA-2", "laion-dorsal", "laion-ventral"),
+)
+_HYPHENATED = {key.replace("-", ""): key for key in _HYPHENATED_KEYS}
+_CLEAN_KEYS = ("sub-06",)  # no hyphens in this subject: a name resolves to a key by listing, not by a rule
+_OTHER_GRID_ROIS = ("V1v", "FFA1", "PPA")  # also written at 1.5 mm: readers must not take these
+_FLOAT_CATEGORIES = ("laion", "face")  # volumes stored as float32; the others are uint8
+
+
+def write_rois(folder: Path, truth: SubjectTruth) -> None:
+    """Write all ROIs of a subject, in every format that the bucket has them in."""
+    for name, voxels in truth.rois.items():
+        within = folder / CATEGORY[name]
+        label = name if truth.subject in _CLEAN_KEYS else _HYPHENATED.get(name, name)
+        one = np.float32(1) if CATEGORY[name] in _FLOAT_CATEGORIES else np.uint8(1)
+        mask = on_grid(truth, voxels, one)
+        write_nifti(within / f"{truth.subject}_space-T1w_res-1pt8_label-{label}_mask.nii.gz", mask, truth.affine)
+        if name in _OTHER_GRID_ROIS:
+            other = within / f"{truth.subject}_space-T1w_res-1pt5_label-{label}_mask.nii.gz"
+            write_nifti(other, *_at_1pt5(mask, truth.affine))
+        for hemi, positions in truth.vertices.items():
+            surface = within / f"{truth.subject}_hemi-{hemi}_space-fsnative_label-{label}_mask"
+            vertices = truth.surface_rois[hemi][name]
+            _write_gifti(surface.with_suffix(".func.gii"), hemi, vertices, len(positions))
+            _write_label(surface.with_suffix(".label"), truth.subject, vertices, positions[vertices])
+
+
+def _at_1pt5(mask: Array, affine: Doubles) -> tuple[Array, Doubles]:
+    """Take the nearest voxels on a grid of 1.5 mm that covers the same box."""
+    step = 1.5 / VOXEL_MM
+    nearest = [((np.arange(int(n / step)) + 0.5) * step).astype(int) for n in mask.shape]
+    to_1pt8 = np.diag([step, step, step, 1.0])
+    to_1pt8[:3, 3] = (step - 1) / 2
+    return mask[np.ix_(*nearest)], affine @ to_1pt8
+
+
+def _write_gifti(path: Path, hemi: str, vertices: Ints, n_vertices: int) -> None:
+    values = np.zeros(n_vertices, dtype=np.float32)
+    values[vertices] = 1
+    array = nibabel.gifti.GiftiDataArray(values, intent="NIFTI_INTENT_NONE", datatype="NIFTI_TYPE_FLOAT32")
+    side = {"L": "CortexLeft", "R": "CortexRight"}[hemi]
+    meta = nibabel.gifti.GiftiMetaData({"AnatomicalStructurePrimary": side})
+    write(path, nibabel.gifti.GiftiImage(darrays=[array], meta=meta).to_bytes())
+
+
+def _write_label(path: Path, subject: str, vertices: Ints, positions: Doubles) -> None:
+    lines = [f"#!ascii label  , from subject {subject} vox2ras=TkReg", str(len(vertices))]
+    lines += [f"{v}  {x:.3f}  {y:.3f}  {z:.3f} 1.0000000000" for v, (x, y, z) in zip(vertices, positions, strict=True)]
+    write(path, "\n".join(lines) + "\n")

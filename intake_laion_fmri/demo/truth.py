@@ -1,0 +1,141 @@
+"""What is true of a subject, before anything is written."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from intake_laion_fmri.demo.brain import (
+    ROIS,
+    VOXEL_MM,
+    brain_level,
+    grid_affine,
+    nearest_rois,
+    signal_share,
+    surface_points,
+    volume_rois,
+)
+from intake_laion_fmri.demo.scale import FULL_BRAIN, Doubles, Floats, Ints, Scale, as_scale, generator
+from intake_laion_fmri.demo.trials import planned_images, session_labels
+
+__all__ = ["PARTICIPANT", "SubjectTruth", "subject_truth"]
+
+PARTICIPANT = {"sub-01": "p01", "sub-06": "p02", "sub-05": "p03", "sub-03": "p04", "sub-07": "p05"}  # not in order
+
+_ABSENT = {
+    "sub-01": {"AFP1", "AFP2", "SPL", "EVC"},
+    "sub-03": {"pSTSwords"},
+    "sub-05": {"SPL", "IPCS", "SPCS"},
+    "sub-06": {"AFP2", "EVC", "MST"},
+    "sub-07": {"SPL", "EVC", "VWFA2"},
+}
+
+
+@dataclass(frozen=True, eq=False)
+class SubjectTruth:
+    """What is behind a subject's files. Voxel sets are ascending C-order flat indices into the grid."""
+
+    subject: str
+    """For example ``"sub-01"``."""
+    shape: tuple[int, int, int]
+    """Shape of the grid."""
+    affine: Doubles
+    """(4, 4) grid indices to millimetres; exact in float32, so that files hold these very numbers."""
+    rsquare: Ints
+    """Voxels with finite R2mean > 0."""
+    fitted: Ints
+    """Voxels that have betas: `rsquare` and a few with R2mean <= 0 or NaN."""
+    anatomical: Ints
+    """The anatomical brain mask: `fitted` and a rim where betas are 0."""
+    r2: Floats
+    """(n_fitted,) R2 in percent, around which the sessions' maps drift."""
+    always_nan: Ints
+    """Voxels whose betas are NaN in every trial, but for the int16 session, which cannot hold NaN."""
+    rois: dict[str, Ints]
+    """Public ROI name to voxels, before any intersection with a mask."""
+    surface_rois: dict[str, dict[str, Ints]]
+    """Hemisphere (``"L"``, ``"R"``) to public ROI name to vertices."""
+    vertices: dict[str, Doubles]
+    """Hemisphere to (n, 3) vertex positions in millimetres."""
+    planned: dict[str, int]
+    """Label to its planned number of repetitions; one image of the subject is shown once less."""
+    labels: dict[str, tuple[str, ...]]
+    """Public session to the labels of its trials, in order."""
+    drives: dict[str, Doubles]
+    """Label to (n_rois + 1,) drives of the ROIs in the order of `rois` and, last, of the voxels in none."""
+    share: Floats
+    """(n_fitted,) part of the single-trial variance that is signal."""
+    mean: Floats
+    """(n_fitted,) mean response, in the voxel's unit."""
+    unit: Floats
+    """(n_fitted,) unit of the betas: those of different voxels are not comparable."""
+
+
+def subject_truth(subject: str, *, scale: str | Scale = "small", seed: int = 0) -> SubjectTruth:
+    """Return what `write_demo` writes about a subject: voxel sets, trial labels, and what drives the betas.
+
+    Parameters
+    ----------
+    subject
+        A subject of the scale.
+    scale, seed
+        As given to `write_demo`.
+
+    Raises
+    ------
+    ValueError
+        The scale has no such subject, or `scale` is no known name.
+    """
+    scale = as_scale(scale)
+    if subject not in scale.subjects:
+        raise ValueError(f"subject {subject!r} is not in this scale: it has {', '.join(scale.subjects)}")
+    n_rsquare = scale.n_voxels - 11 * scale.subjects.index(subject)
+    n_odd = max(6, n_rsquare // 500)
+    level = brain_level(scale.shape, seed, subject)
+    inside_out = np.argsort(level, axis=None, kind="stable")
+    fitted = np.sort(inside_out[: n_rsquare + n_odd])
+    anatomical = np.sort(inside_out[: round(1.15 * len(fitted))])
+    edge = float(level.flat[inside_out[len(fitted)]])
+    del level, inside_out
+
+    rng = generator(seed, subject, "voxels")
+    odd = rng.permutation(len(fitted))[:n_odd]  # in the brain, and yet not in the R2 mask
+    rsquare = np.delete(fitted, odd)
+    centres = {name: np.array(centre) + rng.normal(0, 0.02, 3) for _, name, centre, _ in ROIS}
+    rois = volume_rois(scale, edge, rsquare, anatomical, centres)
+    rois = {name: voxels for name, voxels in rois.items() if name not in _ABSENT[subject]}
+    share = signal_share(fitted, rois, seed)
+    share[odd] = 0
+    r2 = 4 + 90 * share * rng.uniform(0.5, 1, len(fitted))
+    r2[odd] = -rng.uniform(0, 3, n_odd)
+    r2[odd[1]] = 0  # the rule's border
+    r2[odd[::3]] = np.nan
+    in_rois = np.intersect1d(np.concatenate(list(rois.values())), rsquare)
+    always_nan = np.union1d(rng.choice(in_rois, max(3, n_rsquare // 2000), replace=False), fitted[odd[::3]])
+
+    planned = planned_images(scale, PARTICIPANT[subject])
+    columns = [*(k for k, row in enumerate(ROIS) if row[1] in rois), -1]
+    surfaces = {hemi: surface_points(n) for hemi, n in zip("LR", scale.n_vertices, strict=True)}
+    surface_rois = {
+        hemi: nearest_rois(points, centres, (2 * len(points) / FULL_BRAIN) ** 0.6, hemi)
+        for hemi, points in surfaces.items()
+    }
+    half_mm = np.array(scale.shape) * VOXEL_MM * edge / 2
+    return SubjectTruth(
+        subject=subject,
+        shape=scale.shape,
+        affine=grid_affine(scale.shape, subject),
+        rsquare=rsquare,
+        fitted=fitted,
+        anatomical=anatomical,
+        r2=r2.astype(np.float32),
+        always_nan=always_nan,
+        rois=rois,
+        surface_rois={hemi: {name: found[name] for name in rois} for hemi, found in surface_rois.items()},
+        vertices={hemi: xyz * half_mm * [-1 if hemi == "L" else 1, 1, 1] for hemi, xyz in surfaces.items()},
+        planned=planned,
+        labels=session_labels(scale, seed, subject, planned),
+        drives={label: generator(seed, "drives", label).standard_normal(len(ROIS) + 1)[columns] for label in planned},
+        share=share,
+        mean=(0.3 + share + 0.2 * rng.standard_normal(len(fitted))).astype(np.float32),
+        unit=rng.uniform(0.6, 1.6, len(fitted)).astype(np.float32),
+    )

@@ -1,0 +1,91 @@
+"""Masks: which values are inside, and what the readers of ROIs on surfaces have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri.errors import DataIntegrityError
+
+__all__ = ["MASK_RULE", "MAX_VERTICES", "NUMBER", "Broken", "expect_size", "mask_of"]
+
+INSIDE = 0.5
+"""A voxel or vertex is inside a mask if its value is above this."""
+
+_NOISE = 1e-3
+"""Values up to this are 0: interpolation leaves them."""
+
+MAX_VERTICES = 10_000_000
+"""No surface has more: FreeSurfer's have about 150,000 a hemisphere. Bounds what a header can ask for."""
+
+MAX_FILE_BYTES = 16 * 1024 * 1024
+"""Bytes of a surface file, at most: a label of a whole hemisphere has half as many. Bounds time and memory."""
+
+MASK_RULE = f"inside are values above {INSIDE:g}; NaN is outside"
+"""The rule in words."""
+
+# Each text can be read in one way only, so that a pattern of several never tries them all.
+NUMBER = r"[-+]?(?:[0-9]{1,60}(?:\.[0-9]{0,60})?|\.[0-9]{1,60})(?:[eE][-+]?[0-9]{1,3})?"
+
+
+def mask_of(values: NDArray[Any], *, name: str, note: Callable[[str], None]) -> NDArray[np.bool_]:
+    """Return which values of an ROI's mask are inside: those above 0.5. NaN is outside.
+
+    The same rule for volumes and surfaces. Masks are 0 and 1; what else programs write is taken where it can mean one
+    thing only: NaN or -1 as background, another number than 1, and what interpolation leaves near 0. Values in between,
+    or several numbers, are noted.
+
+    Parameters
+    ----------
+    values : array
+        Any shape.
+    name : str
+        What to call the file in errors and notes.
+    note : callable
+        Called with what is no plain mask, in words.
+
+    Raises
+    ------
+    DataIntegrityError
+        If a value is infinite, or several numbers and no background tell that this is no mask.
+    """
+    inside: NDArray[np.bool_] = values > INSIDE
+    odd = values[(values > _NOISE) & (values != 1)]
+    if values.dtype.kind == "f" and np.isinf(values).any():
+        raise Broken(name)("expected a mask of finite numbers, found an infinite one")
+    if not odd.size:
+        return inside
+    n_between = int((odd < 1 - _NOISE).sum())
+    numbers = np.unique(np.round(values[inside]))
+    if len(numbers) > 1 and inside.all():
+        raise Broken(name)(f"expected a mask, found the numbers {_few(numbers)} and no background")
+    if n_between:
+        note(f"{name}: {n_between} values of the mask lie between 0 and 1; those above {INSIDE:g} are inside")
+    elif len(numbers) > 1:
+        note(f"{name}: the mask holds several numbers, {_few(numbers)}; all of them are inside")
+    return inside
+
+
+def _few(numbers: NDArray[Any]) -> str:
+    return ", ".join([*(f"{number:g}" for number in numbers[:4]), *(["…"] if len(numbers) > 4 else [])])
+
+
+def expect_size(content: bytes, broken: Broken) -> None:
+    """Refuse a surface file that is larger than any is."""
+    if len(content) > MAX_FILE_BYTES:
+        raise broken(f"expected a surface file of at most {MAX_FILE_BYTES} bytes, found {len(content)}")
+
+
+class Broken:
+    """Makes the error for what was found in a file."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self, found: str) -> DataIntegrityError:
+        """Return the error for what was found."""
+        # What is quoted of a broken file may be of any length.
+        return DataIntegrityError(f"{self._name}: {found[:500]}. Fetch the file again; if it stays so, report it.")
