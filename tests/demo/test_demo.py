@@ -1,20 +1,18 @@
 """The demo bucket is an oracle: what it claims is checked here with nibabel, numpy and literal key names only."""
 
-import csv
 import gzip
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+from demo_folder import all_labels, files, glm, sessions, subjects, trials
 from tiers import sampled
 
-from intake_laion_fmri.demo import SCALES, Scale, remove_demo, subject_truth, write_demo
+from intake_laion_fmri.demo import SCALES, Scale, subject_truth, write_demo
 
 LABEL = re.compile(
     r"^(?:shared_(12rep|4rep)_(LAION|THINGS\+|NSD|OOD)_(.+)|unique_(LAION|THINGS\+?)_(.+)_p(0[1-5]))\.(jpg|png)$"
@@ -75,36 +73,6 @@ def bucket(request: pytest.FixtureRequest) -> Path:
     return request.getfixturevalue(request.param)
 
 
-def files(root: Path) -> dict[str, bytes]:
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-def subjects(root: Path) -> list[str]:
-    return sorted(path.name for path in (root / "derivatives/glmsingle-tedana").iterdir())
-
-
-def sessions(root: Path, subject: str) -> list[str]:
-    found = (root / "derivatives/glmsingle-tedana" / subject).glob("ses-*")
-    return sorted(path.name for path in found if path.name < "ses-31")
-
-
-def glm(root: Path, subject: str, rest: str, session: str | None = None) -> Path:
-    folder = root / "derivatives/glmsingle-tedana" / subject
-    if session is None:
-        return folder / f"{subject}_task-images_{rest}"
-    return folder / session / "func" / f"{subject}_{session}_task-images_{rest}"
-
-
-def trials(root: Path, subject: str, session: str) -> list[dict[str, str]]:
-    path = glm(root, subject, "desc-SingletrialBetas_trials.tsv", session)
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-
-
-def all_labels(root: Path, subject: str) -> list[str]:
-    return [row["label"] for session in sessions(root, subject) for row in trials(root, subject, session)]
-
-
 def volume(path: Path) -> np.ndarray:
     return np.asarray(nibabel.load(path).dataobj, dtype=np.float32)
 
@@ -122,9 +90,6 @@ def rsquare_mask(root: Path, subject: str) -> np.ndarray:
 def roi_files(root: Path, subject: str, ending: str) -> dict[str, Path]:
     found = (root / "derivatives/rois" / subject).glob(f"*/*{ending}")
     return {re.search(r"_label-(.+)_mask\.", path.name)[1]: path for path in found}
-
-
-# Layout
 
 
 def test_keys_are_those_of_the_bucket(bucket):
@@ -163,9 +128,6 @@ def test_held_out_content_is_of_no_format(tiny):
     for key, content in files(tiny).items():
         if "/ses-31/func/" in key and "glmsingle" in key:
             assert content == b"held out: must never be read\n"
-
-
-# Trials
 
 
 def test_labels_follow_the_grammar(bucket):
@@ -224,9 +186,6 @@ def test_trial_tables(bucket):
             styles.add(rows[0]["run"])
         assert len(set(lengths)) == len(lengths)
     assert styles == {"1", "run-01"}
-
-
-# Volumes
 
 
 def test_one_grid_per_subject(bucket):
@@ -359,9 +318,6 @@ def test_summary_maps(tiny):
         assert set(np.unique(np.asarray(hrf.dataobj))) <= set(range(20))
 
 
-# ROIs
-
-
 def test_roi_counts(small):
     """The documented numbers of ROIs and of face ROIs per subject, and the 40 names of sub-01."""
     counts = {}
@@ -454,9 +410,6 @@ def test_subject_truth_is_what_the_files_say(tiny):
                 np.testing.assert_array_equal(truth.always_nan, np.flatnonzero(always))
 
 
-# Splits
-
-
 def splits(root: Path, pool: str) -> dict[str, dict]:
     return {path.stem: json.loads(path.read_text()) for path in (root / "derivatives/splits" / pool).iterdir()}
 
@@ -529,9 +482,6 @@ def test_splits_of_one_session_of_a_longer_plan(tmp_path):
     assert seen < set(sides(found["ood"])[0])
 
 
-# Writing
-
-
 def test_same_seed_same_bytes(tiny, tmp_path):
     """A demo bucket is reproducible, file by file, and the seed matters."""
     again = files(write_demo(tmp_path / "again", scale="tiny", seed=0))
@@ -554,195 +504,6 @@ def test_tiny_is_small(tiny):
 def test_small_fits_its_budget(small):
     """`make demo` stays below 60 MB."""
     assert sum(map(len, files(small).values())) < 60e6
-
-
-def stamps(root: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in [root, *root.rglob("*")]}
-
-
-def test_second_run_writes_nothing(tmp_path):
-    """`make demo` can be typed again, with files of one's own in the folder."""
-    path = write_demo(tmp_path / "demo", scale="tiny")
-    (path / "notes.txt").write_text("mine")
-    before = stamps(path)
-    calls = []
-    assert write_demo(tmp_path / "demo", scale="tiny", progress=lambda *step: calls.append(step)) == path
-    assert stamps(path) == before
-    assert not calls
-
-
-def test_other_seed_replaces(tmp_path):
-    """A demo bucket of another recipe gives way, and leaves nothing behind."""
-    write_demo(tmp_path / "demo", scale="tiny", seed=3)
-    write_demo(tmp_path / "demo", scale="tiny", seed=4)
-    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
-    fresh = write_demo(tmp_path / "fresh", scale="tiny", seed=4)
-    assert files(tmp_path / "demo") == files(fresh)
-
-
-def add_one(path):
-    (path / "store.zarr").write_text("hours of work")
-
-
-def change_one(path):
-    (path / "participants.tsv").write_text("participant_id\tage\nsub-01\t31\nsub-03\t27\n")
-
-
-def describe_otherwise(path):
-    text = (path / "dataset_description.json").read_text()
-    (path / "dataset_description.json").write_text(text.replace("Synthetic demo bucket", "My demo bucket"))
-
-
-def one_for_another(path):
-    (path / "participants.json").unlink()
-    (path / "notes.txt").write_text("mine")
-
-
-def link_one(path):
-    (path / "README").unlink()
-    (path / "README").symlink_to(path / "participants.tsv")
-
-
-@pytest.mark.parametrize("change", [add_one, change_one, describe_otherwise, one_for_another, link_one])
-@pytest.mark.parametrize("how", ["replace", "remove"])
-def test_files_of_others_are_spared(own_tiny, tmp_path, change, how):
-    """A store built inside a demo bucket, or a table that was edited there, is not deleted with it."""
-    change(own_tiny)
-    before = stamps(own_tiny)
-    with pytest.raises(FileExistsError, match="1 files in it that are not as the demo writes them"):
-        write_demo(own_tiny, scale="tiny", seed=1) if how == "replace" else remove_demo(own_tiny)
-    assert stamps(own_tiny) == before
-    assert [found.name for found in tmp_path.iterdir()] == ["bucket"]
-
-
-def test_removing(own_tiny, occupied):
-    """A demo bucket goes as a whole, twice is no error, and of anything else nothing goes."""
-    remove_demo(own_tiny)
-    assert not own_tiny.exists()
-    remove_demo(own_tiny)
-    with pytest.raises(FileExistsError, match="is not a demo bucket"):
-        remove_demo(occupied)
-
-
-@pytest.mark.parametrize("name", [".demo.replaced", ".demo.partial.outdated"])
-def test_a_folder_beside_it_is_not_taken_for_its_own(tmp_path, name):
-    """Whatever its name, it stays as it is; where it is in the way, this is said."""
-    write_demo(tmp_path / "demo", scale="tiny")
-    for other in (tmp_path / name, tmp_path / ".demo.partial"):
-        other.mkdir()
-        (other / "thesis.tex").write_text("years of work")
-    with pytest.raises(FileExistsError, match=r"\.demo\.partial is not a demo bucket"):
-        write_demo(tmp_path / "demo", scale="tiny", seed=1)
-    (tmp_path / ".demo.partial").rename(tmp_path / "elsewhere")
-    write_demo(tmp_path / "demo", scale="tiny", seed=1)
-    assert (tmp_path / name / "thesis.tex").read_text() == "years of work"
-
-
-def test_several_at_once(tmp_path):
-    """Whoever comes later waits, and finds it done."""
-    with ThreadPoolExecutor(3) as pool:
-        written = list(pool.map(lambda _: write_demo(tmp_path / "demo", scale="tiny"), range(3)))
-    assert written == [tmp_path / "demo"] * 3
-    assert files(tmp_path / "demo") == files(write_demo(tmp_path / "other", scale="tiny"))
-    assert sorted(found.name for found in tmp_path.iterdir()) == ["demo", "other"]
-
-
-def test_damaged_bucket_is_written_anew(tmp_path):
-    """A demo bucket with a file missing is not taken for complete."""
-    path = write_demo(tmp_path / "demo", scale="tiny")
-    before = files(path)
-    (path / "participants.tsv").unlink()
-    assert files(write_demo(path, scale="tiny")) == before
-
-
-def test_interrupted_run_leaves_nothing(tmp_path):
-    """Ctrl-C never leaves half a bucket, and the next run succeeds, a stale partial folder notwithstanding."""
-
-    def interrupt(done: int, total: int) -> None:
-        if done == total // 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_demo(tmp_path / "demo", scale="tiny", progress=interrupt)
-    assert not list(tmp_path.iterdir())
-    stale = write_demo(tmp_path / "other", scale="tiny").rename(tmp_path / ".demo.partial") / "derivatives"
-    (stale / "left-over").write_text("from a killed run")
-    path = write_demo(tmp_path / "demo", scale="tiny")
-    assert [found.name for found in tmp_path.iterdir()] == ["demo"]
-    assert not (path / "derivatives" / "left-over").exists()
-
-
-def test_interrupted_replacement_keeps_the_old_bucket(tmp_path):
-    """The old demo bucket stays whole until the new one is complete."""
-
-    def interrupt(done: int, total: int) -> None:
-        if done == total:
-            raise KeyboardInterrupt
-
-    before = files(write_demo(tmp_path / "demo", scale="tiny"))
-    with pytest.raises(KeyboardInterrupt):
-        write_demo(tmp_path / "demo", scale="tiny", seed=1, progress=interrupt)
-    assert files(tmp_path / "demo") == before
-
-
-def test_progress_counts_volumes(tmp_path):
-    """A bar that starts at 0 ends full, one step per volume."""
-    steps = []
-    path = write_demo(tmp_path / "demo", scale="tiny", progress=lambda *step: steps.append(step))
-    total = sum(len(all_labels(path, subject)) for subject in subjects(path))
-    assert steps == [(done, total) for done in range(total + 1)]
-
-
-@pytest.fixture
-def occupied(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "thesis"
-    folder.mkdir()
-    (folder / "chapter.tex").write_text("years of work")
-    yield folder
-    assert (folder / "chapter.tex").read_text() == "years of work"
-
-
-@pytest.mark.parametrize("description", [None, "no json", "[]", '{"GeneratedBy": [{"Name": "fMRIPrep"}]}'])
-def test_folder_of_something_else_is_refused(occupied, description):
-    """Nothing but a demo bucket is ever replaced."""
-    if description is not None:
-        (occupied / "dataset_description.json").write_text(description)
-    with pytest.raises(FileExistsError, match=r"thesis is not a demo bucket \(it holds 'chapter\.tex'"):
-        write_demo(occupied, scale="tiny")
-
-
-def test_file_is_refused(tmp_path):
-    """A file is never replaced by a folder."""
-    (tmp_path / "demo").write_text("x")
-    with pytest.raises(FileExistsError, match="a file"):
-        write_demo(tmp_path / "demo", scale="tiny")
-
-
-def test_empty_folder_and_missing_parents_are_fine(tmp_path):
-    """`mkdir demo` first, or not at all: both work."""
-    (tmp_path / "empty").mkdir()
-    assert (write_demo(tmp_path / "empty", scale="tiny") / "README").exists()
-    assert (write_demo(tmp_path / "a" / "b", scale="tiny") / "README").exists()
-
-
-def test_unwritable_parent_is_an_os_error(tmp_path):
-    """The system's own error says what is wrong with the folder."""
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(OSError, match="file"):
-        write_demo(tmp_path / "file" / "demo", scale="tiny")
-
-
-def test_bad_arguments_name_the_remedy(tmp_path):
-    """Typos are answered with the valid values."""
-    with pytest.raises(ValueError, match=r"unknown scale 'smal': expected one of tiny, small, session; .*'small'"):
-        write_demo(tmp_path / "demo", scale="smal")
-    with pytest.raises(ValueError, match="seed -1 is negative"):
-        write_demo(tmp_path / "demo", seed=-1)
-    with pytest.raises(ValueError, match=r"subject 'sub-05' is not in this scale: it has sub-01, sub-03"):
-        subject_truth("sub-05", scale="tiny")
-    with pytest.raises(ValueError, match=r"subjects \['sub-02'\] do not exist"):
-        Scale(("sub-02",), ("ses-01",), (13, 15, 11), 360, (642, 650), (3, 2), (3, 11), (3, 1, 1))
-    assert not list(tmp_path.iterdir())
 
 
 def test_session_scale_is_full_size():

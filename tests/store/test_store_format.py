@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import functools
 import hashlib
 import json
 import pickle
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +19,25 @@ from demo_files import betas_file, trials_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from stored_metadata import (
+    BUILDS,
+    CHECKSUM,
+    GROUP,
+    NAME,
+    SESSION,
+    STORE,
+    STORED,
+    SUBJECT,
+    Built,
+    _build,
+    _read,
+    flipped,
+)
 
 from intake_laion_fmri.axes.rois import RoiMembership
 from intake_laion_fmri.axes.voxels import MASKS
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.remote.access import ObjectInfo
-from intake_laion_fmri.store import build_store
-from intake_laion_fmri.store import format as store_format
 from intake_laion_fmri.store.chunks import CODECS, DTYPES, ChunkTable, Rounding
 from intake_laion_fmri.store.format import (
     BETAS,
@@ -46,9 +56,8 @@ from intake_laion_fmri.store.format import (
     sum_of_inputs,
 )
 
-STORE, CHECKSUM = store_format.STORE, store_format.CHECKSUM
-NAME = "s3://mine/store/zarr.json"
-"""Where the metadata are from, for errors."""
+pytest_plugins = ["stored_metadata_fixtures"]
+
 
 # --- options ----------------------------------------------------------------------------------------------------------
 
@@ -125,10 +134,6 @@ def test_what_cannot_be_right_is_refused(given_: dict[str, Any], kind: type[Exce
     if message.endswith("found"):
         (value,) = [value for name, value in given_.items() if name != "dtype"]
         assert str(caught.value).endswith(f"found {value!r}.")
-
-
-STORED = StoreOptions("face", "anatomical", "bitround", 7, "lz4", 64, 640)
-"""Options of a store that is there, none of them the default."""
 
 
 @pytest.mark.parametrize(
@@ -238,51 +243,10 @@ def test_the_sum_of_inputs_tells_a_replaced_one(change: dict[str, Any]) -> None:
 
 # --- a session that was built -----------------------------------------------------------------------------------------
 
-SUBJECT, SESSION = "sub-03", "ses-01"
-GROUP = f"{SUBJECT}/{SESSION}"
-
-BUILDS: Mapping[str, dict[str, Any]] = {
-    "whole": {},
-    "face": {"roi": "face", "dtype": "bitround", "codec": "zstd", "chunk_voxels": 8, "shard_voxels": 16},
-}
-"""Name → options of `build_store`."""
-
-
-@functools.cache
-def _build(bucket: Path, name: str) -> Path:
-    """Build once for all tests of this process, but from within one, where the user's own settings are shut out."""
-    folder = bucket.with_name(f"{bucket.name}-{name}-store")
-    build_store(folder, bucket=bucket, subjects=SUBJECT, sessions=SESSION, **BUILDS[name])
-    return folder
-
-
-@dataclasses.dataclass(frozen=True)
-class Built:
-    """A store with a session on disk; not to be written to."""
-
-    folder: Path
-    metadata: bytes
-    contents: Mapping[str, bytes]
-    """Key below the root → content, of every object of the session."""
-    session: StoredSession
-
 
 @pytest.fixture(params=BUILDS)
 def built(request: pytest.FixtureRequest, tiny: Path) -> Built:
     return _read(_build(tiny, request.param))
-
-
-@pytest.fixture
-def face(tiny: Path) -> Built:
-    """The smaller of the two stores, with voxels that are not kept."""
-    return _read(_build(tiny, "face"))
-
-
-def _read(folder: Path) -> Built:
-    files = [path for path in (folder / GROUP).rglob("*") if path.is_file()]
-    contents = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-    metadata = contents.pop(metadata_key(GROUP))
-    return Built(folder, metadata, contents, StoredSession.parse(metadata, group=GROUP, name=NAME))
 
 
 def test_a_copy_under_another_name_is_refused(face: Built) -> None:
@@ -332,12 +296,6 @@ def test_what_is_said_of_a_session(built: Built, tiny: Path) -> None:
     assert len(betas) == one.grid.n_objects
     assert one.n_bytes == sum(betas) - one.grid.n_objects * (16 * one.grid.per_object + 4)
     assert all(json.loads(built.contents[f"{GROUP}/{name}/zarr.json"]) == one.arrays[name] for name in one.arrays)
-
-
-def flipped(content: bytes, bit: int) -> bytes:
-    changed = bytearray(content)
-    changed[bit // 8] ^= 1 << bit % 8
-    return bytes(changed)
 
 
 def expect_object_refused(one: StoredSession, name: str, contents: Mapping[str, bytes], found: str) -> None:
@@ -419,10 +377,6 @@ def test_metadata_do_not_change_what_they_are_made_of() -> None:
     assert json.dumps(attributes) == before
 
 
-def record_of(session: StoredSession) -> dict[str, Any]:
-    return {one.name: getattr(session.record, one.name) for one in dataclasses.fields(Record)}
-
-
 def test_a_record_comes_back() -> None:
     record = Record(
         group=GROUP,
@@ -447,256 +401,8 @@ def test_what_is_left_out_of_a_store_is_recorded(face: Built, tiny: Path) -> Non
     assert 0 < n_left_out < whole.grid.n_voxels
 
 
-# --- damage -----------------------------------------------------------------------------------------------------------
-
-
-def read_session(content: bytes, *, name: str) -> tuple[Any, ...]:
-    """What `StoredSession.parse` returns, in a form that can be compared."""
-    one = StoredSession.parse(content, group=GROUP, name=name)
-    return (one.attributes, one.arrays, record_of(one), one.grid)
-
-
-Reader = Callable[..., Any]
-
-KINDS: Mapping[str, Reader] = {
-    "root": read_root,
-    "subject": functools.partial(read_subject, subject=SUBJECT),
-    "session": read_session,
-}
-
-
-@pytest.fixture(params=KINDS)
-def group(request: pytest.FixtureRequest, face: Built) -> tuple[bytes, Reader]:
-    """The metadata of a group and their reader, of each kind that there is."""
-    contents = {
-        "root": (face.folder / "zarr.json").read_bytes(),
-        "subject": (face.folder / SUBJECT / "zarr.json").read_bytes(),
-        "session": face.metadata,
-    }
-    return contents[request.param], KINDS[request.param]
-
-
-def json_of(content: bytes) -> str | None:
-    """What JSON says, with the types; None where it is none."""
-    try:
-        return repr(json.loads(content))
-    except ValueError:
-        return None
-
-
-def read_or_refusal(content: bytes, read: Reader) -> Any:
-    try:
-        return read(content, name=NAME)
-    except DataIntegrityError as error:
-        return error
-
-
-def expect_refused(contents: Iterable[bytes], right: bytes, read: Reader) -> int:
-    """Read damaged metadata: an error of the contract's class that names them, else they say the same as before.
-
-    Returns how many were refused.
-    """
-    value, said, refused = read(right, name=NAME), json_of(right), 0
-    for content in contents:
-        found = read_or_refusal(content, read)
-        if isinstance(found, DataIntegrityError):
-            assert str(found).startswith(f"{NAME}: expected ")
-            refused += 1
-        else:
-            assert json_of(content) == said, "something else was read"
-            assert found == value
-    return refused
-
-
-def test_flipped_bits_are_refused(group: tuple[bytes, Reader]) -> None:
-    """Anywhere; in a session's long metadata at places spread over all of it, with each bit of a byte in turn."""
-    content, read = group
-    step = max(1, 8 * len(content) // 2500) | 1  # odd, so that it meets every bit
-    bits = range(0, 8 * len(content), step)
-    refused = expect_refused((flipped(content, bit) for bit in bits), content, read)
-    # The last digit of a number can be another spelling of the same.
-    assert refused >= 0.99 * len(bits)
-
-
-@settings(max_examples=60)
-@given(data=st.data())
-def test_other_bytes_are_refused(data: st.DataObject) -> None:
-    """A run of them replaced by others, by none, or by more."""
-    right = root_metadata(STORED)
-    start = data.draw(st.integers(0, len(right)))
-    stop = data.draw(st.integers(start, min(len(right), start + 40)))
-    other = data.draw(st.one_of(st.binary(max_size=40), st.sampled_from([b" ", b"\n", b"\0", b'"', b"}", b"null"])))
-    expect_refused([right[:start] + other + right[stop:]], right, read_root)
-
-
-def test_metadata_that_are_cut_off_are_refused(group: tuple[bytes, Reader]) -> None:
-    """As a disk leaves them: short, or with zeros where the rest should be."""
-    content, read = group
-    sizes = [*range(0, len(content), max(1, len(content) // 300)), len(content) - 1]
-    assert expect_refused((content[:size] for size in sizes), content, read) == len(sizes)
-    assert expect_refused((content[:size].ljust(len(content), b"\0") for size in sizes), content, read) == len(sizes)
-    assert expect_refused([content + b"}", content * 2], content, read) == 2
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"\0",
-        b"\xff\xfe",
-        b"<html>503 Slow Down</html>",
-        b"{",
-        b"null",
-        b"true",
-        b"1",
-        b"NaN",
-        b'"a text"',
-        b"[]",
-        b"[1]",
-        b"{}",
-        b'{"attributes": null}',
-        b'{"attributes": []}',
-        b'{"attributes": "a text"}',
-        b'{"attributes": {}}',
-        b'{"attributes": {"%b": 1}}' % CHECKSUM.encode(),
-        b'{"zarr_format": 3, "node_type": "group", "attributes": {"created_with": "something else"}}',
-        b'{"zarr_format": 3, "node_type": "array", "shape": [1]}',
-        b"9" * 5000,
-        pytest.param(b"[" * 100_000, id="nested too deep"),
-    ],
-)
-@pytest.mark.parametrize("read", KINDS.values(), ids=KINDS.keys())
-def test_what_is_no_metadata_of_a_store_is_refused(content: bytes, read: Reader) -> None:
-    """Whatever stands where they should, a plain Zarr group too."""
-    with pytest.raises(DataIntegrityError, match=f"^{NAME}: expected the metadata of a store") as caught:
-        read(content, name=NAME)
-    assert "build the store again" in str(caught.value)
-
-
-def with_right_checksum(content: dict[str, Any]) -> bytes:
-    """Metadata with the checksum that goes with them: `CHECKSUM` computed from its description."""
-    attributes = {name: value for name, value in content["attributes"].items() if name != CHECKSUM}
-    bare = json.dumps({**content, "attributes": attributes}, sort_keys=True, separators=(",", ":"))
-    attributes[CHECKSUM] = hashlib.sha256(bare.encode()).hexdigest()
-    return json.dumps({**content, "attributes": attributes}).encode()
-
-
-def changed(right: bytes, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> bytes:
-    """Metadata with something changed in the group, or in what `STORE` says, and the checksum made good."""
-    content = json.loads(right)
-    told = json.loads(content["attributes"][STORE])
-    change(content, told)
-    if STORE in content["attributes"]:
-        content["attributes"][STORE] = json.dumps(told)
-    return with_right_checksum(content)
-
-
-def test_the_checksum_is_made_good(group: tuple[bytes, Reader]) -> None:
-    """Or the tests below would refuse for another reason than the one they name."""
-    content, read = group
-    assert read(changed(content, lambda *_: None), name=NAME) == read(content, name=NAME)
-    assert json_of(changed(content, lambda *_: None)) == json_of(content)
-
-
-@pytest.mark.parametrize("attribute", [STORE, CHECKSUM])
-def test_a_missing_attribute_is_refused(group: tuple[bytes, Reader], attribute: str) -> None:
-    right, read = group
-    content = json.loads(changed(right, lambda content, _: content["attributes"].pop(attribute)))
-    if attribute == CHECKSUM:
-        del content["attributes"][CHECKSUM]
-    with pytest.raises(
-        DataIntegrityError, match=f"^{NAME}: expected the metadata of a store .*KeyError: '{attribute}'"
-    ):
-        read(json.dumps(content).encode(), name=NAME)
-
-
-def test_any_attribute_gone_without_a_new_checksum_is_refused(group: tuple[bytes, Reader]) -> None:
-    right, read = group
-    for name in json.loads(right)["attributes"]:
-        content = json.loads(right)
-        del content["attributes"][name]
-        with pytest.raises(DataIntegrityError, match=f"^{NAME}: expected the metadata of a store"):
-            read(json.dumps(content).encode(), name=NAME)
-
-
-@pytest.mark.parametrize("version", [0, 2, 17, "1", None, [1]], ids=repr)
-def test_another_version_of_the_layout_is_refused(group: tuple[bytes, Reader], version: Any) -> None:
-    """And the user told what can read it."""
-    right, read = group
-    content = changed(right, lambda _, told: told.update(format=version))
-    with pytest.raises(DataIntegrityError) as caught:
-        read(content, name=NAME)
-    assert str(caught.value).startswith(f"{NAME}: expected a store of format 1, found {version}. Read it with the ver")
-
-
-def _without(*names: str) -> Callable[[dict[str, Any], dict[str, Any]], None]:
-    """Remove something from what `STORE` says."""
-
-    def change(_: dict[str, Any], told: dict[str, Any]) -> None:
-        *parents, last = names
-        del functools.reduce(lambda one, name: one[name], parents, told)[last]
-
-    return change
-
-
-def _with(value: Any, *names: str) -> Callable[[dict[str, Any], dict[str, Any]], None]:
-    """Put something else into what `STORE` says."""
-
-    def change(_: dict[str, Any], told: dict[str, Any]) -> None:
-        *parents, last = names
-        functools.reduce(lambda one, name: one[name], parents, told)[last] = value
-
-    return change
-
-
-def _of_betas(change: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any], dict[str, Any]], None]:
-    """Change the metadata of the betas."""
-    return lambda content, _: change(content["consolidated_metadata"]["metadata"][BETAS])
-
-
-WRONG = {
-    "no options": ("root", _without("options")),
-    "no ROI among the options": ("root", _without("options", "roi")),
-    "an option of another version": ("root", _with(1, "options", "compression")),
-    "options that are a list": ("root", _with([], "options")),
-    "options that are none": ("root", _with(None, "options")),
-    "no sessions": ("subject", _without("sessions")),
-    "sessions that are a number": ("subject", _with(3, "sessions")),
-    **{
-        f"no {name} in the record": ("session", _without(name))
-        for name in ("group", "options", "inputs", "axis", "objects", "chunks", "left_out")
-    },
-    "another group": ("session", _with(f"{SUBJECT}/ses-02", "group")),
-    "no sets left out": ("session", _without("left_out", "sets")),
-    "no maps left out": ("session", _without("left_out", "maps")),
-    "sets of another form": ("session", _with([["00", 1]], "left_out", "sets")),
-    "a table that is no Base64": ("session", _with("?", "chunks")),
-    "a table that is a number": ("session", _with(7, "chunks")),
-    "a table of no chunks": ("session", _with("", "chunks")),
-    "a table of another array": ("session", _with(ChunkTable((1,) * 99, (1,) * 99).to_text(), "chunks")),
-    "a table with half a row": ("session", _with(base64.b64encode(bytes(12)).decode(), "chunks")),
-    "no arrays": ("session", lambda content, _: content.pop("consolidated_metadata")),
-    "arrays that are none": ("session", lambda content, _: content.update(consolidated_metadata=None)),
-    "no betas": ("session", lambda content, _: content["consolidated_metadata"]["metadata"].pop(BETAS)),
-    "betas without a shape": ("session", _of_betas(lambda betas: betas.pop("shape"))),
-    "betas in other codecs": ("session", _of_betas(lambda betas: betas.update(codecs=[{"name": "gzip"}]))),
-    "betas with fewer voxels": ("session", _of_betas(lambda betas: betas.update(shape=[betas["shape"][0], 1]))),
-}
-"""What is wrong → in which group, and how it comes about; with a right checksum, so by another program's doing."""
-
-
-@pytest.mark.parametrize(("kind", "change"), WRONG.values(), ids=WRONG.keys())
-def test_a_record_that_cannot_be_understood_is_refused(
-    kind: str, change: Callable[[dict[str, Any], dict[str, Any]], None], face: Built
-) -> None:
-    right = {"root": root_metadata(STORED), "subject": subject_metadata(SUBJECT, [SESSION]), "session": face.metadata}
-    with pytest.raises(DataIntegrityError, match=f"^{NAME}: expected ") as caught:
-        KINDS[kind](changed(right[kind], change), name=NAME)
-    assert caught.value.__cause__ is not None
-    assert "uild the store again" in str(caught.value)
-
-
 # --- what is left out -------------------------------------------------------------------------------------------------
+
 
 NAMES = tuple(f"R{number}" for number in range(11))
 """More than eight, so that memberships take two bytes."""

@@ -1,0 +1,35 @@
+"""What a Dataset of betas holds, whatever is selected."""
+
+from __future__ import annotations
+
+CONTRACT = {
+    "trial": (("trial",), "int64"),
+    "session": (("trial",), "object"),
+    "run": (("trial",), "int64"),
+    "beta_index": (("trial",), "int64"),
+    "label": (("trial",), "object"),
+    "shared": (("trial",), "bool"),
+    "dataset": (("trial",), "object"),
+    "ood_type": (("trial",), "object"),
+    "n_repeats": (("trial",), "int64"),
+    "repetition": (("trial",), "int64"),
+    "voxel": (("voxel",), "int64"),
+    "i": (("voxel",), "int32"),
+    "j": (("voxel",), "int32"),
+    "k": (("voxel",), "int32"),
+    "x": (("voxel",), "float32"),
+    "y": (("voxel",), "float32"),
+    "z": (("voxel",), "float32"),
+    "nc_12rep": (("voxel",), "float32"),
+    "nc_4rep": (("voxel",), "float32"),
+    "nc_all": (("voxel",), "float32"),
+    "r2_mean": (("voxel",), "float32"),
+    "in_roi": (("roi", "voxel"), "bool"),
+    "roi": (("roi",), "object"),
+    "roi_category": (("roi",), "object"),
+    "split_role": (("pool", "split", "trial"), "int8"),
+    "pool": (("pool",), "object"),
+    "split": (("split",), "object"),
+    "subject": ((), "object"),
+    "grid": ((), "object"),
+}
