@@ -20,7 +20,7 @@ from intake_laion_fmri.building.verify import StoreInfo
 from intake_laion_fmri.catalog.given import shown
 from intake_laion_fmri.catalog.inventory import INVENTORY_FILE, Change, Inventory, SubjectRecord
 from intake_laion_fmri.reading import betas
-from intake_laion_fmri.remote import atomic
+from intake_laion_fmri.remote import addresses, atomic
 from intake_laion_fmri.remote.marks import CATALOG, INVENTORY, raise_unless_ours
 
 __all__ = [
@@ -149,6 +149,14 @@ def catalog_files(inventory: Inventory) -> dict[str, str]:
     return files
 
 
+_MISREAD = {
+    "::": "Intake takes '::' for a chain of file systems",
+    "#": "newer versions of Zarr take '#' for the end of a path",
+    "?": "newer versions of Zarr take '?' for the end of a path",
+}
+"""What intake-xarray, or what it calls, does not take for a part of a path."""
+
+
 def store_catalog(info: StoreInfo, storage_options: Mapping[str, Any] | None = None) -> str:
     """Return a catalog of a store that needs intake-xarray only.
 
@@ -169,13 +177,14 @@ def store_catalog(info: StoreInfo, storage_options: Mapping[str, Any] | None = N
     Raises
     ------
     ValueError
-        If intake-xarray could not open the store, because of a ``::`` in its address.
+        If intake-xarray could not open the store, because of a ``::`` in its address, or a ``#`` or ``?`` in its path.
     """
-    if "::" in info.url:
-        raise ValueError(
-            f"store={redact.url(info.url)!r}: a catalog cannot name it, because Intake takes '::' for a chain of file "
-            "systems. Move or link the store to a path without '::', or read it with open_betas(store=...)."
-        )
+    for mark, reason in _MISREAD.items():
+        if mark in info.url and (mark == "::" or addresses.is_folder(info.url)):
+            raise ValueError(
+                f"store={redact.url(info.url)!r}: a catalog cannot name it, because {reason}. Move or link the store "
+                f"to a path without {mark!r}, or read it with open_betas(store=...)."
+            )
     options = _without_secrets(storage_options or {})
     sources = {}
     for subject, sessions in ((one.subject, one.sessions) for one in info.subjects):

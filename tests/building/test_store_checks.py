@@ -321,7 +321,8 @@ def test_a_catalog_that_needs_only_intake_xarray(tiny: Path, tiny_store: Path, t
     script.write_text(READ_PLAINLY)
     command = [sys.executable, script, tmp_path / "store.yaml", tmp_path / "read.npz"]
     subprocess.run(command, check=True, timeout=120, cwd=tmp_path, env={**os.environ, "HOME": str(tmp_path)})
-    found = np.load(tmp_path / "read.npz")
+    with np.load(tmp_path / "read.npz") as file:
+        found = dict(file)
     expected = open_betas("sub-01", bucket=tiny).compute()
     assert found["names"].tolist() == [
         name for subject in ("sub-01", "sub-03") for name in (subject, *(f"{subject}_ses-0{n}" for n in (1, 2, 3)))
