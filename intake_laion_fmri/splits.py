@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,9 @@ __all__ = [
     "SPLIT",
     "SPLITS",
     "SPLITS_VARIABLE",
+    "Pool",
+    "Role",
+    "SplitName",
     "SplitSource",
     "check_split",
     "copies_in",
@@ -92,7 +95,20 @@ SHARED = "shared"
 OOD = "ood"
 """The split whose test side is the out-of-distribution images, in every pool."""
 
-SPLITS = (*(f"random_{n}" for n in range(5)), *(f"cluster_k5_{n}" for n in range(5)), "tau", OOD)
+SplitName = Literal[
+    "random_0", "random_1", "random_2", "random_3", "random_4",
+    "cluster_k5_0", "cluster_k5_1", "cluster_k5_2", "cluster_k5_3", "cluster_k5_4",
+    "tau", "ood",
+]  # fmt: skip
+"""Name of a train/test split."""
+
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+
+Pool = Literal["shared", "subject"]
+"""The pool of the images that all subjects saw, or the subject's own."""
+
+Role = Literal["train", "test", "both"]
+"""The side of a split."""
 
 ROLES: Mapping[str, int] = MappingProxyType({"unused": 0, "train": 1, "test": 2})
 """Name of a role → its flag in ``split_role``."""
@@ -322,7 +338,7 @@ def list_pools() -> list[str]:
     return sorted({key.partition("/")[0] for key in _published_sums()})
 
 
-def list_splits() -> list[str]:
+def list_splits() -> list[SplitName]:
     """Return the names of the published splits."""
     return list(SPLITS)
 
@@ -333,7 +349,7 @@ def list_ood_types() -> list[str]:
 
 
 def load_split(
-    name: str,
+    name: SplitName,
     pool: str = SHARED,
     *,
     splits: str | os.PathLike[str] | None = None,
@@ -394,7 +410,7 @@ def load_all_splits(
 
 
 def get_train_test_ids(
-    name: str,
+    name: SplitName,
     pool: str = SHARED,
     *,
     ood_types: Collection[str] | None = None,
@@ -435,7 +451,7 @@ def get_train_test_ids(
 
 def get_split_masks(
     labels: Iterable[str],
-    name: str,
+    name: SplitName,
     pool: str = SHARED,
     *,
     ood_types: Collection[str] | None = None,

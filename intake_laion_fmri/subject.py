@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from intake_laion_fmri import discovery, layout
 from intake_laion_fmri.axes import voxels
 from intake_laion_fmri.axes.rois import ALL, RoiMembership, RoiSelection
-from intake_laion_fmri.axes.trials import COLUMNS
+from intake_laion_fmri.axes.trials import COLUMNS, Stimuli
+from intake_laion_fmri.axes.vertices import Hemisphere
+from intake_laion_fmri.axes.voxels import Mask, NoiseCeiling
 from intake_laion_fmri.reading import betas
-from intake_laion_fmri.reading.arguments import SessionSelection, check_argument, check_sessions
+from intake_laion_fmri.reading.arguments import All, Format, SessionSelection, check_argument, check_sessions
 from intake_laion_fmri.reading.blocks import load_rows
 from intake_laion_fmri.remote.access import Bucket, open_bucket
 
@@ -102,9 +104,9 @@ class Subject:
         self,
         session: SessionSelection = "all",
         roi: RoiSelection | None = None,
-        mask: str = "rsquare",
+        mask: Mask = "rsquare",
         nc_threshold: float | None = None,
-        stimuli: str | None = None,
+        stimuli: Stimuli | None = None,
     ) -> NDArray[np.float32] | dict[str, NDArray[np.float32]]:
         """Return single-trial betas.
 
@@ -139,23 +141,23 @@ class Subject:
         parts = _parts(dataset, roi)
         return values if parts is None else {name: values[:, inside] for name, inside in parts.items()}
 
-    def get_roi_mask(self, roi: RoiSelection, mask: str = "rsquare") -> NDArray[np.bool_]:
+    def get_roi_mask(self, roi: RoiSelection, mask: Mask = "rsquare") -> NDArray[np.bool_]:
         """Return which voxels of the mask belong to an ROI, a category, a list or an expression; shape (voxel,)."""
         whole = self._voxels(None, mask)["voxel"]
         return np.isin(whole, self._voxels(roi, mask)["voxel"])
 
     def get_roi_data(
-        self, roi: RoiSelection, format: str = "all", hemi: str = "all", mask: str = "rsquare"
+        self, roi: RoiSelection, format: Format | All = "all", hemi: Hemisphere | All = "all", mask: Mask = "rsquare"
     ) -> dict[str, dict[str, Any]]:
         """Return an ROI in its formats; see `intake_laion_fmri.betas.roi_data`."""
         return betas.roi_data(self.subject, roi, format=format, hemi=hemi, mask=mask, bucket=self._bucket)
 
     def get_noise_ceiling(
         self,
-        desc: str = "12rep",
+        desc: NoiseCeiling = "12rep",
         session: SessionSelection | None = None,
         roi: RoiSelection | None = None,
-        mask: str = "rsquare",
+        mask: Mask = "rsquare",
     ) -> NDArray[np.float32] | dict[str, NDArray[np.float32]]:
         """Return noise ceilings in percent, shape (voxel,).
 
@@ -189,18 +191,18 @@ class Subject:
         asked = [name for one in session for name in layout.same_session(layout.session_name(one), by_session)]
         return {name: by_session[name] for name in asked}
 
-    def get_brain_mask(self, mask: str = "rsquare") -> NDArray[np.bool_]:
+    def get_brain_mask(self, mask: Mask = "rsquare") -> NDArray[np.bool_]:
         """Return the mask as a volume, shape (i, j, k)."""
         dataset = self._voxels(None, mask)
         volume = np.zeros(dataset.attrs["grid_shape"], dtype=bool)
         volume.reshape(-1)[dataset["voxel"].values] = True
         return volume
 
-    def get_n_voxels(self, roi: RoiSelection | None = None, mask: str = "rsquare") -> int:
+    def get_n_voxels(self, roi: RoiSelection | None = None, mask: Mask = "rsquare") -> int:
         """Return the number of voxels of the mask, or of an ROI inside it."""
         return int(self._voxels(roi, mask).sizes["voxel"])
 
-    def get_voxel_coordinates(self, roi: RoiSelection | None = None, mask: str = "rsquare") -> NDArray[np.float32]:
+    def get_voxel_coordinates(self, roi: RoiSelection | None = None, mask: Mask = "rsquare") -> NDArray[np.float32]:
         """Return world coordinates in the subject's T1w space, millimetres, shape (voxel, 3)."""
         dataset = self._voxels(roi, mask)
         return np.stack([dataset[name].values for name in "xyz"], axis=1)
@@ -209,7 +211,7 @@ class Subject:
         self,
         values: NDArray[Any],
         roi: RoiSelection | None = None,
-        mask: str = "rsquare",
+        mask: Mask = "rsquare",
         *,
         fill: float = np.nan,
     ) -> nibabel.Nifti1Image:
@@ -248,7 +250,7 @@ class Subject:
         content = self._bucket.fetch([listing[layout.STIMULUS_METADATA]])[layout.STIMULUS_METADATA]
         return pd.read_csv(io.BytesIO(content), keep_default_na=False)
 
-    def _voxels(self, roi: RoiSelection | None, mask: str) -> xr.Dataset:
+    def _voxels(self, roi: RoiSelection | None, mask: Mask) -> xr.Dataset:
         return betas.open_rois(self.subject, roi=roi, mask=mask, bucket=self._bucket)
 
 

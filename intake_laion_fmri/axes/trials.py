@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ __all__ = [
     "TRIAL",
     "TRIALS_PER_SESSION",
     "Label",
+    "Stimuli",
     "not_understood",
     "parse_label",
     "read_trials",
@@ -80,14 +81,11 @@ OOD_TYPES = frozenset(
 )
 """Types of out-of-distribution images."""
 
-STIMULI: Mapping[str, str] = MappingProxyType(
-    {
-        "shared": "images that all subjects saw, OOD among them",
-        "unique": "images that only this subject saw",
-        "ood": "out-of-distribution images",
-    }
-)
-"""Values of the argument ``stimuli`` → what they select."""
+Stimuli = Literal["shared", "unique", "ood"]
+"""Images that all subjects saw, OOD among them; images that only this subject saw; out-of-distribution images."""
+
+STIMULI: tuple[Stimuli, ...] = get_args(Stimuli)
+"""Values of the argument ``stimuli``."""
 
 _LABEL = re.compile(
     r"(?:shared_(?P<repeats>12|4)rep_(?P<shared>LAION|THINGS\+|NSD|OOD)_(?P<rest>.+)"

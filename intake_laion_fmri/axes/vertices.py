@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,16 @@ from intake_laion_fmri.formats.freesurfer import VertexList
 from intake_laion_fmri.formats.grid import Coordinates
 from intake_laion_fmri.formats.masks import MASK_RULE
 
-__all__ = ["HEMI", "HEMISPHERES", "SURFACE_SPACE", "Surface"]
+__all__ = ["HEMI", "HEMISPHERES", "SURFACE_SPACE", "Hemisphere", "Surface"]
 
 HEMI = "hemi"
 """Dimension and index of what is told of each hemisphere."""
 
+Hemisphere = Literal["L", "R"]
+"""A hemisphere as keys spell it."""
+
 HEMISPHERES: Mapping[str, str] = {"L": "left hemisphere", "R": "right hemisphere"}
-"""Hemisphere as keys spell it → in words."""
+"""Hemisphere → in words."""
 
 SURFACE_SPACE = "fsnative"
 """The subject's own FreeSurfer surface: vertices of different subjects are not the same."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,10 @@ __all__ = [
     "SESSION_MAPS",
     "SUBJECT_MAPS",
     "VOXEL",
+    "MapName",
+    "Mask",
     "MaskRule",
+    "NoiseCeiling",
     "VoxelAxis",
     "VoxelMap",
     "grid_coordinates",
@@ -57,6 +60,9 @@ class MaskRule:
         return inside
 
 
+Mask = Literal["rsquare", "anatomical"]
+"""Name of a mask; `MASKS` has its rule."""
+
 MASKS: Mapping[str, MaskRule] = MappingProxyType(
     {
         "rsquare": MaskRule("r2_mean", "mean R2 finite and > 0"),
@@ -64,6 +70,13 @@ MASKS: Mapping[str, MaskRule] = MappingProxyType(
     }
 )
 """Name of a mask → its rule."""
+
+
+NoiseCeiling = Literal["12rep", "4rep", "all"]
+"""The subject's noise ceiling from images shown 12 times, 4 times, or more than once."""
+
+MapName = Literal["nc_12rep", "nc_4rep", "nc_all", "r2_mean", "noise_ceiling", "r2", "hrf_index", "ridge_fraction"]
+"""Name of a map: of a subject as in `SUBJECT_MAPS`, or of a session as in `SESSION_MAPS`."""
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,13 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
+from intake_laion_fmri.axes.voxels import Mask
 from intake_laion_fmri.building.target import expect_apart, expect_own, is_foreign
 from intake_laion_fmri.discovery import SubjectContents, subject_contents, subjects
 from intake_laion_fmri.errors import (
@@ -45,7 +46,7 @@ from intake_laion_fmri.reading.stored import read_options
 from intake_laion_fmri.remote import addresses
 from intake_laion_fmri.remote.access import SMALL_FILES_IN_FLIGHT, Bucket, open_bucket
 from intake_laion_fmri.splits import SHARED, find_source
-from intake_laion_fmri.store.chunks import ChunkGrid, ChunkTable, Rounding
+from intake_laion_fmri.store.chunks import ChunkGrid, ChunkTable, Codec, Dtype, Rounding
 from intake_laion_fmri.store.format import (
     BETAS,
     STORED_DTYPES,
@@ -83,7 +84,7 @@ __all__ = [
     "whole_session",
 ]
 
-SCHEDULERS = ("threads", "processes")
+Scheduler = Literal["threads", "processes"]
 """Where sessions are built when no client is given."""
 
 _REPORT_SECONDS = 0.2
@@ -151,15 +152,15 @@ def build_store(
     subjects: str | Sequence[str] = ALL,
     sessions: SessionSelection = ALL,
     roi: RoiSelection | None = None,
-    mask: str | None = None,
-    dtype: str | None = None,
+    mask: Mask | None = None,
+    dtype: Dtype | None = None,
     keep_bits: int | None = None,
-    codec: str | None = None,
+    codec: Codec | None = None,
     chunk_voxels: int | None = None,
     shard_voxels: int | None = None,
     splits: str | os.PathLike[str] | None = None,
     client: Client | None = None,
-    scheduler: str = "threads",
+    scheduler: Scheduler = "threads",
     workers: int = 1,
     progress: Callable[[BuildProgress], None] | None = None,
 ) -> list[SessionReport]:
@@ -258,7 +259,7 @@ def build_store(
     }
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ValueError(f"workers must be a whole number of at least 1, found {workers!r}.")
-    check_option("scheduler", scheduler, valid=SCHEDULERS)
+    check_option("scheduler", scheduler, valid=get_args(Scheduler))
     expect_apart(root, place)
     expect_own(root)
     options = _options(root, given)

@@ -7,22 +7,25 @@ import inspect
 import math
 import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.rois import check_selection
 from intake_laion_fmri.axes.trials import STIMULI
-from intake_laion_fmri.axes.vertices import HEMISPHERES
-from intake_laion_fmri.axes.voxels import MASKS, SESSION_MAPS, SUBJECT_MAPS
+from intake_laion_fmri.axes.vertices import Hemisphere
+from intake_laion_fmri.axes.voxels import MapName, Mask, NoiseCeiling
 from intake_laion_fmri.errors import check_option, is_several, unknown_value
 from intake_laion_fmri.remote.access import check_storage_options, open_bucket, open_place
-from intake_laion_fmri.splits import SHARED, SPLITS
+from intake_laion_fmri.splits import SPLITS, Pool, Role
 from intake_laion_fmri.store.root import open_store
 
 __all__ = [
     "ALL",
     "FORMATS",
-    "GRIDS",
+    "All",
+    "Format",
+    "GridForm",
+    "MapSelection",
     "SessionSelection",
     "check_argument",
     "check_arguments",
@@ -31,14 +34,20 @@ __all__ = [
     "chosen",
 ]
 
-ALL = "all"
+All = Literal["all"]
+ALL: All = "all"
 """Every session, map, format or hemisphere that there is."""
 
-FORMATS = tuple(layout.ROI_KINDS.values())
-"""Formats of ROIs."""
+Format = Literal["volume", "func.gii", "label"]
+"""A format of ROIs."""
 
-GRIDS = ("voxel", "volume")
-"""Forms of a map: the chosen voxels, or the grid as a whole."""
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+GridForm = Literal["voxel", "volume"]
+"""The form of a map: the chosen voxels, or the grid as a whole."""
+
+MapSelection = All | MapName | Sequence[MapName]
+"""``"all"``, a map, or a list of maps."""
 
 SessionSelection = str | int | Sequence[str | int]
 """``"all"``, a session, or a list of sessions."""
@@ -152,7 +161,7 @@ def _check_maps(maps: object) -> tuple[str, ...] | None:
     if not names:
         raise ValueError("maps=[] names no map. Expected 'all', a map such as 'nc_12rep', or a list of them.")
     for name in names:
-        check_option("map", name, valid=[*SUBJECT_MAPS, *SESSION_MAPS])
+        check_option("map", name, valid=get_args(MapName))
     return tuple(dict.fromkeys(names))
 
 
@@ -162,7 +171,7 @@ def _check_pool(pool: object) -> str:
             f"pool={sorted(pools)} asks for several pools in one call. That leaks: test images of the one are train "
             "images of the other. Choose pool='shared' or pool='subject' for the whole analysis."
         )
-    check_option("pool", pool, valid=(SHARED, "subject"))
+    check_option("pool", pool, valid=get_args(Pool))
     return str(pool)
 
 
@@ -199,16 +208,16 @@ _CHECKS: Mapping[str, Callable[[Any], object]] = {
     "session": lambda session: None if session is None else check_sessions(session),
     "roi": check_selection,
     "format": functools.partial(check_option, "format", valid=(*FORMATS, ALL)),
-    "hemi": functools.partial(check_option, "hemi", valid=(*HEMISPHERES, ALL)),
+    "hemi": functools.partial(check_option, "hemi", valid=(*get_args(Hemisphere), ALL)),
     "maps": _check_maps,
-    "grid": functools.partial(check_option, "grid", valid=GRIDS),
-    "mask": functools.partial(check_option, "mask", valid=MASKS),
+    "grid": functools.partial(check_option, "grid", valid=get_args(GridForm)),
+    "mask": functools.partial(check_option, "mask", valid=get_args(Mask)),
     "min_noise_ceiling": _check_percentage,
-    "noise_ceiling": functools.partial(check_option, "noise_ceiling", valid=layout.NOISE_CEILINGS),
+    "noise_ceiling": functools.partial(check_option, "noise_ceiling", valid=get_args(NoiseCeiling)),
     "stimuli": functools.partial(check_option, "stimuli", valid=STIMULI, optional=True),
     "split": functools.partial(check_option, "split", valid=SPLITS, optional=True),
     "pool": _check_pool,
-    "role": functools.partial(check_option, "role", valid=("train", "test", "both")),
+    "role": functools.partial(check_option, "role", valid=get_args(Role)),
     "splits": lambda splits: None if splits is None else open_place(splits, argument="splits"),
     "refresh": functools.partial(_check_flag, "refresh"),
     "bucket": lambda bucket: None if bucket is None else open_place(bucket),

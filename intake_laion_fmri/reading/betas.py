@@ -15,12 +15,31 @@ from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.rois import RoiSelection, roi_coordinates, single_operands
-from intake_laion_fmri.axes.vertices import HEMISPHERES, SURFACE_SPACE
-from intake_laion_fmri.axes.voxels import SESSION_MAPS, SUBJECT_MAPS, VOXEL, VoxelAxis, grid_coordinates
+from intake_laion_fmri.axes.trials import Stimuli
+from intake_laion_fmri.axes.vertices import HEMISPHERES, SURFACE_SPACE, Hemisphere
+from intake_laion_fmri.axes.voxels import (
+    SESSION_MAPS,
+    SUBJECT_MAPS,
+    VOXEL,
+    Mask,
+    NoiseCeiling,
+    VoxelAxis,
+    grid_coordinates,
+)
 from intake_laion_fmri.discovery import SubjectContents, subject_contents
 from intake_laion_fmri.errors import DataIntegrityError, NotInStoreError, Remarks
 from intake_laion_fmri.formats.grid import GRID, Coordinates
-from intake_laion_fmri.reading.arguments import ALL, FORMATS, SessionSelection, check_argument, chosen
+from intake_laion_fmri.reading.arguments import (
+    ALL,
+    FORMATS,
+    All,
+    Format,
+    GridForm,
+    MapSelection,
+    SessionSelection,
+    check_argument,
+    chosen,
+)
 from intake_laion_fmri.reading.assembly import BucketPlan, attributes, subject_coordinate
 from intake_laion_fmri.reading.blocks import MapBlock, Step, lazy_rows
 from intake_laion_fmri.reading.plans import (
@@ -36,7 +55,7 @@ from intake_laion_fmri.reading.plans import (
 from intake_laion_fmri.reading.roi_plans import RoiPlan
 from intake_laion_fmri.reading.stored import StorePlan, with_stored
 from intake_laion_fmri.remote.access import Bucket, open_bucket
-from intake_laion_fmri.splits import find_source
+from intake_laion_fmri.splits import Pool, Role, SplitName, find_source
 from intake_laion_fmri.store.root import StoreRoot, open_store
 
 if TYPE_CHECKING:
@@ -62,13 +81,13 @@ def open_betas(
     *,
     session: SessionSelection = ALL,
     roi: RoiSelection | None = None,
-    mask: str = "rsquare",
+    mask: Mask = "rsquare",
     min_noise_ceiling: float | None = None,
-    noise_ceiling: str = "12rep",
-    stimuli: str | None = None,
-    split: str | None = None,
-    pool: str = "shared",
-    role: str = "both",
+    noise_ceiling: NoiseCeiling = "12rep",
+    stimuli: Stimuli | None = None,
+    split: SplitName | None = None,
+    pool: Pool = "shared",
+    role: Role = "both",
     splits: str | os.PathLike[str] | None = None,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -248,10 +267,10 @@ def open_trials(
     subject: str,
     *,
     session: SessionSelection = ALL,
-    stimuli: str | None = None,
-    split: str | None = None,
-    pool: str = "shared",
-    role: str = "both",
+    stimuli: Stimuli | None = None,
+    split: SplitName | None = None,
+    pool: Pool = "shared",
+    role: Role = "both",
     splits: str | os.PathLike[str] | None = None,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -289,9 +308,9 @@ def open_rois(
     subject: str,
     *,
     roi: RoiSelection | None = None,
-    format: str = "volume",
-    hemi: str = ALL,
-    mask: str = "rsquare",
+    format: Format | All = "volume",
+    hemi: Hemisphere | All = ALL,
+    mask: Mask = "rsquare",
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
     mirror: str | os.PathLike[str] | None = None,
@@ -387,9 +406,9 @@ def roi_data(
     subject: str,
     roi: RoiSelection,
     *,
-    format: str = ALL,
-    hemi: str = ALL,
-    mask: str = "rsquare",
+    format: Format | All = ALL,
+    hemi: Hemisphere | All = ALL,
+    mask: Mask = "rsquare",
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
     mirror: str | os.PathLike[str] | None = None,
@@ -459,10 +478,10 @@ def open_maps(
     subject: str,
     *,
     session: SessionSelection | None = None,
-    maps: str | Sequence[str] = ALL,
-    grid: str = "voxel",
+    maps: MapSelection = ALL,
+    grid: GridForm = "voxel",
     roi: RoiSelection | None = None,
-    mask: str = "rsquare",
+    mask: Mask = "rsquare",
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
     mirror: str | os.PathLike[str] | None = None,
@@ -529,9 +548,9 @@ def open_noise_ceilings(
     subject: str,
     *,
     session: SessionSelection | None = None,
-    grid: str = "voxel",
+    grid: GridForm = "voxel",
     roi: RoiSelection | None = None,
-    mask: str = "rsquare",
+    mask: Mask = "rsquare",
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
     mirror: str | os.PathLike[str] | None = None,

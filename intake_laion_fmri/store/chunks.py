@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +23,17 @@ __all__ = [
     "DTYPES",
     "ChunkGrid",
     "ChunkTable",
+    "Codec",
+    "Dtype",
     "Part",
     "Rounding",
     "crc32c",
 ]
 
 Buffer = bytes | memoryview
+
+Codec = Literal["none", "lz4", "zstd"]
+"""Name of a codec; `CODECS` has its configuration."""
 
 CODECS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -39,8 +44,10 @@ CODECS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 """Name of a codec → the configuration of Zarr's ``blosc`` codec, without the size of items; ``none`` packs nothing."""
 
-DTYPES = ("float32", "bitround", "float16")
+Dtype = Literal["float32", "bitround", "float16"]
 """How betas are stored: as they are; float32 with rounded mantissas; half precision."""
+
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 
 _CRC_BYTES = 4
 _BLOSC_HEADER = 16

@@ -18,18 +18,18 @@ import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.rois import RoiMembership, RoiSelection, check_selection
-from intake_laion_fmri.axes.voxels import MASKS
+from intake_laion_fmri.axes.voxels import Mask
 from intake_laion_fmri.errors import DataIntegrityError, check_option
 from intake_laion_fmri.formats.grid import Grid
 from intake_laion_fmri.remote.access import ObjectInfo
-from intake_laion_fmri.store.chunks import CODECS, DTYPES, ChunkGrid, ChunkTable, Rounding
+from intake_laion_fmri.store.chunks import DTYPES, ChunkGrid, ChunkTable, Codec, Rounding
 from intake_laion_fmri.store.coordinates import TYPES, decode
 from intake_laion_fmri.store.groups import METADATA
 from intake_laion_fmri.store.order import ORDER_RULE
@@ -199,10 +199,10 @@ def _whole(name: str, least: int, most: int) -> Any:
 
 _CHECKS = {
     "roi": check_selection,
-    "mask": functools.partial(check_option, "mask", valid=MASKS),
+    "mask": functools.partial(check_option, "mask", valid=get_args(Mask)),
     "dtype": functools.partial(check_option, "dtype", valid=DTYPES),
     "keep_bits": _whole("keep_bits", 1, 23),
-    "codec": functools.partial(check_option, "codec", valid=CODECS),
+    "codec": functools.partial(check_option, "codec", valid=get_args(Codec)),
     "chunk_voxels": _whole("chunk_voxels", 1, 2**20),
     "shard_voxels": lambda value: _whole("shard_voxels", 0, 2**24)(value) or None,
 }
