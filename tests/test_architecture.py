@@ -38,7 +38,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
         "reading": "axes discovery errors formats layout remote splits store",
         "betas": "reading",
         "building": "axes discovery errors layout reading remote splits store",
-        "mirror": "discovery errors forks layout reading remote splits",
+        "mirror": "discovery errors forks formats layout reading remote splits",
         "subject": "axes discovery layout reading remote",
         "download": "config errors mirror remote",
         "catalog": "axes building discovery errors layout reading redact remote",

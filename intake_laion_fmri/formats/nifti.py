@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.forks import submitted
 from intake_laion_fmri.formats.grid import Grid
+from intake_laion_fmri.formats.gunzip import open_gzip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -183,13 +184,12 @@ class VolumeReader:
 
     def __init__(self, file: BinaryIO, *, name: str) -> None:
         # Imported late: a reader is made in workers that may never read one.
-        from isal import igzip, igzip_lib
+        from isal import igzip_lib
 
         self._name = name
         # The last is for a header of gzip that does not end within the buffer.
         self._corrupt: Any = (gzip.BadGzipFile, igzip_lib.IsalError, OverflowError)
-        # What `IGzipFile` reads through. Its own `readinto` reads and copies, which costs 5 % of the whole.
-        self._stream = igzip._GzipReader(file, igzip.READ_BUFFER_SIZE)
+        self._stream = open_gzip(file)
         self.header = self._read_header()
         self._skip(self.header.vox_offset - self._header_bytes)
         size = min(PIECE_BYTES // self.header.dtype.itemsize, self.header.grid.size)

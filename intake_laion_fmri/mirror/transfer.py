@@ -36,6 +36,7 @@ from intake_laion_fmri.errors import (
     NotInBucketError,
 )
 from intake_laion_fmri.forks import PerProcess
+from intake_laion_fmri.formats.gunzip import open_gzip
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.mirror.partial import (
     LOOK_SECONDS,
@@ -637,12 +638,12 @@ class _S3Stream(_Stream):
 
 def _check(file: Any, info: ObjectInfo, how: str, stop: threading.Event) -> int:
     """Read a file to its end; return its CRC-32, or raise DamagedError."""
-    from isal import igzip, igzip_lib
+    from isal import igzip_lib
 
     corrupt: Any = (gzip.BadGzipFile, igzip_lib.IsalError, EOFError)
     summed = _Summed(file, md5=how == MD5)
     size = max(4096, min(PIECE_BYTES, info.size))
-    stream: Any = igzip._GzipReader(summed, size) if how == GZIP else summed
+    stream: Any = open_gzip(summed, size) if how == GZIP else summed
     buffer, unpacked = bytearray(size), 0
     try:
         while count := stream.readinto(buffer):
