@@ -19,8 +19,9 @@ import nibabel
 import numpy as np
 
 from intake_laion_fmri import layout
+from intake_laion_fmri.axes.labels import parse_label
 from intake_laion_fmri.axes.rois import RoiMembership, check_selection
-from intake_laion_fmri.axes.trials import parse_label, read_trials
+from intake_laion_fmri.axes.trial_table import read_trials
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.formats.freesurfer import read_label
 from intake_laion_fmri.formats.gifti import read_func_gii

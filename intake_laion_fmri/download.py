@@ -10,7 +10,8 @@ from typing import Any
 
 from intake_laion_fmri.config import get_data_dir
 from intake_laion_fmri.errors import BucketUnreachableError, NotInBucketError, OfflineWarning
-from intake_laion_fmri.mirror.run import MirrorPlan, fill_mirror, licence_notice, plan_mirror
+from intake_laion_fmri.mirror.report import MirrorPlan
+from intake_laion_fmri.mirror.run import fill_mirror, licence_notice, plan_mirror
 from intake_laion_fmri.mirror.selection import AVERAGES, MirrorSelection
 from intake_laion_fmri.remote.access import Bucket
 

@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.axes.trials import OOD_TYPES, parse_label
+from intake_laion_fmri.axes.labels import OOD_TYPES, parse_label
 from intake_laion_fmri.errors import (
     AccessDeniedError,
     BucketUnreachableError,

@@ -20,7 +20,7 @@ from intake_laion_fmri.axes.vertices import Hemisphere
 from intake_laion_fmri.axes.voxels import Mask, NoiseCeiling
 from intake_laion_fmri.reading import betas
 from intake_laion_fmri.reading.arguments import All, Format, SessionSelection, check_argument, check_sessions
-from intake_laion_fmri.reading.blocks import load_rows
+from intake_laion_fmri.reading.lazy_arrays import load_rows
 from intake_laion_fmri.remote.access import Bucket, open_bucket
 
 if TYPE_CHECKING:

@@ -58,7 +58,7 @@ FACADES = {"store", "mirror", "demo"}
 # What every module that writes to a disk goes through, the oracle too.
 WRITING = {"remote.atomic", "remote.marks", "remote.locks"}
 # Tables and arrays: these open nothing, though others of their wing do.
-PURE = {"store.chunks", "store.order", "store.coordinates"}
+PURE = {f"store.{name}" for name in ("chunks", "chunk_table", "codecs", "coordinates", "order", "rounding")}
 STANDARD_LIBRARY_ONLY = {
     *("redact", "forks", "layout", "errors"),
     *("remote.retry", "catalog.given", "cli.interrupts"),

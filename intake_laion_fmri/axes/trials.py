@@ -6,31 +6,25 @@ of its betas, so rows are never re-sorted.
 
 from __future__ import annotations
 
-import functools
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from intake_laion_fmri.axes.labels import Label, parse_label, quoted
 from intake_laion_fmri.errors import DataIntegrityError, in_short
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "OOD_TYPES",
     "STIMULI",
     "TRIAL",
     "TRIALS_PER_SESSION",
-    "Label",
     "Stimuli",
     "not_understood",
-    "parse_label",
-    "read_trials",
     "stack_sessions",
     "stack_stored",
     "stimuli_of",
@@ -62,7 +56,7 @@ LONG_NAMES: Mapping[str, str] = MappingProxyType(
 )
 """Name of a column or coordinate → what it means."""
 
-_DTYPES: Mapping[str, Any] = MappingProxyType(
+DTYPES: Mapping[str, Any] = MappingProxyType(
     {
         "session": object,
         "run": np.int64,
@@ -76,33 +70,12 @@ _DTYPES: Mapping[str, Any] = MappingProxyType(
     }
 )
 
-OOD_TYPES = frozenset(
-    {"shape", "relations", "unusual", "cropped", "selfmade", "gaudy", "illusion-classic", "gabor", "illusion-natural"}
-)
-"""Types of out-of-distribution images."""
-
 Stimuli = Literal["shared", "unique", "ood"]
 """Images that all subjects saw, OOD among them; images that only this subject saw; out-of-distribution images."""
 
 STIMULI: tuple[Stimuli, ...] = get_args(Stimuli)
 """Values of the argument ``stimuli``."""
 
-_LABEL = re.compile(
-    r"(?:shared_(?P<repeats>12|4)rep_(?P<shared>LAION|THINGS\+|NSD|OOD)_(?P<rest>.+)"
-    r"|unique_(?P<unique>LAION|THINGS\+?)_.+_(?P<participant>p0[1-5]))\.(?:jpg|png)",
-)
-_OOD_TYPE = re.compile(r"(?P<type>[A-Za-z0-9-]+)_.+")
-_RUN = re.compile(r"(?:run-)?0*([1-9][0-9]{0,3})(?:\.0+)?")  # a column with a gap is written as 1.0
-_SESSION = re.compile(r"(?:ses-)?0*([0-9]{1,4})")
-_ANY_CASE = re.compile(_LABEL.pattern, re.IGNORECASE)
-MAX_TABLE_BYTES = 4 * 1024 * 1024
-"""Bytes of a trial table, at most: one of the longest session has about a hundred thousand. Bounds time and memory."""
-
-_END_OF_LINE = re.compile(r"\r\n|\r|\n")
-_NO_LABEL = frozenset({"", "blank", "n/a", "na", "nan", "none", "null"})
-_UNIQUE_REPEATS = 4
-_LONGEST_QUOTE = 200
-_LONGEST_LABEL = 1024
 _MOST_PRESENTATIONS = 128
 """Of an image to a subject; 12 are planned. A store has a byte for it."""
 
@@ -110,150 +83,8 @@ _LAST_SESSION = 99_999_999
 """Numbers of later ones would not fit into the index."""
 
 
-@dataclass(frozen=True)
-class Label:
-    """What the file name of a stimulus says."""
-
-    shared: bool
-    """Whether all subjects saw it."""
-    dataset: str
-    """``LAION``, ``NSD``, ``THINGS``, ``THINGS+`` or ``OOD``."""
-    ood_type: str
-    """Type of an out-of-distribution image, or the empty text."""
-    n_repeats: int
-    """Planned presentations to each subject: 12 or 4."""
-    participant: str
-    """Code of the only subject who saw it (``p01`` is not always sub-01), or the empty text."""
-
-
-@functools.lru_cache(maxsize=2**16)  # twice the images of the data set
-def parse_label(label: str) -> Label | None:
-    """Return what a stimulus label says, or None where it does not follow the data set's grammar.
-
-    Parameters
-    ----------
-    label : str
-        Taken whole: labels hold spaces, dots, ``+`` and pieces of URLs, and are never decoded.
-    """
-    match = _LABEL.fullmatch(label)
-    if match is None:
-        return None
-    if match["unique"]:
-        return Label(False, match["unique"], "", _UNIQUE_REPEATS, match["participant"])
-    ood_type = ""
-    if match["shared"] == "OOD":
-        ood = _OOD_TYPE.fullmatch(match["rest"])
-        if ood is None:
-            return None
-        ood_type = ood["type"]
-    return Label(True, match["shared"], ood_type, int(match["repeats"]), "")
-
-
-def read_trials(content: bytes, *, name: str, session: str, participant: str | None = None) -> pd.DataFrame:
-    """Read and check the trial table of one session.
-
-    Parameters
-    ----------
-    content : bytes
-        The file: tab-separated UTF-8, with the columns ``session, run, beta_index, label`` in any order (others are
-        ignored).
-    name : str
-        What to call the file in errors.
-    session : str
-        The session that the table must be of, ``"ses-01"``. In the table its number counts: ``1`` is ``ses-01``.
-    participant : str, optional
-        The code that labels of unique images must carry, ``"p01"``.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per trial, in the file's order, with columns `COLUMNS`; ``run`` is a number, and ``session`` the
-        name that was given. A label that does not follow the data set's grammar is kept as it is.
-
-    Raises
-    ------
-    DataIntegrityError
-        If it is no such table or has no row, columns or values are missing, a row belongs to another session,
-        ``beta_index`` does not count from 0, a run is not from 1 to 9999, or a label is damaged or of another
-        participant. Names the row, counted from 0 like volumes.
-
-    Notes
-    -----
-    Takes no more than ten times the file's size in memory; a file of more than `MAX_TABLE_BYTES` is refused.
-    """
-    import pandas as pd
-
-    def broken(found: str) -> DataIntegrityError:
-        return DataIntegrityError(f"{name}: {found}. Fetch the file again; if it stays so, report it.")
-
-    if len(content) > MAX_TABLE_BYTES:
-        raise broken(f"expected a trial table of at most {MAX_TABLE_BYTES} bytes, found {len(content)}")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise broken(f"line {line}: expected UTF-8, found the byte {error.object[error.start]:#04x}") from error
-    if "\0" in text:
-        line = text[: text.index("\0")].count("\n") + 1
-        raise broken(f"line {line}: expected text, found a NUL byte")
-    # By hand: pandas takes a row with too many fields for one with an index, and shifts its columns.
-    # As many lines as there may be, and what follows as one more: what a broken file is made of may be endless.
-    first, *rows = _END_OF_LINE.split(text.rstrip("\r\n"), maxsplit=TRIALS_PER_SESSION)
-    header = first.split("\t")
-    if any(header.count(column) != 1 for column in COLUMNS):
-        found = first[:_LONGEST_QUOTE].replace("\t", ", ")[:_LONGEST_QUOTE]
-        raise broken(f"expected the columns {', '.join(COLUMNS)}, each once, found {found!r}")
-    if not 0 < len(rows) < TRIALS_PER_SESSION:
-        more = f"{len(rows)} or more" if len(rows) == TRIALS_PER_SESSION else str(len(rows))
-        raise broken(f"expected 1 to {TRIALS_PER_SESSION - 1} trials, found {more}")
-    at = {column: header.index(column) for column in COLUMNS}
-
-    number = int(session.removeprefix("ses-"))
-    is_cut = not text.endswith(("\r", "\n"))  # so is a file that ends within its last label
-    runs, labels = [], []
-    for row, text_of_row in enumerate(rows):
-        fields = text_of_row.split("\t")
-        if len(fields) != len(header):
-            raise broken(f"row {row}: expected {len(header)} fields, found {len(fields)}")
-        spelled = _SESSION.fullmatch(fields[at["session"]])
-        if spelled is None or int(spelled[1]) != number:
-            raise broken(f"row {row}: expected the session {session!r}, found {_quoted(fields[at['session']])}")
-        if fields[at["beta_index"]] != str(row):
-            raise broken(f"row {row}: expected the beta_index {row}, found {_quoted(fields[at['beta_index']])}")
-        run = _RUN.fullmatch(fields[at["run"]])
-        if run is None:
-            raise broken(f"row {row}: expected a run such as 1 or 'run-01', found {_quoted(fields[at['run']])}")
-        label = fields[at["label"]]
-        parsed = parse_label(label) if len(label) <= _LONGEST_LABEL else None
-        if parsed is None and (_is_damaged(label) or (is_cut and row == len(rows) - 1)):
-            raise broken(f"row {row}: expected a stimulus label of the data set, found {_quoted(label)}")
-        if participant and parsed and parsed.participant not in ("", participant):
-            raise broken(f"row {row}: expected an image of participant {participant}, found {_quoted(label)}")
-        runs.append(int(run[1]))
-        labels.append(label)
-    return pd.DataFrame(
-        {
-            "session": np.full(len(rows), session, dtype=object),
-            "run": np.array(runs, dtype=_DTYPES["run"]),
-            "beta_index": np.arange(len(rows), dtype=_DTYPES["beta_index"]),
-            "label": np.array(labels, dtype=object),
-        }
-    )
-
-
-def _is_damaged(label: str) -> bool:
-    """Return True if a label is none, or a known one that was altered: it would count as another image."""
-    return (
-        len(label) > _LONGEST_LABEL
-        or label.strip(" \"'") != label
-        or label.casefold() in _NO_LABEL
-        or not label.isprintable()
-        or (_ANY_CASE.fullmatch(label) is not None and _LABEL.fullmatch(label) is None)
-    )
-
-
 def not_understood(trials: pd.DataFrame) -> list[str]:
-    """Return in words which labels of a table do not follow the data set's grammar; nothing where all do.
+    """Describe the labels of a table that do not follow the data set's grammar; empty if all do.
 
     Parameters
     ----------
@@ -263,17 +94,12 @@ def not_understood(trials: pd.DataFrame) -> list[str]:
     unknown = (trials["dataset"] == "").to_numpy(dtype=bool)
     if not unknown.any():
         return []
-    label = _quoted(trials["label"].to_numpy(dtype=object)[unknown.argmax()])
+    label = quoted(trials["label"].to_numpy(dtype=object)[unknown.argmax()])
     sessions = in_short(trials["session"][unknown].unique().tolist())
     return [
         f"{unknown.sum()} trials of {sessions} have labels of another form than the data set's, {label} the first: "
         "they are kept, with the dataset '', as neither shared nor unique"
     ]
-
-
-def _quoted(text: str) -> str:
-    """Return a text for a message: what stands in a broken file may be of any length."""
-    return repr(text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…")
 
 
 def stack_sessions(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
@@ -310,7 +136,7 @@ def stack_sessions(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
             f"The trial tables show {label!r} {repetition.max() + 1} times; expected 12 times at most. Fetch the trial "
             "tables again; if it stays so, report it."
         )
-    stacked["repetition"] = repetition.astype(_DTYPES["repetition"])
+    stacked["repetition"] = repetition.astype(DTYPES["repetition"])
     return stacked
 
 
@@ -335,12 +161,12 @@ def stack_stored(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
     codes, uniques = pd.factorize(stacked["label"].to_numpy(dtype=object))
     parsed = [parse_label(label) or Label(False, "", "", 0, "") for label in uniques]
     for name in ("shared", "dataset", "ood_type", "n_repeats"):
-        stacked[name] = np.array([getattr(label, name) for label in parsed], dtype=_DTYPES[name])[codes]
+        stacked[name] = np.array([getattr(label, name) for label in parsed], dtype=DTYPES[name])[codes]
     return stacked
 
 
 def stimuli_of(trials: pd.DataFrame, stimuli: str) -> NDArray[np.bool_]:
-    """Tell which trials show stimuli of a kind.
+    """Return True for the trials that show stimuli of a kind.
 
     Parameters
     ----------
@@ -375,5 +201,5 @@ def trial_coordinates(trials: pd.DataFrame) -> dict[str, tuple[tuple[str, ...], 
         without a warning.
     """
     values = {TRIAL: trials.index.to_numpy(dtype=np.int64)}
-    values |= {name: trials[name].to_numpy(dtype=dtype) for name, dtype in _DTYPES.items() if name in trials}
+    values |= {name: trials[name].to_numpy(dtype=dtype) for name, dtype in DTYPES.items() if name in trials}
     return {name: ((TRIAL,), array, {"long_name": LONG_NAMES[name]}) for name, array in values.items()}

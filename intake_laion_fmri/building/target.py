@@ -10,8 +10,8 @@ from pathlib import Path
 from intake_laion_fmri.errors import NotInBucketError
 from intake_laion_fmri.remote import marks
 from intake_laion_fmri.remote.access import Bucket, MirroredBucket
-from intake_laion_fmri.store.format import metadata_key
 from intake_laion_fmri.store.groups import ForeignError
+from intake_laion_fmri.store.metadata import metadata_key
 from intake_laion_fmri.store.root import StoreRoot
 
 __all__ = ["expect_apart", "expect_own", "is_foreign"]

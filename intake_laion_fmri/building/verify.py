@@ -1,9 +1,9 @@
-"""What a store holds, and whether that is what was written: by its checksums, or value by value against the bucket."""
+"""Checking a store: against its own checksums, or value by value against the bucket."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,100 +12,25 @@ from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.trials import TRIALS_PER_SESSION
-from intake_laion_fmri.building.build import axis_sum, kept_voxels, session_plan, whole_session
+from intake_laion_fmri.building.contents import SubjectInfo, by_number, subject_info
+from intake_laion_fmri.building.plan import session_plan, whole_session
+from intake_laion_fmri.building.session import axis_sum
+from intake_laion_fmri.building.voxels import kept_voxels
 from intake_laion_fmri.discovery import subject_contents
-from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError, unknown_value
+from intake_laion_fmri.errors import NotInBucketError, unknown_value
 from intake_laion_fmri.reading.arguments import ALL, SessionSelection, check_sessions, check_subjects
 from intake_laion_fmri.reading.assembly import BetasParts
 from intake_laion_fmri.reading.blocks import SessionBlock
-from intake_laion_fmri.reading.plans import VoxelQuery
-from intake_laion_fmri.reading.stored import public_sessions, read_options, read_sessions, stored_subjects
+from intake_laion_fmri.reading.voxel_plans import VoxelQuery
 from intake_laion_fmri.remote.access import Bucket, open_bucket
 from intake_laion_fmri.splits import find_source
-from intake_laion_fmri.store.format import BETAS, StoredSession, StoreOptions, metadata_key, object_sum
+from intake_laion_fmri.store.format import BETAS, StoredSession
+from intake_laion_fmri.store.listing import read_options, stored_subjects
+from intake_laion_fmri.store.metadata import metadata_key, object_sum
+from intake_laion_fmri.store.options import StoreOptions
 from intake_laion_fmri.store.root import StoreRoot, open_store
 
-__all__ = ["SessionCheck", "StoreInfo", "SubjectInfo", "store_info", "verify_store"]
-
-
-@dataclass(frozen=True)
-class SubjectInfo:
-    """What a store holds of one subject."""
-
-    subject: str
-    """``"sub-01"``."""
-    public: tuple[str, ...]
-    """The sessions that the bucket had when the store was built."""
-    sessions: Mapping[str, StoredSession]
-    """The sessions that are complete, ascending."""
-    damaged: Mapping[str, str]
-    """Session → why its metadata cannot be trusted."""
-    n_objects: int
-    """Objects in the subject's folder, of incomplete sessions too."""
-    n_bytes: int
-    """Their size."""
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """The public sessions that are not there, or not complete."""
-        return tuple(name for name in self.public if name not in self.sessions)
-
-    def __str__(self) -> str:
-        """Tell it in a line."""
-        there = f"{len(self.sessions)} of {len(self.public)} sessions"
-        missing = f"; missing or incomplete: {', '.join(self.missing)}" if self.missing else ""
-        if not self.sessions:
-            return f"{self.subject}: {there}{missing}"
-        trials = sum(one.grid.n_trials for one in self.sessions.values())
-        voxels = " or ".join(str(n) for n in sorted({one.grid.n_voxels for one in self.sessions.values()}))
-        return f"{self.subject}: {there}, {trials} trials x {voxels} voxels, {self.n_objects} objects{missing}"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as JSON holds it."""
-        sessions = {
-            name: {
-                "n_trials": one.grid.n_trials,
-                "n_voxels": one.grid.n_voxels,
-                "bytes": one.n_bytes,
-                "sources": [{"key": info.key, "size": info.size, "etag": info.etag} for info in one.session_sources],
-            }
-            for name, one in self.sessions.items()
-        }
-        return {
-            "subject": self.subject,
-            "public": list(self.public),
-            "sessions": sessions,
-            "missing": list(self.missing),
-            "damaged": dict(self.damaged),
-            "objects": self.n_objects,
-            "bytes": self.n_bytes,
-        }
-
-
-@dataclass(frozen=True)
-class StoreInfo:
-    """What a store holds."""
-
-    url: str
-    """Where it is."""
-    options: StoreOptions
-    """How it was built."""
-    subjects: tuple[SubjectInfo, ...]
-    """Sorted."""
-
-    @property
-    def n_bytes(self) -> int:
-        """Size of all of it."""
-        return sum(one.n_bytes for one in self.subjects)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as JSON holds it."""
-        return {
-            "store": self.url,
-            "bytes": self.n_bytes,
-            "options": self.options.to_json(),
-            "subjects": [one.to_json() for one in self.subjects],
-        }
+__all__ = ["SessionCheck", "verify_store"]
 
 
 @dataclass(frozen=True)
@@ -123,38 +48,6 @@ class SessionCheck:
     """In words, unless all is well."""
     n_bytes: int = 0
     """Bytes that were read of the store."""
-
-
-def store_info(
-    store: str | os.PathLike[str] | StoreRoot, *, store_options: Mapping[str, Any] | None = None
-) -> StoreInfo:
-    """Tell what a store holds.
-
-    Parameters
-    ----------
-    store, store_options
-        As in `intake_laion_fmri.open_betas`.
-
-    Returns
-    -------
-    StoreInfo
-
-    Raises
-    ------
-    NotInStoreError
-        If there is no store.
-    DataIntegrityError
-        If its root, or a subject's group, cannot be trusted.
-    AccessDeniedError, BucketUnreachableError
-        If it cannot be read.
-
-    Notes
-    -----
-    A listing per subject and a small request per session.
-    """
-    root = open_store(store, store_options)
-    options = read_options(root)
-    return StoreInfo(root.url, options, tuple(_subject_info(root, name) for name in stored_subjects(root)))
 
 
 def verify_store(
@@ -207,8 +100,8 @@ def verify_store(
     place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only) if against_source else None
     wanted = check_sessions(sessions)
     for subject in _chosen_subjects(root, subjects):
-        info = _subject_info(root, subject)
-        there = _by_number([*info.sessions, *info.damaged, *info.missing])
+        info = subject_info(root, subject)
+        there = by_number([*info.sessions, *info.damaged, *info.missing])
         for session in wanted or ():
             if not layout.same_session(session, there):
                 raise unknown_value("session", session, there, where=f"{subject} in {root.url}")
@@ -226,24 +119,6 @@ def _chosen_subjects(root: StoreRoot, asked: str | Sequence[str]) -> list[str]:
         if name not in there:
             raise unknown_value("subject", name, there, where=root.url)
     return there if names is None else list(names)
-
-
-def _subject_info(root: StoreRoot, subject: str) -> SubjectInfo:
-    listing = root.find(subject)
-    found: dict[str, StoredSession] = {}
-    damaged: dict[str, str] = {}
-    folders = {key.split("/")[1] for key in listing if key.count("/") > 1}
-    for session in _by_number(filter(layout.is_session, folders)):
-        try:
-            found |= read_sessions(root, subject, [session])
-        except DataIntegrityError as error:
-            damaged[session] = str(error)
-    size = sum(info.size for info in listing.values())
-    return SubjectInfo(subject, public_sessions(root, subject), found, damaged, len(listing), size)
-
-
-def _by_number(sessions: Iterable[str]) -> list[str]:
-    return sorted(dict.fromkeys(sessions), key=layout.session_number)
 
 
 # --- a session --------------------------------------------------------------------------------------------------------

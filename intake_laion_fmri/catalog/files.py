@@ -16,7 +16,7 @@ import yaml
 
 from intake_laion_fmri import discovery, layout, redact
 from intake_laion_fmri.axes.voxels import SESSION_MAPS, SUBJECT_MAPS
-from intake_laion_fmri.building.verify import StoreInfo
+from intake_laion_fmri.building.contents import StoreInfo
 from intake_laion_fmri.catalog.given import shown
 from intake_laion_fmri.catalog.inventory import INVENTORY_FILE, Change, Inventory, SubjectRecord
 from intake_laion_fmri.reading import betas

@@ -28,7 +28,7 @@ from intake_laion_fmri.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from intake_laion_fmri.mirror.run import MirrorPlan, MirrorProgress, MirrorReport
+    from intake_laion_fmri.mirror.report import MirrorPlan, MirrorProgress, MirrorReport
 
 __all__ = ["mirror"]
 
@@ -143,7 +143,8 @@ def mirror(
         return
     if to is None:
         raise click.UsageError("Missing option '--to': the folder to copy to.")
-    from intake_laion_fmri.mirror.run import fill_mirror, licence_notice, plan_mirror, told_of_left_alone
+    from intake_laion_fmri.mirror.report import told_of_left_alone
+    from intake_laion_fmri.mirror.run import fill_mirror, licence_notice, plan_mirror
 
     interrupts.promise("What was received is kept: run the same again for the rest.")
     with exits.exit_codes():

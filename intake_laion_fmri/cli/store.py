@@ -24,7 +24,7 @@ from intake_laion_fmri.cli.output import Bar, duration, json_option, print_json,
 if TYPE_CHECKING:
     from distributed import Client
 
-    from intake_laion_fmri.building.build import BuildProgress, SessionReport
+    from intake_laion_fmri.building.report import BuildProgress, SessionReport
     from intake_laion_fmri.store.root import StoreRoot
 
 __all__ = ["store"]
@@ -198,7 +198,7 @@ def verify(
 @store_options
 def info(place: StoreChoice, url: str, as_json: bool) -> None:
     """Tell what a store holds, its size, and what is missing."""
-    from intake_laion_fmri.building.verify import store_info
+    from intake_laion_fmri.building.contents import store_info
 
     with exits.exit_codes():
         found = store_info(place.open(url))
@@ -222,7 +222,7 @@ def info(place: StoreChoice, url: str, as_json: bool) -> None:
 @store_options
 def store_catalog(place: StoreChoice, url: str, out: Path | None) -> None:
     """Write a catalog of a store that needs intake-xarray only."""
-    from intake_laion_fmri.building.verify import store_info
+    from intake_laion_fmri.building.contents import store_info
     from intake_laion_fmri.catalog import files
 
     with exits.exit_codes():

@@ -90,13 +90,7 @@ def subject_truth(subject: str, *, scale: str | Scale = "small", seed: int = 0) 
         raise ValueError(f"subject {subject!r} is not in this scale: it has {', '.join(scale.subjects)}")
     n_rsquare = scale.n_voxels - 11 * scale.subjects.index(subject)
     n_odd = max(6, n_rsquare // 500)
-    level = brain_level(scale.shape, seed, subject)
-    inside_out = np.argsort(level, axis=None, kind="stable")
-    fitted = np.sort(inside_out[: n_rsquare + n_odd])
-    anatomical = np.sort(inside_out[: round(1.15 * len(fitted))])
-    edge = float(level.flat[inside_out[len(fitted)]])
-    del level, inside_out
-
+    fitted, anatomical, edge = _nested_masks(scale, seed, subject, n_rsquare + n_odd)
     rng = generator(seed, subject, "voxels")
     odd = rng.permutation(len(fitted))[:n_odd]  # in the brain, and yet not in the R2 mask
     rsquare = np.delete(fitted, odd)
@@ -105,21 +99,13 @@ def subject_truth(subject: str, *, scale: str | Scale = "small", seed: int = 0) 
     rois = {name: voxels for name, voxels in rois.items() if name not in _ABSENT[subject]}
     share = signal_share(fitted, rois, seed)
     share[odd] = 0
-    r2 = 4 + 90 * share * rng.uniform(0.5, 1, len(fitted))
-    r2[odd] = -rng.uniform(0, 3, n_odd)
-    r2[odd[1]] = 0  # the rule's border
-    r2[odd[::3]] = np.nan
+    r2 = _mean_r2(share, odd, rng)
     in_rois = np.intersect1d(np.concatenate(list(rois.values())), rsquare)
     always_nan = np.union1d(rng.choice(in_rois, max(3, n_rsquare // 2000), replace=False), fitted[odd[::3]])
 
     planned = planned_images(scale, PARTICIPANT[subject])
     columns = [*(k for k, row in enumerate(ROIS) if row[1] in rois), -1]
-    surfaces = {hemi: surface_points(n) for hemi, n in zip("LR", scale.n_vertices, strict=True)}
-    surface_rois = {
-        hemi: nearest_rois(points, centres, (2 * len(points) / FULL_BRAIN) ** 0.6, hemi)
-        for hemi, points in surfaces.items()
-    }
-    half_mm = np.array(scale.shape) * VOXEL_MM * edge / 2
+    vertices, surface_rois = _surfaces(scale, centres, edge)
     return SubjectTruth(
         subject=subject,
         shape=scale.shape,
@@ -127,11 +113,11 @@ def subject_truth(subject: str, *, scale: str | Scale = "small", seed: int = 0) 
         rsquare=rsquare,
         fitted=fitted,
         anatomical=anatomical,
-        r2=r2.astype(np.float32),
+        r2=r2,
         always_nan=always_nan,
         rois=rois,
         surface_rois={hemi: {name: found[name] for name in rois} for hemi, found in surface_rois.items()},
-        vertices={hemi: xyz * half_mm * [-1 if hemi == "L" else 1, 1, 1] for hemi, xyz in surfaces.items()},
+        vertices=vertices,
         planned=planned,
         labels=session_labels(scale, seed, subject, planned),
         drives={label: generator(seed, "drives", label).standard_normal(len(ROIS) + 1)[columns] for label in planned},
@@ -139,3 +125,34 @@ def subject_truth(subject: str, *, scale: str | Scale = "small", seed: int = 0) 
         mean=(0.3 + share + 0.2 * rng.standard_normal(len(fitted))).astype(np.float32),
         unit=rng.uniform(0.6, 1.6, len(fitted)).astype(np.float32),
     )
+
+
+def _nested_masks(scale: Scale, seed: int, subject: str, n_fitted: int) -> tuple[Ints, Ints, float]:
+    """Return the voxels with betas, those of the anatomical mask, and the level at the border of the former."""
+    level = brain_level(scale.shape, seed, subject)
+    inside_out = np.argsort(level, axis=None, kind="stable")
+    fitted = np.sort(inside_out[:n_fitted])
+    anatomical = np.sort(inside_out[: round(1.15 * n_fitted)])
+    return fitted, anatomical, float(level.flat[inside_out[n_fitted]])
+
+
+def _mean_r2(share: Floats, odd: Ints, rng: np.random.Generator) -> Floats:
+    """Draw the mean R2 of the fitted voxels: negative, 0 or NaN for the odd ones."""
+    r2 = 4 + 90 * share * rng.uniform(0.5, 1, len(share))
+    r2[odd] = -rng.uniform(0, 3, len(odd))
+    r2[odd[1]] = 0  # the rule's border
+    r2[odd[::3]] = np.nan
+    return r2.astype(np.float32)
+
+
+def _surfaces(
+    scale: Scale, centres: dict[str, Doubles], edge: float
+) -> tuple[dict[str, Doubles], dict[str, dict[str, Ints]]]:
+    """Return the vertices of both hemispheres in millimetres, and the vertices of their ROIs."""
+    surfaces = {hemi: surface_points(n) for hemi, n in zip("LR", scale.n_vertices, strict=True)}
+    rois = {
+        hemi: nearest_rois(points, centres, (2 * len(points) / FULL_BRAIN) ** 0.6, hemi)
+        for hemi, points in surfaces.items()
+    }
+    half_mm = np.array(scale.shape) * VOXEL_MM * edge / 2
+    return {hemi: xyz * half_mm * [-1 if hemi == "L" else 1, 1, 1] for hemi, xyz in surfaces.items()}, rois

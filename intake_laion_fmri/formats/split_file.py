@@ -63,7 +63,7 @@ class Split:
 
 @functools.lru_cache(maxsize=128)
 def parse_split(content: bytes, pool: str, name: str, revision: str, where: str) -> Split:
-    """Read a split file; `where` is what errors call it."""
+    """Parse a split file; `where` names it in errors."""
 
     def broken(found: str) -> DataIntegrityError:
         return DataIntegrityError(f"{where}: {found}. Correct the file, or fetch it again.")
@@ -97,18 +97,24 @@ def parse_split(content: bytes, pool: str, name: str, revision: str, where: str)
         raise broken(f"expected at most {MAX_DEPTH} lists and mappings inside each other, found more") from error
     if found_name != name:
         raise broken(f"expected the split {name!r}, found {found_name!r}")
-    if not variants:
-        raise broken("expected a variant, found none")
-    for variant in variants:
+    problem = _problem_of(split)
+    if problem:
+        raise broken(problem)
+    return split
+
+
+def _problem_of(split: Split) -> str:
+    """Return what was expected of the partitions and found instead, or an empty text if they are sound."""
+    if not split.variants:
+        return "expected a variant, found none"
+    for variant in split.variants:
         found = len(variant.train_ids), len(variant.test_ids)
         if found != (split.n_train, split.n_test):
-            raise broken(
-                f"expected {split.n_train} train and {split.n_test} test labels, found {found[0]} and {found[1]}"
-            )
+            return f"expected {split.n_train} train and {split.n_test} test labels, found {found[0]} and {found[1]}"
         label, count = Counter((*variant.train_ids, *variant.test_ids)).most_common(1)[0] if sum(found) else ("", 0)
         if count > 1:
-            raise broken(f"expected each label once, found {label[:200]!r} {count} times")
-    return split
+            return f"expected each label once, found {label[:200]!r} {count} times"
+    return ""
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """A mirror is planned, filled and verified: a local folder that holds a part of the bucket.
 
-Here are the public names of `mirror.run`, loaded on first use.
+Here are the public names of `mirror.run` and `mirror.report`, loaded on first use.
 """
 
 from __future__ import annotations
@@ -8,17 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from intake_laion_fmri.mirror.run import (
-        MIRROR_KINDS,
-        MirrorPlan,
-        MirrorProgress,
-        MirrorReport,
-        fill_mirror,
-        licence_notice,
-        mirror_bucket,
-        plan_mirror,
-        told_of_left_alone,
-    )
+    from intake_laion_fmri.mirror.report import MirrorPlan, MirrorProgress, MirrorReport, told_of_left_alone
+    from intake_laion_fmri.mirror.run import MIRROR_KINDS, fill_mirror, licence_notice, mirror_bucket, plan_mirror
 
 __all__ = [
     "MIRROR_KINDS",
@@ -36,9 +27,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from intake_laion_fmri.mirror import run
+    from intake_laion_fmri.mirror import report, run
 
-    return getattr(run, name)
+    return getattr(report if name in report.__all__ else run, name)
 
 
 def __dir__() -> list[str]:

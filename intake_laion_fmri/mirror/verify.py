@@ -13,9 +13,9 @@ from typing import Any
 from intake_laion_fmri import layout
 from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError
 from intake_laion_fmri.layout import ObjectInfo
+from intake_laion_fmri.mirror.checks import check_file
 from intake_laion_fmri.mirror.partial import partial_objects
 from intake_laion_fmri.mirror.selection import MirrorSelection, subject_of
-from intake_laion_fmri.mirror.transfer import check_file
 from intake_laion_fmri.reading.arguments import ALL, SessionSelection
 from intake_laion_fmri.remote.copy import DAMAGED, OTHER, MirrorFolder, MirrorRecord, now
 

@@ -17,9 +17,12 @@ from intake_laion_fmri.axes.voxels import MASKS, VOXEL
 from intake_laion_fmri.discovery import SubjectContents
 from intake_laion_fmri.errors import BucketUnreachableError, Remarks
 from intake_laion_fmri.formats.grid import GRID, Coordinates, Grid
-from intake_laion_fmri.reading.blocks import SessionBlock, Step, lazy_rows, load_rows
-from intake_laion_fmri.reading.plans import Brain, Fetched, TrialPlan, TrialQuery, VoxelPlan, VoxelQuery
+from intake_laion_fmri.reading.blocks import SessionBlock
+from intake_laion_fmri.reading.fetched import Fetched
+from intake_laion_fmri.reading.lazy_arrays import Step, lazy_rows, load_rows
 from intake_laion_fmri.reading.roi_files import UNREADABLE
+from intake_laion_fmri.reading.trial_plans import TrialPlan, TrialQuery
+from intake_laion_fmri.reading.voxel_plans import Brain, VoxelPlan, VoxelQuery
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 from intake_laion_fmri.splits import SplitSource, split_roles
 

@@ -1,4 +1,4 @@
-"""One file is one task: small descriptions of what to read of a file, and the lazy arrays that are made of them.
+"""Blocks: small descriptions of what a task reads from a file or a store.
 
 A description pickles, and has the same Dask token in every process as long as the object in the bucket stays the same.
 """
@@ -6,28 +6,25 @@ A description pickles, and has the same Dask token in every process as long as t
 from __future__ import annotations
 
 import functools
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from intake_laion_fmri.axes.voxels import SESSION_MAPS, SUBJECT_MAPS
-from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError, UnexpectedContentWarning
+from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError
 from intake_laion_fmri.formats.grid import Grid
-from intake_laion_fmri.formats.nifti import Gather, VolumeReader
+from intake_laion_fmri.formats.nifti import Gather
+from intake_laion_fmri.reading.volumes import ALL_MAPS, open_on_grid, read_map, warn_of
 from intake_laion_fmri.remote.access import SMALL_FILES_IN_FLIGHT, Bucket, ObjectInfo
-from intake_laion_fmri.store.chunks import ChunkGrid, Part
+from intake_laion_fmri.store.chunk_table import Part
+from intake_laion_fmri.store.chunks import ChunkGrid
 from intake_laion_fmri.store.root import StoreRoot
 
-if TYPE_CHECKING:
-    import dask.array as da
-
-__all__ = ["MapBlock", "SessionBlock", "Step", "StoreBlock", "lazy_rows", "load_rows", "read_map", "read_volume"]
+__all__ = ["MapBlock", "SessionBlock", "StoreBlock"]
 
 LARGE_BYTES = 32 * 1024 * 1024
 """From so many stored bytes on, two threads read a block from a disk."""
@@ -38,17 +35,15 @@ BAND_BYTES = 512 * 1024
 CHUNK_BYTES_IN_FLIGHT = 64 * 1024 * 1024
 """Bytes of chunks under way from a server at a time, about."""
 
-ALL_MAPS = {**SUBJECT_MAPS, **SESSION_MAPS}
-
 
 def _tokens(bucket: Bucket, info: ObjectInfo, grid: Grid) -> tuple[object, ...]:
-    """Return the tokens of what a block is read from: the same wherever the classes are defined."""
+    """Return the tokens of a block's sources, which name no module."""
     return bucket.__dask_tokenize__(), info.__dask_tokenize__(), grid.__dask_tokenize__()
 
 
 @dataclass(frozen=True)
 class SessionBlock:
-    """The chosen trials of one session: what a worker needs in order to read them."""
+    """The chosen trials of a session, as a worker reads them."""
 
     bucket: Bucket
     """Where to read from."""
@@ -104,7 +99,7 @@ class SessionBlock:
             return np.empty((len(self.volumes), 0), dtype=np.float32) if out is None else out
         name = self.bucket.locate(self.info.key)
         with self.bucket.stream(self.info, received) as file:
-            reader = _reader(file, name=name, grid=self.grid, note=_warn)
+            reader = open_on_grid(file, name=name, grid=self.grid, note=warn_of)
             if reader.header.n_volumes != self.n_trials:
                 raise DataIntegrityError(
                     f"{name}: expected {self.n_trials} volumes, one per row of its trial table, found "
@@ -115,7 +110,7 @@ class SessionBlock:
 
 @dataclass(frozen=True)
 class MapBlock:
-    """One map: what a worker needs in order to read it."""
+    """A map, as a worker reads it."""
 
     bucket: Bucket
     """Where to read from."""
@@ -315,188 +310,3 @@ def _reorder_columns(values: NDArray[np.float32], order: NDArray[np.intp]) -> No
         band = values[start : start + height]
         np.take(band, order, axis=1, out=buffer[: len(band)], mode="clip")
         band[:] = buffer[: len(band)]
-
-
-def _warn(text: str) -> None:
-    warnings.warn(f"Read, but not as documented: {text}.", UnexpectedContentWarning, stacklevel=2)
-
-
-def read_map(
-    map: str,
-    file: BinaryIO,
-    *,
-    name: str,
-    grid: Grid,
-    gather: Gather | None,
-    note: Callable[[str], None] = _warn,
-) -> NDArray[Any]:
-    """Read a map from a file.
-
-    Parameters
-    ----------
-    map : str
-        Its name in `voxels.SUBJECT_MAPS` or `voxels.SESSION_MAPS`, for its type.
-    file : binary file object
-        The packed bytes.
-    name : str
-        What to call the file in errors.
-    grid : Grid
-        The grid that it must be on.
-    gather : Gather or None
-        The voxels; None for the whole volume.
-    note : callable, optional
-        Called with what differs from what is documented, in words; by default a warning is given.
-
-    Returns
-    -------
-    array, shape (voxel,) or (i, j, k)
-
-    Raises
-    ------
-    DataIntegrityError
-        If the file is broken, on another grid, no single volume, or its values cannot be of this map.
-    """
-    return ALL_MAPS[map].cast(read_volume(file, name=name, grid=grid, gather=gather, note=note), name=name)
-
-
-def read_volume(
-    file: BinaryIO, *, name: str, grid: Grid, gather: Gather | None, note: Callable[[str], None] = _warn
-) -> NDArray[np.float32]:
-    """Read a file of one volume, without a look at what it means; see `read_map`."""
-    reader = _reader(file, name=name, grid=grid, note=note)
-    reader.expect_single()
-    return reader.volume() if gather is None else reader.take(gather, [0])[0]
-
-
-def _reader(file: BinaryIO, *, name: str, grid: Grid, note: Callable[[str], None]) -> VolumeReader:
-    """Open a NIfTI that must be on a known grid."""
-    reader = VolumeReader(file, name=name)
-    difference = grid.difference(reader.header.grid)
-    if difference:
-        raise DataIntegrityError(
-            f"{name}: {difference}, unlike the subject's mask. Fetch the files again; if it stays so, report it."
-        )
-    deviation = grid.deviation(reader.header.grid)
-    if deviation:
-        note(f"{name}: {deviation}")
-    return reader
-
-
-class Step(NamedTuple):
-    """One block and how it is read."""
-
-    read: Callable[[Any, Any], NDArray[Any]]
-    """A method of the block's class, such as ``SessionBlock.read``."""
-    block: SessionBlock | MapBlock | StoreBlock
-    """What to read."""
-    voxels: NDArray[np.int64] | None
-    """What the method takes; the same array for many steps is one object of the graph."""
-
-
-def lazy_rows(name: str, steps: Sequence[Step], *, shape: tuple[int, ...], dtype: str = "float32") -> da.Array:
-    """Stack blocks along a first axis: one task per block.
-
-    Parameters
-    ----------
-    name : str
-        Beginning of the tasks' names.
-    steps : sequence of Step
-        In the order of the result; blocks of length 0 have no task.
-    shape : tuple of int
-        Of a row.
-    dtype : str, default "float32"
-        Of what is read.
-
-    Returns
-    -------
-    dask.array.Array
-        Shape (sum of the blocks' lengths, *shape).
-    """
-    import dask.array as da
-    from dask.base import tokenize
-
-    array: da.Array
-    filled = [step for step in steps if len(step.block)]
-    rows = tuple(len(step.block) for step in filled)
-    if not filled or 0 in shape:
-        array = da.zeros((sum(rows), *shape), dtype=dtype, chunks=-1)
-        return array
-    # Each array of voxels is looked at once, however many blocks share it.
-    distinct = {id(step.voxels): step.voxels for step in filled}
-    shared = {number: f"voxels-{tokenize(voxels)}" for number, voxels in distinct.items()}
-    tokens = [(step.read.__qualname__, step.block, shared[id(step.voxels)]) for step in filled]
-    key = f"{name}-{tokenize(tokens)}"
-    chunks = (rows, *((n,) for n in shape))
-    meta = np.empty((0,) * (1 + len(shape)), dtype=dtype)
-    if hasattr(da.Array, "expr"):  # DASK_ARRAY__QUERY_PLANNING=True: arrays are not made of graphs there
-        array = da.map_blocks(_read_row, _Rows(key, tuple(filled)), chunks=chunks, dtype=dtype, meta=meta)
-        return array
-    # A graph of our own and not da.from_array: Dask would fuse that with what uses it, and read a block once for each
-    # block of a matrix that it is multiplied by.
-    graph: dict[Any, Any] = {shared[number]: voxels for number, voxels in distinct.items() if voxels is not None}
-    for number, (read, block, voxels) in enumerate(filled):
-        graph[key, number, *(0 for _ in shape)] = (read, block, None if voxels is None else shared[id(voxels)])
-    array = da.Array(graph, key, chunks, meta=meta)
-    return array
-
-
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """Steps as one argument of a task, whose token is known."""
-
-    key: str
-    steps: tuple[Step, ...]
-
-    def __dask_tokenize__(self) -> object:
-        return self.key
-
-
-def _read_row(rows: _Rows, block_id: tuple[int, ...]) -> NDArray[Any]:
-    read, block, voxels = rows.steps[block_id[0]]
-    return read(block, voxels)
-
-
-def load_rows(array: da.Array) -> NDArray[Any]:
-    """Compute an array; what `lazy_rows` has made of betas is read into one array, which nobody copies or joins.
-
-    Dask copies a result of one block and joins several, so that it holds each twice for a while: 2.3 GB for a session
-    of a whole brain. Where it computes in other processes or arrays were changed, it is left to it.
-
-    Parameters
-    ----------
-    array : dask.array.Array
-        Any.
-
-    Returns
-    -------
-    array
-    """
-    import dask.local
-    import dask.threaded
-    from dask.base import get_scheduler
-    from dask.core import flatten
-
-    get = get_scheduler(collections=[array]) or dask.threaded.get
-    graph = array.__dask_graph__()
-    keys = list(flatten(array.__dask_keys__()))
-    tasks = [graph[key] for key in keys]
-    is_ours = all(isinstance(task, tuple) and task[0] in _FILLING for task in tasks)
-    if not is_ours or get not in (dask.threaded.get, dask.local.get_sync):
-        result: NDArray[Any] = array.compute()
-        return result
-    result = np.empty(array.shape, dtype=array.dtype)
-    starts = np.cumsum([0, *array.chunks[0]])
-    filling = {
-        key: (_fill, result[start:stop], read, block, graph[voxels])
-        for key, start, stop, (read, block, voxels) in zip(keys, starts[:-1], starts[1:], tasks, strict=True)
-    }
-    get(filling, keys)
-    return result
-
-
-def _fill(rows: NDArray[Any], read: Callable[..., Any], block: SessionBlock | StoreBlock, voxels: Any) -> None:
-    read(block, voxels, out=rows)
-
-
-_FILLING = (SessionBlock.read, StoreBlock.read)
-"""Methods that take an array to fill."""

@@ -1,4 +1,4 @@
-"""What has to be read for ROIs in some formats, of volumes and surfaces, and what comes of it; see `plans`."""
+"""What has to be read for ROIs in some formats, of volumes and surfaces, and what comes of it; see `voxel_plans`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from intake_laion_fmri.errors import DataIntegrityError, Remarks
 from intake_laion_fmri.formats.freesurfer import VertexList, read_label
 from intake_laion_fmri.formats.gifti import read_func_gii
 from intake_laion_fmri.formats.grid import Coordinates
-from intake_laion_fmri.reading.plans import Brain, VoxelPlan, VoxelQuery, expect_known, no_rois
 from intake_laion_fmri.reading.roi_files import (
     UNREADABLE,
     RoiFault,
@@ -26,6 +25,7 @@ from intake_laion_fmri.reading.roi_files import (
     in_words,
     raise_if_asked,
 )
+from intake_laion_fmri.reading.voxel_plans import Brain, VoxelPlan, VoxelQuery, expect_known, no_rois
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 
 __all__ = ["RoiParts", "RoiPlan", "SurfacePlan"]

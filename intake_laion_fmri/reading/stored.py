@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,36 +18,24 @@ from intake_laion_fmri import layout
 from intake_laion_fmri.axes.rois import RoiMembership
 from intake_laion_fmri.axes.trials import not_understood, stack_stored
 from intake_laion_fmri.axes.voxels import SUBJECT_MAPS, VoxelAxis
-from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError, NotInStoreError, Remarks, unknown_value
+from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError, NotInStoreError, Remarks
 from intake_laion_fmri.formats.grid import Coordinates
 from intake_laion_fmri.reading.assembly import BetasParts, choose_trials, split_coordinates, volumes_of
-from intake_laion_fmri.reading.blocks import Step, StoreBlock
-from intake_laion_fmri.reading.plans import Brain, TrialQuery, VoxelQuery, choose_sessions
+from intake_laion_fmri.reading.blocks import StoreBlock
+from intake_laion_fmri.reading.lazy_arrays import Step
+from intake_laion_fmri.reading.sessions import choose_sessions
+from intake_laion_fmri.reading.trial_plans import TrialQuery
+from intake_laion_fmri.reading.voxel_plans import Brain, VoxelQuery
 from intake_laion_fmri.remote.access import Bucket
 from intake_laion_fmri.splits import POOL, SPLIT, find_source, named_source
-from intake_laion_fmri.store.format import (
-    BETAS,
-    StoredSession,
-    StoreOptions,
-    metadata_key,
-    read_root,
-    read_subject,
-    session_group,
-)
+from intake_laion_fmri.store.format import BETAS, StoredSession
+from intake_laion_fmri.store.listing import public_sessions, read_options, read_sessions
 from intake_laion_fmri.store.root import StoreRoot
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "StorePlan",
-    "UnknownSubjectError",
-    "public_sessions",
-    "read_options",
-    "read_sessions",
-    "stored_subjects",
-    "with_stored",
-]
+__all__ = ["StorePlan", "with_stored"]
 
 _ROLE_ARRAYS = ("split_role", POOL, SPLIT)
 
@@ -257,7 +245,7 @@ def _stored_brain(one: StoredSession, contents: Mapping[str, bytes], *, where: s
 def _steps(
     root: StoreRoot, sessions: Sequence[StoredSession], table: pd.DataFrame, places: NDArray[np.int64]
 ) -> dict[str, Step]:
-    """Say how the betas of sessions are read: the trials of a table, the voxels at some places of the arrays."""
+    """Return the steps that read the trials of a table, at some positions of the stored voxels."""
     widths = {one.grid.width for one in sessions}  # one, as a rule
     chunks = {width: np.flatnonzero(np.bincount(places // width)) for width in widths}
     return {one.session: _step(root, one, table, places, chunks[one.grid.width]) for one in sessions}
@@ -272,7 +260,7 @@ def _step(
 
 
 def with_stored(parts: BetasParts, root: StoreRoot) -> BetasParts:
-    """Read from a store what it holds of a Dataset that was opened from the bucket.
+    """Read sessions of a Dataset from a store instead of the bucket, where it holds them.
 
     Parameters
     ----------
@@ -314,46 +302,11 @@ def with_stored(parts: BetasParts, root: StoreRoot) -> BetasParts:
     return dataclasses.replace(parts, steps=steps, betas_attrs=attrs)
 
 
-def read_options(root: StoreRoot) -> StoreOptions:
-    """Return what a store says of itself; NotInStoreError where there is none."""
-    content = root.read_present([metadata_key("")])
-    if not content:
-        raise NotInStoreError(
-            f"There is no store at {root.url}. Check the argument 'store', or build it with 'intake-laion-fmri store "
-            f"build --to {root.url}'."
-        )
-    return read_root(content[metadata_key("")], name=root.locate(metadata_key("")))
-
-
-def stored_subjects(root: StoreRoot) -> list[str]:
-    """List the subjects of a store, sorted."""
-    return [name for name in root.folders("") if name.startswith("sub-")]
-
-
-def read_sessions(root: StoreRoot, subject: str, sessions: Iterable[str]) -> dict[str, StoredSession]:
-    """Return what a store says of some sessions, of those that are complete: one request each."""
-    keys = {metadata_key(session_group(subject, session)): session for session in sessions}
-    return {
-        keys[key]: StoredSession.parse(content, group=session_group(subject, keys[key]), name=root.locate(key))
-        for key, content in root.read_present(keys).items()
-    }
-
-
-class UnknownSubjectError(NotInStoreError, ValueError):
-    """The store holds nothing of the subject, and cannot tell whether there is such a subject at all."""
-
-
-def public_sessions(root: StoreRoot, subject: str) -> tuple[str, ...]:
-    """Return the sessions that the bucket had when the store was built."""
-    key = metadata_key(subject)
-    content = root.read_present([key])
-    if not content:
-        raise UnknownSubjectError(str(unknown_value("subject", subject, stored_subjects(root), where=root.url)))
-    return read_subject(content[key], subject=subject, name=root.locate(key))
-
-
 def _places(stored: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """Return where voxels stand among the stored ones; None where one of them is not there."""
+    """Return the positions of voxels among the stored ones; None if a voxel is absent."""
+    # Idea: sort the stored voxels, whose order is by ROIs, and search each wanted voxel in that.
+    # Reference: numpy.searchsorted with `sorter`; docs/store-format.md for the order.
+    # Cost: O((stored + wanted) log stored), without a dictionary of voxels.
     sorting = np.argsort(stored, kind="stable")
     ranks = np.searchsorted(stored, wanted, sorter=sorting)
     if len(wanted) and (not len(stored) or ranks.max() >= len(stored)):

@@ -1,6 +1,6 @@
 """What a store is: its root, its metadata, its chunks and the order of voxels in them.
 
-Here are also the public names of `building.build`, loaded on first use.
+Here are also the public names of `building.build` and `building.report`, loaded on first use.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from intake_laion_fmri.building.build import BuildProgress, SessionReport, build_store
+    from intake_laion_fmri.building.build import build_store
+    from intake_laion_fmri.building.report import BuildProgress, SessionReport
 
 __all__ = ["BuildProgress", "SessionReport", "build_store"]
 
@@ -16,9 +17,9 @@ __all__ = ["BuildProgress", "SessionReport", "build_store"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from intake_laion_fmri.building import build
+    from intake_laion_fmri.building import build, report
 
-    return getattr(build, name)
+    return getattr(report if name in report.__all__ else build, name)
 
 
 def __dir__() -> list[str]:

@@ -7,51 +7,19 @@ zarr-python in the tests, and the other way round. This module takes arrays and 
 
 from __future__ import annotations
 
-import base64
-import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "CODECS",
-    "DTYPES",
-    "ChunkGrid",
-    "ChunkTable",
-    "Codec",
-    "Dtype",
-    "Part",
-    "Rounding",
-    "crc32c",
-]
+from intake_laion_fmri.store.chunk_table import ChunkTable, Part
+from intake_laion_fmri.store.codecs import CODECS, CRC_BYTES, PACKING_BYTES, crc32c, packed, unpacked, with_sum
 
-Buffer = bytes | memoryview
+__all__ = ["ChunkGrid"]
 
-Codec = Literal["none", "lz4", "zstd"]
-"""Name of a codec; `CODECS` has its configuration."""
-
-CODECS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {
-        "none": MappingProxyType({}),
-        "lz4": MappingProxyType({"cname": "lz4", "clevel": 5, "shuffle": "bitshuffle", "blocksize": 0}),
-        "zstd": MappingProxyType({"cname": "zstd", "clevel": 1, "shuffle": "bitshuffle", "blocksize": 0}),
-    }
-)
-"""Name of a codec → the configuration of Zarr's ``blosc`` codec, without the size of items; ``none`` packs nothing."""
-
-Dtype = Literal["float32", "bitround", "float16"]
-"""How betas are stored: as they are; float32 with rounded mantissas; half precision."""
-
-DTYPES: tuple[Dtype, ...] = get_args(Dtype)
-
-_CRC_BYTES = 4
-_BLOSC_HEADER = 16
-_PACKING_BYTES = _BLOSC_HEADER + _CRC_BYTES
 _MOST_TRIALS = 100_000
 _MOST_CHUNK = 2**31
 """Most bytes of a chunk, which is Blosc's own bound, and more than a session of a whole brain has."""
@@ -60,117 +28,6 @@ _MOST_CHUNKS = 2**24
 _INDEX_ENTRY = np.dtype([("offset", "<u8"), ("nbytes", "<u8")])
 _ABSENT = 2**64 - 1
 """What a shard's index says of a chunk that is not there."""
-
-
-def crc32c(content: bytes) -> int:
-    """Return the CRC32C of some bytes, as Zarr's codec of that name computes it."""
-    import google_crc32c
-
-    value: int = google_crc32c.value(content)
-    return value
-
-
-@dataclass(frozen=True)
-class Rounding:
-    """How values are changed before they are stored."""
-
-    dtype: str
-    """One of `DTYPES`."""
-    keep_bits: int | None = None
-    """For ``bitround``: the bits of the mantissa that are kept, 1 to 23."""
-
-    @property
-    def item(self) -> str:
-        """Type of the stored values, as NumPy spells it."""
-        return "float16" if self.dtype == "float16" else "float32"
-
-    @property
-    def attrs(self) -> dict[str, Any]:
-        """What the betas say of it; empty where nothing is changed."""
-        if self.dtype == "bitround":
-            bits = self.keep_bits or 0
-            return {
-                "quantization": "BitRound",
-                "quantization_nsb": bits,
-                "quantization_maximum_relative_error": 2.0 ** -(bits + 1),
-            }
-        if self.dtype == "float16":
-            return {
-                "quantization": "half precision",
-                "quantization_maximum_relative_error": 2.0**-11,
-                "quantization_comment": "the relative error holds from 6.2e-5 on; smaller values are off by up to "
-                "3e-8, which can be all of them",
-            }
-        return {}
-
-    def apply(self, values: NDArray[np.float32]) -> NDArray[Any]:
-        """Return values as they are stored; NaN and infinite ones stay what they are.
-
-        Raises
-        ------
-        OverflowError
-            If a finite value would become infinite; names it.
-        """
-        if self.dtype == "float32":
-            return values
-        finite = np.isfinite(values)
-        rounded: NDArray[Any]
-        if self.dtype == "bitround":
-            from numcodecs.bitround import BitRound
-
-            bits = np.asarray(BitRound(self.keep_bits).encode(np.ascontiguousarray(values)))
-            # It rounds the payload of a NaN too, which can carry over into what is none.
-            rounded = np.where(finite, bits.view(np.float32).reshape(values.shape), values)
-        else:
-            with np.errstate(over="ignore"):
-                rounded = values.astype(np.float16)
-        lost = finite & ~np.isfinite(rounded)
-        if lost.any():
-            raise OverflowError(f"{values[lost][0]:g} is more than {self.dtype} can hold")
-        return rounded
-
-
-@dataclass(frozen=True)
-class ChunkTable:
-    """What is recorded of each chunk of an array, so that nothing else is ever taken for it."""
-
-    sums: tuple[int, ...]
-    """CRC32C of each chunk."""
-    sizes: tuple[int, ...]
-    """Stored bytes of each chunk."""
-
-    def to_text(self) -> str:
-        """Return the table as a text: Base64 of the sums, then the sizes, as little-endian 32-bit numbers."""
-        return base64.b64encode(np.array([*self.sums, *self.sizes], dtype="<u4").tobytes()).decode("ascii")
-
-    @classmethod
-    def from_text(cls, text: str) -> ChunkTable:
-        """Return the table of such a text; ValueError where it is none."""
-        numbers = np.frombuffer(base64.b64decode(text, validate=True), dtype="<u4").tolist()
-        if len(numbers) % 2:
-            raise ValueError("a table of chunks with a sum more or a size less")
-        return cls(tuple(numbers[: len(numbers) // 2]), tuple(numbers[len(numbers) // 2 :]))
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some chunks that lie side by side in one object."""
-
-    key: str
-    """Key of the object, below the array's."""
-    start: int
-    """First byte."""
-    chunks: tuple[int, ...]
-    """Numbers of the chunks, ascending."""
-    sums: tuple[int, ...]
-    """CRC32C of each."""
-    sizes: tuple[int, ...]
-    """Stored bytes of each."""
-
-    @property
-    def stop(self) -> int:
-        """Byte after the last; the object may go on."""
-        return self.start + sum(self.sizes)
 
 
 @dataclass(frozen=True)
@@ -265,13 +122,13 @@ class ChunkGrid:
         return self._head + sum(table.sizes[first : first + self.per_object])
 
     def expect_sound(self, table: ChunkTable) -> None:
-        """Raise ValueError where these cannot be the chunks of an array, or would take more memory than they can."""
+        """Raise ValueError unless the table fits the array, and each chunk fits into memory."""
         if not self.n_chunks == len(table.sums) == len(table.sizes):
             raise ValueError(f"{self.n_chunks} chunks and {len(table.sums)} checksums")
         most = self.n_trials * self.width * self._dtype.itemsize
         if self.n_trials > _MOST_TRIALS or most > _MOST_CHUNK or self.per_object > _MOST_CHUNKS:
             raise ValueError(f"chunks of {self.n_trials} trials and {most} bytes, {self.per_object} in an object")
-        if not all(_CRC_BYTES < size <= most + _PACKING_BYTES for size in table.sizes):
+        if not all(CRC_BYTES < size <= most + PACKING_BYTES for size in table.sizes):
             raise ValueError(f"a chunk of {max(table.sizes)} bytes, where it has {most}")
 
     def key(self, number: int) -> str:
@@ -325,15 +182,15 @@ class ChunkGrid:
         table : ChunkTable
             Of its chunks.
         """
-        packed = [self._pack_chunk(values[:, at : at + self.width]) for at in range(0, values.shape[1], self.width)]
-        table = ChunkTable(tuple(map(crc32c, packed)), tuple(len(chunk) + _CRC_BYTES for chunk in packed))
+        chunks = [self._pack_chunk(values[:, at : at + self.width]) for at in range(0, values.shape[1], self.width)]
+        table = ChunkTable(tuple(map(crc32c, chunks)), tuple(len(chunk) + CRC_BYTES for chunk in chunks))
         content = self._index(table.sizes)
-        for chunk in packed:
-            content += _with_sum(chunk)
+        for chunk in chunks:
+            content += with_sum(chunk)
         return content, table
 
     def parts(self, chunks: Sequence[int] | NDArray[np.integer[Any]], table: ChunkTable) -> list[Part]:
-        """Say what to read for some chunks of an array of which everything is recorded.
+        """List the byte ranges that hold some chunks.
 
         Parameters
         ----------
@@ -347,6 +204,9 @@ class ChunkGrid:
         list of Part
             Chunks that lie side by side in an object are read together.
         """
+        # Idea: runs of consecutive chunks within an object are one range; cumulated sizes give where each begins.
+        # Reference: docs/store-format.md, "sharding_indexed" of the Zarr v3 specification with the index at the start.
+        # Cost: O(chunks of the array) for the sums of sizes, and a slice per range; no index is read.
         numbers = np.asarray(chunks, dtype=np.int64)
         offsets = np.concatenate([[0], np.cumsum(table.sizes)])
         begins = (np.diff(numbers) != 1) | (np.diff(numbers // self.per_object) != 0)
@@ -386,19 +246,19 @@ class ChunkGrid:
             raise ValueError(f"expected {sum(part.sizes)} bytes from byte {part.start} on, found {len(view)}")
         start = 0
         for chunk, expected, size in zip(part.chunks, part.sums, part.sizes, strict=True):
-            packed = view[start : start + size - _CRC_BYTES]
-            stored = int.from_bytes(view[start + size - _CRC_BYTES : start + size], "little")
+            stored_chunk = view[start : start + size - CRC_BYTES]
+            stored = int.from_bytes(view[start + size - CRC_BYTES : start + size], "little")
             start += size
-            found = crc32c(packed.tobytes())
+            found = crc32c(stored_chunk.tobytes())
             if not expected == stored == found:
                 raise ValueError(f"chunk {chunk}: expected the CRC32C {expected:08x}, found {found:08x} ({stored:08x})")
-            data = self._unblosced(packed) if CODECS[self.codec] else packed
+            data = unpacked(stored_chunk, self.codec, self._dtype.itemsize, self.n_trials * self.width)
             if len(data) != self.n_trials * self.width * self._dtype.itemsize:
                 raise ValueError(f"chunk {chunk}: {len(data)} bytes are not {self.n_trials} x {self.width} values")
             yield np.frombuffer(data, dtype=self._dtype).reshape(self.n_trials, self.width)
 
     def check_object(self, number: int, content: bytes, table: ChunkTable) -> None:
-        """Check all of an object against what is recorded; ValueError tells what is wrong.
+        """Raise ValueError unless a whole object is as recorded.
 
         Parameters
         ----------
@@ -418,24 +278,14 @@ class ChunkGrid:
         for _ in self.unpack(part, content[part.start :]):
             pass
 
-    def _unblosced(self, packed: memoryview) -> bytes:
-        # Blosc takes as much memory as its header says.
-        told = int.from_bytes(packed[4:8], "little")
-        if len(packed) < _BLOSC_HEADER or told != self.n_trials * self.width * self._dtype.itemsize:
-            raise ValueError(f"a chunk that unpacks to {told} bytes")
-        try:
-            return bytes(_blosc(self.codec, self._dtype.itemsize).decode(packed))
-        except RuntimeError as error:
-            raise ValueError(f"a chunk that cannot be unpacked ({error})") from error
-
     def _index(self, sizes: Sequence[int]) -> list[bytes]:
-        """Return what an object begins with: of a shard the places of its chunks."""
+        """Return the index at the beginning of a shard: the position and size of each chunk."""
         if self.shard_width is None:
             return []
         index = np.full(self.per_object, _ABSENT, dtype="<u8").repeat(2).view(_INDEX_ENTRY)
         index["nbytes"][: len(sizes)] = sizes
         index["offset"][: len(sizes)] = self._head + np.cumsum([0, *sizes[:-1]])
-        return _with_sum(index.tobytes())
+        return with_sum(index.tobytes())
 
     @property
     def _dtype(self) -> np.dtype[Any]:
@@ -444,27 +294,11 @@ class ChunkGrid:
     @property
     def _head(self) -> int:
         """Bytes of an object before its first chunk: of a shard's index."""
-        return 0 if self.shard_width is None else self.per_object * _INDEX_ENTRY.itemsize + _CRC_BYTES
+        return 0 if self.shard_width is None else self.per_object * _INDEX_ENTRY.itemsize + CRC_BYTES
 
     def _pack_chunk(self, values: NDArray[Any]) -> bytes:
         if values.shape[1] < self.width:
             padded = np.full((self.n_trials, self.width), np.nan, dtype=values.dtype)
             padded[:, : values.shape[1]] = values
             values = padded
-        block = values.astype(self._dtype, copy=False).tobytes()
-        if not CODECS[self.codec]:
-            return block
-        packed: bytes = _blosc(self.codec, self._dtype.itemsize).encode(block)
-        return packed
-
-
-def _with_sum(content: bytes) -> list[bytes]:
-    return [content, crc32c(content).to_bytes(_CRC_BYTES, "little")]
-
-
-@functools.cache
-def _blosc(codec: str, itemsize: int) -> Any:
-    from numcodecs.blosc import BITSHUFFLE, Blosc
-
-    packing = {**CODECS[codec], "shuffle": BITSHUFFLE}
-    return Blosc(**packing, typesize=itemsize)
+        return packed(values.astype(self._dtype, copy=False).tobytes(), self.codec, self._dtype.itemsize)

@@ -14,16 +14,9 @@ import xarray as xr
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from intake_laion_fmri.axes.trials import (
-    STIMULI,
-    TRIAL,
-    Label,
-    parse_label,
-    read_trials,
-    stack_sessions,
-    stimuli_of,
-    trial_coordinates,
-)
+from intake_laion_fmri.axes.labels import Label, parse_label
+from intake_laion_fmri.axes.trial_table import read_trials
+from intake_laion_fmri.axes.trials import STIMULI, TRIAL, stack_sessions, stimuli_of, trial_coordinates
 from intake_laion_fmri.errors import DataIntegrityError
 
 PARTICIPANTS = {"sub-01": "p01", "sub-03": "p04", "sub-05": "p03", "sub-06": "p02", "sub-07": "p05"}

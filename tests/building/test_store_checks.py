@@ -19,7 +19,8 @@ from demo_files import betas_file, brain, map_file, trials_file, volume
 from tiers import full, sampled
 
 from intake_laion_fmri import build_store, open_betas
-from intake_laion_fmri.building.verify import store_info, verify_store
+from intake_laion_fmri.building.contents import store_info
+from intake_laion_fmri.building.verify import verify_store
 from intake_laion_fmri.cli.exits import CONTRADICTORY, DENIED, DRIFT, NOT_FOUND, UNREACHABLE
 from intake_laion_fmri.cli.main import main
 from intake_laion_fmri.errors import NotInStoreError

@@ -15,7 +15,7 @@ from tiers import sampled
 from intake_laion_fmri import build_store, open_betas
 from intake_laion_fmri.building.verify import verify_store
 from intake_laion_fmri.errors import DataIntegrityError
-from intake_laion_fmri.store.format import CHECKSUM, STORE, group_metadata
+from intake_laion_fmri.store.metadata import CHECKSUM, STORE, group_metadata
 
 
 def correct_table(bucket: Path) -> None:

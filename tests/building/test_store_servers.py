@@ -63,7 +63,7 @@ def test_a_store_on_a_server_that_knows_less(s3: Any, proxy: FaultyProxy, tiny: 
 
 WORKERS = """
 import os, sys, time
-from intake_laion_fmri.building import build
+from intake_laion_fmri.building import processes
 
 def begin(job):
     print(os.getpid(), flush=True)
@@ -73,7 +73,7 @@ if __name__ == "__main__":
     from concurrent.futures import ProcessPoolExecutor
     import multiprocessing
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(2, mp_context=context, initializer=build._begin_process) as pool:
+    with ProcessPoolExecutor(2, mp_context=context, initializer=processes.begin_process) as pool:
         list(pool.map(begin, range(2)))
 """
 

@@ -20,8 +20,7 @@ from tiers import sampled
 from intake_laion_fmri import layout, open_betas, open_rois, open_trials
 from intake_laion_fmri.errors import DataIntegrityError, LeftAloneWarning
 from intake_laion_fmri.layout import ObjectInfo
-from intake_laion_fmri.mirror import MirrorReport, mirror_bucket, plan_mirror
-from intake_laion_fmri.mirror import run as mirror_module
+from intake_laion_fmri.mirror import MirrorReport, copying, mirror_bucket, plan_mirror
 from intake_laion_fmri.mirror.partial import part_of
 from intake_laion_fmri.mirror.verify import verify_mirror
 from intake_laion_fmri.remote import copy, locks
@@ -224,7 +223,7 @@ def test_planted_links_to_a_file(
     else:
         os.link(victim / "thesis", places[name])
     before, mode = tree(victim), (victim / "thesis").stat().st_mode
-    monkeypatch.setattr(mirror_module, "STALE_SECONDS", 0.5)
+    monkeypatch.setattr(copying, "STALE_SECONDS", 0.5)
     outcome: Any = contextlib.nullcontext()
     if name in ("part", "mark") or (name, kind) == ("lock", "symbolic"):
         outcome = pytest.raises((OSError, DataIntegrityError))
@@ -501,11 +500,11 @@ def test_a_lock_of_a_process_that_died_elsewhere(tiny: Path, tmp_path: Path, mon
     """Expires while it is waited for; a living holder is named after the stated time, and the rest is copied."""
     monkeypatch.setattr(locks, "LEASE_SECONDS", 1.5)
     monkeypatch.setattr(locks, "_HEARTBEAT_SECONDS", 0.3)
-    monkeypatch.setattr(mirror_module, "STALE_SECONDS", 0.5)
+    monkeypatch.setattr(copying, "STALE_SECONDS", 0.5)
     path = MirrorFolder(tmp_path).workplace("locks") / f"{name_of(TRIALS)}.lock"
     with locks.locked(path, wait_seconds=0, what="fetching an object"):
         left = path.read_text().replace(socket.gethostname(), "another-node")
-        monkeypatch.setattr(mirror_module, "PATIENT_SECONDS", 0.5)
+        monkeypatch.setattr(copying, "PATIENT_SECONDS", 0.5)
         with pytest.raises(
             OSError, match=rf"received nothing of .*trials\.tsv for 0 s: .*process {os.getpid()} on"
         ) as told:
@@ -513,7 +512,7 @@ def test_a_lock_of_a_process_that_died_elsewhere(tiny: Path, tmp_path: Path, mon
         assert told.value.errno == errno.EBUSY
         assert not (tmp_path / TRIALS).exists()
         assert [one for one in layout_files(tmp_path) if "/rois/" in one]
-    monkeypatch.setattr(mirror_module, "PATIENT_SECONDS", 6.0)
+    monkeypatch.setattr(copying, "PATIENT_SECONDS", 6.0)
     path.write_text(left)
     assert fill(tmp_path, tiny).fetched == 1
     assert (tmp_path / TRIALS).read_bytes() == (tiny / TRIALS).read_bytes()

@@ -30,7 +30,8 @@ from fuzzing import NAME, damaged, fuzzed, refusals
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from intake_laion_fmri.axes.trials import parse_label, read_trials
+from intake_laion_fmri.axes.labels import parse_label
+from intake_laion_fmri.axes.trial_table import read_trials
 from intake_laion_fmri.formats.freesurfer import read_label
 from intake_laion_fmri.formats.gifti import read_func_gii
 from intake_laion_fmri.formats.nifti import Gather, VolumeReader

@@ -18,7 +18,7 @@ from intake_laion_fmri import layout
 from intake_laion_fmri.axes import vertices, voxels
 from intake_laion_fmri.cli.store import build
 from intake_laion_fmri.reading import arguments
-from intake_laion_fmri.store import chunks
+from intake_laion_fmri.store import codecs, rounding
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -27,7 +27,7 @@ PROJECT = Path(__file__).resolve().parents[2]
     ("words", "known"),
     [
         (arguments.Format, layout.ROI_KINDS.values()),
-        (chunks.Codec, chunks.CODECS),
+        (codecs.Codec, codecs.CODECS),
         (vertices.Hemisphere, vertices.HEMISPHERES),
         (voxels.MapName, [*voxels.SUBJECT_MAPS, *voxels.SESSION_MAPS]),
         (voxels.Mask, voxels.MASKS),
@@ -43,7 +43,7 @@ def test_every_word_means_something(words: Any, known: Iterable[str]) -> None:
 def test_the_command_line_takes_the_same_words() -> None:
     """It repeats them, because `--help` is not to load what would tell them."""
     choices = {one.name: one.type.choices for one in build.params if isinstance(one.type, click.Choice)}
-    words = {"mask": voxels.Mask, "dtype": chunks.Dtype, "codec": chunks.Codec}
+    words = {"mask": voxels.Mask, "dtype": rounding.Dtype, "codec": codecs.Codec}
     assert {name: tuple(taken) for name, taken in choices.items()} == {
         name: get_args(one) for name, one in words.items()
     }

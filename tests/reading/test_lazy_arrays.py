@@ -23,7 +23,8 @@ from intake_laion_fmri import build_store, open_betas, open_maps
 from intake_laion_fmri.drivers import open_catalog
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.formats.nifti import VolumeReader
-from intake_laion_fmri.reading.blocks import SessionBlock, load_rows
+from intake_laion_fmri.reading.blocks import SessionBlock
+from intake_laion_fmri.reading.lazy_arrays import load_rows
 from intake_laion_fmri.subject import load_subject
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from intake_laion_fmri.remote import atomic, marks
-from intake_laion_fmri.store.format import StoreOptions, root_metadata
+from intake_laion_fmri.store.metadata import root_metadata
+from intake_laion_fmri.store.options import StoreOptions
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="how Linux does it")
 

@@ -38,14 +38,11 @@ from intake_laion_fmri.axes.rois import RoiMembership
 from intake_laion_fmri.axes.voxels import MASKS
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.remote.access import ObjectInfo
-from intake_laion_fmri.store.chunks import CODECS, DTYPES, ChunkTable, Rounding
-from intake_laion_fmri.store.format import (
-    BETAS,
-    LeftOut,
-    Record,
-    StoredSession,
-    StoreOptions,
-    coordinate_key,
+from intake_laion_fmri.store.chunk_table import ChunkTable
+from intake_laion_fmri.store.codecs import CODECS
+from intake_laion_fmri.store.format import BETAS, Record, StoredSession, coordinate_key
+from intake_laion_fmri.store.left_out import LeftOut
+from intake_laion_fmri.store.metadata import (
     group_metadata,
     metadata_key,
     read_root,
@@ -55,6 +52,8 @@ from intake_laion_fmri.store.format import (
     subject_metadata,
     sum_of_inputs,
 )
+from intake_laion_fmri.store.options import StoreOptions
+from intake_laion_fmri.store.rounding import DTYPES, Rounding
 
 pytest_plugins = ["stored_metadata_fixtures"]
 

@@ -16,7 +16,7 @@ from intake_laion_fmri import build_store, open_betas
 from intake_laion_fmri.building.verify import verify_store
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.store.coordinates import decode
-from intake_laion_fmri.store.format import CHECKSUM, STORE, group_metadata
+from intake_laion_fmri.store.metadata import CHECKSUM, STORE, group_metadata
 
 GROUP = "sub-01/ses-01"
 

@@ -123,7 +123,7 @@ def label(path: str) -> Any:
 
 
 def table(path: str) -> Any:
-    from intake_laion_fmri.axes.trials import read_trials
+    from intake_laion_fmri.axes.trial_table import read_trials
 
     return len(read_trials(Path(path).read_bytes(), name=path, session="ses-01"))
 

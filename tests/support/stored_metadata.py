@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from intake_laion_fmri.store import build_store
-from intake_laion_fmri.store import format as store_format
-from intake_laion_fmri.store.format import StoredSession, StoreOptions, metadata_key
+from intake_laion_fmri.store import metadata as store_metadata
+from intake_laion_fmri.store.format import StoredSession
+from intake_laion_fmri.store.metadata import metadata_key
+from intake_laion_fmri.store.options import StoreOptions
 
-STORE, CHECKSUM = store_format.STORE, store_format.CHECKSUM
+STORE, CHECKSUM = store_metadata.STORE, store_metadata.CHECKSUM
 NAME = "s3://mine/store/zarr.json"
 """Where the metadata are from, for errors."""
 

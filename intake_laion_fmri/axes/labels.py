@@ -1,0 +1,75 @@
+"""Labels of stimuli, in the data set's grammar."""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+
+__all__ = ["LONGEST_QUOTE", "OOD_TYPES", "Label", "is_altered", "parse_label", "quoted"]
+
+OOD_TYPES = frozenset(
+    {"shape", "relations", "unusual", "cropped", "selfmade", "gaudy", "illusion-classic", "gabor", "illusion-natural"}
+)
+"""Types of out-of-distribution images."""
+
+_LABEL = re.compile(
+    r"(?:shared_(?P<repeats>12|4)rep_(?P<shared>LAION|THINGS\+|NSD|OOD)_(?P<rest>.+)"
+    r"|unique_(?P<unique>LAION|THINGS\+?)_.+_(?P<participant>p0[1-5]))\.(?:jpg|png)",
+)
+_OOD_TYPE = re.compile(r"(?P<type>[A-Za-z0-9-]+)_.+")
+
+_ANY_CASE = re.compile(_LABEL.pattern, re.IGNORECASE)
+
+_UNIQUE_REPEATS = 4
+LONGEST_QUOTE = 200
+"""Characters of a label in a message, at most."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """What the file name of a stimulus says."""
+
+    shared: bool
+    """Whether all subjects saw it."""
+    dataset: str
+    """``LAION``, ``NSD``, ``THINGS``, ``THINGS+`` or ``OOD``."""
+    ood_type: str
+    """Type of an out-of-distribution image, or the empty text."""
+    n_repeats: int
+    """Planned presentations to each subject: 12 or 4."""
+    participant: str
+    """Code of the only subject who saw it (``p01`` is not always sub-01), or the empty text."""
+
+
+@functools.lru_cache(maxsize=2**16)  # twice the images of the data set
+def parse_label(label: str) -> Label | None:
+    """Return what a stimulus label says, or None where it does not follow the data set's grammar.
+
+    Parameters
+    ----------
+    label : str
+        Taken whole: labels hold spaces, dots, ``+`` and pieces of URLs, and are never decoded.
+    """
+    match = _LABEL.fullmatch(label)
+    if match is None:
+        return None
+    if match["unique"]:
+        return Label(False, match["unique"], "", _UNIQUE_REPEATS, match["participant"])
+    ood_type = ""
+    if match["shared"] == "OOD":
+        ood = _OOD_TYPE.fullmatch(match["rest"])
+        if ood is None:
+            return None
+        ood_type = ood["type"]
+    return Label(True, match["shared"], ood_type, int(match["repeats"]), "")
+
+
+def is_altered(label: str) -> bool:
+    """Return True if a label follows the grammar in another case only."""
+    return _ANY_CASE.fullmatch(label) is not None and _LABEL.fullmatch(label) is None
+
+
+def quoted(text: str) -> str:
+    """Quote a text in a message, shortened: a broken file may hold one of any length."""
+    return repr(text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…")

@@ -1,0 +1,174 @@
+"""What a build has to do: the sessions asked for, those that are complete, and a job for each of the others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from intake_laion_fmri.building.report import SessionReport
+from intake_laion_fmri.building.target import is_foreign
+from intake_laion_fmri.discovery import SubjectContents, subject_contents, subjects
+from intake_laion_fmri.errors import DataIntegrityError, NotInStoreError
+from intake_laion_fmri.reading.arguments import check_subjects
+from intake_laion_fmri.reading.assembly import BucketPlan
+from intake_laion_fmri.reading.trial_plans import TrialQuery
+from intake_laion_fmri.reading.voxel_plans import VoxelQuery
+from intake_laion_fmri.remote.access import SMALL_FILES_IN_FLIGHT, Bucket
+from intake_laion_fmri.splits import SHARED
+from intake_laion_fmri.store.format import StoredSession
+from intake_laion_fmri.store.groups import METADATA, ForeignError
+from intake_laion_fmri.store.listing import read_options
+from intake_laion_fmri.store.metadata import metadata_key, root_metadata, session_group, subject_metadata, sum_of_inputs
+from intake_laion_fmri.store.options import StoreOptions
+from intake_laion_fmri.store.root import StoreRoot
+
+__all__ = [
+    "Job",
+    "begin",
+    "checked_options",
+    "pending_jobs",
+    "session_plan",
+    "session_status",
+    "subject_plans",
+    "whole_session",
+]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A session to build."""
+
+    root: StoreRoot
+    """The store."""
+    place: Bucket
+    """The bucket to read from."""
+    subject: str
+    """``"sub-01"``."""
+    session: str
+    """``"ses-01"``."""
+    options: StoreOptions
+    """The options of the store."""
+    splits: str | os.PathLike[str] | None
+    """Folder or URL of split files, as the user gave it."""
+    size: int
+    """Packed bytes of the session's betas."""
+    wait: bool = False
+    """Whether to wait for another builder of the session, instead of leaving it for later."""
+
+    @property
+    def group(self) -> str:
+        """Path of the session's group in the store."""
+        return session_group(self.subject, self.session)
+
+
+@dataclass(frozen=True)
+class _SubjectPlan:
+    """What a bucket holds of a subject, and what is asked for."""
+
+    public: tuple[str, ...]
+    """Every public session with betas."""
+    sessions: Mapping[str, BucketPlan]
+    """Those to build."""
+
+
+def checked_options(root: StoreRoot, given: Mapping[str, Any]) -> StoreOptions:
+    """Check the options of a build against those of the store, if it exists."""
+    try:
+        stored = read_options(root)
+    except NotInStoreError:
+        stored = None
+    return StoreOptions.of(given, stored)
+
+
+def subject_plans(
+    place: Bucket, asked: str | Sequence[str], query: TrialQuery, options: StoreOptions
+) -> dict[str, _SubjectPlan]:
+    """List the bucket and plan every session asked for, before anything is written."""
+    names = check_subjects(asked)
+    if names is None:
+        names = tuple(subjects(place))
+        if not names:
+            subject_contents(place, "sub-01")  # for its error
+    voxels = VoxelQuery.of(options.roi, options.mask)
+    plans = {}
+    for name in names:
+        contents = subject_contents(place, name, anatomy=voxels.needs_anatomy)
+        asked_for = BucketPlan.of(place, contents, query, voxels).trials.sessions
+        each = {session: session_plan(place, contents, session, options) for session in asked_for}
+        plans[name] = _SubjectPlan(contents.sessions, each)
+    return plans
+
+
+def session_plan(place: Bucket, contents: SubjectContents, session: str, options: StoreOptions) -> BucketPlan:
+    """Plan the reading of a session: always the whole mask, because the voxels left out are recorded too."""
+    return BucketPlan.of(place, contents, whole_session(session), VoxelQuery.of(None, options.mask))
+
+
+def whole_session(session: str) -> TrialQuery:
+    """Return the selection of all trials of a session."""
+    return TrialQuery.of(session, None, None, SHARED, "both")
+
+
+def begin(root: StoreRoot, options: StoreOptions, plans: Mapping[str, _SubjectPlan]) -> None:
+    """Write the groups above those of the sessions."""
+    root.create(metadata_key(""), root_metadata(options))
+    written = read_options(root)
+    if written != options:
+        raise ValueError(
+            f"Another builder has just begun {root.url} with {written}, where {options} was asked for. Choose another "
+            "place, or its options."
+        )
+    for subject, plan in plans.items():
+        key, content = metadata_key(subject), subject_metadata(subject, plan.public)
+        there = root.read_present([key]).get(key)
+        if there is not None and is_foreign(there):
+            raise ForeignError.of(root.locate(subject), [METADATA])
+        if there != content:
+            root.put(key, [content])
+
+
+def pending_jobs(
+    root: StoreRoot,
+    plans: Mapping[str, _SubjectPlan],
+    options: StoreOptions,
+    splits: str | os.PathLike[str] | None,
+) -> tuple[list[SessionReport], list[Job]]:
+    """Return reports of the sessions that are complete, and jobs for the others."""
+    wanted = [(session, plan) for subject in plans.values() for session, plan in subject.sessions.items()]
+    with ThreadPoolExecutor(SMALL_FILES_IN_FLIGHT, thread_name_prefix="laion-store") as pool:
+        statuses = pool.map(lambda one: session_status(root, one[1], one[0], options), wanted)
+    complete, jobs = [], []
+    for (session, plan), status in zip(wanted, statuses, strict=True):
+        if status == "complete":
+            complete.append(SessionReport(plan.subject, session, status))
+        else:
+            size = plan.trials.betas[session].size
+            jobs.append(Job(root, plan.place, plan.subject, session, options, splits, size))
+    return complete, jobs
+
+
+def session_status(root: StoreRoot, plan: BucketPlan, session: str, options: StoreOptions) -> str:
+    """Return ``"complete"``, or what to do with a session: ``"built"`` or ``"renewed"``."""
+    group = session_group(plan.subject, session)
+    key = metadata_key(group)
+    content = root.read_present([key])
+    if not content:
+        return "built"
+    if is_foreign(content[key]):
+        raise ForeignError.of(root.locate(group), [METADATA])
+    try:
+        one = StoredSession.parse(content[key], group=group, name=root.locate(key))
+    except DataIntegrityError:
+        return "renewed"
+    if one.record.inputs != sum_of_inputs(plan.inputs) or one.record.options != options:
+        return "renewed"
+    there = root.find(group)
+
+    def is_whole(key: str, size: int | None) -> bool:
+        info = there.get(f"{group}/{key}")
+        return info is not None and size in (info.size, None)
+
+    return "complete" if all(is_whole(key, size) for key, size in one.keys.items()) else "renewed"

@@ -1,0 +1,51 @@
+"""What became of a build, and how far one has come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["BuildProgress", "SessionReport"]
+
+
+@dataclass(frozen=True)
+class SessionReport:
+    """What became of one session."""
+
+    subject: str
+    """``"sub-01"``."""
+    session: str
+    """``"ses-01"``."""
+    status: str
+    """``"built"``; ``"renewed"``: its sources had been replaced, or objects of it were lost or damaged; or
+    ``"complete"``: nothing was to be done."""
+    bytes_read: int = 0
+    """Of the stream."""
+    bytes_written: int = 0
+    """Of the betas."""
+    seconds: float = 0.0
+    """From the listing of the bucket to the verified group."""
+    missing: tuple[str, ...] = ()
+    """The coordinates that are left out, in words."""
+
+
+@dataclass(frozen=True)
+class BuildProgress:
+    """How far a build has come; what was complete before is not counted."""
+
+    sessions: int
+    """Sessions that are done."""
+    n_sessions: int
+    """Sessions to be done."""
+    bytes: int
+    """Packed bytes that were read. Known during a session where it is built in this process, else after it."""
+    n_bytes: int
+    """Packed bytes of all these sessions."""
+    seconds: float
+    """Since the first session was begun."""
+    finished: SessionReport | None = None
+    """The session that has just been finished."""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the mean rate so far, writing included; None while there is none."""
+        return (self.n_bytes - self.bytes) * self.seconds / self.bytes if self.bytes else None

@@ -1,0 +1,184 @@
+"""One session is built: read from the bucket, written to the store, read back, and made visible."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri.building.plan import Job, session_plan, session_status, whole_session
+from intake_laion_fmri.building.processes import block_memory
+from intake_laion_fmri.building.report import SessionReport
+from intake_laion_fmri.building.voxels import kept_voxels
+from intake_laion_fmri.discovery import subject_contents
+from intake_laion_fmri.errors import DataIntegrityError
+from intake_laion_fmri.reading.assembly import BetasParts, BucketPlan
+from intake_laion_fmri.reading.blocks import SessionBlock
+from intake_laion_fmri.reading.voxel_plans import VoxelQuery
+from intake_laion_fmri.remote.access import SMALL_FILES_IN_FLIGHT
+from intake_laion_fmri.splits import find_source
+from intake_laion_fmri.store.chunk_table import ChunkTable
+from intake_laion_fmri.store.chunks import ChunkGrid
+from intake_laion_fmri.store.format import BETAS, STORED_DTYPES, Record, coordinate_key, is_object
+from intake_laion_fmri.store.groups import METADATA, GroupWriter
+from intake_laion_fmri.store.metadata import group_metadata, object_sum, sum_of_inputs
+from intake_laion_fmri.store.rounding import Rounding
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+__all__ = ["axis_sum", "build_session"]
+
+_WRITERS_LOCAL, _WRITERS_REMOTE = 2, 4
+"""Objects that are written at a time: each takes up to three times its size of memory."""
+
+
+def build_session(job: Job, received: Callable[[int], None] | None = None) -> SessionReport:
+    """Build a session, unless another builder has done so meanwhile."""
+    start = time.monotonic()
+    contents = subject_contents(job.place, job.subject, anatomy=VoxelQuery.of(None, job.options.mask).needs_anatomy)
+    plan = session_plan(job.place, contents, job.session, job.options)
+
+    def look() -> None:
+        if received:
+            received(0)  # raises where the build has ended
+
+    with job.root.writing(job.group, wait=job.wait, while_waiting=look) as writer:
+        status = session_status(job.root, plan, job.session, job.options)
+        if status == "complete":  # another builder has done it meanwhile
+            return SessionReport(job.subject, job.session, status)
+        writer.begin(is_object)
+        source = find_source(job.splits, bucket=job.place)
+        files = plan.fetch()
+        parts = plan.read(files, whole_session(job.session), source)
+        kept, left_out = kept_voxels(parts, job.options.roi, where=f"{job.subject} in {job.place.url}")
+        block = parts.steps[job.session].block
+        assert isinstance(block, SessionBlock), "parts from a bucket are streams"
+        values = block.read(kept.axis.index, received, block_memory((len(block), len(kept.axis))))
+        grid = job.options.grid(*values.shape)
+        parts = replace(parts, brain=kept, betas_attrs=job.options.rounding.attrs)
+        objects, group = _coordinates(parts, grid)
+        if status == "renewed":
+            writer.withdraw()
+        _put_coordinates(writer, objects, threads=1 if job.root.is_local else SMALL_FILES_IN_FLIGHT)
+        threads = _WRITERS_LOCAL if job.root.is_local else _WRITERS_REMOTE
+        table = _put_betas(writer, grid, job.options.rounding, values, threads=threads)
+        tables = _tables(plan, files) if "repetition" in group.arrays else {}
+        inputs = sum_of_inputs(plan.inputs)
+        sums = {key: object_sum(content) for key, content in objects.items()}
+        sizes = {key: len(content) for key, content in objects.items()}
+        record = Record(job.group, job.options, inputs, group.axis, sums, table, left_out, tables, sizes)
+        writer.publish(group_metadata({**group.attributes, **record.attribute()}, group.arrays))
+    seconds, size, missing = time.monotonic() - start, sum(table.sizes), parts.remarks.left_out
+    return SessionReport(job.subject, job.session, status, block.info.size, size, seconds, missing)
+
+
+def _tables(plan: BucketPlan, files: Mapping[str, bytes]) -> dict[str, str]:
+    """Return the sums of the trial tables that repetitions were counted from; half of each, as they are many."""
+    return {session: object_sum(files[info.key])[:32] for session, info in sorted(plan.trials.tables.items())}
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The metadata of a session's group, without its record."""
+
+    attributes: Mapping[str, Any]
+    arrays: Mapping[str, Any]
+    axis: str
+
+
+def _coordinates(parts: BetasParts, grid: ChunkGrid) -> tuple[dict[str, bytes], _Group]:
+    """Return the objects of a session's coordinates as xarray writes them, and the group's metadata."""
+    import dask.array as da
+
+    shape = (grid.n_trials, grid.n_voxels)
+    dataset = parts.stored(da.zeros(shape, chunks=shape, dtype=grid.item))
+    narrower = {name: dtype for name, dtype in STORED_DTYPES.items() if name in dataset.coords}
+    dataset = dataset.assign_coords({name: dataset[name].variable.astype(dtype) for name, dtype in narrower.items()})
+    objects = _as_zarr(dataset, {BETAS: grid.encoding()})
+    own = json.loads(objects.pop(METADATA))
+    arrays = {str(name): json.loads(objects[f"{name}/{METADATA}"]) for name in sorted(map(str, dataset.variables))}
+    return objects, _Group(own["attributes"], arrays, axis_sum(own["attributes"], arrays, objects))
+
+
+def axis_sum(attributes: Mapping[str, Any], arrays: Mapping[str, Any], objects: Mapping[str, bytes]) -> str:
+    """Return the SHA-256 of all coordinates along voxels and ROIs, and of the grid.
+
+    Parameters
+    ----------
+    attributes, arrays
+        Of a session's group.
+    objects : mapping
+        Key below the group → content.
+    """
+    axis = hashlib.sha256(json.dumps([attributes[name] for name in ("affine", "grid_shape", "mask")]).encode())
+    for name, metadata in sorted(arrays.items()):
+        if not {"trial", "pool", "split"} & set(metadata.get("dimension_names", ())):
+            axis.update(json.dumps(metadata, sort_keys=True).encode() + objects[coordinate_key(name, metadata)])
+    return axis.hexdigest()
+
+
+def _as_zarr(dataset: xr.Dataset, encoding: dict[str, Any]) -> dict[str, bytes]:
+    """Let xarray write a Dataset, without the values of lazy variables: key → object."""
+    from zarr.codecs import Crc32cCodec, ZstdCodec
+    from zarr.storage import MemoryStore
+
+    packing = (ZstdCodec(level=1), Crc32cCodec())
+    whole: dict[Any, Any] = {
+        name: {"chunks": array.shape, "compressors": packing} for name, array in dataset.coords.items()
+    }
+    memory: dict[str, Any] = {}
+    dataset.to_zarr(
+        MemoryStore(memory),
+        mode="w",
+        zarr_format=3,
+        consolidated=False,
+        compute=False,
+        encoding={**whole, **encoding},
+        write_empty_chunks=True,
+    )
+    return {key: buffer.to_bytes() for key, buffer in sorted(memory.items())}
+
+
+def _put_coordinates(writer: GroupWriter, objects: Mapping[str, bytes], *, threads: int) -> None:
+    """Write the objects of the coordinates."""
+    with ThreadPoolExecutor(threads, thread_name_prefix="laion-store") as pool:
+        for _ in pool.map(lambda key: _put(writer, key, [objects[key]]), objects):
+            pass
+
+
+def _put_betas(
+    writer: GroupWriter, grid: ChunkGrid, rounding: Rounding, values: NDArray[np.float32], *, threads: int
+) -> ChunkTable:
+    """Write the betas, object by object."""
+
+    def put(number: int) -> ChunkTable:
+        try:
+            stored = rounding.apply(values[:, grid.voxels_of(number)])
+        except OverflowError as error:
+            raise ValueError(f"{error}: choose dtype='float32'.") from error
+        content, table = grid.pack(stored)
+        _put(writer, f"{BETAS}/{grid.key(number)}", content)
+        return table
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="laion-store") as pool:
+        tables = list(pool.map(put, range(grid.n_objects)))
+    sums = (one for table in tables for one in table.sums)
+    return ChunkTable(tuple(sums), tuple(one for table in tables for one in table.sizes))
+
+
+def _put(writer: GroupWriter, key: str, content: Sequence[bytes]) -> None:
+    """Write an object, and read it back."""
+    writer.put(key, content)
+    if not writer.holds(key, content):
+        raise DataIntegrityError(
+            f"{key}: what was read back is not what was written. Check the store's disk or server, and build again."
+        )

@@ -1,0 +1,30 @@
+"""Which voxels of a session a store keeps, in which order, and what it records of the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from intake_laion_fmri.reading.assembly import BetasParts
+from intake_laion_fmri.reading.voxel_plans import Brain, VoxelQuery
+from intake_laion_fmri.store.left_out import LeftOut
+from intake_laion_fmri.store.order import stored_order
+
+if TYPE_CHECKING:
+    from intake_laion_fmri.axes.rois import RoiSelection
+
+__all__ = ["kept_voxels"]
+
+
+def kept_voxels(parts: BetasParts, roi: RoiSelection | None, *, where: str) -> tuple[Brain, LeftOut]:
+    """Return the voxels to keep, in stored order, and a summary of the others."""
+    brain = parts.brain
+    places = brain.chosen(VoxelQuery.of(roi, parts.mask), where=where)
+    if not len(places):
+        raise ValueError(f"roi={roi!r} has no voxel within the mask of {where}: there is nothing to store.")
+    others = brain.take(np.setdiff1d(np.arange(len(brain.axis)), places, assume_unique=True))
+    ceilings = {name: values for name, values in others.maps.items() if name.startswith("nc_")}
+    left_out = LeftOut.of(len(others.axis), others.rois.inside if others.rois else None, ceilings)
+    kept = brain.take(places)
+    return kept.take(stored_order(kept.axis.ijk(), kept.rois.inside if kept.rois else None)), left_out

@@ -1,0 +1,164 @@
+"""The header of a NIfTI file: its grid, its type, and how its values are scaled."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri.errors import DataIntegrityError
+from intake_laion_fmri.formats.grid import Grid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["VolumeHeader", "read_header"]
+
+MAX_OFFSET = 16 * 1024 * 1024
+"""Bytes before the first value, at most: header and extensions take kilobytes."""
+
+SMALLEST_VOXEL, LARGEST_VOXEL = 0.01, 100.0
+"""Sides of voxels, in millimetres, that a header's unit may lead to; otherwise it is taken to be millimetres."""
+
+_MILLIMETRES = {1: ("metres", 1000.0), 2: ("millimetres", 1.0), 3: ("micrometres", 0.001)}  # xyzt_units, lower bits
+_FLATTEST = 1e-3  # the volume of a voxel, as part of what its sides could span
+_HEADER_SIZES = {348: "nifti1", 540: "nifti2"}
+_MAGICS = {"nifti1": b"n+1", "nifti2": b"n+2"}
+_DTYPES = frozenset({"u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"})
+
+
+@dataclass(frozen=True)
+class VolumeHeader:
+    """The header of a NIfTI file, checked."""
+
+    grid: Grid
+    """Shape and affine of one volume."""
+    n_volumes: int
+    """Number of volumes: the product of the dimensions after the third."""
+    dtype: np.dtype[Any]
+    """Type of the stored values, with their byte order."""
+    vox_offset: int
+    """Bytes before the first value."""
+    slope: float | None
+    """Scale factor of the stored values; None where the file does not scale."""
+    inter: float | None
+    """Offset of the stored values; None where the file does not scale."""
+    note: str = ""
+    """What is unusual about the unit of its lengths, in words."""
+
+
+def _affine(raw: Any) -> tuple[NDArray[np.float64], str] | None:
+    """Return the affine of a header in millimetres, and a note on its unit; None without a usable affine.
+
+    The sform counts, or else the qform.
+
+    With the codes 0 nothing is known; nibabel makes up a centred affine then, and flips an axis.
+    """
+    from nibabel.spatialimages import HeaderDataError
+
+    candidates = []
+    with np.errstate(all="ignore"):
+        if raw["sform_code"] > 0:
+            candidates.append(raw.get_sform())
+        if raw["qform_code"] > 0:
+            if raw["pixdim"][0] == 0:  # the standard says: as 1
+                raw = raw.copy()
+                raw["pixdim"][0] = 1
+            with contextlib.suppress(ValueError, HeaderDataError):  # a quaternion longer than 1, negative lengths
+                candidates.append(raw.get_qform())
+        usable = next((affine for affine in candidates if _tells_places(affine)), None)
+    if usable is None:
+        return None
+    affine = np.asarray(usable, dtype=np.float64).copy()
+    name, scale = _MILLIMETRES.get(int(raw["xyzt_units"]) & 7, ("millimetres", 1.0))
+    note = f"its header tells lengths in {name}, which were turned into millimetres" if scale != 1 else ""
+    size = np.linalg.norm(affine[:3, :3], axis=0)
+    if scale != 1 and not ((size * scale >= SMALLEST_VOXEL) & (size * scale <= LARGEST_VOXEL)).all():
+        scale = 1.0  # a wrong unit beside right numbers: no brain was ever scanned in such voxels
+        note = f"its header tells lengths in {name}, but they can be millimetres only, and are taken for these"
+    affine[:3] *= scale
+    return affine, note
+
+
+def _tells_places(affine: NDArray[Any]) -> bool:
+    """Return True if an affine gives different voxels different positions."""
+    if not np.isfinite(affine).all():
+        return False
+    sizes = np.linalg.norm(np.asarray(affine[:3, :3], dtype=np.float64), axis=0)
+    if not (np.isfinite(sizes) & (sizes > 0)).all():
+        return False
+    return bool(abs(np.linalg.det(affine[:3, :3] / sizes)) > _FLATTEST)
+
+
+def _numbers(raw: Any) -> list[list[float]]:
+    return [[float(n) for n in raw[f"srow_{axis}"]] for axis in "xyz"]
+
+
+def read_header(
+    read: Callable[[int], bytes], error_of: Callable[[str], DataIntegrityError]
+) -> tuple[VolumeHeader, int]:
+    """Read the header at the beginning of a stream; return it and its bytes.
+
+    Parameters
+    ----------
+    read : callable
+        Takes a number of bytes and returns the next of the stream.
+    error_of : callable
+        Takes what was expected and found, and returns the error to raise.
+    """
+    import nibabel
+
+    block = read(4)
+    for order in ("<", ">"):
+        kind = _HEADER_SIZES.get(int(np.frombuffer(block, dtype=f"{order}i4")[0]))
+        if kind is not None:
+            break
+    else:
+        raise error_of(f"expected a NIfTI header, found the bytes {block!r}")
+    cls = nibabel.Nifti1Header if kind == "nifti1" else nibabel.Nifti2Header
+    size = cls.template_dtype.itemsize
+    header = _validated(cls(block + read(size - 4), endianness=order, check=False), _MAGICS[kind], error_of)
+    first = size + 4  # four bytes tell whether extensions follow
+    if not first <= header.vox_offset <= MAX_OFFSET:
+        raise error_of(
+            f"expected the data to start after the header of {first} bytes and before byte {MAX_OFFSET}, found "
+            f"the vox_offset {header.vox_offset}"
+        )
+    return header, size
+
+
+def _validated(raw: Any, expected_magic: bytes, error_of: Callable[[str], DataIntegrityError]) -> VolumeHeader:
+    """Turn nibabel's header, read without its checks, into ours."""
+    from nibabel.spatialimages import HeaderDataError
+
+    magic = bytes(raw["magic"].item())
+    if magic[:4].rstrip(b"\0") != expected_magic:
+        raise error_of(f"expected a single-file NIfTI with the magic {expected_magic!r}, found {magic!r}")
+    dimensions = [int(n) for n in raw["dim"]]
+    rank = dimensions[0]
+    shape = tuple(dimensions[1 : rank + 1]) if 3 <= rank <= 7 else ()
+    if not shape or min(shape) < 1:
+        raise error_of(f"expected three to seven dimensions of at least 1, found dim {dimensions}")
+    try:
+        dtype = raw.get_data_dtype()
+        slope, inter = raw.get_slope_inter()
+    except (HeaderDataError, KeyError, ValueError) as error:
+        raise error_of(f"expected a readable NIfTI header, found: {error}") from error
+    if dtype.str[1:] not in _DTYPES:
+        raise error_of(f"expected real numbers of at most 64 bits, found the datatype {dtype}")
+    found = _affine(raw)
+    if found is None:
+        raise error_of(
+            "no usable orientation: expected an sform or a qform that tells where the voxels lie, found sform_code "
+            f"{int(raw['sform_code'])}, qform_code {int(raw['qform_code'])} and the affine {_numbers(raw)}"
+        )
+    affine, note = found
+    grid = Grid((shape[0], shape[1], shape[2]), tuple(float(a) for a in affine.ravel()))
+    offset = float(raw["vox_offset"])
+    if not (math.isfinite(offset) and offset == int(offset)):
+        raise error_of(f"expected a whole vox_offset, found {offset}")
+    return VolumeHeader(grid, math.prod(shape[3:]), dtype, int(offset), slope, inter, note)

@@ -1,0 +1,229 @@
+"""Comparing the listings of a bucket with a mirror: which objects are chosen, complete, or to be fetched."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.discovery import subjects as list_subjects
+from intake_laion_fmri.errors import NotInBucketError, unknown_value
+from intake_laion_fmri.layout import ObjectInfo
+from intake_laion_fmri.mirror.partial import received_before
+from intake_laion_fmri.mirror.report import MirrorPlan
+from intake_laion_fmri.mirror.selection import MirrorSelection, subject_of
+from intake_laion_fmri.mirror.splits import pools_of
+from intake_laion_fmri.mirror.targets import ObjectBusyError, errors_of_writing, locked, what_is_in_the_way
+from intake_laion_fmri.remote.access import Bucket
+from intake_laion_fmri.remote.answers import object_info
+from intake_laion_fmri.remote.copy import MirrorFolder, rejection
+
+__all__ = [
+    "free_bytes",
+    "listed_before",
+    "listed_now",
+    "plan_from_listings",
+    "raise_unless_apart",
+    "renewed",
+    "save_listings",
+]
+
+ROOT_FILE_BYTES = 1024 * 1024
+"""Files directly in the bucket come along up to this size."""
+
+_TREES: Mapping[str, tuple[str, ...]] = {
+    layout.BETAS_ROOT: ("betas", "trials", "noise_ceilings", "r2", "hrf", "ridge", "other"),
+    layout.ROIS_ROOT: ("rois",),
+    layout.ANATOMY_ROOT: ("anatomy",),
+}
+"""Tree with a folder per subject → the groups of its objects."""
+
+
+def plan_from_listings(
+    place: Bucket,
+    folder: MirrorFolder,
+    selection: MirrorSelection,
+    listings: Mapping[str, Mapping[str, ObjectInfo]],
+    notes: list[str],
+) -> MirrorPlan:
+    """Compare the chosen objects of some listings with the files of a mirror."""
+    listed = {key: info for listing in listings.values() for key, info in listing.items() if not key.endswith("/")}
+    selection.expect_in(listed, where=place.url)
+    if selection.stimuli and not notes:
+        notes.append(f"The images themselves are given under a data use agreement only: ask {layout.CONTACT}.")
+    chosen = [info for key, info in sorted(listed.items()) if selection.takes(key)]
+    if not chosen:
+        raise NotInBucketError(
+            f"{place.url} has nothing of what was chosen. Choose more; 'intake-laion-fmri ls' tells what there is."
+        )
+    public = [info for info in chosen if layout.is_of_public(info.key)]
+    ungated = [info for info in public if info.key != layout.GATED]
+    folders = _folders_among(listed)
+    refused = {
+        info.key: reason for info in ungated if (reason := rejection(info.key) or _same_as_folder(info.key, folders))
+    }
+    objects = [info for info in ungated if info.key not in refused]
+    complete, unrecorded, fetch, left_alone = _compared(folder, objects)
+    return MirrorPlan(
+        folder.path,
+        place,
+        objects=tuple(objects),
+        complete=tuple(complete),
+        unrecorded=tuple(unrecorded),
+        fetch=tuple(fetch),
+        n_bytes=sum(info.size for info in objects),
+        bytes_to_fetch=sum(info.size - received_before(folder, info) for info in fetch),
+        held_out=len(chosen) - len(public),
+        gated=len(public) - len(ungated),
+        refused=tuple(refused.items()),
+        left_alone=tuple(left_alone.items()),
+        free_bytes=free_bytes(folder.path),
+        notes=tuple(notes),
+        listings=listings,
+        pools=pools_of(listed) if selection.wants("splits") else (),
+    )
+
+
+def _folders_among(keys: Iterable[str]) -> dict[str, str]:
+    """Map each folder of some keys to a key in it."""
+    folders: dict[str, str] = {}
+    for key in keys:
+        folder = key.rpartition("/")[0]
+        while folder and folder not in folders:
+            folders[folder] = key
+            folder = folder.rpartition("/")[0]
+    return folders
+
+
+def _same_as_folder(key: str, folders: Mapping[str, str]) -> str | None:
+    return f"has the name of a folder, in which {folders[key]!r} lies" if key in folders else None
+
+
+def _compared(
+    folder: MirrorFolder, objects: Sequence[ObjectInfo]
+) -> tuple[list[ObjectInfo], list[ObjectInfo], list[ObjectInfo], dict[str, str]]:
+    """Sort objects into complete, unrecorded, to be fetched, and left alone (with the reason)."""
+    complete: list[ObjectInfo] = []
+    unrecorded: list[ObjectInfo] = []
+    fetch: list[ObjectInfo] = []
+    left_alone: dict[str, str] = {}
+    for info in objects:
+        if folder.is_complete(info):
+            complete.append(info)
+        elif reason := what_is_in_the_way(folder, info):
+            left_alone[info.key] = reason
+        else:
+            copy = folder.copy_of(info.key)
+            seems = copy and copy.state.st_size == info.size and (not copy.record or folder.holds(info))
+            seems = seems and not folder.untold(info)
+            (unrecorded if seems else fetch).append(info)
+    return complete, unrecorded, fetch, left_alone
+
+
+def listed_now(place: Bucket, selection: MirrorSelection) -> tuple[dict[str, dict[str, ObjectInfo]], list[str]]:
+    """List the folders of a selection: folder → objects; and notes."""
+    root, top = _directly_in(place, "")
+    trees = [f"derivatives/{name}" for name in _directly_in(place, "derivatives")[1]] if "derivatives" in top else []
+    listings, notes = {"": root}, []
+    wanted = [tree for tree, groups in _TREES.items() if selection.wants(*groups)]
+    for tree in wanted:
+        if tree in trees:
+            names = [tree] if selection.subjects is None else [f"{tree}/{name}" for name in selection.subjects]
+            listings |= {name: place.find(name) for name in names}
+    if wanted:
+        _expect_subjects(place, selection, listings)
+    if selection.wants("splits") and layout.SPLITS_ROOT in trees:
+        listings[layout.SPLITS_ROOT] = place.find(layout.SPLITS_ROOT)
+    if selection.wants("stimuli"):
+        if layout.STIMULI_ROOT in top:
+            listings[layout.STIMULI_ROOT] = place.find(layout.STIMULI_ROOT)
+        else:
+            notes.append(f"{place.url} has no {layout.STIMULI_ROOT}/ yet.")
+    return listings, notes
+
+
+def listed_before(place: Bucket, folder: MirrorFolder, selection: MirrorSelection) -> dict[str, dict[str, ObjectInfo]]:
+    """Return the listing of the last run, as `listed_now` does."""
+    known = folder.listing("") or {}
+    missing = set(selection.subjects or ()) - {subject_of(key) for key in known}
+    if not known or missing:
+        what = f"of {', '.join(sorted(missing))} " if known else ""
+        raise NotInBucketError(
+            f"{folder.path} has no listing {what}of {place.url}: nothing was copied yet. Copy it when it answers."
+        )
+    return {"": known}
+
+
+def _directly_in(place: Bucket, folder: str) -> tuple[dict[str, ObjectInfo], list[str]]:
+    """List the small files directly in a folder, and the names of its folders."""
+    try:
+        entries = place.entries(folder)
+    except NotInBucketError as error:
+        if folder:
+            return {}, []
+        raise place.no_such_bucket() from error
+    keys = {place.key_of(entry["name"]): entry for entry in entries}
+    folders = [key.rpartition("/")[2] for key, entry in keys.items() if entry["type"] == "directory"]
+    files = [
+        object_info(key, entry) for key, entry in keys.items() if entry["type"] == "file" and entry["size"] is not None
+    ]
+    return {info.key: info for info in files if info.size <= ROOT_FILE_BYTES}, folders
+
+
+def _expect_subjects(
+    place: Bucket, selection: MirrorSelection, listings: Mapping[str, Mapping[str, ObjectInfo]]
+) -> None:
+    """Raise unless every chosen subject, and at least one, was listed."""
+    found = {subject_of(key) for listing in listings.values() for key in listing} - {None}
+    for name in selection.subjects or ():
+        if name not in found:
+            known = list_subjects(place)
+            if name not in known:
+                raise unknown_value("subject", name, known, where=place.url)
+    if not found:
+        raise NotInBucketError(
+            f"{place.url!r} holds none of {', '.join(_TREES)}: expected the root of a bucket, or of a copy of it, with "
+            "the bucket's folders."
+        )
+
+
+def raise_unless_apart(place: Bucket, folder: MirrorFolder) -> None:
+    """Raise unless a mirror can be a folder, other than the bucket."""
+    if folder.path.exists() and not folder.path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"{folder.path} is a file. A mirror is a folder: name another one.")
+    if place.is_local and os.path.realpath(place.root) == os.path.realpath(folder.path):
+        raise ValueError(
+            f"{folder.path} is the bucket and the mirror. Give another bucket=, or copy to another folder."
+        )
+
+
+def free_bytes(path: Path) -> int:
+    """Return the free bytes of the disk that a folder is, or would be, on."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def save_listings(folder: MirrorFolder, plan: MirrorPlan) -> None:
+    """Keep the listings for working offline."""
+    try:
+        with errors_of_writing("A listing", folder.metadata), locked(folder, "listings"):
+            for name, objects in plan.listings.items():
+                folder.save_listing(name, objects)
+    except ObjectBusyError:
+        pass  # another process has just listed the same
+    except OSError:
+        if plan.fetch or plan.unrecorded:  # a complete mirror may be read-only
+            raise
+
+
+def renewed(
+    listings: Mapping[str, Mapping[str, ObjectInfo]], current: Mapping[str, ObjectInfo]
+) -> dict[str, dict[str, ObjectInfo]]:
+    """Return listings with the new versions of objects that were replaced during the copying."""
+    return {
+        folder: {key: current.get(key, info) for key, info in objects.items()} for folder, objects in listings.items()
+    }

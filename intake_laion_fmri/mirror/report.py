@@ -1,0 +1,131 @@
+"""The plan, the progress and the report of filling a mirror."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from intake_laion_fmri.errors import in_short
+from intake_laion_fmri.layout import ObjectInfo
+from intake_laion_fmri.remote.access import Bucket
+
+__all__ = ["MirrorPlan", "MirrorProgress", "MirrorReport", "told_of_left_alone"]
+
+
+@dataclass(frozen=True)
+class MirrorPlan:
+    """What is to be copied, by the bucket's listing and by what is there."""
+
+    to: Path
+    """The mirror."""
+    place: Bucket
+    """The bucket."""
+    objects: tuple[ObjectInfo, ...]
+    """All that was chosen and may be read."""
+    complete: tuple[ObjectInfo, ...]
+    """Those of which there is a current copy, with a record."""
+    unrecorded: tuple[ObjectInfo, ...]
+    """Those of which there seems to be one, copied by other means: it is compared with what the bucket tells."""
+    fetch: tuple[ObjectInfo, ...]
+    """Those that are to be fetched."""
+    n_bytes: int
+    """Of all objects."""
+    bytes_to_fetch: int
+    """Of those to be fetched, without what earlier runs have received of them."""
+    held_out: int
+    """Objects of held-out sessions, which cannot be read."""
+    gated: int
+    """Objects that are given under a data use agreement only."""
+    refused: tuple[tuple[str, str], ...]
+    """Keys that cannot be files of a mirror, and why."""
+    left_alone: tuple[tuple[str, str], ...]
+    """Keys in whose places is what this project did not write, and what that is. More of them may be found when files
+    are compared."""
+    free_bytes: int
+    """Of the mirror's disk."""
+    notes: tuple[str, ...] = ()
+    """What else users should know, in words."""
+    listings: Mapping[str, Mapping[str, ObjectInfo]] = field(default_factory=dict, repr=False)
+    """Folder → what the bucket holds there, to be kept in the mirror."""
+    pools: tuple[str, ...] = ()
+    """Pools whose published split files are brought along, as the bucket has none of its own."""
+
+
+@dataclass(frozen=True)
+class MirrorProgress:
+    """How far copying has come; what was there before is not counted."""
+
+    files: int
+    """Files that are done."""
+    n_files: int
+    """Files to be fetched or checked."""
+    bytes: int
+    """Bytes that have been received."""
+    n_bytes: int
+    """Bytes to be received."""
+    seconds: float
+    """Since the first request."""
+    finished: str | None = None
+    """Key of the file that has just been finished."""
+
+    @property
+    def rate(self) -> float | None:
+        """Bytes per second so far; None while there are none."""
+        return self.bytes / self.seconds if self.bytes and self.seconds > 0 else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At this rate; None while there is none."""
+        return (self.n_bytes - self.bytes) / self.rate if self.rate else None
+
+
+@dataclass(frozen=True)
+class MirrorReport:
+    """What was copied."""
+
+    to: Path
+    """The mirror."""
+    n_files: int
+    """Files of the choice that are complete now: all but those that were left alone."""
+    n_bytes: int
+    """Their bytes."""
+    fetched: int
+    """Files that were fetched by this run."""
+    adopted: int
+    """Files that were there without a record and proved to be the bucket's."""
+    replaced: int
+    """Fetched files in whose place there was an older or a damaged one, copied by an earlier run."""
+    bytes_received: int
+    """Bytes that came over the network, or from the folder that was copied."""
+    held_out: int
+    """As in the plan."""
+    gated: int
+    """As in the plan."""
+    refused: tuple[tuple[str, str], ...]
+    """As in the plan."""
+    left_alone: tuple[tuple[str, str], ...]
+    """Keys in whose places is what this project did not write, and what that is: it was neither read as the bucket's
+    nor touched."""
+    seconds: float
+    """Copying took."""
+    notes: tuple[str, ...] = ()
+    """As in the plan."""
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What was left out and why, in words."""
+        held_out = f"{self.held_out} objects of held-out sessions were left out: they cannot be read."
+        gated = f"{self.gated} objects were left out that are given under a data use agreement only."
+        refused = [f"{key!r} was left out: it {reason}." for key, reason in self.refused]
+        alone = [told_of_left_alone(self.to, self.left_alone)] if self.left_alone else []
+        return (*([held_out] if self.held_out else []), *([gated] if self.gated else []), *refused, *alone, *self.notes)
+
+
+def told_of_left_alone(to: Path, found: Sequence[tuple[str, str]]) -> str:
+    """Describe the files that were left alone, and what to do about them."""
+    named = in_short([f"{key!r} ({what})" for key, what in found], most=5)
+    return (
+        f"{len(found)} of the bucket's objects were not copied to {to}: in their places is what this project did not "
+        f"write, and it was left alone: {named}. Move it away and mirror again to have the bucket's files."
+    )

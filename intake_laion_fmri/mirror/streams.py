@@ -1,0 +1,160 @@
+"""The bytes of an object: blocks of a file system, or the body of an S3 response."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import wait as wait_for
+from typing import Any, TypeVar
+
+from intake_laion_fmri.layout import ObjectInfo
+from intake_laion_fmri.mirror.partial import LOOK_SECONDS, PIECE_BYTES, TransferStoppedError
+from intake_laion_fmri.remote.access import Bucket
+from intake_laion_fmri.remote.answers import WrongAnswerError
+from intake_laion_fmri.remote.retry import Attempts
+from intake_laion_fmri.remote.s3 import is_encrypted
+
+__all__ = ["BlockStream", "ReplacedError", "S3Stream", "Stream"]
+
+MOMENT_SECONDS = 0.5
+"""What arrives within so long is handed on together."""
+
+Result = TypeVar("Result")
+
+
+class ReplacedError(Exception):
+    """The object is not the version that was listed."""
+
+
+class Stream:
+    """Source of the bytes of an object."""
+
+    encrypted = False
+    """Whether the server has said so; see `is_encrypted`."""
+
+    def __init__(self, bucket: Bucket, info: ObjectInfo, stop: threading.Event) -> None:
+        self.info = info
+        self._bucket, self._stop = bucket, stop
+
+    def read(self, start: int, stop: int, attempts: Attempts) -> Iterator[bytes]:
+        """Yield the bytes from `start` to before `stop`, of which there may be fewer."""
+        raise NotImplementedError
+
+
+class BlockStream(Stream):
+    """Reads blocks from a disk, or from any file system that gives ranges."""
+
+    def read(self, start: int, stop: int, attempts: Attempts) -> Iterator[bytes]:
+        """Yield the bytes of a range, block by block."""
+        step = PIECE_BYTES if self._bucket.is_local else stop - start
+        for offset in range(start, stop, step):
+            data = self._bucket.read(self.info.key, offset, min(offset + step, stop))
+            if not data:
+                raise ReplacedError(f"ends at byte {offset} instead of {self.info.size}")
+            yield data
+
+
+class S3Stream(Stream):
+    """Reads the body of an S3 response as it arrives, so that nothing is lost with a connection."""
+
+    def read(self, start: int, stop: int, attempts: Attempts) -> Iterator[bytes]:
+        """Yield the bytes of a range as they arrive."""
+        held = contextlib.ExitStack()
+        try:
+            response = self._run(self._open(start, stop, held), attempts.seconds_left)
+            self._expect_range(response, start, stop)
+            while start < stop:
+                data, error = self._run(self._next(response["Body"], min(PIECE_BYTES, stop - start)), None)
+                start += len(data)
+                if data:
+                    yield data
+                if error is not None:
+                    raise error
+                if not data:
+                    return
+        finally:
+            self._bucket.file_system.loop.call_soon_threadsafe(held.close)
+
+    async def _open(self, start: int, stop: int, held: contextlib.ExitStack) -> Any:
+        """Ask for bytes; the body is held where it can be closed even if nobody waits for the answer any more."""
+        file_system = self._bucket.file_system
+        name, key, _ = file_system.split_path(self._bucket.path(self.info.key))
+        part = f"bytes={start}-{stop - 1}"
+        response = await file_system._call_s3("get_object", Bucket=name, Key=key, Range=part)
+        held.callback(response["Body"].close)
+        return response
+
+    async def _next(self, body: Any, count: int) -> tuple[bytes, Exception | None]:
+        """Return the bytes of a body that arrive within a moment, and the error that ended it."""
+        found, began = bytearray(), time.monotonic()
+        try:
+            while len(found) < count and time.monotonic() - began < MOMENT_SECONDS:
+                async with asyncio.timeout(MOMENT_SECONDS if found else self._bucket.network.read_seconds):
+                    data = await body.read(count - len(found))
+                if not data:
+                    break
+                found += data
+        except TimeoutError as error:
+            return bytes(found), None if found else error
+        except Exception as error:  # noqa: BLE001  (raised by the caller, once the bytes before it are safe)
+            found += _unread(body)
+            return bytes(found[:count]), error
+        return bytes(found), None
+
+    def _expect_range(self, response: Any, start: int, stop: int) -> None:
+        self.encrypted |= is_encrypted(response)
+        etag = str(response.get("ETag", "")).strip('"')
+        if etag and self.info.etag and etag != self.info.etag:
+            raise ReplacedError(f"was replaced: expected the ETag {self.info.etag}, found {etag}")
+        found = str(response.get("ContentRange", ""))
+        whole = start == 0 and response.get("ContentLength") == stop == self.info.size
+        if not found.startswith(f"bytes {start}-") and not whole:
+            raise WrongAnswerError(
+                f"{self._bucket.locate(self.info.key)}: asked for the bytes from {start} to {stop}, the server gave "
+                f"{found or 'all of them'}. Mirroring needs a server that gives parts of objects."
+            )
+
+    def _run(self, coroutine: Coroutine[Any, Any, Result], seconds: float | None) -> Result:
+        """Wait for a coroutine in the file system's loop, unless the transfer is stopped."""
+
+        async def bounded() -> Result:
+            async with asyncio.timeout(seconds):
+                return await coroutine
+
+        future = asyncio.run_coroutine_threadsafe(bounded(), self._bucket.file_system.loop)
+        try:
+            while not future.done():
+                wait_for([future], timeout=LOOK_SECONDS)
+                if self._stop.is_set():
+                    raise TransferStoppedError(f"{self.info.key}: told to stop")
+            return future.result()
+        except OSError as error:
+            if _status(error) == 416:  # it has become shorter
+                raise ReplacedError("was replaced while it was read") from error
+            raise
+        finally:
+            future.cancel()
+
+
+def _unread(body: Any) -> bytes:
+    """Return the bytes that aiohttp has received and withholds because of the error that followed.
+
+    It is up to a quarter of a megabyte for each connection that breaks, and has no public name; without it these bytes
+    are asked for again.
+    """
+    content = getattr(getattr(body, "raw_stream", None), "content", None)
+    return b"".join(getattr(content, "_buffer", ()))[getattr(content, "_buffer_offset", 0) :]
+
+
+def _status(error: BaseException) -> int | None:
+    """Return the status of a server's answer behind an error of s3fs."""
+    cause: BaseException | None = error
+    while cause is not None:
+        response = getattr(cause, "response", None)
+        if isinstance(response, dict):
+            return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        cause = cause.__cause__
+    return None

@@ -1,0 +1,172 @@
+"""Where an object is written in a mirror: obstacles, locks, and leftovers of killed runs."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from intake_laion_fmri.errors import AccessDeniedError, BucketUnreachableError, DataIntegrityError, NotInBucketError
+from intake_laion_fmri.layout import ObjectInfo
+from intake_laion_fmri.mirror.partial import part_of, read_state
+from intake_laion_fmri.remote import atomic, locks
+from intake_laion_fmri.remote.copy import Copy, MirrorFolder, Target
+from intake_laion_fmri.remote.proofs import is_whole_md5
+
+__all__ = [
+    "STALE_SECONDS",
+    "LeftAloneError",
+    "ObjectBusyError",
+    "errors_of_writing",
+    "is_part",
+    "locked",
+    "make_room",
+    "tidy",
+    "what_is_in_the_way",
+]
+
+STALE_SECONDS = 180.0
+"""How long another process may hold an object without receiving anything."""
+
+
+class ObjectBusyError(Exception):
+    """Another process on this file system is fetching the object."""
+
+
+class LeftAloneError(Exception):
+    """A file that this project did not write is where an object belongs; the message describes it."""
+
+
+def what_is_in_the_way(folder: MirrorFolder, info: ObjectInfo) -> str | None:
+    """Describe the obstacle to writing an object, by names, sizes and times; None if there is none."""
+    place = folder.path
+    for part in Path(info.key).parts[:-1]:
+        place /= part
+        if os.path.lexists(place) and not place.is_dir():
+            return f"a file instead of the folder {place}"
+    copy = folder.copy_of(info.key)
+    if copy is None:
+        path = folder.path / info.key
+        return None if not os.path.lexists(path) else "a folder of that name" if path.is_dir() else "no regular file"
+    if copy.known:
+        return None
+    if copy.state.st_size != info.size:
+        return f"another file, of {copy.state.st_size} bytes instead of {info.size}"
+    return f"another file of {info.size} bytes" if folder.is_known_other(info, copy) else None
+
+
+def tidy(folder: MirrorFolder, objects: Iterable[ObjectInfo]) -> None:
+    """Remove leftovers of killed runs, and parts of outdated versions.
+
+    Parameters
+    ----------
+    folder : MirrorFolder
+        The mirror.
+    objects : iterable of ObjectInfo
+        What this run was for, as it is now. Parts of other objects may still be of use, and stay.
+    """
+    current = {info.key: info for info in objects}
+    by_lock: dict[str, list[Path]] = {}
+    for name, is_own in _OWN_FILES.items():
+        for path in folder.workplace(name).glob("*"):
+            left = name == "locks" or path.suffix == atomic.TEMPORARY or name == "partial"
+            if left and is_own(path.name) and (name != "partial" or _is_useless(folder, path, current)):
+                by_lock.setdefault("listings" if name == "listings" else path.name.split(".")[0], []).append(path)
+    for name, paths in by_lock.items():
+        with contextlib.suppress(ObjectBusyError), locked(folder, name):
+            for path in paths:
+                if path.suffix != ".lock":
+                    atomic.remove(path, within=folder.path)
+
+
+@contextmanager
+def locked(folder: MirrorFolder, name: str, wait_seconds: float = 0.0) -> Iterator[None]:
+    """Hold the lock of a name against other processes on this file system.
+
+    Raises
+    ------
+    ObjectBusyError
+        If another process has the lock.
+    """
+    path = folder.workplace("locks") / f"{name}.lock"
+    if path.is_symlink():
+        raise DataIntegrityError(f"{path} is a link to {os.path.realpath(path)}, and no lock. Remove the link.")
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locks.locked(path, wait_seconds=wait_seconds, what="fetching an object"))
+        except locks.HeldError as error:
+            raise ObjectBusyError(str(error)) from error
+        except PermissionError as error:
+            if not path.exists():
+                raise
+            raise ObjectBusyError(f"{path} belongs to another user's process") from error
+        yield
+
+
+def _is_useless(folder: MirrorFolder, path: Path, current: Mapping[str, ObjectInfo]) -> bool:
+    """Return True if a partial file cannot, or need not, be continued."""
+    found = read_state(path.with_suffix(".state"))
+    if found is None or not path.with_suffix(".part").exists():
+        return True
+    info = current.get(str(found[0]["key"]))
+    return info is not None and (part_of(folder, info).stem != path.stem or folder.is_complete(info))
+
+
+is_part = re.compile(rf"[0-9a-f]{{40}}\.[0-9a-f]{{16}}\.(part|state(\.[0-9a-f]{{32}}{atomic.TEMPORARY})?)").fullmatch
+"""Matches the names of partial files."""
+
+_OWN_FILES: Mapping[str, Callable[[str], object]] = {
+    "partial": is_part,
+    "records": re.compile(rf"[0-9a-f]{{40}}\.json\.[0-9a-f]{{32}}{atomic.TEMPORARY}").fullmatch,
+    "listings": re.compile(rf".*\.list\.json\.[0-9a-f]{{32}}{atomic.TEMPORARY}").fullmatch,
+    "locks": re.compile(r"([0-9a-f]{40}|listings)\.lock").fullmatch,
+}
+"""Folder below the mirror's own → matches the names of leftovers of killed runs."""
+
+
+def make_room(folder: MirrorFolder, info: ObjectInfo, target: Target) -> None:
+    """Raise LeftAloneError where something is in an object's place that is not to be replaced; make its folders."""
+    reason = what_is_in_the_way(folder, info)
+    if reason:
+        raise LeftAloneError(reason)
+    copy = folder.copy_of(info.key)
+    if copy and not folder.is_own(copy):
+        _expect_comparable(info, copy)
+    atomic.make_folder(target.path.parent, within=target.within)
+
+
+def _expect_comparable(info: ObjectInfo, copy: Copy) -> None:
+    """Raise LeftAloneError for a file that is not the object, unless it has to be fetched to be compared."""
+    if copy.known:
+        raise LeftAloneError("a file that was changed since it was copied")
+    if is_whole_md5(info.etag):
+        raise LeftAloneError(f"another file of {info.size} bytes")
+
+
+@contextmanager
+def errors_of_writing(key: str, target: Path) -> Iterator[None]:
+    """Name the object where a disk refuses."""
+    try:
+        yield
+    except (NotInBucketError, AccessDeniedError, BucketUnreachableError):
+        raise
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(
+            error.errno, f"{key} cannot be copied to {target}: {os.strerror(error.errno)}. {_advice(error.errno)}"
+        ) from error
+
+
+def _advice(number: int) -> str:
+    if number in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        return "Make room: what was received is kept, and the next run goes on from there."
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "Mirror to a folder that you may write to; this one can still be read from."
+    if number in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
+        return "A file is where a folder should be, or a folder where a file should be: move it away."
+    return "What was received is kept, and the next run goes on from there."

@@ -1,0 +1,207 @@
+"""Maps of a subject or of its sessions, opened as one Dataset."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.axes.rois import RoiSelection
+from intake_laion_fmri.axes.voxels import SESSION_MAPS, SUBJECT_MAPS, VOXEL, Mask, VoxelAxis, grid_coordinates
+from intake_laion_fmri.discovery import SubjectContents, subject_contents
+from intake_laion_fmri.errors import DataIntegrityError, Remarks
+from intake_laion_fmri.formats.grid import GRID
+from intake_laion_fmri.reading.arguments import ALL, GridForm, MapSelection, SessionSelection
+from intake_laion_fmri.reading.assembly import attributes, subject_coordinate
+from intake_laion_fmri.reading.blocks import MapBlock
+from intake_laion_fmri.reading.fetched import Fetched
+from intake_laion_fmri.reading.lazy_arrays import Step, lazy_rows
+from intake_laion_fmri.reading.map_plans import MapPlan, MapQuery
+from intake_laion_fmri.reading.voxel_plans import VoxelPlan, VoxelQuery
+from intake_laion_fmri.remote.access import Bucket, open_bucket
+
+if TYPE_CHECKING:
+    import dask.array as da
+    import xarray as xr
+
+__all__ = ["open_maps", "open_noise_ceilings"]
+
+SESSION = "session"
+"""Dimension and index of maps of sessions; in the betas, a coordinate along ``trial``."""
+
+
+def open_maps(
+    subject: str,
+    *,
+    session: SessionSelection | None = None,
+    maps: MapSelection = ALL,
+    grid: GridForm = "voxel",
+    roi: RoiSelection | None = None,
+    mask: Mask = "rsquare",
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
+) -> xr.Dataset:
+    """Open the maps of a subject, or of its sessions: noise ceilings, R2, HRF index and ridge fraction.
+
+    Parameters
+    ----------
+    subject, bucket, storage_options, mirror, mirror_only
+        As in `open_betas`.
+    session : str, int, sequence of these, or None, default None
+        None for the maps of the whole subject; otherwise sessions as in `open_betas`, for the maps of each.
+    maps : str or sequence of str, default "all"
+        Of the whole subject: ``nc_12rep``, ``nc_4rep``, ``nc_all`` and ``r2_mean``. Of a session: ``noise_ceiling``,
+        ``r2``, ``hrf_index`` and ``ridge_fraction``.
+    grid : {"voxel", "volume"}, default "voxel"
+        The voxels of the mask, or the whole volume.
+    roi : str, sequence of str, or None, default None
+        As in `open_betas`. In a volume, what is not selected is NaN (-1 in ``hrf_index``), and None leaves the file
+        as it is, outside the mask too.
+    mask : {"rsquare", "anatomical"}, default "rsquare"
+        As in `open_betas`. In a volume it matters to `roi` only.
+
+    Returns
+    -------
+    xarray.Dataset
+        Variables with ``long_name``, ``units`` and ``valid_range`` (of R2 ``valid_max``: it has no lower end):
+
+        - ``nc_12rep``, ``nc_4rep``, ``nc_all``, ``r2_mean``: float32, percent;
+        - ``noise_ceiling`` and ``r2`` within the session: float32, percent; ``hrf_index``: int32, 0 to 19, or -1 where
+          the file has none; ``ridge_fraction``: float32, 0 to 1.
+
+        Along (voxel), with the coordinates of `open_betas` that follow from the grid and the ROIs; or along (i, j, k),
+        with these grid indices; ``grid`` tells the affine either way. Maps of sessions have ``session`` (index: names)
+        first.
+
+        The maps of the whole subject on the voxel axis are in memory; all others are Dask arrays.
+
+    Raises
+    ------
+    ValueError, NotInBucketError, AccessDeniedError, BucketUnreachableError, DataIntegrityError
+        As in `open_betas`; ValueError also for a session's map without `session`, or the other way round;
+        NotInBucketError also where a map that was named, or every map, is absent. A broken file is found when it is
+        read: of a Dask array, when that is computed.
+
+    Warns
+    -----
+    MissingFileWarning
+        Once, if maps are absent that were not named: they are left out. A map is absent if a chosen session lacks it.
+
+    Notes
+    -----
+    Three listings (two for maps of sessions; one more with the anatomical mask), and a request for the mask and each
+    ROI volume; of a volume without `roi` for the mask alone. A lazy map is one task per file: it streams that file
+    once, with a request per 8 MiB and two that tell whether it was replaced, and holds the chosen voxels, or 11.7 MB
+    for a whole volume. 30 sessions of one map are 33 MB on the voxels of the mask.
+    """
+    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    return _open_maps(subject, session, maps, grid, roi, mask, place)[0]
+
+
+def open_noise_ceilings(
+    subject: str,
+    *,
+    session: SessionSelection | None = None,
+    grid: GridForm = "voxel",
+    roi: RoiSelection | None = None,
+    mask: Mask = "rsquare",
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
+) -> xr.Dataset:
+    """Open the noise ceilings of a subject, and its mean R2, or the noise ceilings within its sessions.
+
+    Parameters
+    ----------
+    subject, session, grid, roi, mask, bucket, storage_options, mirror, mirror_only
+        As in `open_maps`.
+
+    Returns
+    -------
+    xarray.Dataset
+        Of `open_maps`: of the whole subject ``nc_12rep``, ``nc_4rep``, ``nc_all`` and ``r2_mean``; of sessions
+        ``noise_ceiling``.
+
+    Raises
+    ------
+    ValueError, NotInBucketError, AccessDeniedError, BucketUnreachableError, DataIntegrityError
+        As in `open_maps`; NotInBucketError also where there is no noise ceiling.
+
+    Warns
+    -----
+    MissingFileWarning
+        As in `open_maps`.
+    """
+    maps: str | tuple[str, ...] = ALL if session is None else ("noise_ceiling",)
+    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    dataset, contents = _open_maps(subject, session, maps, grid, roi, mask, place)
+    if set(dataset.data_vars) == {"r2_mean"}:
+        raise place.missing(SUBJECT_MAPS["nc_12rep"].key(contents.subject), contents.objects)
+    return dataset
+
+
+def _open_maps(
+    subject: str,
+    session: SessionSelection | None,
+    maps: str | Sequence[str],
+    grid: str,
+    roi: RoiSelection | None,
+    mask: str,
+    place: Bucket,
+) -> tuple[xr.Dataset, SubjectContents]:
+    import xarray as xr
+
+    query, voxel_query = MapQuery.of(session, maps, grid), VoxelQuery.of(roi, mask)
+    is_volume, is_whole = grid == "volume", grid == "volume" and roi is None
+    contents = subject_contents(place, layout.subject_name(subject), anatomy=voxel_query.needs_anatomy)
+    plan = MapPlan.of(place, contents, query)
+    at_once = () if is_volume or query.per_session else tuple(plan.files)
+    voxel_plan = VoxelPlan.of(
+        place,
+        contents,
+        voxel_query,
+        maps=at_once,
+        needed=at_once if query.named else (),
+        volumes=() if is_whole else None,
+    )
+    brain = voxel_plan.read(place, Fetched(place, voxel_plan.files))
+
+    coordinates = grid_coordinates(brain.axis.grid) if is_volume else brain.coordinates()
+    variables: dict[str, Any] = {name: coordinates.pop(name) for name in at_once if name in coordinates}
+    for name, blocks in plan.blocks(place, brain.axis.grid).items():
+        if name not in at_once:
+            variables[name] = _lazy_map(name, blocks, query, brain.axis, is_volume=is_volume, is_whole=is_whole)
+    coordinates |= brain.axis.grid.coordinate(layout.SPACE)
+    for *_, attrs in variables.values():
+        attrs["grid_mapping"] = GRID
+    if plan.sessions is not None:
+        coordinates[SESSION] = ((SESSION,), np.array(plan.sessions, dtype=object), {"long_name": "session"})
+    used = [*voxel_plan.files, *(info for infos in plan.files.values() for info in infos)]
+    dataset = xr.Dataset(
+        variables,
+        coords={**coordinates, "subject": subject_coordinate(contents.subject)},
+        attrs=attributes(f"maps of {contents.subject}", used, brain.axis.grid, None if is_whole else mask),
+    )
+    remarks = Remarks(plan.missing) + brain.remarks
+    if not variables:
+        raise DataIntegrityError(f"None of the maps can be read: {'; '.join(remarks.left_out)}.")
+    remarks.warn(stacklevel=3)
+    return dataset, contents
+
+
+def _lazy_map(
+    name: str, blocks: Sequence[MapBlock], query: MapQuery, axis: VoxelAxis, *, is_volume: bool, is_whole: bool
+) -> tuple[tuple[str, ...], da.Array, dict[str, Any]]:
+    """Return a map as xarray takes a variable, with a block per file."""
+    spec = (SESSION_MAPS if query.per_session else SUBJECT_MAPS)[name]
+    dims, shape = (tuple("ijk"), axis.grid.shape) if is_volume else ((VOXEL,), (len(axis),))
+    read = MapBlock.read_volume if is_volume else MapBlock.read
+    steps = [Step(read, block, None if is_whole else axis.index) for block in blocks]
+    rows = lazy_rows(name, steps, shape=shape, dtype=spec.dtype)
+    return ((SESSION, *dims), rows, dict(spec.attrs)) if query.per_session else (dims, rows[0], dict(spec.attrs))

@@ -1,0 +1,207 @@
+"""ROIs of a subject, opened as one Dataset or as an array."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.axes.rois import RoiSelection, roi_coordinates, single_operands
+from intake_laion_fmri.axes.vertices import HEMISPHERES, SURFACE_SPACE, Hemisphere
+from intake_laion_fmri.axes.voxels import Mask
+from intake_laion_fmri.discovery import SubjectContents, subject_contents
+from intake_laion_fmri.errors import Remarks
+from intake_laion_fmri.formats.grid import GRID, Coordinates
+from intake_laion_fmri.reading.arguments import ALL, FORMATS, All, Format, chosen
+from intake_laion_fmri.reading.assembly import attributes, subject_coordinate
+from intake_laion_fmri.reading.fetched import Fetched
+from intake_laion_fmri.reading.roi_plans import RoiPlan
+from intake_laion_fmri.reading.voxel_plans import VoxelQuery, no_rois
+from intake_laion_fmri.remote.access import Bucket, open_bucket
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["open_rois", "roi_data"]
+
+
+def open_rois(
+    subject: str,
+    *,
+    roi: RoiSelection | None = None,
+    format: Format | All = "volume",
+    hemi: Hemisphere | All = ALL,
+    mask: Mask = "rsquare",
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
+) -> xr.Dataset:
+    """Read which voxels and which surface vertices belong to which ROI of a subject.
+
+    Parameters
+    ----------
+    subject, mask, bucket, storage_options, mirror, mirror_only
+        As in `open_betas`; the mask matters to volumes only.
+    roi : str, sequence of str, or None, default None
+        Chooses the voxels, the vertices and the entries of labels, not the ROIs: the membership of all ROIs is given
+        for what was chosen. Vertices are chosen by the masks of their hemisphere, entries by the labels, each by the
+        same expression as voxels. None keeps all.
+    format : {"volume", "func.gii", "label", "all"}, default "volume"
+        Voxels; vertices of the subject's own FreeSurfer surface; lists of such vertices; or all three.
+    hemi : {"L", "R", "all"}, default "all"
+        Hemispheres of the surfaces. Volumes hold both.
+
+    Returns
+    -------
+    xarray.Dataset
+        In memory, with ``roi`` (index: names) and ``roi_category`` of the ROIs that exist in the chosen formats, and
+
+        - volume: ``in_roi`` (roi, voxel), bool, with the coordinates of `open_betas` that follow from the grid;
+        - func.gii: ``in_roi_L`` (roi, vertex_L) and ``in_roi_R`` (roi, vertex_R), bool; ``vertex_L`` and ``vertex_R``
+          (indices) are the numbers of the vertices, from 0;
+        - label: the lists, as contiguous ragged arrays. Along ``entry_L``, ROI after ROI, each in the order of its
+          file: ``label_vertex_L`` (the vertex), ``label_value_L``, ``label_roi_L`` (whose list it is), ``label_x_L``,
+          ``label_y_L``, ``label_z_L`` (mm, as the file tells them); ``label_count_L`` (roi) is the length of each list.
+          The same with ``_R``. One list is ``ds.label_vertex_L[ds.label_roi_L == "FFA1"]``.
+
+        An ROI that is missing in one format, or on one hemisphere, is False everywhere there. Other than in the volume
+        format, ``has_volume`` (roi), ``has_func_gii`` and ``has_label`` (roi, hemi) tell it from an empty one.
+
+    Raises
+    ------
+    ValueError, NotInBucketError, AccessDeniedError, BucketUnreachableError, DataIntegrityError
+        As in `open_betas`; NotInBucketError also where the subject has no ROI at all in these formats, or a selected
+        one has not; DataIntegrityError also if a label lists a vertex that its surface has not, or the masks of a
+        hemisphere have different numbers of vertices.
+
+    Warns
+    -----
+    MissingFileWarning
+        Once, if one of several formats or hemispheres is missing altogether: its variables are left out.
+
+    Notes
+    -----
+    Three listings (four with the anatomical mask), then a request per file, 16 at a time: for 40 ROIs 41 for the
+    volumes and their mask, 80 for each surface format (two more for labels alone, to know how many vertices there are).
+    """
+    import xarray as xr
+
+    query = VoxelQuery.of(roi, mask)
+    formats, hemis = chosen("format", format, FORMATS), chosen("hemi", hemi, HEMISPHERES)
+    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    contents = _listed_rois(place, subject, query, formats)
+    plan = RoiPlan.of(place, contents, query, formats=formats, hemis=hemis)
+    parts = plan.read(place, Fetched(place, plan.files))
+    parts.remarks.warn(stacklevel=2)
+    if not parts.rois.names:
+        raise no_rois(place, contents, formats)
+    brain = parts.brain
+
+    where = f"{contents.subject} in {place.url}"
+    variables: Coordinates = {}
+    coordinates = roi_coordinates(parts.rois) if brain is None else brain.coordinates()
+    if "in_roi" in coordinates:
+        variables["in_roi"] = coordinates.pop("in_roi")
+        variables["in_roi"][2]["grid_mapping"] = GRID
+    for surface in parts.surfaces:
+        for exists, build in ((surface.masks, surface.mask_variables), (surface.labels, surface.label_variables)):
+            if exists:
+                more, beside = build(parts.rois, query.roi, where=where)
+                variables |= more
+                coordinates |= beside
+    if format != "volume":
+        coordinates |= parts.presence()
+    attrs = attributes(
+        f"regions of interest of {contents.subject}", plan.files, brain.axis.grid if brain else None, query.mask
+    )
+    attrs["format"] = format
+    if parts.surfaces:
+        attrs |= {"hemi": hemi, "surface_space": SURFACE_SPACE}
+    if brain is not None:
+        coordinates |= brain.axis.grid.coordinate(layout.SPACE)
+    return xr.Dataset(variables, coords={**coordinates, "subject": subject_coordinate(contents.subject)}, attrs=attrs)
+
+
+def roi_data(
+    subject: str,
+    roi: RoiSelection,
+    *,
+    format: Format | All = ALL,
+    hemi: Hemisphere | All = ALL,
+    mask: Mask = "rsquare",
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Read some ROIs as plain arrays, in the form of the data set's own package.
+
+    Parameters
+    ----------
+    subject, format, hemi, mask, bucket, storage_options, mirror, mirror_only
+        As in `open_rois`.
+    roi : str or sequence of str
+        A name, a category, ``"all"``, or a list of these. Each ROI has its own entry, so expressions are refused.
+
+    Returns
+    -------
+    dict
+        ROI → its files, in the order of the names::
+
+            {"FFA1": {"volume": array of bool, shape (voxel,): the voxels of the mask,
+                      "gii": {"hemi-L": {"func.gii": array of bool, shape (vertex,),
+                                         "label": array of int64, the listed vertices},
+                              "hemi-R": {...}}}}
+
+        What the bucket has not, or was not asked for, is no key. An ROI that was asked for as part of a category or of
+        ``"all"``, and has none of the formats, is left out.
+
+    Raises
+    ------
+    ValueError
+        For an expression, an unknown ROI, format or hemisphere.
+    NotInBucketError, AccessDeniedError, BucketUnreachableError, DataIntegrityError
+        As in `open_rois`; NotInBucketError also where an ROI that was named has none of the formats.
+
+    Notes
+    -----
+    Reads the files of these ROIs only: two listings (three with the anatomical mask), then a request per file.
+    """
+    query = VoxelQuery.of(None, mask)
+    formats, hemis = chosen("format", format, FORMATS), chosen("hemi", hemi, HEMISPHERES)
+    only = single_operands(roi)
+    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    contents = _listed_rois(place, subject, query, formats)
+    plan = RoiPlan.of(place, contents, query, formats=formats, hemis=hemis, only=only)
+    parts = plan.read(place, Fetched(place, plan.files))
+    brain = parts.brain
+    Remarks(noted=parts.remarks.noted).warn(stacklevel=2)
+
+    result: dict[str, dict[str, Any]] = {name: {} for name in parts.rois.names}
+    if brain is not None and brain.rois is not None:
+        for name, inside in zip(brain.rois.names, brain.rois.inside, strict=True):
+            if name in parts.present["volume", ""]:
+                result[name]["volume"] = inside
+    for surface in parts.surfaces:
+        for name in result:
+            forms: dict[str, NDArray[Any]] = {}
+            if name in surface.masks:
+                forms["func.gii"] = surface.masks[name]
+            if name in surface.labels:
+                forms["label"] = surface.labels[name].vertices
+            if forms:
+                result[name].setdefault("gii", {})[f"hemi-{surface.hemi}"] = forms
+    return result
+
+
+def _listed_rois(place: Bucket, subject: str, query: VoxelQuery, formats: Sequence[str]) -> SubjectContents:
+    """List what the bucket holds of a subject, for ROIs in some formats."""
+    return subject_contents(
+        place,
+        layout.subject_name(subject),
+        anatomy=query.needs_anatomy and "volume" in formats,
+    )

@@ -1,0 +1,66 @@
+"""The folders of the sessions that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.errors import AccessDeniedError, DataIntegrityError, unknown_value
+from intake_laion_fmri.remote.access import Bucket
+
+__all__ = ["choose_sessions"]
+
+
+def choose_sessions(
+    bucket: Bucket,
+    subject: str,
+    asked: tuple[str, ...] | None,
+    found: Sequence[str],
+    known: Iterable[str],
+) -> tuple[str, ...]:
+    """Return the folders of the chosen sessions, or of all sessions found.
+
+    Parameters
+    ----------
+    bucket : Bucket
+        Where they are, for errors.
+    subject : str
+        ``"sub-01"``.
+    asked : tuple of str, or None
+        Names from `layout.session_name`; the number counts, so that ``ses-01`` is a folder ``ses-001`` too.
+    found : sequence of str
+        The folders that all stands for, ascending.
+    known : iterable of str
+        The folders that may be asked for.
+
+    Raises
+    ------
+    AccessDeniedError
+        If a session is held out.
+    ValueError
+        If there is none of a number.
+    DataIntegrityError
+        If there are two of a number, which would give two trials one number.
+    """
+    folders = set(known)
+    chosen = []
+    for session in found if asked is None else asked:
+        if layout.is_held_out(session):
+            raise AccessDeniedError(
+                f"{session} of {subject} is held out by the data set's authors: its betas and maps are not "
+                f"public. Use one of {_span(found)}, or ask {layout.CONTACT}."
+            )
+        names = layout.same_session(session, found) or layout.same_session(session, folders)
+        if not names:
+            raise unknown_value("session", session, found, where=f"{subject} in {bucket.url}")
+        if len(names) > 1:
+            raise DataIntegrityError(
+                f"{' and '.join(names)} of {subject} in {bucket.url} are two names of one session. Expected one folder "
+                "of each number: rename or remove the other, or choose other sessions with session=."
+            )
+        chosen += names
+    return tuple(chosen)
+
+
+def _span(sessions: Sequence[str]) -> str:
+    return f"{sessions[0]} to {sessions[-1]}" if sessions else "none (the bucket has no public session of this subject)"

@@ -1,0 +1,181 @@
+"""From a selection of trials to the files to read, and from these to the trial axis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.axes.trial_table import read_trials
+from intake_laion_fmri.axes.trials import not_understood, stack_sessions, stimuli_of
+from intake_laion_fmri.discovery import SubjectContents, odd_sessions, public_sessions
+from intake_laion_fmri.errors import Remarks, in_short
+from intake_laion_fmri.formats.grid import Coordinates
+from intake_laion_fmri.reading.arguments import check_argument, check_sessions
+from intake_laion_fmri.reading.roi_files import UNREADABLE
+from intake_laion_fmri.reading.sessions import choose_sessions
+from intake_laion_fmri.remote.access import Bucket, ObjectInfo
+from intake_laion_fmri.splits import OOD, SHARED, SPLITS, SplitSource, has_role, role_mask
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["TrialPlan", "TrialQuery"]
+
+
+@dataclass(frozen=True)
+class TrialQuery:
+    """A checked selection of trials."""
+
+    sessions: tuple[str, ...] | None
+    """Ascending; None for all."""
+    stimuli: str | None
+    """One of `trials.STIMULI`, or None for all."""
+    split: str | None
+    """One of `splits.SPLITS`, or None for all trials."""
+    pool: str
+    """Pool of the split."""
+    role: str
+    """Side of the split."""
+
+    @classmethod
+    def of(cls, session: object, stimuli: object, split: object, pool: object, role: object) -> TrialQuery:
+        """Check the arguments of a user; ValueError if one is wrong."""
+        given = {"stimuli": stimuli, "split": split, "pool": pool, "role": role}
+        checked: dict[str, Any] = {name: check_argument(name, value) for name, value in given.items()}
+        for name, value, default in (("role", role, "both"), ("pool", pool, SHARED)):
+            if split is None and value != default:
+                raise ValueError(f"{name}={value!r} needs a split: add split=, one of {', '.join(SPLITS)}.")
+        return cls(check_sessions(session), **checked)
+
+    @property
+    def needs_files(self) -> bool:
+        """Whether the selection needs split files: ``ood`` follows from the labels."""
+        return self.split not in (None, OOD)
+
+    def select(
+        self, table: pd.DataFrame, subject: str, source: SplitSource | None, roles: Coordinates | None = None
+    ) -> NDArray[np.bool_]:
+        """Return True for the chosen trials of a table.
+
+        Parameters
+        ----------
+        table : pandas.DataFrame
+            From `trials.stack_sessions`.
+        subject : str
+            ``"sub-01"``.
+        source : SplitSource or None
+            Where split files are; not needed where `roles` are given, or `needs_files` is False.
+        roles : dict, optional
+            From `splits.split_roles`, of this table; empty where they could not be told.
+        """
+        chosen = np.ones(len(table), dtype=bool)
+        if self.stimuli is not None:
+            chosen &= stimuli_of(table, self.stimuli)
+        if self.split is not None:
+            if roles:
+                every = roles["split_role"][1]
+                chosen &= has_role(every[int(self.pool != SHARED), SPLITS.index(self.split)], self.role)
+            else:
+                chosen &= role_mask(table, subject, split=self.split, pool=self.pool, role=self.role, source=source)
+        return chosen
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """The files of the trial axis."""
+
+    sessions: tuple[str, ...]
+    """The chosen sessions, ascending."""
+    betas: Mapping[str, ObjectInfo]
+    """Their betas."""
+    tables: Mapping[str, ObjectInfo]
+    """Trial tables: of the chosen sessions, and of those before them where repetitions can be counted."""
+    counts_repetitions: bool
+    """Whether the table of every session from the first to the last chosen one is there."""
+    missing: tuple[str, ...]
+    """What is left out, in words."""
+
+    @classmethod
+    def of(cls, bucket: Bucket, contents: SubjectContents, query: TrialQuery) -> TrialPlan:
+        """Find the objects of a selection; NotInBucketError if one is absent."""
+        with_table = public_sessions(contents.objects, ["trials"])
+        known = {*contents.sessions, *with_table}
+        sessions = choose_sessions(bucket, contents.subject, query.sessions, contents.sessions, known)
+        if not sessions:
+            raise bucket.missing(layout.key("betas", subject=contents.subject, session="ses-01"), contents.objects)
+        needed = {}
+        for session in sessions:
+            for kind in ("trials", "betas"):
+                info = contents.find(kind, session=session)
+                if info is None:
+                    key = layout.key(kind, subject=contents.subject, session=session)
+                    raise bucket.missing(key, contents.objects)
+                needed[kind, session] = info
+        betas = {session: needed["betas", session] for session in sessions}
+        tables = {session: needed["trials", session] for session in sessions}
+        earlier, gap = _earlier_sessions(contents, with_table, last=sessions[-1], chosen=sessions)
+        if not gap:
+            found = {session: contents.find("trials", session=session) for session in earlier}
+            tables = {session: info for session, info in found.items() if info is not None} | tables
+        missing = [gap] if gap else []
+        if query.sessions is None:
+            skipped = sorted(known - set(contents.sessions))
+            if skipped:
+                missing.append(f"the trials of {in_short(skipped)} (a trial table, but no betas)")
+            odd = odd_sessions(contents.subject, contents.objects)
+            if odd:
+                where = bucket.locate(layout.subject_folder(contents.subject))
+                expected = "expected the name ses-<number>, and files of that name"
+                missing.append(f"the folders {in_short(list(map(repr, odd)))} of {where} ({expected})")
+        return cls(sessions, betas, tables, not gap, tuple(missing))
+
+    def read(self, bucket: Bucket, files: Mapping[str, bytes]) -> tuple[pd.DataFrame, Remarks]:
+        """Read the rows of the chosen sessions, with the columns that follow from labels and order, and remarks."""
+        tables, gap = [], ""
+        for session in sorted(self.tables, key=layout.session_number):
+            info = self.tables[session]
+            parsed = layout.parse_key(info.key)
+            participant = layout.PARTICIPANT_CODES.get(parsed.entities["subject"]) if parsed else None
+            name = bucket.locate(info.key)
+            try:
+                table = read_trials(files[info.key], name=name, session=session, participant=participant)
+            except UNREADABLE as error:
+                if session in self.sessions:
+                    raise
+                gap = f"repetition (it is counted from the first session on; {error})"
+                continue
+            tables.append((layout.session_number(session), table))
+        stacked = stack_sessions(tables)
+        if gap or not self.counts_repetitions:
+            stacked = stacked.drop(columns="repetition")
+        chosen = stacked[stacked["session"].isin(self.sessions)]
+        return chosen, Remarks((*self.missing, *([gap] if gap else [])), tuple(not_understood(chosen)))
+
+
+def _earlier_sessions(
+    contents: SubjectContents, with_table: Sequence[str], *, last: str, chosen: Sequence[str]
+) -> tuple[list[str], str]:
+    """Return the public sessions up to the last chosen session, or the reason why repetitions cannot be counted."""
+    why = "repetition (it is counted from the first session on; {})".format
+    until = layout.session_number(last)
+    names: dict[int, set[str]] = {}
+    for session in with_table:
+        names.setdefault(layout.session_number(session), set()).add(session)
+    public = [number for number in range(1, until) if number not in layout.HELD_OUT_SESSIONS]
+    absent = [f"ses-{number:02d}" for number in public if number not in names]
+    if absent:
+        return [], why(f"no trial table of {in_short(absent)}")
+    earlier: list[str] = []
+    for number in sorted(number for number in names if number <= until):
+        same = names[number]
+        for preferred in (same & set(chosen), same & set(contents.sessions)):
+            same = preferred or same
+        if len(same) > 1:
+            return [], why(f"session {number} has the names {in_short(sorted(same))}")
+        earlier += same
+    return earlier, ""

@@ -1,0 +1,62 @@
+"""Trial tables of a subject, opened as one table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.axes.trials import Stimuli
+from intake_laion_fmri.discovery import subject_contents
+from intake_laion_fmri.reading.arguments import ALL, SessionSelection
+from intake_laion_fmri.reading.fetched import Fetched
+from intake_laion_fmri.reading.trial_plans import TrialPlan, TrialQuery
+from intake_laion_fmri.remote.access import Bucket, open_bucket
+from intake_laion_fmri.splits import Pool, Role, SplitName, find_source
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["open_trials"]
+
+
+def open_trials(
+    subject: str,
+    *,
+    session: SessionSelection = ALL,
+    stimuli: Stimuli | None = None,
+    split: SplitName | None = None,
+    pool: Pool = "shared",
+    role: Role = "both",
+    splits: str | os.PathLike[str] | None = None,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
+) -> pd.DataFrame:
+    """Read the trial table of a subject.
+
+    Parameters
+    ----------
+    subject, session, stimuli, split, pool, role, splits, bucket, storage_options, mirror, mirror_only
+        As in `open_betas`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per trial, with the index ``trial`` and the columns of `open_betas`'s coordinates along ``trial``.
+
+    Raises
+    ------
+    ValueError, NotInBucketError, AccessDeniedError, BucketUnreachableError, DataIntegrityError
+        As in `open_betas`.
+    """
+    query = TrialQuery.of(session, stimuli, split, pool, role)
+    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    contents = subject_contents(place, layout.subject_name(subject))
+    plan = TrialPlan.of(place, contents, query)
+    table, remarks = plan.read(place, Fetched(place, plan.tables.values()))
+    remarks.warn(stacklevel=2)
+    source = find_source(splits, bucket=place) if query.needs_files else None
+    return table[query.select(table, contents.subject, source)]

@@ -1,0 +1,85 @@
+"""Volumes and maps, read from files that must be on a known grid."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri.axes.voxels import SESSION_MAPS, SUBJECT_MAPS
+from intake_laion_fmri.errors import DataIntegrityError, UnexpectedContentWarning
+from intake_laion_fmri.formats.grid import Grid
+from intake_laion_fmri.formats.nifti import Gather, VolumeReader
+
+__all__ = ["ALL_MAPS", "open_on_grid", "read_map", "read_volume", "warn_of"]
+
+ALL_MAPS = {**SUBJECT_MAPS, **SESSION_MAPS}
+
+
+def warn_of(text: str) -> None:
+    """Warn of a file that differs from what is documented."""
+    warnings.warn(f"Read, but not as documented: {text}.", UnexpectedContentWarning, stacklevel=2)
+
+
+def read_map(
+    map: str,
+    file: BinaryIO,
+    *,
+    name: str,
+    grid: Grid,
+    gather: Gather | None,
+    note: Callable[[str], None] = warn_of,
+) -> NDArray[Any]:
+    """Read a map from a file.
+
+    Parameters
+    ----------
+    map : str
+        Its name in `voxels.SUBJECT_MAPS` or `voxels.SESSION_MAPS`, for its type.
+    file : binary file object
+        The packed bytes.
+    name : str
+        What to call the file in errors.
+    grid : Grid
+        The grid that it must be on.
+    gather : Gather or None
+        The voxels; None for the whole volume.
+    note : callable, optional
+        Called with what differs from what is documented, in words; by default a warning is given.
+
+    Returns
+    -------
+    array, shape (voxel,) or (i, j, k)
+
+    Raises
+    ------
+    DataIntegrityError
+        If the file is broken, on another grid, no single volume, or its values cannot be of this map.
+    """
+    return ALL_MAPS[map].cast(read_volume(file, name=name, grid=grid, gather=gather, note=note), name=name)
+
+
+def read_volume(
+    file: BinaryIO, *, name: str, grid: Grid, gather: Gather | None, note: Callable[[str], None] = warn_of
+) -> NDArray[np.float32]:
+    """Read a file of a single volume, whatever its values mean; see `read_map`."""
+    reader = open_on_grid(file, name=name, grid=grid, note=note)
+    reader.expect_single()
+    return reader.volume() if gather is None else reader.take(gather, [0])[0]
+
+
+def open_on_grid(file: BinaryIO, *, name: str, grid: Grid, note: Callable[[str], None]) -> VolumeReader:
+    """Open a NIfTI that must be on a known grid."""
+    reader = VolumeReader(file, name=name)
+    difference = grid.difference(reader.header.grid)
+    if difference:
+        raise DataIntegrityError(
+            f"{name}: {difference}, unlike the subject's mask. Fetch the files again; if it stays so, report it."
+        )
+    deviation = grid.deviation(reader.header.grid)
+    if deviation:
+        note(f"{name}: {deviation}")
+    return reader

@@ -1,0 +1,309 @@
+"""From a selection of voxels to the files to read, and from these to the voxel axis.
+
+A query is a checked selection. A plan names its objects before any is read, so that all of them are fetched together: a
+needed object that is absent is an error then, and what is left out is described. Its `read` takes their content.
+Trials, maps and ROIs on surfaces are planned in `trial_plans`, `map_plans` and `roi_plans`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.axes.rois import (
+    RoiMembership,
+    RoiNames,
+    RoiSelection,
+    check_selection,
+    operands,
+    roi_coordinates,
+)
+from intake_laion_fmri.axes.voxels import MASKS, SUBJECT_MAPS, VOXEL, VoxelAxis
+from intake_laion_fmri.discovery import SubjectContents, roi_files
+from intake_laion_fmri.errors import NotInBucketError, Remarks
+from intake_laion_fmri.formats.grid import Coordinates
+from intake_laion_fmri.formats.masks import mask_of
+from intake_laion_fmri.formats.nifti import Gather, VolumeReader
+from intake_laion_fmri.reading.arguments import check_argument
+from intake_laion_fmri.reading.roi_files import (
+    UNREADABLE,
+    RoiFault,
+    RoiForm,
+    RoiListing,
+    form_of,
+    in_words,
+    raise_if_asked,
+)
+from intake_laion_fmri.reading.volumes import read_map, read_volume
+from intake_laion_fmri.remote.access import Bucket, ObjectInfo
+
+__all__ = ["Brain", "VoxelPlan", "VoxelQuery", "expect_known", "no_rois"]
+
+
+@dataclass(frozen=True)
+class VoxelQuery:
+    """A checked selection of voxels."""
+
+    roi: RoiSelection | None
+    """None for the whole mask."""
+    mask: str
+    """One of `voxels.MASKS`."""
+    min_noise_ceiling: float | None = None
+    """Percent; None for no threshold."""
+    noise_ceiling: str = "12rep"
+    """The map that the threshold reads."""
+
+    @classmethod
+    def of(
+        cls, roi: object, mask: str, min_noise_ceiling: float | None = None, noise_ceiling: str = "12rep"
+    ) -> VoxelQuery:
+        """Check the arguments of a user; ValueError if one is wrong."""
+        check_argument("mask", mask)
+        check_argument("noise_ceiling", noise_ceiling)
+        percentage: Any = check_argument("min_noise_ceiling", min_noise_ceiling)
+        return cls(check_selection(roi), mask, percentage, noise_ceiling)
+
+    @property
+    def needs_anatomy(self) -> bool:
+        """Whether the mask is in the anatomical tree."""
+        return MASKS[self.mask].kind == "brain_mask"
+
+    @property
+    def threshold_map(self) -> str | None:
+        """The map that the threshold reads, if there is one."""
+        return None if self.min_noise_ceiling is None else f"nc_{self.noise_ceiling}"
+
+
+@dataclass(frozen=True, eq=False)
+class Brain:
+    """What was read for the voxel axis."""
+
+    axis: VoxelAxis
+    """The chosen voxels."""
+    maps: Mapping[str, NDArray[Any]]
+    """Map → shape (voxel,)."""
+    rois: RoiMembership | None
+    """Membership of these voxels; None where no ROI was read."""
+    faults: tuple[RoiFault, ...] = ()
+    """ROIs whose volumes are of no use; nobody has asked for them."""
+    remarks: Remarks = field(default_factory=Remarks)
+    """What is left out of this, and what was read otherwise than documented."""
+
+    def chosen(self, query: VoxelQuery, *, where: str) -> NDArray[np.intp]:
+        """Return the positions of the voxels that a query chooses, ascending; `where` names the subject in errors."""
+        chosen = np.ones(len(self.axis), dtype=bool)
+        if query.roi is not None and self.rois is not None:
+            chosen = self.rois.select(query.roi, where=where)
+        if query.threshold_map is not None:
+            # A voxel whose ceiling is NaN is not known to reach the threshold.
+            chosen &= self.maps[query.threshold_map] >= query.min_noise_ceiling
+        return np.flatnonzero(chosen)
+
+    def take(self, places: NDArray[np.intp]) -> Brain:
+        """Return the voxels at some positions, shape (voxel,), in that order."""
+        return replace(
+            self,
+            axis=self.axis.select(places),
+            maps={name: values[places] for name, values in self.maps.items()},
+            rois=self.rois.keep(places) if self.rois else None,
+        )
+
+    def only(self, rois: RoiNames) -> Brain:
+        """Return the membership in some known ROIs only."""
+        if self.rois is None:
+            return self
+        rows = [self.rois.names.index(name) for name in rois.names]
+        return replace(self, rois=RoiMembership(rois.names, rois.categories, self.rois.inside[rows]))
+
+    def coordinates(self) -> Coordinates:
+        """Return axis, maps and ROIs as xarray takes coordinates."""
+        coordinates = self.axis.coordinates(layout.SPACE)
+        for name, values in self.maps.items():
+            coordinates[name] = ((VOXEL,), values, dict(SUBJECT_MAPS[name].attrs))
+        return coordinates | (roi_coordinates(self.rois) if self.rois else {})
+
+
+@dataclass(frozen=True)
+class VoxelPlan:
+    """The files of the voxel axis."""
+
+    subject: str
+    """``"sub-01"``."""
+    query: VoxelQuery
+    """The selection."""
+    mask: ObjectInfo
+    """The map that the mask's rule reads."""
+    maps: Mapping[str, ObjectInfo]
+    """Coordinate → its map."""
+    needed: frozenset[str]
+    """Those that the user asked for."""
+    volumes: tuple[RoiForm, ...]
+    """The volumes of ROIs."""
+    rois: RoiNames
+    """The ROIs along ``roi``."""
+    keeps_rows: bool
+    """Whether one without a usable volume stays, and has no voxel."""
+    faults: tuple[RoiFault, ...]
+    """ROIs that are of no use, as the listing tells."""
+    missing: tuple[str, ...]
+    """What is left out, in words."""
+
+    @classmethod
+    def of(
+        cls,
+        bucket: Bucket,
+        contents: SubjectContents,
+        query: VoxelQuery,
+        *,
+        maps: Iterable[str] = tuple(SUBJECT_MAPS),
+        needed: Iterable[str] = (),
+        volumes: Sequence[RoiForm] | None = None,
+        rois: RoiNames | None = None,
+    ) -> VoxelPlan:
+        """Find the objects of a selection.
+
+        Parameters
+        ----------
+        bucket : Bucket
+            Where to read from.
+        contents : SubjectContents
+            The subject's listing.
+        query : VoxelQuery
+            The selection.
+        maps : iterable of str
+            Maps of the subject that become coordinates.
+        needed : iterable of str
+            Those that must be readable.
+        volumes : sequence of RoiForm, optional
+            ROIs to read; by default all that have a volume.
+        rois : RoiNames, optional
+            The ROIs along ``roi``, by default those of `volumes` that can be read.
+
+        Raises
+        ------
+        NotInBucketError
+            If the mask is absent, or what the selection needs.
+        ValueError
+            If the selection names an unknown ROI.
+        """
+        kind = MASKS[query.mask].kind
+        mask = contents.find(kind)
+        if mask is None:
+            raise bucket.missing(layout.key(kind, subject=contents.subject), contents.objects)
+        listing = RoiListing.of(bucket, contents.rois if volumes is None else ())
+        wanted = listing.forms if volumes is None else tuple(volumes)
+        names = listing.names if rois is None else rois
+        if query.roi is not None:
+            if not wanted and not listing.faults:
+                raise no_rois(bucket, contents, ["volume"])
+            if rois is None:
+                expect_known(bucket, contents, query.roi, names, [("volume", "")])
+            raise_if_asked(query.roi, names, listing.faults)
+        keys = {name: SUBJECT_MAPS[name].key(contents.subject) for name in maps}
+        found = {name: contents.objects[key] for name, key in keys.items() if key in contents.objects}
+        threshold = query.threshold_map
+        if threshold is not None and threshold not in found:
+            raise bucket.missing(keys[threshold], contents.objects)
+        missing = [f"{name} (no {bucket.locate(key)})" for name, key in keys.items() if name not in found]
+        if volumes is None and not contents.rois:
+            missing.append(f"in_roi (no {bucket.locate(layout.roi_folder(contents.subject))})")
+        return cls(
+            contents.subject,
+            query,
+            mask,
+            found,
+            frozenset(needed) | ({threshold} if threshold else frozenset()),
+            wanted,
+            names,
+            rois is not None,
+            listing.faults,
+            tuple(missing),
+        )
+
+    @property
+    def files(self) -> tuple[ObjectInfo, ...]:
+        """Every object to read, each once."""
+        infos = [self.mask, *self.maps.values(), *(info for form in self.volumes for info in form.infos)]
+        return tuple({info.key: info for info in infos}.values())
+
+    def read(self, bucket: Bucket, files: Mapping[str, bytes]) -> Brain:
+        """Read the chosen voxels with their maps and ROIs; unusable files that nobody asked for are left out."""
+        mask = VolumeReader(io.BytesIO(files[self.mask.key]), name=bucket.locate(self.mask.key))
+        axis = VoxelAxis(mask.header.grid, mask.where(MASKS[self.query.mask]))
+        left_out, noted = list(self.missing), list[str]()
+        if mask.header.note:
+            noted.append(f"{bucket.locate(self.mask.key)}: {mask.header.note}")
+        gather = Gather.of(axis.index, axis.grid.shape)
+        maps = {}
+        for map, info in self.maps.items():
+            name = bucket.locate(info.key)
+            try:
+                file = io.BytesIO(files[info.key])
+                maps[map] = read_map(map, file, name=name, grid=axis.grid, gather=gather, note=noted.append)
+            except UNREADABLE as error:
+                if map in self.needed:
+                    raise
+                left_out.append(f"{map} ({error})")
+
+        def inside(content: bytes, name: str) -> NDArray[np.bool_]:
+            values = read_volume(io.BytesIO(content), name=name, grid=axis.grid, gather=gather, note=noted.append)
+            return mask_of(values, name=name, note=noted.append)
+
+        masks, faults = {}, list(self.faults)
+        for form in self.volumes:
+            try:
+                masks[form.name] = form.read(bucket, files, inside, np.array_equal)
+            except UNREADABLE as error:
+                faults.append(RoiFault(form.name, (form.category,), error))
+        raise_if_asked(self.query.roi, self.rois, faults)
+        left_out += [str(fault) for fault in faults]
+        rois = self._membership(masks, len(axis))
+        brain = Brain(axis, maps, rois, tuple(faults), Remarks(tuple(left_out), tuple(noted)))
+        return brain.take(brain.chosen(self.query, where=f"{self.subject} in {bucket.url}"))
+
+    def _membership(self, masks: Mapping[str, NDArray[np.bool_]], n_voxels: int) -> RoiMembership | None:
+        if not masks and not (self.volumes and self.keeps_rows):
+            return None
+        pairs = zip(self.rois.names, self.rois.categories, strict=True)
+        kept = [(name, category) for name, category in pairs if self.keeps_rows or name in masks]
+        none = np.zeros(n_voxels, dtype=bool)
+        inside = np.array([masks.get(name, none) for name, _ in kept])
+        return RoiMembership(tuple(name for name, _ in kept), tuple(category for _, category in kept), inside)
+
+
+def no_rois(bucket: Bucket, contents: SubjectContents, formats: Sequence[str]) -> NotInBucketError:
+    """Return the error for a subject without ROIs in some formats."""
+    folder = layout.roi_folder(contents.subject)
+    return NotInBucketError(
+        f"{bucket.locate(folder)} holds no ROI {' or '.join(formats)}. If this is a partial copy, fetch that folder; "
+        "betas and maps of the whole mask open with roi=None."
+    )
+
+
+def expect_known(
+    bucket: Bucket,
+    contents: SubjectContents,
+    selection: RoiSelection,
+    rois: RoiNames,
+    asked: Sequence[tuple[str, str]],
+) -> None:
+    """Raise unless every ROI of a selection exists in the formats asked for."""
+    for operand in operands(selection):
+        if rois.meant(operand):
+            continue
+        every = roi_files(bucket.find(layout.roi_folder(contents.subject)))
+        names = RoiListing.of(bucket, every).names.meant(operand)
+        if not names:
+            raise rois.unknown(operand, where=f"{contents.subject} in {bucket.url}")
+        others = dict.fromkeys(in_words(*form_of(file)) for file in every if file.name in names)
+        raise NotInBucketError(
+            f"{operand!r} of {contents.subject} has no {' or '.join(in_words(*form) for form in asked)} in "
+            f"{bucket.locate(layout.roi_folder(contents.subject))}. It is there as {', '.join(others)}: choose "
+            "this format, or fetch the file."
+        )

@@ -1,0 +1,69 @@
+"""How the bytes of a chunk are packed: with Blosc or not, and a CRC32C behind them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal
+
+__all__ = ["CODECS", "CRC_BYTES", "PACKING_BYTES", "Codec", "crc32c", "packed", "unpacked", "with_sum"]
+
+Codec = Literal["none", "lz4", "zstd"]
+"""Name of a codec; `CODECS` has its configuration."""
+
+CODECS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "none": MappingProxyType({}),
+        "lz4": MappingProxyType({"cname": "lz4", "clevel": 5, "shuffle": "bitshuffle", "blocksize": 0}),
+        "zstd": MappingProxyType({"cname": "zstd", "clevel": 1, "shuffle": "bitshuffle", "blocksize": 0}),
+    }
+)
+"""Name of a codec → the configuration of Zarr's ``blosc`` codec, without the size of items; ``none`` packs nothing."""
+
+CRC_BYTES = 4
+_BLOSC_HEADER = 16
+PACKING_BYTES = _BLOSC_HEADER + CRC_BYTES
+
+
+def crc32c(content: bytes) -> int:
+    """Return the CRC32C of some bytes, as Zarr's codec of that name computes it."""
+    import google_crc32c
+
+    value: int = google_crc32c.value(content)
+    return value
+
+
+def with_sum(content: bytes) -> list[bytes]:
+    """Return content with its CRC32C, as two pieces."""
+    return [content, crc32c(content).to_bytes(CRC_BYTES, "little")]
+
+
+def packed(block: bytes, codec: str, itemsize: int) -> bytes:
+    """Pack the values of a chunk, without its checksum."""
+    if not CODECS[codec]:
+        return block
+    content: bytes = _blosc(codec, itemsize).encode(block)
+    return content
+
+
+def unpacked(content: memoryview, codec: str, itemsize: int, n_values: int) -> bytes | memoryview:
+    """Unpack the values of a chunk; ValueError for one that Blosc cannot unpack to so many values."""
+    if not CODECS[codec]:
+        return content
+    # Blosc takes as much memory as its header says.
+    n_bytes = int.from_bytes(content[4:8], "little")
+    if len(content) < _BLOSC_HEADER or n_bytes != n_values * itemsize:
+        raise ValueError(f"a chunk that unpacks to {n_bytes} bytes")
+    try:
+        return bytes(_blosc(codec, itemsize).decode(content))
+    except RuntimeError as error:
+        raise ValueError(f"a chunk that cannot be unpacked ({error})") from error
+
+
+@functools.cache
+def _blosc(codec: str, itemsize: int) -> Any:
+    from numcodecs.blosc import BITSHUFFLE, Blosc
+
+    packing = {**CODECS[codec], "shuffle": BITSHUFFLE}
+    return Blosc(**packing, typesize=itemsize)

@@ -1,0 +1,84 @@
+"""What a store records of the voxels that it does not keep."""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri.axes.rois import RoiMembership, RoiSelection
+
+__all__ = ["LeftOut"]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Summary of the voxels that a store does not keep: enough to count those that a selection wants."""
+
+    sets: tuple[tuple[str, int, tuple[float | None, ...]], ...]
+    """For each set of ROIs that a voxel belongs to: the ROIs as hexadecimal digits of packed bits, the number of such
+    voxels, and the largest value of each of `maps` among them, None where there is none."""
+    maps: tuple[str, ...]
+    """Maps that a threshold may read."""
+
+    @classmethod
+    def of(cls, n_voxels: int, inside: NDArray[np.bool_] | None, maps: Mapping[str, NDArray[Any]]) -> LeftOut:
+        """Describe voxels by their membership, shape (roi, voxel), and their maps, shape (voxel,)."""
+        if not n_voxels:
+            return cls((), tuple(maps))
+        # Idea: voxels of the same set of ROIs are one entry, with the largest value of each map among them, so that a
+        # selection by ROIs and a threshold is decided without a value per voxel.
+        # Reference: docs/store-format.md, `left_out`.
+        # Cost: a sort of the voxels by their packed bits, O(voxels log voxels); a few hundred entries in practice.
+        bits = np.packbits(np.zeros((1, n_voxels), dtype=bool) if inside is None else inside, axis=0)
+        patterns, codes = np.unique(bits, axis=1, return_inverse=True)
+        codes = codes.reshape(-1)
+        sets = []
+        for number, pattern in enumerate(patterns.T):
+            here = codes == number
+            # NaN is no maximum: such a voxel reaches no threshold.
+            most = [np.fmax.reduce(values[here]) for values in maps.values()]
+            largest = tuple(None if math.isnan(value) else float(value) for value in most)
+            sets.append((pattern.tobytes().hex(), int(here.sum()), largest))
+        return cls(tuple(sets), tuple(maps))
+
+    def wanted(
+        self, rois: RoiMembership | None, selection: RoiSelection | None, map: str | None, least: float | None
+    ) -> int:
+        """Count the left-out voxels that a selection may choose.
+
+        Parameters
+        ----------
+        rois : RoiMembership or None
+            The subject's ROIs; whose voxels these are is of no account.
+        selection : str, sequence of str, or None
+            The ROIs that are asked for, all of them known.
+        map, least
+            The map that a threshold reads, and the threshold, where there is one.
+        """
+        sets = [one for one in self.sets if map is None or self._reaches(one, map, least or 0.0)]
+        if not sets or selection is None or rois is None:
+            return sum(count for _, count, _ in sets)
+        packed = np.array([np.frombuffer(bytes.fromhex(digits), dtype=np.uint8) for digits, _, _ in sets]).T
+        inside = np.unpackbits(packed, axis=0, count=len(rois.names)).astype(bool)
+        chosen = RoiMembership(rois.names, rois.categories, inside).select(selection, where="the store")
+        return sum(count for (_, count, _), is_chosen in zip(sets, chosen, strict=True) if is_chosen)
+
+    def expect_sound(self) -> None:
+        """Raise ValueError or TypeError unless these are sets of voxels."""
+        for digits, count, largest in self.sets:
+            bytes.fromhex(digits)
+            if type(count) is not int or count < 0 or len(digits) != len(self.sets[0][0]):
+                raise ValueError(f"{reprlib.repr(count)} voxels that are left out")
+            if len(largest) != len(self.maps) or not all(one is None or type(one) is float for one in largest):
+                raise ValueError("largest values that are no numbers")
+
+    def _reaches(self, one: tuple[str, int, tuple[float | None, ...]], map: str, least: float) -> bool:
+        largest = one[2][self.maps.index(map)] if map in self.maps else None
+        # As float32, in which maps are compared with thresholds.
+        return largest is not None and bool(np.float32(largest) >= np.float32(least))

@@ -1,0 +1,51 @@
+"""The options, subjects and sessions of a store, read from its metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from intake_laion_fmri.errors import NotInStoreError, unknown_value
+from intake_laion_fmri.store.format import StoredSession
+from intake_laion_fmri.store.metadata import metadata_key, read_root, read_subject, session_group
+from intake_laion_fmri.store.options import StoreOptions
+from intake_laion_fmri.store.root import StoreRoot
+
+__all__ = ["UnknownSubjectError", "public_sessions", "read_options", "read_sessions", "stored_subjects"]
+
+
+def read_options(root: StoreRoot) -> StoreOptions:
+    """Read the options of a store; NotInStoreError if there is no store."""
+    content = root.read_present([metadata_key("")])
+    if not content:
+        raise NotInStoreError(
+            f"There is no store at {root.url}. Check the argument 'store', or build it with 'intake-laion-fmri store "
+            f"build --to {root.url}'."
+        )
+    return read_root(content[metadata_key("")], name=root.locate(metadata_key("")))
+
+
+def stored_subjects(root: StoreRoot) -> list[str]:
+    """List the subjects of a store, sorted."""
+    return [name for name in root.folders("") if name.startswith("sub-")]
+
+
+def read_sessions(root: StoreRoot, subject: str, sessions: Iterable[str]) -> dict[str, StoredSession]:
+    """Read the metadata of the complete ones among some sessions: a request each."""
+    keys = {metadata_key(session_group(subject, session)): session for session in sessions}
+    return {
+        keys[key]: StoredSession.parse(content, group=session_group(subject, keys[key]), name=root.locate(key))
+        for key, content in root.read_present(keys).items()
+    }
+
+
+class UnknownSubjectError(NotInStoreError, ValueError):
+    """The store holds nothing of the subject, and cannot tell whether there is such a subject at all."""
+
+
+def public_sessions(root: StoreRoot, subject: str) -> tuple[str, ...]:
+    """Read the sessions that the bucket had when the store was built."""
+    key = metadata_key(subject)
+    content = root.read_present([key])
+    if not content:
+        raise UnknownSubjectError(str(unknown_value("subject", subject, stored_subjects(root), where=root.url)))
+    return read_subject(content[key], subject=subject, name=root.locate(key))

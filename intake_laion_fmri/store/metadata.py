@@ -1,0 +1,181 @@
+"""The metadata of a store's groups, written and read: versioned, and with a checksum over themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.errors import DataIntegrityError
+from intake_laion_fmri.remote.access import ObjectInfo
+from intake_laion_fmri.store.groups import METADATA
+from intake_laion_fmri.store.options import StoreOptions
+from intake_laion_fmri.store.order import ORDER_RULE
+
+__all__ = [
+    "GroupMetadata",
+    "group_metadata",
+    "metadata_key",
+    "object_sum",
+    "read_group",
+    "read_root",
+    "read_subject",
+    "recorded",
+    "root_metadata",
+    "session_group",
+    "subject_metadata",
+    "sum_of_inputs",
+    "understood",
+]
+
+FORMAT = 1
+"""Version of the layout. A reader refuses others."""
+
+STORE = "laion_fmri_store"
+"""Attribute of every group of a store with what this package records, as JSON: netCDF knows no nested attributes."""
+
+CHECKSUM = "laion_fmri_store_sha256"
+"""Attribute of every group with the SHA-256 of its own metadata, this attribute left out."""
+
+Understood = TypeVar("Understood")
+
+
+def session_group(subject: str, session: str) -> str:
+    """Return the path of a session's group."""
+    return f"{subject}/{session}"
+
+
+def object_sum(content: bytes) -> str:
+    """Return the sum that is recorded of an object: its SHA-256.
+
+    Not a CRC32C: objects end with their own, and over both that is the same number for all of them.
+    """
+    return hashlib.sha256(content).hexdigest()
+
+
+def sum_of_inputs(infos: Iterable[ObjectInfo]) -> str:
+    """Return a sum of the keys, sizes and ETags of objects, which changes when one is replaced."""
+    described = sorted({(info.key, info.size, info.etag) for info in infos})
+    return hashlib.sha256(json.dumps(described).encode()).hexdigest()
+
+
+def group_metadata(attributes: Mapping[str, Any], arrays: Mapping[str, Any] | None = None) -> bytes:
+    """Return the metadata of a group.
+
+    Parameters
+    ----------
+    attributes : mapping
+        Its attributes.
+    arrays : mapping, optional
+        Name → metadata of its arrays, which are then read with the group's own.
+    """
+    content: dict[str, Any] = {"attributes": dict(attributes), "zarr_format": 3, "node_type": "group"}
+    if arrays is not None:
+        content["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": dict(arrays)}
+    content["attributes"][CHECKSUM] = _checksum(content)
+    return json.dumps(content).encode()
+
+
+def root_metadata(options: StoreOptions) -> bytes:
+    """Return the metadata of a store's root."""
+    return group_metadata({**_CREDITS, **recorded(options=options.to_json(), order=ORDER_RULE)})
+
+
+def read_root(content: bytes, *, name: str) -> StoreOptions:
+    """Parse the options in the metadata of a store's root; errors as in `StoredSession.parse`."""
+    return understood(lambda: StoreOptions.from_json(read_group(content, name=name).told["options"]), name)
+
+
+def subject_metadata(subject: str, sessions: Sequence[str]) -> bytes:
+    """Return the metadata of a subject's group; `sessions` are the public ones of the bucket."""
+    return group_metadata({"subject": subject, **_CREDITS, **recorded(sessions=list(sessions))})
+
+
+def read_subject(content: bytes, *, subject: str, name: str) -> tuple[str, ...]:
+    """Parse the names of the sessions that the bucket had; errors as in `StoredSession.parse`."""
+    read = read_group(content, name=name)
+
+    def understand() -> tuple[str, ...]:
+        if read.attributes["subject"] != subject:
+            raise ValueError(f"they are those of {read.attributes['subject']!r}")
+        return tuple(map(str, read.told["sessions"]))
+
+    return understood(understand, name)
+
+
+def metadata_key(group: str) -> str:
+    """Return the key of a group's metadata; the empty text is the root."""
+    return f"{group}/{METADATA}" if group else METADATA
+
+
+_CREDITS = {"license": layout.LICENSE, "references": layout.REFERENCES}
+
+
+class GroupMetadata(NamedTuple):
+    """The content of a group's metadata, parsed."""
+
+    checksum: str
+    attributes: dict[str, Any]
+    told: dict[str, Any]
+    arrays: dict[str, Any]
+
+
+def read_group(content: bytes, *, name: str) -> GroupMetadata:
+    """Parse the metadata of a group.
+
+    Parameters
+    ----------
+    content : bytes
+        The group's metadata.
+    name : str
+        Where the metadata are from, for errors.
+
+    Raises
+    ------
+    DataIntegrityError
+        If they are no such metadata, were changed, or are of another version of the layout.
+    """
+    try:
+        group = json.loads(content)
+        expected = group["attributes"].pop(CHECKSUM)
+        if _checksum(group) != expected:
+            raise ValueError(f"their SHA-256 is not {expected}")
+        told = json.loads(group["attributes"].pop(STORE))
+        version = told["format"]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataIntegrityError(
+            f"{name}: expected the metadata of a store that 'intake-laion-fmri store build' has built, found others "
+            f"({type(error).__name__}: {error}). Check the argument 'store'; if it is right, build the store again."
+        ) from error
+    if version != FORMAT:
+        raise DataIntegrityError(
+            f"{name}: expected a store of format {FORMAT}, found {version}. Read it with the version of "
+            "intake-laion-fmri that built it, or build it again."
+        )
+    return GroupMetadata(
+        expected, group["attributes"], told, (group.get("consolidated_metadata") or {}).get("metadata", {})
+    )
+
+
+def understood(read: Callable[[], Understood], name: str) -> Understood:
+    """Return what `read` parses, with its errors as DataIntegrityError."""
+    try:
+        return read()
+    except DataIntegrityError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise DataIntegrityError(
+            f"{name}: expected what 'intake-laion-fmri store build' records, found something else "
+            f"({type(error).__name__}: {error}). Build the store again."
+        ) from error
+
+
+def recorded(**values: Any) -> dict[str, str]:
+    """Return the attribute with what this package records."""
+    return {STORE: json.dumps({"format": FORMAT, **values})}
+
+
+def _checksum(group: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(group, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
