@@ -7,20 +7,20 @@ import re
 import zlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri.formats.masks import MAX_VERTICES, NUMBER, Broken, expect_size, mask_of
 
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
 __all__ = ["read_func_gii"]
 
-MAX_DEPTH = 16
-"""XML elements inside each other, at most: GIfTI has five."""
-
-MAX_ELEMENTS = 10_000
-"""XML elements of a GIfTI file, at most: of one array it has some dozens."""
+MAX_TAGS = 20_000
+"""``<`` in a GIfTI file, at most: of one array it has some dozens. Bounds the elements that are made of it."""
 
 _WORD = re.compile(r"[^ \t\r\n]+")
 _ASCII_NUMBER = re.compile(rf"{NUMBER}|[-+]?(?:nan|inf(?:inity)?)", re.IGNORECASE)
@@ -35,8 +35,8 @@ def read_func_gii(
 ) -> NDArray[np.bool_]:
     """Read the mask of a surface from a GIfTI file.
 
-    The file is read here and not by nibabel (which the tests hold against it), because nibabel unpacks without a
-    bound, drops what is no Base64, and follows names of external files.
+    nibabel, which the tests hold against it, unpacks without a bound, drops what is no Base64, and follows names of
+    external files.
 
     Parameters
     ----------
@@ -59,27 +59,20 @@ def read_func_gii(
     DataIntegrityError
         If it is no such file, a number is infinite, or it says that it is of the other hemisphere.
     """
-    from xml.parsers.expat import ExpatError
-
     broken = Broken(name)
-    expect_size(content, broken)
-    collector = _GiftiCollector(broken)
-    try:
-        collector.parse(content)
-    except ExpatError as error:
-        raise broken(f"expected a complete GIfTI file, found: {error}") from error
-    if len(collector.arrays) != 1 or collector.declared not in (None, "1"):
-        found = len(collector.arrays)
-        raise broken(f"expected one data array, found {found}, and {collector.declared or 'no number'} declared")
-    (attributes,) = collector.arrays
+    root = _parse(content, broken)
+    arrays, declared = root.findall(".//{*}DataArray"), root.get("NumberOfDataArrays")
+    if len(arrays) != 1 or declared not in (None, "1"):
+        raise broken(f"expected one data array, found {len(arrays)}, and {declared or 'no number'} declared")
+    attributes = arrays[0].attrib
     intent = attributes.get("Intent", "")
     if intent in _NO_MASKS:
         raise broken(f"expected one number per vertex, found an array with the Intent {intent}")
-    for side in collector.sides:
+    for side in _sides(root):
         if hemi and _HEMISPHERE_WORDS[hemi] not in side.casefold():
             raise broken(f"expected hemisphere {hemi}, found the AnatomicalStructurePrimary {side[:80]!r}")
     n_vertices = _n_vertices(attributes, broken)
-    return mask_of(_decode(attributes, collector.text(), n_vertices, broken), name=name, note=note)
+    return mask_of(_decode(attributes, _text(root, broken), n_vertices, broken), name=name, note=note)
 
 
 _GIFTI_TYPES: Mapping[str, str] = MappingProxyType(
@@ -103,84 +96,46 @@ _GIFTI_ENDIANS: Mapping[str, str] = MappingProxyType(
 _NO_MASKS = frozenset({"NIFTI_INTENT_NODE_INDEX", "NIFTI_INTENT_POINTSET", "NIFTI_INTENT_TRIANGLE"})
 _HEMISPHERE_WORDS: Mapping[str, str] = MappingProxyType({"L": "left", "R": "right"})
 
-_LONGEST_WORD = 100
 _LATIN_1 = re.compile(rb"\s{0,80}<\?xml [^>]{0,200}encoding=[\"']iso-8859-1[\"']", re.IGNORECASE)
-_DATA = ["GIFTI", "DataArray", "Data"]
 
 
-class _GiftiCollector:
-    """Collects the attributes and the text of the data arrays of a GIfTI file; opens nothing else."""
+def _parse(content: bytes, broken: Broken) -> Element:
+    """Read a file in UTF-8, UTF-16 or Latin-1; another encoding that it names is taken for UTF-8.
 
-    def __init__(self, broken: Broken) -> None:
-        self._broken = broken
-        self._path: list[str] = []
-        self._elements = self._blocks = 0
-        self._pieces: list[str] = []
-        self._name = self._value = ""
-        self.sides: list[str] = []
-        """The hemispheres that the file says it is of."""
-        self.arrays: list[dict[str, str]] = []
-        """The attributes of each data array."""
-        self.declared: str | None = None
-        """How many the file says that there are."""
+    What could grow is refused before it is parsed: entities, and more elements than a file of one array has.
+    """
+    from xml.etree.ElementTree import ParseError, XMLParser, fromstring
 
-    def parse(self, content: bytes) -> None:
-        """Read a file in UTF-8, UTF-16 or Latin-1; another encoding that it names is taken for UTF-8."""
-        from xml.parsers import expat
+    expect_size(content, broken)
+    ascii_only = content.translate(None, b"\0")  # of UTF-16 too
+    if b"<!ENTITY" in ascii_only:
+        raise broken("expected no XML entities, found a declaration of one")
+    if ascii_only.count(b"<") > MAX_TAGS:
+        raise broken(f"expected at most {MAX_TAGS} XML tags, found more")
+    try:
+        root = fromstring(content, XMLParser(encoding="ISO-8859-1" if _LATIN_1.match(content) else "UTF-8"))
+    except ParseError as error:
+        raise broken(f"expected a complete GIfTI file, found: {error}") from error
+    if root.tag.rpartition("}")[2] != "GIFTI":
+        raise broken(f"expected a GIfTI file, found the XML element {root.tag[:80]!r}")
+    return root
 
-        parser = expat.ParserCreate("ISO-8859-1" if _LATIN_1.match(content) else "UTF-8")
-        parser.buffer_text = True
-        parser.StartElementHandler = self._start
-        parser.EndElementHandler = self._end
-        parser.CharacterDataHandler = self._characters
-        parser.EntityDeclHandler = self._entity
-        parser.SkippedEntityHandler = self._skipped
-        parser.Parse(content, True)
 
-    def text(self) -> str:
-        """Return the text of the data."""
-        return "".join(self._pieces)
+def _sides(root: Element) -> list[str]:
+    """Return the hemispheres that the file says it is of."""
+    entries = root.findall(".//{*}MD")
+    pairs = [(entry.findtext("{*}Name", "").strip(), entry.findtext("{*}Value", "").strip()) for entry in entries]
+    return [value for name, value in pairs if name == "AnatomicalStructurePrimary" and value]
 
-    def _start(self, name: str, attributes: dict[str, str]) -> None:
-        if not self._path:
-            if name != "GIFTI":
-                raise self._broken(f"expected a GIfTI file, found the XML element {name[:80]!r}")
-            self.declared = attributes.get("NumberOfDataArrays")
-        elif name == "DataArray":
-            self.arrays.append(attributes)
-        elif self._path == _DATA:
-            raise self._broken(f"expected numbers alone in Data, found the XML element {name[:80]!r}")
-        self._path.append(name)
-        if self._path == _DATA:
-            self._blocks += 1
-            if self._blocks > len(self.arrays):
-                raise self._broken("expected one Data in a data array, found another")
-        self._elements += 1
-        if len(self._path) > MAX_DEPTH or self._elements > MAX_ELEMENTS:
-            expected = f"{MAX_ELEMENTS} XML elements, and {MAX_DEPTH} inside each other"
-            raise self._broken(f"expected at most {expected}, found more")
 
-    def _end(self, name: str) -> None:
-        self._path.pop()
-        if name == "MD":
-            if self._name.strip() == "AnatomicalStructurePrimary" and self._value.strip():
-                self.sides.append(self._value.strip())
-            self._name = self._value = ""
-
-    def _characters(self, text: str) -> None:
-        if self._path == _DATA:
-            self._pieces.append(text)
-        elif self._path[-2:] == ["MD", "Name"]:
-            self._name = (self._name + text)[:_LONGEST_WORD]
-        elif self._path[-2:] == ["MD", "Value"]:
-            self._value = (self._value + text)[:_LONGEST_WORD]
-
-    def _entity(self, *_: Any) -> None:
-        raise self._broken("expected no XML entities, found a declaration of one")
-
-    def _skipped(self, name: str, *_: Any) -> None:
-        # Where a file names a DTD, which is never read, an entity could be declared there: XML then skips it.
-        raise self._broken(f"expected no XML entities, found {name[:80]!r}")
+def _text(root: Element, broken: Broken) -> str:
+    """Return the text of the one array's data."""
+    blocks = root.findall("{*}DataArray/{*}Data")
+    if len(blocks) > 1:
+        raise broken("expected one Data in a data array, found another")
+    for element in (child for block in blocks for child in block):
+        raise broken(f"expected numbers alone in Data, found the XML element {element.tag[:80]!r}")
+    return blocks[0].text or "" if blocks else ""
 
 
 def _n_vertices(attributes: Mapping[str, str], broken: Broken) -> int:

@@ -147,7 +147,7 @@ LOADED = (
     "nibabel",
     "pandas",
     "xarray",
-    "xml.parsers.expat",
+    "xml.etree.ElementTree",
 )
 
 
