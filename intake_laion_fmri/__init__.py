@@ -8,15 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from intake.catalog import Catalog
-
     from intake_laion_fmri.axes.voxels import to_nifti
     from intake_laion_fmri.building.build import build_store
-    from intake_laion_fmri.drivers import open_catalog
+    from intake_laion_fmri.drivers import LaionCatalog, open_catalog
     from intake_laion_fmri.mirror.run import mirror_bucket
     from intake_laion_fmri.reading.betas import open_betas, open_maps, open_noise_ceilings, open_rois, open_trials
 
-    cat: Catalog
+    cat: LaionCatalog
 
 __version__ = "0.1.0"
 

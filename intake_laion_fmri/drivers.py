@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     import dask.dataframe as dd
     import pandas as pd
     import xarray as xr
-    from intake.catalog import Catalog
 
 __all__ = [
     "BetasSource",
@@ -467,7 +466,7 @@ def open_catalog(
     storage_options: Mapping[str, Any] | None = None,
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
-) -> Catalog:
+) -> LaionCatalog:
     """Open the catalog that came with the package, for a bucket of one's choice.
 
     Parameters
@@ -485,7 +484,7 @@ def open_catalog(
 
     Returns
     -------
-    intake.catalog.Catalog
+    LaionCatalog
         With the entries ``betas``, ``trials``, ``rois``, ``noise_ceilings``, ``maps`` and ``inventory``, and a catalog
         for each subject: ``cat["sub-01"]["ses-01"]``, ``cat["sub-01"]["FFA1"]``, ``cat["sub-01"].betas``.
 

@@ -63,6 +63,7 @@ WRONG = [
     ("open_noise_ceilings('sub-01', grid='voxel')", "open_noise_ceilings('sub-01', mask='r2')"),
     ("build_store('a', dtype='bitround', codec='lz4')", "build_store('a', dtype='float64')"),
     ("build_store('a', scheduler='processes')", "build_store('a', codec='zip', scheduler='threads')"),
+    ("assert_type(open_catalog(), LaionCatalog)", "open_catalog(mirror_only='yes')"),
     ("load_split('tau', 'sub-01')", "load_split('random_9')"),
     ("load_subject('01').get_betas(stimuli='ood')", "load_subject('01').get_betas(stimuli='odd')"),
 ]
@@ -74,8 +75,9 @@ def test_a_type_checker_finds_a_wrong_word(tmp_path: Path) -> None:
     """Before anything is run: an editor underlines ``stimuli="sharde"``."""
     if importlib.util.find_spec("mypy") is None:
         pytest.skip("mypy is not installed: it comes with the extra `dev`, not with `test`")
-    names = "build_store, open_betas, open_maps, open_noise_ceilings, open_rois, open_trials"
-    head = [f"from intake_laion_fmri import {names}", "from intake_laion_fmri.splits import load_split"]
+    names = "build_store, open_betas, open_catalog, open_maps, open_noise_ceilings, open_rois, open_trials"
+    head = ["from typing import assert_type", f"from intake_laion_fmri import {names}"]
+    head += ["from intake_laion_fmri.drivers import LaionCatalog", "from intake_laion_fmri.splits import load_split"]
     head += ["from intake_laion_fmri.subject import load_subject"]
     program = tmp_path / "program.py"
     program.write_text("\n".join([*head, *(call for pair in WRONG for call in pair)]) + "\n")
