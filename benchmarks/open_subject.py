@@ -99,7 +99,7 @@ def write_subject(bucket: str) -> Figures:
         # A single trial has no repetitions, and its session's noise ceilings, which nobody reads, are NaN.
         warnings.simplefilter("ignore", RuntimeWarning)
         write_demo(partial, scale=one_trial)
-    first = partial / layout.subject_folder(SUBJECT) / SESSIONS[0]
+    first = partial / layout.BETAS.folder(SUBJECT) / SESSIONS[0]
     files = [path.relative_to(first).as_posix() for path in first.rglob("*") if path.is_file()]
     for session in [*SESSIONS, *HELD_OUT]:
         for name in files:

@@ -44,9 +44,6 @@ __all__ = [
     "subjects",
 ]
 
-TREES = (layout.BETAS_ROOT, layout.ROIS_ROOT)
-"""The derivative trees with a folder per subject, whose union gives the subjects."""
-
 Listing = TypeVar("Listing", list[str], dict[str, ObjectInfo])
 
 LISTING_SECONDS = 300.0
@@ -92,10 +89,12 @@ class SubjectContents:
 
 def subjects(bucket: Bucket) -> list[str]:
     """List the subjects of which the bucket holds betas or ROIs, sorted: two listings."""
-    return sorted({name for tree in TREES for name in _only_subjects(bucket.folders(tree))})
+    return sorted({name for tree in layout.MAIN_TREES for name in _only_subjects(bucket.folders(tree.root))})
 
 
-def subject_contents(bucket: Bucket, subject: str, *, anatomy: bool = False) -> SubjectContents:
+def subject_contents(
+    bucket: Bucket, subject: str, *, anatomy: bool = False, everything: bool = False
+) -> SubjectContents:
     """List what the bucket holds of a subject: a few hundred objects, by listings that are under way at once.
 
     From S3 this takes two listings, and one more with `anatomy`: 115 to 170 kB of a whole subject.
@@ -108,6 +107,8 @@ def subject_contents(bucket: Bucket, subject: str, *, anatomy: bool = False) -> 
         ``"sub-01"``.
     anatomy : bool, default False
         Whether to list the anatomical tree too.
+    everything : bool, default False
+        Whether to list all trees with a folder for each subject.
 
     Returns
     -------
@@ -122,11 +123,9 @@ def subject_contents(bucket: Bucket, subject: str, *, anatomy: bool = False) -> 
     BucketUnreachableError
         If the bucket does not answer.
     """
-    folders = [layout.subject_folder(subject), layout.roi_folder(subject)]
-    if anatomy:
-        folders.append(layout.anatomy_folder(subject))
+    trees = layout.SUBJECT_TREES if everything else (*layout.MAIN_TREES, *([layout.ANATOMY] if anatomy else []))
     objects: dict[str, ObjectInfo] = {}
-    for found in _at_once(bucket, folders):
+    for found in _at_once(bucket, [tree.folder(subject) for tree in trees]):
         objects |= found
     if not objects:
         known = subjects(bucket)
@@ -167,7 +166,7 @@ def public_sessions(objects: Mapping[str, ObjectInfo], kinds: Collection[str]) -
 
 def odd_sessions(subject: str, objects: Mapping[str, ObjectInfo]) -> list[str]:
     """Return the folders of a listing that hold betas or a trial table, but not under a session's name, sorted."""
-    root = f"{layout.subject_folder(subject)}/"
+    root = f"{layout.BETAS.folder(subject)}/"
     read: set[str] = set()
     found: set[str] = set()
     for key in objects:
@@ -260,7 +259,7 @@ def get_sessions(
     """
     place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     name = layout.subject_name(subject)
-    objects = _find(place, layout.subject_folder(name), refresh=refresh)
+    objects = _find(place, layout.BETAS.folder(name), refresh=refresh)
     if not objects:
         _expect_subject(place, name, refresh=refresh)
     return list(public_sessions(objects, ["betas"]))
@@ -392,9 +391,9 @@ def inspect_bucket(
     print(f"Top-level prefixes ({len(top)}):")
     for name in top:
         print(f"  {name}/")
-    for tree in TREES:
-        entries = _folders(place, tree, refresh=False)
-        print(f"{tree}/: {len(entries)} entries, {len(_only_subjects(entries))} sub-* entries")
+    for tree in layout.MAIN_TREES:
+        entries = _folders(place, tree.root, refresh=False)
+        print(f"{tree.root}/: {len(entries)} entries, {len(_only_subjects(entries))} sub-* entries")
 
 
 def inventory(
@@ -416,7 +415,8 @@ def inventory(
     -------
     pandas.DataFrame
         A row per object, sorted by key, with the columns ``subject``, ``session``, ``roi`` and ``category`` (empty
-        texts where they do not apply), ``kind`` (see `layout.KINDS`), ``key``, ``bytes`` and ``held_out``.
+        texts where they do not apply), ``group`` (see `layout.GROUPS`), ``kind`` (see `layout.KINDS`), ``key``,
+        ``bytes`` and ``held_out``.
 
     Notes
     -----
@@ -427,8 +427,8 @@ def inventory(
     place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     objects: dict[str, ObjectInfo] = {}
     for name in _subjects(place, refresh=refresh):
-        for folder in (layout.subject_folder(name), layout.roi_folder(name), layout.anatomy_folder(name)):
-            objects |= _find(place, folder, refresh=refresh)
+        for tree in layout.SUBJECT_TREES:
+            objects |= _find(place, tree.folder(name), refresh=refresh)
     rows = []
     for path, info in sorted(objects.items()):
         parsed = layout.parse_key(path)
@@ -441,19 +441,20 @@ def inventory(
                 "session": session,
                 "roi": layout.clean_label(parsed.entities.get("label", "")),
                 "category": parsed.entities.get("category", ""),
+                "group": layout.KINDS[parsed.kind].group,
                 "kind": parsed.kind,
                 "key": path,
                 "bytes": info.size,
                 "held_out": bool(session) and layout.is_held_out(session),
             }
         )
-    columns = ["subject", "session", "roi", "category", "kind", "key", "bytes", "held_out"]
+    columns = ["subject", "session", "roi", "category", "group", "kind", "key", "bytes", "held_out"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def _subjects(bucket: Bucket, *, refresh: bool, stacklevel: int = 3) -> list[str]:
     """Return the union over the trees; say which tree misses whom."""
-    by_tree = {tree: _only_subjects(_folders(bucket, tree, refresh=refresh)) for tree in TREES}
+    by_tree = {tree.root: _only_subjects(_folders(bucket, tree.root, refresh=refresh)) for tree in layout.MAIN_TREES}
     names = sorted({name for found in by_tree.values() for name in found})
     if not names:
         raise _empty(bucket)
@@ -481,7 +482,7 @@ def _expect_subject(bucket: Bucket, subject: str, *, refresh: bool) -> None:
 
 def _categories(bucket: Bucket, subject: str, *, refresh: bool) -> dict[str, set[str]]:
     """Return the categories of every ROI of a subject: one each, unless two files contradict each other."""
-    objects = _find(bucket, layout.roi_folder(subject), refresh=refresh)
+    objects = _find(bucket, layout.ROIS.folder(subject), refresh=refresh)
     found: dict[str, set[str]] = {}
     for file in roi_files(objects):
         found.setdefault(file.name, set()).add(file.category)

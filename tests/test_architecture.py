@@ -25,7 +25,8 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     for unit, below in {
         "redact": "",  # hides secrets: below everything that prints or writes
         "forks": "",
-        "layout": "redact",
+        "entities": "redact",
+        "layout": "entities",
         "errors": "redact",
         "remote": "errors forks layout redact",
         "demo": "remote",  # see WRITING
@@ -60,7 +61,7 @@ WRITING = {"remote.atomic", "remote.marks", "remote.locks"}
 # Tables and arrays: these open nothing, though others of their wing do.
 PURE = {f"store.{name}" for name in ("chunks", "chunk_table", "codecs", "coordinates", "order", "rounding")}
 STANDARD_LIBRARY_ONLY = {
-    *("redact", "forks", "layout", "errors"),
+    *("redact", "forks", "entities", "layout", "errors"),
     *("remote.retry", "catalog.given", "cli.interrupts"),
 }
 SLOW = {"xarray", "dask", "distributed", "nibabel", "zarr", "s3fs", "intake", "intake_xarray", "pandas", "rich"}

@@ -159,7 +159,8 @@ def test_inspection_counts_what_is_no_subject(own_tiny: Path, capsys: pytest.Cap
 def test_the_inventory(tiny: Path) -> None:
     """A row per object that this package reads, with its size; everything else in the trees is left out."""
     table = inventory(bucket=tiny)
-    assert table.columns.tolist() == ["subject", "session", "roi", "category", "kind", "key", "bytes", "held_out"]
+    columns = ["subject", "session", "roi", "category", "group", "kind", "key", "bytes", "held_out"]
+    assert table.columns.tolist() == columns
     assert table["key"].is_unique
     assert table["key"].tolist() == sorted(table["key"])
     assert {row.key: row.bytes for row in table.itertuples()} == {

@@ -175,7 +175,7 @@ ENTITIES = {
 @given(data=st.data(), kind=st.sampled_from(list(KINDS)))
 def test_any_entities_survive_a_round_trip(data, kind):
     """Future subjects, ROIs and maps are read as well as today's, and never as another kind."""
-    entities = {name: data.draw(ENTITIES[name]) for name in sorted(set(re.findall(r"{(\w+)}", KINDS[kind])))}
+    entities = {name: data.draw(ENTITIES[name]) for name in sorted(set(re.findall(r"{(\w+)}", KINDS[kind].template)))}
     parsed = parse_key(key(kind, **entities))
     assert parsed is not None
     assert (parsed.kind, dict(parsed.entities)) == (kind, entities)
@@ -206,9 +206,9 @@ def test_entities_cannot_be_changed():
 def test_folders_hold_the_subject_files(subject, keys):
     """What discovery lists is where the files are."""
     folders = {
-        layout.subject_folder(subject): {"trials", "betas", "noise_ceiling", "r2_mean"},
-        layout.roi_folder(subject): {"roi"},
-        layout.anatomy_folder(subject): {"brain_mask", "anatomy"},
+        layout.BETAS.folder(subject): {"trials", "betas", "noise_ceiling", "r2_mean"},
+        layout.ROIS.folder(subject): {"roi"},
+        layout.ANATOMY.folder(subject): {"brain_mask", "anatomy"},
     }
     for folder, kinds in folders.items():
         found = [parsed for path in keys if path.startswith(f"{folder}/") and (parsed := parse_key(path))]

@@ -256,7 +256,9 @@ def take_inventory(bucket: Bucket) -> Inventory:
     """
     found = {}
     for subject in discovery.get_subjects(bucket=bucket, refresh=True):
-        objects = bucket.find(layout.subject_folder(subject)) | bucket.find(layout.roi_folder(subject))
+        objects: dict[str, ObjectInfo] = {}
+        for tree in layout.MAIN_TREES:
+            objects |= bucket.find(tree.folder(subject))
         if objects:
             found[subject] = SubjectRecord(_sessions(objects), _rois(objects))
     return Inventory(f"a listing of {bucket.url}", found)

@@ -37,7 +37,7 @@ In a pipe, fields separated by tabs; a line for each subject:
 and with --subject:
   session, subject, session, public|held out|no betas, objects, bytes
   roi, subject, category, ROI, objects, bytes
-  kind, subject, kind, objects, bytes
+  group, subject, group, objects, bytes
 """,
     done="done",
     failed="the bucket could not be read",
@@ -45,13 +45,13 @@ and with --subject:
 _LS = exits.epilog(
     """
 intake-laion-fmri ls --subject sub-01 --session 1
-intake-laion-fmri ls --kind betas
+intake-laion-fmri ls --group betas
 intake-laion-fmri ls derivatives/rois/sub-01/face/
 intake-laion-fmri ls stimuli/ --json
 """,
     more="""\b
 In a pipe, fields separated by tabs:
-  bytes, kind, public|held out (with a mirror: mirror|bucket|held out), key
+  bytes, group, public|held out (with a mirror: mirror|bucket|held out), key
 """,
     done="done",
     failed="the bucket could not be read",
@@ -64,6 +64,7 @@ class _Object:
 
     key: str
     bytes: int
+    group: str
     kind: str
     subject: str
     session: str
@@ -83,6 +84,7 @@ class _Object:
             info.key,
             info.size,
             layout.group_of(info.key),
+            parsed.kind if parsed else "",
             subject_of(info.key) or "",
             session if layout.is_session(session) else "",
             layout.clean_label(entities.get("label", "")),
@@ -125,6 +127,11 @@ class _Subject:
         """Category → number of ROIs."""
         return Counter(self.rois.values())
 
+    @property
+    def groups(self) -> list[str]:
+        """Groups of its objects, sorted."""
+        return sorted({one.group for one in self.objects})
+
     def total(self, **which: str) -> tuple[int, Size]:
         """Return the number of objects with such fields, and their size."""
         found = [one for one in self.objects if all(getattr(one, name) == value for name, value in which.items())]
@@ -139,7 +146,7 @@ class _Subject:
             {"roi": name, "category": category, **_counted(self.total(roi=name))}
             for name, category in self.rois.items()
         ]
-        kinds = {name: _counted(self.total(kind=name)) for name in sorted({one.kind for one in self.objects})}
+        groups = {name: _counted(self.total(group=name)) for name in self.groups}
         mirrored = {}
         if any(one.origin for one in self.objects):
             mirrored["mirror"] = _counted(self.total(origin="mirror"))
@@ -147,7 +154,7 @@ class _Subject:
             "subject": self.name,
             "sessions": sessions,
             "rois": rois,
-            "kinds": kinds,
+            "groups": groups,
             **_counted(self.total()),
             **mirrored,
         }
@@ -198,8 +205,9 @@ def info(bucket: BucketChoice, subjects: tuple[str, ...], as_json: bool) -> None
     help="ses-01, 01 or 1, or averages for what is of a subject as a whole; may be given several times.",
 )
 @click.option(
+    "--group",
     "--kind",
-    "kinds",
+    "groups",
     multiple=True,
     type=click.Choice(list(layout.GROUPS)),
     help="May be given several times.",
@@ -211,10 +219,10 @@ def ls(
     prefix: str,
     subjects: tuple[str, ...],
     sessions: tuple[str, ...],
-    kinds: tuple[str, ...],
+    groups: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """List objects of a bucket: size, kind and key.
+    """List objects of a bucket: size, group and key.
 
     Of the subjects' betas, trial tables, maps, ROIs and anatomy; or of everything whose key begins with PREFIX, which
     need not be a folder.
@@ -230,15 +238,15 @@ def ls(
         else:
             objects = [one for subject in _contents(place, subjects) for one in subject.objects]
         chosen = _of_sessions(objects, sessions, where=place.url)
-        chosen = sorted((one for one in chosen if not kinds or one.kind in kinds), key=lambda one: one.key)
+        chosen = sorted((one for one in chosen if not groups or one.group in groups), key=lambda one: one.key)
         if not chosen and not as_json:
             raise NotInBucketError(f"{place.url} holds nothing of what is asked for.")
     n_bytes = sum(one.bytes for one in chosen)
     if as_json:
         print_json({"bucket": place.url, "objects": [asdict(one) for one in chosen], "bytes": n_bytes})
     else:
-        rows = [(Size(one.bytes), one.kind, one.access, one.key) for one in chosen]
-        print_table(Table(("size", "kind", "access", "key"), rows), wrap=False)
+        rows = [(Size(one.bytes), one.group, one.access, one.key) for one in chosen]
+        print_table(Table(("size", "group", "access", "key"), rows), wrap=False)
         if on_terminal(sys.stdout):
             click.echo(f"\n{len(chosen):,} objects, {size(n_bytes)}")
     if not chosen:
@@ -252,7 +260,7 @@ def _contents(place: Bucket, subjects: Iterable[str]) -> list[_Subject]:
     names = sorted({layout.subject_name(one) for one in subjects}) or get_subjects(bucket=place, refresh=True)
     found = []
     for name in names:
-        contents = subject_contents(place, name, anatomy=True)
+        contents = subject_contents(place, name, everything=True)
         found.append(_Subject(name, contents.sessions, tuple(map(_Object.of, contents.objects.values()))))
     return found
 
@@ -287,10 +295,10 @@ def _print_subjects(found: Sequence[_Subject]) -> None:
 def _print_subject(url: str, subject: _Subject) -> None:
     name = subject.name
     sessions = [(name, one, access, *subject.total(session=one)) for one, access in subject.sessions.items()]
-    kinds = [(name, one, *subject.total(kind=one)) for one in sorted({one.kind for one in subject.objects})]
+    groups = [(name, one, *subject.total(group=one)) for one in subject.groups]
     tables = [
         Table(("subject", "session", "access", "objects", "size"), sessions, "session"),
-        Table(("subject", "kind", "objects", "size"), kinds, "kind"),
+        Table(("subject", "group", "objects", "size"), groups, "group"),
     ]
     if on_terminal(sys.stdout):
         objects, n_bytes = subject.total()

@@ -35,7 +35,7 @@ __all__ = ["mirror"]
 _MIRROR = exits.epilog(
     """
 intake-laion-fmri mirror --to /data/laion-fmri --subject sub-01 --session 1
-intake-laion-fmri mirror --to /data/laion-fmri --kind rois --kind noise_ceilings --dry-run
+intake-laion-fmri mirror --to /data/laion-fmri --group rois --group noise_ceilings --dry-run
 intake-laion-fmri mirror --to /data/laion-fmri --subject 01 --session averages --desc R2mean
 intake-laion-fmri mirror verify /data/laion-fmri
 intake-laion-fmri mirror status /data/laion-fmri --json
@@ -53,7 +53,7 @@ In a pipe, the key of each file as soon as it is complete.""",
 _VERIFY = exits.epilog(
     """
 intake-laion-fmri mirror verify /data/laion-fmri
-intake-laion-fmri mirror verify /data/laion-fmri --subject sub-01 --kind betas --json
+intake-laion-fmri mirror verify /data/laion-fmri --subject sub-01 --group betas --json
 """,
     more="A line for each file that is not as it was copied. The next run of mirror fetches it again.",
     done="every file is as it was copied",
@@ -66,7 +66,7 @@ intake-laion-fmri mirror status /data/laion-fmri --json
 """,
     more="""\b
 In a pipe, fields separated by tabs:
-  subject, subject, sessions, kinds, files, bytes
+  subject, subject, sessions, groups, files, bytes
   partial, key, bytes received, bytes
   missing, key
   unknown, path
@@ -78,9 +78,10 @@ In a pipe, fields separated by tabs:
 _LONGEST_LIST = 20
 """Files that a terminal is told by name."""
 
-_kinds = click.option(
+_groups = click.option(
+    "--group",
     "--kind",
-    "kinds",
+    "groups",
     multiple=True,
     type=click.Choice(list(layout.GROUPS)),
     help="May be given several times. By default all but the stimuli.",
@@ -110,7 +111,7 @@ def _entity_options(command: Command) -> Command:
     "--to", metavar="DIR", type=click.Path(file_okay=False), callback=_local, help="Folder to copy to.  [required]"
 )
 @selection_options
-@_kinds
+@_groups
 @_entity_options
 @click.option("--include-stimuli", is_flag=True, help="Copy the public tables of stimuli too.")
 @click.option("--jobs", type=click.IntRange(min=1), default=4, show_default=True, help="Large files at a time.")
@@ -125,7 +126,7 @@ def mirror(
     to: str | None,
     subjects: tuple[str, ...],
     sessions: tuple[str, ...],
-    kinds: tuple[str, ...],
+    groups: tuple[str, ...],
     include_stimuli: bool,
     jobs: int,
     dry_run: bool,
@@ -153,7 +154,7 @@ def mirror(
             bucket=source.source(),  # LAION_FMRI_MIRROR and LAION_FMRI_MIRROR_ONLY are about reading
             subjects=chosen(subjects),
             sessions=chosen(sessions),
-            kinds=kinds or None,
+            kinds=groups or None,
             entities={name: values for name, values in entities.items() if values},
             include_stimuli=include_stimuli,
         )
@@ -178,7 +179,7 @@ def mirror(
 @mirror.command(epilog=_VERIFY)
 @_folder
 @selection_options
-@_kinds
+@_groups
 @json_option
 @click.pass_context
 def verify(
@@ -186,7 +187,7 @@ def verify(
     folder: str,
     subjects: tuple[str, ...],
     sessions: tuple[str, ...],
-    kinds: tuple[str, ...],
+    groups: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Read every file of a mirror and compare it.
@@ -197,8 +198,8 @@ def verify(
 
     checks = []
     with exits.exit_codes(), Bar("Verifying") as bar:
-        total = None if subjects or sessions or kinds else mirror_status(folder).files
-        selection = {"subjects": chosen(subjects), "sessions": chosen(sessions), "kinds": kinds or None}
+        total = None if subjects or sessions or groups else mirror_status(folder).files
+        selection = {"subjects": chosen(subjects), "sessions": chosen(sessions), "kinds": groups or None}
         for check in verify_mirror(folder, **selection):
             checks.append(check)
             bar.show(len(checks), total, f"{len(checks):,} files")
@@ -237,7 +238,7 @@ def status(folder: str, as_json: bool) -> None:
         (
             one.subject or ("(none)" if seen else ""),
             one.sessions,
-            [f"{kind} {number}" for kind, number in one.kinds.items()],
+            [f"{group} {number}" for group, number in one.groups.items()],
             one.files,
             Size(one.bytes),
         )
@@ -245,7 +246,7 @@ def status(folder: str, as_json: bool) -> None:
     ]
     partial = [(key, Size(received), Size(whole)) for key, received, whole in found.partial]
     for table in (
-        Table(("subject", "sessions", "kinds", "files", "size"), subjects, "subject"),
+        Table(("subject", "sessions", "groups", "files", "size"), subjects, "subject"),
         Table(("received in part", "bytes received", "size"), partial, "partial"),
         Table(("gone or changed since it was copied",), [(key,) for key in found.missing], "missing"),
         Table(("not of the data set",), [(path,) for path in found.unknown], "unknown"),
@@ -297,12 +298,12 @@ def _print_plan(plan: MirrorPlan, *, as_json: bool) -> None:
         print_json(_choice(plan, plan.left_alone) | {"free_bytes": plan.free_bytes, "fetch": to_fetch})
         return
     rows = []
-    for kind in layout.GROUPS:
-        every = [one.size for one in plan.objects if layout.group_of(one.key) == kind]
-        fetch = [one.size for one in plan.fetch if layout.group_of(one.key) == kind]
+    for group in layout.GROUPS:
+        every = [one.size for one in plan.objects if layout.group_of(one.key) == group]
+        fetch = [one.size for one in plan.fetch if layout.group_of(one.key) == group]
         if every:
-            rows.append((kind, len(every), Size(sum(every)), len(fetch), Size(sum(fetch))))
-    print_table(Table(("kind", "files", "size", "to fetch", "size"), rows))
+            rows.append((group, len(every), Size(sum(every)), len(fetch), Size(sum(fetch))))
+    print_table(Table(("group", "files", "size", "to fetch", "size"), rows))
 
 
 def _print_report(plan: MirrorPlan, report: MirrorReport, *, as_json: bool) -> None:

@@ -34,13 +34,6 @@ __all__ = [
 ROOT_FILE_BYTES = 1024 * 1024
 """Files directly in the bucket come along up to this size."""
 
-_TREES: Mapping[str, tuple[str, ...]] = {
-    layout.BETAS_ROOT: ("betas", "trials", "noise_ceilings", "r2", "hrf", "ridge", "other"),
-    layout.ROIS_ROOT: ("rois",),
-    layout.ANATOMY_ROOT: ("anatomy",),
-}
-"""Tree with a folder per subject → the groups of its objects."""
-
 
 def plan_from_listings(
     place: Bucket,
@@ -128,20 +121,18 @@ def listed_now(place: Bucket, selection: MirrorSelection) -> tuple[dict[str, dic
     root, top = _directly_in(place, "")
     trees = [f"derivatives/{name}" for name in _directly_in(place, "derivatives")[1]] if "derivatives" in top else []
     listings, notes = {"": root}, []
-    wanted = [tree for tree, groups in _TREES.items() if selection.wants(*groups)]
-    for tree in wanted:
-        if tree in trees:
-            names = [tree] if selection.subjects is None else [f"{tree}/{name}" for name in selection.subjects]
-            listings |= {name: place.find(name) for name in names}
-    if wanted:
+    there = {*top, *trees}
+    wanted = [tree for tree in layout.TREES if selection.wants(*layout.groups_in(tree))]
+    for tree in (tree for tree in wanted if tree.per == "subject" and tree.root in there):
+        folders = [tree.root] if selection.subjects is None else map(tree.folder, selection.subjects)
+        listings |= {folder: place.find(folder) for folder in folders}
+    if any(tree.per == "subject" for tree in wanted):
         _expect_subjects(place, selection, listings)
-    if selection.wants("splits") and layout.SPLITS_ROOT in trees:
-        listings[layout.SPLITS_ROOT] = place.find(layout.SPLITS_ROOT)
-    if selection.wants("stimuli"):
-        if layout.STIMULI_ROOT in top:
-            listings[layout.STIMULI_ROOT] = place.find(layout.STIMULI_ROOT)
-        else:
-            notes.append(f"{place.url} has no {layout.STIMULI_ROOT}/ yet.")
+    for tree in (tree for tree in wanted if tree.per == "dataset"):
+        if tree.root in there:
+            listings[tree.root] = place.find(tree.root)
+        elif tree.root == layout.STIMULI_ROOT:
+            notes.append(f"{place.url} has no {tree.root}/ yet.")
     return listings, notes
 
 
@@ -184,9 +175,10 @@ def _expect_subjects(
             if name not in known:
                 raise unknown_value("subject", name, known, where=place.url)
     if not found:
+        trees = ", ".join(tree.root for tree in layout.SUBJECT_TREES)
         raise NotInBucketError(
-            f"{place.url!r} holds none of {', '.join(_TREES)}: expected the root of a bucket, or of a copy of it, with "
-            "the bucket's folders."
+            f"{place.url!r} holds none of {trees}: expected the root of a bucket, or of a copy of it, with the "
+            "bucket's folders."
         )
 
 

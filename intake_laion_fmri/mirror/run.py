@@ -42,7 +42,7 @@ from intake_laion_fmri.remote.copy import MirrorFolder
 __all__ = ["MIRROR_KINDS", "fill_mirror", "licence_notice", "mirror_bucket", "plan_mirror"]
 
 MIRROR_KINDS: Mapping[str, tuple[str, ...]] = layout.GROUPS
-"""Kinds of objects, as they are chosen for a mirror → the kinds of `layout.KINDS` that belong to them."""
+"""Groups of files, as they are chosen for a mirror → the kinds of `layout.KINDS` that belong to them."""
 
 NOTICE = (
     f"LAION-fMRI: brain data and derivatives are in the public domain ({layout.LICENSE}). Please cite: "

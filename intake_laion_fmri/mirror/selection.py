@@ -22,10 +22,6 @@ AVERAGES = "averages"
 EntityFilter = Mapping[str, str | Sequence[str] | None]
 """One of `layout.ENTITIES` → the value or values that a file's name may have for it; None is no filter."""
 
-_KINDS_OF_ANY_SESSION = frozenset({"noise_ceiling", "r2_mean", "brain_mask"})
-_GROUPS_OF_ANY_SESSION = frozenset({"rois", "splits", "stimuli"})
-"""What is of no session, and without which none can be read, or not fully."""
-
 
 @dataclass(frozen=True)
 class MirrorSelection:
@@ -80,11 +76,10 @@ class MirrorSelection:
 
     def takes(self, key: str) -> bool:
         """Tell whether an object is chosen. Whether it may be read is another question."""
-        group = layout.group_of(key)
         return (
-            self.wants(group)
+            self.wants(layout.group_of(key))
             and self._takes_subject(key)
-            and self._takes_session(key, group)
+            and self._takes_session(key)
             and self._takes_entities(key)
         )
 
@@ -106,7 +101,7 @@ class MirrorSelection:
         subject = subject_of(key)
         return self.subjects is None or subject is None or subject in self.subjects
 
-    def _takes_session(self, key: str, group: str) -> bool:
+    def _takes_session(self, key: str) -> bool:
         if self.sessions is None and not self.averages:
             return True
         session = layout.session_of(key)
@@ -116,9 +111,8 @@ class MirrorSelection:
             return False
         return (
             (session is not None and layout.is_session(session) and layout.session_name(session) in self.sessions)
-            or group in _GROUPS_OF_ANY_SESSION
             or "/" not in key
-            or layout.described_kind(key) in _KINDS_OF_ANY_SESSION
+            or layout.is_needed(key)
         )
 
     def _takes_entities(self, key: str) -> bool:

@@ -48,8 +48,8 @@ class SubjectStatus:
     """``"sub-01"``; empty for files of no subject."""
     sessions: tuple[str, ...]
     """Sessions of which there are betas."""
-    kinds: Mapping[str, int]
-    """Kind, one of `MIRROR_KINDS` → files."""
+    groups: Mapping[str, int]
+    """Group, one of `layout.GROUPS` → files."""
     files: int
     """Files in all."""
     bytes: int
@@ -172,7 +172,7 @@ def mirror_status(to: str | os.PathLike[str]) -> MirrorStatus:
             SubjectStatus(
                 subject,
                 sessions=_sessions_with_betas(keys),
-                kinds=dict(sorted(Counter(map(layout.group_of, keys)).items())),
+                groups=dict(sorted(Counter(map(layout.group_of, keys)).items())),
                 files=len(keys),
                 bytes=sum(known[key].st_size for key in keys),
             )
@@ -238,7 +238,7 @@ def _broken(
 
 
 def _is_of_data_set(key: str) -> bool:
-    return layout.group_of(key) != "other" or ("/" not in key and not key.startswith("."))
+    return layout.tree_of(key) is not None or ("/" not in key and not key.startswith("."))
 
 
 def _sessions_with_betas(keys: Iterable[str]) -> tuple[str, ...]:

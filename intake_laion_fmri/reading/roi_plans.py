@@ -229,7 +229,7 @@ class RoiPlan:
         if only is not None:
             names = {name for operand in only for name in listing.names.meant(operand)}
             listing = RoiListing(tuple(form for form in listing.forms if form.name in names), ())
-        folder = bucket.locate(layout.roi_folder(contents.subject))
+        folder = bucket.locate(layout.ROIS.folder(contents.subject))
         there = {form_of(form) for form in listing.forms}
         missing = [f"{_variable(*form)} (no {in_words(*form)} in {folder})" for form in asked if form not in there]
         volumes = [form for form in listing.forms if not form.hemi]

@@ -129,7 +129,7 @@ class TrialPlan:
                 missing.append(f"the trials of {in_short(skipped)} (a trial table, but no betas)")
             odd = odd_sessions(contents.subject, contents.objects)
             if odd:
-                where = bucket.locate(layout.subject_folder(contents.subject))
+                where = bucket.locate(layout.BETAS.folder(contents.subject))
                 expected = "expected the name ses-<number>, and files of that name"
                 missing.append(f"the folders {in_short(list(map(repr, odd)))} of {where} ({expected})")
         return cls(sessions, betas, tables, not gap, tuple(missing))

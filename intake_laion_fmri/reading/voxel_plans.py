@@ -212,7 +212,7 @@ class VoxelPlan:
             raise bucket.missing(keys[threshold], contents.objects)
         missing = [f"{name} (no {bucket.locate(key)})" for name, key in keys.items() if name not in found]
         if volumes is None and not contents.rois:
-            missing.append(f"in_roi (no {bucket.locate(layout.roi_folder(contents.subject))})")
+            missing.append(f"in_roi (no {bucket.locate(layout.ROIS.folder(contents.subject))})")
         return cls(
             contents.subject,
             query,
@@ -279,7 +279,7 @@ class VoxelPlan:
 
 def no_rois(bucket: Bucket, contents: SubjectContents, formats: Sequence[str]) -> NotInBucketError:
     """Return the error for a subject without ROIs in some formats."""
-    folder = layout.roi_folder(contents.subject)
+    folder = layout.ROIS.folder(contents.subject)
     return NotInBucketError(
         f"{bucket.locate(folder)} holds no ROI {' or '.join(formats)}. If this is a partial copy, fetch that folder; "
         "betas and maps of the whole mask open with roi=None."
@@ -297,13 +297,13 @@ def expect_known(
     for operand in operands(selection):
         if rois.meant(operand):
             continue
-        every = roi_files(bucket.find(layout.roi_folder(contents.subject)))
+        every = roi_files(bucket.find(layout.ROIS.folder(contents.subject)))
         names = RoiListing.of(bucket, every).names.meant(operand)
         if not names:
             raise rois.unknown(operand, where=f"{contents.subject} in {bucket.url}")
         others = dict.fromkeys(in_words(*form_of(file)) for file in every if file.name in names)
         raise NotInBucketError(
             f"{operand!r} of {contents.subject} has no {' or '.join(in_words(*form) for form in asked)} in "
-            f"{bucket.locate(layout.roi_folder(contents.subject))}. It is there as {', '.join(others)}: choose "
+            f"{bucket.locate(layout.ROIS.folder(contents.subject))}. It is there as {', '.join(others)}: choose "
             "this format, or fetch the file."
         )

@@ -77,15 +77,15 @@ class TestInfo:
         assert splits, "these belong to no subject"
 
     def test_more_of_a_subject(self, tiny: Path) -> None:
-        """Each session, ROI and kind of object in a line."""
+        """Each session, ROI and group of objects in a line."""
         rows = lines("info", "--bucket", tiny, "--subject", "1")
         sessions = {row[2]: row[3] for row in rows if row[0] == "session"}
         assert sessions == {"ses-01": "public", "ses-02": "public", "ses-03": "public", "ses-31": "held out"}
         assert sorted(row[3] for row in rows if row[0] == "roi") == get_rois("sub-01", bucket=tiny)
-        kinds = {row[2]: int(row[3]) for row in rows if row[0] == "kind"}
-        assert set(kinds) <= set(layout.GROUPS)
+        groups = {row[2]: int(row[3]) for row in rows if row[0] == "group"}
+        assert set(groups) <= set(layout.GROUPS)
         assert {row[1] for row in rows} == {"sub-01"}
-        assert sum(kinds.values()) == int(lines("info", "--bucket", tiny)[0][5])
+        assert sum(groups.values()) == int(lines("info", "--bucket", tiny)[0][5])
 
     def test_for_machines(self, tiny: Path) -> None:
         found = as_json("info", "--bucket", tiny)

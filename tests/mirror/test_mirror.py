@@ -416,13 +416,13 @@ def test_verify_and_repair(own_tiny: Path, tmp_path: Path) -> None:
 
 
 def test_status(tiny: Path, tmp_path: Path) -> None:
-    """By subject: sessions, kinds, files, bytes; and what does not belong there."""
+    """By subject: sessions, groups, files, bytes; and what does not belong there."""
     mirror_bucket(tmp_path, bucket=tiny, subjects="sub-01", sessions=[1, 3])
     (tmp_path / "derivatives" / "mine.txt").write_text("mine")
     status = mirror_status(tmp_path)
     one = status.subjects[0]
     assert (one.subject, one.sessions) == ("sub-01", ("ses-01", "ses-03"))
-    assert one.kinds["betas"] == 4
+    assert one.groups["betas"] == 4
     assert status.unknown == ("derivatives/mine.txt",)
     assert (status.partial, status.missing, status.unrecorded) == ((), (), 0)
     assert status.files == sum(one.files for one in status.subjects)

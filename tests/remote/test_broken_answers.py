@@ -24,7 +24,7 @@ from intake_laion_fmri.remote.access import Bucket, open_bucket
 from intake_laion_fmri.remote.copy import MirrorFolder
 
 BUCKET = "s3://laion-fmri"
-MAP = f"{layout.subject_folder('sub-01')}/sub-01_task-images_space-T1w_stat-rsquare_desc-R2mean_statmap.nii.gz"
+MAP = f"{layout.BETAS.folder('sub-01')}/sub-01_task-images_space-T1w_stat-rsquare_desc-R2mean_statmap.nii.gz"
 
 
 def break_error(request: Request) -> None:

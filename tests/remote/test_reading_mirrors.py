@@ -115,7 +115,7 @@ def test_the_listing_of_the_last_time_stands_in(elsewhere: Path, mirror: Path) -
     set_network(attempts=1)
     online = open_bucket(elsewhere, mirror=mirror)
     assert isinstance(online, MirroredBucket)
-    for folder in (layout.subject_folder("sub-01"), layout.roi_folder("sub-01")):
+    for folder in (layout.BETAS.folder("sub-01"), layout.ROIS.folder("sub-01")):
         online.mirror.save_listing(folder, open_bucket(elsewhere).find(folder))
     offline = open_bucket("s3://laion-fmri", NOWHERE, mirror=mirror)
     with pytest.warns(OfflineWarning, match="does not answer"):
@@ -200,7 +200,7 @@ def test_it_goes_to_workers(elsewhere: Path, mirror: Path) -> None:
 def test_names_of_the_data_sets_own_package(s3: Any, copied: Path) -> None:
     """Its copies lack the hyphens inside ROIs' names."""
     renamed = 0
-    for path in (copied / layout.roi_folder("sub-01")).rglob("*label-*-*_mask*"):
+    for path in (copied / layout.ROIS.folder("sub-01")).rglob("*label-*-*_mask*"):
         head, _, rest = path.name.partition("label-")
         label, _, end = rest.partition("_")
         path.rename(path.with_name(f"{head}label-{layout.clean_label(label)}_{end}"))
@@ -216,7 +216,7 @@ def test_names_of_the_data_sets_own_package(s3: Any, copied: Path) -> None:
 def test_a_copy_that_is_replaced_while_it_is_read(elsewhere: Path, mirror: Path) -> None:
     """Noticed, as it is in the bucket."""
     place = open_bucket(elsewhere, mirror=mirror)
-    info = place.find(layout.subject_folder("sub-01"))[BETAS]
+    info = place.find(layout.BETAS.folder("sub-01"))[BETAS]
 
     def read() -> None:
         with place.stream(info) as file:

@@ -193,7 +193,7 @@ def test_replaced_since_it_was_listed(own_tiny: Path, kind: type[Handler]) -> No
     """The same size, another content: by the ETag, or by the date where there is none."""
     with WebServer(own_tiny, kind) as server:
         bucket = open_bucket(server.url)
-        infos = bucket.find(layout.subject_folder("sub-01"))
+        infos = bucket.find(layout.BETAS.folder("sub-01"))
         for key in (TABLE, BETAS):
             content = (own_tiny / key).read_bytes()
             (own_tiny / key).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -214,7 +214,7 @@ class Outdated(Handler):
 def test_outdated_version(tiny: Path) -> None:
     with WebServer(tiny, Outdated) as server:
         bucket = open_bucket(server.url)
-        infos = bucket.find(layout.subject_folder("sub-01"))
+        infos = bucket.find(layout.BETAS.folder("sub-01"))
         with pytest.raises(DataIntegrityError, match="found one with ETag old"):
             bucket.fetch([infos[TABLE]])
 
@@ -242,7 +242,7 @@ class Endless(Handler):
 def test_body_without_end(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with WebServer(tiny, Endless) as server:
         bucket = open_bucket(server.url)
-        info = bucket.find(layout.subject_folder("sub-01"))[TABLE]
+        info = bucket.find(layout.BETAS.folder("sub-01"))[TABLE]
         with pytest.raises(DataIntegrityError, match="found more"):
             bucket.fetch([info])
         monkeypatch.setattr("intake_laion_fmri.remote.bucket.LARGEST_BYTES", 1_000_000)

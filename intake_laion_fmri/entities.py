@@ -1,0 +1,185 @@
+"""Names of subjects and sessions, and what BIDS entities say in a file's name."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from intake_laion_fmri import redact
+
+__all__ = [
+    "ENTITIES",
+    "HELD_OUT_SESSIONS",
+    "PARTICIPANT_CODES",
+    "SESSION",
+    "SUBJECT",
+    "clean_label",
+    "is_held_out",
+    "is_session",
+    "is_subject",
+    "name_entities",
+    "same_session",
+    "session_name",
+    "session_number",
+    "session_of",
+    "subject_name",
+]
+
+SUBJECT = r"sub-[A-Za-z0-9]+"
+SESSION = r"ses-[0-9]{1,4}"  # sessions are counted through from the first: no name may ask for a billion of them
+
+HELD_OUT_SESSIONS = frozenset(range(31, 35))
+"""Session numbers whose objects may be listed, but not read."""
+
+PARTICIPANT_CODES: Mapping[str, str] = MappingProxyType(
+    {"sub-01": "p01", "sub-06": "p02", "sub-05": "p03", "sub-03": "p04", "sub-07": "p05"}
+)
+"""The code in the labels of a subject's unique images. It does not follow the subject's number."""
+
+ENTITIES = ("task", "space", "desc", "stat", "suffix", "extension")
+"""Parts of a file's name by which files are chosen, besides subject and session."""
+
+
+def subject_name(subject: object) -> str:
+    """Return a subject in BIDS's spelling.
+
+    Parameters
+    ----------
+    subject : str or int
+        ``"sub-01"``, ``"01"`` or ``1``.
+
+    Returns
+    -------
+    str
+        ``"sub-01"``. Whether the bucket holds such a subject is not looked at.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be a subject's name.
+    """
+    name = _entity("sub", subject)
+    if name is None:
+        text = subject.strip() if isinstance(subject, str) else ""
+        near = re.fullmatch(r"(?:sub)?[ _-]*([A-Za-z0-9]+)", text, re.IGNORECASE)
+        hint = f" Did you mean {_entity('sub', near[1])!r}?" if near else ""
+        raise ValueError(
+            f"Not a subject: {redact.text(repr(subject))}. Expected a name such as 'sub-01' or '01'.{hint}"
+        )
+    return name
+
+
+def session_name(session: object) -> str:
+    """Return a session in the spelling of the published bucket.
+
+    Parameters
+    ----------
+    session : str or int
+        ``"ses-01"``, ``"ses-001"``, ``"01"``, ``"1"`` or ``1``: the number counts, not its leading zeros.
+
+    Returns
+    -------
+    str
+        ``"ses-01"``. Whether the bucket holds such a session is not looked at, nor how its folder is spelled: see
+        `same_session`.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be a session's name.
+    """
+    name = _entity("ses", session)
+    if name is None or not re.fullmatch(SESSION, name):
+        raise ValueError(
+            f"Not a session: {redact.text(repr(session))}. Expected a name such as 'ses-01', '01' or 1, a list "
+            "of these, or 'all' alone."
+        )
+    return f"ses-{session_number(name):02d}"
+
+
+def same_session(session: str, names: Iterable[str]) -> list[str]:
+    """Return the names of a session's number, sorted: as a rule one, or none; ``ses-1`` and ``ses-001`` are two.
+
+    Parameters
+    ----------
+    session : str
+        ``"ses-01"``, in any spelling.
+    names : iterable of str
+        Names of sessions' folders.
+    """
+    number = session_number(session)
+    return sorted({name for name in names if session_number(name) == number})
+
+
+def session_number(session: str) -> int:
+    """Return the number in a session's name: 1 for ``"ses-01"``."""
+    return int(session.removeprefix("ses-"))
+
+
+def is_subject(name: str) -> bool:
+    """Tell whether a folder's name is that of a subject: ``sub-01``."""
+    return re.fullmatch(SUBJECT, name) is not None
+
+
+def is_session(name: str) -> bool:
+    """Tell whether a folder's name is that of a session: ``ses-01``."""
+    return re.fullmatch(SESSION, name) is not None
+
+
+def is_held_out(session: str) -> bool:
+    """Tell whether a session's betas are kept back by the data set's authors: ``ses-31`` to ``ses-34``."""
+    return session_number(session) in HELD_OUT_SESSIONS
+
+
+def session_of(path: str) -> str | None:
+    """Return the session that an object belongs to, by its folder or its name; None where it is of none."""
+    match = re.search(r"(?:^|[/_])(ses-[A-Za-z0-9]+)(?=[/_.]|$)", path)
+    return match[1] if match else None
+
+
+def name_entities(path: str) -> Mapping[str, str]:
+    """Return the BIDS entities in a file's name, with ``suffix`` and ``extension``.
+
+    Parameters
+    ----------
+    path : str
+        Path below the bucket's root.
+
+    Returns
+    -------
+    mapping
+        Entity → value, without its prefix; the extension with its dot. A name without any entity has no suffix.
+    """
+    stem, dot, extension = path.rpartition("/")[2].partition(".")
+    parts = stem.split("_")
+    found = {name: value for name, separator, value in (part.partition("-") for part in parts) if separator}
+    if found and "-" not in parts[-1]:
+        found["suffix"] = parts[-1]
+    if dot:
+        found["extension"] = dot + extension
+    return found
+
+
+def clean_label(label: str) -> str:
+    """Return the public name of an ROI from the label in its key: ``FFA-1`` is ``FFA1``."""
+    return label.replace("-", "")
+
+
+def _entity(prefix: str, value: object) -> str | None:
+    """Return ``prefix-value`` with a number padded to two digits, or None where the value makes no sense."""
+    # To numpy before 2.4 its truth values are indices.
+    if isinstance(value, bool) or getattr(getattr(value, "dtype", None), "kind", "") == "b":
+        return None
+    try:
+        # numpy's integers are no `int`, but say that they are indices.
+        text = value if isinstance(value, str) else str(operator.index(value))  # type: ignore[arg-type]
+    except TypeError:
+        return None
+    text = text.strip().removeprefix(f"{prefix}-")
+    if not re.fullmatch(r"[A-Za-z0-9]+", text):
+        return None
+    if text.startswith(prefix) and text.removeprefix(prefix).isdecimal():
+        text = text.removeprefix(prefix)  # 'sub01' can mean one thing only
+    return f"{prefix}-{text.zfill(2) if text.isdecimal() else text}"
