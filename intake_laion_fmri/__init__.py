@@ -8,11 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from intake_laion_fmri.axes.voxels import to_nifti
     from intake_laion_fmri.building.build import build_store
     from intake_laion_fmri.drivers import LaionCatalog, open_catalog
     from intake_laion_fmri.mirror.run import mirror_bucket
     from intake_laion_fmri.reading.betas import open_betas, open_maps, open_noise_ceilings, open_rois, open_trials
+    from intake_laion_fmri.sources import Source
 
     cat: LaionCatalog
 
@@ -35,14 +38,15 @@ __all__ = [
 _HOMES = {
     "build_store": "building.build",
     "mirror_bucket": "mirror.run",
-    "open_betas": "reading.betas",
     "open_catalog": "drivers",
-    "open_maps": "reading.betas",
-    "open_noise_ceilings": "reading.betas",
-    "open_rois": "reading.betas",
-    "open_trials": "reading.betas",
     "to_nifti": "axes.voxels",
 }
+
+
+def _sources() -> Mapping[str, Source]:
+    from intake_laion_fmri.sources import SOURCES
+
+    return SOURCES
 
 
 def __getattr__(name: str) -> Any:
@@ -53,6 +57,8 @@ def __getattr__(name: str) -> Any:
         value: Any = importlib.import_module(f"{__name__}.drivers").open_catalog()
     elif name in _HOMES:
         value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    elif (source := _sources().get(name.removeprefix("open_"))) and source.opener.endswith(f":{name}"):
+        value = source.load()
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

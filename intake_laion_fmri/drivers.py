@@ -1,52 +1,37 @@
-"""Intake drivers (first generation): arguments in, the functions of `betas` and `discovery` out.
-
-A driver takes exactly the arguments of the function it opens; names and values are checked when the source is made,
-before anything is contacted.
-"""
+"""Intake's first generation: a driver for each row of `sources`, named as in ``BetasSource``, and the catalog."""
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from intake.catalog.base import VersionError
 from intake.catalog.exceptions import CatalogException
 from intake.catalog.local import LocalCatalogEntry, YAMLFileCatalog
-from intake.source.base import DataSource, Schema
 
 from intake_laion_fmri import layout, redact
+from intake_laion_fmri.catalog.datasource import OpenedSource, described, driver, for_intake, shown_entries
 from intake_laion_fmri.catalog.files import ROOT_FILE
 from intake_laion_fmri.catalog.given import Given, opened, sealed, shown
 from intake_laion_fmri.catalog.inventory import catalog_folder
-from intake_laion_fmri.discovery import inventory
 from intake_laion_fmri.errors import DataIntegrityError, unknown_value
-from intake_laion_fmri.reading.arguments import check_argument, check_arguments
-from intake_laion_fmri.reading.assembly import loaded
-from intake_laion_fmri.reading.betas import open_betas, open_maps, open_noise_ceilings, open_rois, open_trials
+from intake_laion_fmri.reading.arguments import check_argument
+from intake_laion_fmri.sources import SOURCES
 
 if TYPE_CHECKING:
-    import dask.dataframe as dd
-    import pandas as pd
-    import xarray as xr
+    from intake.source.base import DataSource
 
-__all__ = [
-    "BetasSource",
-    "InventorySource",
-    "LaionCatalog",
-    "MapsSource",
-    "NoiseCeilingsSource",
-    "RoisSource",
-    "TrialsSource",
-    "UnknownEntryError",
-    "catalog_path",
-    "open_catalog",
-]
+    def __getattr__(name: str) -> type[OpenedSource]: ...  # the drivers, which follow from the table of sources
 
+
+_DRIVERS = {source.driver: driver(source, __name__) for source in SOURCES.values()}
+globals().update(_DRIVERS)
+
+__all__ = ["LaionCatalog", "UnknownEntryError", "catalog_path", "open_catalog", *_DRIVERS]
 
 _TEMPLATE = re.compile(r"\{[{%#]")
 
@@ -67,106 +52,6 @@ class UnknownEntryError(KeyError):
         return str(self.args[0])  # a KeyError would quote it
 
 
-class _Source(DataSource):  # type: ignore[misc]
-    """What all drivers share: the arguments are those of `opener`, and it is called once.
-
-    Parameters
-    ----------
-    metadata : dict, optional
-        From the catalog's entry.
-    **arguments
-        The arguments of `opener`.
-
-    Raises
-    ------
-    TypeError
-        If an argument's name is unknown, with the nearest names.
-    ValueError
-        If a value cannot be right, whatever the bucket holds.
-    """
-
-    version = "0.1"
-    opener: ClassVar[Callable[..., Any]]
-
-    def __init__(self, *, metadata: dict[str, Any] | None = None, **arguments: Any) -> None:
-        arguments, metadata = opened(arguments), opened(metadata)
-        # What Intake compares, pickles and makes another source from.
-        self._captured_init_kwargs = {**arguments, **({} if metadata is None else {"metadata": metadata})}
-        check_arguments(self.opener, arguments, where=f"driver {self.name!r}")
-        if "subject" in inspect.signature(self.opener).parameters and "subject" not in arguments:
-            raise TypeError(f"Driver {self.name!r} needs the argument 'subject', such as subject='sub-01'.")
-        super().__init__(metadata=metadata)
-        self._arguments = arguments
-        self._opened: Any = None
-
-    def configure_new(self, **arguments: Any) -> _Source:
-        """Return a source like this one with other arguments.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As when a source is made.
-        """
-        source: _Source = super().configure_new(**_for_intake(self, arguments))
-        return source
-
-    __call__ = get = configure_new
-
-    def _open(self) -> Any:
-        """Open the data, once until the source is closed, and return them: not to be handed out."""
-        if self._opened is None:
-            self._opened = self.opener(**self._arguments)
-        return self._opened
-
-    def _yaml(self) -> dict[str, Any]:
-        return _shown_entries(super()._yaml())
-
-    def _close(self) -> None:
-        self._opened = self._schema = None
-
-    def export(self, *args: Any, **kwargs: Any) -> Any:
-        """Not done by this source: what it opens is saved by its own methods."""
-        raise NotImplementedError(
-            f"{self.name!r} is saved by what it opens: to_dask().to_zarr(...) or .to_netcdf(...) of a Dataset, "
-            "read().to_csv(...) of a table. For all betas, build a store: intake_laion_fmri.build_store."
-        )
-
-    persist = export
-
-    def describe(self) -> dict[str, Any]:
-        """Return the entry's description, or that of a source made without a catalog; secrets are hidden."""
-        if self._entry is not None:
-            return _described(self._entry.describe())
-        return {
-            "name": self.name,
-            "container": self.container,
-            "driver": [self.name],
-            "description": inspect.getdoc(type(self)),
-            "metadata": redact.tree(self.metadata),
-            "args": redact.tree(self._arguments),
-        }
-
-
-def _for_intake(source: DataSource, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments as they may pass through Intake: sealed, with those that the source was called with before."""
-    passed = getattr(source, "_passed_kwargs", ())
-    before = {name: value for name, value in source._captured_init_kwargs.items() if name in passed}
-    return sealed({**before, **arguments})
-
-
-def _shown_entries(content: dict[str, Any]) -> dict[str, Any]:
-    """Return what Intake writes of a source, with arguments and metadata as they may be seen and saved."""
-    entries = {
-        name: {field: shown(value) if field in ("args", "metadata") else value for field, value in entry.items()}
-        for name, entry in content["sources"].items()
-    }
-    return {**content, "sources": entries}
-
-
-def _described(description: Mapping[str, Any]) -> dict[str, Any]:
-    return {**description, **{name: redact.tree(opened(description[name])) for name in ("args", "metadata")}}
-
-
 class _Entry(LocalCatalogEntry):  # type: ignore[misc]
     """An entry that is given values without an envelope too, such as one out of `walk`."""
 
@@ -176,127 +61,7 @@ class _Entry(LocalCatalogEntry):  # type: ignore[misc]
 
     def describe(self) -> dict[str, Any]:
         """Return the entry's description; secrets are hidden."""
-        return _described(super().describe())
-
-
-class _DatasetSource(_Source):
-    """A source that is an xarray Dataset."""
-
-    container = "xarray"
-    partition_access = True
-
-    def to_dask(self) -> xr.Dataset:
-        """Return the Dataset, lazy where it holds betas: only small files are read, and once.
-
-        Each call returns a copy of its own, which may be changed. The bucket is looked at again after `close`.
-        """
-        dataset: xr.Dataset = self._open().copy(deep=True)  # lazy arrays are not copied
-        return dataset
-
-    def read(self) -> xr.Dataset:
-        """Return the Dataset with all its values in memory."""
-        return loaded(self.to_dask())
-
-    def _get_schema(self) -> Schema:
-        dataset = self._open()
-        dtypes = {str(name): str(array.dtype) for name, array in dataset.data_vars.items()}
-        extra = {"dims": dict(dataset.sizes), "data_vars": list(dtypes), "coords": list(map(str, dataset.coords))}
-        return Schema(
-            dtype=dtypes, shape=dict(dataset.sizes), npartitions=len(self._partitions()), extra_metadata=extra
-        )
-
-    def _partitions(self) -> list[slice]:
-        """Return the range of trials of each session, or of everything where there is no such dimension."""
-        lengths = self._open().chunksizes.get("trial", ())
-        stops = [sum(lengths[: number + 1]) for number in range(len(lengths))]
-        return [slice(stop - length, stop) for length, stop in zip(lengths, stops, strict=True)] or [slice(None)]
-
-    def _get_partition(self, i: int) -> xr.Dataset:
-        dataset, trials = self.to_dask(), self._partitions()[i]
-        return (dataset.isel(trial=trials) if "trial" in dataset.dims else dataset).compute()
-
-
-class BetasSource(_DatasetSource):
-    """Single-trial betas, lazy and labelled, in one partition per session; see `intake_laion_fmri.open_betas`."""
-
-    name = "laion_fmri_betas"
-    opener = staticmethod(open_betas)
-
-
-class RoisSource(_DatasetSource):
-    """Which voxels belong to which ROI; see `intake_laion_fmri.open_rois`."""
-
-    name = "laion_fmri_rois"
-    opener = staticmethod(open_rois)
-
-
-class NoiseCeilingsSource(_DatasetSource):
-    """Noise ceilings and mean R2 of a subject; see `intake_laion_fmri.open_noise_ceilings`."""
-
-    name = "laion_fmri_noise_ceilings"
-    opener = staticmethod(open_noise_ceilings)
-
-
-class MapsSource(_DatasetSource):
-    """Maps of a subject or of one session: noise ceilings, R2, HRF index, ridge; see `intake_laion_fmri.open_maps`."""
-
-    name = "laion_fmri_maps"
-    opener = staticmethod(open_maps)
-
-
-class _TableSource(_Source):
-    """A source that is a pandas DataFrame."""
-
-    container = "dataframe"
-
-    def read(self) -> pd.DataFrame:
-        """Return the table as a pandas DataFrame, which may be changed."""
-        table: pd.DataFrame = self._open().copy()
-        return table
-
-    def to_dask(self) -> dd.DataFrame:
-        """Return the table as a Dask DataFrame of one partition.
-
-        Raises
-        ------
-        ImportError
-            Without ``dask[dataframe]``, which the extra ``cluster`` of this package installs.
-        """
-        try:
-            import dask.dataframe as dd
-        except ImportError as error:
-            raise ImportError(
-                f"to_dask() of {self.name!r} needs dask.dataframe, which cannot be imported here ({error}). Install it "
-                "with: pip install 'dask[dataframe]', or call read() for the same table as a pandas DataFrame."
-            ) from None
-        table: dd.DataFrame = dd.from_pandas(self.read(), npartitions=1)
-        return table
-
-    def _get_schema(self) -> Schema:
-        table = self.read()
-        dtypes = {str(name): str(dtype) for name, dtype in table.dtypes.items()}
-        return Schema(dtype=dtypes, shape=table.shape, npartitions=1, extra_metadata={})
-
-    def _get_partition(self, i: int) -> pd.DataFrame:
-        return self.read()
-
-
-class TrialsSource(_TableSource):
-    """The trial table of a subject; see `intake_laion_fmri.open_trials`."""
-
-    name = "laion_fmri_trials"
-    opener = staticmethod(open_trials)
-
-
-class InventorySource(_TableSource):
-    """Every object of the bucket that can be read; see `intake_laion_fmri.discovery.inventory`."""
-
-    name = "laion_fmri_inventory"
-    opener = staticmethod(inventory)
-
-    def _open(self) -> pd.DataFrame:
-        """Return what is there now: `discovery` says how long a listing is kept."""
-        return self.opener(**self._arguments)
+        return described(super().describe())
 
 
 class LaionCatalog(YAMLFileCatalog):  # type: ignore[misc]
@@ -353,7 +118,7 @@ class LaionCatalog(YAMLFileCatalog):  # type: ignore[misc]
 
     def configure_new(self, **arguments: Any) -> LaionCatalog:
         """Return a catalog like this one with other arguments."""
-        catalog: LaionCatalog = super().configure_new(**_for_intake(self, arguments))
+        catalog: LaionCatalog = super().configure_new(**for_intake(self, arguments))
         return catalog
 
     __call__ = get = configure_new
@@ -401,11 +166,11 @@ class LaionCatalog(YAMLFileCatalog):  # type: ignore[misc]
         return UnknownEntryError(str(unknown_value("entry", key, list(self), where=where)) + hint)
 
     def _yaml(self) -> dict[str, Any]:
-        return _shown_entries(super()._yaml())
+        return shown_entries(super()._yaml())
 
     def describe(self) -> dict[str, Any]:
         """Return the entry's description; secrets are hidden."""
-        return _described(super().describe())
+        return described(super().describe())
 
     def _load(self, reload: bool = False) -> None:
         try:

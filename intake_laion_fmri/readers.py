@@ -1,4 +1,4 @@
-"""Intake readers (second generation): arguments in, the functions of `betas` out.
+"""Intake's second generation: a data type and a reader for each row of `sources`, as ``BetasData``, ``BetasReader``.
 
 A data type says whose data they are and where; its reader takes the other arguments of the function that opens them.
 Names and values are checked when a reader is made, which includes every time that one comes out of a catalog file.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import yaml
 from intake.readers.datatypes import BaseData
@@ -22,21 +22,7 @@ from intake.readers.user_parameters import BaseUserParameter
 from intake_laion_fmri import layout
 from intake_laion_fmri.catalog.given import Given, Veiled, opened, unveiled, veiled
 from intake_laion_fmri.reading.arguments import check_argument, check_arguments
-from intake_laion_fmri.reading.betas import open_betas, open_maps, open_noise_ceilings, open_rois, open_trials
-
-__all__ = [
-    "BetasData",
-    "BetasReader",
-    "MapsData",
-    "MapsReader",
-    "NoiseCeilingsData",
-    "NoiseCeilingsReader",
-    "PlaceParameter",
-    "RoisData",
-    "RoisReader",
-    "TrialsData",
-    "TrialsReader",
-]
+from intake_laion_fmri.sources import SOURCES, Source
 
 _WHERE = ("bucket", "subject", "storage_options", "mirror", "mirror_only")
 """What a data type holds; the other arguments belong to the reader."""
@@ -104,38 +90,6 @@ class _Data(BaseData):  # type: ignore[misc]
         return {name: value for name in _WHERE if (value := unveiled(getattr(self, name))) is not None}
 
 
-class BetasData(_Data):
-    """Single-trial betas of a subject."""
-
-    structure: ClassVar[set[str]] = {"array", "timeseries"}
-    filepattern = f"{layout.BUCKET_URL.removeprefix('s3://')}/?$"
-    contains: ClassVar[set[str]] = {f"{layout.BUCKET_URL.removeprefix('s3://')}/derivatives$"}
-
-
-class TrialsData(_Data):
-    """The trial table of a subject."""
-
-    structure: ClassVar[set[str]] = {"table"}
-
-
-class RoisData(_Data):
-    """The regions of interest of a subject."""
-
-    structure: ClassVar[set[str]] = {"array"}
-
-
-class NoiseCeilingsData(_Data):
-    """The noise ceilings of a subject's voxels."""
-
-    structure: ClassVar[set[str]] = {"array"}
-
-
-class MapsData(_Data):
-    """The voxel maps of a subject, or of one of its sessions."""
-
-    structure: ClassVar[set[str]] = {"array"}
-
-
 class _Reader(BaseReader):  # type: ignore[misc]
     """What all readers share: the arguments are those of `opener`.
 
@@ -198,46 +152,40 @@ class _Reader(BaseReader):  # type: ignore[misc]
         check_arguments(self.opener, arguments, where=f"reader {type(self).__name__}")
 
 
-class BetasReader(_Reader):
-    """Single-trial betas, lazy and labelled; see `intake_laion_fmri.open_betas`."""
-
-    implements: ClassVar[set[type[_Data]]] = {BetasData}
-    output_instance = "xarray:Dataset"
-    func = "intake_laion_fmri.betas:open_betas"
-    opener = staticmethod(open_betas)
-
-
-class TrialsReader(_Reader):
-    """The trial table of a subject; see `intake_laion_fmri.open_trials`."""
-
-    implements: ClassVar[set[type[_Data]]] = {TrialsData}
-    output_instance = "pandas:DataFrame"
-    func = "intake_laion_fmri.betas:open_trials"
-    opener = staticmethod(open_trials)
+def _data(source: Source) -> type[_Data]:
+    """Make the data type of a source."""
+    fields: dict[str, Any] = {
+        "__module__": __name__,
+        "__doc__": f"Where the source {source.name!r} of a subject is read from: {source.described('a subject')}",
+        "structure": {{"xarray": "array", "dataframe": "table"}[source.container], *source.structure},
+    }
+    if source.is_recommended:
+        bucket = layout.BUCKET_URL.removeprefix("s3://")
+        fields |= {"filepattern": f"{bucket}/?$", "contains": {f"{bucket}/derivatives$"}}
+    return type(source.data, (_Data,), fields)
 
 
-class RoisReader(_Reader):
-    """Which voxels or vertices belong to which ROI; see `intake_laion_fmri.open_rois`."""
-
-    implements: ClassVar[set[type[_Data]]] = {RoisData}
-    output_instance = "xarray:Dataset"
-    func = "intake_laion_fmri.betas:open_rois"
-    opener = staticmethod(open_rois)
-
-
-class NoiseCeilingsReader(_Reader):
-    """Noise ceilings of a subject; see `intake_laion_fmri.open_noise_ceilings`."""
-
-    implements: ClassVar[set[type[_Data]]] = {NoiseCeilingsData}
-    output_instance = "xarray:Dataset"
-    func = "intake_laion_fmri.betas:open_noise_ceilings"
-    opener = staticmethod(open_noise_ceilings)
+def _reader(source: Source, data: type[_Data]) -> type[_Reader]:
+    """Make the reader of a source."""
+    fields = {
+        "__module__": __name__,
+        "__doc__": f"{source.described()} See `{source.path.replace(':', '.')}`.",
+        "implements": {data},
+        "output_instance": source.output,
+        "func": source.path,
+        "opener": staticmethod(source.load()),
+    }
+    return type(source.reader, (_Reader,), fields)
 
 
-class MapsReader(_Reader):
-    """Maps of a subject or of one session; see `intake_laion_fmri.open_maps`."""
+if TYPE_CHECKING:
 
-    implements: ClassVar[set[type[_Data]]] = {MapsData}
-    output_instance = "xarray:Dataset"
-    func = "intake_laion_fmri.betas:open_maps"
-    opener = staticmethod(open_maps)
+    def __getattr__(name: str) -> Any: ...  # data types and readers, which follow from the table of sources
+
+
+_DATA = {source.name: _data(source) for source in SOURCES.values() if source.of_subject}
+_READERS = {name: _reader(SOURCES[name], data) for name, data in _DATA.items()}
+_CLASSES = {one.__name__: one for one in (*_DATA.values(), *_READERS.values())}
+globals().update(_CLASSES)
+
+__all__ = ["PlaceParameter", *_CLASSES]

@@ -6,25 +6,21 @@ where the data are is told when a catalog is opened.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import yaml
 
-from intake_laion_fmri import discovery, layout, redact
-from intake_laion_fmri.axes.voxels import SESSION_MAPS, SUBJECT_MAPS
+from intake_laion_fmri import layout, redact
 from intake_laion_fmri.building.contents import StoreInfo
 from intake_laion_fmri.catalog.given import shown
 from intake_laion_fmri.catalog.inventory import INVENTORY_FILE, Change, Inventory, SubjectRecord
-from intake_laion_fmri.reading import betas
 from intake_laion_fmri.remote import addresses, atomic
 from intake_laion_fmri.remote.marks import CATALOG, INVENTORY, raise_unless_ours
+from intake_laion_fmri.sources import SOURCES, Source, argument_help
 
 __all__ = [
-    "OPENERS",
     "ROOT_FILE",
     "V2_FILE",
     "catalog_files",
@@ -36,74 +32,6 @@ __all__ = [
 
 ROOT_FILE = "laion_fmri.yaml"
 V2_FILE = "laion_fmri.v2.yaml"
-OPENERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
-    {
-        "betas": betas.open_betas,
-        "trials": betas.open_trials,
-        "rois": betas.open_rois,
-        "noise_ceilings": betas.open_noise_ceilings,
-        "maps": betas.open_maps,
-        "inventory": discovery.inventory,
-    }
-)
-"""Entry of the catalog → the function that it calls."""
-
-_DRIVERS = {
-    "betas": "BetasSource",
-    "trials": "TrialsSource",
-    "rois": "RoisSource",
-    "noise_ceilings": "NoiseCeilingsSource",
-    "maps": "MapsSource",
-    "inventory": "InventorySource",
-}
-_READERS = {
-    "betas": ("Betas", "xarray:Dataset"),
-    "trials": ("Trials", "pandas:DataFrame"),
-    "rois": ("Rois", "xarray:Dataset"),
-    "noise_ceilings": ("NoiseCeilings", "xarray:Dataset"),
-    "maps": ("Maps", "xarray:Dataset"),
-}
-"""Entry of the second generation's catalog → the stem of its classes, and what it reads."""
-
-_DESCRIPTIONS = {
-    "betas": "Single-trial GLMsingle betas of {who}, trial x voxel: a lazy, labelled xarray Dataset.",
-    "trials": "The trial table of {who}, a pandas DataFrame: stimulus, session, run, repetition.",
-    "rois": "Which voxels or vertices of {who} belong to which region of interest: an xarray Dataset.",
-    "noise_ceilings": "Noise ceilings (percent) and mean R2 of the voxels of {who}: an xarray Dataset.",
-    "maps": "Voxel maps of {who}: noise ceilings, R2, HRF index, ridge fraction: an xarray Dataset.",
-    "inventory": "Every object of the bucket that can be read, with key, size and access: a pandas DataFrame.",
-}
-
-_ARGUMENTS = {
-    "subject": "a subject of the bucket, such as sub-01 or 01",
-    "session": "all, a session (ses-01, 01, 1), or a list of sessions",
-    "roi": "a name, a category, all, a list (union), or an expression with | & - ( ); by default the whole mask",
-    "mask": "rsquare (mean R2 above 0) or anatomical (wider)",
-    "min_noise_ceiling": "percent, 0 to 100: keeps voxels that reach it",
-    "noise_ceiling": "12rep, 4rep or all: the map that min_noise_ceiling reads",
-    "stimuli": "shared, unique or ood; by default all",
-    "split": "random_0 to random_4, cluster_k5_0 to cluster_k5_4, tau or ood; by default none",
-    "pool": "shared or subject: the images that the split is a partition of",
-    "role": "train, test or both",
-    "splits": "folder or URL of split files; by default $LAION_FMRI_SPLITS, else what is found or fetched",
-    "format": "volume, func.gii, label or all",
-    "hemi": "L, R or all",
-    "maps": f"all, a map, or a list: {', '.join(SUBJECT_MAPS)}; with sessions {', '.join(SESSION_MAPS)}",
-    "grid": "voxel (the voxels of the mask) or volume (the whole grid)",
-    "bucket": "URL or folder; by default $LAION_FMRI_BUCKET, else s3://laion-fmri",
-    "storage_options": "options of the bucket's file system; S3 is read anonymously in us-west-2 by default",
-    "mirror": "local folder with a part of the bucket, read first; by default $LAION_FMRI_MIRROR",
-    "mirror_only": "true to read the mirror alone, without a network; by default $LAION_FMRI_MIRROR_ONLY",
-    "store": "URL or folder of a store that intake-laion-fmri store build has built; read instead of the bucket",
-    "store_options": "options of the store's file system",
-    "fallback": "true to read from the bucket what the store does not hold; otherwise that is an error",
-    "refresh": "true to ask a server again that this process has asked within the last five minutes",
-}
-"""Argument → its allowed values, in words; those of one entry alone as ``entry.argument``."""
-_ARGUMENTS |= {
-    "maps.session": "all, a session or a list of sessions, for their own maps; by default the maps of the subject",
-    "noise_ceilings.session": "all, a session or a list, for their own noise ceilings; by default those of the subject",
-}
 
 _PLACE = ("bucket", "storage_options", "mirror", "mirror_only")
 """Arguments that tell where the data are."""
@@ -308,12 +236,12 @@ def _root_catalog(inventory: Inventory) -> dict[str, Any]:
     first = next(iter(inventory.subjects))
     sources = {
         name: _entry(
-            _DRIVERS[name],
-            _DESCRIPTIONS[name].format(who="one subject"),
-            _Flow({"subject": first} if "subject" in inspect.signature(opener).parameters else {}),
-            {"arguments": _arguments(name)},
+            source.driver,
+            source.described(),
+            _Flow({"subject": first} if source.of_subject else {}),
+            {"arguments": _arguments(source)},
         )
-        for name, opener in OPENERS.items()
+        for name, source in SOURCES.items()
     }
     for name, subject in inventory.subjects.items():
         sources[name] = _entry(
@@ -321,22 +249,21 @@ def _root_catalog(inventory: Inventory) -> dict[str, Any]:
             f"{name}: an entry for each of {subject}.",
             # The directory ends in a slash or not, as the catalog is local or not; the driver takes either.
             _Flow(path=f"{{{{ CATALOG_DIR }}}}/{name}.yaml"),
-            _about(name, subject) | {"arguments": _arguments_of("catalog", _PLACE)},
+            _about(name, subject) | {"arguments": _Arguments("catalog", _help_of_place(_PLACE))},
         )
     return {"metadata": {**_CATALOG_METADATA, "inventory": inventory.source}, "sources": sources}
 
 
 def _subject_catalog(name: str, subject: SubjectRecord, source: str) -> dict[str, Any]:
-    arguments = {kind: _arguments(kind) for kind in OPENERS if kind != "inventory"}
+    own = {kind: source for kind, source in SOURCES.items() if source.of_subject}
+    arguments = {kind: _arguments(source) for kind, source in own.items()}
     sources = {
-        kind: _entry(
-            _DRIVERS[kind], _DESCRIPTIONS[kind].format(who=name), _Flow(subject=name), {"arguments": arguments[kind]}
-        )
-        for kind in arguments
+        kind: _entry(source.driver, source.described(name), _Flow(subject=name), {"arguments": arguments[kind]})
+        for kind, source in own.items()
     }
     for session in subject.public:
         sources[session.session] = _entry(
-            _DRIVERS["betas"],
+            SOURCES["betas"].driver,
             f"Single-trial betas of {name} in {session.session}.",
             _Flow(subject=name, session=session.session),
             _Flow(_known(bytes=session.bytes), arguments=arguments["betas"]),
@@ -349,7 +276,7 @@ def _subject_catalog(name: str, subject: SubjectRecord, source: str) -> dict[str
         # A region may be called what an entry is called.
         key = roi.roi if roi.roi not in sources else f"roi_{roi.roi}"
         sources[key] = _entry(
-            _DRIVERS["rois"],
+            SOURCES["rois"].driver,
             f"The region of interest {roi.roi} ({roi.category}) of {name}.",
             _Flow(shown(chosen)),  # names of files in somebody's bucket
             _Flow(
@@ -398,28 +325,29 @@ def _v2_catalog(inventory: Inventory) -> dict[str, Any]:
     first = next(iter(inventory.subjects))
     place = {"bucket": "{bucket_url}", "storage_options": "{bucket_options}"}
     data, entries = {}, {}
-    for name, (stem, output) in _READERS.items():
+    for name, source in ((name, source) for name, source in SOURCES.items() if source.of_subject):
         data[f"{name}_data"] = {
-            "datatype": f"intake_laion_fmri.readers:{stem}Data",
+            "datatype": f"intake_laion_fmri.readers:{source.data}",
             "kwargs": _Flow(subject=first, **place),
             "metadata": _Flow(),
             "user_parameters": _Flow(),
         }
         entries[name] = {
-            "reader": f"intake_laion_fmri.readers:{stem}Reader",
+            "reader": f"intake_laion_fmri.readers:{source.reader}",
             "kwargs": _Flow(data=f"{{data({name}_data)}}"),
-            "output_instance": output,
+            "output_instance": source.output,
             "metadata": {
-                "description": _DESCRIPTIONS[name].format(who="one subject"),
-                "arguments": _arguments(name),
+                "description": source.described(),
+                "arguments": _arguments(source),
             },
             "user_parameters": _Flow(),
         }
+    told = _help_of_place(("bucket", "storage_options"))
     parameters = {
         own: {
             "cls": "intake_laion_fmri.readers:PlaceParameter",
             "default": None,
-            "description": _ARGUMENTS[argument],
+            "description": told[argument],
         }
         for own, argument in (("bucket_url", "bucket"), ("bucket_options", "storage_options"))
     }
@@ -434,12 +362,13 @@ def _v2_catalog(inventory: Inventory) -> dict[str, Any]:
     }
 
 
-def _arguments(entry: str) -> _Arguments:
-    return _arguments_of(entry, inspect.signature(OPENERS[entry]).parameters)
+def _arguments(source: Source) -> _Arguments:
+    return _Arguments(source.name, argument_help(source.load()))
 
 
-def _arguments_of(entry: str, names: Any) -> _Arguments:
-    return _Arguments(entry, {name: _ARGUMENTS.get(f"{entry}.{name}", _ARGUMENTS[name]) for name in names})
+def _help_of_place(names: Iterable[str]) -> dict[str, str]:
+    told = argument_help(SOURCES["betas"].load())
+    return {name: told[name] for name in names}
 
 
 def _known(**values: Any) -> dict[str, Any]:

@@ -56,18 +56,18 @@ def open_betas(
     Parameters
     ----------
     subject : str
-        ``"sub-01"`` or ``"01"``.
+        A subject of the bucket, such as ``"sub-01"`` or ``"01"``.
     session : str, int or sequence of these, default "all"
-        ``"all"`` is every public session found; ``"ses-01"``, ``"01"``, ``1``, or a list. The number counts: session 1
-        may have the folder ``ses-001``. Trials always come in the order of the sessions' numbers.
+        ``"all"`` (every public session found), ``"ses-01"``, ``"01"``, ``1``, or a list of sessions. The number counts:
+        session 1 may have the folder ``ses-001``. Trials always come in the order of the sessions' numbers.
     roi : str, sequence of str, or None, default None
-        A name (``"FFA1"``, also ``"FFA-1"``), a category (``"face"``), ``"all"``, a list (union), or an expression
-        with ``|``, ``&``, `` - `` and parentheses, as in ``"laionventral - (V1 | hV4)"``. ``V1``, ``V2`` and ``V3`` are
-        the union of their v and d parts, where no ROI has that name. None is the whole mask.
+        A name, a category, ``"all"``, a list (union), or an expression with ``|``, ``&``, `` - `` and parentheses, by
+        default the whole mask. Examples: ``"FFA1"``, also ``"FFA-1"``; ``"face"``; ``"laionventral - (V1 | hV4)"``.
+        ``V1``, ``V2`` and ``V3`` are the union of their v and d parts, where no ROI has that name.
     mask : {"rsquare", "anatomical"}, default "rsquare"
         The brain: voxels with a mean R2 above 0, or the wider anatomical mask. ROIs are cut to it.
     min_noise_ceiling : float, optional
-        Keep voxels with a noise ceiling of at least so many **percent** (0 to 100). Fractions are refused.
+        Percent, 0 to 100: keep voxels with a noise ceiling of at least this. Fractions are refused.
     noise_ceiling : {"12rep", "4rep", "all"}, default "12rep"
         The map that `min_noise_ceiling` reads.
     stimuli : {"shared", "unique", "ood"}, optional
@@ -84,16 +84,16 @@ def open_betas(
         Folder or URL with split files ``<pool>/<name>.json``. By default the environment variable
         ``LAION_FMRI_SPLITS``, or what `splits.find_source` finds.
     bucket : str or path, optional
-        URL or folder with the bucket's layout. By default the environment variable ``LAION_FMRI_BUCKET``, or
+        URL or folder with the bucket's layout; by default the environment variable ``LAION_FMRI_BUCKET``, or
         ``s3://laion-fmri``.
     storage_options : mapping, optional
         Options of the bucket's file system; for S3 anonymous and ``us-west-2`` by default.
     mirror : str or path, optional
-        Local folder with a part of the bucket, such as ``intake-laion-fmri mirror`` fills. What is there, complete and
-        as the bucket has it now, is read from there, the rest from the bucket. By default the folder that
+        Local folder with a part of the bucket, such as ``intake-laion-fmri mirror`` fills, read first. What is there,
+        complete and as the bucket has it now, is read from there, the rest from the bucket. By default the folder that
         `config.dataset_initialize` has named in this process, or the environment variable ``LAION_FMRI_MIRROR``.
     mirror_only : bool, optional
-        Whether to read the mirror alone: nothing is asked for over a network, and what is not there does not exist.
+        Whether to read the mirror alone, without a network. What is not there does not exist.
         By default the environment variable ``LAION_FMRI_MIRROR_ONLY``, or False.
     store : str or path, optional
         URL or folder of a store that `store.build_store` has built. Everything is read from there, and the bucket is
@@ -103,8 +103,8 @@ def open_betas(
         Options of the store's file system. For S3 credentials and region are found as in every other program; a
         public store needs ``{"anon": True}``.
     fallback : bool, default False
-        Where the store holds less than is asked for (or is not there), open the bucket, and read from the store what
-        it holds: whole sessions, of which it holds every chosen voxel. Otherwise this is an error.
+        Whether to read from the bucket what the store does not hold; otherwise that is an error. From the store come
+        whole sessions, of which it holds every chosen voxel. It need not be there.
 
     Returns
     -------

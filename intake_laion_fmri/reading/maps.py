@@ -53,10 +53,10 @@ def open_maps(
     subject, bucket, storage_options, mirror, mirror_only
         As in `open_betas`.
     session : str, int, sequence of these, or None, default None
-        None for the maps of the whole subject; otherwise sessions as in `open_betas`, for the maps of each.
+        ``"all"``, a session or a list of sessions, for the maps of each; None for the maps of the whole subject.
     maps : str or sequence of str, default "all"
-        Of the whole subject: ``nc_12rep``, ``nc_4rep``, ``nc_all`` and ``r2_mean``. Of a session: ``noise_ceiling``,
-        ``r2``, ``hrf_index`` and ``ridge_fraction``.
+        ``nc_12rep``, ``nc_4rep``, ``nc_all`` and ``r2_mean`` of the whole subject; ``noise_ceiling``, ``r2``,
+        ``hrf_index`` and ``ridge_fraction`` of a session.
     grid : {"voxel", "volume"}, default "voxel"
         The voxels of the mask, or the whole volume.
     roi : str, sequence of str, or None, default None

@@ -47,13 +47,13 @@ def open_rois(
     subject, mask, bucket, storage_options, mirror, mirror_only
         As in `open_betas`; the mask matters to volumes only.
     roi : str, sequence of str, or None, default None
-        Chooses the voxels, the vertices and the entries of labels, not the ROIs: the membership of all ROIs is given
-        for what was chosen. Vertices are chosen by the masks of their hemisphere, entries by the labels, each by the
-        same expression as voxels. None keeps all.
+        As in `open_betas`. It chooses voxels, vertices and entries of labels, not the ROIs: the membership of all ROIs
+        is given for what was chosen. Vertices are chosen by the masks of their hemisphere, entries by the labels, each
+        by the same expression as voxels. None keeps all.
     format : {"volume", "func.gii", "label", "all"}, default "volume"
-        Voxels; vertices of the subject's own FreeSurfer surface; lists of such vertices; or all three.
+        Voxels, vertices, lists of vertices, or all three. Vertices are of the subject's own FreeSurfer surface.
     hemi : {"L", "R", "all"}, default "all"
-        Hemispheres of the surfaces. Volumes hold both.
+        Hemispheres of vertices and of their lists. Volumes hold both.
 
     Returns
     -------

@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from tiers import full
 
 from intake_laion_fmri import drivers, layout, open_betas, open_catalog, open_rois, open_trials
-from intake_laion_fmri.catalog.files import OPENERS, ROOT_FILE, V2_FILE, catalog_files, write_files
+from intake_laion_fmri.catalog.files import ROOT_FILE, V2_FILE, catalog_files, write_files
 from intake_laion_fmri.catalog.inventory import (
     INVENTORY_FILE,
     Inventory,
@@ -42,6 +42,9 @@ from intake_laion_fmri.drivers import LaionCatalog, catalog_path
 from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError
 from intake_laion_fmri.remote import atomic
 from intake_laion_fmri.remote.access import open_bucket
+from intake_laion_fmri.sources import SOURCES
+
+OPENERS = {name: source.load() for name, source in SOURCES.items()}
 
 SUBJECTS = ["sub-01", "sub-03", "sub-05", "sub-06", "sub-07"]
 SESSIONS = [f"ses-{number:02}" for number in range(1, 31)]

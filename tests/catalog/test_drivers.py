@@ -21,10 +21,12 @@ from versions import DISTUTILS
 import intake_laion_fmri
 from intake_laion_fmri import open_betas, open_catalog, open_noise_ceilings, open_rois, open_trials
 from intake_laion_fmri.betas import open_maps
-from intake_laion_fmri.catalog.files import OPENERS
 from intake_laion_fmri.discovery import inventory
 from intake_laion_fmri.drivers import BetasSource, TrialsSource, catalog_path
 from intake_laion_fmri.errors import NotInBucketError
+from intake_laion_fmri.sources import SOURCES
+
+OPENERS = {name: source.load() for name, source in SOURCES.items()}
 
 ENTRIES = ["betas", "trials", "rois", "noise_ceilings", "maps", "inventory"]
 SUBJECTS = ["sub-01", "sub-03", "sub-05", "sub-06", "sub-07"]
@@ -104,7 +106,7 @@ def test_describe(cat: Any) -> None:
         assert description["name"] == "betas"
         assert description["container"] == "xarray"
         assert "trial x voxel" in description["description"]
-        assert "percent" in description["metadata"]["arguments"]["min_noise_ceiling"]
+        assert "Percent" in description["metadata"]["arguments"]["min_noise_ceiling"]
     alone = BetasSource(subject="sub-01").describe()
     assert alone["args"] == {"subject": "sub-01"}
 

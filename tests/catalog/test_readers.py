@@ -19,10 +19,13 @@ from tiers import full
 
 from intake_laion_fmri import open_betas, open_noise_ceilings, open_rois, open_trials, readers
 from intake_laion_fmri.betas import open_maps
-from intake_laion_fmri.catalog.files import OPENERS, V2_FILE
+from intake_laion_fmri.catalog.files import V2_FILE
 from intake_laion_fmri.catalog.inventory import catalog_folder
 from intake_laion_fmri.errors import NotInBucketError
 from intake_laion_fmri.readers import BetasData, BetasReader, TrialsData, TrialsReader
+from intake_laion_fmri.sources import SOURCES
+
+OPENERS = {name: source.load() for name, source in SOURCES.items()}
 
 ENTRIES = ["betas", "trials", "rois", "noise_ceilings", "maps"]
 V2_PATH = catalog_folder() / V2_FILE
@@ -78,7 +81,7 @@ def test_another_subject_and_selection(cat: Any, tiny: Path) -> None:
     reader = cat.betas(subject="sub-03", roi="face", session=range(1, 3))
     xr.testing.assert_identical(reader.read(), open_betas("sub-03", roi="face", session=[1, 2], bucket=tiny))
     assert reader.metadata == cat.betas.metadata
-    assert reader.metadata["arguments"]["min_noise_ceiling"].startswith("percent")
+    assert reader.metadata["arguments"]["min_noise_ceiling"].startswith("Percent")
     assert reader(roi="place").read().attrs == open_betas("sub-03", roi="place", session=[1, 2], bucket=tiny).attrs
     assert set(reader.discover().subject.values.tolist().split()) == {"sub-03"}
     assert set(cat.betas.read(session=2).session.values) == {"ses-02"}

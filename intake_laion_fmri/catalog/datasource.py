@@ -1,0 +1,218 @@
+"""What the drivers of Intake's first generation share: arguments in, what a function opens out.
+
+A driver takes exactly the arguments of the function it opens; names and values are checked when the source is made,
+before anything is contacted.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from intake.source.base import DataSource, Schema
+
+from intake_laion_fmri import redact
+from intake_laion_fmri.catalog.given import opened, sealed, shown
+from intake_laion_fmri.reading.arguments import check_arguments
+from intake_laion_fmri.reading.assembly import loaded
+from intake_laion_fmri.sources import Source
+
+if TYPE_CHECKING:
+    import dask.dataframe as dd
+    import pandas as pd
+    import xarray as xr
+
+__all__ = ["DatasetSource", "OpenedSource", "TableSource", "described", "driver", "for_intake", "shown_entries"]
+
+
+class OpenedSource(DataSource):  # type: ignore[misc]
+    """What all drivers share: the arguments are those of `opener`, and it is called once.
+
+    Parameters
+    ----------
+    metadata : dict, optional
+        From the catalog's entry.
+    **arguments
+        The arguments of `opener`.
+
+    Raises
+    ------
+    TypeError
+        If an argument's name is unknown, with the nearest names.
+    ValueError
+        If a value cannot be right, whatever the bucket holds.
+    """
+
+    version = "0.1"
+    source: ClassVar[Source]
+    opener: ClassVar[Callable[..., Any]]
+
+    def __init__(self, *, metadata: dict[str, Any] | None = None, **arguments: Any) -> None:
+        arguments, metadata = opened(arguments), opened(metadata)
+        # What Intake compares, pickles and makes another source from.
+        self._captured_init_kwargs = {**arguments, **({} if metadata is None else {"metadata": metadata})}
+        check_arguments(self.opener, arguments, where=f"driver {self.name!r}")
+        if self.source.of_subject and "subject" not in arguments:
+            raise TypeError(f"Driver {self.name!r} needs the argument 'subject', such as subject='sub-01'.")
+        super().__init__(metadata=metadata)
+        self._arguments = arguments
+        self._opened: Any = None
+
+    def configure_new(self, **arguments: Any) -> OpenedSource:
+        """Return a source like this one with other arguments.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As when a source is made.
+        """
+        source: OpenedSource = super().configure_new(**for_intake(self, arguments))
+        return source
+
+    __call__ = get = configure_new
+
+    def _open(self) -> Any:
+        """Open the data, once until the source is closed, and return them: not to be handed out.
+
+        What is of no subject is a listing, which is asked for again.
+        """
+        if self._opened is None or not self.source.of_subject:
+            self._opened = self.opener(**self._arguments)
+        return self._opened
+
+    def _yaml(self) -> dict[str, Any]:
+        return shown_entries(super()._yaml())
+
+    def _close(self) -> None:
+        self._opened = self._schema = None
+
+    def export(self, *args: Any, **kwargs: Any) -> Any:
+        """Not done by this source: what it opens is saved by its own methods."""
+        raise NotImplementedError(
+            f"{self.name!r} is saved by what it opens: to_dask().to_zarr(...) or .to_netcdf(...) of a Dataset, "
+            "read().to_csv(...) of a table. For all betas, build a store: intake_laion_fmri.build_store."
+        )
+
+    persist = export
+
+    def describe(self) -> dict[str, Any]:
+        """Return the entry's description, or that of a source made without a catalog; secrets are hidden."""
+        if self._entry is not None:
+            return described(self._entry.describe())
+        return {
+            "name": self.name,
+            "container": self.container,
+            "driver": [self.name],
+            "description": inspect.getdoc(type(self)),
+            "metadata": redact.tree(self.metadata),
+            "args": redact.tree(self._arguments),
+        }
+
+
+def for_intake(source: DataSource, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments as they may pass through Intake: sealed, with those that the source was called with before."""
+    passed = getattr(source, "_passed_kwargs", ())
+    before = {name: value for name, value in source._captured_init_kwargs.items() if name in passed}
+    return sealed({**before, **arguments})
+
+
+def shown_entries(content: dict[str, Any]) -> dict[str, Any]:
+    """Return what Intake writes of a source, with arguments and metadata as they may be seen and saved."""
+    entries = {
+        name: {field: shown(value) if field in ("args", "metadata") else value for field, value in entry.items()}
+        for name, entry in content["sources"].items()
+    }
+    return {**content, "sources": entries}
+
+
+def described(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what Intake says of an entry, with arguments and metadata that hide secrets."""
+    return {**description, **{name: redact.tree(opened(description[name])) for name in ("args", "metadata")}}
+
+
+class DatasetSource(OpenedSource):
+    """A source that is an xarray Dataset."""
+
+    container = "xarray"
+    partition_access = True
+
+    def to_dask(self) -> xr.Dataset:
+        """Return the Dataset, lazy where it holds betas: only small files are read, and once.
+
+        Each call returns a copy of its own, which may be changed. The bucket is looked at again after `close`.
+        """
+        dataset: xr.Dataset = self._open().copy(deep=True)  # lazy arrays are not copied
+        return dataset
+
+    def read(self) -> xr.Dataset:
+        """Return the Dataset with all its values in memory."""
+        return loaded(self.to_dask())
+
+    def _get_schema(self) -> Schema:
+        dataset = self._open()
+        dtypes = {str(name): str(array.dtype) for name, array in dataset.data_vars.items()}
+        extra = {"dims": dict(dataset.sizes), "data_vars": list(dtypes), "coords": list(map(str, dataset.coords))}
+        return Schema(
+            dtype=dtypes, shape=dict(dataset.sizes), npartitions=len(self._partitions()), extra_metadata=extra
+        )
+
+    def _partitions(self) -> list[slice]:
+        """Return the range of trials of each session, or of everything where there is no such dimension."""
+        lengths = self._open().chunksizes.get("trial", ())
+        stops = [sum(lengths[: number + 1]) for number in range(len(lengths))]
+        return [slice(stop - length, stop) for length, stop in zip(lengths, stops, strict=True)] or [slice(None)]
+
+    def _get_partition(self, i: int) -> xr.Dataset:
+        dataset, trials = self.to_dask(), self._partitions()[i]
+        return (dataset.isel(trial=trials) if "trial" in dataset.dims else dataset).compute()
+
+
+class TableSource(OpenedSource):
+    """A source that is a pandas DataFrame."""
+
+    container = "dataframe"
+
+    def read(self) -> pd.DataFrame:
+        """Return the table as a pandas DataFrame, which may be changed."""
+        table: pd.DataFrame = self._open().copy()
+        return table
+
+    def to_dask(self) -> dd.DataFrame:
+        """Return the table as a Dask DataFrame of one partition.
+
+        Raises
+        ------
+        ImportError
+            Without ``dask[dataframe]``, which the extra ``cluster`` of this package installs.
+        """
+        try:
+            import dask.dataframe as dd
+        except ImportError as error:
+            raise ImportError(
+                f"to_dask() of {self.name!r} needs dask.dataframe, which cannot be imported here ({error}). Install it "
+                "with: pip install 'dask[dataframe]', or call read() for the same table as a pandas DataFrame."
+            ) from None
+        table: dd.DataFrame = dd.from_pandas(self.read(), npartitions=1)
+        return table
+
+    def _get_schema(self) -> Schema:
+        table = self.read()
+        dtypes = {str(name): str(dtype) for name, dtype in table.dtypes.items()}
+        return Schema(dtype=dtypes, shape=table.shape, npartitions=1, extra_metadata={})
+
+    def _get_partition(self, i: int) -> pd.DataFrame:
+        return self.read()
+
+
+def driver(source: Source, module: str) -> type[OpenedSource]:
+    """Make the driver of a source: a class of a module, which has it under the class's name."""
+    bases = {"xarray": DatasetSource, "dataframe": TableSource}
+    fields = {
+        "__module__": module,
+        "__doc__": f"{source.described()} See `{source.path.replace(':', '.')}`.",
+        "name": f"laion_fmri_{source.name}",
+        "source": source,
+        "opener": staticmethod(source.load()),
+    }
+    return type(source.driver, (bases[source.container],), fields)

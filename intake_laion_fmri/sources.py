@@ -1,0 +1,191 @@
+"""Every source of data, declared once: a row is an entry of the catalog and the function that it calls.
+
+From these rows follow the drivers and readers of both generations of Intake, the catalog's entries and their help. The
+arguments are those of the function, and their help is its docstring's.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+__all__ = ["SOURCES", "Source", "argument_help"]
+
+PACKAGE = __name__.rpartition(".")[0]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What can be opened: an entry of the catalog, a driver, a reader and a function."""
+
+    name: str
+    """Of the catalog's entry: ``"noise_ceilings"``."""
+    opener: str
+    """The function, ``"module:function"`` below this package."""
+    container: Literal["xarray", "dataframe"]
+    """What it returns: a Dataset, or a table of pandas."""
+    groups: tuple[str, ...]
+    """Groups of files that it reads (see `layout.GROUPS`)."""
+    description: str
+    """A line, with ``{who}`` for the subject."""
+    of_subject: bool = True
+    """Whether it takes a subject. What does not has no reader, and no entry in the subjects' catalogs."""
+    structure: tuple[str, ...] = ()
+    """Words of Intake's second generation for its structure, besides ``"array"`` or ``"table"``."""
+    is_recommended: bool = False
+    """Whether Intake recommends its reader for the bucket's address."""
+
+    @property
+    def stem(self) -> str:
+        """Beginning of the names of its classes: ``"NoiseCeilings"``."""
+        return "".join(part.capitalize() for part in self.name.split("_"))
+
+    @property
+    def driver(self) -> str:
+        """Name of its driver of Intake's first generation, in `drivers`."""
+        return f"{self.stem}Source"
+
+    @property
+    def data(self) -> str:
+        """Name of its data type of Intake's second generation, in `readers`."""
+        return f"{self.stem}Data"
+
+    @property
+    def reader(self) -> str:
+        """Name of its reader of Intake's second generation, in `readers`."""
+        return f"{self.stem}Reader"
+
+    @property
+    def path(self) -> str:
+        """The function, ``"package.module:function"``."""
+        return f"{PACKAGE}.{self.opener}"
+
+    @property
+    def output(self) -> str:
+        """What its reader returns, as Intake's second generation names it."""
+        return {"xarray": "xarray:Dataset", "dataframe": "pandas:DataFrame"}[self.container]
+
+    def described(self, who: str = "one subject") -> str:
+        """Return the description for a subject."""
+        return self.description.format(who=who)
+
+    def load(self) -> Callable[..., Any]:
+        """Import the function and return it."""
+        function: Callable[..., Any] = _imported(*self.path.split(":"))
+        return function
+
+
+_ROWS = (
+    Source(
+        "betas",
+        "betas:open_betas",
+        "xarray",
+        ("betas", "trials", "noise_ceilings", "r2", "rois", "anatomy", "splits"),
+        "Single-trial GLMsingle betas of {who}, trial x voxel: a lazy, labelled xarray Dataset.",
+        structure=("timeseries",),
+        is_recommended=True,
+    ),
+    Source(
+        "trials",
+        "betas:open_trials",
+        "dataframe",
+        ("trials", "splits"),
+        "The trial table of {who}, a pandas DataFrame: stimulus, session, run, repetition.",
+    ),
+    Source(
+        "rois",
+        "betas:open_rois",
+        "xarray",
+        ("rois", "r2", "anatomy"),
+        "Which voxels or vertices of {who} belong to which region of interest: an xarray Dataset.",
+    ),
+    Source(
+        "noise_ceilings",
+        "betas:open_noise_ceilings",
+        "xarray",
+        ("noise_ceilings", "r2", "rois", "anatomy"),
+        "Noise ceilings (percent) and mean R2 of the voxels of {who}: an xarray Dataset.",
+    ),
+    Source(
+        "maps",
+        "betas:open_maps",
+        "xarray",
+        ("noise_ceilings", "r2", "hrf", "ridge", "rois", "anatomy"),
+        "Voxel maps of {who}: noise ceilings, R2, HRF index, ridge fraction: an xarray Dataset.",
+    ),
+    Source(
+        "inventory",
+        "discovery:inventory",
+        "dataframe",
+        (),
+        "Every object of the bucket that can be read, with key, size and access: a pandas DataFrame.",
+        of_subject=False,
+    ),
+)
+SOURCES: Mapping[str, Source] = MappingProxyType({row.name: row for row in _ROWS})
+"""Entry of the catalog → its source."""
+
+
+@functools.cache
+def argument_help(function: Callable[..., Any]) -> Mapping[str, str]:
+    """Return a line of help for each argument of a function, out of its docstring.
+
+    Parameters
+    ----------
+    function : callable
+        With a section ``Parameters`` as numpydoc has it. "As in `other`." is looked up there. A docstring that
+        ``python -OO`` has dropped is taken from the source file.
+
+    Returns
+    -------
+    mapping
+        Argument → the words that it takes, where these are listed, and the first sentence. Empty for an argument that
+        the docstring does not describe.
+    """
+    told = {name: (kind, text) for names, kind, text in _parameters(_docstring(function)) for name in names}
+    return MappingProxyType(
+        {name: _line(function, name, *told.get(name, ("", ""))) for name in inspect.signature(function).parameters}
+    )
+
+
+def _line(function: Callable[..., Any], name: str, kind: str, text: str) -> str:
+    other = re.match(r"As in `([\w.]+)`", text)
+    if other:
+        module, _, attribute = other[1].rpartition(".")
+        beside = getattr(inspect.unwrap(function), "__globals__", {})
+        found = beside[attribute] if attribute in beside else _imported(module or PACKAGE, attribute)
+        return argument_help(found)[name]
+    words = re.match(r"\{(.+)\}", kind)
+    first = re.split(r"(?<=\.)\s+(?=[A-Z`])", text, maxsplit=1)[0]
+    line = f"{words[1]}: {first}" if words else first
+    return " ".join(re.sub(r"[`\"*]", "", line).rstrip(".:").split())
+
+
+def _parameters(docstring: str) -> Iterator[tuple[list[str], str, str]]:
+    """Find the names, the type and the text of each entry of the section ``Parameters``."""
+    section = re.search(r"^Parameters\n-+\n(.*?)(?=^\w[\w ]*\n-+$|\Z)", docstring, re.DOTALL | re.MULTILINE)
+    entries = re.split(r"^(?=\S)", section[1], flags=re.MULTILINE) if section else []
+    for entry in filter(str.strip, entries):
+        head, _, text = entry.partition("\n")
+        names, _, kind = head.partition(" : ")
+        yield [name.strip("* ") for name in names.split(",")], kind, " ".join(text.split())
+
+
+def _docstring(function: Callable[..., Any]) -> str:
+    text = inspect.getdoc(function)
+    if text is None:
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+        text = ast.get_docstring(definition) if isinstance(definition, ast.FunctionDef) else None
+    return text or ""
+
+
+def _imported(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name)
