@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from intake_laion_fmri.axes.voxels import to_nifti
+    from intake_laion_fmri.betas import open_betas, open_maps, open_noise_ceilings, open_rois, open_trials
     from intake_laion_fmri.building.build import build_store
     from intake_laion_fmri.drivers import LaionCatalog, open_catalog
     from intake_laion_fmri.mirror.run import mirror_bucket
-    from intake_laion_fmri.reading.betas import open_betas, open_maps, open_noise_ceilings, open_rois, open_trials
     from intake_laion_fmri.sources import Source
 
     cat: LaionCatalog

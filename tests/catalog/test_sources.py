@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from documented import cells, functions
 
 import intake_laion_fmri
 from intake_laion_fmri import drivers, layout, readers
@@ -18,10 +19,7 @@ from intake_laion_fmri.sources import SOURCES, Source, argument_help
 TOP = Path(__file__).parents[2]
 
 
-def functions() -> dict[str, str]:
-    """Return the functions that the package itself names: ``open_betas`` → ``betas``."""
-    named = {source.opener.partition(":")[2]: name for name, source in SOURCES.items()}
-    return {function: name for function, name in named.items() if function == f"open_{name}"}
+FUNCTIONS = functions(SOURCES)
 
 
 @pytest.mark.parametrize("source", SOURCES.values(), ids=list(SOURCES))
@@ -59,11 +57,11 @@ def test_entry_points() -> None:
 
 def test_the_names_of_the_package() -> None:
     """Every function in `__all__`, and imported for type checkers; each is what its source opens."""
-    assert {name for name in intake_laion_fmri.__all__ if name.startswith("open_")} == {*functions(), "open_catalog"}
+    assert {name for name in intake_laion_fmri.__all__ if name.startswith("open_")} == {*FUNCTIONS, "open_catalog"}
     tree = ast.parse(Path(intake_laion_fmri.__file__).read_text())
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
-    assert set(functions()) <= imported
-    for function, name in functions().items():
+    assert set(FUNCTIONS) <= imported
+    for function, name in FUNCTIONS.items():
         assert getattr(intake_laion_fmri, function) is SOURCES[name].load()
 
 
@@ -72,9 +70,7 @@ def test_the_table_of_the_documentation() -> None:
     rows = re.findall(
         r"^\| (`[^|]+`) \| ", (TOP / "README.md").read_text().partition("| entry, or function |")[2], re.M
     )
-    expected = {name: f"`{name}`" for name in SOURCES} | {
-        name: f"`{name}`, `{function}`" for function, name in functions().items()
-    }
+    expected = cells(SOURCES)
     assert rows[: len(expected) - 1] == [row for name, row in expected.items() if name != "betas"]
 
 
