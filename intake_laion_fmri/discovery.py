@@ -513,7 +513,7 @@ def _once(bucket: Bucket, kind: str, folder: str, ask: Callable[[str], Listing],
 
 def _empty(bucket: Bucket) -> NotInBucketError:
     if not bucket.exists():
-        return bucket.no_such_bucket()
+        return bucket.messages.no_such_bucket()
     return NotInBucketError(
         f"{bucket.url!r} holds no {layout.BETAS_ROOT!r}: expected the root of a bucket, or of a copy of it, with the "
         "bucket's folders."

@@ -25,7 +25,7 @@ from hypothesis import settings
 
 from intake_laion_fmri import splits
 from intake_laion_fmri.demo import write_demo
-from intake_laion_fmri.remote import bucket, data_folder, retry
+from intake_laion_fmri.remote import data_folder, pinned, retry
 from intake_laion_fmri.store import build_store
 
 # A shell's background jobs ignore it, and their children with them; what is interrupted here must notice.
@@ -61,7 +61,7 @@ def _nothing_of_the_users_own(_cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.delenv(name)
     monkeypatch.setenv("LAION_FMRI_CACHE", str(_cache))
     monkeypatch.setattr(splits, "ADDRESS", "http://127.0.0.1:9/nobody")
-    monkeypatch.setattr(bucket, "_failures", {})
+    monkeypatch.setattr(pinned, "_failures", {})
     monkeypatch.setattr(data_folder, "_data_dir", None)
     monkeypatch.setattr(retry, "_network", None)
     # Waits between attempts are what test_network_faults is about, in processes of their own.

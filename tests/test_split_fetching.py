@@ -30,8 +30,7 @@ from intake_laion_fmri.errors import (
     MissingFileWarning,
     NotInBucketError,
 )
-from intake_laion_fmri.remote import access, atomic, cache
-from intake_laion_fmri.remote import bucket as bucket_module
+from intake_laion_fmri.remote import access, atomic, cache, pinned
 
 # --- neither files nor a network --------------------------------------------------------------------------------------
 
@@ -162,7 +161,7 @@ def kept(cache: Path | None = None) -> dict[str, bytes]:
 
 def next_run() -> None:
     """Forget what a process remembers of servers that failed."""
-    bucket_module._failures.clear()
+    pinned._failures.clear()
 
 
 def test_the_published_files_are_fetched_once(reference: Path, tmp_path: Path) -> None:
@@ -205,7 +204,7 @@ def test_a_web_server_of_ones_own(server: Server, tiny: Path) -> None:
         splits.load_split("random_0", "sub-01", splits=address)
     write_split(server.folder, "sub-01", "random_0")
     assert "split_role" in open_betas("sub-01", splits=address, bucket=tiny).coords
-    assert bucket_module._failures == {}
+    assert pinned._failures == {}
 
 
 def change(handler: http.server.BaseHTTPRequestHandler, content: bytes) -> None:
@@ -272,8 +271,8 @@ def test_a_slow_server_is_given_up(
     fail: Callable[[http.server.BaseHTTPRequestHandler, bytes], None],
 ) -> None:
     """Within a bound for all files together, once in a process; the next run finds a better server."""
-    patience = bucket_module.PINNED_SECONDS
-    monkeypatch.setattr(bucket_module, "PINNED_SECONDS", 0.4)
+    patience = pinned.PINNED_SECONDS
+    monkeypatch.setattr(pinned, "PINNED_SECONDS", 0.4)
     server.fail = fail
     start = time.monotonic()
     with pytest.raises(BucketUnreachableError, match=r"could not be fetched from http://127\.0\.0\.1:.*Timeout"):
@@ -290,7 +289,7 @@ def test_a_slow_server_is_given_up(
     assert len(server.requests) <= 1 + splits.FILES_IN_FLIGHT
     next_run()
     server.fail = None
-    monkeypatch.setattr(bucket_module, "PINNED_SECONDS", patience)
+    monkeypatch.setattr(pinned, "PINNED_SECONDS", patience)
     assert "split_role" in open_betas("sub-01", bucket=offline).coords
 
 
@@ -341,8 +340,8 @@ def test_a_server_that_is_given_up_is_asked_again_later(server: Server, monkeypa
     for _ in range(3):
         with pytest.raises(BucketUnreachableError):
             splits.load_split("tau")
-    assert len(server.requests) == bucket_module.PINNED_ATTEMPTS
-    monkeypatch.setattr(bucket_module, "PATIENCE_SECONDS", 0.0)
+    assert len(server.requests) == pinned.PINNED_ATTEMPTS
+    monkeypatch.setattr(pinned, "PATIENCE_SECONDS", 0.0)
     server.fail = None
     assert splits.load_split("tau").n_train == 2
 

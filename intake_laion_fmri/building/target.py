@@ -31,9 +31,10 @@ def expect_own(root: StoreRoot) -> None:
         root.workshop.expect_own()
         return
     try:
-        names = [str(entry["name"]).rstrip("/").rpartition("/")[2] for entry in root.entries("")]
+        listing = root.list_folder("")
     except NotInBucketError:  # neither the folder, nor perhaps what it is in: the first object will tell
         return
+    names = [*listing.files, *listing.folders]
     if names and metadata_key("") not in names:
         raise ForeignError.of(root.url, names)
 

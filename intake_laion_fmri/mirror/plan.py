@@ -18,7 +18,6 @@ from intake_laion_fmri.mirror.selection import MirrorSelection, subject_of
 from intake_laion_fmri.mirror.splits import pools_of
 from intake_laion_fmri.mirror.targets import ObjectBusyError, errors_of_writing, locked, what_is_in_the_way
 from intake_laion_fmri.remote.access import Bucket
-from intake_laion_fmri.remote.answers import object_info
 from intake_laion_fmri.remote.copy import MirrorFolder, rejection
 
 __all__ = [
@@ -151,16 +150,13 @@ def listed_before(place: Bucket, folder: MirrorFolder, selection: MirrorSelectio
 def _directly_in(place: Bucket, folder: str) -> tuple[dict[str, ObjectInfo], list[str]]:
     """List the small files directly in a folder, and the names of its folders."""
     try:
-        entries = place.entries(folder)
+        listing = place.list_folder(folder)
     except NotInBucketError as error:
         if folder:
             return {}, []
-        raise place.no_such_bucket() from error
-    keys = {place.key_of(entry["name"]): entry for entry in entries}
-    folders = [key.rpartition("/")[2] for key, entry in keys.items() if entry["type"] == "directory"]
-    files = [
-        object_info(key, entry) for key, entry in keys.items() if entry["type"] == "file" and entry["size"] is not None
-    ]
+        raise place.messages.no_such_bucket() from error
+    files = [info for info in listing.files.values() if info is not None]
+    folders = [key.rpartition("/")[2] for key in listing.folders]
     return {info.key: info for info in files if info.size <= ROOT_FILE_BYTES}, folders
 
 

@@ -15,10 +15,13 @@ import hashlib
 import os
 import re
 import stat
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.remote import atomic, marks
 from intake_laion_fmri.remote.addresses import local_folder
 
@@ -26,6 +29,7 @@ __all__ = [
     "CACHE_VARIABLE",
     "LIMIT_VARIABLE",
     "CacheInfo",
+    "CachedReads",
     "SmallFileCache",
     "cache_folder",
     "cache_info",
@@ -139,6 +143,44 @@ class SmallFileCache:
 
     def _path(self, folder: Path, name: str) -> Path:
         return folder / hashlib.sha256(name.encode()).hexdigest()
+
+
+class CachedReads:
+    """Reads of small files in several threads: from a cache where a copy is current, or else from their bucket.
+
+    Parameters
+    ----------
+    cache : SmallFileCache or None
+        Where copies are kept, if anywhere.
+    read : callable
+        Reads a file from the bucket.
+    name : callable
+        Returns the name of a file in the cache.
+    """
+
+    def __init__(
+        self, cache: SmallFileCache | None, read: Callable[[ObjectInfo], bytes], name: Callable[[ObjectInfo], str]
+    ) -> None:
+        self._cache, self._read, self._name = cache, read, name
+        self._added = threading.Event()
+
+    def read(self, info: ObjectInfo) -> bytes:
+        """Return the content of a file."""
+        if self._cache is None or not info.etag:
+            return self._read(info)
+        name = self._name(info)
+        content = self._cache.get(name)
+        if content is None or len(content) != info.size:
+            content = self._read(info)
+            if info.size <= LARGEST_BYTES:
+                self._cache.put(name, content)
+                self._added.set()
+        return content
+
+    def trim(self) -> None:
+        """Bring the cache back to its limit, if something was added to it."""
+        if self._cache and self._added.is_set():
+            self._cache.trim()
 
 
 def _sum(name: str, content: bytes) -> bytes:

@@ -11,14 +11,20 @@ import errno
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.remote.answers import Answer, object_info
+from intake_laion_fmri.remote.backend import Backend, Listing
 
-__all__ = ["find", "list_folder", "open_regular", "read", "reason_of_absence", "state"]
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+__all__ = ["LocalFiles", "find", "list_folder", "open_regular", "read", "reason_of_absence", "state"]
 
 POINTER_BYTES = 1024
 """Largest file that is looked at for being a pointer: Git LFS allows no larger one, git-annex writes none."""
@@ -32,6 +38,73 @@ _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 """Of a link that leads nowhere, or to itself, or of a file that was removed since its folder was listed."""
 
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+class LocalFiles(Backend):
+    """The files below a folder of this machine, by the functions below.
+
+    Parameters
+    ----------
+    file_system : fsspec.implementations.local.LocalFileSystem
+        For others; nothing here needs it.
+    root : str
+        The folder.
+    """
+
+    is_remote = False
+    lists_deep = True
+
+    def __init__(self, file_system: AbstractFileSystem, root: str) -> None:
+        self.file_system, self.root = file_system, root
+
+    def path(self, key: str) -> str:
+        """Return the path of a file."""
+        return _path(self.root, key)
+
+    def list_folder(self, folder: str, seconds: float) -> Listing:
+        """List what is directly in a folder."""
+        with _nothing_in_files():
+            files, folders = list_folder(self.root, folder)
+        return Listing(files, folders)
+
+    def find(self, folder: str, seconds: float) -> dict[str, ObjectInfo]:
+        """List all files below a folder."""
+        with _nothing_in_files():
+            return find(self.root, folder)
+
+    def state(self, key: str, seconds: float) -> ObjectInfo:
+        """Return size and time of a file."""
+        with _nothing_in_files():
+            return state(self.root, key)
+
+    def get(self, key: str, start: int | None, stop: int | None, seconds: float, *, most: int) -> Answer:
+        """Read a file, or bytes of it."""
+        with _nothing_in_files():
+            return read(self.path(key), start or 0, stop, most=most)
+
+    def probe(self, key: str, seconds: float) -> tuple[ObjectInfo | None, bool]:
+        """Return that a file is read as it is."""
+        return None, False
+
+    def open(self, key: str, seconds: float, errors: Callable[[], AbstractContextManager[None]]) -> BinaryIO:
+        """Open a file for reading."""
+        with _nothing_in_files():
+            return open_regular(self.path(key))
+
+    def reason_of_absence(self, key: str) -> str:
+        """Return why something at a path counts as absent."""
+        return reason_of_absence(self.path(key))
+
+
+@contextmanager
+def _nothing_in_files() -> Iterator[None]:
+    """Raise FileNotFoundError where a path leads through a file, or has too long a name: nothing can be there."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG):
+            raise FileNotFoundError(str(error)) from error
+        raise
 
 
 def find(root: str, folder: str) -> dict[str, ObjectInfo]:

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.remote.answers import Answer, WrongAnswerError
+from intake_laion_fmri.remote.backend import FileSystemBackend, Listing, bounded
 from intake_laion_fmri.remote.retry import NetworkPolicy
-
-if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem
 
 __all__ = ["NoSuchBucketError", "S3Objects", "is_encrypted", "s3_options"]
 
@@ -26,34 +24,41 @@ MOST_OBJECTS = 1_000_000
 """Most objects of a listing; the data set has some ten thousand."""
 
 _PIECE_BYTES = 1024 * 1024
-_SHORTEST_SECONDS = 0.001
-"""Time-out of a request for which no time is left; fsspec takes 0 for none."""
 
 
 class NoSuchBucketError(FileNotFoundError):
     """A server knows no bucket of this name."""
 
 
-class S3Objects:
-    """The objects below a root in S3.
+class S3Objects(FileSystemBackend):
+    """The objects below a root in S3: a bucket, or an access point, and a prefix."""
 
-    Parameters
-    ----------
-    file_system : s3fs.S3FileSystem
-        Makes the requests.
-    root : str
-        Bucket, or access point, and prefix.
-    """
+    lists_deep = True
+    lists_what_is_there = True
+    has_md5_etags = True
 
-    def __init__(self, file_system: AbstractFileSystem, root: str) -> None:
-        self._file_system, self._root = file_system, root
+    @property
+    def server(self) -> str:
+        """The endpoint: AWS's settings may name another one than the options do."""
+        return str(self.file_system.s3.meta.endpoint_url)
 
     def split(self, key: str) -> tuple[str, str]:
         """Return what S3 calls bucket and key; the first may be the name of an access point."""
-        bucket, name, _ = self._file_system.split_path(f"{self._root}/{key}" if key else self._root)
+        bucket, name, _ = self.file_system.split_path(f"{self.root}/{key}" if key else self.root)
         return bucket, name
 
-    def list(self, folder: str, seconds: float, *, deep: bool) -> tuple[dict[str, ObjectInfo], set[str]]:
+    def list_folder(self, folder: str, seconds: float) -> Listing:
+        """List what is directly in a folder, a thousand objects with each request."""
+        objects, folders = self._pages(folder, seconds, deep=False)
+        if self.split(folder)[1] and not (objects or folders):
+            raise FileNotFoundError(folder)
+        return Listing(objects, folders)
+
+    def find(self, folder: str, seconds: float) -> dict[str, ObjectInfo]:
+        """List all objects below a folder, a thousand with each request."""
+        return self._pages(folder, seconds, deep=True)[0]
+
+    def _pages(self, folder: str, seconds: float, *, deep: bool) -> tuple[dict[str, ObjectInfo], set[str]]:
         """List the objects below a folder.
 
         Parameters
@@ -85,7 +90,7 @@ class S3Objects:
             "Bucket": bucket,
             "Prefix": start,
             **({} if deep else {"Delimiter": "/"}),
-            **self._file_system.req_kw,
+            **self.file_system.req_kw,
         }
         objects: dict[str, ObjectInfo] = {}
         folders: set[str] = set()
@@ -114,24 +119,12 @@ class S3Objects:
             request["ContinuationToken"] = token
 
     def get(self, key: str, start: int | None, stop: int | None, seconds: float, *, most: int) -> Answer:
-        """Read an object, or bytes of it.
-
-        Parameters
-        ----------
-        key : str
-            Path below the root.
-        start, stop : int or None
-            Bytes from `start` to before `stop`; the whole object where both are None.
-        seconds : float
-            Time for the request.
-        most : int
-            How many bytes are expected at most; one more is read, and then no other.
-        """
+        """Read an object, or bytes of it."""
         bucket, name = self.split(key)
         part = {} if start is stop is None else {"Range": f"bytes={start or 0}-{'' if stop is None else stop - 1}"}
 
         async def receive() -> Answer:
-            answer = await self._file_system._call_s3("get_object", Bucket=bucket, Key=name, **part)
+            answer = await self.file_system._call_s3("get_object", Bucket=bucket, Key=name, **part)
             body, pieces, left = answer["Body"], [], most + 1
             try:
                 while left > 0 and (piece := await body.read(min(left, _PIECE_BYTES))):
@@ -147,7 +140,7 @@ class S3Objects:
     def state(self, key: str, seconds: float) -> ObjectInfo:
         """Return size and ETag of an object."""
         bucket, name = self.split(key)
-        answer = self._call(seconds, "head_object", Bucket=bucket, Key=name, **self._file_system.req_kw)
+        answer = self._call(seconds, "head_object", Bucket=bucket, Key=name, **self.file_system.req_kw)
         if not answer.get("ETag") or answer.get("ContentLength") is None:
             raise WrongAnswerError("what was received is no answer of an S3 server: it has no ETag, or no length")
         return ObjectInfo(key, int(answer["ContentLength"]), str(answer["ETag"]).strip('"'))
@@ -158,12 +151,10 @@ class S3Objects:
         return is_encrypted(self._call(seconds, "head_object", Bucket=bucket, Key=name))
 
     def _call(self, seconds: float, method: str, **request: Any) -> Any:
-        return self._run(self._file_system._call_s3, seconds, method, **request)
+        return self._run(self.file_system._call_s3, seconds, method, **request)
 
     def _run(self, coroutine: Any, seconds: float, *args: Any, **kwargs: Any) -> Any:
-        from fsspec.asyn import sync
-
-        return sync(self._file_system.loop, coroutine, *args, timeout=max(seconds, _SHORTEST_SECONDS), **kwargs)
+        return bounded(self.file_system.loop, coroutine, seconds, *args, **kwargs)
 
 
 def is_encrypted(answer: Mapping[str, Any]) -> bool:

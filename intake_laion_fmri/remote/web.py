@@ -14,10 +14,11 @@ import urllib.parse
 import zlib
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.remote.answers import LARGEST_BYTES, Answer, WrongAnswerError
+from intake_laion_fmri.remote.backend import FileSystemBackend, Listing, bounded
 from intake_laion_fmri.remote.retry import NetworkPolicy
 
 if TYPE_CHECKING:
@@ -32,39 +33,22 @@ PAGE_BYTES = 16 * 1024 * 1024
 """Largest list of a folder."""
 
 _PIECE_BYTES = 1024 * 1024
-_SHORTEST_SECONDS = 0.001
 _WITHOUT_HEAD = {400, 403, 405, 501}
 """What servers answer that know no HEAD, or forbid it."""
 
 
-class WebFiles:
-    """The files below a root on a web server.
+class WebFiles(FileSystemBackend):
+    """The files below a root on a web server; the root's URL may be escaped or not.
 
-    Parameters
-    ----------
-    file_system : fsspec.implementations.http.HTTPFileSystem
-        Has the session.
-    root : str
-        URL, escaped or not.
+    The file system is fsspec's own for HTTP, and has the session.
     """
 
     def __init__(self, file_system: AbstractFileSystem, root: str) -> None:
-        self._file_system = file_system
+        super().__init__(file_system, root)
         self._root = str(file_system.encode_url(root)).rstrip("/")
 
-    def list(self, folder: str, seconds: float) -> tuple[list[str], list[str]]:
-        """List the files and the folders directly in a folder, by the links of its page.
-
-        Returns
-        -------
-        tuple
-            Keys of the files, and of the folders. A page that is no list has none.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is no such folder.
-        """
+    def list_folder(self, folder: str, seconds: float) -> Listing:
+        """List what is directly in a folder, by the links of its page; a page that is no list has none."""
 
         async def receive() -> tuple[str, str, bytes]:
             async with self._answer("get", self._url(folder) + "/") as answer:
@@ -81,10 +65,11 @@ class WebFiles:
             )
         names = _names_in_json(page) if kind == "application/json" else _names_in_html(page, address)
         keys = {f"{folder}/{name}" if folder else name for name in names}
-        return sorted(key for key in keys if key[-1] != "/"), sorted(key[:-1] for key in keys if key[-1] == "/")
+        files = sorted(key for key in keys if key[-1] != "/")
+        return Listing(dict.fromkeys(files), sorted(key[:-1] for key in keys if key[-1] == "/"))
 
     def get(self, key: str, start: int | None, stop: int | None, seconds: float, *, most: int) -> Answer:
-        """Read a file, or bytes of it: arguments as in `S3Objects.get`."""
+        """Read a file, or bytes of it."""
         is_part = not (start is stop is None)
         first = start or 0
         part = {"Range": f"bytes={first}-{'' if stop is None else stop - 1}"} if is_part else {}
@@ -140,32 +125,22 @@ class WebFiles:
             found = ObjectInfo(key, len(whole.content), whole.etag)
         return found, gives_parts
 
-    def open(self, key: str, seconds: float, errors: Callable[[], AbstractContextManager[None]]) -> WebBody:
-        """Open a file for reading once from its start, by one request: for servers that give no parts.
-
-        Parameters
-        ----------
-        key : str
-            Path below the root.
-        seconds : float
-            Time for the answer to begin, and for each piece of it.
-        errors : callable
-            Returns a context for errors of reading.
-        """
+    def open(self, key: str, seconds: float, errors: Callable[[], AbstractContextManager[None]]) -> BinaryIO:
+        """Open a file for reading once from its start, by one request: for servers that give no parts."""
 
         async def begin() -> Any:
-            session = await self._file_system.set_session()
+            session = await self.file_system.set_session()
             answer = await session.get(_escaped(self._url(key)), **self._request({}))
             self._raise_for(answer)
             return answer
 
-        return WebBody(self._run(begin, seconds), self._file_system.loop, seconds, errors)
+        return WebBody(self._run(begin, seconds), self.file_system.loop, seconds, errors)  # type: ignore[return-value]
 
     def _url(self, key: str) -> str:
         return f"{self._root}/{urllib.parse.quote(key)}" if key else self._root
 
     def _request(self, headers: Mapping[str, str]) -> dict[str, Any]:
-        given = dict(self._file_system.kwargs)
+        given = dict(self.file_system.kwargs)
         given["headers"] = {"Accept-Encoding": "identity", **(given.get("headers") or {}), **headers}
         return given
 
@@ -173,7 +148,7 @@ class WebFiles:
     async def _answer(
         self, method: str, url: str, headers: Mapping[str, str] | None = None, *, passing: Collection[int] = ()
     ) -> AsyncIterator[Any]:
-        session = await self._file_system.set_session()
+        session = await self.file_system.set_session()
         request = getattr(session, method)
         async with request(_escaped(url), allow_redirects=True, **self._request(headers or {})) as answer:
             if answer.status not in passing and answer.status != 416:
@@ -188,9 +163,7 @@ class WebFiles:
         answer.raise_for_status()
 
     def _run(self, coroutine: Any, seconds: float) -> Any:
-        from fsspec.asyn import sync
-
-        return sync(self._file_system.loop, coroutine, timeout=max(seconds, _SHORTEST_SECONDS))
+        return bounded(self.file_system.loop, coroutine, seconds)
 
 
 class WebBody(io.RawIOBase):

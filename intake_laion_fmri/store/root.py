@@ -15,6 +15,7 @@ from intake_laion_fmri.errors import AccessDeniedError, NotInBucketError
 from intake_laion_fmri.remote import atomic
 from intake_laion_fmri.remote.access import Bucket, check_storage_options, open_root
 from intake_laion_fmri.remote.locks import HeldError
+from intake_laion_fmri.remote.messages import Messages, Wording
 from intake_laion_fmri.store.groups import WAIT_SECONDS, GroupBusyError, GroupWriter, Workshop, in_place, staged
 
 __all__ = ["NotWritableError", "StoreRoot", "open_store"]
@@ -30,13 +31,20 @@ class NotWritableError(AccessDeniedError):
     """A store may not be written to."""
 
 
+def _denied(messages: Messages, key: str) -> str:
+    if messages.is_local:
+        return f"{messages.locate(key)} may not be read or written: its permissions forbid it. Change them."
+    return (
+        f"{messages.locate(key)} may not be read or written: the server refuses it to these credentials. Check "
+        f"{messages.wording.options_argument}."
+    )
+
+
 @dataclass(frozen=True, repr=False)
 class StoreRoot(Bucket):
     """The root of a store, on any file system that fsspec knows."""
 
-    argument: ClassVar[str] = "store"
-    options_argument: ClassVar[str] = "store_options"
-    _elsewhere: ClassVar[str] = ""
+    wording: ClassVar[Wording] = Wording("store", "store_options", elsewhere="", denied=_denied)
 
     def put(self, key: str, content: Sequence[bytes]) -> None:
         """Write an object, given in pieces; it appears whole or not at all."""
@@ -58,14 +66,13 @@ class StoreRoot(Bucket):
                 self._send(key, content, create=True)
 
     def _is_there(self, key: str) -> bool:
-        self.file_system.invalidate_cache()
-        return bool(self._ask(key, lambda seconds: self._call(seconds, "exists", self.path(key))))
+        return self.requests.ask(key, lambda seconds: self.backend.exists(key, seconds))
 
     def serves_like(self, other: Bucket) -> bool:
         """Whether the same path is the same object there, as far as can be told."""
         if not (self.is_s3 and other.is_s3):
             return type(self.file_system) is type(other.file_system)
-        return self._endpoint() == other._endpoint()
+        return self.messages.endpoint() == other.messages.endpoint()
 
     def first_link(self, group: str, keys: Iterable[str]) -> str:
         """Return the first path below a store on a local disk that leads out of it, or an empty text."""
@@ -82,25 +89,24 @@ class StoreRoot(Bucket):
         return ""
 
     def _send(self, key: str, content: bytes, *, create: bool = False) -> None:
-        def pipe(seconds: float, mode: str) -> None:
-            self._call(seconds, "pipe_file", self.path(key), content, mode=mode)
+        backend = self.backend
 
-        def pipe_if_new(seconds: float) -> None:
+        def put_if_new(seconds: float) -> None:
             try:
-                pipe(seconds, "create")
+                backend.put(key, content, seconds, create=True)
             except OSError as error:
                 if error.errno not in _NO_CONDITIONS:
                     raise
-                pipe(seconds, "overwrite")
+                overwrite(seconds)
 
         def overwrite(seconds: float) -> None:
-            pipe(seconds, "overwrite")
+            backend.put(key, content, seconds, create=False)
 
         try:
-            self._ask(key, pipe_if_new if create else overwrite, size=len(content))
+            self.requests.ask(key, put_if_new if create else overwrite, size=len(content))
         except FileExistsError:
             if not self._is_there(key):  # a server that takes every condition for not met
-                self._ask(key, overwrite, size=len(content))
+                self.requests.ask(key, overwrite, size=len(content))
 
     def remove(self, keys: Sequence[str]) -> None:
         """Remove objects; those that are not there are no error."""
@@ -109,7 +115,7 @@ class StoreRoot(Bucket):
                 self._remove(key)
 
     def _remove(self, key: str) -> None:
-        self._ask(key, lambda seconds: self._call(seconds, "rm_file", self.path(key)))
+        self.requests.ask(key, lambda seconds: self.backend.remove(key, seconds))
 
     @contextmanager
     def writing(
@@ -189,14 +195,6 @@ class StoreRoot(Bucket):
         except AccessDeniedError as error:
             raise NotWritableError(str(error)) from error
 
-    def _denied(self, key: str) -> str:
-        if self.is_local:
-            return f"{self.locate(key)} may not be read or written: its permissions forbid it. Change them."
-        return (
-            f"{self.locate(key)} may not be read or written: the server refuses it to these credentials. Check "
-            f"{self.options_argument}."
-        )
-
 
 def _is_within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
@@ -227,6 +225,6 @@ def open_store(store: str | os.PathLike[str] | StoreRoot, store_options: Mapping
     """
     if isinstance(store, StoreRoot):
         return store
-    check_storage_options(store_options, StoreRoot.options_argument)
+    check_storage_options(store_options, StoreRoot.wording.options_argument)
     # It is the user's own: credentials and region are found as in every other program.
     return open_root(StoreRoot, store, store_options, s3_defaults={})

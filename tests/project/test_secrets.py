@@ -154,7 +154,10 @@ def test_what_is_made_of_a_bucket_with_a_password(
 
 # --- the rule, held ---------------------------------------------------------------------------------------------------
 
-MAY_SEE_ADDRESSES = {"remote/access", "remote/bucket", "mirror/run", "splits"}
+MAY_SEE_ADDRESSES = {
+    *(f"remote/{name}" for name in ("access", "bucket", "connect", "messages", "mirrored", "pinned")),
+    *("mirror/run", "splits"),
+}
 """Modules that open something by a `Bucket.address`, or compare two of them."""
 SECRETS = {"storage_options", "store_options", "client_kwargs"}
 SHOWING = {"print", "str", "repr", "format", "dumps", "dump", "echo", "write", "warn", "secho", "style"}

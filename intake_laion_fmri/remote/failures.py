@@ -1,0 +1,101 @@
+"""Errors of file systems and clients, turned into the contract's: the one place that knows what they raise."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from intake_laion_fmri import redact
+from intake_laion_fmri.errors import AccessDeniedError, BucketUnreachableError, NotInBucketError
+from intake_laion_fmri.remote.messages import Messages
+from intake_laion_fmri.remote.retry import Attempts
+
+__all__ = ["broken_archives", "errors_of"]
+
+
+@contextmanager
+def errors_of(messages: Messages, key: str, attempts: Attempts | None = None) -> Iterator[None]:
+    """Turn what a file system raises into the contract's errors.
+
+    What they say holds all that their causes do, and the tracebacks of a client's tries have some 90 lines: they
+    are left out, except those of unforeseen answers.
+
+    Parameters
+    ----------
+    messages : Messages
+        Those of the root.
+    key : str
+        Path below the root that is asked for.
+    attempts : Attempts, optional
+        Attempts so far, for the message.
+    """
+    try:
+        yield
+    except (NotInBucketError, AccessDeniedError, BucketUnreachableError):
+        raise
+    except FileNotFoundError:
+        raise NotInBucketError(
+            f"{messages.locate(key)} does not exist, or no longer. Open the data again, or fetch the object."
+        ) from None
+    except PermissionError:
+        raise AccessDeniedError(messages.denied(key)) from None
+    except _client_errors() as error:
+        raise ValueError(
+            f"{messages.locate(key)} cannot be asked for: {redact.text(error)}. Check the URL and "
+            f"{messages.wording.options_argument} (public data are read with {{'anon': True}})."
+        ) from None
+    except TypeError as error:
+        if _is_ours(messages):
+            raise
+        raise ValueError(_wrong_option(messages, error)) from redact.cause(error)
+    except _transport_errors() as error:
+        if getattr(error, "status", None) in (401, 403):  # of a web server's answer
+            raise AccessDeniedError(messages.denied(key)) from None
+        raise BucketUnreachableError(messages.unreachable(key, error, attempts)) from None
+    except OSError as error:
+        if messages.is_local or isinstance(error, FileExistsError):  # the second: what was to be created is there
+            raise
+        # Whatever else a server answers, s3fs gives some number (500 and 503: EREMOTEIO and EBUSY, 400: EINVAL).
+        raise BucketUnreachableError(messages.unreachable(key, error, attempts)) from redact.cause(error)
+
+
+def broken_archives() -> tuple[type[BaseException], ...]:
+    """Return what is raised for a file that is no archive, or only part of an archive."""
+    return (*_loaded("zipfile", "BadZipFile"), *_loaded("tarfile", "TarError"))
+
+
+def _is_ours(messages: Messages) -> bool:
+    """Return True if a TypeError cannot come from an option that the user gave: those for S3 are checked before."""
+    return messages.is_local or not messages.storage_options or messages.protocol in ("s3", "s3a")
+
+
+def _wrong_option(messages: Messages, error: TypeError) -> str:
+    names = ", ".join(map(str, messages.storage_options))
+    return (
+        f"{messages.wording.options_argument}: something in {names} is no option of {messages.protocol}, or has not "
+        f"such a value: {redact.text(error)}. Correct it, or leave it away."
+    )
+
+
+def _client_errors() -> tuple[type[BaseException], ...]:
+    """Return what an S3 client raises where a request cannot even be made: an impossible name, no credentials."""
+    return _loaded("botocore.exceptions", "ParamValidationError", "NoCredentialsError", "ProfileNotFound")
+
+
+def _transport_errors() -> tuple[type[BaseException], ...]:
+    """Return what a broken network raises."""
+    return (
+        ConnectionError,
+        TimeoutError,
+        *_loaded("socket", "gaierror"),
+        *_loaded("fsspec.exceptions", "FSTimeoutError"),
+        *_loaded("aiohttp", "ClientError"),
+        *_loaded("botocore.exceptions", "BotoCoreError"),
+        *_loaded("botocore.parsers", "ResponseParserError"),
+    )
+
+
+def _loaded(module: str, *names: str) -> tuple[type[BaseException], ...]:
+    """Return exception classes of a library; one that is not loaded has raised nothing."""
+    return tuple(getattr(sys.modules[module], name) for name in names) if module in sys.modules else ()

@@ -1,0 +1,140 @@
+"""Messages about a root: what it is called, where it is asked for, and what to do where it does not answer."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from intake_laion_fmri import layout, redact
+from intake_laion_fmri.errors import NotInBucketError, in_short
+from intake_laion_fmri.remote import addresses
+from intake_laion_fmri.remote.retry import Attempts
+
+__all__ = ["BUCKET_VARIABLE", "MIRROR_VARIABLE", "Messages", "Wording"]
+
+BUCKET_VARIABLE = "LAION_FMRI_BUCKET"
+"""Environment variable with the bucket's URL or folder, used where no ``bucket`` is given."""
+
+MIRROR_VARIABLE = "LAION_FMRI_MIRROR"
+"""Environment variable with a local folder that is read first, used where no ``mirror`` is given."""
+
+
+def _denied_of_bucket(messages: Messages, key: str) -> str:
+    if messages.is_local:
+        return (
+            f"{messages.locate(key)} may not be read: the file's permissions forbid it. Change them, or copy the file."
+        )
+    rule = "the bucket refuses it to this reader"
+    parsed = layout.parse_key(key)
+    if parsed and "session" in parsed.entities and layout.is_held_out(parsed.entities["session"]):
+        rule = f"{parsed.entities['session']} is held out by the data set's authors"
+    return f"{messages.locate(key)} may not be read: {rule}. Ask {layout.CONTACT}."
+
+
+@dataclass(frozen=True)
+class Wording:
+    """Texts that differ between a bucket, a bucket with a mirror, and a store."""
+
+    argument: str = "bucket"
+    """Name of the argument that users give the root by."""
+    options_argument: str = "storage_options"
+    """Name of the argument with the options of its file system."""
+    elsewhere: str = (
+        f", or read from a local copy: mirror='/folder/of/the/copy' or the environment variable {MIRROR_VARIABLE}"
+    )
+    """What else to try where the root does not answer."""
+    denied: Callable[[Messages, str], str] = _denied_of_bucket
+    """Returns the message about an object that may not be read."""
+
+
+@dataclass(frozen=True)
+class Messages:
+    """Messages about one root."""
+
+    address: str = field(repr=False)
+    """URL or folder of the root; may hold a password."""
+    storage_options: Mapping[str, Any] = field(repr=False)
+    """Options of its file system; may hold secrets."""
+    wording: Wording
+    """Texts of its kind."""
+
+    @functools.cached_property
+    def url(self) -> str:
+        """The address without its secrets."""
+        return redact.url(self.address)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the root is a folder on this machine."""
+        return addresses.is_folder(self.address)
+
+    @property
+    def protocol(self) -> str:
+        """Name of its file system."""
+        return addresses.protocol_of(self.address)
+
+    def locate(self, key: str) -> str:
+        """Return the URL of an object, without secrets."""
+        return addresses.below(self.url, key)
+
+    def denied(self, key: str) -> str:
+        """Describe an object that may not be read."""
+        return self.wording.denied(self, key)
+
+    def unreachable(self, key: str, error: BaseException, attempts: Attempts | None) -> str:
+        """Describe an object for which no server has answered."""
+        tried = f" in {attempts.count} attempts over {attempts.seconds:.1f} s" if attempts else ""
+        detail = redact.text(error) or type(error).__name__
+        return (
+            f"{self.locate(key)} could not be reached at {self.endpoint()}{tried} ({detail}). Check the network and "
+            f"the endpoint{self.wording.elsewhere}."
+        )
+
+    def endpoint(self) -> str:
+        """Return the server's address, without secrets."""
+        options = self.storage_options
+        url = options.get("endpoint_url") or options.get("client_kwargs", {}).get("endpoint_url")
+        protocol, _, rest = self.url.partition("://")
+        if protocol in ("http", "https"):
+            url = f"{protocol}://{rest.split('/', 1)[0]}"
+        if not url and protocol in ("s3", "s3a"):
+            url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        return redact.url(url) if url else f"the default endpoint of {protocol}"
+
+    def no_such_bucket(self) -> NotInBucketError:
+        """Describe a root that does not exist."""
+        if self.is_local and os.path.isfile(self.address):
+            return NotInBucketError(
+                f"{self.url!r} is a file: expected the folder of a bucket, or of a copy of it. Check the argument "
+                f"{self.wording.argument!r}."
+            )
+        return NotInBucketError(
+            f"There is no bucket or folder {self.url!r}. Check the argument 'bucket' and the environment variable "
+            f"{BUCKET_VARIABLE}, or make a demo bucket with 'intake-laion-fmri demo PATH'."
+        )
+
+    def missing(self, key: str, beside: Iterable[str], reason: str) -> NotInBucketError:
+        """Describe an object that is needed and absent.
+
+        Parameters
+        ----------
+        key : str
+            The absent object.
+        beside : iterable of str
+            Keys from the listing in which it was looked for; those beside it are named.
+        reason : str
+            Why something at its path counts as absent; "" where nothing is there.
+        """
+        if reason:
+            return NotInBucketError(f"{self.locate(key)} is not in the bucket: {reason}.")
+        folder, _, _ = key.rpartition("/")
+        below = (other[len(folder) + 1 :] for other in beside if other.startswith(f"{folder}/"))
+        names = sorted(name for name in below if "/" not in name)
+        listing = f"Beside it: {in_short(names)}." if names else "Its folder is empty."
+        return NotInBucketError(
+            f"{self.locate(key)} is not in the bucket. {listing} "
+            f"If this is a partial copy, fetch the object, or read from {layout.BUCKET_URL!r}."
+        )

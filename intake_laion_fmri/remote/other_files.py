@@ -1,0 +1,75 @@
+"""Files of any other file system that fsspec knows: archives, memory, FTP, caches, other clouds."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from intake_laion_fmri.forks import PerProcess
+from intake_laion_fmri.layout import ObjectInfo
+from intake_laion_fmri.remote.answers import Answer, object_info
+from intake_laion_fmri.remote.backend import FileSystemBackend, Listing
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+__all__ = ["OtherFiles", "top_of"]
+
+_ARCHIVES = PerProcess(threading.Lock)
+"""Held while a file in an archive is looked for or read: fsspec makes its list of them at the first question, and
+answers another thread from half of it; a TAR file has one position for all."""
+
+
+class OtherFiles(FileSystemBackend):
+    """The files below a root on one of fsspec's file systems, by its own methods."""
+
+    def list_folder(self, folder: str, seconds: float) -> Listing:
+        """List what is directly in a folder: `find` and `walk` of fsspec omit what they cannot list, silently."""
+        self.file_system.invalidate_cache()
+        entries = self.call(seconds, "ls", self.path(folder), detail=True)
+        by_key = {self.key_of(entry["name"]): entry for entry in entries}
+        files = {
+            key: None if entry.get("size") is None else object_info(key, entry)
+            for key, entry in by_key.items()
+            if entry["type"] != "directory"
+        }
+        return Listing(files, [key for key in by_key if key not in files])
+
+    def state(self, key: str, seconds: float) -> ObjectInfo:
+        """Return size and ETag of a file, or the time of its last change."""
+        self.file_system.invalidate_cache()
+        return object_info(key, self.call(seconds, "info", self.path(key)))
+
+    def get(self, key: str, start: int | None, stop: int | None, seconds: float, *, most: int) -> Answer:
+        """Read a file, or bytes of it."""
+        end = most + 1 if stop is None else stop
+        return Answer(self.call(seconds, "cat_file", self.path(key), start=start or 0, end=end))
+
+    def alone(self) -> AbstractContextManager[object]:
+        """Return a lock for archives, and for caches that keep a list."""
+        is_shared = not (_is_archive(self.file_system) or _keeps_lists(self.file_system))
+        return contextlib.nullcontext() if is_shared else _ARCHIVES.get()
+
+
+def top_of(file_system: AbstractFileSystem, root: str) -> str:
+    """Return the root of an archive's files: ``.`` comes first where it was packed as ``tar -cf FILE .`` does it."""
+    if not _is_archive(file_system):
+        return root
+    with _ARCHIVES.get():
+        top = [entry["name"] for entry in file_system.ls("", detail=True)]
+    return f"./{root}".rstrip("/") if top == ["."] else root
+
+
+def _is_archive(file_system: AbstractFileSystem) -> bool:
+    from fsspec.archive import AbstractArchiveFileSystem
+
+    return isinstance(file_system, AbstractArchiveFileSystem)
+
+
+def _keeps_lists(file_system: AbstractFileSystem) -> bool:
+    """Return True for fsspec's caches that keep a list: several threads at a time make it inconsistent."""
+    from fsspec.implementations.cached import CachingFileSystem, SimpleCacheFileSystem
+
+    return isinstance(file_system, CachingFileSystem) and not isinstance(file_system, SimpleCacheFileSystem)

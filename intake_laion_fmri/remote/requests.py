@@ -1,0 +1,283 @@
+"""Requests for the objects of one root: attempts, errors and checks over a back-end."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import BinaryIO, TypeVar
+
+from intake_laion_fmri.errors import BucketUnreachableError, DataIntegrityError, NotInBucketError
+from intake_laion_fmri.forks import PerProcess, in_threads
+from intake_laion_fmri.layout import ObjectInfo
+from intake_laion_fmri.remote import failures, pinned
+from intake_laion_fmri.remote.answers import Answer, WrongAnswerError
+from intake_laion_fmri.remote.backend import Backend, Listing
+from intake_laion_fmri.remote.cache import LARGEST_BYTES as KEPT_BYTES
+from intake_laion_fmri.remote.connect import connected
+from intake_laion_fmri.remote.messages import Messages
+from intake_laion_fmri.remote.retry import Attempts, NetworkPolicy
+from intake_laion_fmri.remote.s3 import NoSuchBucketError
+from intake_laion_fmri.remote.stream import BLOCKS_IN_FLIGHT, BlockReader
+
+__all__ = ["SMALL_FILES_IN_FLIGHT", "Requests"]
+
+SMALL_FILES_IN_FLIGHT = 16
+
+LISTING_BYTES = 5_000_000
+"""What a listing may come to, for the time that it is given: some 15,000 objects."""
+
+T = TypeVar("T")
+
+
+def _itself(info: ObjectInfo) -> ObjectInfo:
+    return info
+
+
+class Requests:
+    """Requests for the objects of one root, whose connection each process makes on first use.
+
+    Parameters
+    ----------
+    messages : Messages
+        Those of the root, with its address and options.
+    network : NetworkPolicy
+        How patient requests are.
+    impatient : bool, default False
+        Whether a root that has not answered lately fails at once.
+    known : callable, optional
+        Returns the state of an object in the bucket for that of its copy.
+    """
+
+    def __init__(
+        self,
+        messages: Messages,
+        network: NetworkPolicy,
+        *,
+        impatient: bool = False,
+        known: Callable[[ObjectInfo], ObjectInfo] = _itself,
+    ) -> None:
+        self._messages, self._network, self._impatient, self._known = messages, network, impatient, known
+        self._backends = PerProcess(self._connect)
+
+    def _connect(self) -> Backend:
+        return connected(self._messages, self._network)
+
+    @property
+    def backend(self) -> Backend:
+        """The back-end of this process."""
+        return self._backends.get()
+
+    def find(self, folder: str) -> dict[str, ObjectInfo]:
+        """List all objects below a folder."""
+        backend = self.backend
+        if not backend.lists_deep:
+            return self._walk(folder)
+        return self._request(folder, lambda seconds: backend.find(folder, seconds), size=LISTING_BYTES)
+
+    def _walk(self, folder: str) -> dict[str, ObjectInfo]:
+        """List folder by folder."""
+        found: dict[str, ObjectInfo | None] = {}
+        pending = [folder]
+        while pending:
+            below = pending.pop()
+            try:
+                listing = self.list_folder(below)
+            except NotInBucketError:
+                if below == folder:
+                    return {}
+                raise
+            pending += listing.folders
+            found |= listing.files
+        known = {key: info for key, info in found.items() if info is not None}
+        unknown = [key for key in found if key not in known]  # a listing over HTTP tells names only
+        if unknown:
+            known |= dict(zip(unknown, in_threads(self.state, unknown, SMALL_FILES_IN_FLIGHT), strict=True))
+        return known
+
+    def list_folder(self, folder: str) -> Listing:
+        """List what is directly in a folder."""
+        backend = self.backend
+        return self._request(folder, lambda seconds: backend.list_folder(folder, seconds), size=LISTING_BYTES)
+
+    def state(self, key: str) -> ObjectInfo:
+        """Return size and ETag of an object now."""
+        backend = self.backend
+        return self._known(self._request(key, lambda seconds: backend.state(key, seconds)))
+
+    def read(self, key: str, start: int | None, stop: int | None, *, most: int, size: int) -> bytes:
+        """Read an object or bytes of it, at most so many; `size` is what they may come to, for the time."""
+        return self._ask_once_if_local(
+            key, lambda seconds: self._get_within(seconds, key, start, stop, most=most), size=size
+        )
+
+    def read_within(self, key: str, *, most: int) -> bytes:
+        """Read a whole small object in `pinned.PINNED_SECONDS`: see `Bucket.read_within`."""
+        network = self._network
+        attempts = min(network.attempts, pinned.PINNED_ATTEMPTS)
+        seconds = min(network.total_seconds, pinned.PINNED_SECONDS)
+        policy = dataclasses.replace(network, attempts=attempts, total_seconds=seconds)
+        hasty = Requests(self._messages, policy, impatient=True)
+        try:
+            return hasty.ask(key, lambda left: hasty._get_within(left, key, None, None, most=most))
+        except BucketUnreachableError as error:
+            pinned.remember_silent(self._messages, error)
+            raise
+
+    def _get_within(self, seconds: float, key: str, start: int | None, stop: int | None, *, most: int) -> bytes:
+        content = self._get(seconds, key, start, stop, most=most).content
+        if len(content) > most:
+            raise WrongAnswerError(
+                f"{self._messages.locate(key)}: expected at most {most} bytes, and the server sends more. Check the "
+                "address."
+            )
+        return content
+
+    def _get(self, seconds: float, key: str, start: int | None, stop: int | None, *, most: int) -> Answer:
+        """Ask for an object, or bytes of it; one byte more than `most` is read, and no other."""
+        with self._named(key):
+            return self.backend.get(key, start, stop, seconds, most=most)
+
+    def read_part(self, info: ObjectInfo, start: int, stop: int) -> bytes:
+        """Read some bytes of a listed object, all of them or none."""
+        if start == stop:
+            return b""
+        is_whole = stop - start == info.size
+
+        def cat(seconds: float) -> bytes:
+            answer = self._get(seconds, info.key, *((None, None) if is_whole else (start, stop)), most=stop - start)
+            if self._has_version(info, answer):
+                self._expect_bytes(info, answer.content, start, stop)
+            return answer.content
+
+        # The line is shared with the other requests that are under way.
+        sharing = SMALL_FILES_IN_FLIGHT if is_whole else BLOCKS_IN_FLIGHT
+        return self.ask(info.key, cat, size=(stop - start) * sharing)
+
+    def _has_version(self, info: ObjectInfo, answer: Answer) -> bool:
+        """Return True unless the answer's ETag is that of a copy; raise WrongAnswerError if it is of another object."""
+        if not (answer.etag and info.etag and answer.etag != info.etag):
+            return True
+        self.expect_unchanged(info)
+        if self._messages.is_local and info.origin == "mirror":
+            return False  # its ETag is the bucket's
+        raise WrongAnswerError(
+            f"{self._messages.locate(info.key)}: expected the version with ETag {info.etag}, as the server's listing "
+            f"tells, found one with ETag {answer.etag}: a proxy or a cache on the way gives another version. "
+            "Open the data again."
+        )
+
+    def _expect_bytes(self, info: ObjectInfo, content: bytes, start: int, stop: int) -> None:
+        if len(content) != stop - start:
+            self.expect_unchanged(info)
+            found = len(content) if len(content) < stop - start else "more"
+            raise WrongAnswerError(
+                f"{self._messages.locate(info.key)}: expected {stop - start} bytes from byte {start} on, found "
+                f"{found}. The object was replaced, or the server gives no parts of objects: open the data "
+                "again, or copy them."
+            )
+        is_whole = len(content) == info.size
+        if is_whole and info.size <= KEPT_BYTES and self.is_md5(info) and not self._has_md5(info, content):
+            self.expect_unchanged(info)
+            raise WrongAnswerError(
+                f"{self._messages.locate(info.key)}: what was received has not the MD5 {info.etag} that the server "
+                "tells. Open the data again; if it stays so, report it."
+            )
+
+    def _has_md5(self, info: ObjectInfo, content: bytes) -> bool:
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() == info.etag:
+            return True
+        return self.ask(info.key, lambda seconds: self.backend.is_encrypted(info.key, seconds))
+
+    def is_md5(self, info: ObjectInfo) -> bool:
+        """Tell whether an ETag is the MD5 of the content: of what was uploaded to S3 in one piece, and not by a key."""
+        return self.backend.has_md5_etags and re.fullmatch(r"[0-9a-f]{32}", info.etag) is not None
+
+    @contextmanager
+    def open(self, info: ObjectInfo) -> Iterator[BinaryIO]:
+        """Open an object that is what a listing has told of."""
+        backend, key = self.backend, info.key
+        state, in_parts = self._request(key, lambda seconds: backend.probe(key, seconds))
+        if state:
+            # Some tell a date with whole files only.
+            self.expect_unchanged(info, state if state.etag else None)
+        file: BinaryIO
+        if in_parts:
+            # Its first requests are on their way while the object is looked at.
+            file = BlockReader(functools.partial(self.read_part, info), info.size)  # type: ignore[assignment]
+        else:
+            errors = functools.partial(self.errors_of, key)
+            file = self._request(key, lambda seconds: backend.open(key, seconds, errors))
+        with file:
+            if state is None:
+                self.expect_unchanged(info)
+            yield file
+
+    def expect_unchanged(self, info: ObjectInfo, now: ObjectInfo | None = None) -> None:
+        """Raise DataIntegrityError unless an object is as it was listed."""
+        now = now or self.state(info.key)
+        if now != info:
+            raise DataIntegrityError(
+                f"{self._messages.locate(info.key)} was replaced: expected {info.size} bytes with ETag {info.etag}, "
+                f"found {now.size} bytes with ETag {now.etag}. Open the data again."
+            )
+
+    @contextmanager
+    def _named(self, key: str) -> Iterator[None]:
+        """Add to a wrong answer's error what it is about, and what to do."""
+        try:
+            yield
+        except NoSuchBucketError as error:
+            raise self._messages.no_such_bucket() from error
+        except WrongAnswerError as error:
+            advice = f"Check the network and the endpoint{self._messages.wording.elsewhere}."
+            raise WrongAnswerError(f"{self._messages.locate(key)}: {error}. {advice}") from error.__cause__
+
+    def _request(self, key: str, action: Callable[[float], T], *, size: int = 0) -> T:
+        """Call the back-end."""
+
+        def named(seconds: float) -> T:
+            with self._named(key):
+                return action(seconds)
+
+        return self._ask_once_if_local(key, named, size=size)
+
+    def _ask_once_if_local(self, key: str, action: Callable[[float], T], *, size: int = 0) -> T:
+        if self.backend.is_remote:
+            return self.ask(key, action, size=size)
+        with self.errors_of(key):
+            return action(0)
+
+    def ask(self, key: str, action: Callable[[float], T], *, size: int = 0) -> T:
+        """Do something with the file system, and do it again where that may help: the one place that retries.
+
+        Parameters
+        ----------
+        key : str
+            What it is about, for errors.
+        action : callable
+            Takes the seconds that it may take.
+        size : int, default 0
+            Bytes that are asked for.
+        """
+        if self._impatient:
+            pinned.raise_if_silent(self._messages, key)
+        attempts = Attempts(self._network, size)
+        while True:
+            try:
+                with self.errors_of(key, attempts):
+                    return action(attempts.seconds_left)
+            except BucketUnreachableError:
+                if not (self.backend.is_remote and attempts.again()):
+                    raise
+            except WrongAnswerError as error:
+                if not (self.backend.is_remote and attempts.again()):
+                    tried = f"{attempts.count} attempts over {attempts.seconds:.1f} s at {self._messages.endpoint()}"
+                    raise DataIntegrityError(f"{error} (In {tried}.)") from error.__cause__
+
+    def errors_of(self, key: str, attempts: Attempts | None = None) -> AbstractContextManager[None]:
+        """Turn what a file system raises into the contract's errors: see `failures.errors_of`."""
+        return failures.errors_of(self._messages, key, attempts)
