@@ -15,7 +15,7 @@ from intake_laion_fmri.mirror.partial import LOOK_SECONDS, PIECE_BYTES, Transfer
 from intake_laion_fmri.remote.access import Bucket
 from intake_laion_fmri.remote.answers import WrongAnswerError
 from intake_laion_fmri.remote.retry import Attempts
-from intake_laion_fmri.remote.s3 import is_encrypted
+from intake_laion_fmri.remote.s3 import S3Objects, is_encrypted, unread
 
 __all__ = ["BlockStream", "ReplacedError", "S3Stream", "Stream"]
 
@@ -60,6 +60,10 @@ class BlockStream(Stream):
 class S3Stream(Stream):
     """Reads the body of an S3 response as it arrives, so that nothing is lost with a connection."""
 
+    def __init__(self, bucket: Bucket, info: ObjectInfo, stop: threading.Event, objects: S3Objects) -> None:
+        super().__init__(bucket, info, stop)
+        self._objects = objects
+
     def read(self, start: int, stop: int, attempts: Attempts) -> Iterator[bytes]:
         """Yield the bytes of a range as they arrive."""
         held = contextlib.ExitStack()
@@ -76,14 +80,11 @@ class S3Stream(Stream):
                 if not data:
                     return
         finally:
-            self._bucket.file_system.loop.call_soon_threadsafe(held.close)
+            self._objects.file_system.loop.call_soon_threadsafe(held.close)
 
     async def _open(self, start: int, stop: int, held: contextlib.ExitStack) -> Any:
         """Ask for bytes; the body is held where it can be closed even if nobody waits for the answer any more."""
-        file_system = self._bucket.file_system
-        name, key, _ = file_system.split_path(self._bucket.path(self.info.key))
-        part = f"bytes={start}-{stop - 1}"
-        response = await file_system._call_s3("get_object", Bucket=name, Key=key, Range=part)
+        response = await self._objects.begin(self.info.key, start, stop)
         held.callback(response["Body"].close)
         return response
 
@@ -100,7 +101,7 @@ class S3Stream(Stream):
         except TimeoutError as error:
             return bytes(found), None if found else error
         except Exception as error:  # noqa: BLE001  (raised by the caller, once the bytes before it are safe)
-            found += _unread(body)
+            found += unread(body)
             return bytes(found[:count]), error
         return bytes(found), None
 
@@ -124,7 +125,7 @@ class S3Stream(Stream):
             async with asyncio.timeout(seconds):
                 return await coroutine
 
-        future = asyncio.run_coroutine_threadsafe(bounded(), self._bucket.file_system.loop)
+        future = asyncio.run_coroutine_threadsafe(bounded(), self._objects.file_system.loop)
         try:
             while not future.done():
                 wait_for([future], timeout=LOOK_SECONDS)
@@ -138,15 +139,6 @@ class S3Stream(Stream):
         finally:
             future.cancel()
 
-
-def _unread(body: Any) -> bytes:
-    """Return the bytes that aiohttp has received and withholds because of the error that followed.
-
-    It is up to a quarter of a megabyte for each connection that breaks, and has no public name; without it these bytes
-    are asked for again.
-    """
-    content = getattr(getattr(body, "raw_stream", None), "content", None)
-    return b"".join(getattr(content, "_buffer", ()))[getattr(content, "_buffer_offset", 0) :]
 
 
 def _status(error: BaseException) -> int | None:

@@ -32,6 +32,7 @@ from intake_laion_fmri.remote.access import Bucket
 from intake_laion_fmri.remote.answers import WrongAnswerError
 from intake_laion_fmri.remote.copy import OTHER, Copy, MirrorFolder, MirrorRecord, Target, name_of, now
 from intake_laion_fmri.remote.retry import Attempts
+from intake_laion_fmri.remote.s3 import S3Objects
 
 __all__ = ["REQUEST_BYTES", "Fetched", "fetch_object"]
 
@@ -173,7 +174,8 @@ class _Job:
 
     def _fetch_once(self, info: ObjectInfo, target: Target) -> Fetched:
         part = part_of(self.folder, info)
-        stream = (S3Stream if self.bucket.is_s3 else BlockStream)(self.bucket, info, self.stop)
+        given, backend = (self.bucket, info, self.stop), self.bucket.backend
+        stream = S3Stream(*given, backend) if isinstance(backend, S3Objects) else BlockStream(*given)
         with PartialFile(part, self.folder.path, info, self.piece_bytes, self.stop) as partial:
             if partial.n_pieces * self.piece_bytes > self.request_bytes:
                 crc32, how = self._in_parallel(partial, stream)

@@ -15,7 +15,7 @@ from intake_laion_fmri.remote.answers import Answer, WrongAnswerError
 from intake_laion_fmri.remote.backend import FileSystemBackend, Listing, bounded
 from intake_laion_fmri.remote.retry import NetworkPolicy
 
-__all__ = ["NoSuchBucketError", "S3Objects", "is_encrypted", "s3_options"]
+__all__ = ["NoSuchBucketError", "S3Objects", "is_encrypted", "s3_options", "unread"]
 
 CONNECTIONS = 32
 """Most connections to a server."""
@@ -120,11 +120,9 @@ class S3Objects(FileSystemBackend):
 
     def get(self, key: str, start: int | None, stop: int | None, seconds: float, *, most: int) -> Answer:
         """Read an object, or bytes of it."""
-        bucket, name = self.split(key)
-        part = {} if start is stop is None else {"Range": f"bytes={start or 0}-{'' if stop is None else stop - 1}"}
 
         async def receive() -> Answer:
-            answer = await self.file_system._call_s3("get_object", Bucket=bucket, Key=name, **part)
+            answer = await self.begin(key, start, stop)
             body, pieces, left = answer["Body"], [], most + 1
             try:
                 while left > 0 and (piece := await body.read(min(left, _PIECE_BYTES))):
@@ -136,6 +134,12 @@ class S3Objects(FileSystemBackend):
             return Answer(b"".join(pieces), str(answer.get("ETag", "")).strip('"'))
 
         return self._run(receive, seconds)  # type: ignore[no-any-return]
+
+    async def begin(self, key: str, start: int | None, stop: int | None) -> Any:
+        """Ask for an object, or bytes of it, and return the answer, whose body is still to be read and closed."""
+        bucket, name = self.split(key)
+        part = {} if start is stop is None else {"Range": f"bytes={start or 0}-{'' if stop is None else stop - 1}"}
+        return await self.file_system._call_s3("get_object", Bucket=bucket, Key=name, **part)
 
     def state(self, key: str, seconds: float) -> ObjectInfo:
         """Return size and ETag of an object."""
@@ -166,6 +170,16 @@ def is_encrypted(answer: Mapping[str, Any]) -> bool:
         To a GET or HEAD request.
     """
     return answer.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in answer
+
+
+def unread(body: Any) -> bytes:
+    """Return what has arrived of a body and was not handed over, as aiohttp prefers the error that followed.
+
+    It is up to a quarter of a megabyte for each connection that breaks, and has no public name; without it these bytes
+    are asked for again.
+    """
+    content = getattr(getattr(body, "raw_stream", None), "content", None)
+    return b"".join(getattr(content, "_buffer", ()))[getattr(content, "_buffer_offset", 0) :]
 
 
 def s3_options(options: Mapping[str, Any], network: NetworkPolicy) -> dict[str, Any]:

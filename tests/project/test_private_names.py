@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import gzip
 import importlib.metadata
+import inspect
 import io
 import pickle
 import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import aiohttp
 import pytest
+import s3fs
+from aiohttp.base_protocol import BaseProtocol
 from intake.catalog.local import LocalCatalogEntry, YAMLFileCatalog
 from intake.source.base import DataSource, Schema
 from isal import igzip_lib, isal_zlib
 
 import intake_laion_fmri
 from intake_laion_fmri.formats.gunzip import open_gzip
+from intake_laion_fmri.remote.s3 import unread
 
 FOLDER = Path(intake_laion_fmri.__file__).parent
 LIBRARIES = {
@@ -65,6 +72,13 @@ def test_every_private_name_of_others_is_known() -> None:
     defined = {name for names in NAMES.values() for name, defines in names if defines}
     assert used - defined - STANDARD <= set().union(*LIBRARIES.values())
     assert LIBRARIES["intake"] | LIBRARIES["isal"] <= used
+
+
+@pytest.mark.parametrize("name", sorted(LIBRARIES["s3fs"] | LIBRARIES["aiohttp"]))
+def test_the_private_names_of_clients_are_in_one_module(name: str) -> None:
+    """It imports neither: s3fs is fsspec's to load."""
+    modules = [module for module, names in NAMES.items() if (name, False) in names and (name, True) not in names]
+    assert modules == ["remote/s3.py"]
 
 
 @pytest.mark.parametrize(
@@ -147,6 +161,34 @@ def test_streams_are_read_with_and_without_it(fast: bool, monkeypatch: pytest.Mo
         unpacked(packed[:10] + b"\xff" * 100)
     with pytest.raises(gzip.BadGzipFile):
         unpacked(zlib.compress(CONTENT))
+
+
+# --- s3fs and aiohttp -------------------------------------------------------------------------------------------------
+
+
+def test_s3fs_makes_requests_of_any_method() -> None:
+    """Listings, small files and streams go through it."""
+    call = getattr(s3fs.S3FileSystem, "_call_s3", None)
+    expect(inspect.iscoroutinefunction(call), "s3fs", "S3FileSystem._call_s3 is a coroutine function")
+    parameters = [*inspect.signature(call).parameters.values()][1:] if call else []
+    takes = bool(parameters) and parameters[0].name == "method" and parameters[-1].kind is inspect.Parameter.VAR_KEYWORD
+    expect(takes, "s3fs", "S3FileSystem._call_s3(method, ..., **request)")
+    expect("retries" in vars(s3fs.S3FileSystem), "s3fs", "S3FileSystem.retries is how often it makes a request itself")
+
+
+def test_aiohttp_tells_what_was_not_handed_over() -> None:
+    """Without it these bytes are asked for again where a connection breaks."""
+
+    async def rest() -> bytes:
+        loop = asyncio.get_running_loop()
+        content = aiohttp.StreamReader(BaseProtocol(loop), 2**16, loop=loop)
+        content.feed_data(b"abcdef")
+        content.feed_data(b"ghi")
+        assert await content.read(2) == b"ab"
+        return unread(SimpleNamespace(raw_stream=SimpleNamespace(content=content)))
+
+    expect(asyncio.run(rest()) == b"cdefghi", "aiohttp", "StreamReader._buffer and _buffer_offset are what is unread")
+    assert unread(object()) == b""
 
 
 # --- Intake, first generation -----------------------------------------------------------------------------------------

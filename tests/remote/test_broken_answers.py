@@ -43,7 +43,7 @@ def read_stream(bucket: Bucket) -> None:
 
 WAYS: dict[str, Callable[[Bucket], object]] = {
     "listing": lambda bucket: bucket.find("derivatives"),
-    "folder": lambda bucket: bucket.entries("derivatives"),
+    "folder": lambda bucket: bucket.list_folder("derivatives"),
     "small file": lambda bucket: bucket.read(MAP),
     "part": lambda bucket: bucket.read(MAP, 10, 1000),
     "stream": read_stream,

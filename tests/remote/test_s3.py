@@ -165,7 +165,7 @@ def test_listings(s3: Any, tmp_path: Path) -> None:
     there = open_bucket("s3://names", s3.storage_options)
     expect_same_listings(there, write_names(tmp_path, NAMES))
     with pytest.raises(NotInBucketError, match=r"names/three does not exist"):
-        there.entries("three")
+        there.list_folder("three")
 
 
 def test_listings_of_several_pages(tmp_path: Path) -> None:
@@ -177,7 +177,8 @@ def test_listings_of_several_pages(tmp_path: Path) -> None:
         assert there.find("one").keys() == here.find("one").keys()
         assert len((tmp_path / "log").read_text().splitlines()) == 3
         assert there.folders("one") == here.folders("one")
-        assert len(there.entries("one")) == 2060 + 4
+        listing = there.list_folder("one")
+        assert len(listing.files) + len(listing.folders) == 2060 + 4
 
 
 def test_an_object_replaced_since_it_was_listed(s3: Any, tiny: Path) -> None:
