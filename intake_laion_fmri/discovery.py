@@ -11,7 +11,6 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +20,7 @@ from intake_laion_fmri.errors import (
     NotInBucketError,
     unknown_value,
 )
-from intake_laion_fmri.forks import submitted
+from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket
 
 if TYPE_CHECKING:
@@ -137,11 +136,8 @@ def subject_contents(
 def _at_once(bucket: Bucket, folders: Sequence[str]) -> list[dict[str, ObjectInfo]]:
     if bucket.is_local:
         return [bucket.find(folder) for folder in folders]
-    pool = ThreadPoolExecutor(len(folders), thread_name_prefix="laion-list")
-    try:
-        return [listing.result() for listing in [submitted(pool, bucket.find, folder) for folder in folders]]
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # whoever interrupts it need not wait for a server
+    # Whoever interrupts it need not wait for a server.
+    return concurrently(bucket.find, folders, len(folders), name="list", wait=False)
 
 
 def roi_files(objects: Mapping[str, ObjectInfo]) -> list[RoiFile]:

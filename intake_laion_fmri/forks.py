@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
-__all__ = ["PerProcess", "in_threads", "submitted"]
+__all__ = ["PerProcess", "concurrently", "submitted"]
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -44,7 +44,9 @@ class PerProcess(Generic[T]):
         return self._values[pid]
 
 
-def in_threads(function: Callable[[Item], Result], items: Iterable[Item], most: int) -> list[Result]:
+def concurrently(
+    function: Callable[[Item], Result], items: Iterable[Item], most: int, *, name: str = "fetch", wait: bool = True
+) -> list[Result]:
     """Call a function with many items, some at a time; one by one where no thread can be started any more.
 
     Parameters
@@ -55,19 +57,21 @@ def in_threads(function: Callable[[Item], Result], items: Iterable[Item], most: 
         The items.
     most : int
         Calls at a time.
+    name : str, default "fetch"
+        Name of the threads, after ``laion-``.
+    wait : bool, default True
+        Whether calls under way are waited for after a failure or an interrupt. No other is begun then.
 
     Returns
     -------
     list
-        Results, in the order of the items.
+        Results, in the order of the items. The first failure in this order is raised.
     """
-    with ThreadPoolExecutor(most, thread_name_prefix="laion-fetch") as pool:
-        pending = [submitted(pool, function, item) for item in items]
-        try:
-            return [future.result() for future in pending]
-        finally:
-            for future in pending:
-                future.cancel()
+    pool = ThreadPoolExecutor(most, thread_name_prefix=f"laion-{name}")
+    try:
+        return [future.result() for future in [submitted(pool, function, item) for item in items]]
+    finally:
+        pool.shutdown(wait=wait, cancel_futures=True)
 
 
 def submitted(pool: ThreadPoolExecutor, function: Callable[..., Result], *args: Any) -> Future[Result]:

@@ -18,7 +18,7 @@ from intake_laion_fmri.errors import (
     DataIntegrityError,
     NotInBucketError,
 )
-from intake_laion_fmri.forks import in_threads
+from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.remote import addresses
 from intake_laion_fmri.remote.answers import LARGEST_BYTES
@@ -201,7 +201,7 @@ class Bucket:
             failures[info.key] = error
             return None
 
-        pairs = zip(wanted, in_threads(tried, wanted, SMALL_FILES_IN_FLIGHT), strict=True)
+        pairs = zip(wanted, concurrently(tried, wanted, SMALL_FILES_IN_FLIGHT), strict=True)
         found = {info.key: content for info, content in pairs if content is not None}
         cached.trim()
         return found
@@ -244,7 +244,7 @@ class Bucket:
                 return None
 
         wanted = list(keys)
-        contents = [*map(read, wanted)] if self.is_local else in_threads(read, wanted, SMALL_FILES_IN_FLIGHT)
+        contents = [*map(read, wanted)] if self.is_local else concurrently(read, wanted, SMALL_FILES_IN_FLIGHT)
         return {key: content for key, content in zip(wanted, contents, strict=True) if content is not None}
 
     def read(self, key: str, start: int | None = None, stop: int | None = None) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from intake_laion_fmri.errors import (
     NotInBucketError,
     OfflineWarning,
 )
+from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.remote.bucket import SMALL_FILES_IN_FLIGHT, Bucket
 from intake_laion_fmri.remote.copy import MirrorFolder
@@ -87,9 +87,8 @@ class MirroredBucket(Bucket):
         wanted = list(objects)
         if failures is None:
             self._expect_small(wanted)
-        with ThreadPoolExecutor(SMALL_FILES_IN_FLIGHT, thread_name_prefix="laion-fetch") as pool:
-            contents = zip(wanted, pool.map(self.mirror.content_of, wanted), strict=True)
-            copied = {info.key: content for info, content in contents if content is not None}
+        contents = zip(wanted, concurrently(self.mirror.content_of, wanted, SMALL_FILES_IN_FLIGHT), strict=True)
+        copied = {info.key: content for info, content in contents if content is not None}
         fetched = super().fetch([info for info in wanted if info.key not in copied], failures)
         found = copied | fetched
         return {info.key: found[info.key] for info in wanted if info.key in found}

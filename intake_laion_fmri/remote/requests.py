@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import BinaryIO, TypeVar
 
 from intake_laion_fmri.errors import BucketUnreachableError, DataIntegrityError, NotInBucketError
-from intake_laion_fmri.forks import PerProcess, in_threads
+from intake_laion_fmri.forks import PerProcess, concurrently
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.remote import failures, pinned
 from intake_laion_fmri.remote.answers import Answer, WrongAnswerError
@@ -95,7 +95,7 @@ class Requests:
         known = {key: info for key, info in found.items() if info is not None}
         unknown = [key for key in found if key not in known]  # a listing over HTTP tells names only
         if unknown:
-            known |= dict(zip(unknown, in_threads(self.state, unknown, SMALL_FILES_IN_FLIGHT), strict=True))
+            known |= dict(zip(unknown, concurrently(self.state, unknown, SMALL_FILES_IN_FLIGHT), strict=True))
         return known
 
     def list_folder(self, folder: str) -> Listing:
