@@ -173,7 +173,7 @@ def is_encrypted(answer: Mapping[str, Any]) -> bool:
 
 
 def unread(body: Any) -> bytes:
-    """Return what has arrived of a body and was not handed over, as aiohttp prefers the error that followed.
+    """Return the bytes that aiohttp has received and withholds because of the error that followed.
 
     It is up to a quarter of a megabyte for each connection that breaks, and has no public name; without it these bytes
     are asked for again.
