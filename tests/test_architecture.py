@@ -39,7 +39,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
         "store": "axes errors formats layout remote",
         "reading": "axes discovery errors formats layout remote splits store",
         "betas": "reading",
-        "building": "axes discovery errors layout reading remote splits store",
+        "building": "axes discovery errors forks layout reading remote splits store",
         "mirror": "discovery errors forks formats layout reading remote splits",
         "subject": "axes discovery layout reading remote",
         "download": "config errors mirror remote",

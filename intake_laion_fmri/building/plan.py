@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from intake_laion_fmri.building.report import SessionReport
 from intake_laion_fmri.building.target import is_foreign
 from intake_laion_fmri.discovery import SubjectContents, subject_contents, subjects
 from intake_laion_fmri.errors import DataIntegrityError, NotInStoreError
+from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.reading.arguments import check_subjects
 from intake_laion_fmri.reading.assembly import BucketPlan
 from intake_laion_fmri.reading.trial_plans import TrialQuery
@@ -138,8 +138,12 @@ def pending_jobs(
 ) -> tuple[list[SessionReport], list[Job]]:
     """Return reports of the sessions that are complete, and jobs for the others."""
     wanted = [(session, plan) for subject in plans.values() for session, plan in subject.sessions.items()]
-    with ThreadPoolExecutor(SMALL_FILES_IN_FLIGHT, thread_name_prefix="laion-store") as pool:
-        statuses = pool.map(lambda one: session_status(root, one[1], one[0], options), wanted)
+
+    def status_of(one: tuple[str, BucketPlan]) -> str:
+        session, plan = one
+        return session_status(root, plan, session, options)
+
+    statuses = concurrently(status_of, wanted, SMALL_FILES_IN_FLIGHT, name="store")
     complete, jobs = [], []
     for (session, plan), status in zip(wanted, statuses, strict=True):
         if status == "complete":

@@ -6,7 +6,6 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from intake_laion_fmri.building.report import SessionReport
 from intake_laion_fmri.building.voxels import kept_voxels
 from intake_laion_fmri.discovery import subject_contents
 from intake_laion_fmri.errors import DataIntegrityError
+from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.reading.assembly import BetasParts, BucketPlan
 from intake_laion_fmri.reading.blocks import SessionBlock
 from intake_laion_fmri.reading.voxel_plans import VoxelQuery
@@ -150,9 +150,7 @@ def _as_zarr(dataset: xr.Dataset, encoding: dict[str, Any]) -> dict[str, bytes]:
 
 def _put_coordinates(writer: GroupWriter, objects: Mapping[str, bytes], *, threads: int) -> None:
     """Write the objects of the coordinates."""
-    with ThreadPoolExecutor(threads, thread_name_prefix="laion-store") as pool:
-        for _ in pool.map(lambda key: _put(writer, key, [objects[key]]), objects):
-            pass
+    concurrently(lambda key: _put(writer, key, [objects[key]]), objects, threads, name="store")
 
 
 def _put_betas(
@@ -169,8 +167,7 @@ def _put_betas(
         _put(writer, f"{BETAS}/{grid.key(number)}", content)
         return table
 
-    with ThreadPoolExecutor(threads, thread_name_prefix="laion-store") as pool:
-        tables = list(pool.map(put, range(grid.n_objects)))
+    tables = concurrently(put, range(grid.n_objects), threads, name="store")
     sums = (one for table in tables for one in table.sums)
     return ChunkTable(tuple(sums), tuple(one for table in tables for one in table.sizes))
 

@@ -140,7 +140,6 @@ class S3Stream(Stream):
             future.cancel()
 
 
-
 def _status(error: BaseException) -> int | None:
     """Return the status of a server's answer behind an error of s3fs."""
     cause: BaseException | None = error
