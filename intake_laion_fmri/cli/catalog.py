@@ -94,11 +94,11 @@ def check(context: click.Context, bucket: BucketChoice, folder: Path | None, as_
     Subjects, public and held-out sessions, ROIs, their categories, and, where the catalog was written from a listing,
     sizes and formats. Nothing is written.
     """
+    from intake_laion_fmri.catalog.drift import compare
     from intake_laion_fmri.catalog.files import catalog_files, changed_files
     from intake_laion_fmri.catalog.inventory import (
         INVENTORY_FILE,
         catalog_folder,
-        compare,
         read_inventory,
         take_inventory,
     )

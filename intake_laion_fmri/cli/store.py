@@ -223,13 +223,14 @@ def info(place: StoreChoice, url: str, as_json: bool) -> None:
 def store_catalog(place: StoreChoice, url: str, out: Path | None) -> None:
     """Write a catalog of a store that needs intake-xarray only."""
     from intake_laion_fmri.building.contents import store_info
-    from intake_laion_fmri.catalog import files
+    from intake_laion_fmri.catalog import store_file
+    from intake_laion_fmri.catalog.files import write_file
 
     with exits.exit_codes():
         found = store_info(place.open(url))
-        text = files.store_catalog(found, place.options)
+        text = store_file.store_catalog(found, place.options)
         if out is not None:
-            files.write_file(out, text)
+            write_file(out, text)
     if out is None:
         click.echo(text, nl=False)
     else:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from intake_laion_fmri.catalog.drift import Change, compare
 from intake_laion_fmri.catalog.files import ROOT_FILE, catalog_files, changed_files, write_files
-from intake_laion_fmri.catalog.inventory import Change, Inventory, RoiRecord, SessionRecord, SubjectRecord, compare
+from intake_laion_fmri.catalog.inventory import Inventory, RoiRecord, SessionRecord, SubjectRecord
 
 
 class TestDrift:

@@ -15,8 +15,9 @@ from click.testing import CliRunner
 
 from intake_laion_fmri import open_betas, open_catalog
 from intake_laion_fmri.building.contents import store_info
-from intake_laion_fmri.catalog.files import ROOT_FILE, V2_FILE, catalog_files, store_catalog, write_file, write_files
+from intake_laion_fmri.catalog.files import ROOT_FILE, V2_FILE, catalog_files, write_file, write_files
 from intake_laion_fmri.catalog.inventory import INVENTORY_FILE, catalog_folder, read_inventory
+from intake_laion_fmri.catalog.store_file import store_catalog
 from intake_laion_fmri.cli.main import main
 from intake_laion_fmri.remote.access import open_bucket
 from intake_laion_fmri.store.root import open_store

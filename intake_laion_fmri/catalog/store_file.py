@@ -1,0 +1,97 @@
+"""A store's catalog, which needs intake-xarray and not this package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from intake_laion_fmri import redact
+from intake_laion_fmri.building.contents import StoreInfo
+from intake_laion_fmri.catalog.given import shown
+from intake_laion_fmri.catalog.yaml_text import CATALOG_METADATA, Flow, FlowList, yaml_text
+from intake_laion_fmri.remote import addresses
+
+__all__ = ["store_catalog"]
+
+_HEADER_STORE = """\
+# Written by `intake-laion-fmri store catalog`. Reading it needs intake-xarray, and not this package.
+"""
+
+_MISREAD = {
+    "::": "Intake takes '::' for a chain of file systems",
+    "#": "newer versions of Zarr take '#' for the end of a path",
+    "?": "newer versions of Zarr take '?' for the end of a path",
+}
+"""What intake-xarray, or what it calls, does not take for a part of a path."""
+
+
+def store_catalog(info: StoreInfo, storage_options: Mapping[str, Any] | None = None) -> str:
+    """Return a catalog of a store that needs intake-xarray only.
+
+    Parameters
+    ----------
+    info : StoreInfo
+        What the store holds.
+    storage_options : mapping, optional
+        Options of the store's file system; only those are written that are known to be no secrets.
+
+    Returns
+    -------
+    str
+        YAML, to be executed by Intake as every catalog; it is made so that the store's address is none of it that runs.
+        It has an entry per session, ``sub-01_ses-01``, and one for all sessions of a subject along ``trial``,
+        ``sub-01``, where they have the same voxels. Voxels are in stored order there, and the chunks are the store's.
+
+    Raises
+    ------
+    ValueError
+        If intake-xarray could not open the store, because of a ``::`` in its address, or a ``#`` or ``?`` in its path.
+    """
+    for mark, reason in _MISREAD.items():
+        if mark in info.url and (mark == "::" or addresses.is_folder(info.url)):
+            raise ValueError(
+                f"store={redact.url(info.url)!r}: a catalog cannot name it, because {reason}. Move or link the store "
+                f"to a path without {mark!r}, or read it with open_betas(store=...)."
+            )
+    options = _without_secrets(storage_options or {})
+    sources = {}
+    for subject, sessions in ((one.subject, one.sessions) for one in info.subjects):
+        urls = [shown(f"{info.url}/{subject}/{session}") for session in sessions]
+        if len(urls) > 1 and len({one.record.axis for one in sessions.values()}) == 1:
+            together = {
+                "combine": "nested",
+                "concat_dim": "trial",
+                "data_vars": FlowList(["betas"]),
+                "coords": "minimal",
+                "compat": "override",
+                "join": "override",
+                "combine_attrs": "drop_conflicts",
+            }
+            sources[subject] = {
+                "driver": "zarr",
+                "description": f"Single-trial betas of {subject}, {len(urls)} sessions along trial.",
+                "args": {"urlpath": urls, "consolidated": True, **together, **_storage_options(options)},
+            }
+        for session, place in zip(sessions, urls, strict=True):
+            path = [place] if "*" in place else place  # a text with a star would be a pattern
+            sources[f"{subject}_{session}"] = {
+                "driver": "zarr",
+                "description": f"Single-trial betas of {subject} in {session}.",
+                "args": {"urlpath": path, "consolidated": True, **_storage_options(options)},
+            }
+    title = {"version": 1, "title": f"LAION-fMRI, the store {info.url}"}
+    return _HEADER_STORE + yaml_text({"metadata": {**CATALOG_METADATA, **title}, "sources": sources})
+
+
+def _storage_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {"storage_options": Flow(shown(options))} if options else {}  # new objects: no alias in YAML
+
+
+def _without_secrets(options: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: options[name] for name in ("anon", "profile", "endpoint_url") if name in options}
+    given = options.get("client_kwargs", {})
+    client = {name: given[name] for name in _PUBLIC_CLIENT if name in given}
+    return redact.options(kept | ({"client_kwargs": client} if client else {}))
+
+
+_PUBLIC_CLIENT = ("endpoint_url", "region_name")
