@@ -23,7 +23,7 @@ import pytest
 from counting import CountingFileSystem
 from hypothesis import settings
 
-from intake_laion_fmri import splits
+from intake_laion_fmri import split_sources
 from intake_laion_fmri.demo import write_demo
 from intake_laion_fmri.remote import data_folder, pinned, retry
 from intake_laion_fmri.store import build_store
@@ -60,7 +60,7 @@ def _nothing_of_the_users_own(_cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for name in [name for name in os.environ if name.startswith("LAION_FMRI_") and "REFERENCE" not in name]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("LAION_FMRI_CACHE", str(_cache))
-    monkeypatch.setattr(splits, "ADDRESS", "http://127.0.0.1:9/nobody")
+    monkeypatch.setattr(split_sources, "ADDRESS", "http://127.0.0.1:9/nobody")
     monkeypatch.setattr(pinned, "_failures", {})
     monkeypatch.setattr(data_folder, "_data_dir", None)
     monkeypatch.setattr(retry, "_network", None)

@@ -23,7 +23,7 @@ from intake_laion_fmri.reading.assembly import BetasParts, BucketPlan
 from intake_laion_fmri.reading.blocks import SessionBlock
 from intake_laion_fmri.reading.voxel_plans import VoxelQuery
 from intake_laion_fmri.remote.access import SMALL_FILES_IN_FLIGHT
-from intake_laion_fmri.splits import find_source
+from intake_laion_fmri.split_sources import find_source
 from intake_laion_fmri.store.chunk_table import ChunkTable
 from intake_laion_fmri.store.chunks import ChunkGrid
 from intake_laion_fmri.store.format import BETAS, STORED_DTYPES, Record, coordinate_key, is_object

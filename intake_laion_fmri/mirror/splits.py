@@ -17,16 +17,15 @@ from intake_laion_fmri.mirror.selection import subject_of
 from intake_laion_fmri.remote import atomic
 from intake_laion_fmri.remote.access import open_place
 from intake_laion_fmri.remote.copy import MirrorFolder
-from intake_laion_fmri.splits import (
+from intake_laion_fmri.split_sources import (
     FILES_IN_FLIGHT,
-    SHARED,
     SplitSource,
     copies_in,
-    list_pools,
     named_source,
     published_sums,
     upstream,
 )
+from intake_laion_fmri.splits import SHARED, list_pools
 
 __all__ = ["bring_splits", "pools_of"]
 

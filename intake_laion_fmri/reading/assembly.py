@@ -21,10 +21,11 @@ from intake_laion_fmri.reading.blocks import SessionBlock
 from intake_laion_fmri.reading.fetched import Fetched
 from intake_laion_fmri.reading.lazy_arrays import Step, lazy_rows, load_rows
 from intake_laion_fmri.reading.roi_files import UNREADABLE
+from intake_laion_fmri.reading.roles import split_roles
 from intake_laion_fmri.reading.trial_plans import TrialPlan, TrialQuery
 from intake_laion_fmri.reading.voxel_plans import Brain, VoxelPlan, VoxelQuery
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
-from intake_laion_fmri.splits import SplitSource, split_roles
+from intake_laion_fmri.split_sources import SplitSource
 
 if TYPE_CHECKING:
     import dask.array as da

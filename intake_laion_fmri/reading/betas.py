@@ -21,7 +21,8 @@ from intake_laion_fmri.reading.trial_plans import TrialQuery
 from intake_laion_fmri.reading.trials import open_trials
 from intake_laion_fmri.reading.voxel_plans import VoxelQuery
 from intake_laion_fmri.remote.access import Bucket, open_bucket
-from intake_laion_fmri.splits import Pool, Role, SplitName, find_source
+from intake_laion_fmri.split_sources import find_source
+from intake_laion_fmri.splits import Pool, Role, SplitName
 from intake_laion_fmri.store.root import StoreRoot, open_store
 
 if TYPE_CHECKING:

@@ -17,9 +17,11 @@ from intake_laion_fmri.errors import Remarks, in_short
 from intake_laion_fmri.formats.grid import Coordinates
 from intake_laion_fmri.reading.arguments import check_argument, check_sessions
 from intake_laion_fmri.reading.roi_files import UNREADABLE
+from intake_laion_fmri.reading.roles import role_mask
 from intake_laion_fmri.reading.sessions import choose_sessions
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
-from intake_laion_fmri.splits import OOD, SHARED, SPLITS, SplitSource, has_role, role_mask
+from intake_laion_fmri.split_sources import SplitSource
+from intake_laion_fmri.splits import OOD, SHARED, SPLITS, has_role
 
 if TYPE_CHECKING:
     import pandas as pd

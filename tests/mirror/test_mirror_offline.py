@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from intake_laion_fmri import discovery, layout, open_betas, splits
+from intake_laion_fmri import discovery, layout, open_betas, split_sources
 from intake_laion_fmri.errors import MissingFileWarning, NotInBucketError
 from intake_laion_fmri.mirror import mirror_bucket
 from intake_laion_fmri.mirror.splits import bring_splits
 from intake_laion_fmri.remote.copy import METADATA_FOLDER, MirrorFolder
-from intake_laion_fmri.splits import REVISION, SPLITS_VARIABLE, find_source, load_split
+from intake_laion_fmri.split_sources import REVISION, SPLITS_VARIABLE, find_source
+from intake_laion_fmri.splits import load_split
 from intake_laion_fmri.subject import load_subject
 
 CHOICE: dict[str, Any] = {"subjects": "sub-01", "sessions": 1}
@@ -38,7 +39,7 @@ def published(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
         for path in folder.rglob("*.json")
     }
     assert {key.partition("/")[0] for key in sums} >= {"shared", "sub-01"}
-    monkeypatch.setattr(splits, "_published_sums", lambda: sums)
+    monkeypatch.setattr(split_sources, "_published_sums", lambda: sums)
     return folder
 
 

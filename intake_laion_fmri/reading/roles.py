@@ -1,0 +1,109 @@
+"""The roles of trials in the splits, for a Dataset and for a selection."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri.split_sources import SplitSource, read_split, reading_threads, revision_of
+from intake_laion_fmri.splits import OOD, POOL, ROLES, SHARED, SPLIT, SPLITS, has_role, ood_roles, roles_in
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["role_mask", "split_roles"]
+
+
+def split_roles(
+    trials: pd.DataFrame, subject: str, source: SplitSource
+) -> dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]:
+    """Return the roles of trials in every split of the shared pool and of the subject's own.
+
+    Parameters
+    ----------
+    trials : pandas.DataFrame
+        With the column ``label``.
+    subject : str
+        ``"sub-01"``.
+    source : SplitSource
+        Where the files are.
+
+    Returns
+    -------
+    dict
+        ``split_role`` (pool, split, trial), int8: 0 unused, 1 train, 2 test, as CF flags, with the revision and the
+        files' sums in its attributes; ``pool`` and ``split``. As xarray takes coordinates.
+
+    Raises
+    ------
+    NotInBucketError, BucketUnreachableError, DataIntegrityError
+        As `SplitSource.read`.
+    """
+    import pandas as pd
+
+    pools = (SHARED, subject)
+    files = [(pool, name) for pool in pools for name in SPLITS if name != OOD]
+    with reading_threads() as threads:
+        read = dict(zip(files, threads.map(lambda file: read_split(source, *file), files), strict=True))
+    codes, labels = pd.factorize(trials["label"].to_numpy(dtype=object))
+    roles = np.zeros((len(pools), len(SPLITS), len(labels)), dtype=np.int8)
+    sums = {}
+    for row, pool in enumerate(pools):
+        for column, name in enumerate(SPLITS):
+            if name == OOD:
+                roles[row, column] = ood_roles(labels, pool)
+            else:
+                split = read[pool, name]
+                roles[row, column] = roles_in(labels, split)
+                sums[f"{pool}/{name}"] = split.sha256
+    flags = {
+        "long_name": "role of the trial's image in the split of the pool",
+        "flag_values": list(ROLES.values()),
+        "flag_meanings": " ".join(ROLES),
+        "revision": revision_of(source, read.values()),
+        "sha256": json.dumps(sums),
+    }
+    return {
+        POOL: ((POOL,), np.array(pools, dtype=object), {"long_name": "images that the split is a partition of"}),
+        SPLIT: ((SPLIT,), np.array(SPLITS, dtype=object), {"long_name": "train/test split"}),
+        "split_role": ((POOL, SPLIT, "trial"), roles[:, :, codes], flags),
+    }
+
+
+def role_mask(
+    trials: pd.DataFrame, subject: str, *, split: str, pool: str, role: str, source: SplitSource | None
+) -> NDArray[np.bool_]:
+    """Return True for the trials with a role in a split.
+
+    Parameters
+    ----------
+    trials : pandas.DataFrame
+        With the column ``label``.
+    subject
+        As in `split_roles`.
+    source : SplitSource or None
+        Where the files are; not needed for ``ood``.
+    split : str
+        One of `list_splits`.
+    pool : {"shared", "subject"}
+        The pool of the images that all subjects saw, or the subject's own.
+    role : {"train", "test", "both"}
+        The side of the split.
+
+    Returns
+    -------
+    array of bool, shape (trial,)
+    """
+    folder = SHARED if pool == SHARED else subject
+    labels = trials["label"].to_numpy(dtype=object)
+    if split == OOD:
+        roles = ood_roles(labels, folder)
+    else:
+        assert source is not None, "every split but ood is in a file"
+        found = read_split(source, folder, split)
+        revision_of(source, [found])
+        roles = roles_in(labels, found)
+    return has_role(roles, role)

@@ -1,0 +1,317 @@
+"""Where split files are read from: a folder of the user, the bucket, an installed package, or the pinned revision."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import importlib.resources
+import importlib.util
+import os
+import warnings
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.errors import (
+    AccessDeniedError,
+    BucketUnreachableError,
+    NotInBucketError,
+    OtherSplitsWarning,
+    in_short,
+)
+from intake_laion_fmri.formats.split_file import MAX_SPLIT_BYTES, Split, parse_split
+from intake_laion_fmri.remote.access import (
+    Bucket,
+    MirroredBucket,
+    MirrorOnly,
+    ObjectInfo,
+    open_bucket,
+    open_place,
+    read_pinned,
+)
+from intake_laion_fmri.remote.cache import CACHE_VARIABLE, own_folder
+from intake_laion_fmri.remote.copy import MirrorFolder
+
+__all__ = [
+    "REVISION",
+    "SPLITS_VARIABLE",
+    "SplitSource",
+    "copies_in",
+    "find_source",
+    "named_source",
+    "published_pools",
+    "published_sums",
+    "read_split",
+    "reading_threads",
+    "revision_of",
+    "upstream",
+]
+
+SPLITS_VARIABLE = "LAION_FMRI_SPLITS"
+"""Environment variable with a folder or URL of split files, used where no ``splits`` is given."""
+
+REVISION = "cd9f1412a0dee64569f53f6cc44560c24dc4ebc6"
+"""Commit of ViCCo-Group/LAION-fMRI whose split files the sums that ship here belong to. Upstream, ``random_*`` exists
+in three revisions under the same names."""
+
+FILES_IN_FLIGHT = 8
+"""Split files that are read at a time."""
+
+ADDRESS = "https://raw.githubusercontent.com/ViCCo-Group/LAION-fMRI"
+"""Where that repository's files are served."""
+
+_OF_THE_BUCKET = f"{layout.SPLITS_ROOT} of the bucket"
+"""Names no place: a copy of the bucket gives the identical Dataset."""
+
+_FOLDER_UPSTREAM = "laion_fmri/splits/data"
+
+
+@dataclass(frozen=True)
+class SplitSource:
+    """A folder or URL of split files, as ``<pool>/<name>.json``."""
+
+    revision: str
+    """What to call it: the commit upstream, the folder or URL, or that it is the bucket's own."""
+    root: Bucket
+    """The folder or URL."""
+    cache: Path | None = None
+    """Where fetched files are kept; None where nothing is."""
+    pinned: bool = False
+    """Whether they are the published files, whose sums are known; others are read as they are."""
+    was_found: bool = False
+    """Whether they were found installed: nobody has chosen their revision."""
+    listing: Mapping[str, ObjectInfo] | None = field(default=None, compare=False, repr=False)
+    """The listing of the files, if there is one: then copies in the user's cache are known to be current."""
+    folder: str = ""
+    """Folder below the root that the files are in."""
+    copies: tuple[Path, ...] = field(default=(), compare=False)
+    """Folders on this machine with copies of published files, which are looked at first; their sums are checked."""
+    is_offline: bool = False
+    """Whether nothing but these copies may be read, as with a mirror alone."""
+
+    def read(self, pool: str, name: str) -> bytes:
+        """Return the content of a split file.
+
+        Raises
+        ------
+        NotInBucketError
+            If there is no such file.
+        BucketUnreachableError
+            If it has to be fetched and cannot be; names the ways out.
+        DataIntegrityError
+            If what was fetched is not the published file.
+        """
+        key = f"{pool}/{name}.json"
+        if not self.pinned:
+            place = self.place(key)
+            try:
+                if self.listing and place in self.listing:
+                    return self.root.fetch([self.listing[place]])[place]
+                return self.root.read_within(place)
+            except NotInBucketError as error:
+                raise NotInBucketError(
+                    f"{self.root.locate(place)} does not exist. {self._beside(pool)} Expected a folder with split "
+                    f"files <pool>/<name>.json: add the file, or name another folder with splits= or {SPLITS_VARIABLE}."
+                ) from error
+        sums = _published_sums()
+        if key not in sums:
+            raise NotInBucketError(
+                f"There is no published split file {key!r}: they are for the pools {', '.join(published_pools())}. "
+                "Name a folder with split files of your own, with splits= or the environment variable "
+                f"{SPLITS_VARIABLE}."
+            )
+        for folder in self.copies:
+            content = _copied(folder / key, sums[key])
+            if content is not None:
+                return content
+        if self.is_offline:
+            raise NotInBucketError(
+                f"The split file {key} is not in the mirror, and mirror_only forbids to fetch it. Copy it with "
+                "'intake-laion-fmri mirror --group splits' once there is a network; or name a folder that holds split "
+                f"files as <pool>/<name>.json, with splits= or the environment variable {SPLITS_VARIABLE}."
+            )
+        try:
+            return read_pinned(self.root, key, sha256=sums[key], cache=self.cache)
+        except NotInBucketError as error:
+            raise NotInBucketError(self._ways_out(f"there is no {key}")) from error
+        except (AccessDeniedError, BucketUnreachableError) as error:
+            raise BucketUnreachableError(self._ways_out(str(error.__cause__ or "") or str(error))) from error
+
+    def place(self, key: str) -> str:
+        """Return where a split file is, below the root."""
+        return f"{self.folder}/{key}" if self.folder else key
+
+    def _beside(self, pool: str) -> str:
+        try:
+            names = sorted(key.rpartition("/")[2] for key in self.root.find(self.place(pool)))
+        except OSError:  # it was asked for the message only
+            names = []
+        return f"Beside it: {in_short(names)}." if names else "Nothing is listed beside it."
+
+    def _ways_out(self, reason: str) -> str:
+        return (
+            f"The split files could not be fetched from {self.root.url}: {reason}. Three ways out: connect to the "
+            f"network once, so that they are kept in {self.cache or f'the folder that {CACHE_VARIABLE} names'}; name a "
+            f"folder that holds them as <pool>/<name>.json, with splits= or the environment variable "
+            f"{SPLITS_VARIABLE}; or install the data set's own package, laion_fmri."
+        )
+
+
+def find_source(
+    splits: str | os.PathLike[str] | None = None,
+    *,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
+) -> SplitSource:
+    """Find the split files to read.
+
+    Parameters
+    ----------
+    splits : str or path, optional
+        Folder or URL of one's own, with files ``<pool>/<name>.json``. By default, in this order: the environment
+        variable ``LAION_FMRI_SPLITS``; the bucket, where it holds splits of its own; an installed ``laion_fmri``
+        package, with a warning where its files are of another revision; the published files of the pinned revision,
+        from a mirror or through the user's cache.
+    bucket, storage_options, mirror, mirror_only
+        The bucket in use, as in `intake_laion_fmri.open_betas`.
+
+    Returns
+    -------
+    SplitSource
+        Nothing is read yet; the bucket is listed once where nothing was given and it is not the published one.
+
+    Raises
+    ------
+    BucketUnreachableError
+        If the bucket does not answer.
+    """
+    given = named_source(splits)
+    if given is not None:
+        root = open_place(given, argument=SPLITS_VARIABLE if splits is None or splits == "" else "splits")
+        return SplitSource(root.url, root)
+    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    # The published bucket has none: it is not asked.
+    published = open_place(layout.BUCKET_URL)
+    is_published = (place.address, place.storage_options) == (published.address, published.storage_options)
+    if not is_published:
+        own = SplitSource(_OF_THE_BUCKET, place, folder=layout.SPLITS_ROOT)
+        try:
+            listing = place.find(layout.SPLITS_ROOT)
+        except BucketUnreachableError:
+            if not isinstance(place, MirroredBucket):
+                raise
+            return own  # others may not stand in for it: it fails where it is read
+        if listing:
+            return dataclasses.replace(own, listing=listing)
+    package = importlib.util.find_spec("laion_fmri")
+    for location in (package.submodule_search_locations or []) if package else []:
+        folder = Path(location) / "splits" / "data"
+        if folder.is_dir():
+            return SplitSource(f"laion_fmri package in {location}", open_place(folder), was_found=True)
+    return _upstream_beside(place)
+
+
+def named_source(splits: str | os.PathLike[str] | None) -> str | os.PathLike[str] | None:
+    """Return the folder or URL of split files that the user named, by the argument or the environment variable."""
+    if splits is None or (isinstance(splits, str) and not splits):
+        return os.environ.get(SPLITS_VARIABLE) or None
+    return splits
+
+
+def upstream(address: str | None = None, cache: Path | None = None) -> SplitSource:
+    """Return the published split files of the pinned revision.
+
+    Parameters
+    ----------
+    address : str, optional
+        Where the repository's files are served; by default `ADDRESS`.
+    cache : path, optional
+        Where fetched files are kept; by default in the user's cache folder.
+    """
+    # As other clients do, and unlike aiohttp by itself: through the proxy that the environment names.
+    options = {"client_kwargs": {"trust_env": True}}
+    root = open_place(f"{address or ADDRESS}/{REVISION}/{_FOLDER_UPSTREAM}", options)
+    folder = cache or own_folder()
+    return SplitSource(REVISION, root, folder and folder / "splits" / REVISION, pinned=True)
+
+
+def copies_in(mirror: Path) -> Path:
+    """Return where a mirror keeps the published split files of the pinned revision, as ``<pool>/<name>.json``."""
+    return MirrorFolder(mirror).metadata / "splits" / REVISION
+
+
+def published_sums() -> Mapping[str, str]:
+    """Return the SHA-256 of each published split file: ``<pool>/<name>.json`` → sum."""
+    return _published_sums()
+
+
+def published_pools() -> list[str]:
+    """List the pools of the published files, sorted."""
+    return sorted({key.partition("/")[0] for key in _published_sums()})
+
+
+def _upstream_beside(place: Bucket) -> SplitSource:
+    """Return the published split files, with the copies that a mirror holds of them."""
+    source, copies = upstream(), []
+    if isinstance(place, MirroredBucket):
+        copies.append(copies_in(place.mirror.path))
+    elif place.is_local:
+        copies.append(copies_in(Path(place.root)))
+    if isinstance(place, MirrorOnly) and source.cache:
+        copies.append(source.cache)
+    return dataclasses.replace(source, copies=tuple(copies), is_offline=isinstance(place, MirrorOnly))
+
+
+def _copied(path: Path, sha256: str) -> bytes | None:
+    """Return the content of a file if it has this sum."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_SPLIT_BYTES + 1)
+    except OSError:
+        return None
+    return content if hashlib.sha256(content).hexdigest() == sha256 else None
+
+
+@functools.cache
+def _published_sums() -> Mapping[str, str]:
+    """Key → SHA-256 of the published split files."""
+    text = (importlib.resources.files("intake_laion_fmri") / "splits.sha256").read_text(encoding="ascii")
+    pairs = (line.split() for line in text.splitlines())
+    return MappingProxyType({key: digest for digest, key in pairs})
+
+
+def read_split(source: SplitSource, pool: str, name: str) -> Split:
+    """Read and parse a split file."""
+    where = source.root.locate(source.place(f"{pool}/{name}.json"))
+    return parse_split(source.read(pool, name), pool, name, source.revision, where)
+
+
+def revision_of(source: SplitSource, read: Collection[Split]) -> str:
+    """Return the revision of split files, with a warning if an installed package has others than the pinned ones."""
+    if not source.was_found:
+        return source.revision
+    sums = _published_sums()
+    others = sorted(key for one in read if sums.get(key := f"{one.pool}/{one.name}.json") != one.sha256)
+    if not others:
+        return REVISION
+    warnings.warn(
+        f"The splits are those of the installed {source.revision}: {in_short(others, most=3)} there "
+        f"{'is' if len(others) == 1 else 'are'} not of the revision {REVISION[:10]} that this package pins. One name, "
+        "such as random_0, stands for other splits in other revisions. Name the files that you mean, with splits= or "
+        f"the environment variable {SPLITS_VARIABLE}: splits={source.root.url!r} keeps these.",
+        OtherSplitsWarning,
+        stacklevel=3,
+    )
+    return source.revision
+
+
+def reading_threads() -> ThreadPoolExecutor:
+    """Return the threads that read several split files at a time."""
+    return ThreadPoolExecutor(FILES_IN_FLIGHT, thread_name_prefix="laion-splits")
