@@ -59,7 +59,7 @@ MOST_NAMES = 30
 # are nobody's neighbours.
 FACADES = {"store", "mirror", "demo"}
 # What every module that writes to a disk goes through, the oracle too.
-WRITING = {"remote.atomic", "remote.marks", "remote.locks"}
+WRITING = {"remote.atomic", "remote.locks", "remote.marks", "remote.parents"}
 # Tables and arrays: these open nothing, though others of their wing do.
 PURE = {f"store.{name}" for name in ("chunks", "chunk_table", "codecs", "coordinates", "order", "rounding")}
 STANDARD_LIBRARY_ONLY = {

@@ -19,8 +19,9 @@ from typing import Any
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.remote import atomic
-from intake_laion_fmri.remote.copy import MirrorFolder, name_of, read_own
+from intake_laion_fmri.remote.copy import MirrorFolder
 from intake_laion_fmri.remote.proofs import crc32_of
+from intake_laion_fmri.remote.records import name_of, read_own
 
 __all__ = [
     "LOOK_SECONDS",

@@ -18,7 +18,8 @@ from intake_laion_fmri.mirror.selection import MirrorSelection, subject_of
 from intake_laion_fmri.mirror.splits import pools_of
 from intake_laion_fmri.mirror.targets import ObjectBusyError, errors_of_writing, locked, what_is_in_the_way
 from intake_laion_fmri.remote.access import Bucket
-from intake_laion_fmri.remote.copy import MirrorFolder, rejection
+from intake_laion_fmri.remote.copy import MirrorFolder
+from intake_laion_fmri.remote.keys import rejection
 
 __all__ = [
     "free_bytes",

@@ -30,7 +30,8 @@ from intake_laion_fmri.mirror.targets import LeftAloneError, errors_of_writing, 
 from intake_laion_fmri.remote import atomic
 from intake_laion_fmri.remote.access import Bucket
 from intake_laion_fmri.remote.answers import WrongAnswerError
-from intake_laion_fmri.remote.copy import OTHER, Copy, MirrorFolder, MirrorRecord, Target, name_of, now
+from intake_laion_fmri.remote.copy import Copy, MirrorFolder, Target
+from intake_laion_fmri.remote.records import OTHER, MirrorRecord, name_of, now
 from intake_laion_fmri.remote.retry import Attempts
 from intake_laion_fmri.remote.s3 import S3Objects
 

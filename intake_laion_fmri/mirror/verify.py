@@ -17,7 +17,8 @@ from intake_laion_fmri.mirror.checks import check_file
 from intake_laion_fmri.mirror.partial import partial_objects
 from intake_laion_fmri.mirror.selection import MirrorSelection, subject_of
 from intake_laion_fmri.reading.arguments import ALL, SessionSelection
-from intake_laion_fmri.remote.copy import DAMAGED, OTHER, MirrorFolder, MirrorRecord, now
+from intake_laion_fmri.remote.copy import MirrorFolder
+from intake_laion_fmri.remote.records import DAMAGED, OTHER, MirrorRecord, now
 
 __all__ = ["MirrorCheck", "MirrorStatus", "SubjectStatus", "mirror_status", "verify_mirror"]
 

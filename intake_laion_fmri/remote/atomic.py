@@ -16,12 +16,12 @@ import shutil
 import stat
 import sys
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from intake_laion_fmri.remote.parents import NO_LINK, AnyPath, make_folder, open_parent, sync_folder
 
 __all__ = [
     "TEMPORARY",
@@ -43,17 +43,11 @@ __all__ = [
     "write_whole",
 ]
 
-AnyPath = str | os.PathLike[str]
-
 TEMPORARY = ".tmp"
 """Suffix of what a process that was killed may leave: ``<name>.<32 hexadecimal digits>.tmp``."""
 
 _NAME_BYTES = 255
 _SYNCS_AT_A_TIME = 16
-_CAN_WALK = os.open in os.supports_dir_fd and os.mkdir in os.supports_dir_fd and os.rename in os.supports_dir_fd
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-
-
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
@@ -86,7 +80,7 @@ def write_whole(
         If it cannot be written, or a link is on the way. Nothing is left then.
     """
     path = Path(path)
-    with _parent(path, within, make=True, durable=durable) as parent:
+    with open_parent(path, within, make=True, durable=durable) as parent:
         temporary = _temporary_name(path.name)
         try:
             with open(parent.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
@@ -115,7 +109,7 @@ def create(path: AnyPath, content: bytes | Iterable[bytes], *, durable: bool = F
 def open_new(path: AnyPath) -> BinaryIO:
     """Open a new file for writing, in a folder of one's own; its folders are made. FileExistsError if it is there."""
     make_folder(Path(path).parent)
-    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK, 0o666), "wb")
+    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK, 0o666), "wb")
 
 
 def open_in_place(path: AnyPath, *, within: AnyPath | None = None) -> io.FileIO:
@@ -127,7 +121,7 @@ def open_in_place(path: AnyPath, *, within: AnyPath | None = None) -> io.FileIO:
         If it is no regular file, is a link, or has a second name, under which it may be somebody else's.
     """
     path = Path(path)
-    with _parent(path, within, make=True) as parent:
+    with open_parent(path, within, make=True) as parent:
         number = parent.open(path.name, os.O_RDWR | os.O_CREAT | getattr(os, "O_NONBLOCK", 0))
         state = os.fstat(number)
         if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1:
@@ -138,14 +132,14 @@ def open_in_place(path: AnyPath, *, within: AnyPath | None = None) -> io.FileIO:
 
 def remove(path: AnyPath, *, within: AnyPath | None = None) -> None:
     """Remove a file, or a link itself; one that is not there is no error."""
-    with contextlib.suppress(FileNotFoundError), _parent(Path(path), within) as parent:
+    with contextlib.suppress(FileNotFoundError), open_parent(Path(path), within) as parent:
         parent.remove(Path(path).name)
 
 
 def move(old: AnyPath, new: AnyPath, *, within: AnyPath | None = None, durable: bool = False) -> None:
     """Give a file another name, in place of any that is there; the folders of the new name are made."""
     old, new = Path(old), Path(new)
-    with _parent(old, within) as source, _parent(new, within, make=True, durable=durable) as target:
+    with open_parent(old, within) as source, open_parent(new, within, make=True, durable=durable) as target:
         os.replace(source.at(old.name), target.at(new.name), src_dir_fd=source.fd, dst_dir_fd=target.fd)
         if durable:
             target.sync()
@@ -159,36 +153,9 @@ def mark_used(path: AnyPath) -> None:
 # --- folders ----------------------------------------------------------------------------------------------------------
 
 
-def make_folder(path: AnyPath, *, within: AnyPath | None = None, durable: bool = False) -> None:
-    """Make a folder and those above it; one that is there is no error."""
-    path = Path(path)
-    if within is not None:
-        with _parent(path / "it", within, make=True, durable=durable):
-            return
-    missing = []
-    for folder in (path, *path.parents) if durable else ():
-        if folder.exists():
-            break
-        missing.append(folder)
-    path.mkdir(parents=True, exist_ok=True)
-    for folder in missing:
-        sync_folder(folder.parent)
-
-
 def sync(file: BinaryIO | io.FileIO) -> None:
     """Have what was written to a file on the disk."""
     os.fsync(file.fileno())
-
-
-def sync_folder(path: AnyPath) -> None:
-    """Have the names in a folder on the disk, where the system can do that for folders."""
-    if os.name == "nt":
-        return
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def sync_files(paths: Sequence[Path], *, top: Path) -> None:
@@ -289,85 +256,6 @@ def remove_known(folder: AnyPath, known: Callable[[str], bool]) -> list[str]:
 
 
 # --- how --------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Parent:
-    """A folder that something is done in: by its descriptor where one is at hand, else by its path."""
-
-    path: Path
-    fd: int | None
-
-    def at(self, name: str) -> str:
-        return name if self.fd is not None else os.path.join(self.path, name)
-
-    def open(self, name: str, flags: int) -> int:
-        return os.open(self.at(name), flags | _NO_LINK, 0o666, dir_fd=self.fd)
-
-    def link(self, old: str, new: str) -> None:
-        try:
-            os.link(self.at(old), self.at(new), src_dir_fd=self.fd, dst_dir_fd=self.fd)
-        except FileExistsError:
-            raise
-        except OSError:  # a file system without second names: of two writers at once the last one wins
-            if os.path.lexists(self.path / new):
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(self.path / new)) from None
-            os.replace(self.at(old), self.at(new), src_dir_fd=self.fd, dst_dir_fd=self.fd)
-
-    def remove(self, name: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.at(name), dir_fd=self.fd)
-
-    def sync(self) -> None:
-        if self.fd is not None:
-            os.fsync(self.fd)
-        else:
-            sync_folder(self.path)
-
-
-@contextmanager
-def _parent(path: Path, within: AnyPath | None, *, make: bool = False, durable: bool = False) -> Iterator[_Parent]:
-    """Yield the folder of a path; below `within` it is reached through no link."""
-    if within is None:
-        if make:
-            make_folder(path.parent, durable=durable)
-        yield _Parent(path.parent, None)
-        return
-    parts = path.parent.relative_to(within).parts
-    if ".." in parts:
-        raise ValueError(f"{path} is not within {os.fspath(within)}")
-    place = Path(within)
-    if make:
-        make_folder(place, durable=durable)
-    if not _CAN_WALK:
-        for part in parts:
-            place /= part
-            _enter(place, part, None, make=make)
-        yield _Parent(place, None)
-        return
-    number = os.open(place, os.O_RDONLY)
-    try:
-        for part in parts:
-            place /= part
-            _enter(place, part, number, make=make)
-            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | _NO_LINK, dir_fd=number)
-            os.close(number)
-            number = below
-        yield _Parent(place, number)
-    finally:
-        os.close(number)
-
-
-def _enter(place: Path, name: str, above: int | None, *, make: bool) -> None:
-    """Make a folder where it is to be made; raise if it is a link."""
-    entry = name if above is not None else place
-    with contextlib.suppress(FileExistsError):
-        if make:
-            os.mkdir(entry, dir_fd=above)
-    if stat.S_ISLNK(os.stat(entry, dir_fd=above, follow_symlinks=False).st_mode):
-        raise OSError(
-            errno.ELOOP, "a symbolic link is on the way: nothing is written through it. Remove it", os.fspath(place)
-        )
 
 
 def _temporary_name(name: str) -> str:

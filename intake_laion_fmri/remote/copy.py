@@ -12,96 +12,23 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import hashlib
-import json
 import os
-import re
 import stat
-import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote, unquote
 
-from intake_laion_fmri import layout
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.layout import ObjectInfo
-from intake_laion_fmri.remote import addresses, atomic, marks
+from intake_laion_fmri.remote import addresses
+from intake_laion_fmri.remote.keys import alias_of, rejection
 from intake_laion_fmri.remote.proofs import can_tell, content_is, crc32_of, crc32_of_file, file_is
+from intake_laion_fmri.remote.records import DAMAGED, METADATA_FOLDER, OTHER, MirrorRecord, MirrorRecords
 
-__all__ = [
-    "DAMAGED",
-    "METADATA_FOLDER",
-    "OTHER",
-    "Copy",
-    "MirrorFolder",
-    "MirrorRecord",
-    "Target",
-    "alias_of",
-    "name_of",
-    "now",
-    "read_own",
-    "rejection",
-]
-
-METADATA_FOLDER = ".laion-fmri"
-"""Folder below a mirror that is no part of the bucket's layout: records, listings, locks, partial files."""
-
-MARK = marks.Mark("the own folder of a mirror", "mirror.json", lambda content: b"intake-laion-fmri" in content)
-_WORKPLACES = ("records", "listings", "partial", "locks", "splits")
+__all__ = ["Copy", "MirrorFolder", "Target"]
 
 PROVED_BYTES = 64 * 1024 * 1024
 """A file is proved to be an object when a bucket is listed up to this size; larger ones when they are read."""
-
-OWN_BYTES = 64 * 1024 * 1024
-"""Longest file of the mirror's own: a listing of 500,000 objects."""
-
-NAME_BYTES = 255
-"""Longest name of a file that file systems take."""
-
-DAMAGED, OTHER = "damaged", "other"
-"""What a record may say of a file: that it is not as it was copied, or that it is not the object with this ETag and
-was not written by this project."""
-
-_PLAIN = re.compile(r"[A-Za-z0-9_][\w.+-]*(?:/[A-Za-z0-9_][\w.+-]*)*", re.ASCII).fullmatch
-"""What nearly all keys are like; thousands of them are looked at in a row."""
-
-
-@dataclass(frozen=True)
-class MirrorRecord:
-    """What is known of a file that was fetched, or that was found and checked."""
-
-    key: str
-    """Its object."""
-    size: int
-    """Bytes."""
-    etag: str
-    """The object's, when it was fetched."""
-    mtime_ns: int
-    """The file's modification time, by which a change of it is noticed."""
-    checked: str
-    """How it was checked: ``"md5"`` (the ETag), ``"gzip"`` (its CRC-32 and length) or ``"size"``."""
-    crc32: int
-    """Of the file as it lies there, for checking it again."""
-    when: str
-    """When it was checked, ISO 8601 in UTC."""
-    replaces: str = ""
-    """The file that was in its place before, as `fingerprint` tells it: the record is written first, and a crash may
-    leave that file."""
-    file: str = ""
-    """The file, where it does not lie at the key: an ROI's, with the public name of the ROI."""
-
-    @property
-    def place(self) -> str:
-        """The file, below the mirror."""
-        return self.file or self.key
-
-    @property
-    def fingerprint(self) -> str:
-        """What the file is told by."""
-        return f"{self.size}-{self.mtime_ns}-{self.crc32:08x}"
 
 
 @dataclass(frozen=True)
@@ -128,22 +55,13 @@ class Target:
     """The folder above it below which no link may be followed: the mirror's, or one that the user has linked to."""
 
 
-@dataclass(frozen=True)
-class MirrorFolder:
+class MirrorFolder(MirrorRecords):
     """A folder with the bucket's layout. It need not exist."""
-
-    path: Path
-    """The folder."""
 
     @classmethod
     def of(cls, given: object) -> MirrorFolder:
         """Return the folder that a user has named; TypeError or ValueError where that is no local folder's name."""
         return cls(addresses.local_folder(given, "mirror"))
-
-    @property
-    def metadata(self) -> Path:
-        """The folder with all that is not the bucket's."""
-        return self.path / METADATA_FOLDER
 
     def place(self, key: str) -> Path:
         """Return where an object lies, for reading: symbolic links on the way are its owner's affair.
@@ -186,42 +104,6 @@ class MirrorFolder:
                 base = path = Path(os.path.realpath(path))
         return Target(path / name, base)
 
-    def workplace(self, name: str) -> Path:
-        """Return a folder for what is under way, made if it does not exist.
-
-        Parameters
-        ----------
-        name : str
-            ``"records"``, ``"partial"``, ``"listings"``, ``"splits"`` or ``"locks"``.
-
-        Raises
-        ------
-        FileExistsError
-            If the folder `METADATA_FOLDER` is not this project's.
-        DataIntegrityError
-            If a link is in its place.
-        OSError
-            If it cannot be made.
-        """
-        folder = self.metadata / name
-        for part in (self.metadata, folder):
-            if part.is_symlink():
-                raise DataIntegrityError(
-                    f"{part} is a link to {os.path.realpath(part)}: nothing is written there. Remove the link, or "
-                    "mirror to another folder."
-                )
-        if not MARK.is_on(self.metadata):
-            if not self._is_of_before():
-                marks.raise_unless_ours(self.metadata, MARK)
-            content = {"made by": "intake-laion-fmri", "what": "records of the files beside this folder"}
-            atomic.write_whole(self.metadata / MARK.name, json.dumps(content).encode(), within=self.path)
-        atomic.make_folder(folder, within=self.path)
-        return folder
-
-    def write(self, name: str, file: str, content: bytes) -> None:
-        """Write a small file of this folder's own, whole."""
-        atomic.write_whole(self.workplace(name) / file, content, within=self.path)
-
     def _expect_own(self, link: Path) -> None:
         """Raise for a link that another user has made; links that root has made are as good as one's own."""
         owner = link.lstat().st_uid
@@ -230,25 +112,6 @@ class MirrorFolder:
                 f"{link} is a link of another user (number {owner}), to {os.path.realpath(link)}: nothing is written "
                 "there. Remove the link, make it yourself, or mirror to that other place."
             )
-
-    def _is_of_before(self) -> bool:
-        """Tell whether the folder of what is under way was made before it was marked: by what is in it."""
-        try:
-            names = set(os.listdir(self.metadata))
-        except OSError:
-            return False
-        notice = self.metadata / "notice"
-        told = notice.is_file() and notice.read_bytes()[:100].startswith(b"LAION-fMRI")
-        return bool(names) and names <= {*_WORKPLACES, "notice"} and (told or any(self.records()))
-
-    def was_told(self) -> bool:
-        """Tell whether the notice on the data's licence was shown for this mirror."""
-        return (self.metadata / "notice").exists()
-
-    def note_told(self, notice: str) -> None:
-        """Note that it was."""
-        self.workplace("records")
-        atomic.write_whole(self.metadata / "notice", f"{notice}\n".encode(), within=self.path)
 
     def holds(self, info: ObjectInfo) -> Path | None:
         """Return the local file of an object if it is complete and current, as far as is told without reading it all.
@@ -375,10 +238,6 @@ class MirrorFolder:
             return crc32_of_file(copy.path, copy.state) == copy.known.crc32
         return file_is(copy.path, copy.state, info)
 
-    def record(self, file: str) -> MirrorRecord | None:
-        """Return what is known of a file; None where nothing is, or the record cannot be read."""
-        return _parsed(self.metadata / "records" / f"{name_of(file)}.json")
-
     def known(self, info: ObjectInfo) -> ObjectInfo:
         """Return what the bucket said of an object, given what the disk says of it; the latter without a record."""
         record = self.record(info.key)
@@ -386,56 +245,6 @@ class MirrorFolder:
         if not record or not state or (record.size, record.mtime_ns) != (state.st_size, state.st_mtime_ns):
             return info
         return dataclasses.replace(info, etag=record.etag)
-
-    def records(self) -> Iterator[MirrorRecord]:
-        """Yield all records that can be read, in no order."""
-        for path in _files(self.metadata / "records", ".json"):
-            record = _parsed(path)
-            if record and path.stem == name_of(record.place):
-                yield record
-
-    def write_record(self, record: MirrorRecord) -> None:
-        """Replace the record of a file."""
-        self.write(
-            "records", f"{name_of(record.place)}.json", json.dumps(dataclasses.asdict(record), indent=1).encode()
-        )
-
-    def listing(self, folder: str) -> dict[str, ObjectInfo] | None:
-        """Return what the bucket held below a folder when it was last listed for this mirror.
-
-        Parameters
-        ----------
-        folder : str
-            Path below the bucket's root; "" is all that was ever listed.
-
-        Returns
-        -------
-        dict or None
-            Key → object, from the newest listing of that folder or of one above it, and of folders below it, whichever
-            there are; of a folder of which some parts were listed only, it has these. None where nothing is known.
-        """
-        saved = [one for one in self._listings() if _within(one[1], folder) or (one[1] and _within(folder, one[1]))]
-        if not saved:
-            return None
-        found: dict[str, ObjectInfo] = {}
-        for _, listed, objects in sorted(saved, key=lambda listing: listing[0]):
-            found = {key: info for key, info in found.items() if not _listed_in(key, listed)}
-            found |= {key: info for key, info in objects.items() if _within(key, folder)}
-        return dict(sorted(found.items()))
-
-    def save_listing(self, folder: str, objects: Mapping[str, ObjectInfo]) -> None:
-        """Keep a listing of the bucket, in place of any earlier one of this folder.
-
-        Parameters
-        ----------
-        folder : str
-            What was listed, with all that is below it; of the bucket itself, "", only the files directly in it.
-        objects : mapping
-            Key → object.
-        """
-        rows = [(info.key, info.size, info.etag) for info in objects.values()]
-        content = json.dumps({"folder": folder, "listed": now(), "objects": rows}).encode()
-        self.write("listings", f"{quote(folder, safe='')}.list.json", content)
 
     def files(self) -> Iterator[tuple[str, os.stat_result]]:
         """Yield key and state of every file that lies in the bucket's layout, record or not."""
@@ -453,83 +262,6 @@ class MirrorFolder:
                         pending.append(key)
                 elif entry.is_file():
                     yield key, entry.stat()
-
-    def _listings(self) -> Iterator[tuple[str, str, dict[str, ObjectInfo]]]:
-        """Yield when, of what folder, and what."""
-        for path in _files(self.metadata / "listings", ".list.json"):
-            folder = unquote(path.name.removesuffix(".list.json"))
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-                saved = json.loads(read_own(path))
-                rows = [ObjectInfo(str(key), int(size), str(etag)) for key, size, etag in saved["objects"]]
-                yield str(saved["listed"]), folder, {info.key: info for info in rows}
-
-
-def read_own(path: Path) -> bytes:
-    """Read a file of the mirror's own, which others may have put there: a regular file, and no endless one."""
-    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "no regular file", os.fspath(path))
-        content = file.read(OWN_BYTES + 1)
-    if len(content) > OWN_BYTES:
-        raise OSError(errno.EFBIG, "no file of a mirror's own is so long", os.fspath(path))
-    return content
-
-
-def rejection(key: str) -> str | None:
-    """Say why an object cannot be a file of a mirror, or None if it can.
-
-    Parameters
-    ----------
-    key : str
-        Path below a bucket's root, which may hold anything.
-
-    Returns
-    -------
-    str or None
-        To follow "it": ``"has a part '..'"``.
-    """
-    parts = key.split("/")
-    if _PLAIN(key) and parts[0] != METADATA_FOLDER and ".." not in parts and len(key) <= NAME_BYTES:
-        return None
-    if not {"", ".", ".."}.isdisjoint(parts):
-        return "is empty, absolute, or has an empty part, '.' or '..'"
-    if "\\" in key or re.match("[A-Za-z]:", key):
-        return "has a backslash or begins with a drive's letter"
-    if any(unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") for letter in key):
-        return "has control or invisible characters"
-    if unicodedata.normalize("NFKC", parts[0]).casefold() == METADATA_FOLDER:
-        return f"begins with {METADATA_FOLDER!r}, which is the mirror's own folder"
-    if any(len(part.encode()) > NAME_BYTES for part in parts):
-        return f"has a part of more than {NAME_BYTES} bytes"
-    return None
-
-
-def name_of(key: str, etag: str = "") -> str:
-    """Return a file's name for what belongs to an object, or to one version of it."""
-    return hashlib.sha256(f"{key}\n{etag}".encode()).hexdigest()[:40]
-
-
-def now() -> str:
-    """Return the time, ISO 8601 in UTC."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")
-
-
-def _within(key: str, folder: str) -> bool:
-    """Whether a key or folder is another folder or lies below it."""
-    return not folder or key == folder or key.startswith(f"{folder}/")
-
-
-def _listed_in(key: str, folder: str) -> bool:
-    """Whether the listing of a folder tells of a key; that of the root tells of the files directly in it."""
-    return key.startswith(f"{folder}/") if folder else "/" not in key
-
-
-def alias_of(key: str) -> str | None:
-    """Return the key of an ROI's file with the ROI's public name, where that is another."""
-    if not key.startswith(f"{layout.ROIS_ROOT}/"):
-        return None
-    alias = re.sub(r"(?<=_label-)[^_./]+(?=_[^/]*$)", lambda label: layout.clean_label(label[0]), key)
-    return alias if alias != key else None
 
 
 def _state(path: Path) -> os.stat_result | None:
@@ -561,25 +293,3 @@ def _content(path: Path, size: int) -> bytes | None:
 def _user(otherwise: int) -> int:
     """Return this user's number; on a system without such numbers, any will do."""
     return os.geteuid() if hasattr(os, "geteuid") else otherwise
-
-
-def _parsed(path: Path) -> MirrorRecord | None:
-    """Read a record; what is not one counts as none, so that the file is checked anew."""
-    try:
-        found: Any = json.loads(read_own(path))
-        if found["replaces"] in (True, False):  # as it was written before the file of before was told
-            found["replaces"] = ""
-        record = MirrorRecord(**found)
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return None
-    numbers = (record.size, record.mtime_ns, record.crc32)
-    texts = (record.key, record.etag, record.checked, record.when, record.replaces, record.file)
-    sound = all(type(one) is int for one in numbers) and all(type(one) is str for one in texts)
-    return record if sound else None
-
-
-def _files(folder: Path, suffix: str) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if path.name.endswith(suffix))
-    except OSError:
-        return []

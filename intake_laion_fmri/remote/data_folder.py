@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from intake_laion_fmri.remote.addresses import local_folder
-from intake_laion_fmri.remote.atomic import make_folder
+from intake_laion_fmri.remote.parents import make_folder
 
 __all__ = ["data_dir", "dataset_initialize", "get_data_dir"]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from intake_laion_fmri.remote.atomic import AnyPath, make_folder
+from intake_laion_fmri.remote.parents import AnyPath, make_folder
 
 __all__ = ["LEASE_SECONDS", "HeldError", "locked"]
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from intake_laion_fmri.remote.atomic import AnyPath, is_unfinished
+from intake_laion_fmri.remote.atomic import is_unfinished
+from intake_laion_fmri.remote.parents import AnyPath
 
 __all__ = ["CACHE", "CATALOG", "DEMO", "INVENTORY", "STORE", "Mark", "raise_unless_ours"]
 

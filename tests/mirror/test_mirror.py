@@ -27,7 +27,8 @@ from intake_laion_fmri.errors import (
 from intake_laion_fmri.mirror import MirrorPlan, MirrorProgress, mirror_bucket, plan_mirror
 from intake_laion_fmri.mirror.verify import mirror_status, verify_mirror
 from intake_laion_fmri.remote.access import MIRROR_VARIABLE
-from intake_laion_fmri.remote.copy import METADATA_FOLDER, MirrorFolder
+from intake_laion_fmri.remote.copy import MirrorFolder
+from intake_laion_fmri.remote.records import METADATA_FOLDER
 
 TREE = "derivatives/glmsingle-tedana"
 

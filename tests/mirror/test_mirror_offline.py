@@ -16,7 +16,8 @@ from intake_laion_fmri import discovery, layout, open_betas, split_sources
 from intake_laion_fmri.errors import MissingFileWarning, NotInBucketError
 from intake_laion_fmri.mirror import mirror_bucket
 from intake_laion_fmri.mirror.splits import bring_splits
-from intake_laion_fmri.remote.copy import METADATA_FOLDER, MirrorFolder
+from intake_laion_fmri.remote.copy import MirrorFolder
+from intake_laion_fmri.remote.records import METADATA_FOLDER
 from intake_laion_fmri.split_sources import REVISION, SPLITS_VARIABLE, find_source
 from intake_laion_fmri.splits import load_split
 from intake_laion_fmri.subject import load_subject

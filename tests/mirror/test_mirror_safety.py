@@ -24,8 +24,9 @@ from intake_laion_fmri.mirror import MirrorReport, copying, mirror_bucket, plan_
 from intake_laion_fmri.mirror.partial import part_of
 from intake_laion_fmri.mirror.verify import verify_mirror
 from intake_laion_fmri.remote import copy, locks
-from intake_laion_fmri.remote.copy import METADATA_FOLDER, MirrorFolder, name_of
+from intake_laion_fmri.remote.copy import MirrorFolder
 from intake_laion_fmri.remote.proofs import content_is, file_is
+from intake_laion_fmri.remote.records import METADATA_FOLDER, name_of
 
 TRIALS = layout.key("trials", subject="sub-01", session="ses-01")
 CHOICE: dict[str, Any] = {"subjects": "sub-01", "sessions": 1, "kinds": ["trials", "rois"]}

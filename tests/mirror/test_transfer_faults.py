@@ -40,7 +40,8 @@ from mirrorers import Filling, Mirrorers, serve
 from tiers import full, sampled
 
 from intake_laion_fmri.mirror.partial import partial_objects
-from intake_laion_fmri.remote.copy import METADATA_FOLDER, MirrorFolder
+from intake_laion_fmri.remote.copy import MirrorFolder
+from intake_laion_fmri.remote.records import METADATA_FOLDER
 
 BUCKET = "large-files"
 PIECE, REQUEST = 64 * 1024, 512 * 1024

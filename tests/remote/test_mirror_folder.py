@@ -14,16 +14,9 @@ from hypothesis import strategies as st
 
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.layout import ObjectInfo, key
-from intake_laion_fmri.remote.copy import (
-    MARK,
-    METADATA_FOLDER,
-    MirrorFolder,
-    MirrorRecord,
-    Target,
-    name_of,
-    now,
-    rejection,
-)
+from intake_laion_fmri.remote.copy import MirrorFolder, Target
+from intake_laion_fmri.remote.keys import rejection
+from intake_laion_fmri.remote.records import MARK, METADATA_FOLDER, MirrorRecord, name_of, now
 
 ROI = key("roi", subject="sub-01", category="face", label="FFA-1")
 ALIAS = key("roi", subject="sub-01", category="face", label="FFA1")

@@ -1,0 +1,136 @@
+"""The folder of a file: made, opened through no link, and brought to the disk."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["NO_LINK", "AnyPath", "Parent", "make_folder", "open_parent", "sync_folder"]
+
+AnyPath = str | os.PathLike[str]
+
+_CAN_WALK = os.open in os.supports_dir_fd and os.mkdir in os.supports_dir_fd and os.rename in os.supports_dir_fd
+NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+def make_folder(path: AnyPath, *, within: AnyPath | None = None, durable: bool = False) -> None:
+    """Make a folder and those above it; an existing one is no error."""
+    path = Path(path)
+    if within is not None:
+        with open_parent(path / "it", within, make=True, durable=durable):
+            return
+    missing = []
+    for folder in (path, *path.parents) if durable else ():
+        if folder.exists():
+            break
+        missing.append(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        sync_folder(folder.parent)
+
+
+def sync_folder(path: AnyPath) -> None:
+    """Bring the names in a folder to the disk, if the system can."""
+    if os.name == "nt":
+        return
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A folder to work in, by its descriptor if there is one, else by its path."""
+
+    path: Path
+    """The folder."""
+    fd: int | None
+    """Its descriptor; None where the system cannot walk by descriptors, or no link was forbidden."""
+
+    def at(self, name: str) -> str:
+        """Return a name as functions of `os` take it beside `fd`."""
+        return name if self.fd is not None else os.path.join(self.path, name)
+
+    def open(self, name: str, flags: int) -> int:
+        """Open a file of the folder, unless it is a link."""
+        return os.open(self.at(name), flags | NO_LINK, 0o666, dir_fd=self.fd)
+
+    def link(self, old: str, new: str) -> None:
+        """Give a file a new name; FileExistsError if there is one of that name."""
+        try:
+            os.link(self.at(old), self.at(new), src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without second names: of two writers at once the last one wins
+            if os.path.lexists(self.path / new):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(self.path / new)) from None
+            os.replace(self.at(old), self.at(new), src_dir_fd=self.fd, dst_dir_fd=self.fd)
+
+    def remove(self, name: str) -> None:
+        """Remove a file of the folder; a missing one is no error."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.at(name), dir_fd=self.fd)
+
+    def sync(self) -> None:
+        """Bring the names in the folder to the disk."""
+        if self.fd is not None:
+            os.fsync(self.fd)
+        else:
+            sync_folder(self.path)
+
+
+@contextmanager
+def open_parent(path: Path, within: AnyPath | None, *, make: bool = False, durable: bool = False) -> Iterator[Parent]:
+    """Open the folder of a path; below `within` it is reached through no link."""
+    # Idea: walk from `within` down, each folder opened by the descriptor of the one above and without links, so that
+    # nobody can put a link in between; what follows is done relative to the last descriptor.
+    # Reference: openat(2), O_NOFOLLOW.
+    # Cost: two system calls a level, in the same order as the path.
+    if within is None:
+        if make:
+            make_folder(path.parent, durable=durable)
+        yield Parent(path.parent, None)
+        return
+    parts = path.parent.relative_to(within).parts
+    if ".." in parts:
+        raise ValueError(f"{path} is not within {os.fspath(within)}")
+    place = Path(within)
+    if make:
+        make_folder(place, durable=durable)
+    if not _CAN_WALK:
+        for part in parts:
+            place /= part
+            _enter(place, part, None, make=make)
+        yield Parent(place, None)
+        return
+    number = os.open(place, os.O_RDONLY)
+    try:
+        for part in parts:
+            place /= part
+            _enter(place, part, number, make=make)
+            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | NO_LINK, dir_fd=number)
+            os.close(number)
+            number = below
+        yield Parent(place, number)
+    finally:
+        os.close(number)
+
+
+def _enter(place: Path, name: str, above: int | None, *, make: bool) -> None:
+    """Make a folder where it is to be made; raise if it is a link."""
+    entry = name if above is not None else place
+    with contextlib.suppress(FileExistsError):
+        if make:
+            os.mkdir(entry, dir_fd=above)
+    if stat.S_ISLNK(os.stat(entry, dir_fd=above, follow_symlinks=False).st_mode):
+        raise OSError(
+            errno.ELOOP, "a symbolic link is on the way: nothing is written through it. Remove it", os.fspath(place)
+        )
