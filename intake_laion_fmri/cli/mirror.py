@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from intake_laion_fmri import layout, redact
+from intake_laion_fmri import layout
 from intake_laion_fmri.cli import exits, interrupts
+from intake_laion_fmri.cli.mirror_output import LONGEST_LIST, print_plan, print_report, show_progress, tell_plan
 from intake_laion_fmri.cli.options import BucketChoice, Command, chosen, selection_options, source_options
 from intake_laion_fmri.cli.output import (
     Bar,
     Size,
     Table,
-    duration,
     json_option,
     on_terminal,
     print_json,
@@ -26,9 +23,6 @@ from intake_laion_fmri.cli.output import (
     printable,
     size,
 )
-
-if TYPE_CHECKING:
-    from intake_laion_fmri.mirror.report import MirrorPlan, MirrorProgress, MirrorReport
 
 __all__ = ["mirror"]
 
@@ -74,9 +68,6 @@ In a pipe, fields separated by tabs:
     done="done",
     failed="the folder could not be read",
 )
-
-_LONGEST_LIST = 20
-"""Files that a terminal is told by name."""
 
 _groups = click.option(
     "--group",
@@ -158,17 +149,17 @@ def mirror(
             entities={name: values for name, values in entities.items() if values},
             include_stimuli=include_stimuli,
         )
-        _tell(plan, quiet=as_json)
+        tell_plan(plan, quiet=as_json)
         left_alone = plan.left_alone
         if dry_run:
-            _print_plan(plan, as_json=as_json)
+            print_plan(plan, as_json=as_json)
         else:
             notice = licence_notice(plan.to)
             if notice:
                 click.echo(notice, err=True)
-            with _progress(quiet=as_json) as progress:
+            with show_progress(quiet=as_json) as progress:
                 report = fill_mirror(plan, jobs=jobs, progress=progress)
-            _print_report(plan, report, as_json=as_json)
+            print_report(plan, report, as_json=as_json)
             left_alone = report.left_alone
     if left_alone:
         click.echo(printable(f"Warning: {told_of_left_alone(plan.to, left_alone)}"), err=True)
@@ -252,7 +243,7 @@ def status(folder: str, as_json: bool) -> None:
         Table(("not of the data set",), [(path,) for path in found.unknown], "unknown"),
     ):
         if seen and table.rows:
-            shown = Table(table.columns, table.rows[:_LONGEST_LIST])
+            shown = Table(table.columns, table.rows[:LONGEST_LIST])
             print_table(shown)
             left = len(table.rows) - len(shown.rows)
             click.echo(f"and {left:,} more: see --json\n" if left else "")
@@ -267,87 +258,3 @@ def _expect_no_options(context: click.Context) -> None:
         if parameter.name and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
             name = context.invoked_subcommand
             raise click.UsageError(f"{parameter.opts[0]} is for copying: `mirror {name}` takes its options after DIR.")
-
-
-def _tell(plan: MirrorPlan, *, quiet: bool) -> None:
-    """Say what there is to do, and what is left out."""
-    if not quiet:
-        there = f"{len(plan.complete) + len(plan.unrecorded):,} are there"
-        todo = f"{len(plan.fetch):,} to fetch, {size(plan.bytes_to_fetch)}"
-        click.echo(
-            printable(
-                f"{redact.url(plan.place.url)}: {len(plan.objects):,} files, {size(plan.n_bytes)}; {there}, {todo}; "
-                f"{size(plan.free_bytes)} are free in {plan.to}."
-            )
-        )
-    if plan.held_out:
-        click.echo(f"Left out: {plan.held_out:,} objects of held-out sessions.", err=True)
-    if plan.gated:
-        click.echo(f"Left out: {plan.gated:,} under a data use agreement; ask {layout.CONTACT}.", err=True)
-    for note in plan.notes:
-        click.echo(printable(note), err=True)
-    for key, reason in plan.refused[:_LONGEST_LIST]:
-        click.echo(printable(f"Warning: {key!r} is left out: it {reason}."), err=True)
-    if plan.bytes_to_fetch > plan.free_bytes:
-        click.echo(f"Warning: {plan.to} has too little room.", err=True)
-
-
-def _print_plan(plan: MirrorPlan, *, as_json: bool) -> None:
-    if as_json:
-        to_fetch = [{"key": one.key, "bytes": one.size} for one in plan.fetch]
-        print_json(_choice(plan, plan.left_alone) | {"free_bytes": plan.free_bytes, "fetch": to_fetch})
-        return
-    rows = []
-    for group in layout.GROUPS:
-        every = [one.size for one in plan.objects if layout.group_of(one.key) == group]
-        fetch = [one.size for one in plan.fetch if layout.group_of(one.key) == group]
-        if every:
-            rows.append((group, len(every), Size(sum(every)), len(fetch), Size(sum(fetch))))
-    print_table(Table(("group", "files", "size", "to fetch", "size"), rows))
-
-
-def _print_report(plan: MirrorPlan, report: MirrorReport, *, as_json: bool) -> None:
-    if as_json:
-        done = ("fetched", "adopted", "replaced", "bytes_received", "seconds")
-        print_json(_choice(plan, report.left_alone) | {name: getattr(report, name) for name in done})
-        return
-    rate = f" at {size(report.bytes_received / report.seconds)}/s" if report.bytes_received and report.seconds else ""
-    line = f"{report.to}: {report.n_files:,} files complete, {size(report.n_bytes)}; {report.fetched:,} fetched now"
-    if report.replaced:
-        line += f", {report.replaced:,} of them in place of others"
-    if report.fetched:
-        line += f": {size(report.bytes_received)} in {duration(report.seconds)}{rate}"
-    click.echo(printable(f"{line}."))
-
-
-def _choice(plan: MirrorPlan, left_alone: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Return what was chosen, as JSON holds it."""
-    return {
-        "bucket": redact.url(plan.place.url),
-        "to": str(plan.to),
-        "files": len(plan.objects),
-        "bytes": plan.n_bytes,
-        "complete": len(plan.complete) + len(plan.unrecorded),
-        "bytes_to_fetch": plan.bytes_to_fetch,
-        "held_out": plan.held_out,
-        "gated": plan.gated,
-        "refused": [{"key": key, "reason": reason} for key, reason in plan.refused],
-        "left_alone": [{"key": key, "found": found} for key, found in left_alone],
-        "notes": list(plan.notes),
-    }
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[MirrorProgress], None]]:
-    """Show a bar of the bytes on a terminal; print each key in a pipe, unless `quiet`."""
-    told = not quiet and not on_terminal(sys.stdout)
-    with Bar("Copying") as bar:
-
-        def advance(progress: MirrorProgress) -> None:
-            rate = "" if progress.rate is None else f"{size(progress.rate)}/s"
-            left = "" if progress.seconds_left is None else f"{duration(progress.seconds_left)} left"
-            bar.show(progress.bytes, progress.n_bytes, f"{progress.files:,} of {progress.n_files:,} files", rate, left)
-            if told and progress.finished is not None:
-                bar.say(progress.finished)
-
-        yield advance
