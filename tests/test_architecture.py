@@ -54,6 +54,10 @@ MAY_IMPORT: Mapping[str, set[str]] = {
 MOST_ARROWS = 120
 MOST_NAMES = 30
 """Modules and folders of one folder: what fits on a page."""
+MOST_LINES, MOST_LINES_OF_A_BODY, MOST_LINES_OF_A_TEST = 350, 40, 600
+# What is still longer. An entry that is not needed any more fails, so that these only become fewer.
+TOO_LONG = {"catalog.files", "catalog.inventory", "discovery", "drivers", "layout", "remote.access", "remote.bucket"}
+BODIES_TOO_LONG = {("remote.bucket", "fetch")}
 
 # Names of the wing's former module, or of its main one, loaded on first use; like the package's own `__init__` these
 # are nobody's neighbours.
@@ -269,6 +273,43 @@ def test_the_house_stays_small() -> None:
         for folder in [top, *(path for path in top.rglob("*") if path.is_dir() and path.name != "__pycache__")]:
             names = {path.name for path in folder.iterdir() if path.suffix in {"", ".py"}} - {"__pycache__"}
             assert len(names) <= MOST_NAMES, folder
+
+
+def bodies(source: str) -> Iterator[tuple[str, int]]:
+    """Yield the name of each function of a module and the lines of its body, without its docstring."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[ast.get_docstring(node) is not None :]
+            yield node.name, (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+def test_modules_and_functions_stay_short() -> None:
+    """One that is longer is about more than one thing: it is split along what it is about."""
+    assert {module for module, source in SOURCES.items() if source.count("\n") > MOST_LINES} == TOO_LONG
+    long = {
+        (module, name)
+        for module, source in SOURCES.items()
+        for name, lines in bodies(source)
+        if lines > MOST_LINES_OF_A_BODY
+    }
+    assert long == BODIES_TOO_LONG
+
+
+def test_files_of_tests_stay_short() -> None:
+    tests = {path: path.read_text(encoding="utf-8") for path in Path(__file__).parent.rglob("*.py")}
+    assert [path for path, text in tests.items() if text.count("\n") > MOST_LINES_OF_A_TEST] == []
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("def f():\n    a = 1\n    return a", [("f", 2)]),
+        ('def f():\n    """Return\n    one.\n    """\n    return 1', [("f", 1)]),
+        ('class A:\n    async def f(self):\n        """Wait."""', [("f", 0)]),
+    ],
+)
+def test_the_lines_of_a_body_are_counted(source: str, expected: list[tuple[str, int]]) -> None:
+    assert list(bodies(source)) == expected
 
 
 def test_no_two_tests_have_the_same_name() -> None:

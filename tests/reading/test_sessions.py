@@ -12,12 +12,7 @@ import pytest
 from intake_laion_fmri import open_betas, open_maps, open_trials
 from intake_laion_fmri.building.verify import verify_store
 from intake_laion_fmri.discovery import get_sessions
-from intake_laion_fmri.errors import (
-    AccessDeniedError,
-    DataIntegrityError,
-    MissingFileWarning,
-    UnexpectedContentWarning,
-)
+from intake_laion_fmri.errors import AccessDeniedError, DataIntegrityError, MissingFileWarning, UnexpectedContentWarning
 from intake_laion_fmri.mirror import mirror_bucket
 from intake_laion_fmri.store import build_store
 

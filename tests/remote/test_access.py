@@ -23,12 +23,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intake_laion_fmri.errors import (
-    AccessDeniedError,
-    BucketUnreachableError,
-    DataIntegrityError,
-    NotInBucketError,
-)
+from intake_laion_fmri.errors import AccessDeniedError, BucketUnreachableError, DataIntegrityError, NotInBucketError
 from intake_laion_fmri.remote import access, stream
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket
 

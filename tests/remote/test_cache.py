@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from faulty_proxy import FaultyProxy
-from network_faults import Stage, trials_of_session
+from network_kinds import Stage, trials_of_session
 from openers import Outcome, left_behind
 
 from intake_laion_fmri.remote.cache import SmallFileCache, cache_info, clear_cache

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from faulty_proxy import FaultyProxy, Request
-from network_faults import Stage
+from network_kinds import Stage
 from openers import Job, Outcome, left_behind
 from tiers import full
 

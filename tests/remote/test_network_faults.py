@@ -6,18 +6,8 @@ from pathlib import Path
 
 import pytest
 from faulty_proxy import FaultyProxy, silence
-from network_faults import (
-    CASES,
-    DOCUMENT,
-    FILES,
-    LISTINGS,
-    Stage,
-    complaints,
-    held,
-    listed_cases,
-    run,
-    run_all,
-)
+from network_faults import CASES, DOCUMENT, FILES, complaints, held, listed_cases, run, run_all
+from network_kinds import LISTINGS, Stage
 from tiers import full, sampled
 
 pytest_plugins = ["network_stage"]

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from faulty_proxy import FaultyProxy
-from network_faults import Stage, staged
+from network_faults import staged
+from network_kinds import Stage
 
 
 @pytest.fixture(scope="session")
