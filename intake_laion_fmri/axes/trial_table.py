@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -65,9 +66,10 @@ def read_trials(content: bytes, *, name: str, session: str, participant: str | N
     broken = functools.partial(_broken, name)
     text = _table_text(content, broken)
     header, rows = _table_rows(text, broken)
-    at = [header.index(column) for column in COLUMNS]
+    columns = operator.itemgetter(*(header.index(column) for column in COLUMNS))
     number = int(session.removeprefix("ses-"))
-    is_cut = not text.endswith(("\r", "\n"))  # so is a file that ends within its last label
+    # A file that ends without a newline may end within its last label.
+    cut = None if text.endswith(("\r", "\n")) else len(rows) - 1
     # Idea: one pass over the rows, so that the error names the first bad row; its columns are found by name once.
     # Reference: the columns are those of the bucket's trial tables; the grammar of labels is in `labels`.
     # Cost: O(rows), four regular expressions a row; a label is parsed once for all sessions.
@@ -76,7 +78,7 @@ def read_trials(content: bytes, *, name: str, session: str, participant: str | N
         fields = text_of_row.split("\t")
         if len(fields) != len(header):
             raise broken(f"row {row}: expected {len(header)} fields, found {len(fields)}")
-        spelled, run, beta_index, label = (fields[column] for column in at)
+        spelled, run, beta_index, label = columns(fields)
         match = _SESSION.fullmatch(spelled)
         if match is None or int(match[1]) != number:
             raise broken(f"row {row}: expected the session {session!r}, found {quoted(spelled)}")
@@ -85,7 +87,7 @@ def read_trials(content: bytes, *, name: str, session: str, participant: str | N
         match = _RUN.fullmatch(run)
         if match is None:
             raise broken(f"row {row}: expected a run such as 1 or 'run-01', found {quoted(run)}")
-        problem = _problem_of(label, participant, is_cut=is_cut and row == len(rows) - 1)
+        problem = _problem_of(label, participant, is_cut=row == cut)
         if problem:
             raise broken(f"row {row}: expected {problem}, found {quoted(label)}")
         runs.append(int(match[1]))

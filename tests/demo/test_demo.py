@@ -9,7 +9,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from demo_folder import all_labels, files, glm, sessions, subjects, trials
+from demo_files import all_labels, files, glm, sessions, subjects, trials
 from tiers import sampled
 
 from intake_laion_fmri.demo import SCALES, Scale, subject_truth, write_demo

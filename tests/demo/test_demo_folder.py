@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from demo_folder import all_labels, files, subjects
+from demo_files import all_labels, files, subjects
 
 from intake_laion_fmri.demo import Scale, remove_demo, subject_truth, write_demo
 
