@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,13 +17,6 @@ __all__ = ["store_catalog"]
 _HEADER_STORE = """\
 # Written by `intake-laion-fmri store catalog`. Reading it needs intake-xarray, and not this package.
 """
-
-_MISREAD = {
-    "::": "Intake takes '::' for a chain of file systems",
-    "#": "newer versions of Zarr take '#' for the end of a path",
-    "?": "newer versions of Zarr take '?' for the end of a path",
-}
-"""What intake-xarray, or what it calls, does not take for a part of a path."""
 
 
 def store_catalog(info: StoreInfo, storage_options: Mapping[str, Any] | None = None) -> str:
@@ -45,14 +39,25 @@ def store_catalog(info: StoreInfo, storage_options: Mapping[str, Any] | None = N
     Raises
     ------
     ValueError
-        If intake-xarray could not open the store, because of a ``::`` in its address, or a ``#`` or ``?`` in its path.
+        If the store's address has a ``::``, which Intake takes for a chain of file systems.
+
+    Warns
+    -----
+    UserWarning
+        If its path has a ``#`` or ``?``, which zarr 3.4 takes for the end of the path.
     """
-    for mark, reason in _MISREAD.items():
-        if mark in info.url and (mark == "::" or addresses.is_folder(info.url)):
-            raise ValueError(
-                f"store={redact.url(info.url)!r}: a catalog cannot name it, because {reason}. Move or link the store "
-                f"to a path without {mark!r}, or read it with open_betas(store=...)."
-            )
+    store = redact.url(info.url)
+    if "::" in info.url:
+        raise ValueError(
+            f"store={store!r}: a catalog cannot name it, because Intake takes '::' for a chain of file systems. Move "
+            "or link the store to a path without '::', or read it with open_betas(store=...)."
+        )
+    if addresses.is_folder(info.url) and (found := [mark for mark in "#?" if mark in info.url]):
+        warnings.warn(
+            f"store={store!r}: zarr 3.4 and newer take {found[0]!r} for the end of a path, and do not find the store "
+            f"by this catalog. Move or link the store to a path without {found[0]!r} for readers with these versions.",
+            stacklevel=2,
+        )
     options = _without_secrets(storage_options or {})
     sources = {}
     for subject, sessions in ((one.subject, one.sessions) for one in info.subjects):
