@@ -128,7 +128,11 @@ class Workshop:
 
     def _left(self, name: str, suffix: str = "") -> list[Path]:
         is_left = re.compile(rf"{re.escape(name)}\.[0-9a-f]{{32}}{suffix or _SUFFIXES}").fullmatch
-        return [path for path in self.folder.iterdir() if is_left(path.name)]
+        try:
+            names = os.listdir(self.folder)
+        except FileNotFoundError:  # a builder that took over is done, and has removed the folder
+            return []
+        return [self.folder / left for left in names if is_left(left)]
 
     def _put_back(self, name: str) -> None:
         """Put a group back that a builder had moved away when it was killed; only where folders cannot be exchanged."""

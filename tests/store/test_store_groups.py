@@ -62,6 +62,21 @@ def test_a_group_that_was_taken_over_is_not_published_in_part(tmp_path: Path) ->
     assert not (tmp_path / ".store.building").exists()
 
 
+def test_a_group_that_was_taken_over_by_a_builder_that_is_done(tmp_path: Path) -> None:
+    """That one has removed the folder beside the store, too."""
+
+    def write() -> None:
+        with open_store(tmp_path / "store").writing("sub-01/ses-01") as writer:
+            writer.begin(lambda key: True)
+            writer.put("label/c/0", [b"content"])
+            shutil.rmtree(tmp_path / ".store.building")
+            writer.holds("label/c/0", [b"content"])
+
+    with pytest.raises(GroupBusyError, match="another builder has taken it over"):
+        write()
+    assert not (tmp_path / "store").exists()
+
+
 def test_the_error_of_a_wait_in_vain_names_the_other(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
