@@ -31,8 +31,8 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=$(VERSIONS) PIP_BUILD_CONS
 
 help:
 	@echo 'make demo    write demo-bucket/, a small synthetic bucket, and do the main job on it (a minute, most of it set-up)'
-	@echo 'make test    run the fast tier of the test suite on two cores: five minutes'
-	@echo 'make test-all  run all of it: a quarter of an hour'
+	@echo 'make test    run the fast tier of the test suite on two cores: six minutes'
+	@echo 'make test-all  run all of it: twenty minutes'
 	@echo 'make lint    check style, format and types'
 	@echo 'make bench   measure reading, opening, storing and mirroring at full size (half an hour, several GB of disk)'
 	@echo 'make lock    write the newest versions to requirements/, and the oldest that are allowed'

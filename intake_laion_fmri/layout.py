@@ -340,8 +340,3 @@ def is_of_public(path: str) -> bool:
     session = session_of(path)
     of_localizer = path.startswith("derivatives/localizers/")
     return session is None or not is_session(session) or of_localizer or not is_held_out(session)
-
-
-def anatomy_folder(subject: str) -> str:
-    """Return the folder that holds a subject's anatomical images and brain masks."""
-    return f"{ANATOMY_ROOT}/{subject}"

@@ -10,7 +10,6 @@ import importlib.util
 import os
 import warnings
 from collections.abc import Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -47,7 +46,6 @@ __all__ = [
     "published_pools",
     "published_sums",
     "read_split",
-    "reading_threads",
     "revision_of",
     "upstream",
 ]
@@ -310,8 +308,3 @@ def revision_of(source: SplitSource, read: Collection[Split]) -> str:
         stacklevel=3,
     )
     return source.revision
-
-
-def reading_threads() -> ThreadPoolExecutor:
-    """Return the threads that read several split files at a time."""
-    return ThreadPoolExecutor(FILES_IN_FLIGHT, thread_name_prefix="laion-splits")

@@ -24,14 +24,15 @@ from numpy.typing import NDArray
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.labels import OOD_TYPES, parse_label
 from intake_laion_fmri.errors import unknown_value
+from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.formats.split_file import Split
 from intake_laion_fmri.remote.access import Bucket, open_bucket
 from intake_laion_fmri.split_sources import (
+    FILES_IN_FLIGHT,
     SplitSource,
     find_source,
     published_pools,
     read_split,
-    reading_threads,
     revision_of,
 )
 
@@ -154,8 +155,7 @@ def load_all_splits(
     """Read every split of one pool: name → split; arguments and errors as in `load_split`."""
     _check_pool(pool)
     source = find_source(splits, bucket=bucket, storage_options=storage_options, mirror=mirror, mirror_only=mirror_only)
-    with reading_threads() as threads:
-        read = list(threads.map(lambda name: _load_split(source, pool, name), SPLITS))
+    read = concurrently(lambda name: _load_split(source, pool, name), SPLITS, FILES_IN_FLIGHT, name="splits")
     revision = revision_of(source, read)
     return {split.name: dataclasses.replace(split, revision=revision) for split in read}
 

@@ -12,7 +12,7 @@ import click
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.cli import exits
-from intake_laion_fmri.cli.options import BucketChoice, bucket_options
+from intake_laion_fmri.cli.options import BucketChoice, bucket_options, group_option
 from intake_laion_fmri.cli.output import Size, Table, json_option, on_terminal, print_json, print_table, printable, size
 from intake_laion_fmri.errors import NotInBucketError, unknown_value
 
@@ -204,14 +204,7 @@ def info(bucket: BucketChoice, subjects: tuple[str, ...], as_json: bool) -> None
     multiple=True,
     help="ses-01, 01 or 1, or averages for what is of a subject as a whole; may be given several times.",
 )
-@click.option(
-    "--group",
-    "--kind",
-    "groups",
-    multiple=True,
-    type=click.Choice(list(layout.GROUPS)),
-    help="May be given several times.",
-)
+@group_option()
 @json_option
 @bucket_options
 def ls(

@@ -11,7 +11,7 @@ import click
 from intake_laion_fmri import layout
 from intake_laion_fmri.cli import exits, interrupts
 from intake_laion_fmri.cli.mirror_output import LONGEST_LIST, print_plan, print_report, show_progress, tell_plan
-from intake_laion_fmri.cli.options import BucketChoice, Command, chosen, selection_options, source_options
+from intake_laion_fmri.cli.options import BucketChoice, Command, chosen, group_option, selection_options, source_options
 from intake_laion_fmri.cli.output import (
     Bar,
     Size,
@@ -69,14 +69,7 @@ In a pipe, fields separated by tabs:
     failed="the folder could not be read",
 )
 
-_groups = click.option(
-    "--group",
-    "--kind",
-    "groups",
-    multiple=True,
-    type=click.Choice(list(layout.GROUPS)),
-    help="May be given several times. By default all but the stimuli.",
-)
+_groups = group_option(" By default all but the stimuli.")
 
 
 def _local(context: click.Context, parameter: click.Parameter, folder: str | None) -> str | None:

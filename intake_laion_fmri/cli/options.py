@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from intake_laion_fmri import layout
 from intake_laion_fmri.cli.wording import told
 
 if TYPE_CHECKING:
@@ -144,6 +145,13 @@ def selection_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def group_option(more: str = "") -> Callable[[Command], Command]:
+    """Return the option that chooses groups of files; `more` is added to its help."""
+    words = click.Choice(list(layout.GROUPS))
+    help = f"May be given several times.{more}"
+    return click.option("--group", "--kind", "groups", multiple=True, type=words, help=help)
 
 
 def chosen(names: tuple[str, ...]) -> str | tuple[str, ...]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from intake_laion_fmri.split_sources import SplitSource, read_split, reading_threads, revision_of
+from intake_laion_fmri.forks import concurrently
+from intake_laion_fmri.split_sources import FILES_IN_FLIGHT, SplitSource, read_split, revision_of
 from intake_laion_fmri.splits import OOD, POOL, ROLES, SHARED, SPLIT, SPLITS, has_role, ood_roles, roles_in
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ def split_roles(
 
     pools = (SHARED, subject)
     files = [(pool, name) for pool in pools for name in SPLITS if name != OOD]
-    with reading_threads() as threads:
-        read = dict(zip(files, threads.map(lambda file: read_split(source, *file), files), strict=True))
+    found = concurrently(lambda file: read_split(source, *file), files, FILES_IN_FLIGHT, name="splits")
+    read = dict(zip(files, found, strict=True))
     codes, labels = pd.factorize(trials["label"].to_numpy(dtype=object))
     roles = np.zeros((len(pools), len(SPLITS), len(labels)), dtype=np.int8)
     sums = {}

@@ -17,10 +17,10 @@ import stat
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
+from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.remote.parents import NO_LINK, AnyPath, make_folder, open_parent, sync_folder
 
 __all__ = [
@@ -166,11 +166,8 @@ def sync_files(paths: Sequence[Path], *, top: Path) -> None:
         with open(path, "rb+") as file:
             os.fsync(file.fileno())
 
-    with ThreadPoolExecutor(_SYNCS_AT_A_TIME, thread_name_prefix="laion-sync") as pool:
-        for _ in pool.map(sync, paths):
-            pass
-        for _ in pool.map(sync_folder, folders):
-            pass
+    concurrently(sync, paths, _SYNCS_AT_A_TIME, name="sync")
+    concurrently(sync_folder, folders, _SYNCS_AT_A_TIME, name="sync")
 
 
 def put_in_place(new: AnyPath, target: AnyPath, *, durable: bool = False) -> Path | None:

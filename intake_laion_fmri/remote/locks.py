@@ -100,14 +100,6 @@ def _is_empty(path: Path) -> bool:
         return False
 
 
-def _age(path: Path) -> float:
-    """Return the seconds since a lock's file was made; none if it has gone."""
-    try:
-        return time.time() - path.lstat().st_mtime
-    except OSError:
-        return 0.0
-
-
 def _held(path: Path, holder: str, wait_seconds: float, what: str) -> HeldError:
     """Name the holder of a lock."""
     with contextlib.suppress(OSError, KeyError, ImportError):
