@@ -20,6 +20,7 @@ from typing import Any
 
 import fsspec
 import pytest
+import tiers
 from counting import CountingFileSystem
 from hypothesis import settings
 
@@ -37,6 +38,10 @@ settings.register_profile("suite", deadline=None, derandomize=True)
 settings.load_profile("suite")
 
 BUCKET = "laion-fmri"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    tiers.FAST = "not full" in config.option.markexpr
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

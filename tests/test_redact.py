@@ -223,7 +223,7 @@ def test_any_password_is_hidden(password: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", sampled(["a", "://", "secret", "token-", "@", "?a=", "http://a:", "'", "key=:"], keep=3)
+    "piece", sampled(["a", "://", "secret", "token-", "@", "?a=", "http://a:", "'", "key=:"], keep=1)
 )
 def test_long_texts_take_no_time(piece: str) -> None:
     """No expression goes over a text twice: bodies of foreign servers end in messages."""

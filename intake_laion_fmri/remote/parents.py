@@ -93,7 +93,7 @@ def open_parent(path: Path, within: AnyPath | None, *, make: bool = False, durab
     # Idea: walk from `within` down, each folder opened by the descriptor of the one above and without links, so that
     # nobody can put a link in between; what follows is done relative to the last descriptor.
     # Reference: openat(2), O_NOFOLLOW.
-    # Cost: two system calls a level, in the same order as the path.
+    # Cost: two system calls a level.
     if within is None:
         if make:
             make_folder(path.parent, durable=durable)
@@ -108,15 +108,14 @@ def open_parent(path: Path, within: AnyPath | None, *, make: bool = False, durab
     if not _CAN_WALK:
         for part in parts:
             place /= part
-            _enter(place, part, None, make=make)
+            _enter(place, make=make)
         yield Parent(place, None)
         return
     number = os.open(place, os.O_RDONLY)
     try:
         for part in parts:
             place /= part
-            _enter(place, part, number, make=make)
-            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | NO_LINK, dir_fd=number)
+            below = _open_below(place, part, number, make=make)
             os.close(number)
             number = below
         yield Parent(place, number)
@@ -124,12 +123,32 @@ def open_parent(path: Path, within: AnyPath | None, *, make: bool = False, durab
         os.close(number)
 
 
-def _enter(place: Path, name: str, above: int | None, *, make: bool) -> None:
-    """Make a folder where it is to be made; raise if it is a link."""
-    entry = name if above is not None else place
+def _open_below(place: Path, name: str, above: int, *, make: bool) -> int:
+    """Open a folder of an open one; where it is to be made, only if it is not there."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | NO_LINK
+    try:
+        return os.open(name, flags, dir_fd=above)
+    except FileNotFoundError:
+        if not make:
+            raise
+    except OSError:  # of a link, which error depends on the system
+        _refuse_link(place, name, above)
+        raise
     with contextlib.suppress(FileExistsError):
-        if make:
-            os.mkdir(entry, dir_fd=above)
+        os.mkdir(name, dir_fd=above)
+    _refuse_link(place, name, above)
+    return os.open(name, flags, dir_fd=above)
+
+
+def _enter(place: Path, *, make: bool) -> None:
+    """Make a folder where it is to be made; raise if it is a link."""
+    if make:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(place)
+    _refuse_link(place, place, None)
+
+
+def _refuse_link(place: Path, entry: AnyPath, above: int | None) -> None:
     if stat.S_ISLNK(os.stat(entry, dir_fd=above, follow_symlinks=False).st_mode):
         raise OSError(
             errno.ELOOP, "a symbolic link is on the way: nothing is written through it. Remove it", os.fspath(place)

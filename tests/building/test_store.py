@@ -19,7 +19,7 @@ from demo_files import betas_file, map_file, trials_file
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_files import NOWHERE, assert_same, store_blocks
-from tiers import full, sampled
+from tiers import examples, full, sampled
 
 from intake_laion_fmri import build_store, open_betas
 from intake_laion_fmri.errors import AccessDeniedError, DataIntegrityError, NotInBucketError
@@ -42,20 +42,23 @@ def files(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("subject", SUBJECTS)
 @pytest.mark.parametrize(
     "selection",
-    [
-        {},
-        {"session": 2},
-        {"session": ["ses-03", 1], "roi": "face"},
-        {"roi": "FFA-1"},
-        {"roi": "laionventral - (V1v | V1d | hV4)", "min_noise_ceiling": 20},
-        {"roi": ["PPA", "face & laion", "MT"], "stimuli": "shared"},
-        {"min_noise_ceiling": 30.0, "noise_ceiling": "4rep"},
-        {"min_noise_ceiling": 100, "noise_ceiling": "all"},
-        {"stimuli": "ood", "split": "ood", "role": "test"},
-        {"split": "tau", "role": "train", "roi": "place"},
-        {"split": "random_3", "pool": "subject", "role": "test", "session": 3},
-        {"split": "cluster_k5_1", "stimuli": "unique"},
-    ],
+    sampled(
+        [
+            {},
+            {"session": 2},
+            {"session": ["ses-03", 1], "roi": "face"},
+            {"roi": "FFA-1"},
+            {"roi": "laionventral - (V1v | V1d | hV4)", "min_noise_ceiling": 20},
+            {"roi": ["PPA", "face & laion", "MT"], "stimuli": "shared"},
+            {"min_noise_ceiling": 30.0, "noise_ceiling": "4rep"},
+            {"min_noise_ceiling": 100, "noise_ceiling": "all"},
+            {"stimuli": "ood", "split": "ood", "role": "test"},
+            {"split": "tau", "role": "train", "roi": "place"},
+            {"split": "random_3", "pool": "subject", "role": "test", "session": 3},
+            {"split": "cluster_k5_1", "stimuli": "unique"},
+        ],
+        keep=4,
+    ),
     ids=str,
 )
 def test_identical_from_a_disk(tiny: Path, tiny_store: Path, subject: str, selection: dict[str, Any]) -> None:
@@ -94,7 +97,7 @@ SPLIT_SELECTIONS = st.fixed_dictionaries(
 
 
 @given(selection=SELECTIONS, split=st.one_of(st.just({}), SPLIT_SELECTIONS), subject=st.sampled_from(SUBJECTS))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_identical_for_any_selection(
     tiny: Path, tiny_store: Path, selection: dict[str, Any], split: dict[str, Any], subject: str
 ) -> None:

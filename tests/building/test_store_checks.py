@@ -61,6 +61,7 @@ def test_an_intact_store(tiny: Path, tiny_store: Path) -> None:
     assert problems(tiny_store, against_source=True, bucket=tiny) == {}
 
 
+@full("each of some hundred objects in turn; damage of each kind is in the fast tier")
 def test_every_object_is_checked(own_store: Path) -> None:
     """A bit flipped anywhere in any object of a session is found, and so is a missing object."""
     group = own_store / "sub-01" / "ses-02"
@@ -314,6 +315,7 @@ np.savez(sys.argv[2], names=list(cat), one=one.betas, all=all.betas, trial=all.t
 """
 
 
+@full("a process without this package; catalogs of stores are opened in other tests too")
 def test_a_catalog_that_needs_only_intake_xarray(tiny: Path, tiny_store: Path, tmp_path: Path) -> None:
     """In a process to which this package is not there: a session, and all sessions of a subject."""
     done = run("catalog", tiny_store, "--out", tmp_path / "store.yaml")

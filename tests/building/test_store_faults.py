@@ -334,14 +334,17 @@ def at(place: int) -> Callable[[bytes], bytes]:
 @pytest.mark.parametrize("roi", sampled([None, "FFA1"], keep=1))
 @pytest.mark.parametrize(
     "damage",
-    [
-        lambda content: content[: len(content) // 2],
-        lambda content: content[:-1],
-        lambda content: content[:-8],
-        at(30_000),
-        at(-5),
-        at(-1),
-    ],
+    sampled(
+        [
+            lambda content: content[: len(content) // 2],
+            lambda content: content[:-1],
+            lambda content: content[:-8],
+            at(30_000),
+            at(-5),
+            at(-1),
+        ],
+        keep=3,
+    ),
     ids=["half", "a byte less", "no trailer", "a bit", "the checksum", "the length"],
 )
 def test_a_broken_source(own_tiny: Path, tmp_path: Path, damage: Callable[[bytes], bytes], roi: str | None) -> None:

@@ -107,6 +107,7 @@ def test_killed_at_25_random_moments(builders: Builders, tiny: Path, whole_store
     assert any("/betas/c/0/" in name for _, _, there in kills for name in there)
 
 
+@full("some twenty builds, twelve seconds; the fast tier kills builders that renew a session or work side by side")
 def test_killed_before_each_step_of_beginning_and_publishing(builders: Builders, tiny: Path, tmp_path: Path) -> None:
     """Between any two system calls that make something visible, or clean up after it."""
     given = {"bucket": str(tiny), "subjects": "sub-03", **OPTIONS}
@@ -328,6 +329,7 @@ def test_two_builders_that_want_different_stores_on_a_disk(builders: Builders, t
     assert not workshop(store).exists()
 
 
+@full("as on a disk, three seconds")
 def test_two_builders_that_want_different_stores_on_a_server(stores: Stores) -> None:
     """Both see that there is none, both begin one, and the server lets one of them."""
     url = f"s3://{STORES}/contended"

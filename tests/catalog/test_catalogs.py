@@ -25,7 +25,7 @@ import yaml
 from catalog_files import names, rois, sessions
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiers import full
+from tiers import examples, full
 
 from intake_laion_fmri import drivers, layout, open_betas, open_catalog, open_rois, open_trials
 from intake_laion_fmri.catalog.files import ROOT_FILE, V2_FILE, catalog_files, write_files
@@ -413,7 +413,7 @@ inventories = st.builds(Inventory, sources, st.dictionaries(subjects, records, m
 
 
 @full("inventories by the hundred, six seconds; those of demo buckets are written and read in the fast tier")
-@settings(max_examples=30)  # YAML is slow to write and to read
+@settings(max_examples=examples(30))  # YAML is slow to write and to read
 @given(inventory=inventories)
 def test_an_inventory_survives_its_file(inventory: Inventory) -> None:
     """And the catalogs made of it hold its names as texts, whatever YAML thinks of them."""

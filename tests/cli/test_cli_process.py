@@ -337,6 +337,7 @@ def test_asking_before_the_cache_is_cleared(
     assert not kept.exists()
 
 
+@full("builds twice in processes, three seconds")
 def test_a_dumb_terminal(tiny: Path, tmp_path: Path, python_environment: dict[str, str]) -> None:
     """No commands that it does not know."""
     command = ["/usr/bin/env", "TERM=dumb", *PROGRAM, "store", "build", "--bucket", tiny, "--to", tmp_path / "store"]

@@ -337,7 +337,7 @@ def test_truncated_at_every_layer(hostile_bucket: Path, place: str, part: str, w
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("part", PARTS[1:])
+@pytest.mark.parametrize("part", sampled(PARTS[1:], keep=2))
 def test_flipped_at_every_layer(hostile_bucket: Path, place: str, part: str) -> None:
     """A bit of each byte in turn, eight a part: the checksum sees what the header's check does not."""
     find, read = PLACES[place]

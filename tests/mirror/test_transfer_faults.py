@@ -292,13 +292,13 @@ def test_the_server_is_away(mirrorers: Mirrorers, server: FaultyProxy, content: 
     expect_whole(tmp_path, content, mirrorers.fill(tmp_path, **arguments(server)))
 
 
-WAITS = full("five seconds of waiting; silence is in the fast tier")
+WAITS = full("four seconds of waiting; the fast tier gives up silent servers of listings and small files")
 
 
 @pytest.mark.parametrize(
     ("action", "network"),
     [
-        pytest.param(silence, "attempts=2,read_seconds=1,total_seconds=4", id="silence"),
+        pytest.param(silence, "attempts=2,read_seconds=1,total_seconds=4", id="silence", marks=WAITS),
         pytest.param(stall, "attempts=2,read_seconds=1,total_seconds=4", id="stall", marks=WAITS),
         pytest.param(drip(0.3, 1000), "attempts=2,total_seconds=2,slowest=400000", id="drip", marks=WAITS),
     ],

@@ -21,6 +21,7 @@ from counting import CountingFileSystem
 from demo_files import betas_file, brain, map_file, roi_file, trials_file, volume
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiers import examples
 
 from intake_laion_fmri import open_betas, open_noise_ceilings, open_rois, open_trials
 
@@ -210,7 +211,7 @@ def test_anatomical_mask(tiny: Path) -> None:
     )
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.data())
 def test_selections_together(tiny: Path, data: st.DataObject) -> None:
     """Whatever is selected at opening equals selecting from everything afterwards."""

@@ -17,7 +17,7 @@ import pytest
 import xarray as xr
 from counting import CountingFileSystem
 from demo_files import betas_file
-from tiers import full
+from tiers import full, sampled
 
 from intake_laion_fmri import build_store, open_betas, open_maps
 from intake_laion_fmri.drivers import open_catalog
@@ -70,7 +70,7 @@ DERIVED: dict[str, Callable[[xr.Dataset], xr.Dataset | xr.DataArray]] = {
 }
 
 
-@pytest.mark.parametrize("how", DERIVED)
+@pytest.mark.parametrize("how", sampled(DERIVED, keep=6))
 def test_lazy_beside_lazy(ds: xr.Dataset, how: str) -> None:
     """As from values in memory, which NumPy computes."""
     found, expected = DERIVED[how](ds), DERIVED[how](ds.compute())
@@ -154,7 +154,7 @@ def test_loading_fills_one_array(tiny: Path, monkeypatch: pytest.MonkeyPatch, ho
     np.testing.assert_array_equal(found, open_betas("sub-01", session=session, bucket=tiny).betas.compute())
 
 
-@pytest.mark.parametrize("roi", ["face", None])
+@pytest.mark.parametrize("roi", sampled(["face", None], keep=1))
 def test_loading_from_a_store_fills_one_array(tiny: Path, tmp_path: Path, roi: str | None) -> None:
     build_store(tmp_path / "store", bucket=tiny, subjects="sub-01")
     array = open_betas("sub-01", roi=roi, store=tmp_path / "store", bucket=tiny).betas.data
@@ -225,6 +225,7 @@ def run(code: str, **environment: str) -> str:
     return done.stdout
 
 
+@full("a process of its own, for a setting that Dask has off")
 @pytest.mark.skipif(find_spec("dask.array._array_expr") is None, reason="this version of Dask has none")
 def test_with_array_expressions(tiny: Path) -> None:
     """Dask's other arrays can do less so far; what they can, ours can."""

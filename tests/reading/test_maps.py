@@ -17,7 +17,7 @@ from counting import CountingFileSystem as Counting
 from demo_files import GLM, brain, map_file, rewrite, session_file, volume
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiers import full
+from tiers import examples, full
 
 from intake_laion_fmri import open_betas, open_maps, open_noise_ceilings
 from intake_laion_fmri.errors import AccessDeniedError, DataIntegrityError, MissingFileWarning, NotInBucketError
@@ -116,7 +116,7 @@ def test_the_volume_of_a_selection(tiny: Path, mask: str) -> None:
 EVERYTHING: dict[str, xr.Dataset] = {}
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(st.data())
 def test_selections_together(tiny: Path, data: st.DataObject) -> None:
     """Whatever is selected at opening equals selecting from everything afterwards."""
@@ -246,7 +246,7 @@ def test_the_graph_is_small(tiny: Path, grid: str) -> None:
     assert narrower.r2.data.name != one.r2.data.name
 
 
-@pytest.mark.parametrize("scheduler", ["synchronous", "threads", "processes"])
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads", pytest.param("processes", marks=full("as of betas"))])
 def test_schedulers_agree(tiny: Path, scheduler: str) -> None:
     ds = open_maps("sub-01", session="all", grid="volume", bucket=tiny)
     xr.testing.assert_identical(ds.compute(scheduler=scheduler, num_workers=2), ds.compute())
@@ -469,7 +469,7 @@ def test_a_map_replaced_since_it_was_opened(own_tiny: Path) -> None:
 
 
 @given(st.data())
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 def test_whole_volumes_of_every_type(tmp_path_factory: Any, data: st.DataObject) -> None:
     """The reader of whole volumes, whatever the stored type, order and scaling: nibabel's values, bit for bit."""
     from intake_laion_fmri.formats.nifti import VolumeReader

@@ -47,6 +47,7 @@ def test_a_local_folder_whatever_its_name(
     assert open_bucket(".").find("").keys() == {"README"}
 
 
+@full("writes one of everything, four seconds")
 def test_everything_that_is_written_is_where_it_was_named(tiny: Path, tmp_path: Path) -> None:
     """To fsspec `results::v2` is a chain: a store was built in `results`."""
     (tmp_path / "results").mkdir()

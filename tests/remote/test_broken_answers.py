@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from faulty_proxy import Action, FaultyProxy, Request, claim, reset
 from test_web_servers import NoParts
+from tiers import sampled
 from web_servers import WebServer
 
 from intake_laion_fmri import layout
@@ -75,12 +76,12 @@ def expect_given_up(endpoint: str, read: Callable[[Bucket], object], *, is_s3: b
             assert rule.hits
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", sampled(WAYS, keep=2))
 def test_s3(s3: Any, way: str) -> None:
     expect_given_up(s3.endpoint, WAYS[way], is_s3=True)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", sampled(WAYS, keep=2))
 def test_web(tiny: Path, way: str) -> None:
     with WebServer(tiny) as server:
         expect_given_up(server.url, WAYS[way], is_s3=False)

@@ -8,12 +8,21 @@ import pytest
 from faulty_proxy import FaultyProxy, silence
 from network_faults import CASES, DOCUMENT, FILES, complaints, held, listed_cases, run, run_all
 from network_kinds import LISTINGS, Stage
-from tiers import full, sampled
+from tiers import full
 
 pytest_plugins = ["network_stage"]
 
 
-@pytest.mark.parametrize("group", sampled(sorted({case.group for case in CASES}), keep=1))
+QUICK = {"HEAD, once", "listing, once", "small file, once"}
+OTHERS = full(
+    "up to a quarter of a minute each; faults that pass are in the fast tier, and others in test_broken_answers"
+)
+
+
+@pytest.mark.parametrize(
+    "group",
+    [pytest.param(one, marks=() if one in QUICK else OTHERS) for one in sorted({case.group for case in CASES})],
+)
 def test_faults(stage: Stage, group: str) -> None:
     """No hang, no wrong value, no temporary file, no error but the contract's, and each names what it has to."""
     results = list(run_all([case for case in CASES if case.group == group], stage))

@@ -27,11 +27,18 @@ BETAS = layout.key("betas", subject="sub-01", session="ses-01")
 TRIALS = layout.key("trials", subject="sub-01", session="ses-01")
 
 
+@pytest.fixture(scope="module")
+def whole_mirror(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of a part of the bucket: one session, all ROIs and maps; not to be written to."""
+    folder = tmp_path_factory.mktemp("mirrors") / "mirror"
+    mirror_bucket(folder, bucket=tiny, sessions=1)
+    return folder
+
+
 @pytest.fixture
-def mirror(tiny: Path, tmp_path: Path) -> Path:
-    """A copy of a part of the bucket: one session, all ROIs and maps."""
-    mirror_bucket(tmp_path / "mirror", bucket=tiny, sessions=1)
-    return tmp_path / "mirror"
+def mirror(whole_mirror: Path, tmp_path: Path) -> Path:
+    """The same, for one test."""
+    return Path(shutil.copytree(whole_mirror, tmp_path / "mirror"))
 
 
 @pytest.fixture

@@ -11,12 +11,20 @@ from typing import Any
 
 import pytest
 
-__all__ = ["full", "sampled"]
+__all__ = ["examples", "full", "sampled"]
+
+FAST = False
+"""Whether this is the fast tier; set in conftest.py, before tests are collected."""
 
 
 def full(reason: str) -> pytest.MarkDecorator:
     """Mark a test or a parameter for the full tier; the reason says what it costs and what still guards the same."""
     return pytest.mark.full(reason=reason)
+
+
+def examples(number: int) -> int:
+    """Return how many examples Hypothesis tries of a test whose examples are slow: in the fast tier, a quarter."""
+    return max(1, number // 4) if FAST else number
 
 
 def sampled(values: Iterable[Any], *, keep: int) -> list[Any]:
