@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 from faulty_proxy import FaultyProxy
 
-from intake_laion_fmri import discovery, layout, open_catalog
+from intake_laion_fmri import layout, open_catalog
 from intake_laion_fmri.demo import subject_truth
 from intake_laion_fmri.discovery import (
-    SubjectContents,
     describe,
     get_categories,
     get_rois,
@@ -25,14 +24,14 @@ from intake_laion_fmri.discovery import (
     get_subjects,
     inspect_bucket,
     inventory,
-    subject_contents,
-    subjects,
 )
 from intake_laion_fmri.errors import (
     BucketUnreachableError,
     IncompleteBucketWarning,
     NotInBucketError,
 )
+from intake_laion_fmri.reading import recent_listings
+from intake_laion_fmri.reading.contents import SubjectContents, subject_contents, subjects
 from intake_laion_fmri.remote.access import Bucket, MirrorOnly, open_bucket
 from intake_laion_fmri.subject import load_subject
 
@@ -61,7 +60,7 @@ SUB_01 = [
 
 @pytest.fixture(autouse=True)
 def _nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(discovery, "_listings", {})
+    monkeypatch.setattr(recent_listings, "_listings", {})
 
 
 # --- what there is ----------------------------------------------------------------------------------------------------
@@ -424,10 +423,10 @@ def test_what_is_new_on_a_server_is_seen_after_a_while(
     for number, wanted in ((1, ["sub-01"]), (3, ["sub-01"]), (5, ["sub-01", "sub-03", "sub-05"])):
         for tree in (BETAS, ROIS):
             s3.client.put_object(Bucket="growing", Key=f"{tree}/sub-0{number}/x", Body=b"x")
-        monkeypatch.setattr(discovery, "LISTING_SECONDS", -1 if number == 5 else 300)
+        monkeypatch.setattr(recent_listings, "LISTING_SECONDS", -1 if number == 5 else 300)
         assert get_subjects(**place) == wanted
-    assert len(discovery._listings) == 1  # outdated ones are dropped
-    monkeypatch.setattr(discovery, "LISTING_SECONDS", 300)
+    assert len(recent_listings._listings) == 1  # outdated ones are dropped
+    monkeypatch.setattr(recent_listings, "LISTING_SECONDS", 300)
     s3.client.put_object(Bucket="growing", Key=f"{BETAS}/sub-06/x", Body=b"x")
     with pytest.warns(IncompleteBucketWarning):
         assert "sub-06" in get_subjects(**place, refresh=True)
@@ -469,9 +468,9 @@ def test_buckets_are_remembered_apart(tiny: Path, small: Path) -> None:
     assert len(get_subjects(bucket=tiny)) == 2
     assert len(get_subjects(bucket=small)) == 5
     one, other = (Bucket(str(tiny), {"client_kwargs": {"endpoint_url": f"http://{n}"}}) for n in (1, 2))
-    discovery._listings[one, "folders", BETAS] = (0.0, ["sub-09"])
-    assert (one, "folders", BETAS) in discovery._listings
-    assert (other, "folders", BETAS) not in discovery._listings
+    recent_listings._listings[one, "folders", BETAS] = (0.0, ["sub-09"])
+    assert (one, "folders", BETAS) in recent_listings._listings
+    assert (other, "folders", BETAS) not in recent_listings._listings
 
 
 def test_threads_may_ask_together(small: Path) -> None:

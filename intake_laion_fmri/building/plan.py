@@ -9,11 +9,11 @@ from typing import Any
 
 from intake_laion_fmri.building.report import SessionReport
 from intake_laion_fmri.building.target import is_foreign
-from intake_laion_fmri.discovery import SubjectContents, subject_contents, subjects
 from intake_laion_fmri.errors import DataIntegrityError, NotInStoreError
 from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.reading.arguments import check_subjects
 from intake_laion_fmri.reading.assembly import BucketPlan
+from intake_laion_fmri.reading.contents import SubjectContents, subject_contents, subjects
 from intake_laion_fmri.reading.trial_plans import TrialQuery
 from intake_laion_fmri.reading.voxel_plans import VoxelQuery
 from intake_laion_fmri.remote.access import SMALL_FILES_IN_FLIGHT, Bucket

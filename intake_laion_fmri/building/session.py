@@ -16,11 +16,11 @@ from intake_laion_fmri.building.plan import Job, session_plan, session_status, w
 from intake_laion_fmri.building.processes import block_memory
 from intake_laion_fmri.building.report import SessionReport
 from intake_laion_fmri.building.voxels import kept_voxels
-from intake_laion_fmri.discovery import subject_contents
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.reading.assembly import BetasParts, BucketPlan
 from intake_laion_fmri.reading.blocks import SessionBlock
+from intake_laion_fmri.reading.contents import subject_contents
 from intake_laion_fmri.reading.voxel_plans import VoxelQuery
 from intake_laion_fmri.remote.access import SMALL_FILES_IN_FLIGHT
 from intake_laion_fmri.split_sources import find_source

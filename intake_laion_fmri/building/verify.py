@@ -16,11 +16,11 @@ from intake_laion_fmri.building.contents import SubjectInfo, by_number, subject_
 from intake_laion_fmri.building.plan import session_plan, whole_session
 from intake_laion_fmri.building.session import axis_sum
 from intake_laion_fmri.building.voxels import kept_voxels
-from intake_laion_fmri.discovery import subject_contents
 from intake_laion_fmri.errors import NotInBucketError, unknown_value
 from intake_laion_fmri.reading.arguments import ALL, SessionSelection, check_sessions, check_subjects
 from intake_laion_fmri.reading.assembly import BetasParts
 from intake_laion_fmri.reading.blocks import SessionBlock
+from intake_laion_fmri.reading.contents import subject_contents
 from intake_laion_fmri.reading.voxel_plans import VoxelQuery
 from intake_laion_fmri.remote.access import Bucket, open_bucket
 from intake_laion_fmri.split_sources import find_source

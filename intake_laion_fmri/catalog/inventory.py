@@ -9,8 +9,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from intake_laion_fmri import discovery, layout
+from intake_laion_fmri import layout
+from intake_laion_fmri.discovery import get_subjects
 from intake_laion_fmri.errors import DataIntegrityError, check_option
+from intake_laion_fmri.reading.contents import roi_files
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 
 __all__ = [
@@ -253,7 +255,7 @@ def take_inventory(bucket: Bucket) -> Inventory:
         If a tree misses subjects that another has.
     """
     found = {}
-    for subject in discovery.get_subjects(bucket=bucket, refresh=True):
+    for subject in get_subjects(bucket=bucket, refresh=True):
         objects: dict[str, ObjectInfo] = {}
         for tree in layout.MAIN_TREES:
             objects |= bucket.find(tree.folder(subject))
@@ -277,7 +279,7 @@ def _sessions(objects: Mapping[str, ObjectInfo]) -> tuple[SessionRecord, ...]:
 
 def _rois(objects: Mapping[str, ObjectInfo]) -> tuple[RoiRecord, ...]:
     records = []
-    files = discovery.roi_files(objects)
+    files = roi_files(objects)
     for name, group in itertools.groupby(files, key=lambda file: file.name):
         same = list(group)
         kinds = {file.kind for file in same}

@@ -248,7 +248,8 @@ def ls(
 
 def _contents(place: Bucket, subjects: Iterable[str]) -> list[_Subject]:
     """List all that can be read of some subjects."""
-    from intake_laion_fmri.discovery import get_subjects, subject_contents
+    from intake_laion_fmri.discovery import get_subjects
+    from intake_laion_fmri.reading.contents import subject_contents
 
     names = sorted({layout.subject_name(one) for one in subjects}) or get_subjects(bucket=place, refresh=True)
     found = []

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.discovery import subjects as list_subjects
 from intake_laion_fmri.errors import NotInBucketError, unknown_value
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.mirror.partial import received_before
@@ -17,6 +16,7 @@ from intake_laion_fmri.mirror.report import MirrorPlan
 from intake_laion_fmri.mirror.selection import MirrorSelection, subject_of
 from intake_laion_fmri.mirror.splits import pools_of
 from intake_laion_fmri.mirror.targets import ObjectBusyError, errors_of_writing, locked, what_is_in_the_way
+from intake_laion_fmri.reading.contents import subjects as list_subjects
 from intake_laion_fmri.remote.access import Bucket
 from intake_laion_fmri.remote.copy import MirrorFolder
 from intake_laion_fmri.remote.keys import rejection

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.trials import TRIAL, trial_coordinates
 from intake_laion_fmri.axes.voxels import MASKS, VOXEL
-from intake_laion_fmri.discovery import SubjectContents
 from intake_laion_fmri.errors import BucketUnreachableError, Remarks
 from intake_laion_fmri.formats.grid import GRID, Coordinates, Grid
 from intake_laion_fmri.reading.blocks import SessionBlock
+from intake_laion_fmri.reading.contents import SubjectContents
 from intake_laion_fmri.reading.fetched import Fetched
 from intake_laion_fmri.reading.lazy_arrays import Step, lazy_rows, load_rows
 from intake_laion_fmri.reading.roi_files import UNREADABLE

@@ -10,10 +10,10 @@ from intake_laion_fmri import layout
 from intake_laion_fmri.axes.rois import RoiSelection
 from intake_laion_fmri.axes.trials import Stimuli
 from intake_laion_fmri.axes.voxels import Mask, NoiseCeiling
-from intake_laion_fmri.discovery import subject_contents
 from intake_laion_fmri.errors import NotInStoreError
 from intake_laion_fmri.reading.arguments import ALL, SessionSelection, check_argument
 from intake_laion_fmri.reading.assembly import BucketPlan
+from intake_laion_fmri.reading.contents import subject_contents
 from intake_laion_fmri.reading.maps import open_maps, open_noise_ceilings
 from intake_laion_fmri.reading.rois import open_rois, roi_data
 from intake_laion_fmri.reading.stored import StorePlan, with_stored

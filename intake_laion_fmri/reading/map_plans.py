@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from intake_laion_fmri.axes.voxels import SESSION_MAPS, SUBJECT_MAPS
-from intake_laion_fmri.discovery import SubjectContents, public_sessions
 from intake_laion_fmri.formats.grid import Grid
 from intake_laion_fmri.reading.arguments import check_argument, check_sessions
 from intake_laion_fmri.reading.blocks import MapBlock
+from intake_laion_fmri.reading.contents import SubjectContents, public_sessions
 from intake_laion_fmri.reading.sessions import choose_sessions
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 

@@ -11,12 +11,12 @@ import numpy as np
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.rois import RoiSelection
 from intake_laion_fmri.axes.voxels import SESSION_MAPS, SUBJECT_MAPS, VOXEL, Mask, VoxelAxis, grid_coordinates
-from intake_laion_fmri.discovery import SubjectContents, subject_contents
 from intake_laion_fmri.errors import DataIntegrityError, Remarks
 from intake_laion_fmri.formats.grid import GRID
 from intake_laion_fmri.reading.arguments import ALL, GridForm, MapSelection, SessionSelection
 from intake_laion_fmri.reading.assembly import attributes, subject_coordinate
 from intake_laion_fmri.reading.blocks import MapBlock
+from intake_laion_fmri.reading.contents import SubjectContents, subject_contents
 from intake_laion_fmri.reading.fetched import Fetched
 from intake_laion_fmri.reading.lazy_arrays import Step, lazy_rows
 from intake_laion_fmri.reading.map_plans import MapPlan, MapQuery

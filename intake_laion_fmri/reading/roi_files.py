@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.rois import RoiNames, RoiSelection, operands
-from intake_laion_fmri.discovery import RoiFile
 from intake_laion_fmri.errors import AccessDeniedError, DataIntegrityError, NotInBucketError
+from intake_laion_fmri.reading.contents import RoiFile
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 
 __all__ = ["UNREADABLE", "RoiFault", "RoiForm", "RoiListing", "form_of", "in_words", "raise_if_asked"]

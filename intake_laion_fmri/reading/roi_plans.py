@@ -11,11 +11,11 @@ import numpy as np
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.rois import ROI, RoiNames
 from intake_laion_fmri.axes.vertices import HEMI, Surface
-from intake_laion_fmri.discovery import SubjectContents, roi_files
 from intake_laion_fmri.errors import DataIntegrityError, Remarks
 from intake_laion_fmri.formats.freesurfer import VertexList, read_label
 from intake_laion_fmri.formats.gifti import read_func_gii
 from intake_laion_fmri.formats.grid import Coordinates
+from intake_laion_fmri.reading.contents import SubjectContents, roi_files
 from intake_laion_fmri.reading.roi_files import (
     UNREADABLE,
     RoiFault,

@@ -12,11 +12,11 @@ from intake_laion_fmri import layout
 from intake_laion_fmri.axes.rois import RoiSelection, roi_coordinates, single_operands
 from intake_laion_fmri.axes.vertices import HEMISPHERES, SURFACE_SPACE, Hemisphere
 from intake_laion_fmri.axes.voxels import Mask
-from intake_laion_fmri.discovery import SubjectContents, subject_contents
 from intake_laion_fmri.errors import Remarks
 from intake_laion_fmri.formats.grid import GRID, Coordinates
 from intake_laion_fmri.reading.arguments import ALL, FORMATS, All, Format, chosen
 from intake_laion_fmri.reading.assembly import attributes, subject_coordinate
+from intake_laion_fmri.reading.contents import SubjectContents, subject_contents
 from intake_laion_fmri.reading.fetched import Fetched
 from intake_laion_fmri.reading.roi_plans import RoiPlan
 from intake_laion_fmri.reading.voxel_plans import VoxelQuery, no_rois

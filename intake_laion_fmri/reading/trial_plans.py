@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.trial_table import read_trials
 from intake_laion_fmri.axes.trials import not_understood, stack_sessions, stimuli_of
-from intake_laion_fmri.discovery import SubjectContents, odd_sessions, public_sessions
 from intake_laion_fmri.errors import Remarks, in_short
 from intake_laion_fmri.formats.grid import Coordinates
 from intake_laion_fmri.reading.arguments import check_argument, check_sessions
+from intake_laion_fmri.reading.contents import SubjectContents, odd_sessions, public_sessions
 from intake_laion_fmri.reading.roi_files import UNREADABLE
 from intake_laion_fmri.reading.roles import role_mask
 from intake_laion_fmri.reading.sessions import choose_sessions

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.trials import Stimuli
-from intake_laion_fmri.discovery import subject_contents
 from intake_laion_fmri.reading.arguments import ALL, SessionSelection
+from intake_laion_fmri.reading.contents import subject_contents
 from intake_laion_fmri.reading.fetched import Fetched
 from intake_laion_fmri.reading.trial_plans import TrialPlan, TrialQuery
 from intake_laion_fmri.remote.access import Bucket, open_bucket

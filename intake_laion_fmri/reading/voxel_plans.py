@@ -25,12 +25,12 @@ from intake_laion_fmri.axes.rois import (
     roi_coordinates,
 )
 from intake_laion_fmri.axes.voxels import MASKS, SUBJECT_MAPS, VOXEL, VoxelAxis
-from intake_laion_fmri.discovery import SubjectContents, roi_files
 from intake_laion_fmri.errors import NotInBucketError, Remarks
 from intake_laion_fmri.formats.grid import Coordinates
 from intake_laion_fmri.formats.masks import mask_of
 from intake_laion_fmri.formats.nifti import Gather, VolumeReader
 from intake_laion_fmri.reading.arguments import check_argument
+from intake_laion_fmri.reading.contents import SubjectContents, roi_files
 from intake_laion_fmri.reading.roi_files import (
     UNREADABLE,
     RoiFault,

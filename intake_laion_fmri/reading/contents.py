@@ -1,0 +1,158 @@
+"""What the bucket holds of a subject now, from its listings: never from a remembered list."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.errors import NotInBucketError, unknown_value
+from intake_laion_fmri.forks import concurrently
+from intake_laion_fmri.remote.access import Bucket, ObjectInfo
+
+__all__ = [
+    "RoiFile",
+    "SubjectContents",
+    "no_subjects",
+    "odd_sessions",
+    "only_subjects",
+    "public_sessions",
+    "roi_files",
+    "subject_contents",
+    "subjects",
+]
+
+
+@dataclass(frozen=True)
+class RoiFile:
+    """One file of an ROI."""
+
+    name: str
+    """Public name, without hyphens."""
+    category: str
+    """The category's folder."""
+    kind: str
+    """``roi`` (a volume on the grid of the betas), ``roi_gii`` or ``roi_label``."""
+    hemi: str
+    """``L`` or ``R`` on a surface, empty for a volume."""
+    info: ObjectInfo
+    """Its file."""
+
+
+@dataclass(frozen=True)
+class SubjectContents:
+    """What the bucket holds of one subject."""
+
+    subject: str
+    """``"sub-01"``."""
+    objects: Mapping[str, ObjectInfo]
+    """Key → object, of everything that was asked for; held-out sessions among them."""
+    sessions: tuple[str, ...]
+    """Public sessions with betas, ascending."""
+    rois: tuple[RoiFile, ...]
+    """ROI volumes, sorted by public name."""
+
+    def find(self, kind: str, **entities: str) -> ObjectInfo | None:
+        """Return an object of this subject, or None where the bucket has none; see `layout.key`."""
+        return self.objects.get(layout.key(kind, subject=self.subject, **entities))
+
+
+def subjects(bucket: Bucket) -> list[str]:
+    """List the subjects with betas or ROIs, sorted; two listings."""
+    return sorted({name for tree in layout.MAIN_TREES for name in only_subjects(bucket.folders(tree.root))})
+
+
+def subject_contents(
+    bucket: Bucket, subject: str, *, anatomy: bool = False, everything: bool = False
+) -> SubjectContents:
+    """List the objects of a subject: a few hundred, by listings that are under way at once.
+
+    From S3 these are two listings, three with `anatomy`: 115 to 170 kB for a whole subject.
+
+    Parameters
+    ----------
+    bucket : Bucket
+        Where to look.
+    subject : str
+        ``"sub-01"``.
+    anatomy : bool, default False
+        Whether to list the anatomical tree too.
+    everything : bool, default False
+        Whether to list all trees with a folder for each subject.
+
+    Returns
+    -------
+    SubjectContents
+
+    Raises
+    ------
+    ValueError
+        If there is no such subject, with the nearest names.
+    NotInBucketError
+        If there is no such bucket, or none of its folders is there.
+    BucketUnreachableError
+        If the bucket does not answer.
+    """
+    trees = layout.SUBJECT_TREES if everything else (*layout.MAIN_TREES, *([layout.ANATOMY] if anatomy else []))
+    objects: dict[str, ObjectInfo] = {}
+    for found in _at_once(bucket, [tree.folder(subject) for tree in trees]):
+        objects |= found
+    if not objects:
+        known = subjects(bucket)
+        raise unknown_value("subject", subject, known, where=bucket.url) if known else no_subjects(bucket)
+    volumes = tuple(file for file in roi_files(objects) if file.kind == "roi")
+    return SubjectContents(subject, objects, public_sessions(objects, ["betas"]), volumes)
+
+
+def _at_once(bucket: Bucket, folders: Sequence[str]) -> list[dict[str, ObjectInfo]]:
+    if bucket.is_local:
+        return [bucket.find(folder) for folder in folders]
+    # Whoever interrupts it need not wait for a server.
+    return concurrently(bucket.find, folders, len(folders), name="list", wait=False)
+
+
+def roi_files(objects: Mapping[str, ObjectInfo]) -> list[RoiFile]:
+    """List the ROI files, sorted by public name; twice the same name where both spellings are there."""
+    found = []
+    for path, info in objects.items():
+        parsed = layout.parse_key(path)
+        if parsed and parsed.kind in layout.ROI_KINDS:
+            entities = parsed.entities
+            name = layout.clean_label(entities["label"])
+            found.append(RoiFile(name, entities["category"], parsed.kind, entities.get("hemi", ""), info))
+    return sorted(found, key=lambda file: (file.name, file.kind, file.hemi, file.info.key))
+
+
+def public_sessions(objects: Mapping[str, ObjectInfo], kinds: Collection[str]) -> tuple[str, ...]:
+    """List the public sessions with an object of one of these kinds, ascending."""
+    parsed = map(layout.parse_key, objects)
+    names = {entry.entities["session"] for entry in parsed if entry and entry.kind in kinds}
+    public = (name for name in names if not layout.is_held_out(name))
+    return tuple(sorted(public, key=lambda name: (layout.session_number(name), name)))
+
+
+def odd_sessions(subject: str, objects: Mapping[str, ObjectInfo]) -> list[str]:
+    """List the folders that hold betas or a trial table under a name that is no session's, sorted."""
+    root = f"{layout.BETAS.folder(subject)}/"
+    read: set[str] = set()
+    found: set[str] = set()
+    for key in objects:
+        folder, _, rest = key.removeprefix(root).partition("/")
+        if rest and key.startswith(root) and key.endswith(layout.BETAS_ENDINGS):
+            (found if layout.parse_key(key) is None else read).add(folder)
+    return sorted(found - read)
+
+
+def only_subjects(names: list[str]) -> list[str]:
+    """Pick the subjects from names of folders, which may be anything that a file system or a server takes."""
+    return [name for name in names if layout.is_subject(name)]
+
+
+def no_subjects(bucket: Bucket) -> NotInBucketError:
+    """Return the error for a bucket without any subject: its address is wrong, or it has other folders."""
+    if not bucket.exists():
+        return bucket.messages.no_such_bucket()
+    return NotInBucketError(
+        f"{bucket.url!r} holds no {layout.BETAS_ROOT!r}: expected the root of a bucket, or of a copy of it, with the "
+        "bucket's folders."
+    )
