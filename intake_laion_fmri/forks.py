@@ -56,7 +56,7 @@ def concurrently(
     items : iterable
         The items.
     most : int
-        Calls at a time.
+        Calls at a time; one is made in this thread.
     name : str, default "fetch"
         Name of the threads, after ``laion-``.
     wait : bool, default True
@@ -67,6 +67,8 @@ def concurrently(
     list
         Results, in the order of the items. The first failure in this order is raised.
     """
+    if most == 1:
+        return [function(item) for item in items]
     pool = ThreadPoolExecutor(most, thread_name_prefix=f"laion-{name}")
     try:
         return [future.result() for future in [submitted(pool, function, item) for item in items]]

@@ -26,8 +26,6 @@ from intake_laion_fmri.errors import (
 from intake_laion_fmri.formats.split_file import MAX_SPLIT_BYTES, Split, parse_split
 from intake_laion_fmri.remote.access import (
     Bucket,
-    MirroredBucket,
-    MirrorOnly,
     ObjectInfo,
     open_bucket,
     open_place,
@@ -203,7 +201,7 @@ def find_source(
         try:
             listing = place.find(layout.SPLITS_ROOT)
         except BucketUnreachableError:
-            if not isinstance(place, MirroredBucket):
+            if place.copies.mirror is None:
                 raise
             return own  # others may not stand in for it: it fails where it is read
         if listing:
@@ -258,13 +256,14 @@ def published_pools() -> list[str]:
 def _upstream_beside(place: Bucket) -> SplitSource:
     """Return the published split files, with the copies that a mirror holds of them."""
     source, copies = upstream(), []
-    if isinstance(place, MirroredBucket):
-        copies.append(copies_in(place.mirror.path))
+    if place.copies.mirror is not None:
+        copies.append(copies_in(place.copies.mirror.path))
     elif place.is_local:
         copies.append(copies_in(Path(place.root)))
-    if isinstance(place, MirrorOnly) and source.cache:
+    is_offline = place.copies.are_alone
+    if is_offline and source.cache:
         copies.append(source.cache)
-    return dataclasses.replace(source, copies=tuple(copies), is_offline=isinstance(place, MirrorOnly))
+    return dataclasses.replace(source, copies=tuple(copies), is_offline=is_offline)
 
 
 def _copied(path: Path, sha256: str) -> bytes | None:

@@ -32,7 +32,8 @@ from intake_laion_fmri.errors import (
 )
 from intake_laion_fmri.reading import recent_listings
 from intake_laion_fmri.reading.contents import SubjectContents, subject_contents, subjects
-from intake_laion_fmri.remote.access import Bucket, MirrorOnly, open_bucket
+from intake_laion_fmri.remote.access import Bucket, mirror_alone, open_bucket
+from intake_laion_fmri.remote.copy import MirrorFolder
 from intake_laion_fmri.subject import load_subject
 
 BETAS, ROIS = "derivatives/glmsingle-tedana", "derivatives/rois"
@@ -408,10 +409,10 @@ def test_what_is_new_in_a_folder_is_seen(own_tiny: Path) -> None:
     assert get_subjects(bucket=own_tiny) == ["sub-01"] != before
     source = open_catalog(bucket=own_tiny).inventory
     rows = len(source.read())
-    rois = get_rois("sub-01", "face", bucket=MirrorOnly(own_tiny.as_posix()))
+    rois = get_rois("sub-01", "face", bucket=mirror_alone(MirrorFolder(own_tiny)))
     shutil.rmtree(own_tiny / ROIS / "sub-01" / "face")
     assert len(source.read()) < rows
-    assert not {*rois} & {*get_rois("sub-01", bucket=MirrorOnly(own_tiny.as_posix()))}
+    assert not {*rois} & {*get_rois("sub-01", bucket=mirror_alone(MirrorFolder(own_tiny)))}
 
 
 def test_what_is_new_on_a_server_is_seen_after_a_while(

@@ -15,7 +15,7 @@ from intake_laion_fmri import layout
 from intake_laion_fmri.axes.voxels import Mask
 from intake_laion_fmri.building.plan import begin, checked_options, pending_jobs, subject_plans
 from intake_laion_fmri.building.report import BuildProgress, SessionReport
-from intake_laion_fmri.building.target import expect_apart, expect_own
+from intake_laion_fmri.building.target import expect_apart
 from intake_laion_fmri.building.workers import Tally, described_failure, open_executor, run_jobs
 from intake_laion_fmri.errors import MissingFileWarning, check_option
 from intake_laion_fmri.reading.arguments import ALL, SessionSelection
@@ -24,8 +24,9 @@ from intake_laion_fmri.remote import addresses
 from intake_laion_fmri.remote.access import Bucket, open_bucket
 from intake_laion_fmri.splits import SHARED
 from intake_laion_fmri.store.codecs import Codec
-from intake_laion_fmri.store.root import StoreRoot, open_store
+from intake_laion_fmri.store.root import open_store
 from intake_laion_fmri.store.rounding import Dtype
+from intake_laion_fmri.store.writing import store_writer
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -39,7 +40,7 @@ Scheduler = Literal["threads", "processes"]
 
 
 def build_store(
-    to: str | os.PathLike[str] | StoreRoot,
+    to: str | os.PathLike[str] | Bucket,
     *,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -158,7 +159,7 @@ def build_store(
         raise ValueError(f"workers must be a whole number of at least 1, found {workers!r}.")
     check_option("scheduler", scheduler, valid=get_args(Scheduler))
     expect_apart(root, place)
-    expect_own(root)
+    store_writer(root).expect_own()
     options = checked_options(root, given)
     plans = subject_plans(place, subjects, query, options)
     begin(root, options, plans)
@@ -166,7 +167,7 @@ def build_store(
     tally = Tally(jobs, progress)
     with open_executor(client, scheduler, workers, tally) as executor:
         reports, failures = run_jobs(jobs, executor, tally)
-    root.tidy()
+    store_writer(root).tidy()
     every = sorted([*complete, *reports], key=lambda one: (one.subject, layout.session_number(one.session)))
     if failures:
         raise described_failure(failures)

@@ -9,10 +9,11 @@ from typing import Any
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.errors import DataIntegrityError
+from intake_laion_fmri.remote.access import Bucket
 from intake_laion_fmri.store.format import StoredSession
 from intake_laion_fmri.store.listing import public_sessions, read_options, read_sessions, stored_subjects
 from intake_laion_fmri.store.options import StoreOptions
-from intake_laion_fmri.store.root import StoreRoot, open_store
+from intake_laion_fmri.store.root import open_store
 
 __all__ = ["StoreInfo", "SubjectInfo", "by_number", "store_info", "subject_info"]
 
@@ -97,9 +98,7 @@ class StoreInfo:
         }
 
 
-def store_info(
-    store: str | os.PathLike[str] | StoreRoot, *, store_options: Mapping[str, Any] | None = None
-) -> StoreInfo:
+def store_info(store: str | os.PathLike[str] | Bucket, *, store_options: Mapping[str, Any] | None = None) -> StoreInfo:
     """List what a store holds.
 
     Parameters
@@ -129,7 +128,7 @@ def store_info(
     return StoreInfo(root.url, options, tuple(subject_info(root, name) for name in stored_subjects(root)))
 
 
-def subject_info(root: StoreRoot, subject: str) -> SubjectInfo:
+def subject_info(root: Bucket, subject: str) -> SubjectInfo:
     """List the sessions of a subject in a store, sound and damaged."""
     listing = root.find(subject)
     found: dict[str, StoredSession] = {}

@@ -23,7 +23,7 @@ from intake_laion_fmri.store.groups import METADATA, ForeignError
 from intake_laion_fmri.store.listing import read_options
 from intake_laion_fmri.store.metadata import metadata_key, root_metadata, session_group, subject_metadata, sum_of_inputs
 from intake_laion_fmri.store.options import StoreOptions
-from intake_laion_fmri.store.root import StoreRoot
+from intake_laion_fmri.store.writing import store_writer
 
 __all__ = [
     "Job",
@@ -41,7 +41,7 @@ __all__ = [
 class Job:
     """A session to build."""
 
-    root: StoreRoot
+    root: Bucket
     """The store."""
     place: Bucket
     """The bucket to read from."""
@@ -74,7 +74,7 @@ class _SubjectPlan:
     """Those to build."""
 
 
-def checked_options(root: StoreRoot, given: Mapping[str, Any]) -> StoreOptions:
+def checked_options(root: Bucket, given: Mapping[str, Any]) -> StoreOptions:
     """Check the options of a build against those of the store, if it exists."""
     try:
         stored = read_options(root)
@@ -112,9 +112,10 @@ def whole_session(session: str) -> TrialQuery:
     return TrialQuery.of(session, None, None, SHARED, "both")
 
 
-def begin(root: StoreRoot, options: StoreOptions, plans: Mapping[str, _SubjectPlan]) -> None:
+def begin(root: Bucket, options: StoreOptions, plans: Mapping[str, _SubjectPlan]) -> None:
     """Write the groups above those of the sessions."""
-    root.create(metadata_key(""), root_metadata(options))
+    writer = store_writer(root)
+    writer.create(metadata_key(""), root_metadata(options))
     written = read_options(root)
     if written != options:
         raise ValueError(
@@ -127,11 +128,11 @@ def begin(root: StoreRoot, options: StoreOptions, plans: Mapping[str, _SubjectPl
         if there is not None and is_foreign(there):
             raise ForeignError.of(root.locate(subject), [METADATA])
         if there != content:
-            root.put(key, [content])
+            writer.put(key, [content])
 
 
 def pending_jobs(
-    root: StoreRoot,
+    root: Bucket,
     plans: Mapping[str, _SubjectPlan],
     options: StoreOptions,
     splits: str | os.PathLike[str] | None,
@@ -154,7 +155,7 @@ def pending_jobs(
     return complete, jobs
 
 
-def session_status(root: StoreRoot, plan: BucketPlan, session: str, options: StoreOptions) -> str:
+def session_status(root: Bucket, plan: BucketPlan, session: str, options: StoreOptions) -> str:
     """Return ``"complete"``, or what to do with a session: ``"built"`` or ``"renewed"``."""
     group = session_group(plan.subject, session)
     key = metadata_key(group)

@@ -22,7 +22,6 @@ from intake_laion_fmri.reading.assembly import BetasParts, BucketPlan
 from intake_laion_fmri.reading.blocks import SessionBlock
 from intake_laion_fmri.reading.contents import subject_contents
 from intake_laion_fmri.reading.voxel_plans import VoxelQuery
-from intake_laion_fmri.remote.access import SMALL_FILES_IN_FLIGHT
 from intake_laion_fmri.split_sources import find_source
 from intake_laion_fmri.store.chunk_table import ChunkTable
 from intake_laion_fmri.store.chunks import ChunkGrid
@@ -30,15 +29,13 @@ from intake_laion_fmri.store.format import BETAS, STORED_DTYPES, Record, coordin
 from intake_laion_fmri.store.groups import METADATA, GroupWriter
 from intake_laion_fmri.store.metadata import group_metadata, object_sum, sum_of_inputs
 from intake_laion_fmri.store.rounding import Rounding
+from intake_laion_fmri.store.writing import store_writer
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
 __all__ = ["axis_sum", "build_session"]
-
-_WRITERS_LOCAL, _WRITERS_REMOTE = 2, 4
-"""Objects that are written at a time: each takes up to three times its size of memory."""
 
 
 def build_session(job: Job, received: Callable[[int], None] | None = None) -> SessionReport:
@@ -51,7 +48,8 @@ def build_session(job: Job, received: Callable[[int], None] | None = None) -> Se
         if received:
             received(0)  # raises where the build has ended
 
-    with job.root.writing(job.group, wait=job.wait, while_waiting=look) as writer:
+    store = store_writer(job.root)
+    with store.writing(job.group, wait=job.wait, while_waiting=look) as writer:
         status = session_status(job.root, plan, job.session, job.options)
         if status == "complete":  # another builder has done it meanwhile
             return SessionReport(job.subject, job.session, status)
@@ -68,9 +66,8 @@ def build_session(job: Job, received: Callable[[int], None] | None = None) -> Se
         objects, group = _coordinates(parts, grid)
         if status == "renewed":
             writer.withdraw()
-        _put_coordinates(writer, objects, threads=1 if job.root.is_local else SMALL_FILES_IN_FLIGHT)
-        threads = _WRITERS_LOCAL if job.root.is_local else _WRITERS_REMOTE
-        table = _put_betas(writer, grid, job.options.rounding, values, threads=threads)
+        _put_coordinates(writer, objects, threads=store.small_at_a_time)
+        table = _put_betas(writer, grid, job.options.rounding, values, threads=store.large_at_a_time)
         tables = _tables(plan, files) if "repetition" in group.arrays else {}
         inputs = sum_of_inputs(plan.inputs)
         sums = {key: object_sum(content) for key, content in objects.items()}

@@ -7,39 +7,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from intake_laion_fmri.errors import NotInBucketError
 from intake_laion_fmri.remote import marks
-from intake_laion_fmri.remote.access import Bucket, MirroredBucket
-from intake_laion_fmri.store.groups import ForeignError
-from intake_laion_fmri.store.metadata import metadata_key
-from intake_laion_fmri.store.root import StoreRoot
+from intake_laion_fmri.remote.access import Bucket
 
-__all__ = ["expect_apart", "expect_own", "is_foreign"]
+__all__ = ["expect_apart", "is_foreign"]
 
 
-def expect_own(root: StoreRoot) -> None:
-    """Raise where something is in the place of a store, or of the folder beside it, that this package has not written.
-
-    Raises
-    ------
-    FileExistsError
-        Unless it is absent or empty, or holds the root of a store.
-    """
-    if root.is_local:
-        if not os.path.isfile(root.path(metadata_key(""))):  # what these are is told by whoever reads them
-            marks.raise_unless_ours(root.root, marks.STORE)
-        root.workshop.expect_own()
-        return
-    try:
-        listing = root.list_folder("")
-    except NotInBucketError:  # neither the folder, nor perhaps what it is in: the first object will tell
-        return
-    names = [*listing.files, *listing.folders]
-    if names and metadata_key("") not in names:
-        raise ForeignError.of(root.url, names)
-
-
-def expect_apart(root: StoreRoot, place: Bucket) -> None:
+def expect_apart(root: Bucket, place: Bucket) -> None:
     """Raise ValueError where a store would lie inside its bucket or mirror, or these inside the store."""
     for kind, other in _roots(place):
         if root.is_local and other.is_local:
@@ -47,7 +21,7 @@ def expect_apart(root: StoreRoot, place: Bucket) -> None:
             inside = paths[0].is_relative_to(paths[1]) or paths[1].is_relative_to(paths[0])
         else:
             first, second = (f"{one.root}/" for one in (root, other))
-            inside = root.serves_like(other) and (first.startswith(second) or second.startswith(first))
+            inside = _serve_alike(root, other) and (first.startswith(second) or second.startswith(first))
         if inside:
             raise ValueError(
                 f"The store {root.url} and the {kind} {other.url} must not lie one inside the other: what a store is "
@@ -55,10 +29,17 @@ def expect_apart(root: StoreRoot, place: Bucket) -> None:
             )
 
 
+def _serve_alike(one: Bucket, other: Bucket) -> bool:
+    """Return True if the same path is the same object in both, as far as can be told."""
+    if not (one.is_s3 and other.is_s3):
+        return type(one.file_system) is type(other.file_system)
+    return one.messages.endpoint() == other.messages.endpoint()
+
+
 def _roots(place: Bucket) -> Iterator[tuple[str, Bucket]]:
     yield "bucket", place
-    if isinstance(place, MirroredBucket):
-        yield "mirror", Bucket(os.fspath(place.mirror.path))
+    if place.copies.mirror is not None:
+        yield "mirror", Bucket(os.fspath(place.copies.mirror.path))
 
 
 def is_foreign(content: bytes) -> bool:

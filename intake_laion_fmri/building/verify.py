@@ -28,7 +28,7 @@ from intake_laion_fmri.store.format import BETAS, StoredSession
 from intake_laion_fmri.store.listing import read_options, stored_subjects
 from intake_laion_fmri.store.metadata import metadata_key, object_sum
 from intake_laion_fmri.store.options import StoreOptions
-from intake_laion_fmri.store.root import StoreRoot, open_store
+from intake_laion_fmri.store.root import first_link, open_store
 
 __all__ = ["SessionCheck", "verify_store"]
 
@@ -51,7 +51,7 @@ class SessionCheck:
 
 
 def verify_store(
-    store: str | os.PathLike[str] | StoreRoot,
+    store: str | os.PathLike[str] | Bucket,
     *,
     store_options: Mapping[str, Any] | None = None,
     subjects: str | Sequence[str] = ALL,
@@ -113,7 +113,7 @@ def verify_store(
 # --- what is there ----------------------------------------------------------------------------------------------------
 
 
-def _chosen_subjects(root: StoreRoot, asked: str | Sequence[str]) -> list[str]:
+def _chosen_subjects(root: Bucket, asked: str | Sequence[str]) -> list[str]:
     names, there = check_subjects(asked), stored_subjects(root)
     for name in names or ():
         if name not in there:
@@ -125,7 +125,7 @@ def _chosen_subjects(root: StoreRoot, asked: str | Sequence[str]) -> list[str]:
 
 
 def _check(
-    root: StoreRoot,
+    root: Bucket,
     options: StoreOptions,
     info: SubjectInfo,
     session: str,
@@ -149,7 +149,7 @@ def _check(
     return SessionCheck(subject, session, "ok", n_bytes=size)
 
 
-def _damage(root: StoreRoot, options: StoreOptions, one: StoredSession) -> tuple[int, str]:
+def _damage(root: Bucket, options: StoreOptions, one: StoredSession) -> tuple[int, str]:
     """Return the bytes that were read, and the first thing that is not as it was written."""
     size = 0
     if one.record.options != options:
@@ -159,7 +159,7 @@ def _damage(root: StoreRoot, options: StoreOptions, one: StoredSession) -> tuple
     if surplus:
         return size, f"{min(surplus)} does not belong to it"
     contents = {}
-    link = root.first_link(one.group, one.keys)
+    link = first_link(root, one.group, one.keys)
     if link:
         return size, f"{link} leads out of the store: it is not followed"
     for key, expected in one.record.objects.items():
@@ -189,7 +189,7 @@ _LARGEST_COORDINATE = 256 * 1024 * 1024
 """Bytes that are read of a coordinate in a store of before 0.2, which records no sizes."""
 
 
-def _read(root: StoreRoot, one: StoredSession, key: str, size: int) -> bytes | None:
+def _read(root: Bucket, one: StoredSession, key: str, size: int) -> bytes | None:
     """Read an object: what it should have, and a byte more by which a longer one is known."""
     try:
         return root.read(f"{one.group}/{key}", 0, size + 1)
@@ -197,7 +197,7 @@ def _read(root: StoreRoot, one: StoredSession, key: str, size: int) -> bytes | N
         return None
 
 
-def _difference(root: StoreRoot, one: StoredSession, place: Bucket, splits: str | os.PathLike[str] | None) -> str:
+def _difference(root: Bucket, one: StoredSession, place: Bucket, splits: str | os.PathLike[str] | None) -> str:
     """Return the first thing in which a session differs from the bucket, or an empty text."""
     options = one.record.options
     contents = subject_contents(place, one.subject, anatomy=VoxelQuery.of(None, options.mask).needs_anatomy)
@@ -233,7 +233,7 @@ def _difference(root: StoreRoot, one: StoredSession, place: Bucket, splits: str 
     return f"{one.subject} {one.session} trial {number} voxel {first[1]}: {detail}"
 
 
-def _other_labels(root: StoreRoot, one: StoredSession, parts: BetasParts) -> str:
+def _other_labels(root: Bucket, one: StoredSession, parts: BetasParts) -> str:
     """Return the first coordinate in which a session differs from the bucket, or an empty text."""
     contents = root.read_present([one.key(name) for name in one.arrays if name != BETAS])
     for name, (_, expected, _) in parts.coordinates().items():

@@ -18,7 +18,7 @@ from intake_laion_fmri.building.session import build_session
 from intake_laion_fmri.errors import AccessDeniedError, BucketUnreachableError, DataIntegrityError, NotInBucketError
 from intake_laion_fmri.store.groups import ForeignError, GroupBusyError
 from intake_laion_fmri.store.metadata import session_group
-from intake_laion_fmri.store.root import NotWritableError
+from intake_laion_fmri.store.writing import NotWritableError
 
 if TYPE_CHECKING:
     from distributed import Client

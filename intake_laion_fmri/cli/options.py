@@ -16,7 +16,6 @@ from intake_laion_fmri.cli.wording import told
 
 if TYPE_CHECKING:
     from intake_laion_fmri.remote.access import Bucket
-    from intake_laion_fmri.store.root import StoreRoot
 
 __all__ = [
     "BucketChoice",
@@ -85,7 +84,7 @@ class StoreChoice:
         """All of it as options of the file system."""
         return _with_endpoint(self.endpoint_url, self.given)
 
-    def open(self, url: str) -> StoreRoot:
+    def open(self, url: str) -> Bucket:
         """Return the store; nothing is contacted."""
         from intake_laion_fmri.store.root import open_store
 

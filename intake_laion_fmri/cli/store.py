@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from intake_laion_fmri.building.report import BuildProgress, SessionReport
-    from intake_laion_fmri.store.root import StoreRoot
+    from intake_laion_fmri.remote.access import Bucket
 
 __all__ = ["store"]
 
@@ -258,12 +258,14 @@ def _cluster(address: str | None) -> Iterator[Client | None]:
 
 
 @contextmanager
-def _tidied(root: StoreRoot) -> Iterator[None]:
+def _tidied(root: Bucket) -> Iterator[None]:
     """Remove what processes that Ctrl-C has ended could not."""
     try:
         yield
     except KeyboardInterrupt:
-        root.tidy()
+        from intake_laion_fmri.store.writing import store_writer
+
+        store_writer(root).tidy()
         raise
 
 

@@ -132,7 +132,7 @@ class _Job:
     stop: threading.Event
 
     def how(self, info: ObjectInfo) -> str:
-        if self.bucket.is_md5(info):
+        if self.bucket.requests.is_md5(info):
             return MD5
         return GZIP if info.key.endswith(".gz") else SIZE
 
@@ -272,7 +272,7 @@ class _Job:
     def _answer(self, stream: Stream, start: int, stop: int, attempts: Attempts, pace: Pace) -> Generator[bytes]:
         """Yield the bytes of an answer; errors of the server, not of writing, become the contract's."""
         key = stream.info.key
-        with self.bucket.errors_of(key, attempts):
+        with self.bucket.requests.errors_of(key, attempts):
             for data in stream.read(start, stop, attempts):
                 start += len(data)
                 yield data

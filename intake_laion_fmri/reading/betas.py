@@ -23,7 +23,7 @@ from intake_laion_fmri.reading.voxel_plans import VoxelQuery
 from intake_laion_fmri.remote.access import Bucket, open_bucket
 from intake_laion_fmri.split_sources import find_source
 from intake_laion_fmri.splits import Pool, Role, SplitName
-from intake_laion_fmri.store.root import StoreRoot, open_store
+from intake_laion_fmri.store.root import open_store
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -48,7 +48,7 @@ def open_betas(
     storage_options: Mapping[str, Any] | None = None,
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
-    store: str | os.PathLike[str] | StoreRoot | None = None,
+    store: str | os.PathLike[str] | Bucket | None = None,
     store_options: Mapping[str, Any] | None = None,
     fallback: bool = False,
 ) -> xr.Dataset:

@@ -6,9 +6,7 @@ A description pickles, and has the same Dask token in every process as long as t
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError
+from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.formats.grid import Grid
 from intake_laion_fmri.formats.nifti import Gather
 from intake_laion_fmri.reading.volumes import ALL_MAPS, open_on_grid, read_map, warn_of
 from intake_laion_fmri.remote.access import SMALL_FILES_IN_FLIGHT, Bucket, ObjectInfo
 from intake_laion_fmri.store.chunk_table import Part
 from intake_laion_fmri.store.chunks import ChunkGrid
-from intake_laion_fmri.store.root import StoreRoot
 
 __all__ = ["MapBlock", "SessionBlock", "StoreBlock"]
 
@@ -185,7 +183,7 @@ class MapBlock:
 class StoreBlock:
     """The chosen trials of one session in a store: what a worker needs in order to read some of its voxels."""
 
-    root: StoreRoot
+    root: Bucket
     """Where to read from."""
     array: str
     """Path of the betas' array below the root."""
@@ -231,23 +229,11 @@ class StoreBlock:
         target = _Columns(result, places[sorting], self.grid.width, np.asarray(self.volumes, dtype=np.intp))
         back = np.empty_like(sorting)
         back[sorting] = np.arange(len(sorting))
-        with self._pool() as each:
-            for _ in each(functools.partial(self._read_part, target=target), self.parts):
-                pass
-            if np.any(np.diff(sorting) != 1):
-                for _ in each(functools.partial(_reorder_columns, order=back), _slabs(result)):
-                    pass
-        return result
-
-    @contextmanager
-    def _pool(self) -> Iterator[Callable[..., Iterator[None]]]:
-        """Yield what maps a function: on the spot, or in threads where these save time."""
         threads = self._threads()
-        if threads == 1:
-            yield map
-            return
-        with ThreadPoolExecutor(threads, thread_name_prefix="laion-chunks") as pool:
-            yield pool.map
+        concurrently(functools.partial(self._read_part, target=target), self.parts, threads, name="chunks")
+        if np.any(np.diff(sorting) != 1):
+            concurrently(functools.partial(_reorder_columns, order=back), _slabs(result), threads, name="chunks")
+        return result
 
     def _threads(self) -> int:
         """How many parts to read at a time: many small ones, to hide a server's latency; few large ones, for memory."""

@@ -31,7 +31,6 @@ from intake_laion_fmri.split_sources import find_source, named_source
 from intake_laion_fmri.splits import POOL, SPLIT
 from intake_laion_fmri.store.format import BETAS, StoredSession
 from intake_laion_fmri.store.listing import public_sessions, read_options, read_sessions
-from intake_laion_fmri.store.root import StoreRoot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +44,7 @@ _ROLE_ARRAYS = ("split_role", POOL, SPLIT)
 class StorePlan:
     """What has to be read of a store for a Dataset of betas."""
 
-    root: StoreRoot
+    root: Bucket
     """The store."""
     subject: str
     """``"sub-01"``."""
@@ -53,7 +52,7 @@ class StorePlan:
     """The chosen sessions, ascending."""
 
     @classmethod
-    def of(cls, root: StoreRoot, subject: str, query: TrialQuery, voxels: VoxelQuery) -> StorePlan:
+    def of(cls, root: Bucket, subject: str, query: TrialQuery, voxels: VoxelQuery) -> StorePlan:
         """Find the sessions.
 
         Raises
@@ -244,7 +243,7 @@ def _stored_brain(one: StoredSession, contents: Mapping[str, bytes], *, where: s
 
 
 def _steps(
-    root: StoreRoot, sessions: Sequence[StoredSession], table: pd.DataFrame, places: NDArray[np.int64]
+    root: Bucket, sessions: Sequence[StoredSession], table: pd.DataFrame, places: NDArray[np.int64]
 ) -> dict[str, Step]:
     """Return the steps that read the trials of a table, at some positions of the stored voxels."""
     widths = {one.grid.width for one in sessions}  # one, as a rule
@@ -253,21 +252,21 @@ def _steps(
 
 
 def _step(
-    root: StoreRoot, one: StoredSession, table: pd.DataFrame, places: NDArray[np.int64], chunks: NDArray[np.intp]
+    root: Bucket, one: StoredSession, table: pd.DataFrame, places: NDArray[np.int64], chunks: NDArray[np.intp]
 ) -> Step:
     parts = tuple(one.grid.parts(chunks, one.record.chunks))
     block = StoreBlock(root, f"{one.group}/{BETAS}", one.checksum, one.grid, parts, volumes_of(table, one.session))
     return Step(StoreBlock.read, block, places)
 
 
-def with_stored(parts: BetasParts, root: StoreRoot) -> BetasParts:
+def with_stored(parts: BetasParts, root: Bucket) -> BetasParts:
     """Read sessions of a Dataset from a store instead of the bucket, where it holds them.
 
     Parameters
     ----------
     parts : BetasParts
         From the bucket.
-    root : StoreRoot
+    root : Bucket
         The store.
 
     Returns

@@ -8,7 +8,8 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import replace
+from typing import Any
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.errors import (
@@ -18,13 +19,11 @@ from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.remote import addresses, data_folder
 from intake_laion_fmri.remote.bucket import SMALL_FILES_IN_FLIGHT, Bucket
 from intake_laion_fmri.remote.copy import MirrorFolder
-from intake_laion_fmri.remote.messages import BUCKET_VARIABLE, MIRROR_VARIABLE
-from intake_laion_fmri.remote.mirrored import MirroredBucket, MirrorOnly
+from intake_laion_fmri.remote.messages import BUCKET_VARIABLE, MIRROR_VARIABLE, Wording
+from intake_laion_fmri.remote.mirrored import Copies, MirrorAlone, MirrorFirst
 from intake_laion_fmri.remote.pinned import read_pinned
+from intake_laion_fmri.remote.retry import NetworkPolicy, network_policy
 from intake_laion_fmri.remote.s3_settings import checked_by_type
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = [
     "BUCKET_VARIABLE",
@@ -32,10 +31,9 @@ __all__ = [
     "MIRROR_VARIABLE",
     "SMALL_FILES_IN_FLIGHT",
     "Bucket",
-    "MirrorOnly",
-    "MirroredBucket",
     "ObjectInfo",
     "check_storage_options",
+    "mirror_alone",
     "open_bucket",
     "open_place",
     "open_root",
@@ -54,7 +52,9 @@ S3_DEFAULTS: Mapping[str, Any] = {
 
 _CREDENTIALS = {"anon", "key", "secret", "token", "username", "password", "profile", "session"}
 
-Root = TypeVar("Root", bound="Bucket")
+_BEHIND_A_MIRROR = Wording(
+    elsewhere=", or copy what is missing to the mirror while there is one: 'intake-laion-fmri mirror'"
+)
 
 
 def open_bucket(
@@ -107,18 +107,23 @@ def open_bucket(
                 f"mirror_only=True needs a mirror: name the folder with mirror= or {MIRROR_VARIABLE}, or call "
                 "config.dataset_initialize."
             )
-        return MirrorOnly(folder.path.as_posix(), network=place.network)
+        return mirror_alone(folder, place.network)
     if folder is None or place.address == folder.path.as_posix():
         return place
-    return MirroredBucket(place.address, place.storage_options, place.network, mirror=folder)
+    return replace(place, copies=MirrorFirst(folder), wording=_BEHIND_A_MIRROR)
+
+
+def mirror_alone(folder: MirrorFolder, network: NetworkPolicy | None = None) -> Bucket:
+    """Return a mirror as if it were the bucket: what is not there does not exist."""
+    return Bucket(folder.path.as_posix(), network=network or network_policy(), copies=MirrorAlone(folder))
 
 
 def open_source(
     bucket: str | os.PathLike[str] | Bucket | None = None, storage_options: Mapping[str, Any] | None = None
 ) -> Bucket:
     """Return the bucket itself, whatever mirror is named to be read first: arguments and errors as in `open_bucket`."""
-    if isinstance(bucket, MirroredBucket):
-        return Bucket(bucket.address, bucket.storage_options, bucket.network)
+    if isinstance(bucket, Bucket) and isinstance(bucket.copies, MirrorFirst):
+        return replace(bucket, copies=Copies(), wording=Wording())
     return bucket if isinstance(bucket, Bucket) else _given_place(bucket, storage_options)
 
 
@@ -127,7 +132,7 @@ def open_place(
 ) -> Bucket:
     """Return another root than the bucket, such as one of split files: arguments and errors as in `open_bucket`."""
     check_storage_options(storage_options)
-    return open_root(Bucket, url, storage_options, s3_defaults=S3_DEFAULTS, argument=argument)
+    return open_root(url, storage_options, s3_defaults=S3_DEFAULTS, argument=argument)
 
 
 def _given_place(bucket: str | os.PathLike[str] | None, storage_options: Mapping[str, Any] | None) -> Bucket:
@@ -166,40 +171,41 @@ def _only_mirror(given: bool | None) -> bool:
 
 
 def open_root(
-    kind: type[Root],
     given: object,
     storage_options: Mapping[str, Any] | None,
     *,
     s3_defaults: Mapping[str, Any],
+    wording: Wording | None = None,
     argument: str = "",
-) -> Root:
+) -> Bucket:
     """Return a root of some kind, as `open_bucket` does for the bucket.
 
     Parameters
     ----------
-    kind : type
-        `Bucket` or a subclass.
     given : str or path
         URL or folder.
     storage_options : mapping or None
         Options of the file system.
     s3_defaults : mapping
         Options that are added for S3.
+    wording : Wording, optional
+        Texts of its kind.
     argument : str, optional
         Name of the argument that it was given by, for errors; by default that of its kind.
     """
-    url, options = addresses.resolved(given, argument or kind.wording.argument), dict(storage_options or {})
+    wording = wording or Wording()
+    url, options = addresses.resolved(given, argument or wording.argument), dict(storage_options or {})
     for link in addresses.links(url):
         protocol = addresses.protocol_of(link)
         if protocol not in ("s3", "s3a"):
             continue
         if link == url:
-            options = _with_s3_defaults(checked_by_type(options, kind.wording.options_argument), s3_defaults)
+            options = _with_s3_defaults(checked_by_type(options, wording.options_argument), s3_defaults)
         else:  # in a chain each file system has options of its own, by its protocol
-            own, place = options.get(protocol) or {}, f"{kind.wording.options_argument}[{protocol!r}]"
+            own, place = options.get(protocol) or {}, f"{wording.options_argument}[{protocol!r}]"
             check_storage_options(own, place)
             options[protocol] = _with_s3_defaults(checked_by_type(own, place), s3_defaults)
-    return kind(url, options)
+    return Bucket(url, options, wording=wording)
 
 
 def check_storage_options(storage_options: object, argument: str = "storage_options") -> object:

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from typing import Any, BinaryIO, ClassVar, TypeVar
+from pathlib import Path
+from typing import Any, BinaryIO
 
-from intake_laion_fmri.errors import (
-    AccessDeniedError,
-    DataIntegrityError,
-    NotInBucketError,
-)
+from intake_laion_fmri.errors import AccessDeniedError, DataIntegrityError, NotInBucketError
 from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.remote import addresses
@@ -26,19 +23,18 @@ from intake_laion_fmri.remote.backend import Backend, Listing
 from intake_laion_fmri.remote.cache import LARGEST_BYTES as KEPT_BYTES
 from intake_laion_fmri.remote.cache import CachedReads, SmallFileCache
 from intake_laion_fmri.remote.messages import Messages, Wording
+from intake_laion_fmri.remote.mirrored import Copies
 from intake_laion_fmri.remote.requests import SMALL_FILES_IN_FLIGHT, Requests
-from intake_laion_fmri.remote.retry import Attempts, NetworkPolicy, network_policy
+from intake_laion_fmri.remote.retry import NetworkPolicy, network_policy
 from intake_laion_fmri.remote.s3 import S3Objects
 from intake_laion_fmri.remote.stream import Counted
 
 __all__ = ["SMALL_FILES_IN_FLIGHT", "Bucket"]
 
-Root = TypeVar("Root", bound="Bucket")
-
 
 @dataclass(frozen=True, repr=False)
 class Bucket:
-    """A root with the bucket's layout: attempts, a cache and checks over a back-end, which its address chooses.
+    """A root with the bucket's layout: attempts, a cache, checks and copies over a back-end, which its address chooses.
 
     Equal roots pickle to the same bytes and have the same Dask token; the connection is made on first use, once in
     each process.
@@ -51,17 +47,20 @@ class Bucket:
     network: NetworkPolicy = field(default_factory=network_policy, compare=False)
     """How patient requests are."""
 
-    wording: ClassVar[Wording] = Wording()
-    """Texts of its kind."""
+    copies: Copies = field(default_factory=Copies)
+    """What is read from a mirror instead."""
+    wording: Wording = field(default_factory=Wording, compare=False)
+    """Texts of its kind: a bucket or a store."""
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.url!r})"
+        return f"Bucket({self.url!r})"
 
     def __dask_tokenize__(self) -> object:
-        return (f"intake_laion_fmri.{type(self).__name__}", self.address, _sorted(self.storage_options))
+        # Copies are the same as what they were copied from: a worker may have no such folder.
+        return ("intake_laion_fmri.Bucket", self.address, _sorted(self.storage_options))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _made, (type(self), {one.name: getattr(self, one.name) for one in fields(self)})
+        return Bucket, tuple(getattr(self, one.name) for one in fields(self))
 
     @functools.cached_property
     def messages(self) -> Messages:
@@ -76,7 +75,7 @@ class Bucket:
     @functools.cached_property
     def requests(self) -> Requests:
         """Requests for its objects."""
-        return Requests(self.messages, self.network)
+        return self.copies.requests(self.messages, self.network)
 
     @property
     def backend(self) -> Backend:
@@ -135,20 +134,15 @@ class Bucket:
         BucketUnreachableError
             If it does not answer.
         """
-        return self.requests.find(folder)
+        return self.copies.find(self.requests, folder)
 
     def list_folder(self, folder: str) -> Listing:
         """List what is directly in a folder."""
         return self.requests.list_folder(folder)
 
     def folders(self, folder: str) -> list[str]:
-        """Return the names of the folders directly below one, sorted; empty where there is no such folder."""
-        try:
-            keys = self.list_folder(folder).folders
-        except NotInBucketError:
-            return []
-        names = [key.rpartition("/")[2] for key in keys]
-        return sorted(name for name in names if not name.startswith("."))
+        """List the names of the folders directly below one, sorted; none where there is no such folder."""
+        return self.copies.folders(self.requests, folder)
 
     def exists(self) -> bool:
         """Tell whether there is such a bucket or folder at all."""
@@ -159,7 +153,7 @@ class Bucket:
         return True
 
     def fetch(self, objects: Iterable[ObjectInfo], failures: dict[str, Exception] | None = None) -> dict[str, bytes]:
-        """Read whole small objects, many at a time: from the user's cache, or with one GET each.
+        """Read whole small objects, many at a time: from copies, from the user's cache, or with one GET each.
 
         Parameters
         ----------
@@ -184,6 +178,8 @@ class Bucket:
         wanted = list(objects)
         if failures is None:
             self._expect_small(wanted)
+        found = self.copies.contents(wanted, failures)
+        rest = [info for info in wanted if info.key not in found and info.key not in (failures or ())]
         cache = None if self.is_local else SmallFileCache.of_user()
         cached = CachedReads(cache, lambda info: self.requests.read_part(info, 0, info.size), self._name_in_cache)
 
@@ -201,10 +197,10 @@ class Bucket:
             failures[info.key] = error
             return None
 
-        pairs = zip(wanted, concurrently(tried, wanted, SMALL_FILES_IN_FLIGHT), strict=True)
-        found = {info.key: content for info, content in pairs if content is not None}
+        contents = concurrently(tried, rest, SMALL_FILES_IN_FLIGHT)
+        found |= {info.key: content for info, content in zip(rest, contents, strict=True) if content is not None}
         cached.trim()
-        return found
+        return {info.key: found[info.key] for info in wanted if info.key in found}
 
     def _name_in_cache(self, info: ObjectInfo) -> str:
         return "\n".join([self._server, addresses.below(self.address, info.key), info.etag, str(info.size)])
@@ -244,7 +240,7 @@ class Bucket:
                 return None
 
         wanted = list(keys)
-        contents = [*map(read, wanted)] if self.is_local else concurrently(read, wanted, SMALL_FILES_IN_FLIGHT)
+        contents = concurrently(read, wanted, 1 if self.is_local else SMALL_FILES_IN_FLIGHT)
         return {key: content for key, content in zip(wanted, contents, strict=True) if content is not None}
 
     def read(self, key: str, start: int | None = None, stop: int | None = None) -> bytes:
@@ -299,6 +295,11 @@ class Bucket:
         DataIntegrityError
             If the object was replaced since the listing.
         """
+        path = self.copies.path_of(info)
+        if path is not None:
+            with self._stream_copy(path, info, received) as file:
+                yield file
+            return
         with self.requests.open(info) as file:
             try:
                 yield file if received is None else Counted(file, received)  # type: ignore[misc]
@@ -307,13 +308,18 @@ class Bucket:
                 raise
         self.requests.expect_unchanged(info)
 
+    @contextmanager
+    def _stream_copy(self, path: Path, info: ObjectInfo, received: Callable[[int], None] | None) -> Iterator[BinaryIO]:
+        folder = Bucket(path.parent.as_posix())
+        with folder.stream(folder.state(path.name), received) as file:
+            yield file
+        if self.copies.path_of(info) is None:
+            raise DataIntegrityError(f"{path} was replaced while it was read. Open the data again.")
+
     def missing(self, key: str, beside: Iterable[str]) -> NotInBucketError:
         """Describe an object that is needed and absent, naming what exists beside it: see `Messages.missing`."""
-        return self.messages.missing(key, beside, self.backend.reason_of_absence(key))
-
-    def is_md5(self, info: ObjectInfo) -> bool:
-        """Tell whether an ETag is the MD5 of the content: of what was uploaded to S3 in one piece, and not by a key."""
-        return self.requests.is_md5(info)
+        described = self.copies.missing(self.messages, key)
+        return described or self.messages.missing(key, beside, self.backend.reason_of_absence(key))
 
     def _expect_small(self, objects: Iterable[ObjectInfo]) -> None:
         """Raise DataIntegrityError for an object that is not to be taken whole into memory."""
@@ -333,18 +339,9 @@ class Bucket:
         """Return what there is of an object now."""
         return self.requests.state(key)
 
-    def errors_of(self, key: str, attempts: Attempts | None = None) -> AbstractContextManager[None]:
-        """Turn what a file system raises into the contract's errors: see `failures.errors_of`."""
-        return self.requests.errors_of(key, attempts)
-
 
 def _sorted(options: Any) -> Any:
     """Return options in an order of their own, for tokens and for comparing."""
     if isinstance(options, Mapping):
         return tuple((name, _sorted(options[name])) for name in sorted(options))
     return options
-
-
-def _made(kind: type[Root], given: Mapping[str, Any]) -> Root:
-    """Make a root anew, where it was pickled to."""
-    return kind(**given)

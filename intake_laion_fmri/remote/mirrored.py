@@ -1,14 +1,12 @@
-"""Buckets of which a local folder holds a part, or all that is read."""
+"""Copies of a bucket's objects in a local folder: none, read before the bucket, or read alone."""
 
 from __future__ import annotations
 
-import functools
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import ClassVar
 
 from intake_laion_fmri.errors import (
     BucketUnreachableError,
@@ -19,46 +17,76 @@ from intake_laion_fmri.errors import (
 )
 from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.layout import ObjectInfo
-from intake_laion_fmri.remote.bucket import SMALL_FILES_IN_FLIGHT, Bucket
 from intake_laion_fmri.remote.copy import MirrorFolder
-from intake_laion_fmri.remote.messages import Wording
+from intake_laion_fmri.remote.messages import Messages, Wording
 from intake_laion_fmri.remote.pinned import remember_silent
-from intake_laion_fmri.remote.requests import Requests
+from intake_laion_fmri.remote.requests import SMALL_FILES_IN_FLIGHT, Requests
+from intake_laion_fmri.remote.retry import NetworkPolicy, network_policy
 
-__all__ = ["MirrorOnly", "MirroredBucket"]
+__all__ = ["Copies", "MirrorAlone", "MirrorFirst"]
 
 
-@dataclass(frozen=True, repr=False)
-class MirroredBucket(Bucket):
-    """A bucket of which a local folder holds a part: what is there, complete and current, is read from there.
+@dataclass(frozen=True)
+class Copies:
+    """The part of a `Bucket` that knows of copies; in this base class there are none."""
+
+    mirror: MirrorFolder | None = None
+    """The folder with the copies."""
+    are_alone: ClassVar[bool] = False
+    """Whether nothing is read but copies."""
+
+    def requests(self, messages: Messages, network: NetworkPolicy) -> Requests:
+        """Return the requests of a root with such copies."""
+        return Requests(messages, network)
+
+    def find(self, requests: Requests, folder: str) -> dict[str, ObjectInfo]:
+        """List every object below a folder, with where each will be read."""
+        return requests.find(folder)
+
+    def folders(self, requests: Requests, folder: str) -> list[str]:
+        """List the names of the folders directly below one, sorted; none where there is no such folder."""
+        return requests.folders(folder)
+
+    def contents(self, objects: Iterable[ObjectInfo], failures: dict[str, Exception] | None) -> dict[str, bytes]:
+        """Read the small objects of which there is a copy: key → content."""
+        return {}
+
+    def path_of(self, info: ObjectInfo) -> Path | None:
+        """Return the file that is streamed instead of an object."""
+        return None
+
+    def missing(self, messages: Messages, key: str) -> NotInBucketError | None:
+        """Describe an object that is needed and absent; None where nothing but the bucket was looked at."""
+        return None
+
+
+@dataclass(frozen=True)
+class MirrorFirst(Copies):
+    """What is in a mirror, complete and current, is read from there.
 
     The bucket's listing says what there is, and which copies are current. Where it does not answer, the listing of the
     last time that the mirror was filled stands in for it, with a warning.
     """
 
-    mirror: MirrorFolder = field(kw_only=True)
+    mirror: MirrorFolder = field()
     """The folder."""
 
-    wording: ClassVar[Wording] = Wording(
-        elsewhere=", or copy what is missing to the mirror while there is one: 'intake-laion-fmri mirror'"
-    )
+    def requests(self, messages: Messages, network: NetworkPolicy) -> Requests:
+        """Return requests that fail at once where a root has not answered lately, as there is another way."""
+        return Requests(messages, network, impatient=True)
 
-    def __dask_tokenize__(self) -> object:
-        # What is read is the same: a worker may have no such folder.
-        return Bucket(self.address, self.storage_options).__dask_tokenize__()
-
-    def find(self, folder: str) -> dict[str, ObjectInfo]:
-        """List every object below a folder as `Bucket.find` does, and say where it will be read."""
+    def find(self, requests: Requests, folder: str) -> dict[str, ObjectInfo]:
+        """List every object below a folder, with where each will be read."""
         try:
-            found = super().find(folder)
+            found = requests.find(folder)
         except BucketUnreachableError as error:
             saved = self.mirror.listing(folder)
             if saved is None:
                 raise
-            self._go_offline(error)
+            self._go_offline(requests.messages, error)
             found = saved
         origin = {key: "bucket" if self.mirror.holds(info) is None else "mirror" for key, info in found.items()}
-        if not self.is_local and any(
+        if not requests.messages.is_local and any(
             self.mirror.untold(info) for key, info in found.items() if origin[key] == "bucket"
         ):
             # The same text each time, so that Python shows it once.
@@ -67,106 +95,76 @@ class MirroredBucket(Bucket):
                 "other means, and nothing tells whether they are the same: they are not read. Compare them once, by "
                 f"'intake-laion-fmri mirror --to {self.mirror.path}'.",
                 LeftAloneWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
         return {key: replace(info, origin=origin[key]) for key, info in found.items()}
 
-    def folders(self, folder: str) -> list[str]:
-        """Return the names of the folders below one; of those in the mirror where the bucket does not answer."""
+    def folders(self, requests: Requests, folder: str) -> list[str]:
+        """List the names of the folders below one; of those in the mirror where the bucket does not answer."""
         try:
-            return super().folders(folder)
+            return requests.folders(folder)
         except BucketUnreachableError as error:
-            copied = Bucket(self.mirror.path.as_posix()).folders(folder)
+            copied = Requests(Messages(self.mirror.path.as_posix(), {}, Wording()), network_policy()).folders(folder)
             if not copied:
                 raise
-            self._go_offline(error)
+            self._go_offline(requests.messages, error)
             return copied
 
-    def fetch(self, objects: Iterable[ObjectInfo], failures: dict[str, Exception] | None = None) -> dict[str, bytes]:
-        """Read whole small objects: copies, and the rest as in `Bucket.fetch`."""
+    def contents(self, objects: Iterable[ObjectInfo], failures: dict[str, Exception] | None) -> dict[str, bytes]:
+        """Read the small objects of which there is a current copy: key → content."""
         wanted = list(objects)
-        if failures is None:
-            self._expect_small(wanted)
         contents = zip(wanted, concurrently(self.mirror.content_of, wanted, SMALL_FILES_IN_FLIGHT), strict=True)
-        copied = {info.key: content for info, content in contents if content is not None}
-        fetched = super().fetch([info for info in wanted if info.key not in copied], failures)
-        found = copied | fetched
-        return {info.key: found[info.key] for info in wanted if info.key in found}
+        return {info.key: content for info, content in contents if content is not None}
 
-    @contextmanager
-    def stream(self, info: ObjectInfo, received: Callable[[int], None] | None = None) -> Iterator[BinaryIO]:
-        """Open an object for reading once from its start: the copy, or as in `Bucket.stream`."""
-        path = self.mirror.proves(info)
-        if path is None:
-            with super().stream(info, received) as file:
-                yield file
-            return
-        copy = Bucket(path.parent.as_posix())
-        with copy.stream(copy.state(path.name), received) as file:
-            yield file
-        if self.mirror.holds(info) is None:
-            raise DataIntegrityError(f"{path} was replaced while it was read. Open the data again.")
+    def path_of(self, info: ObjectInfo) -> Path | None:
+        """Return the copy of an object, if it is complete and current."""
+        return self.mirror.proves(info)
 
-    @functools.cached_property
-    def requests(self) -> Requests:
-        """Requests for its objects: as there is another way, a machine without a network waits once."""
-        return Requests(self.messages, self.network, impatient=True)
-
-    def _go_offline(self, error: BucketUnreachableError) -> None:
-        remember_silent(self.messages, error)
+    def _go_offline(self, messages: Messages, error: BucketUnreachableError) -> None:
+        remember_silent(messages, error)
         # The same text each time, so that Python shows it once.
         warnings.warn(
-            f"{self.url} does not answer: what is in the mirror {self.mirror.path} is read, by the listing of the last "
-            "time that it was filled.",
+            f"{messages.url} does not answer: what is in the mirror {self.mirror.path} is read, by the listing of the "
+            "last time that it was filled.",
             OfflineWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
 
 
-@dataclass(frozen=True, repr=False)
-class MirrorOnly(Bucket):
-    """A mirror as if it were the bucket: what is not there does not exist, and nothing is asked for over a network."""
+@dataclass(frozen=True)
+class MirrorAlone(Copies):
+    """The root is the mirror itself: what is not there does not exist, and nothing is asked for over a network."""
 
-    def missing(self, key: str, beside: Iterable[str]) -> NotInBucketError:
-        """Describe an object that is needed and not in the mirror."""
-        return NotInBucketError(
-            f"{self.locate(key)} is not in the mirror, and mirror_only forbids to read the bucket. Copy it with "
-            f"'intake-laion-fmri mirror --to {self.url}', or leave mirror_only away."
-        )
+    mirror: MirrorFolder = field()
+    """The folder, which is the bucket's address too."""
+    are_alone: ClassVar[bool] = True
 
-    def find(self, folder: str) -> dict[str, ObjectInfo]:
-        """List every object below a folder as `Bucket.find` does, and say where it will be read."""
-        known = MirrorFolder(Path(self.root)).known
-        found = super().find(folder)
-        return {key: replace(known(info), origin="mirror") for key, info in found.items()}
+    def requests(self, messages: Messages, network: NetworkPolicy) -> Requests:
+        """Return requests for the copies, whose states are those of what they were copied from."""
+        return Requests(messages, network, known=self.mirror.known)
 
-    def fetch(self, objects: Iterable[ObjectInfo], failures: dict[str, Exception] | None = None) -> dict[str, bytes]:
-        """Read whole small files as `Bucket.fetch` does; one that is not what was copied there is an error."""
-        wanted = list(objects)
-        if failures is None:
-            self._expect_small(wanted)
-        recorded, found = MirrorFolder(Path(self.root)).recorded_content, {}
-        rest = []
-        for info in wanted:
+    def find(self, requests: Requests, folder: str) -> dict[str, ObjectInfo]:
+        """List every file below a folder, as it was in the bucket."""
+        return {key: replace(self.mirror.known(info), origin="mirror") for key, info in requests.find(folder).items()}
+
+    def contents(self, objects: Iterable[ObjectInfo], failures: dict[str, Exception] | None) -> dict[str, bytes]:
+        """Read the small files of which there is a record; one that is not what was copied there is an error."""
+        found = {}
+        for info in objects:
             try:
-                content = recorded(info.key, info.size)
+                content = self.mirror.recorded_content(info.key, info.size)
             except DataIntegrityError as error:
                 if failures is None:
                     raise
                 failures[info.key] = error
                 continue
-            if content is None:
-                rest.append(info)
-            else:
+            if content is not None:
                 found[info.key] = content
-        found |= super().fetch(rest, failures)
-        return {info.key: found[info.key] for info in wanted if info.key in found}
+        return found
 
-    @functools.cached_property
-    def requests(self) -> Requests:
-        """Requests for the copies, whose states are those of what they were copied from."""
-
-        def known(info: ObjectInfo) -> ObjectInfo:
-            return MirrorFolder(Path(self.address)).known(info)
-
-        return Requests(self.messages, self.network, known=known)
+    def missing(self, messages: Messages, key: str) -> NotInBucketError | None:
+        """Describe an object that is needed and not in the mirror."""
+        return NotInBucketError(
+            f"{messages.locate(key)} is not in the mirror, and mirror_only forbids to read the bucket. Copy it with "
+            f"'intake-laion-fmri mirror --to {messages.url}', or leave mirror_only away."
+        )

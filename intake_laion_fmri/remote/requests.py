@@ -60,11 +60,11 @@ class Requests:
         impatient: bool = False,
         known: Callable[[ObjectInfo], ObjectInfo] = _itself,
     ) -> None:
-        self._messages, self._network, self._impatient, self._known = messages, network, impatient, known
+        self.messages, self._network, self._impatient, self._known = messages, network, impatient, known
         self._backends = PerProcess(self._connect)
 
     def _connect(self) -> Backend:
-        return connected(self._messages, self._network)
+        return connected(self.messages, self._network)
 
     @property
     def backend(self) -> Backend:
@@ -103,6 +103,15 @@ class Requests:
         backend = self.backend
         return self._request(folder, lambda seconds: backend.list_folder(folder, seconds), size=LISTING_BYTES)
 
+    def folders(self, folder: str) -> list[str]:
+        """List the names of the folders directly below one, sorted; none where there is no such folder."""
+        try:
+            keys = self.list_folder(folder).folders
+        except NotInBucketError:
+            return []
+        names = [key.rpartition("/")[2] for key in keys]
+        return sorted(name for name in names if not name.startswith("."))
+
     def state(self, key: str) -> ObjectInfo:
         """Return size and ETag of an object now."""
         backend = self.backend
@@ -120,18 +129,18 @@ class Requests:
         attempts = min(network.attempts, pinned.PINNED_ATTEMPTS)
         seconds = min(network.total_seconds, pinned.PINNED_SECONDS)
         policy = dataclasses.replace(network, attempts=attempts, total_seconds=seconds)
-        hasty = Requests(self._messages, policy, impatient=True)
+        hasty = Requests(self.messages, policy, impatient=True)
         try:
             return hasty.ask(key, lambda left: hasty._get_within(left, key, None, None, most=most))
         except BucketUnreachableError as error:
-            pinned.remember_silent(self._messages, error)
+            pinned.remember_silent(self.messages, error)
             raise
 
     def _get_within(self, seconds: float, key: str, start: int | None, stop: int | None, *, most: int) -> bytes:
         content = self._get(seconds, key, start, stop, most=most).content
         if len(content) > most:
             raise WrongAnswerError(
-                f"{self._messages.locate(key)}: expected at most {most} bytes, and the server sends more. Check the "
+                f"{self.messages.locate(key)}: expected at most {most} bytes, and the server sends more. Check the "
                 "address."
             )
         return content
@@ -162,10 +171,10 @@ class Requests:
         if not (answer.etag and info.etag and answer.etag != info.etag):
             return True
         self.expect_unchanged(info)
-        if self._messages.is_local and info.origin == "mirror":
+        if self.messages.is_local and info.origin == "mirror":
             return False  # its ETag is the bucket's
         raise WrongAnswerError(
-            f"{self._messages.locate(info.key)}: expected the version with ETag {info.etag}, as the server's listing "
+            f"{self.messages.locate(info.key)}: expected the version with ETag {info.etag}, as the server's listing "
             f"tells, found one with ETag {answer.etag}: a proxy or a cache on the way gives another version. "
             "Open the data again."
         )
@@ -175,7 +184,7 @@ class Requests:
             self.expect_unchanged(info)
             found = len(content) if len(content) < stop - start else "more"
             raise WrongAnswerError(
-                f"{self._messages.locate(info.key)}: expected {stop - start} bytes from byte {start} on, found "
+                f"{self.messages.locate(info.key)}: expected {stop - start} bytes from byte {start} on, found "
                 f"{found}. The object was replaced, or the server gives no parts of objects: open the data "
                 "again, or copy them."
             )
@@ -183,7 +192,7 @@ class Requests:
         if is_whole and info.size <= KEPT_BYTES and self.is_md5(info) and not self._has_md5(info, content):
             self.expect_unchanged(info)
             raise WrongAnswerError(
-                f"{self._messages.locate(info.key)}: what was received has not the MD5 {info.etag} that the server "
+                f"{self.messages.locate(info.key)}: what was received has not the MD5 {info.etag} that the server "
                 "tells. Open the data again; if it stays so, report it."
             )
 
@@ -221,7 +230,7 @@ class Requests:
         now = now or self.state(info.key)
         if now != info:
             raise DataIntegrityError(
-                f"{self._messages.locate(info.key)} was replaced: expected {info.size} bytes with ETag {info.etag}, "
+                f"{self.messages.locate(info.key)} was replaced: expected {info.size} bytes with ETag {info.etag}, "
                 f"found {now.size} bytes with ETag {now.etag}. Open the data again."
             )
 
@@ -231,10 +240,10 @@ class Requests:
         try:
             yield
         except NoSuchBucketError as error:
-            raise self._messages.no_such_bucket() from error
+            raise self.messages.no_such_bucket() from error
         except WrongAnswerError as error:
-            advice = f"Check the network and the endpoint{self._messages.wording.elsewhere}."
-            raise WrongAnswerError(f"{self._messages.locate(key)}: {error}. {advice}") from error.__cause__
+            advice = f"Check the network and the endpoint{self.messages.wording.elsewhere}."
+            raise WrongAnswerError(f"{self.messages.locate(key)}: {error}. {advice}") from error.__cause__
 
     def _request(self, key: str, action: Callable[[float], T], *, size: int = 0) -> T:
         """Call the back-end."""
@@ -264,7 +273,7 @@ class Requests:
             Bytes that are asked for.
         """
         if self._impatient:
-            pinned.raise_if_silent(self._messages, key)
+            pinned.raise_if_silent(self.messages, key)
         attempts = Attempts(self._network, size)
         while True:
             try:
@@ -275,9 +284,9 @@ class Requests:
                     raise
             except WrongAnswerError as error:
                 if not (self.backend.is_remote and attempts.again()):
-                    tried = f"{attempts.count} attempts over {attempts.seconds:.1f} s at {self._messages.endpoint()}"
+                    tried = f"{attempts.count} attempts over {attempts.seconds:.1f} s at {self.messages.endpoint()}"
                     raise DataIntegrityError(f"{error} (In {tried}.)") from error.__cause__
 
     def errors_of(self, key: str, attempts: Attempts | None = None) -> AbstractContextManager[None]:
         """Turn what a file system raises into the contract's errors: see `failures.errors_of`."""
-        return failures.errors_of(self._messages, key, attempts)
+        return failures.errors_of(self.messages, key, attempts)

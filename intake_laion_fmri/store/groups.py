@@ -11,13 +11,14 @@ import contextlib
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from intake_laion_fmri.errors import in_short
 from intake_laion_fmri.remote import atomic
+from intake_laion_fmri.remote.access import Bucket
 from intake_laion_fmri.remote.locks import HeldError, locked
 
 __all__ = ["METADATA", "ForeignError", "GroupBusyError", "GroupWriter", "Workshop", "in_place", "staged"]
@@ -202,24 +203,15 @@ class Objects(Protocol):
     def put(self, key: str, content: Sequence[bytes]) -> None:
         """Write an object."""
 
-    def read(self, key: str, start: int, stop: int) -> bytes:
-        """Read a part of an object."""
-
     def remove(self, keys: Sequence[str]) -> None:
         """Remove objects."""
-
-    def find(self, folder: str) -> Mapping[str, Any]:
-        """List a folder."""
-
-    def locate(self, key: str) -> str:
-        """Name an object."""
 
 
 class _GroupInPlace:
     """A group on an object store, written where it belongs; invisible from its first object to its metadata."""
 
-    def __init__(self, root: Objects, group: str) -> None:
-        self._root, self._group = root, group
+    def __init__(self, root: Bucket, objects: Objects, group: str) -> None:
+        self._root, self._objects, self._group = root, objects, group
         self._written: set[str] = set()
         self._before: set[str] = set()
 
@@ -230,7 +222,7 @@ class _GroupInPlace:
             raise ForeignError.of(self._root.locate(self._group), foreign)
 
     def put(self, key: str, content: Sequence[bytes]) -> None:
-        self._root.put(f"{self._group}/{key}", content)
+        self._objects.put(f"{self._group}/{key}", content)
         self._written.add(key)
 
     def holds(self, key: str, content: Sequence[bytes]) -> bool:
@@ -238,13 +230,13 @@ class _GroupInPlace:
         return self._root.read(f"{self._group}/{key}", 0, len(expected) + 1) == expected
 
     def withdraw(self) -> None:
-        self._root.remove([f"{self._group}/{METADATA}"])
+        self._objects.remove([f"{self._group}/{METADATA}"])
 
     def publish(self, metadata: bytes) -> None:
         # Metadata that are there are another builder's, of the same objects.
         surplus = self._before - self._written - {METADATA}
-        self._root.remove([f"{self._group}/{key}" for key in sorted(surplus)])
-        self._root.put(f"{self._group}/{METADATA}", [metadata])
+        self._objects.remove([f"{self._group}/{key}" for key in sorted(surplus)])
+        self._objects.put(f"{self._group}/{METADATA}", [metadata])
 
 
 def staged(errors: Errors, group: str, target: Path, staging: Path) -> GroupWriter:
@@ -252,9 +244,9 @@ def staged(errors: Errors, group: str, target: Path, staging: Path) -> GroupWrit
     return _StagedGroup(errors, group, target, staging)
 
 
-def in_place(root: Objects, group: str) -> GroupWriter:
+def in_place(root: Bucket, objects: Objects, group: str) -> GroupWriter:
     """Return what writes a group to an object store."""
-    return _GroupInPlace(root, group)
+    return _GroupInPlace(root, objects, group)
 
 
 def _files_below(folder: Path) -> Iterator[str]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from intake_laion_fmri.errors import NotInStoreError, unknown_value
+from intake_laion_fmri.remote.access import Bucket
 from intake_laion_fmri.store.format import StoredSession
 from intake_laion_fmri.store.metadata import metadata_key, read_root, read_subject, session_group
 from intake_laion_fmri.store.options import StoreOptions
-from intake_laion_fmri.store.root import StoreRoot
 
 __all__ = ["UnknownSubjectError", "public_sessions", "read_options", "read_sessions", "stored_subjects"]
 
 
-def read_options(root: StoreRoot) -> StoreOptions:
+def read_options(root: Bucket) -> StoreOptions:
     """Read the options of a store; NotInStoreError if there is no store."""
     content = root.read_present([metadata_key("")])
     if not content:
@@ -24,12 +24,12 @@ def read_options(root: StoreRoot) -> StoreOptions:
     return read_root(content[metadata_key("")], name=root.locate(metadata_key("")))
 
 
-def stored_subjects(root: StoreRoot) -> list[str]:
+def stored_subjects(root: Bucket) -> list[str]:
     """List the subjects of a store, sorted."""
     return [name for name in root.folders("") if name.startswith("sub-")]
 
 
-def read_sessions(root: StoreRoot, subject: str, sessions: Iterable[str]) -> dict[str, StoredSession]:
+def read_sessions(root: Bucket, subject: str, sessions: Iterable[str]) -> dict[str, StoredSession]:
     """Read the metadata of the complete ones among some sessions: a request each."""
     keys = {metadata_key(session_group(subject, session)): session for session in sessions}
     return {
@@ -42,7 +42,7 @@ class UnknownSubjectError(NotInStoreError, ValueError):
     """The store holds nothing of the subject, and cannot tell whether there is such a subject at all."""
 
 
-def public_sessions(root: StoreRoot, subject: str) -> tuple[str, ...]:
+def public_sessions(root: Bucket, subject: str) -> tuple[str, ...]:
     """Read the sessions that the bucket had when the store was built."""
     key = metadata_key(subject)
     content = root.read_present([key])

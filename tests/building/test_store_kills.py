@@ -39,6 +39,7 @@ from tiers import full
 
 from intake_laion_fmri import open_betas
 from intake_laion_fmri.store.root import open_store
+from intake_laion_fmri.store.writing import store_writer
 
 pytest_plugins = ["built_stores_fixtures"]
 
@@ -218,7 +219,7 @@ def test_two_builders_on_a_disk(builders: Builders, tiny: Path, whole_store: Pat
 @full("thousands of locks, five seconds; test_locks takes single ones")
 def test_writers_that_come_and_go(tmp_path: Path) -> None:
     """Whoever is done removes the folder beside the store, which others are about to use."""
-    root = open_store(tmp_path / "store")
+    root = store_writer(open_store(tmp_path / "store"))
 
     def write(group: str) -> None:
         for number in range(400):

@@ -19,7 +19,7 @@ from intake_laion_fmri import layout, open_betas, open_catalog, open_rois, open_
 from intake_laion_fmri.config import dataset_initialize, set_network
 from intake_laion_fmri.errors import BucketUnreachableError, DataIntegrityError, NotInBucketError, OfflineWarning
 from intake_laion_fmri.mirror import mirror_bucket
-from intake_laion_fmri.remote.access import MIRROR_ONLY_VARIABLE, MIRROR_VARIABLE, MirroredBucket, open_bucket
+from intake_laion_fmri.remote.access import MIRROR_ONLY_VARIABLE, MIRROR_VARIABLE, open_bucket
 from intake_laion_fmri.subject import load_subject
 
 NOWHERE = {"client_kwargs": {"endpoint_url": "http://127.0.0.1:9"}}
@@ -53,6 +53,12 @@ def copied(tiny: Path, tmp_path: Path) -> Path:
 def elsewhere(tiny: Path, tmp_path: Path) -> Path:
     """The bucket, in another place than the copy was made from."""
     return Path(shutil.copytree(tiny, tmp_path / "bucket"))
+
+
+def mirror_of(bucket: Path, **given: Any) -> Path | None:
+    """Return the mirror that is read before a bucket."""
+    mirror = open_bucket(bucket, **given).copies.mirror
+    return mirror and mirror.path
 
 
 def origins(dataset: xr.Dataset) -> dict[str, str]:
@@ -121,9 +127,9 @@ def test_the_listing_of_the_last_time_stands_in(elsewhere: Path, mirror: Path) -
     """Offline, all that the bucket held is known: what is not there is an error, never left out without a word."""
     set_network(attempts=1)
     online = open_bucket(elsewhere, mirror=mirror)
-    assert isinstance(online, MirroredBucket)
+    assert online.copies.mirror is not None
     for folder in (layout.BETAS.folder("sub-01"), layout.ROIS.folder("sub-01")):
-        online.mirror.save_listing(folder, open_bucket(elsewhere).find(folder))
+        online.copies.mirror.save_listing(folder, open_bucket(elsewhere).find(folder))
     offline = open_bucket("s3://laion-fmri", NOWHERE, mirror=mirror)
     with pytest.warns(OfflineWarning, match="does not answer"):
         found = open_betas("sub-01", session=1, roi="face", bucket=offline, splits=elsewhere / layout.SPLITS_ROOT)
@@ -136,13 +142,13 @@ def test_the_environment_and_the_folder_of_this_process(
     elsewhere: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """An argument goes before `dataset_initialize`, that before the environment."""
-    assert type(open_bucket(elsewhere)) is not MirroredBucket
+    assert mirror_of(elsewhere) is None
     (tmp_path / "of-the-environment").mkdir()
     monkeypatch.setenv(MIRROR_VARIABLE, str(tmp_path / "of-the-environment"))
-    assert open_bucket(elsewhere).mirror.path == tmp_path / "of-the-environment"  # type: ignore[attr-defined]
+    assert mirror_of(elsewhere) == tmp_path / "of-the-environment"
     dataset_initialize(tmp_path / "of-this-process")
-    assert open_bucket(elsewhere).mirror.path == tmp_path / "of-this-process"  # type: ignore[attr-defined]
-    assert open_bucket(elsewhere, mirror=mirror).mirror.path == mirror  # type: ignore[attr-defined]
+    assert mirror_of(elsewhere) == tmp_path / "of-this-process"
+    assert mirror_of(elsewhere, mirror=mirror) == mirror
     monkeypatch.setenv(MIRROR_ONLY_VARIABLE, "1")
     assert open_bucket(elsewhere, mirror=mirror).url == mirror.as_posix()
     assert open_bucket(elsewhere, mirror=mirror, mirror_only=False).url == elsewhere.as_posix()

@@ -15,6 +15,7 @@ from tiers import sampled
 from intake_laion_fmri import build_store
 from intake_laion_fmri.store.format import ARRAYS
 from intake_laion_fmri.store.root import open_store
+from intake_laion_fmri.store.writing import store_writer
 
 GIVEN: dict[str, Any] = {"subjects": "sub-01", "sessions": 1, "roi": "face"}
 
@@ -126,7 +127,7 @@ def test_a_users_folders_in_a_store_are_left_alone(tiny: Path, tmp_path: Path) -
 def test_what_comes_while_a_session_is_renewed_is_kept(own_tiny: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     build_store(store, bucket=own_tiny, **GIVEN)
-    root = open_store(store)
+    root = store_writer(open_store(store))
     with root.writing("sub-01/ses-01") as writer:
         writer.begin(lambda key: key != "notes.txt")
         writer.put("label/c/0", [b"new"])

@@ -19,6 +19,7 @@ from intake_laion_fmri.remote import atomic
 from intake_laion_fmri.remote.locks import HeldError, locked
 from intake_laion_fmri.store.groups import GroupBusyError
 from intake_laion_fmri.store.root import open_store
+from intake_laion_fmri.store.writing import store_writer
 
 GIVEN: dict[str, Any] = {"subjects": "sub-01", "sessions": 1, "roi": "face"}
 
@@ -49,7 +50,7 @@ def test_a_builder_that_is_stopped(builders: Builders, tiny: Path, tmp_path: Pat
 
 
 def test_a_group_that_was_taken_over_is_not_published_in_part(tmp_path: Path) -> None:
-    root = open_store(tmp_path / "store")
+    root = store_writer(open_store(tmp_path / "store"))
     with root.writing("sub-01/ses-01") as writer:
         writer.begin(lambda key: True)
         writer.put("label/c/0", [b"content"])
@@ -66,7 +67,7 @@ def test_a_group_that_was_taken_over_by_a_builder_that_is_done(tmp_path: Path) -
     """That one has removed the folder beside the store, too."""
 
     def write() -> None:
-        with open_store(tmp_path / "store").writing("sub-01/ses-01") as writer:
+        with store_writer(open_store(tmp_path / "store")).writing("sub-01/ses-01") as writer:
             writer.begin(lambda key: True)
             writer.put("label/c/0", [b"content"])
             shutil.rmtree(tmp_path / ".store.building")
@@ -80,7 +81,7 @@ def test_a_group_that_was_taken_over_by_a_builder_that_is_done(tmp_path: Path) -
 def test_the_error_of_a_wait_in_vain_names_the_other(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("intake_laion_fmri.store.root.WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("intake_laion_fmri.store.writing.WAIT_SECONDS", 0.1)
     store = tmp_path / "store"
     lock = tmp_path / ".store.building" / "sub-01_ses-01.lock"
     with (
