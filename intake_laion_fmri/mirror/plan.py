@@ -104,12 +104,12 @@ def _compared(
     fetch: list[ObjectInfo] = []
     left_alone: dict[str, str] = {}
     for info in objects:
-        if folder.is_complete(info):
+        copy = folder.copy_of(info.key)
+        if copy and copy.is_complete(info):
             complete.append(info)
-        elif reason := what_is_in_the_way(folder, info):
+        elif reason := what_is_in_the_way(folder, info, copy):
             left_alone[info.key] = reason
         else:
-            copy = folder.copy_of(info.key)
             seems = copy and copy.state.st_size == info.size and (not copy.record or folder.holds(info))
             seems = seems and not folder.untold(info)
             (unrecorded if seems else fetch).append(info)

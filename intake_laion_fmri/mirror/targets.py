@@ -41,17 +41,19 @@ class LeftAloneError(Exception):
     """A file that this project did not write is where an object belongs; the message describes it."""
 
 
-def what_is_in_the_way(folder: MirrorFolder, info: ObjectInfo) -> str | None:
+def what_is_in_the_way(folder: MirrorFolder, info: ObjectInfo, copy: Copy | None) -> str | None:
     """Describe the obstacle to writing an object, by names, sizes and times; None if there is none."""
-    place = folder.path
-    for part in Path(info.key).parts[:-1]:
-        place /= part
-        if os.path.lexists(place) and not place.is_dir():
-            return f"a file instead of the folder {place}"
-    copy = folder.copy_of(info.key)
+    path = os.fspath(folder.path)
+    *above, _ = info.key.split("/")
+    for name in above:
+        path = os.path.join(path, name)
+        if os.path.lexists(path) and not os.path.isdir(path):
+            return f"a file instead of the folder {path}"
     if copy is None:
-        path = folder.path / info.key
-        return None if not os.path.lexists(path) else "a folder of that name" if path.is_dir() else "no regular file"
+        path = os.path.join(folder.path, info.key)
+        if not os.path.lexists(path):
+            return None
+        return "a folder of that name" if os.path.isdir(path) else "no regular file"
     if copy.known:
         return None
     if copy.state.st_size != info.size:
@@ -128,15 +130,15 @@ _OWN_FILES: Mapping[str, Callable[[str], object]] = {
 """Folder below the mirror's own → matches the names of leftovers of killed runs."""
 
 
-def make_room(folder: MirrorFolder, info: ObjectInfo, target: Target) -> None:
+def make_room(folder: MirrorFolder, info: ObjectInfo, target: Target, copy: Copy | None) -> None:
     """Raise LeftAloneError where something is in an object's place that is not to be replaced; make its folders."""
-    reason = what_is_in_the_way(folder, info)
+    reason = what_is_in_the_way(folder, info, copy)
     if reason:
         raise LeftAloneError(reason)
-    copy = folder.copy_of(info.key)
     if copy and not folder.is_own(copy):
         _expect_comparable(info, copy)
-    atomic.make_folder(target.path.parent, within=target.within)
+    if not target.path.parent.is_dir():
+        atomic.make_folder(target.path.parent, within=target.within)
 
 
 def _expect_comparable(info: ObjectInfo, copy: Copy) -> None:

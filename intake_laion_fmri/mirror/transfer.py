@@ -105,17 +105,19 @@ def fetch_object(
     OSError
         If it cannot be written: names the object. What was received is kept.
     """
-    target = folder.target(folder.name_for(info.key))
+    copy = folder.copy_of(info.key)
+    target = folder.target(folder.name_for(info.key, copy))
     job = _Job(bucket, folder, requests, piece_bytes, request_bytes, received or _nobody, stop or threading.Event())
     with errors_of_writing(info.key, target.path):
-        if folder.is_complete(info):
+        if copy and copy.is_complete(info):
             return Fetched(info, "complete")
         with locked(folder, name_of(info.key), wait_seconds):
-            if folder.is_complete(info):  # whoever had the lock has fetched it
+            copy = folder.copy_of(info.key)
+            if copy and copy.is_complete(info):  # whoever had the lock has fetched it
                 return Fetched(info, "complete")
-            if job.adopt(info):
+            if copy and job.adopt(info, copy):
                 return Fetched(info, "adopted")
-            make_room(folder, info, target)
+            make_room(folder, info, target, copy)
             return job.fetch(info, target)
 
 
@@ -136,10 +138,9 @@ class _Job:
             return MD5
         return GZIP if info.key.endswith(".gz") else SIZE
 
-    def adopt(self, info: ObjectInfo) -> bool:
-        """Write the record of a file that is there and is proved to be the object, if there is one."""
-        copy = self.folder.copy_of(info.key)
-        if copy is None or copy.state.st_size != info.size or self.folder.proves(info) is None:
+    def adopt(self, info: ObjectInfo, copy: Copy) -> bool:
+        """Write the record of a file that is there, if it is proved to be the object."""
+        if copy.state.st_size != info.size or self.folder.proves(info) is None:
             return False
         how = self.how(info)
         try:
@@ -193,7 +194,9 @@ class _Job:
         mtime_ns, file = part.stat().st_mtime_ns, self.folder.file_of(info.key, target.path)
         record = MirrorRecord(info.key, info.size, info.etag, mtime_ns, how, crc32, now(), file=file)
         self._put_in_place(part, target, record, copy)
-        self._remove_partials(info.key)
+        for path in (part, part.with_suffix(".state")):  # all else was removed before
+            if os.path.lexists(path):
+                atomic.remove(path, within=self.folder.path)
         return Fetched(info, "fetched", copy is not None)
 
     def _put_in_place(self, part: Path, target: Target, record: MirrorRecord, copy: Copy | None) -> None:

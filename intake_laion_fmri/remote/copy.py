@@ -44,6 +44,10 @@ class Copy:
     known: MirrorRecord | None
     """What is known of it in any case: a mirror that was copied may have lost its times."""
 
+    def is_complete(self, info: ObjectInfo) -> bool:
+        """Return True if it is this version of an object by its record."""
+        return bool(self.record and self.state.st_size == info.size and _is_current(self.record, info))
+
 
 @dataclass(frozen=True)
 class Target:
@@ -131,26 +135,28 @@ class MirrorFolder(MirrorRecords):
             label, as in copies that the data set's own package makes.
         """
         copy = self.copy_of(info.key)
-        if copy is None or copy.state.st_size != info.size:
-            return None
+        return copy.path if copy and self._is_held(copy, info) else None
+
+    def _is_held(self, copy: Copy, info: ObjectInfo) -> bool:
+        if copy.state.st_size != info.size:
+            return False
         if copy.record and _is_current(copy.record, info):
-            return copy.path
+            return True
         if not (can_tell(info) or (copy.known and _is_current(copy.known, info))):
-            return None
-        return copy.path if info.size > PROVED_BYTES or self._is_proved(copy, info) else None
+            return False
+        return info.size > PROVED_BYTES or self._is_proved(copy, info)
 
     def proves(self, info: ObjectInfo) -> Path | None:
         """Return the local file of an object as `holds` does, once it is proved whatever its size."""
-        path, copy = self.holds(info), self.copy_of(info.key)
-        if path is None or copy is None or copy.path != path:
+        copy = self.copy_of(info.key)
+        if copy is None or not self._is_held(copy, info):
             return None
-        is_recorded = copy.record is not None and _is_current(copy.record, info)
-        return path if is_recorded or self._is_proved(copy, info) else None
+        return copy.path if copy.is_complete(info) or self._is_proved(copy, info) else None
 
     def is_complete(self, info: ObjectInfo) -> bool:
-        """Tell whether there is a current copy, with a record that agrees."""
+        """Return True if there is a current copy, with a record that agrees."""
         copy = self.copy_of(info.key)
-        return bool(copy and copy.record and copy.state.st_size == info.size and _is_current(copy.record, info))
+        return copy is not None and copy.is_complete(info)
 
     def untold(self, info: ObjectInfo) -> bool:
         """Tell whether there may be a copy, and nothing that could prove it."""
@@ -161,10 +167,10 @@ class MirrorFolder(MirrorRecords):
 
     def content_of(self, info: ObjectInfo) -> bytes | None:
         """Return the content of an object's small file if it is what was recorded, or what the ETag says; else None."""
-        path, copy = self.holds(info), self.copy_of(info.key)
-        if path is None or copy is None:
+        copy = self.copy_of(info.key)
+        if copy is None or not self._is_held(copy, info):
             return None
-        content = _content(path, info.size)
+        content = _content(copy.path, info.size)
         if content is None:
             return None
         if copy.known and _is_current(copy.known, info):
@@ -206,9 +212,8 @@ class MirrorFolder(MirrorRecords):
                     return Copy(path, state, known if fits else None, known)
         return None
 
-    def name_for(self, key: str) -> str:
+    def name_for(self, key: str, copy: Copy | None) -> str:
         """Return where an object is to be written, below this folder: where a copy of it is, under either name."""
-        copy = self.copy_of(key)
         return self.file_of(key, copy.path) or key if copy else key
 
     def file_of(self, key: str, path: Path) -> str:

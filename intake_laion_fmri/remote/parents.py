@@ -25,6 +25,8 @@ def make_folder(path: AnyPath, *, within: AnyPath | None = None, durable: bool =
     if within is not None:
         with open_parent(path / "it", within, make=True, durable=durable):
             return
+    if path.is_dir():  # cheaper than to be told so by mkdir, on network disks above all
+        return
     missing = []
     for folder in (path, *path.parents) if durable else ():
         if folder.exists():
@@ -102,28 +104,28 @@ def open_parent(path: Path, within: AnyPath | None, *, make: bool = False, durab
     parts = path.parent.relative_to(within).parts
     if ".." in parts:
         raise ValueError(f"{path} is not within {os.fspath(within)}")
-    place = Path(within)
     if make:
-        make_folder(place, durable=durable)
+        make_folder(within, durable=durable)
+    folder = os.fspath(within)
     if not _CAN_WALK:
         for part in parts:
-            place /= part
-            _enter(place, make=make)
-        yield Parent(place, None)
+            folder = os.path.join(folder, part)
+            _enter(folder, make=make)
+        yield Parent(path.parent, None)
         return
-    number = os.open(place, os.O_RDONLY)
+    number = os.open(folder, os.O_RDONLY)
     try:
         for part in parts:
-            place /= part
-            below = _open_below(place, part, number, make=make)
+            folder = os.path.join(folder, part)
+            below = _open_below(folder, part, number, make=make)
             os.close(number)
             number = below
-        yield Parent(place, number)
+        yield Parent(path.parent, number)
     finally:
         os.close(number)
 
 
-def _open_below(place: Path, name: str, above: int, *, make: bool) -> int:
+def _open_below(path: str, name: str, above: int, *, make: bool) -> int:
     """Open a folder of an open one; where it is to be made, only if it is not there."""
     flags = os.O_RDONLY | os.O_DIRECTORY | NO_LINK
     try:
@@ -132,24 +134,23 @@ def _open_below(place: Path, name: str, above: int, *, make: bool) -> int:
         if not make:
             raise
     except OSError:  # of a link, which error depends on the system
-        _refuse_link(place, name, above)
+        _refuse_link(path, name, above)
         raise
     with contextlib.suppress(FileExistsError):
         os.mkdir(name, dir_fd=above)
-    _refuse_link(place, name, above)
+    _refuse_link(path, name, above)
     return os.open(name, flags, dir_fd=above)
 
 
-def _enter(place: Path, *, make: bool) -> None:
+def _enter(path: str, *, make: bool) -> None:
     """Make a folder where it is to be made; raise if it is a link."""
     if make:
         with contextlib.suppress(FileExistsError):
-            os.mkdir(place)
-    _refuse_link(place, place, None)
+            os.mkdir(path)
+    _refuse_link(path, path, None)
 
 
-def _refuse_link(place: Path, entry: AnyPath, above: int | None) -> None:
+def _refuse_link(path: str, entry: str, above: int | None) -> None:
+    """Raise OSError, which names `path`, if an entry of the folder with the descriptor `above` is a link."""
     if stat.S_ISLNK(os.stat(entry, dir_fd=above, follow_symlinks=False).st_mode):
-        raise OSError(
-            errno.ELOOP, "a symbolic link is on the way: nothing is written through it. Remove it", os.fspath(place)
-        )
+        raise OSError(errno.ELOOP, "a symbolic link is on the way: nothing is written through it. Remove it", path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import hashlib
 import json
@@ -12,6 +11,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -30,6 +30,9 @@ _WORKPLACES = ("records", "listings", "partial", "locks", "splits")
 
 OWN_BYTES = 64 * 1024 * 1024
 """Longest file of the mirror's own: a listing of 500,000 objects."""
+
+_Identity = tuple[int, int] | None
+"""Device and inode of a folder."""
 
 DAMAGED, OTHER = "damaged", "other"
 """What a record may say of a file: that it is not as it was copied, or that it is not the object with this ETag and
@@ -78,10 +81,15 @@ class MirrorRecords:
     path: Path
     """The mirror."""
 
-    @property
+    @cached_property
     def metadata(self) -> Path:
         """The folder with all that is not the bucket's."""
         return self.path / METADATA_FOLDER
+
+    @cached_property
+    def _checked(self) -> dict[str, tuple[_Identity, _Identity]]:
+        """Workplace → what `metadata` and the workplace were when they were checked."""
+        return {}
 
     def workplace(self, name: str) -> Path:
         """Return a folder for what is under way, made if it does not exist.
@@ -101,6 +109,10 @@ class MirrorRecords:
             If it cannot be made.
         """
         folder = self.metadata / name
+        # Called several times for each file: folders that are still the ones that were checked are not checked again.
+        found = _identity(self.metadata), _identity(folder)
+        if None not in found and self._checked.get(name) == found:
+            return folder
         for part in (self.metadata, folder):
             if part.is_symlink():
                 raise DataIntegrityError(
@@ -113,6 +125,7 @@ class MirrorRecords:
             content = {"made by": "intake-laion-fmri", "what": "records of the files beside this folder"}
             atomic.write_whole(self.metadata / MARK.name, json.dumps(content).encode(), within=self.path)
         atomic.make_folder(folder, within=self.path)
+        self._checked[name] = _identity(self.metadata), _identity(folder)
         return folder
 
     def write(self, name: str, file: str, content: bytes) -> None:
@@ -151,9 +164,7 @@ class MirrorRecords:
 
     def write_record(self, record: MirrorRecord) -> None:
         """Replace the record of a file."""
-        self.write(
-            "records", f"{name_of(record.place)}.json", json.dumps(dataclasses.asdict(record), indent=1).encode()
-        )
+        self.write("records", f"{name_of(record.place)}.json", json.dumps(vars(record), indent=1).encode())
 
     def listing(self, folder: str) -> dict[str, ObjectInfo] | None:
         """Return what the bucket held below a folder when it was last listed for this mirror.
@@ -221,6 +232,15 @@ def name_of(key: str, etag: str = "") -> str:
 def now() -> str:
     """Return the time, ISO 8601 in UTC."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def _identity(folder: Path) -> _Identity:
+    """Return device and inode of a folder; None where there is none, or a link to one."""
+    with contextlib.suppress(OSError):
+        state = os.lstat(folder)
+        if stat.S_ISDIR(state.st_mode):
+            return state.st_dev, state.st_ino
+    return None
 
 
 def _within(key: str, folder: str) -> bool:
