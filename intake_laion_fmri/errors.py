@@ -22,6 +22,7 @@ __all__ = [
     "MissingFileWarning",
     "NotInBucketError",
     "NotInStoreError",
+    "NotYetError",
     "OfflineWarning",
     "OtherSplitsWarning",
     "Remarks",
@@ -51,6 +52,10 @@ class BucketUnreachableError(ConnectionError):
 
 class DataIntegrityError(ValueError):
     """A file is truncated, corrupt, or contradicts another file of the same data set."""
+
+
+class NotYetError(NotImplementedError):
+    """A name of the data set's own package whose source this package cannot read yet."""
 
 
 class IncompleteBucketWarning(UserWarning):

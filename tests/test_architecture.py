@@ -42,7 +42,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
         "betas": "reading",
         "building": "axes errors forks layout reading remote split_sources splits store",
         "mirror": "errors forks formats layout reading remote split_sources splits",
-        "subject": "axes discovery layout reading remote",
+        "subject": "axes discovery errors formats layout reading remote store",
         "download": "config errors mirror remote",
         "catalog": "building discovery errors layout reading redact remote sources",
         "drivers": "catalog errors layout reading redact sources",

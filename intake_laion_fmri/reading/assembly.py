@@ -143,11 +143,11 @@ class BucketPlan:
         """Read the small files."""
         return Fetched(self.place, [*self.trials.tables.values(), *self.voxels.files])
 
-    def read(self, files: Mapping[str, bytes], query: TrialQuery, source: SplitSource) -> BetasParts:
-        """Return the parts of the Dataset."""
+    def read(self, files: Mapping[str, bytes], query: TrialQuery, source: SplitSource | None) -> BetasParts:
+        """Return the parts of the Dataset; without roles where no source of split files is given."""
         table, remarks = self.trials.read(self.place, files)
         lengths = table.groupby("session").size()
-        roles, unfetched = split_coordinates(table, self.subject, source)
+        roles, unfetched = split_coordinates(table, self.subject, source) if source else ({}, [])
         table, roles = choose_trials(table, roles, query, self.subject, source)
         brain = self.voxels.read(self.place, files)
         steps = {}

@@ -275,6 +275,8 @@ class _Columns:
         """Take what is chosen of a chunk."""
         first = chunk * self._width
         start, stop = np.searchsorted(self._places, [first, first + self._width])
+        if start == stop:  # fewer voxels were chosen after its chunks
+            return
         columns = self._places[start:stop] - first
         if len(self._volumes) < len(values):
             values = values[self._volumes]

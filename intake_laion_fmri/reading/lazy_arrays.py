@@ -14,7 +14,7 @@ from intake_laion_fmri.reading.blocks import MapBlock, SessionBlock, StoreBlock
 if TYPE_CHECKING:
     import dask.array as da
 
-__all__ = ["Step", "lazy_rows", "load_rows"]
+__all__ = ["Step", "lazy_rows", "load_each", "load_rows"]
 
 
 class Step(NamedTuple):
@@ -107,27 +107,36 @@ def load_rows(array: da.Array) -> NDArray[Any]:
     -------
     array
     """
+    return load_each([array])[0]
+
+
+def load_each(arrays: Sequence[da.Array]) -> list[NDArray[Any]]:
+    """Compute several arrays at once, each into an array of its own, as `load_rows` does."""
     import dask.local
     import dask.threaded
     from dask.base import get_scheduler
     from dask.core import flatten
 
-    get = get_scheduler(collections=[array]) or dask.threaded.get
-    graph = array.__dask_graph__()
-    keys = list(flatten(array.__dask_keys__()))
-    tasks = [graph[key] for key in keys]
-    is_ours = all(isinstance(task, tuple) and task[0] in _FILLING for task in tasks)
-    if not is_ours or get not in (dask.threaded.get, dask.local.get_sync):
-        result: NDArray[Any] = array.compute()
-        return result
-    result = np.empty(array.shape, dtype=array.dtype)
-    starts = np.cumsum([0, *array.chunks[0]])
-    filling = {
-        key: (_fill, result[start:stop], read, block, graph[voxels])
-        for key, start, stop, (read, block, voxels) in zip(keys, starts[:-1], starts[1:], tasks, strict=True)
-    }
-    get(filling, keys)
-    return result
+    get = get_scheduler(collections=list(arrays)) or dask.threaded.get
+    results: list[NDArray[Any]] = []
+    filling: dict[Any, Any] = {}
+    for number, array in enumerate(arrays):
+        graph = array.__dask_graph__()
+        keys = list(flatten(array.__dask_keys__()))
+        tasks = [graph[key] for key in keys]
+        is_ours = all(isinstance(task, tuple) and task[0] in _FILLING for task in tasks)
+        if not is_ours or get not in (dask.threaded.get, dask.local.get_sync):
+            results.append(array.compute())
+            continue
+        result = np.empty(array.shape, dtype=array.dtype)
+        starts = np.cumsum([0, *array.chunks[0]])
+        for key, start, stop, task in zip(keys, starts[:-1], starts[1:], tasks, strict=True):
+            read, block, voxels = task
+            filling[key[0], number, *key[1:]] = (_fill, result[start:stop], read, block, graph[voxels])
+        results.append(result)
+    if filling:
+        get(filling, list(filling))
+    return results
 
 
 def _fill(rows: NDArray[Any], read: Callable[..., Any], block: SessionBlock | StoreBlock, voxels: Any) -> None:

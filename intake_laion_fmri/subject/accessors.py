@@ -1,0 +1,280 @@
+"""`Subject`: the accessors of the data set's own package, thin over the plans that read Datasets.
+
+Source: the interface of ``laion_fmri.subject`` (ViCCo-Group/LAION-fMRI), September 2026.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri import discovery, layout
+from intake_laion_fmri.axes.rois import RoiSelection
+from intake_laion_fmri.axes.trials import Stimuli
+from intake_laion_fmri.axes.vertices import Hemisphere
+from intake_laion_fmri.axes.voxels import Mask
+from intake_laion_fmri.errors import check_option, is_several, unknown_value
+from intake_laion_fmri.reading import rois
+from intake_laion_fmri.reading.arguments import SessionSelection
+from intake_laion_fmri.remote.access import Bucket, open_bucket
+from intake_laion_fmri.store.root import open_store
+from intake_laion_fmri.subject.reader import Flags, SubjectReader, one_or_each
+from intake_laion_fmri.subject.tables import Tables
+from intake_laion_fmri.subject.volumes import Volumes
+from intake_laion_fmri.subject.waiting import Waiting
+
+__all__ = ["Subject", "load_subject"]
+
+Floats: TypeAlias = "NDArray[np.float32]"
+
+_FORMATS: Mapping[str | None, str] = {
+    None: "all",
+    "all": "all",
+    "volume": "volume",
+    "nii.gz": "volume",
+    "gii": "gii",
+    "func.gii": "func.gii",
+    "label": "label",
+}
+_CEILINGS: Mapping[str, str] = {name: f"nc_{name}" for name in layout.NOISE_CEILINGS} | {
+    f"Noiseceiling{spelled}": f"nc_{name}" for name, spelled in layout.NOISE_CEILINGS.items()
+}
+
+
+def load_subject(
+    subject: str,
+    *,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
+    store: str | os.PathLike[str] | Bucket | None = None,
+    store_options: Mapping[str, Any] | None = None,
+    fallback: bool = False,
+) -> Subject:
+    """Return a subject.
+
+    Parameters
+    ----------
+    subject : str
+        ``"sub-01"`` or ``"01"``.
+    bucket, storage_options, mirror, mirror_only
+        As in `intake_laion_fmri.open_betas`.
+    store, store_options, fallback
+        A store that `get_betas` reads, as in `intake_laion_fmri.open_betas`; everything else is read from the bucket. A
+        store has one mask, as a rule ``"rsquare"``: name it with ``mask_source=``.
+
+    Returns
+    -------
+    Subject
+
+    Raises
+    ------
+    TypeError
+        If `subject` is no text.
+    ValueError
+        If the bucket has no such subject, with the nearest ones.
+    NotInBucketError, BucketUnreachableError
+        If there is no such bucket, or it does not answer.
+    """
+    if not isinstance(subject, str):
+        raise TypeError(f"subject must be a text such as 'sub-01', found {subject!r}.")
+    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    name = layout.subject_name(subject)
+    discovery.get_sessions(name, bucket=place)
+    root = None if store is None else open_store(store, store_options)
+    return Subject(name, place, store=root, fallback=fallback)
+
+
+class Subject(Tables, Volumes, Waiting):
+    """One subject of the bucket; made by `load_subject`.
+
+    Voxels are those of a mask, in the C-order of the grid: ``mask_source`` is ``"anatomical"``, or ``"rsquare"`` with
+    one warning where the bucket has no anatomical tree of the subject. A position means nothing without its mask.
+    Where an accessor takes ``roi=``, that is a name, a category, ``"all"``, a list (union) or an expression as in
+    `intake_laion_fmri.open_betas`; ``mask=`` is an array of True and False over the voxels of the mask instead.
+
+    Parameters
+    ----------
+    subject : str
+        ``"sub-01"``.
+    bucket : Bucket
+        Where to read from.
+    store, fallback
+        As in `load_subject`.
+    """
+
+    def __init__(self, subject: str, bucket: Bucket, *, store: Bucket | None = None, fallback: bool = False) -> None:
+        self.subject = self.subject_id = subject
+        self._bucket = bucket
+        self._reader = SubjectReader(bucket, subject, store, fallback)
+
+    def __repr__(self) -> str:
+        return f"<Subject {self.subject} in {self._bucket.url}>"
+
+    def get_sessions(self) -> list[str]:
+        """List the public sessions with betas, ascending."""
+        return discovery.get_sessions(self.subject, bucket=self._bucket)
+
+    def get_available_rois(self, category: str | None = None) -> list[str]:
+        """List the names of the ROIs, sorted; none of an unknown category, with a warning."""
+        known = self.get_available_categories()
+        if category is not None and category not in known:
+            warnings.warn(str(unknown_value("ROI category", category, known, where=self._reader.where)), stacklevel=2)
+            return []
+        return discovery.get_rois(self.subject, category, bucket=self._bucket)
+
+    def get_available_categories(self) -> list[str]:
+        """List the categories of the ROIs, sorted."""
+        return discovery.get_categories(self.subject, bucket=self._bucket)
+
+    def get_betas(
+        self,
+        session: SessionSelection,
+        roi: RoiSelection | None = None,
+        mask: Flags | None = None,
+        nc_threshold: float | None = None,
+        stimuli: Stimuli | None = None,
+        streaming: bool = False,
+        mask_source: Mask = "anatomical",
+    ) -> Floats | dict[str, Floats]:
+        """Read single-trial betas.
+
+        Parameters
+        ----------
+        session : str, int or sequence of these
+            ``"ses-01"``, ``"01"``, ``1``, a list of sessions, or ``"all"``.
+        roi, mask
+            The voxels: see `Subject`. Give one of them, or none for the whole mask.
+        nc_threshold : float, optional
+            Least noise ceiling of a voxel, in percent, in the map of **its session**: sessions of a list may have
+            other voxels. For one set of voxels use ``min_noise_ceiling`` of `intake_laion_fmri.open_betas`.
+        stimuli : {"shared", "unique", "ood"}, optional
+            Keep trials that show such images only.
+        streaming : bool, default False
+            Accepted and without effect: a session always streams by, and only what is chosen is held.
+        mask_source : {"anatomical", "rsquare"}, default "anatomical"
+            The mask.
+
+        Returns
+        -------
+        array of float32, shape (trial, voxel), in C order
+            The union of the ROIs, each voxel once. Of a list, or of ``"all"``, a dict: session → array, in the order
+            of the list.
+
+        Raises
+        ------
+        ValueError, NotInBucketError, AccessDeniedError, BucketUnreachableError, DataIntegrityError
+            As in `intake_laion_fmri.open_betas`; ValueError also for `roi` together with `mask`, or a `mask` of another
+            length than the mask has voxels.
+
+        Warns
+        -----
+        UserWarning
+            If `nc_threshold` is below 1: the maps are in percent.
+
+        Notes
+        -----
+        Each session is unpacked once, two of them at a time on two cores. Other files are the mask's, those of the ROIs
+        that are named, the trial tables and, with `nc_threshold`, the sessions' maps.
+        """
+        _check_threshold(nc_threshold)
+        found = self._reader.betas(session, roi, mask, nc_threshold, stimuli, mask_source)
+        return one_or_each(session, found)
+
+    def get_roi_mask(self, query: RoiSelection, mask_source: Mask = "anatomical") -> NDArray[np.bool_]:
+        """Read which voxels of the mask belong to an ROI, a category, a list (union) or an expression; (voxel,)."""
+        return self._reader.roi_masks([query], mask_source)[0]
+
+    def get_roi_masks(self, queries: Sequence[str], mask_source: Mask = "anatomical") -> dict[str, NDArray[np.bool_]]:
+        """Read several ROI masks at once: query → mask, shape (voxel,); each file is read once."""
+        wanted = [queries] if isinstance(queries, str) else list(queries)
+        return dict(zip(wanted, self._reader.roi_masks(wanted, mask_source), strict=True))
+
+    def get_roi_data(
+        self,
+        query: RoiSelection,
+        format: Literal["all", "volume", "nii.gz", "gii", "func.gii", "label"] | None = None,
+        hemi: Hemisphere | Literal["all"] | None = None,
+        mask_source: Mask = "anatomical",
+    ) -> dict[str, dict[str, Any]]:
+        """Read each ROI in its formats: ``{"FFA1": {"volume": …, "gii": {"hemi-L": {"func.gii": …, "label": …}}}}``.
+
+        See `intake_laion_fmri.betas.roi_data`. ``"gii"`` stands for both formats of surfaces, None for all.
+        """
+        check_option("format", format, valid=[name for name in _FORMATS if name], optional=True)
+        form: Any = _FORMATS[format]
+        name: Any = self._reader.listed(mask_source)[1] if form in ("all", "volume") else "rsquare"
+        chosen: Any = "all" if form == "gii" else form
+        hemis: Any = hemi or "all"
+        found = rois.roi_data(self.subject, query, format=chosen, hemi=hemis, mask=name, bucket=self._bucket)
+        if form != "gii":
+            return found
+        return {roi: {key: value for key, value in forms.items() if key == "gii"} for roi, forms in found.items()}
+
+    def get_noise_ceiling(
+        self,
+        session: SessionSelection | None = None,
+        desc: str | Sequence[str] | None = None,
+        roi: RoiSelection | None = None,
+        mask: Flags | None = None,
+        mask_source: Mask = "anatomical",
+    ) -> Floats | dict[str, Floats]:
+        """Read noise ceilings in percent, shape (voxel,).
+
+        Parameters
+        ----------
+        session : str, int or sequence of these, optional
+            The map within this session; of a list, or of ``"all"``, the map of each.
+        desc : str or sequence of str, optional
+            A map of the subject: ``"Noiseceiling12rep"``, ``"Noiseceiling4rep"`` or ``"NoiseceilingAllrep"``, also
+            ``"12rep"``, ``"4rep"`` or ``"all"``; of a list each.
+        roi, mask, mask_source
+            The voxels: see `Subject`.
+
+        Returns
+        -------
+        array of float32, shape (voxel,), or dict of these
+            A dict where a list is given, with its names and in its order.
+
+        Raises
+        ------
+        ValueError
+            Unless exactly one of `session` and `desc` is given.
+        NotInBucketError
+            If there is no such map, with what is there.
+        """
+        if (session is None) == (desc is None):
+            raise ValueError(
+                f"session={session!r}, desc={desc!r}: expected exactly one, the map of a session or one of the subject "
+                "such as desc='Noiseceiling12rep'."
+            )
+        if session is not None:
+            return one_or_each(session, self._reader.session_ceilings(session, roi, mask, mask_source))
+        names: Any = list(desc) if is_several(desc) else [desc]  # type: ignore[arg-type]
+        for name in names:
+            check_option("desc", name, valid=_CEILINGS)
+        wanted = [_CEILINGS[name] for name in names]
+        _, brain = self._reader.brain(roi, mask, mask_source, maps=tuple(dict.fromkeys(wanted)))
+        found = {name: brain.maps[map] for name, map in zip(names, wanted, strict=True)}
+        return found if is_several(desc) else found[names[0]]
+
+
+def _check_threshold(percent: object) -> None:
+    """Raise ValueError unless a threshold is a number; warn of one that may be meant as a fraction."""
+    if percent is None:
+        return
+    if isinstance(percent, bool) or not isinstance(percent, int | float | np.number) or math.isnan(percent):
+        raise ValueError(f"nc_threshold must be a percentage such as 20, found {percent!r}.")
+    if 0 < percent < 1:
+        warnings.warn(
+            f"nc_threshold={percent:g} is taken as {percent:g} %: the maps are in percent. Write {percent * 100:g} for "
+            f"{percent * 100:g} %.",
+            stacklevel=3,
+        )

@@ -1,0 +1,244 @@
+"""The arrays behind `Subject`: the same plans as those of the Datasets, reading only the files that an array needs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.axes.rois import RoiNames, RoiSelection, check_selection, operands
+from intake_laion_fmri.axes.trials import COLUMNS
+from intake_laion_fmri.axes.voxels import MASKS, SUBJECT_MAPS, VoxelAxis
+from intake_laion_fmri.errors import MissingFileWarning, NotInStoreError, Remarks, check_option, is_several
+from intake_laion_fmri.reading.arguments import check_sessions
+from intake_laion_fmri.reading.assembly import BetasParts, BucketPlan
+from intake_laion_fmri.reading.contents import SubjectContents, subject_contents
+from intake_laion_fmri.reading.fetched import Fetched
+from intake_laion_fmri.reading.lazy_arrays import Step, lazy_rows, load_each
+from intake_laion_fmri.reading.map_plans import MapPlan, MapQuery
+from intake_laion_fmri.reading.roi_files import RoiForm, raise_if_asked
+from intake_laion_fmri.reading.roi_plans import RoiPlan
+from intake_laion_fmri.reading.stored import StorePlan, with_stored
+from intake_laion_fmri.reading.trial_plans import TrialPlan, TrialQuery
+from intake_laion_fmri.reading.voxel_plans import Brain, VoxelPlan, VoxelQuery
+from intake_laion_fmri.remote.access import Bucket
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Flags", "SubjectReader", "flags", "one_or_each"]
+
+T = TypeVar("T")
+
+Flags: TypeAlias = "NDArray[np.bool_] | Sequence[bool]"
+"""True for the chosen voxels of a mask; shape (voxel,)."""
+
+NEEDED_BY_USER = 4
+"""Frames from a warning in `SubjectReader.listed` to the user's call: a method of it, and one of `Subject`."""
+
+
+class SubjectReader:
+    """Reads arrays of one subject.
+
+    Parameters
+    ----------
+    place : Bucket
+        Where to read from.
+    subject : str
+        ``"sub-01"``.
+    store : Bucket, optional
+        A store, which the betas are read from.
+    fallback : bool, default False
+        Whether to read from the bucket what the store does not hold.
+    """
+
+    def __init__(self, place: Bucket, subject: str, store: Bucket | None = None, fallback: bool = False) -> None:
+        self.place = place
+        self.subject = subject
+        self._store = store
+        self._fallback = fallback
+        self._has_warned = False
+
+    @property
+    def where(self) -> str:
+        """The subject and its bucket, for errors."""
+        return f"{self.subject} in {self.place.url}"
+
+    def listed(self, source: str) -> tuple[SubjectContents, str]:
+        """List the subject's objects, and return the mask to use.
+
+        ``"anatomical"`` stands for ``"rsquare"``, with one warning, where the bucket has no anatomical tree of the
+        subject: the first releases had none.
+        """
+        check_option("mask_source", source, valid=MASKS)
+        needs_anatomy = VoxelQuery(None, source).needs_anatomy
+        contents = subject_contents(self.place, self.subject, anatomy=needs_anatomy)
+        folder = f"{layout.ANATOMY.folder(self.subject)}/"
+        if not needs_anatomy or any(key.startswith(folder) for key in contents.objects):
+            return contents, source
+        if not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"There is no {self.place.locate(folder)}: the mask is 'rsquare', not 'anatomical', and positions "
+                "of voxels are positions on it. Fetch that folder, or write mask_source='rsquare'.",
+                MissingFileWarning,
+                stacklevel=NEEDED_BY_USER,
+            )
+        return contents, "rsquare"
+
+    def brain(
+        self, roi: RoiSelection | None, mask: object, source: str, maps: Sequence[str] = ()
+    ) -> tuple[SubjectContents, Brain]:
+        """Read the chosen voxels, with some of the subject's maps: the mask, the ROIs of the selection, these maps."""
+        _check_one_of(roi, mask)
+        contents, name = self.listed(source)
+        keys = [SUBJECT_MAPS[map].key(self.subject) for map in maps]
+        for key in keys:
+            if key not in contents.objects:
+                raise self.place.missing(key, contents.objects)
+        plan = self._voxel_plan(contents, VoxelQuery.of(roi, name), maps)
+        brain = plan.read(self.place, Fetched(self.place, plan.files))
+        Remarks(noted=brain.remarks.noted).warn(stacklevel=NEEDED_BY_USER - 1)
+        return contents, brain if mask is None else brain.take(np.flatnonzero(flags(mask, len(brain.axis))))
+
+    def roi_masks(self, queries: Sequence[RoiSelection], source: str) -> list[NDArray[np.bool_]]:
+        """Read which voxels of the mask belong to each selection: the mask once, and each ROI that is needed once."""
+        contents, name = self.listed(source)
+        wanted = [operand for query in queries for operand in operands(check_selection(query) or ())]
+        if not wanted:
+            return []
+        query = VoxelQuery.of(None, name)
+        forms, names = self._needed(contents, query, wanted)
+        plan = VoxelPlan.of(self.place, contents, query, maps=(), volumes=forms, rois=names)
+        brain = plan.read(self.place, Fetched(self.place, plan.files))
+        raise_if_asked(wanted, names, brain.faults)
+        Remarks(noted=brain.remarks.noted).warn(stacklevel=NEEDED_BY_USER - 1)
+        assert brain.rois is not None
+        return [brain.rois.select(query, where=self.where) for query in queries]
+
+    def session_ceilings(
+        self, session: object, roi: RoiSelection | None, mask: object, source: str
+    ) -> dict[str, NDArray[np.float32]]:
+        """Read the noise ceiling within each chosen session, ascending."""
+        query = MapQuery.of(session, ("noise_ceiling",), "voxel")
+        contents, brain = self.brain(roi, mask, source)
+        return self._ceilings(contents, query, brain.axis)
+
+    def betas(
+        self,
+        session: object,
+        roi: RoiSelection | None,
+        mask: object,
+        threshold: float | None,
+        stimuli: object,
+        source: str,
+    ) -> dict[str, NDArray[np.float32]]:
+        """Read the betas of each chosen session, ascending; its stream once, whatever is selected."""
+        _check_one_of(roi, mask)
+        query = TrialQuery.of(session, stimuli, None, "shared", "both")
+        contents, name = self.listed(source)
+        parts = self._parts(contents, query, VoxelQuery.of(roi, name))
+        Remarks(noted=parts.remarks.noted).warn(stacklevel=NEEDED_BY_USER - 1)
+        steps = dict(parts.steps)
+        brain = parts.brain
+        if mask is not None:
+            places = np.flatnonzero(flags(mask, len(brain.axis)))
+            steps = {name: _only(step, places) for name, step in steps.items()}
+            brain = brain.take(places)
+        if threshold is not None:
+            maps = self._ceilings(contents, MapQuery.of(list(steps), ("noise_ceiling",), "voxel"), brain.axis)
+            # A voxel whose ceiling is NaN is not known to reach the threshold.
+            steps = {name: _only(step, np.flatnonzero(maps[name] >= threshold)) for name, step in steps.items()}
+        rows = [lazy_rows("betas", [step], shape=(_n_voxels(step),)) for step in steps.values()]
+        return dict(zip(steps, load_each(rows), strict=True))
+
+    def trials(self, session: object) -> dict[str, pd.DataFrame]:
+        """Read the trial table of each chosen session, ascending."""
+        contents = subject_contents(self.place, self.subject)
+        plan = TrialPlan.of(self.place, contents, TrialQuery.of(session, None, None, "shared", "both"))
+        table, remarks = plan.read(self.place, Fetched(self.place, plan.tables.values()))
+        Remarks(noted=remarks.noted).warn(stacklevel=NEEDED_BY_USER - 1)
+        rows = table[list(COLUMNS)]
+        return {name: rows[rows["session"] == name].reset_index(drop=True) for name in plan.sessions}
+
+    def _parts(self, contents: SubjectContents, trials: TrialQuery, voxels: VoxelQuery) -> BetasParts:
+        """Plan the betas of a selection, from the store where it holds them."""
+        if self._store is not None:
+            try:
+                stored = StorePlan.of(self._store, self.subject, trials, voxels)
+                return stored.read(trials, voxels, splits=None, bucket=self.place)
+            except NotInStoreError:
+                if not self._fallback:
+                    raise
+        plan = BucketPlan(
+            self.place,
+            self.subject,
+            TrialPlan.of(self.place, contents, trials),
+            self._voxel_plan(contents, voxels),
+        )
+        parts = plan.read(plan.fetch(), trials, None)
+        return parts if self._store is None else with_stored(parts, self._store)
+
+    def _voxel_plan(self, contents: SubjectContents, query: VoxelQuery, maps: Sequence[str] = ()) -> VoxelPlan:
+        forms, names = ((), None) if query.roi is None else self._needed(contents, query, operands(query.roi))
+        return VoxelPlan.of(self.place, contents, query, maps=maps, needed=maps, volumes=forms, rois=names)
+
+    def _needed(
+        self, contents: SubjectContents, query: VoxelQuery, wanted: Sequence[str]
+    ) -> tuple[tuple[RoiForm, ...], RoiNames]:
+        """Return the volumes that names and categories stand for; the error of what is absent or unknown."""
+        plan = RoiPlan.of(self.place, contents, query, formats=("volume",), hemis=(), only=wanted)
+        return plan.listing.forms, plan.listing.names
+
+    def _ceilings(self, contents: SubjectContents, query: MapQuery, axis: VoxelAxis) -> dict[str, NDArray[np.float32]]:
+        plan = MapPlan.of(self.place, contents, query)
+        blocks = plan.blocks(self.place, axis.grid)["noise_ceiling"]
+        steps = [Step(type(block).read, block, axis.index) for block in blocks]
+        rows = lazy_rows("noise_ceiling", steps, shape=(len(axis),)).compute()
+        return dict(zip(plan.sessions or (), rows, strict=True))
+
+
+def one_or_each(session: object, found: Mapping[str, T]) -> T | dict[str, T]:
+    """Return the value of one session; of a list or ``"all"`` a dict, in the order that was asked for."""
+    if check_sessions(session) is None:
+        return dict(found)
+    if not is_several(session):
+        return next(iter(found.values()))
+    asked: Iterable[Any] = session  # type: ignore[assignment]
+    names = [name for one in asked for name in layout.same_session(layout.session_name(one), found)]
+    return {name: found[name] for name in names}
+
+
+def flags(mask: object, n_voxels: int) -> NDArray[np.bool_]:
+    """Return a selection of the mask's voxels, or raise ValueError where it is none."""
+    if isinstance(mask, str):
+        raise ValueError(
+            f"mask={mask!r}: expected an array of True and False, one for each of {n_voxels} voxels. The name of a "
+            "mask goes with mask_source=."
+        )
+    given = np.asarray(mask)
+    if given.dtype != np.bool_ or given.shape != (n_voxels,):
+        raise ValueError(
+            f"mask: expected {n_voxels} values of True and False, one for each voxel of the mask, found shape "
+            f"{given.shape} of {given.dtype}. 'get_roi_mask' gives such an array."
+        )
+    return given
+
+
+def _check_one_of(roi: object, mask: object) -> None:
+    if roi is not None and mask is not None:
+        raise ValueError(f"roi={roi!r} and mask= exclude each other: both choose voxels. Give one of them.")
+
+
+def _only(step: Step, places: NDArray[np.intp]) -> Step:
+    """Return the step that reads some of its voxels, at their positions."""
+    assert step.voxels is not None
+    return Step(step.read, step.block, step.voxels[places])
+
+
+def _n_voxels(step: Step) -> int:
+    return 0 if step.voxels is None else len(step.voxels)

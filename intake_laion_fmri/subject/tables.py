@@ -1,0 +1,132 @@
+"""A subject's tables: trials, stimuli, and the one of both."""
+
+from __future__ import annotations
+
+import functools
+import io
+import warnings
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.errors import UnexpectedContentWarning, check_option
+from intake_laion_fmri.reading.arguments import SessionSelection
+from intake_laion_fmri.subject.reader import SubjectReader, one_or_each
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Tables"]
+
+_OF_IMAGES = ("unique_or_shared", "dataset")
+"""Columns of the stimulus table that `Tables.metadata` takes over."""
+
+_ABSENT = -1
+"""Row of an image that the stimulus table has not."""
+
+
+class Tables:
+    """Accessors of `Subject` that give tables, or numbers from them."""
+
+    _reader: SubjectReader
+
+    def get_trial_info(self, session: SessionSelection) -> pd.DataFrame | dict[str, pd.DataFrame]:
+        """Read a trial table: columns ``session, run, beta_index, label``, row k for row k of the betas.
+
+        Parameters
+        ----------
+        session : str, int or sequence of these
+            ``"ses-01"``, ``"01"``, ``1``; of a list, or of ``"all"``, the table of each.
+
+        Raises
+        ------
+        ValueError
+            If `session` is None, or unknown.
+        NotInBucketError, AccessDeniedError, BucketUnreachableError, DataIntegrityError
+            As in `intake_laion_fmri.open_trials`.
+        """
+        if session is None:
+            raise ValueError("session=None: expected a session such as 'ses-01', a list of them, or 'all'.")
+        return one_or_each(session, self._reader.trials(session))
+
+    @functools.cached_property
+    def metadata(self) -> pd.DataFrame:
+        """Trials of all sessions with what the stimulus table tells of their images; read once.
+
+        Columns ``session, run, beta_index, label``, then ``session_trial`` (from 0 within the session), ``image_name``,
+        ``stim_idx`` (row of the stimulus table), ``unique_or_shared`` and ``dataset``. The index counts the trials of
+        the sessions that are there, with a warning where a session between them is missing.
+
+        Raises
+        ------
+        NotInBucketError
+            If there is no stimulus table.
+        """
+        import pandas as pd
+
+        images = self.get_stimulus_metadata()
+        by_session = self._reader.trials("all")
+        trials = pd.concat(by_session.values(), ignore_index=True)
+        _warn_of_gaps(list(by_session))
+        trials["session_trial"] = trials.groupby("session", sort=False).cumcount()
+        trials["image_name"] = trials["label"]
+        rows = pd.Index(images["image_name"]).get_indexer(trials["label"])
+        unknown = rows == _ABSENT
+        if unknown.any():
+            text = f"{unknown.sum()} trials show images that the stimulus table has not: their stim_idx is {_ABSENT}."
+            warnings.warn(text, UnexpectedContentWarning, stacklevel=4)
+        trials["stim_idx"] = rows.astype(np.int64)
+        for column in _OF_IMAGES:
+            trials[column] = np.where(unknown, "", images[column].to_numpy(dtype=object)[rows])
+        return trials
+
+    def get_n_stimuli(self, stimuli: Literal["shared", "unique"] | None = None) -> int:
+        """Count the stimuli of the **whole data set**, of all subjects, with a warning that says so.
+
+        Parameters
+        ----------
+        stimuli : {"shared", "unique"}, optional
+            Count these only.
+        """
+        check_option("stimuli", stimuli, valid=("shared", "unique"), optional=True)
+        kinds = self.get_stimulus_metadata()["unique_or_shared"]
+        warnings.warn(
+            "get_n_stimuli counts the stimuli of all subjects. For those that this subject saw: "
+            "intake_laion_fmri.open_trials(subject)['label'].nunique().",
+            stacklevel=2,
+        )
+        return len(kinds) if stimuli is None else int((kinds == stimuli).sum())
+
+    def has_stimuli(self) -> bool:
+        """Return True if the bucket holds the public table of stimuli; early releases do not."""
+        return layout.STIMULUS_METADATA in self._reader.place.find(layout.STIMULI_ROOT)
+
+    def get_stimulus_metadata(self) -> pd.DataFrame:
+        """Read the public table of the stimuli: a row per image.
+
+        Raises
+        ------
+        NotInBucketError
+            If the bucket has none.
+        """
+        import pandas as pd
+
+        place = self._reader.place
+        listing = place.find(layout.STIMULI_ROOT)
+        if layout.STIMULUS_METADATA not in listing:
+            raise place.missing(layout.STIMULUS_METADATA, listing)
+        content = place.fetch([listing[layout.STIMULUS_METADATA]])[layout.STIMULUS_METADATA]
+        return pd.read_csv(io.BytesIO(content), keep_default_na=False)
+
+
+def _warn_of_gaps(sessions: list[str]) -> None:
+    """Warn where a session before the last one is missing: the index is not the number of the trial then."""
+    there = {layout.session_number(name) for name in sessions}
+    gaps = [f"ses-{number:02d}" for number in range(1, max(there)) if number not in there | layout.HELD_OUT_SESSIONS]
+    if gaps:
+        warnings.warn(
+            f"The index of metadata counts the trials of the sessions that are there, and {', '.join(gaps)} are not: "
+            "it is not the trial's number in the data set, and changes when a session is added.",
+            stacklevel=4,
+        )

@@ -1,0 +1,200 @@
+"""What a subject's voxels are in space: masks, coordinates, volumes, and the files of the anatomy."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.axes.rois import RoiSelection
+from intake_laion_fmri.axes.voxels import MASKS, VOXEL, Mask, to_nifti
+from intake_laion_fmri.errors import NotInBucketError, check_option, unknown_value
+from intake_laion_fmri.formats.nifti import VolumeReader
+from intake_laion_fmri.remote.access import ObjectInfo
+from intake_laion_fmri.remote.atomic import write_whole
+from intake_laion_fmri.subject.reader import Flags, SubjectReader
+
+if TYPE_CHECKING:
+    import nibabel
+
+__all__ = ["Volumes"]
+
+Resolution = Literal["1pt8"] | None
+"""Of the anatomy: the grid of the betas, or 0.8 mm."""
+
+
+class Volumes:
+    """Accessors of `Subject` that know the grid."""
+
+    _reader: SubjectReader
+
+    def get_brain_mask(self, source: Mask = "anatomical", res: Resolution = "1pt8") -> NDArray[np.bool_]:
+        """Read a mask over its whole grid, flat, in C order.
+
+        Parameters
+        ----------
+        source : {"anatomical", "rsquare"}, default "anatomical"
+            The mask; see `Subject`.
+        res : {"1pt8", None}, default "1pt8"
+            Of the anatomical mask: the grid of the betas, or 0.8 mm. The R2 mask has the first only.
+        """
+        check_option("source", source, valid=MASKS)
+        if _check_resolution(res) is None and source == "anatomical":
+            return self._full_brain_mask()
+        axis = self._reader.brain(None, None, source)[1].axis
+        inside = np.zeros(axis.grid.size, dtype=bool)
+        inside[axis.index] = True
+        return inside
+
+    def get_n_voxels(self, source: Mask = "anatomical", res: Resolution = "1pt8") -> int:
+        """Count the voxels of a mask, whose file alone is read; see `get_brain_mask`."""
+        check_option("source", source, valid=MASKS)
+        if _check_resolution(res) is None and source == "anatomical":
+            return int(self._full_brain_mask().sum())
+        return len(self._reader.brain(None, None, source)[1].axis)
+
+    def get_voxel_coordinates(
+        self, roi: RoiSelection | None = None, mask: Flags | None = None, mask_source: Mask = "anatomical"
+    ) -> NDArray[np.float64]:
+        """Return positions in the subject's T1w space, millimetres (neither MNI nor i, j, k); shape (voxel, 3)."""
+        axis = self._reader.brain(roi, mask, mask_source)[1].axis
+        matrix = axis.grid.matrix()
+        return np.ascontiguousarray(axis.ijk().T.astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3])
+
+    def to_nifti(
+        self,
+        values: NDArray[Any],
+        output_path: str | os.PathLike[str] | None = None,
+        roi: RoiSelection | None = None,
+        mask: Flags | None = None,
+        mask_source: Mask = "anatomical",
+        *,
+        fill: float = 0.0,
+    ) -> nibabel.Nifti1Image | None:
+        """Put values on voxels back into a volume.
+
+        Parameters
+        ----------
+        values : array, shape (voxel,) or (other, voxel)
+            In the order of the voxels that `roi`, `mask` and `mask_source` choose.
+        output_path : str or path, optional
+            A file ``.nii.gz`` or ``.nii`` to write, whole or not at all; one that is there is replaced.
+        roi, mask, mask_source
+            The voxels: see `Subject`.
+        fill : float, default 0
+            Value of all other voxels.
+
+        Returns
+        -------
+        nibabel.Nifti1Image or None
+            float32, shape (i, j, k) or (i, j, k, other); None where a file was written.
+
+        Raises
+        ------
+        ValueError
+            If there are more values than voxels, or fewer, or the file's name has another ending.
+        """
+        import xarray as xr
+
+        name = None if output_path is None else os.fspath(output_path)
+        if name is not None and not name.endswith((".nii.gz", ".nii")):
+            raise ValueError(f"output_path={name!r}: expected a name that ends in .nii.gz or .nii.")
+        axis = self._reader.brain(roi, mask, mask_source)[1].axis
+        given = np.asarray(values)
+        if given.ndim not in (1, 2) or given.shape[-1] != len(axis):
+            raise ValueError(
+                f"Expected values for the {len(axis)} voxels of roi={roi!r}, mask_source={mask_source!r} along the "
+                f"last axis, found shape {given.shape}."
+            )
+        coordinates = {VOXEL: axis.index, **axis.grid.coordinate(layout.SPACE)}
+        image = to_nifti(xr.DataArray(given, dims=("other", VOXEL)[-given.ndim :], coords=coordinates), fill=fill)
+        if name is None:
+            return image
+        content = image.to_bytes()
+        write_whole(name, gzip.compress(content, 6, mtime=0) if name.endswith(".gz") else content)
+        return None
+
+    def has_anatomical(self) -> bool:
+        """Return True if the bucket holds files of the subject's anatomy."""
+        return bool(self._reader.place.find(layout.ANATOMY.folder(self._reader.subject)))
+
+    def get_anatomical_dir(self) -> Path:
+        """Return the folder of the subject's anatomy; NotInBucketError where it is not on this machine."""
+        folder = layout.ANATOMY.folder(self._reader.subject)
+        listing = self._reader.place.find(folder)
+        if not listing:
+            raise self._reader.place.missing(layout.key("anatomy", subject=self._reader.subject), listing)
+        paths = {key: self._local_path(info) for key, info in listing.items()}
+        for key, path in paths.items():
+            if path is None:
+                self._raise_remote(key)
+        first, path = next(iter(paths.items()))
+        assert path is not None
+        return path.parents[first.removeprefix(f"{folder}/").count("/")]
+
+    def get_t1w(self, *, res: Resolution = None) -> Path:
+        """Return the file of the T1-weighted image, of 0.8 mm or with ``res="1pt8"`` on the grid of the betas.
+
+        Raises
+        ------
+        NotInBucketError
+            If there is no such file, or it is not on this machine: then the message says how to copy it.
+        """
+        return self._anatomical_path("T1w", res)
+
+    def get_t2w(self, *, res: Resolution = None) -> Path:
+        """Return the file of the T2-weighted image; as `get_t1w`."""
+        return self._anatomical_path("T2w", res)
+
+    def get_anatomical_brain_mask(self, *, res: Resolution = None) -> Path:
+        """Return the file of the brain mask; as `get_t1w`. `get_brain_mask` gives its values."""
+        return self._anatomical_path("desc-brain_mask", res)
+
+    def _anatomical_path(self, image: str, res: object) -> Path:
+        info = self._anatomical_object(image, res)
+        return self._local_path(info) or self._raise_remote(info.key)
+
+    def _full_brain_mask(self) -> NDArray[np.bool_]:
+        place, info = self._reader.place, self._anatomical_object("desc-brain_mask", None)
+        file = io.BytesIO(place.fetch([info])[info.key])
+        reader = VolumeReader(file, name=place.locate(info.key))
+        inside = np.zeros(reader.header.grid.size, dtype=bool)
+        inside[reader.where(MASKS["anatomical"])] = True
+        return inside
+
+    def _anatomical_object(self, image: str, res: object) -> ObjectInfo:
+        """Find an image, whose key differs from that of `layout.KINDS` in its resolution and suffix alone."""
+        place, subject = self._reader.place, self._reader.subject
+        stem, ending = layout.key("anatomy", subject=subject).split("_res-1pt8_T1w")
+        resolution = "" if _check_resolution(res) is None else f"_res-{res}"
+        key = f"{stem}{resolution}_{image}{ending}"
+        listing = place.find(layout.ANATOMY.folder(subject))
+        if key not in listing:
+            raise place.missing(key, listing)
+        return listing[key]
+
+    def _local_path(self, info: ObjectInfo) -> Path | None:
+        """Return the file of an object: in a folder that is the bucket, or a current copy in the mirror."""
+        place = self._reader.place
+        if place.is_local:
+            return Path(place.path(info.key))
+        return place.copies.path_of(info)
+
+    def _raise_remote(self, key: str) -> NoReturn:
+        raise NotInBucketError(
+            f"{self._reader.place.locate(key)} is not on this machine, so that it has no path. Copy it with "
+            f"'intake-laion-fmri mirror --to FOLDER --subject {self._reader.subject} --group anatomy', and open the "
+            "subject with mirror=FOLDER."
+        )
+
+
+def _check_resolution(res: object) -> object:
+    if res not in ("1pt8", None):
+        raise unknown_value("res", res, ["'1pt8'", "None"])
+    return res

@@ -1,0 +1,64 @@
+"""Names of the data set's own package whose sources are not here yet: each says so, and what to use until then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+from intake_laion_fmri.errors import NotYetError
+
+__all__ = ["WAITING", "Waiting"]
+
+_THEIRS = "use the data set's own package, laion_fmri"
+_SURFACE = "write a volume with to_nifti, and project it with nilearn.surface.vol_to_surf"
+_FREESURFER = "copy the subject's folder of derivatives/freesurfer with any S3 client"
+_RAW = "copy the subject's raw folder with any S3 client, and open the files with nibabel and pandas"
+
+WAITING: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("images", "embeddings", "segmentations", "captions"), _THEIRS),
+        **dict.fromkeys(("has_freesurfer", "get_freesurfer_dir"), _FREESURFER),
+        **dict.fromkeys(("to_template", "volume_to_surface", "surface_to_template"), _SURFACE),
+        "volume_to_template": "write a volume with to_nifti, and resample it with nilearn.image.resample_img",
+        "to_torch_dataset": "give the array of get_betas to torch.utils.data.TensorDataset",
+        **dict.fromkeys(("has_raw", "get_events", "get_raw_bold", "get_sbref"), _RAW),
+    }
+)
+"""Name → what to use until it is here."""
+
+
+def _not_yet(name: str) -> NotYetError:
+    return NotYetError(f"Subject.{name} is not here yet: its source comes later. Until then {WAITING[name]}.")
+
+
+def _property(name: str) -> property:
+    def get(self: Waiting) -> NoReturn:
+        raise _not_yet(name)
+
+    return property(get, doc=f"Raise NotYetError: {WAITING[name]}.")
+
+
+def _method(name: str) -> Callable[..., NoReturn]:
+    def call(self: Waiting, *arguments: Any, **options: Any) -> NoReturn:
+        raise _not_yet(name)
+
+    call.__name__, call.__doc__ = name, f"Raise NotYetError: {WAITING[name]}."
+    return call
+
+
+class Waiting:
+    """The names of `WAITING`: properties raise when they are read, methods when they are called."""
+
+    images, embeddings, segmentations, captions = map(_property, ("images", "embeddings", "segmentations", "captions"))
+    has_freesurfer = _method("has_freesurfer")
+    get_freesurfer_dir = _method("get_freesurfer_dir")
+    to_template = _method("to_template")
+    volume_to_surface = _method("volume_to_surface")
+    volume_to_template = _method("volume_to_template")
+    surface_to_template = _method("surface_to_template")
+    to_torch_dataset = _method("to_torch_dataset")
+    has_raw = _method("has_raw")
+    get_events = _method("get_events")
+    get_raw_bold = _method("get_raw_bold")
+    get_sbref = _method("get_sbref")
