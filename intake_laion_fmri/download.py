@@ -72,7 +72,7 @@ def download(
         If the bucket does not answer, and all that is chosen is there by the listing of the last time.
     """
     entities = {"task": task, "space": space, "desc": desc, "stat": stat, "suffix": suffix, "extension": extension}
-    MirrorSelection.of(subjects=subject, sessions=ses, entities=entities, include_stimuli=include_stimuli)
+    MirrorSelection.from_arguments(subjects=subject, sessions=ses, entities=entities, include_stimuli=include_stimuli)
     if n_jobs < 1:
         raise ValueError(f"n_jobs must be at least 1, found {n_jobs!r}.")
     to = get_data_dir()
@@ -112,5 +112,5 @@ def _expect_complete(to: Path, choice: Mapping[str, Any], error: BucketUnreachab
         raise error from error.__cause__
     if plan.fetch:
         raise error
-    warnings.warn(f"{plan.place.url} does not answer: nothing was copied. ({error})", OfflineWarning, stacklevel=3)
+    warnings.warn(f"{plan.bucket.url} does not answer: nothing was copied. ({error})", OfflineWarning, stacklevel=3)
     return plan

@@ -108,7 +108,7 @@ def build_store(
         Without a client: sessions at a time. Each takes the memory of its block, 1.14 GB for a whole brain, and up to
         300 MB beside it.
     progress : callable, optional
-        Is told a `BuildProgress` at the beginning, after each session, and in between up to five times a second.
+        Called with a `BuildProgress` at the beginning, after each session, and in between up to five times a second.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def build_store(
     chunks, and what opening it costs: a few listings and some 50 small files. The same inputs and options give the
     same bytes, so builders may race; on one file system they take turns.
     """
-    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    source = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     root = open_store(to, store_options)
     if addresses.is_chain(root.url):
         raise ValueError(
@@ -158,17 +158,17 @@ def build_store(
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ValueError(f"workers must be a whole number of at least 1, found {workers!r}.")
     check_option("scheduler", scheduler, valid=get_args(Scheduler))
-    expect_apart(root, place)
+    expect_apart(root, source)
     store_writer(root).expect_own()
     options = checked_options(root, given)
-    plans = subject_plans(place, subjects, query, options)
+    plans = subject_plans(source, subjects, query, options)
     begin(root, options, plans)
     complete, jobs = pending_jobs(root, plans, options, splits)
     tally = Tally(jobs, progress)
     with open_executor(client, scheduler, workers, tally) as executor:
         reports, failures = run_jobs(jobs, executor, tally)
     store_writer(root).tidy()
-    every = sorted([*complete, *reports], key=lambda one: (one.subject, layout.session_number(one.session)))
+    every = sorted([*complete, *reports], key=lambda report: (report.subject, layout.session_number(report.session)))
     if failures:
         raise described_failure(failures)
     missing = dict.fromkeys(text for report in reports for text in report.missing)

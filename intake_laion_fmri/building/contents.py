@@ -46,20 +46,20 @@ class SubjectInfo:
         missing = f"; missing or incomplete: {', '.join(self.missing)}" if self.missing else ""
         if not self.sessions:
             return f"{self.subject}: {there}{missing}"
-        trials = sum(one.grid.n_trials for one in self.sessions.values())
-        voxels = " or ".join(str(n) for n in sorted({one.grid.n_voxels for one in self.sessions.values()}))
+        trials = sum(stored.grid.n_trials for stored in self.sessions.values())
+        voxels = " or ".join(str(n) for n in sorted({stored.grid.n_voxels for stored in self.sessions.values()}))
         return f"{self.subject}: {there}, {trials} trials x {voxels} voxels, {self.n_objects} objects{missing}"
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON holds it."""
         sessions = {
             name: {
-                "n_trials": one.grid.n_trials,
-                "n_voxels": one.grid.n_voxels,
-                "bytes": one.n_bytes,
-                "sources": [{"key": info.key, "size": info.size, "etag": info.etag} for info in one.session_sources],
+                "n_trials": stored.grid.n_trials,
+                "n_voxels": stored.grid.n_voxels,
+                "bytes": stored.n_bytes,
+                "sources": [{"key": info.key, "size": info.size, "etag": info.etag} for info in stored.session_sources],
             }
-            for name, one in self.sessions.items()
+            for name, stored in self.sessions.items()
         }
         return {
             "subject": self.subject,
@@ -86,7 +86,7 @@ class StoreInfo:
     @property
     def n_bytes(self) -> int:
         """Size of all of it."""
-        return sum(one.n_bytes for one in self.subjects)
+        return sum(subject.n_bytes for subject in self.subjects)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON holds it."""
@@ -94,7 +94,7 @@ class StoreInfo:
             "store": self.url,
             "bytes": self.n_bytes,
             "options": self.options.to_json(),
-            "subjects": [one.to_json() for one in self.subjects],
+            "subjects": [subject.to_json() for subject in self.subjects],
         }
 
 

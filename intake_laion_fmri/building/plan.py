@@ -43,7 +43,7 @@ class Job:
 
     root: Bucket
     """The store."""
-    place: Bucket
+    bucket: Bucket
     """The bucket to read from."""
     subject: str
     """``"sub-01"``."""
@@ -80,31 +80,31 @@ def checked_options(root: Bucket, given: Mapping[str, Any]) -> StoreOptions:
         stored = read_options(root)
     except NotInStoreError:
         stored = None
-    return StoreOptions.of(given, stored)
+    return StoreOptions.from_arguments(given, stored)
 
 
 def subject_plans(
-    place: Bucket, asked: str | Sequence[str], query: TrialQuery, options: StoreOptions
+    bucket: Bucket, asked: str | Sequence[str], query: TrialQuery, options: StoreOptions
 ) -> dict[str, _SubjectPlan]:
     """List the bucket and plan every session asked for, before anything is written."""
     names = check_subjects(asked)
     if names is None:
-        names = tuple(subjects(place))
+        names = tuple(subjects(bucket))
         if not names:
-            subject_contents(place, "sub-01")  # for its error
+            subject_contents(bucket, "sub-01")  # for its error
     voxels = VoxelQuery.of(options.roi, options.mask)
     plans = {}
     for name in names:
-        contents = subject_contents(place, name, anatomy=voxels.needs_anatomy)
-        asked_for = BucketPlan.of(place, contents, query, voxels).trials.sessions
-        each = {session: session_plan(place, contents, session, options) for session in asked_for}
+        contents = subject_contents(bucket, name, anatomy=voxels.needs_anatomy)
+        asked_for = BucketPlan.of(bucket, contents, query, voxels).trials.sessions
+        each = {session: session_plan(bucket, contents, session, options) for session in asked_for}
         plans[name] = _SubjectPlan(contents.sessions, each)
     return plans
 
 
-def session_plan(place: Bucket, contents: SubjectContents, session: str, options: StoreOptions) -> BucketPlan:
+def session_plan(bucket: Bucket, contents: SubjectContents, session: str, options: StoreOptions) -> BucketPlan:
     """Plan the reading of a session: always the whole mask, because the voxels left out are recorded too."""
-    return BucketPlan.of(place, contents, whole_session(session), VoxelQuery.of(None, options.mask))
+    return BucketPlan.of(bucket, contents, whole_session(session), VoxelQuery.of(None, options.mask))
 
 
 def whole_session(session: str) -> TrialQuery:
@@ -126,7 +126,7 @@ def begin(root: Bucket, options: StoreOptions, plans: Mapping[str, _SubjectPlan]
         key, content = metadata_key(subject), subject_metadata(subject, plan.public)
         there = root.read_present([key]).get(key)
         if there is not None and is_foreign(there):
-            raise ForeignError.of(root.locate(subject), [METADATA])
+            raise ForeignError.from_keys(root.locate(subject), [METADATA])
         if there != content:
             writer.put(key, [content])
 
@@ -163,12 +163,12 @@ def session_status(root: Bucket, plan: BucketPlan, session: str, options: StoreO
     if not content:
         return "built"
     if is_foreign(content[key]):
-        raise ForeignError.of(root.locate(group), [METADATA])
+        raise ForeignError.from_keys(root.locate(group), [METADATA])
     try:
-        one = StoredSession.parse(content[key], group=group, name=root.locate(key))
+        stored = StoredSession.parse(content[key], group=group, name=root.locate(key))
     except DataIntegrityError:
         return "renewed"
-    if one.record.inputs != sum_of_inputs(plan.inputs) or one.record.options != options:
+    if stored.record.inputs != sum_of_inputs(plan.inputs) or stored.record.options != options:
         return "renewed"
     there = root.find(group)
 
@@ -176,4 +176,4 @@ def session_status(root: Bucket, plan: BucketPlan, session: str, options: StoreO
         info = there.get(f"{group}/{key}")
         return info is not None and size in (info.size, None)
 
-    return "complete" if all(is_whole(key, size) for key, size in one.keys.items()) else "renewed"
+    return "complete" if all(is_whole(key, size) for key, size in stored.keys.items()) else "renewed"

@@ -41,8 +41,8 @@ __all__ = ["axis_sum", "build_session"]
 def build_session(job: Job, received: Callable[[int], None] | None = None) -> SessionReport:
     """Build a session, unless another builder has done so meanwhile."""
     start = time.monotonic()
-    contents = subject_contents(job.place, job.subject, anatomy=VoxelQuery.of(None, job.options.mask).needs_anatomy)
-    plan = session_plan(job.place, contents, job.session, job.options)
+    contents = subject_contents(job.bucket, job.subject, anatomy=VoxelQuery.of(None, job.options.mask).needs_anatomy)
+    plan = session_plan(job.bucket, contents, job.session, job.options)
 
     def look() -> None:
         if received:
@@ -54,10 +54,10 @@ def build_session(job: Job, received: Callable[[int], None] | None = None) -> Se
         if status == "complete":  # another builder has done it meanwhile
             return SessionReport(job.subject, job.session, status)
         writer.begin(is_object)
-        source = find_source(job.splits, bucket=job.place)
+        source = find_source(job.splits, bucket=job.bucket)
         files = plan.fetch()
         parts = plan.read(files, whole_session(job.session), source)
-        kept, left_out = kept_voxels(parts, job.options.roi, where=f"{job.subject} in {job.place.url}")
+        kept, left_out = kept_voxels(parts, job.options.roi, where=f"{job.subject} in {job.bucket.url}")
         block = parts.steps[job.session].block
         assert isinstance(block, SessionBlock), "parts from a bucket are streams"
         values = block.read(kept.axis.index, received, block_memory((len(block), len(kept.axis))))
@@ -165,8 +165,8 @@ def _put_betas(
         return table
 
     tables = concurrently(put, range(grid.n_objects), threads, name="store")
-    sums = (one for table in tables for one in table.sums)
-    return ChunkTable(tuple(sums), tuple(one for table in tables for one in table.sizes))
+    sums = (crc32 for table in tables for crc32 in table.sums)
+    return ChunkTable(tuple(sums), tuple(size for table in tables for size in table.sizes))
 
 
 def _put(writer: GroupWriter, key: str, content: Sequence[bytes]) -> None:

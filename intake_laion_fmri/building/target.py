@@ -13,14 +13,14 @@ from intake_laion_fmri.remote.access import Bucket
 __all__ = ["expect_apart", "is_foreign"]
 
 
-def expect_apart(root: Bucket, place: Bucket) -> None:
+def expect_apart(root: Bucket, source: Bucket) -> None:
     """Raise ValueError where a store would lie inside its bucket or mirror, or these inside the store."""
-    for kind, other in _roots(place):
+    for kind, other in _roots(source):
         if root.is_local and other.is_local:
-            paths = [Path(os.path.realpath(one.root)) for one in (root, other)]
+            paths = [Path(os.path.realpath(bucket.root)) for bucket in (root, other)]
             inside = paths[0].is_relative_to(paths[1]) or paths[1].is_relative_to(paths[0])
         else:
-            first, second = (f"{one.root}/" for one in (root, other))
+            first, second = (f"{bucket.root}/" for bucket in (root, other))
             inside = _serve_alike(root, other) and (first.startswith(second) or second.startswith(first))
         if inside:
             raise ValueError(
@@ -29,17 +29,17 @@ def expect_apart(root: Bucket, place: Bucket) -> None:
             )
 
 
-def _serve_alike(one: Bucket, other: Bucket) -> bool:
+def _serve_alike(root: Bucket, other: Bucket) -> bool:
     """Return True if the same path is the same object in both, as far as can be told."""
-    if not (one.is_s3 and other.is_s3):
-        return type(one.file_system) is type(other.file_system)
-    return one.messages.endpoint() == other.messages.endpoint()
+    if not (root.is_s3 and other.is_s3):
+        return type(root.file_system) is type(other.file_system)
+    return root.messages.endpoint() == other.messages.endpoint()
 
 
-def _roots(place: Bucket) -> Iterator[tuple[str, Bucket]]:
-    yield "bucket", place
-    if place.copies.mirror is not None:
-        yield "mirror", Bucket(os.fspath(place.copies.mirror.path))
+def _roots(bucket: Bucket) -> Iterator[tuple[str, Bucket]]:
+    yield "bucket", bucket
+    if bucket.copies.mirror is not None:
+        yield "mirror", Bucket(os.fspath(bucket.copies.mirror.path))
 
 
 def is_foreign(content: bytes) -> bool:

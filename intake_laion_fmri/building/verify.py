@@ -79,7 +79,7 @@ def verify_store(
     Yields
     ------
     SessionCheck
-        By subject and session, as soon as it is known. Differences from the source are told by subject, session, trial
+        By subject and session, as soon as it is known. Differences from the source are named by subject, session, trial
         and voxel; the first one is the one in the first trial.
 
     Raises
@@ -97,7 +97,7 @@ def verify_store(
     """
     root = open_store(store, store_options)
     options = read_options(root)
-    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only) if against_source else None
+    source = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only) if against_source else None
     wanted = check_sessions(sessions)
     for subject in _chosen_subjects(root, subjects):
         info = subject_info(root, subject)
@@ -105,9 +105,11 @@ def verify_store(
         for session in wanted or ():
             if not layout.same_session(session, there):
                 raise unknown_value("session", session, there, where=f"{subject} in {root.url}")
-        named = there if wanted is None else [name for one in wanted for name in layout.same_session(one, there)]
+        named = (
+            there if wanted is None else [name for session in wanted for name in layout.same_session(session, there)]
+        )
         for session in named:
-            yield _check(root, options, info, session, place, splits)
+            yield _check(root, options, info, session, source, splits)
 
 
 # --- what is there ----------------------------------------------------------------------------------------------------
@@ -129,7 +131,7 @@ def _check(
     options: StoreOptions,
     info: SubjectInfo,
     session: str,
-    place: Bucket | None,
+    bucket: Bucket | None,
     splits: str | os.PathLike[str] | None,
 ) -> SessionCheck:
     subject = info.subject
@@ -137,49 +139,49 @@ def _check(
         return SessionCheck(subject, session, "damaged", info.damaged[session])
     if session not in info.sessions:
         return SessionCheck(subject, session, "incomplete", "run 'intake-laion-fmri store build' to build it")
-    one = info.sessions[session]
-    size, problem = _damage(root, options, one)
-    problem = problem or one.counted_otherwise(info.sessions.values())
+    stored = info.sessions[session]
+    size, problem = _damage(root, options, stored)
+    problem = problem or stored.counted_otherwise(info.sessions.values())
     if problem:
         return SessionCheck(subject, session, "damaged", problem, size)
-    if place is not None:
-        difference = _difference(root, one, place, splits)
+    if bucket is not None:
+        difference = _difference(root, stored, bucket, splits)
         if difference:
             return SessionCheck(subject, session, "different", difference, size)
     return SessionCheck(subject, session, "ok", n_bytes=size)
 
 
-def _damage(root: Bucket, options: StoreOptions, one: StoredSession) -> tuple[int, str]:
+def _damage(root: Bucket, options: StoreOptions, stored: StoredSession) -> tuple[int, str]:
     """Return the bytes that were read, and the first thing that is not as it was written."""
     size = 0
-    if one.record.options != options:
-        return size, f"built with {one.record.options}, where the store has {options}"
-    below = {key[len(one.group) + 1 :] for key in root.find(one.group)}
-    surplus = below - {*one.keys, metadata_key("")}
+    if stored.record.options != options:
+        return size, f"built with {stored.record.options}, where the store has {options}"
+    below = {key[len(stored.group) + 1 :] for key in root.find(stored.group)}
+    surplus = below - {*stored.keys, metadata_key("")}
     if surplus:
         return size, f"{min(surplus)} does not belong to it"
     contents = {}
-    link = first_link(root, one.group, one.keys)
+    link = first_link(root, stored.group, stored.keys)
     if link:
         return size, f"{link} leads out of the store: it is not followed"
-    for key, expected in one.record.objects.items():
-        content = _read(root, one, key, one.record.sizes.get(key, _LARGEST_COORDINATE))
+    for key, expected in stored.record.objects.items():
+        content = _read(root, stored, key, stored.record.sizes.get(key, _LARGEST_COORDINATE))
         if content is None:
             return size, f"{key} is missing"
         size += len(content)
         if object_sum(content) != expected:
             return size, f"{key}: expected the SHA-256 {expected}, found {object_sum(content)}"
         contents[key] = content
-    if axis_sum(one.attributes, one.arrays, contents) != one.record.axis:
+    if axis_sum(stored.attributes, stored.arrays, contents) != stored.record.axis:
         return size, "its coordinates along voxels have not the SHA-256 that was recorded"
-    for number in range(one.grid.n_objects):
-        key = f"{BETAS}/{one.grid.key(number)}"
-        content = _read(root, one, key, one.grid.object_bytes(number, one.record.chunks))
+    for number in range(stored.grid.n_objects):
+        key = f"{BETAS}/{stored.grid.key(number)}"
+        content = _read(root, stored, key, stored.grid.object_bytes(number, stored.record.chunks))
         if content is None:
             return size, f"{key} is missing"
         size += len(content)
         try:
-            one.grid.check_object(number, content, one.record.chunks)
+            stored.grid.check_object(number, content, stored.record.chunks)
         except ValueError as error:
             return size, f"{key}: {error}"
     return size, ""
@@ -189,35 +191,35 @@ _LARGEST_COORDINATE = 256 * 1024 * 1024
 """Bytes that are read of a coordinate in a store of before 0.2, which records no sizes."""
 
 
-def _read(root: Bucket, one: StoredSession, key: str, size: int) -> bytes | None:
+def _read(root: Bucket, stored: StoredSession, key: str, size: int) -> bytes | None:
     """Read an object: what it should have, and a byte more by which a longer one is known."""
     try:
-        return root.read(f"{one.group}/{key}", 0, size + 1)
+        return root.read(f"{stored.group}/{key}", 0, size + 1)
     except NotInBucketError:
         return None
 
 
-def _difference(root: Bucket, one: StoredSession, place: Bucket, splits: str | os.PathLike[str] | None) -> str:
+def _difference(root: Bucket, stored: StoredSession, bucket: Bucket, splits: str | os.PathLike[str] | None) -> str:
     """Return the first thing in which a session differs from the bucket, or an empty text."""
-    options = one.record.options
-    contents = subject_contents(place, one.subject, anatomy=VoxelQuery.of(None, options.mask).needs_anatomy)
-    plan = session_plan(place, contents, one.session, options)
-    parts = plan.read(plan.fetch(), whole_session(one.session), find_source(splits, bucket=place))
-    kept, _ = kept_voxels(parts, options.roi, where=f"{one.subject} in {place.url}")
-    difference = _other_labels(root, one, replace(parts, brain=kept))
+    options = stored.record.options
+    contents = subject_contents(bucket, stored.subject, anatomy=VoxelQuery.of(None, options.mask).needs_anatomy)
+    plan = session_plan(bucket, contents, stored.session, options)
+    parts = plan.read(plan.fetch(), whole_session(stored.session), find_source(splits, bucket=bucket))
+    kept, _ = kept_voxels(parts, options.roi, where=f"{stored.subject} in {bucket.url}")
+    difference = _other_labels(root, stored, replace(parts, brain=kept))
     if difference:
         return difference
-    block = parts.steps[one.session].block
+    block = parts.steps[stored.session].block
     assert isinstance(block, SessionBlock), "parts from a bucket are streams"
     source = block.read(kept.axis.index)
     first: tuple[int, int] | None = None
     detail = ""
-    for part in one.grid.parts(range(one.grid.n_chunks), one.record.chunks):
-        content = root.read(f"{one.group}/{BETAS}/{part.key}", part.start, part.stop)
-        for chunk, stored in zip(part.chunks, one.grid.unpack(part, content), strict=True):
-            start = chunk * one.grid.width
-            expected = options.rounding.apply(source[:, start : start + one.grid.width])
-            found = stored[:, : expected.shape[1]]
+    for part in stored.grid.parts(range(stored.grid.n_chunks), stored.record.chunks):
+        content = root.read(f"{stored.group}/{BETAS}/{part.key}", part.start, part.stop)
+        for chunk, values in zip(part.chunks, stored.grid.unpack(part, content), strict=True):
+            start = chunk * stored.grid.width
+            expected = options.rounding.apply(source[:, start : start + stored.grid.width])
+            found = values[:, : expected.shape[1]]
             # As bits: a NaN is what it was, too.
             rows, columns = np.nonzero(_bits(found) != _bits(expected))
             if len(rows):
@@ -229,23 +231,25 @@ def _difference(root: Bucket, one: StoredSession, place: Bucket, splits: str | o
                     detail = f"found {found[here]}, expected {expected[here]}"
     if first is None:
         return ""
-    number = layout.session_number(one.session) * TRIALS_PER_SESSION + first[0]
-    return f"{one.subject} {one.session} trial {number} voxel {first[1]}: {detail}"
+    number = layout.session_number(stored.session) * TRIALS_PER_SESSION + first[0]
+    return f"{stored.subject} {stored.session} trial {number} voxel {first[1]}: {detail}"
 
 
-def _other_labels(root: Bucket, one: StoredSession, parts: BetasParts) -> str:
+def _other_labels(root: Bucket, stored: StoredSession, parts: BetasParts) -> str:
     """Return the first coordinate in which a session differs from the bucket, or an empty text."""
-    contents = root.read_present([one.key(name) for name in one.arrays if name != BETAS])
+    contents = root.read_present([stored.key(name) for name in stored.arrays if name != BETAS])
     for name, (_, expected, _) in parts.coordinates().items():
-        if name not in one.arrays:
-            return f"{one.subject} {one.session}: the store has no coordinate {name}"
-        found = one.value(name, contents, where=root.url)
+        if name not in stored.arrays:
+            return f"{stored.subject} {stored.session}: the store has no coordinate {name}"
+        found = stored.value(name, contents, where=root.url)
         if found.shape != np.shape(expected):
-            return f"{one.subject} {one.session}: {name} has the shape {found.shape}, expected {np.shape(expected)}"
+            return (
+                f"{stored.subject} {stored.session}: {name} has the shape {found.shape}, expected {np.shape(expected)}"
+            )
         differs = np.flatnonzero(~_same(found, np.asarray(expected)))
         if len(differs):
             at = np.unravel_index(differs[0], found.shape)
-            where = f"{one.subject} {one.session}: {name} at {tuple(map(int, at))}"
+            where = f"{stored.subject} {stored.session}: {name} at {tuple(map(int, at))}"
             return f"{where}: found {found[at]!r}, expected {np.asarray(expected)[at]!r}"
     return ""
 

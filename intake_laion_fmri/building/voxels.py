@@ -20,11 +20,11 @@ __all__ = ["kept_voxels"]
 def kept_voxels(parts: BetasParts, roi: RoiSelection | None, *, where: str) -> tuple[Brain, LeftOut]:
     """Return the voxels to keep, in stored order, and a summary of the others."""
     brain = parts.brain
-    places = brain.chosen(VoxelQuery.of(roi, parts.mask), where=where)
-    if not len(places):
+    positions = brain.chosen(VoxelQuery.of(roi, parts.mask), where=where)
+    if not len(positions):
         raise ValueError(f"roi={roi!r} has no voxel within the mask of {where}: there is nothing to store.")
-    others = brain.take(np.setdiff1d(np.arange(len(brain.axis)), places, assume_unique=True))
+    others = brain.take(np.setdiff1d(np.arange(len(brain.axis)), positions, assume_unique=True))
     ceilings = {name: values for name, values in others.maps.items() if name.startswith("nc_")}
-    left_out = LeftOut.of(len(others.axis), others.rois.inside if others.rois else None, ceilings)
-    kept = brain.take(places)
+    left_out = LeftOut.from_voxels(len(others.axis), others.rois.inside if others.rois else None, ceilings)
+    kept = brain.take(positions)
     return kept.take(stored_order(kept.axis.ijk(), kept.rois.inside if kept.rois else None)), left_out

@@ -41,7 +41,7 @@ class Tally:
         self._sizes = {job.group: job.size for job in jobs}
         self._progress = progress
         self._lock = threading.Lock()
-        self._start = self._told = time.monotonic()
+        self._start = self._reported = time.monotonic()
         self._sessions = self._bytes = 0
         self.counts_bytes = False
         self.stop = threading.Event()
@@ -53,7 +53,7 @@ class Tally:
             raise Stopped
         with self._lock:
             self._bytes += count
-            if time.monotonic() - self._told >= _REPORT_SECONDS:
+            if time.monotonic() - self._reported >= _REPORT_SECONDS:
                 self._tell(None)
 
     def finished(self, report: SessionReport) -> None:
@@ -65,12 +65,12 @@ class Tally:
             self._tell(report)
 
     def _tell(self, finished: SessionReport | None) -> None:
-        self._told = time.monotonic()
+        self._reported = time.monotonic()
         if self._progress is not None:
             total = sum(self._sizes.values())
-            seconds = self._told - self._start
-            told = BuildProgress(self._sessions, len(self._sizes), min(self._bytes, total), total, seconds, finished)
-            self._progress(told)
+            seconds = self._reported - self._start
+            received = min(self._bytes, total)
+            self._progress(BuildProgress(self._sessions, len(self._sizes), received, total, seconds, finished))
 
 
 @contextmanager
@@ -133,7 +133,7 @@ def run_jobs(
 
 
 _OF_ONE_SESSION = (DataIntegrityError, NotInBucketError, AccessDeniedError, ForeignError)
-"""Faults of a session's own sources or place, which say nothing of the others."""
+"""Faults of a session's own sources or target, which say nothing of the others."""
 
 
 def described_failure(failures: Sequence[tuple[Job, BaseException]]) -> BaseException:

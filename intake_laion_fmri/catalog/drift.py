@@ -81,7 +81,7 @@ def _compare_records(subject: str, kind: str, before: Mapping[str, Any], after: 
         elif now is None:
             yield Change(subject, kind, name, "gone", str(was))
         else:
-            values = [(one.name, getattr(was, one.name), getattr(now, one.name)) for one in fields(was)]
+            values = [(field.name, getattr(was, field.name), getattr(now, field.name)) for field in fields(was)]
             differences = [
                 f"{what} {_text(old)} -> {_text(new)}"
                 for what, old, new in values

@@ -1,7 +1,7 @@
 """The catalog's YAML files: made from an inventory, which is a bucket's listing or what is documented of it.
 
 The files that ship lie beside their inventory and are exactly what `catalog_files` makes of it. They name no bucket:
-where the data are is told when a catalog is opened.
+where the data are is said when a catalog is opened.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
 ROOT_FILE = "laion_fmri.yaml"
 V2_FILE = "laion_fmri.v2.yaml"
 
-_PLACE = ("bucket", "storage_options", "mirror", "mirror_only")
+_BUCKET_ARGUMENTS = ("bucket", "storage_options", "mirror", "mirror_only")
 """Arguments that tell where the data are."""
 
 _HEADER = f"""\
@@ -164,7 +164,7 @@ def _root_catalog(inventory: Inventory) -> dict[str, Any]:
             f"{name}: an entry for each of {subject}.",
             # The directory ends in a slash or not, as the catalog is local or not; the driver takes either.
             Flow(path=f"{{{{ CATALOG_DIR }}}}/{name}.yaml"),
-            _about(name, subject) | {"arguments": Arguments("catalog", _help_of_place(_PLACE))},
+            _about(name, subject) | {"arguments": Arguments("catalog", _help_of(_BUCKET_ARGUMENTS))},
         )
     return {"metadata": {**CATALOG_METADATA, "inventory": inventory.source}, "sources": sources}
 
@@ -228,12 +228,12 @@ def _entry(driver: str, description: str, args: dict[str, Any], metadata: dict[s
 
 def _v2_catalog(inventory: Inventory) -> dict[str, Any]:
     first = next(iter(inventory.subjects))
-    place = {"bucket": "{bucket_url}", "storage_options": "{bucket_options}"}
+    bucket = {"bucket": "{bucket_url}", "storage_options": "{bucket_options}"}
     data, entries = {}, {}
     for name, source in ((name, source) for name, source in SOURCES.items() if source.of_subject):
         data[f"{name}_data"] = {
             "datatype": f"intake_laion_fmri.readers:{source.data}",
-            "kwargs": Flow(subject=first, **place),
+            "kwargs": Flow(subject=first, **bucket),
             "metadata": Flow(),
             "user_parameters": Flow(),
         }
@@ -247,12 +247,12 @@ def _v2_catalog(inventory: Inventory) -> dict[str, Any]:
             },
             "user_parameters": Flow(),
         }
-    told = _help_of_place(("bucket", "storage_options"))
+    help_texts = _help_of(("bucket", "storage_options"))
     parameters = {
         own: {
             "cls": "intake_laion_fmri.readers:PlaceParameter",
             "default": None,
-            "description": told[argument],
+            "description": help_texts[argument],
         }
         for own, argument in (("bucket_url", "bucket"), ("bucket_options", "storage_options"))
     }
@@ -271,9 +271,9 @@ def _arguments(source: Source) -> Arguments:
     return Arguments(source.name, argument_help(source.load()))
 
 
-def _help_of_place(names: Iterable[str]) -> dict[str, str]:
-    told = argument_help(SOURCES["betas"].load())
-    return {name: told[name] for name in names}
+def _help_of(names: Iterable[str]) -> dict[str, str]:
+    help_texts = argument_help(SOURCES["betas"].load())
+    return {name: help_texts[name] for name in names}
 
 
 def _known(**values: Any) -> dict[str, Any]:

@@ -149,7 +149,7 @@ def _session_record(session: str, bytes: int | None = None, held_out: bool = Fal
 
 def _roi_record(roi: str, category: str, formats: list[str] | None = None, bytes: int | None = None) -> RoiRecord:
     if formats is not None:
-        formats = [check_option("format", one, valid=layout.ROI_KINDS.values()) for one in formats]  # type: ignore[misc]
+        formats = [check_option("format", name, valid=layout.ROI_KINDS.values()) for name in formats]  # type: ignore[misc]
     return RoiRecord(
         _line(roi),
         _line(category),
@@ -172,7 +172,7 @@ def _count(value: object) -> int:
 
 
 def _without_defaults(record: SessionRecord | RoiRecord) -> dict[str, Any]:
-    defaults = {one.name: one.default for one in fields(record)}
+    defaults = {field.name: field.default for field in fields(record)}
     return {name: value for name, value in asdict(record).items() if value != defaults[name]}
 
 

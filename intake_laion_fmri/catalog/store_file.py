@@ -60,9 +60,9 @@ def store_catalog(info: StoreInfo, storage_options: Mapping[str, Any] | None = N
         )
     options = _without_secrets(storage_options or {})
     sources = {}
-    for subject, sessions in ((one.subject, one.sessions) for one in info.subjects):
+    for subject, sessions in ((found.subject, found.sessions) for found in info.subjects):
         urls = [shown(f"{info.url}/{subject}/{session}") for session in sessions]
-        if len(urls) > 1 and len({one.record.axis for one in sessions.values()}) == 1:
+        if len(urls) > 1 and len({stored.record.axis for stored in sessions.values()}) == 1:
             together = {
                 "combine": "nested",
                 "concat_dim": "trial",
@@ -77,8 +77,8 @@ def store_catalog(info: StoreInfo, storage_options: Mapping[str, Any] | None = N
                 "description": f"Single-trial betas of {subject}, {len(urls)} sessions along trial.",
                 "args": {"urlpath": urls, "consolidated": True, **together, **_storage_options(options)},
             }
-        for session, place in zip(sessions, urls, strict=True):
-            path = [place] if "*" in place else place  # a text with a star would be a pattern
+        for session, url in zip(sessions, urls, strict=True):
+            path = [url] if "*" in url else url  # a text with a star would be a pattern
             sources[f"{subject}_{session}"] = {
                 "driver": "zarr",
                 "description": f"Single-trial betas of {subject} in {session}.",

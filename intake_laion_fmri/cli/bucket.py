@@ -74,7 +74,7 @@ class _Object:
     origin: str | None
 
     @classmethod
-    def of(cls, info: ObjectInfo) -> _Object:
+    def from_info(cls, info: ObjectInfo) -> _Object:
         from intake_laion_fmri.mirror.selection import subject_of
 
         parsed = layout.parse_key(info.key)
@@ -110,7 +110,7 @@ class _Subject:
     @property
     def sessions(self) -> dict[str, str]:
         """Session → how it can be read."""
-        there = {one.session for one in self.objects if one.session}
+        there = {item.session for item in self.objects if item.session}
         return {
             name: "public" if name in self.public else "held out" if layout.is_held_out(name) else "no betas"
             for name in sorted(there, key=layout.session_number)
@@ -119,7 +119,7 @@ class _Subject:
     @property
     def rois(self) -> dict[str, str]:
         """ROI → its category, by category and name."""
-        found = {one.roi: one.category for one in self.objects if one.roi}
+        found = {item.roi: item.category for item in self.objects if item.roi}
         return dict(sorted(found.items(), key=lambda item: (item[1], item[0])))
 
     @property
@@ -130,12 +130,12 @@ class _Subject:
     @property
     def groups(self) -> list[str]:
         """Groups of its objects, sorted."""
-        return sorted({one.group for one in self.objects})
+        return sorted({item.group for item in self.objects})
 
     def total(self, **which: str) -> tuple[int, Size]:
         """Return the number of objects with such fields, and their size."""
-        found = [one for one in self.objects if all(getattr(one, name) == value for name, value in which.items())]
-        return len(found), Size(sum(one.bytes for one in found))
+        found = [item for item in self.objects if all(getattr(item, name) == value for name, value in which.items())]
+        return len(found), Size(sum(item.bytes for item in found))
 
     def to_json(self) -> dict[str, Any]:
         sessions = [
@@ -148,7 +148,7 @@ class _Subject:
         ]
         groups = {name: _counted(self.total(group=name)) for name in self.groups}
         mirrored = {}
-        if any(one.origin for one in self.objects):
+        if any(item.origin for item in self.objects):
             mirrored["mirror"] = _counted(self.total(origin="mirror"))
         return {
             "subject": self.name,
@@ -165,7 +165,7 @@ def _counted(total: tuple[int, Size]) -> dict[str, int]:
 
 
 @click.command(epilog=_INFO)
-@click.option("--subject", "subjects", multiple=True, help="Tell more of this one; may be given several times.")
+@click.option("--subject", "subjects", multiple=True, help="Tell more of this subject; may be given several times.")
 @json_option
 @bucket_options
 def info(bucket: BucketChoice, subjects: tuple[str, ...], as_json: bool) -> None:
@@ -174,24 +174,24 @@ def info(bucket: BucketChoice, subjects: tuple[str, ...], as_json: bool) -> None
     Counted is what this package can read, with what lies beside it: betas, trial tables, maps, ROIs, anatomy.
     """
     with exits.exit_codes():
-        place = bucket.open()
-        found = _contents(place, subjects)
-    total = len(found), sum(len(one.objects) for one in found), sum(one.total()[1] for one in found)
+        opened = bucket.open()
+        found = _contents(opened, subjects)
+    total = len(found), sum(len(subject.objects) for subject in found), sum(subject.total()[1] for subject in found)
     if as_json:
         print_json(
             {
-                "bucket": place.url,
-                "subjects": [one.to_json() for one in found],
+                "bucket": opened.url,
+                "subjects": [subject.to_json() for subject in found],
                 "objects": total[1],
                 "bytes": total[2],
             }
         )
     elif subjects:
-        for one in found:
-            _print_subject(place.url, one)
+        for subject in found:
+            _print_subject(opened.url, subject)
     else:
         if on_terminal(sys.stdout):
-            click.echo(printable(f"{place.url}: {total[0]} subjects, {total[1]:,} objects, {size(total[2])}\n"))
+            click.echo(printable(f"{opened.url}: {total[0]} subjects, {total[1]:,} objects, {size(total[2])}\n"))
         _print_subjects(found)
 
 
@@ -221,24 +221,24 @@ def ls(
     need not be a folder.
     """
     with exits.exit_codes():
-        place = bucket.open()
+        opened = bucket.open()
         if prefix:
-            listed = place.find(prefix.rpartition("/")[0])
-            objects = [_Object.of(one) for key, one in listed.items() if key.startswith(prefix)]
+            listed = opened.find(prefix.rpartition("/")[0])
+            objects = [_Object.from_info(info) for key, info in listed.items() if key.startswith(prefix)]
             if subjects:
-                wanted = {layout.subject_name(one) for one in subjects}
-                objects = [one for one in objects if one.subject in wanted]
+                wanted = {layout.subject_name(name) for name in subjects}
+                objects = [item for item in objects if item.subject in wanted]
         else:
-            objects = [one for subject in _contents(place, subjects) for one in subject.objects]
-        chosen = _of_sessions(objects, sessions, where=place.url)
-        chosen = sorted((one for one in chosen if not groups or one.group in groups), key=lambda one: one.key)
+            objects = [item for subject in _contents(opened, subjects) for item in subject.objects]
+        chosen = _of_sessions(objects, sessions, where=opened.url)
+        chosen = sorted((item for item in chosen if not groups or item.group in groups), key=lambda item: item.key)
         if not chosen and not as_json:
-            raise NotInBucketError(f"{place.url} holds nothing of what is asked for.")
-    n_bytes = sum(one.bytes for one in chosen)
+            raise NotInBucketError(f"{opened.url} holds nothing of what is asked for.")
+    n_bytes = sum(item.bytes for item in chosen)
     if as_json:
-        print_json({"bucket": place.url, "objects": [asdict(one) for one in chosen], "bytes": n_bytes})
+        print_json({"bucket": opened.url, "objects": [asdict(item) for item in chosen], "bytes": n_bytes})
     else:
-        rows = [(Size(one.bytes), one.group, one.access, one.key) for one in chosen]
+        rows = [(Size(item.bytes), item.group, item.access, item.key) for item in chosen]
         print_table(Table(("size", "group", "access", "key"), rows), wrap=False)
         if on_terminal(sys.stdout):
             click.echo(f"\n{len(chosen):,} objects, {size(n_bytes)}")
@@ -246,16 +246,16 @@ def ls(
         raise click.exceptions.Exit(exits.NOT_FOUND)
 
 
-def _contents(place: Bucket, subjects: Iterable[str]) -> list[_Subject]:
+def _contents(bucket: Bucket, subjects: Iterable[str]) -> list[_Subject]:
     """List all that can be read of some subjects."""
     from intake_laion_fmri.discovery import get_subjects
     from intake_laion_fmri.reading.contents import subject_contents
 
-    names = sorted({layout.subject_name(one) for one in subjects}) or get_subjects(bucket=place, refresh=True)
+    names = sorted({layout.subject_name(name) for name in subjects}) or get_subjects(bucket=bucket, refresh=True)
     found = []
     for name in names:
-        contents = subject_contents(place, name, everything=True)
-        found.append(_Subject(name, contents.sessions, tuple(map(_Object.of, contents.objects.values()))))
+        contents = subject_contents(bucket, name, everything=True)
+        found.append(_Subject(name, contents.sessions, tuple(map(_Object.from_info, contents.objects.values()))))
     return found
 
 
@@ -264,19 +264,19 @@ def _of_sessions(objects: Sequence[_Object], sessions: Sequence[str], *, where: 
 
     if not sessions:
         return list(objects)
-    there = sorted({one.session for one in objects} - {""}, key=layout.session_number)
+    there = sorted({item.session for item in objects} - {""}, key=layout.session_number)
     names = {""} if AVERAGES in sessions else set()
-    for name in (layout.session_name(one) for one in sessions if one != AVERAGES):
+    for name in (layout.session_name(given) for given in sessions if given != AVERAGES):
         same = layout.same_session(name, there)
         if not same:
             raise unknown_value("session", name, [*there, AVERAGES], where=where)
         names.update(same)
-    return [one for one in objects if one.session in names and one.subject]
+    return [item for item in objects if item.session in names and item.subject]
 
 
 def _print_subjects(found: Sequence[_Subject]) -> None:
     columns = ["subject", "sessions", "held out", "ROIs", "of them", "objects", "size"]
-    mirrored = any(one.origin for subject in found for one in subject.objects)
+    mirrored = any(item.origin for subject in found for item in subject.objects)
     rows = []
     for subject in found:
         access = Counter(subject.sessions.values())
@@ -288,8 +288,10 @@ def _print_subjects(found: Sequence[_Subject]) -> None:
 
 def _print_subject(url: str, subject: _Subject) -> None:
     name = subject.name
-    sessions = [(name, one, access, *subject.total(session=one)) for one, access in subject.sessions.items()]
-    groups = [(name, one, *subject.total(group=one)) for one in subject.groups]
+    sessions = [
+        (name, session, access, *subject.total(session=session)) for session, access in subject.sessions.items()
+    ]
+    groups = [(name, group, *subject.total(group=group)) for group in subject.groups]
     tables = [
         Table(("subject", "session", "access", "objects", "size"), sessions, "session"),
         Table(("subject", "group", "objects", "size"), groups, "group"),

@@ -111,19 +111,19 @@ def check(context: click.Context, bucket: BucketChoice, folder: Path | None, as_
             param_hint="'--catalog'",
         )
     with exits.exit_codes():
-        place = bucket.open()
+        opened = bucket.open()
         known = read_inventory(folder)
-        found = take_inventory(place)
+        found = take_inventory(opened)
     changes = [*changed_files(catalog_files(known), folder), *compare(known, found)]
     if as_json:
-        report = {"bucket": place.url, "catalog": str(folder), "changes": [asdict(change) for change in changes]}
+        report = {"bucket": opened.url, "catalog": str(folder), "changes": [asdict(change) for change in changes]}
         print_json(report)
     else:
         for change in changes:
             click.echo(printable(str(change)))
         click.echo(
-            f"{len(changes)} differences between {folder} and {place.url}."
+            f"{len(changes)} differences between {folder} and {opened.url}."
             if changes
-            else f"{folder} describes {place.url} as it is: {len(found.subjects)} subjects."
+            else f"{folder} describes {opened.url} as it is: {len(found.subjects)} subjects."
         )
     context.exit(exits.DRIFT if changes else 0)

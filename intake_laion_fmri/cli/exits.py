@@ -14,7 +14,7 @@ import click
 
 from intake_laion_fmri.cli import interrupts
 from intake_laion_fmri.cli.output import on_terminal
-from intake_laion_fmri.cli.wording import told
+from intake_laion_fmri.cli.wording import cli_message
 from intake_laion_fmri.errors import (
     AccessDeniedError,
     BucketUnreachableError,
@@ -145,11 +145,11 @@ def exit_codes() -> Iterator[None]:
     except (OSError, RuntimeError) as error:
         raise _exit(error, FAILED) from error
     except ValueError as error:  # options that the bucket's client refuses
-        raise click.UsageError(told(error)) from error
+        raise click.UsageError(cli_message(error)) from error
     for text in dict.fromkeys(str(warning.message) for warning in caught):
-        click.echo(f"Warning: {told(text)}", err=True)
+        click.echo(f"Warning: {cli_message(text)}", err=True)
 
 
 def _exit(error: Exception, code: int) -> click.exceptions.Exit:
-    click.echo(f"Error: {told(error)}", err=True)
+    click.echo(f"Error: {cli_message(error)}", err=True)
     return click.exceptions.Exit(code)

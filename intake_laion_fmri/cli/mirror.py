@@ -10,7 +10,7 @@ import click
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.cli import exits, interrupts
-from intake_laion_fmri.cli.mirror_output import LONGEST_LIST, print_plan, print_report, show_progress, tell_plan
+from intake_laion_fmri.cli.mirror_output import LONGEST_LIST, announce_plan, print_plan, print_report, show_progress
 from intake_laion_fmri.cli.options import BucketChoice, Command, chosen, group_option, selection_options, source_options
 from intake_laion_fmri.cli.output import (
     Bar,
@@ -85,8 +85,8 @@ def _entity_options(command: Command) -> Command:
     """Add an option for each entity in a file's name."""
     examples = {"task": "images", "space": "T1w", "desc": "R2mean", "stat": "effect", "suffix": "statmap"}
     for name in reversed(layout.ENTITIES):
-        told = f"In the file's name, such as {examples.get(name, '.nii.gz')}; may be given several times."
-        command = click.option(f"--{name}", multiple=True, help=told)(command)
+        help = f"In the file's name, such as {examples.get(name, '.nii.gz')}; may be given several times."
+        command = click.option(f"--{name}", multiple=True, help=help)(command)
     return command
 
 
@@ -128,7 +128,7 @@ def mirror(
         return
     if to is None:
         raise click.UsageError("Missing option '--to': the folder to copy to.")
-    from intake_laion_fmri.mirror.report import told_of_left_alone
+    from intake_laion_fmri.mirror.report import left_alone_message
     from intake_laion_fmri.mirror.run import fill_mirror, licence_notice, plan_mirror
 
     interrupts.promise("What was received is kept: run the same again for the rest.")
@@ -142,7 +142,7 @@ def mirror(
             entities={name: values for name, values in entities.items() if values},
             include_stimuli=include_stimuli,
         )
-        tell_plan(plan, quiet=as_json)
+        announce_plan(plan, quiet=as_json)
         left_alone = plan.left_alone
         if dry_run:
             print_plan(plan, as_json=as_json)
@@ -155,7 +155,7 @@ def mirror(
             print_report(plan, report, as_json=as_json)
             left_alone = report.left_alone
     if left_alone:
-        click.echo(printable(f"Warning: {told_of_left_alone(plan.to, left_alone)}"), err=True)
+        click.echo(printable(f"Warning: {left_alone_message(plan.to, left_alone)}"), err=True)
     too_little = dry_run and plan.bytes_to_fetch > plan.free_bytes
     context.exit(exits.CONTRADICTORY if plan.refused or left_alone else exits.FAILED if too_little else 0)
 
@@ -193,8 +193,8 @@ def verify(
     if as_json:
         print_json({"mirror": folder, "counts": dict(counts), "files": [asdict(check) for check in checks]})
     else:
-        told = ", ".join(f"{number:,} {status}" for status, number in counts.items())
-        click.echo(f"{folder}: {told or 'no files'}.")
+        summary = ", ".join(f"{number:,} {status}" for status, number in counts.items())
+        click.echo(f"{folder}: {summary or 'no files'}.")
     broken = any(not check.is_good for check in checks)
     context.exit(exits.CONTRADICTORY if counts["damaged"] else exits.DRIFT if broken else 0)
 
@@ -220,13 +220,13 @@ def status(folder: str, as_json: bool) -> None:
         click.echo(printable(f"{found.to}: {found.files:,} files, {size(found.bytes)}.{copied}\n"))
     subjects = [
         (
-            one.subject or ("(none)" if seen else ""),
-            one.sessions,
-            [f"{group} {number}" for group, number in one.groups.items()],
-            one.files,
-            Size(one.bytes),
+            subject.subject or ("(none)" if seen else ""),
+            subject.sessions,
+            [f"{group} {number}" for group, number in subject.groups.items()],
+            subject.files,
+            Size(subject.bytes),
         )
-        for one in found.subjects
+        for subject in found.subjects
     ]
     partial = [(key, Size(received), Size(whole)) for key, received, whole in found.partial]
     for table in (

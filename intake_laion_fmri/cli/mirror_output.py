@@ -25,20 +25,20 @@ from intake_laion_fmri.cli.output import (
 if TYPE_CHECKING:
     from intake_laion_fmri.mirror.report import MirrorPlan, MirrorProgress, MirrorReport
 
-__all__ = ["LONGEST_LIST", "print_plan", "print_report", "show_progress", "tell_plan"]
+__all__ = ["LONGEST_LIST", "announce_plan", "print_plan", "print_report", "show_progress"]
 
 LONGEST_LIST = 20
-"""Files that a terminal is told by name."""
+"""Files that a terminal names."""
 
 
-def tell_plan(plan: MirrorPlan, *, quiet: bool) -> None:
+def announce_plan(plan: MirrorPlan, *, quiet: bool) -> None:
     """Print the work of a plan, and what it leaves out."""
     if not quiet:
         there = f"{len(plan.complete) + len(plan.unrecorded):,} are there"
         todo = f"{len(plan.fetch):,} to fetch, {size(plan.bytes_to_fetch)}"
         click.echo(
             printable(
-                f"{redact.url(plan.place.url)}: {len(plan.objects):,} files, {size(plan.n_bytes)}; {there}, {todo}; "
+                f"{redact.url(plan.bucket.url)}: {len(plan.objects):,} files, {size(plan.n_bytes)}; {there}, {todo}; "
                 f"{size(plan.free_bytes)} are free in {plan.to}."
             )
         )
@@ -57,13 +57,13 @@ def tell_plan(plan: MirrorPlan, *, quiet: bool) -> None:
 def print_plan(plan: MirrorPlan, *, as_json: bool) -> None:
     """Print the files of a plan by group, or all of it as JSON."""
     if as_json:
-        to_fetch = [{"key": one.key, "bytes": one.size} for one in plan.fetch]
+        to_fetch = [{"key": info.key, "bytes": info.size} for info in plan.fetch]
         print_json(_choice(plan, plan.left_alone) | {"free_bytes": plan.free_bytes, "fetch": to_fetch})
         return
     rows = []
     for group in layout.GROUPS:
-        every = [one.size for one in plan.objects if layout.group_of(one.key) == group]
-        fetch = [one.size for one in plan.fetch if layout.group_of(one.key) == group]
+        every = [info.size for info in plan.objects if layout.group_of(info.key) == group]
+        fetch = [info.size for info in plan.fetch if layout.group_of(info.key) == group]
         if every:
             rows.append((group, len(every), Size(sum(every)), len(fetch), Size(sum(fetch))))
     print_table(Table(("group", "files", "size", "to fetch", "size"), rows))
@@ -87,7 +87,7 @@ def print_report(plan: MirrorPlan, report: MirrorReport, *, as_json: bool) -> No
 def _choice(plan: MirrorPlan, left_alone: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Return the choice of a plan, as JSON holds it."""
     return {
-        "bucket": redact.url(plan.place.url),
+        "bucket": redact.url(plan.bucket.url),
         "to": str(plan.to),
         "files": len(plan.objects),
         "bytes": plan.n_bytes,
@@ -104,14 +104,14 @@ def _choice(plan: MirrorPlan, left_alone: Sequence[tuple[str, str]]) -> dict[str
 @contextmanager
 def show_progress(*, quiet: bool) -> Iterator[Callable[[MirrorProgress], None]]:
     """Show a bar of the bytes on a terminal; print each key in a pipe, unless `quiet`."""
-    told = not quiet and not on_terminal(sys.stdout)
+    list_keys = not quiet and not on_terminal(sys.stdout)
     with Bar("Copying") as bar:
 
         def advance(progress: MirrorProgress) -> None:
             rate = "" if progress.rate is None else f"{size(progress.rate)}/s"
             left = "" if progress.seconds_left is None else f"{duration(progress.seconds_left)} left"
             bar.show(progress.bytes, progress.n_bytes, f"{progress.files:,} of {progress.n_files:,} files", rate, left)
-            if told and progress.finished is not None:
+            if list_keys and progress.finished is not None:
                 bar.say(progress.finished)
 
         yield advance

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.cli.wording import told
+from intake_laion_fmri.cli.wording import cli_message
 
 if TYPE_CHECKING:
     from intake_laion_fmri.remote.access import Bucket
@@ -58,7 +58,7 @@ class BucketChoice:
             options = _with_endpoint(self.endpoint_url, self.options)
             return open_bucket(self.url, options, mirror=self.mirror, mirror_only=self.mirror_only)
         except (ValueError, TypeError) as error:
-            raise click.UsageError(told(error)) from error
+            raise click.UsageError(cli_message(error)) from error
 
     def source(self) -> Bucket:
         """Return the bucket itself, whatever mirror is named to be read first."""
@@ -67,7 +67,7 @@ class BucketChoice:
         try:
             return open_source(self.url, _with_endpoint(self.endpoint_url, self.options))
         except (ValueError, TypeError) as error:
-            raise click.UsageError(told(error)) from error
+            raise click.UsageError(cli_message(error)) from error
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class StoreChoice:
         try:
             return open_store(url, self.options)
         except (ValueError, TypeError) as error:
-            raise click.UsageError(told(error)) from error
+            raise click.UsageError(cli_message(error)) from error
 
 
 def source_options(default: str = "LAION_FMRI_BUCKET, or the real bucket") -> Callable[[Command], Command]:
@@ -127,11 +127,11 @@ def bucket_options(command: Command) -> Command:
 
 
 def store_options(command: Command) -> Command:
-    """Add the options that tell how a store is reached; the command takes them as ``place``."""
+    """Add the options that tell how a store is reached; the command takes them as ``choice``."""
 
     @functools.wraps(command)
     def run(*arguments: Any, store_endpoint_url: str | None, store_options: dict[str, Any], **others: Any) -> Any:
-        return command(*arguments, place=StoreChoice(store_endpoint_url, store_options), **others)
+        return command(*arguments, choice=StoreChoice(store_endpoint_url, store_options), **others)
 
     return _reached_by("store", "--store-option", "store_options", "--store-endpoint-url")(run)
 
@@ -158,7 +158,7 @@ def chosen(names: tuple[str, ...]) -> str | tuple[str, ...]:
     return "all" if not names or "all" in names else names
 
 
-def _reached_by(place: str, option: str, options: str, endpoint: str) -> Callable[[Command], Command]:
+def _reached_by(what: str, option: str, options: str, endpoint: str) -> Callable[[Command], Command]:
     def add(command: Command) -> Command:
         of_the_file_system = click.option(
             option,
@@ -166,9 +166,9 @@ def _reached_by(place: str, option: str, options: str, endpoint: str) -> Callabl
             metavar="KEY=VALUE",
             multiple=True,
             callback=_parse_options,
-            help=f"Option of the {place}'s file system, the value as JSON or text; may be given several times.",
+            help=f"Option of the {what}'s file system, the value as JSON or text; may be given several times.",
         )
-        server = click.option(endpoint, metavar="URL", help=f"Server of an S3 {place} that is not Amazon's.")
+        server = click.option(endpoint, metavar="URL", help=f"Server of an S3 {what} that is not Amazon's.")
         return server(of_the_file_system(command))
 
     return add

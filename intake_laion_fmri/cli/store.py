@@ -102,7 +102,7 @@ def store() -> None:
 @store_options
 def build(
     bucket: BucketChoice,
-    place: StoreChoice,
+    choice: StoreChoice,
     to: str,
     subjects: tuple[str, ...],
     sessions: tuple[str, ...],
@@ -120,7 +120,7 @@ def build(
 
     interrupts.promise("What is complete is kept: run the same again for the rest.")
     with exits.exit_codes():
-        root = place.open(to)
+        root = choice.open(to)
     with (
         exits.exit_codes(),
         _tidied(root),
@@ -158,7 +158,7 @@ def build(
 def verify(
     context: click.Context,
     bucket: BucketChoice,
-    place: StoreChoice,
+    choice: StoreChoice,
     url: str,
     subjects: tuple[str, ...],
     sessions: tuple[str, ...],
@@ -174,7 +174,7 @@ def verify(
     checks = []
     with exits.exit_codes():
         for check in verify_store(
-            place.open(url),
+            choice.open(url),
             subjects=chosen(subjects),
             sessions=chosen(sessions),
             against_source=against_source,
@@ -196,12 +196,12 @@ def verify(
 @click.argument("url", metavar="STORE")
 @json_option
 @store_options
-def info(place: StoreChoice, url: str, as_json: bool) -> None:
+def info(choice: StoreChoice, url: str, as_json: bool) -> None:
     """Tell what a store holds, its size, and what is missing."""
     from intake_laion_fmri.building.contents import store_info
 
     with exits.exit_codes():
-        found = store_info(place.open(url))
+        found = store_info(choice.open(url))
     if as_json:
         print_json(found.to_json())
         return
@@ -220,21 +220,21 @@ def info(place: StoreChoice, url: str, as_json: bool) -> None:
     help="File to write. By default the catalog is printed.",
 )
 @store_options
-def store_catalog(place: StoreChoice, url: str, out: Path | None) -> None:
+def store_catalog(choice: StoreChoice, url: str, out: Path | None) -> None:
     """Write a catalog of a store that needs intake-xarray only."""
     from intake_laion_fmri.building.contents import store_info
     from intake_laion_fmri.catalog import store_file
     from intake_laion_fmri.catalog.files import write_file
 
     with exits.exit_codes():
-        found = store_info(place.open(url))
-        text = store_file.store_catalog(found, place.options)
+        found = store_info(choice.open(url))
+        text = store_file.store_catalog(found, choice.options)
         if out is not None:
             write_file(out, text)
     if out is None:
         click.echo(text, nl=False)
     else:
-        click.echo(f"{out}: {sum(len(one.sessions) for one in found.subjects)} sessions of {found.url}.")
+        click.echo(f"{out}: {sum(len(subject.sessions) for subject in found.subjects)} sessions of {found.url}.")
 
 
 def _one_or_several(texts: tuple[str, ...]) -> str | tuple[str, ...] | None:

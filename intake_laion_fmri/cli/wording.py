@@ -10,13 +10,13 @@ import click
 from intake_laion_fmri import redact
 from intake_laion_fmri.cli.output import printable
 
-__all__ = ["told"]
+__all__ = ["cli_message"]
 
 _VALUE = r"(?P<value>'[^']*'|\"[^\"]*\"|\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}|[\w.-]+)?"
 _NO_SHELL_WORD = re.compile(r"[^\w@%+=:,./{}…-]")
 
 
-def told(error: object) -> str:
+def cli_message(error: object) -> str:
     """Return a message as the running command prints it: ``mirror='/copy'`` is ``--mirror /copy`` there.
 
     An argument that the command has no option for stays as it is.

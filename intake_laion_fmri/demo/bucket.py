@@ -152,7 +152,7 @@ def remove_demo(path: str | os.PathLike[str]) -> None:
         remove_known(target, {*_sums_recorded(target), _DESCRIPTION}.__contains__)
 
 
-# --- The place where it is written
+# --- where it is written
 
 
 def _recipe(scale: Scale, seed: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from intake_laion_fmri.mirror.report import MirrorPlan, MirrorProgress, MirrorReport, told_of_left_alone
+    from intake_laion_fmri.mirror.report import MirrorPlan, MirrorProgress, MirrorReport, left_alone_message
     from intake_laion_fmri.mirror.run import MIRROR_KINDS, fill_mirror, licence_notice, mirror_bucket, plan_mirror
 
 __all__ = [
@@ -17,10 +17,10 @@ __all__ = [
     "MirrorProgress",
     "MirrorReport",
     "fill_mirror",
+    "left_alone_message",
     "licence_notice",
     "mirror_bucket",
     "plan_mirror",
-    "told_of_left_alone",
 ]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from intake_laion_fmri.errors import AccessDeniedError, BucketUnreachableError, DataIntegrityError, NotInBucketError
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.mirror.partial import received_before
-from intake_laion_fmri.mirror.report import MirrorPlan, MirrorProgress, told_of_left_alone
+from intake_laion_fmri.mirror.report import MirrorPlan, MirrorProgress, left_alone_message
 from intake_laion_fmri.mirror.targets import STALE_SECONDS, LeftAloneError, ObjectBusyError
 from intake_laion_fmri.mirror.transfer import Fetched, fetch_object
 from intake_laion_fmri.remote.copy import MirrorFolder
@@ -135,7 +135,7 @@ class CopyingRun:
         is_small = info.size <= self._request_bytes
         future = self._pools[is_small].submit(
             fetch_object,
-            self._plan.place,
+            self._plan.bucket,
             info,
             self._folder,
             requests=requests,
@@ -241,10 +241,10 @@ def _is_of_one_object(error: Exception) -> bool:
 
 def _one_error(errors: Sequence[Exception], to: Path, left_alone: Sequence[tuple[str, str]]) -> Exception:
     """Return the first error, with the number of others and the files that were left alone."""
-    first = next((one for one in errors if not isinstance(one, AccessDeniedError)), errors[0])
+    first = next((error for error in errors if not isinstance(error, AccessDeniedError)), errors[0])
     others = len(errors) - 1
     more = [f"So it is with {others} more {'object' if others == 1 else 'objects'}."] if others else []
-    more += [told_of_left_alone(to, left_alone)] if left_alone else []
+    more += [left_alone_message(to, left_alone)] if left_alone else []
     if not more:
         return first
     if isinstance(first, AccessDeniedError | NotInBucketError | DataIntegrityError | BucketUnreachableError):

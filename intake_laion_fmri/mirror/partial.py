@@ -171,7 +171,7 @@ class PartialFile:
         """Return which pieces are there: those whose content has the sum that was written down."""
         if not self._state:
             return [False] * self.n_pieces
-        sums = [one for (one,) in _ENTRY.iter_unpack(self._state.read(_ENTRY.size * self.n_pieces))]
+        sums = [crc32 for (crc32,) in _ENTRY.iter_unpack(self._state.read(_ENTRY.size * self.n_pieces))]
         buffer = memoryview(bytearray(self.piece_bytes))
         done = []
         for number, expected in enumerate(sums):
@@ -235,7 +235,7 @@ def received_before(folder: MirrorFolder, info: ObjectInfo) -> int:
     if found is None:
         return 0
     header, sums = found
-    whole = sum(1 for one in sums if one) * header["piece"]
+    whole = sum(map(bool, sums)) * header["piece"]
     return min(whole, info.size) if header["etag"] == info.etag and header["size"] == info.size else 0
 
 
@@ -260,7 +260,7 @@ def read_state(path: Path) -> tuple[dict[str, Any], list[int]] | None:
         line, _, entries = read_own(path).partition(b"\n")
         header = json.loads(line)
         size, piece = int(header["size"]), int(header["piece"])
-        sums = [one for (one,) in _ENTRY.iter_unpack(entries)]
+        sums = [crc32 for (crc32,) in _ENTRY.iter_unpack(entries)]
         sound = isinstance(header["key"], str) and isinstance(header["etag"], str) and size >= 0 and piece > 0
     except (OSError, ValueError, TypeError, KeyError, struct.error):
         return None

@@ -36,7 +36,7 @@ ROOT_FILE_BYTES = 1024 * 1024
 
 
 def plan_from_listings(
-    place: Bucket,
+    bucket: Bucket,
     folder: MirrorFolder,
     selection: MirrorSelection,
     listings: Mapping[str, Mapping[str, ObjectInfo]],
@@ -44,13 +44,13 @@ def plan_from_listings(
 ) -> MirrorPlan:
     """Compare the chosen objects of some listings with the files of a mirror."""
     listed = {key: info for listing in listings.values() for key, info in listing.items() if not key.endswith("/")}
-    selection.expect_in(listed, where=place.url)
+    selection.expect_in(listed, where=bucket.url)
     if selection.stimuli and not notes:
         notes.append(f"The images themselves are given under a data use agreement only: ask {layout.CONTACT}.")
     chosen = [info for key, info in sorted(listed.items()) if selection.takes(key)]
     if not chosen:
         raise NotInBucketError(
-            f"{place.url} has nothing of what was chosen. Choose more; 'intake-laion-fmri ls' tells what there is."
+            f"{bucket.url} has nothing of what was chosen. Choose more; 'intake-laion-fmri ls' tells what there is."
         )
     public = [info for info in chosen if layout.is_of_public(info.key)]
     ungated = [info for info in public if info.key != layout.GATED]
@@ -62,7 +62,7 @@ def plan_from_listings(
     complete, unrecorded, fetch, left_alone = _compared(folder, objects)
     return MirrorPlan(
         folder.path,
-        place,
+        bucket,
         objects=tuple(objects),
         complete=tuple(complete),
         unrecorded=tuple(unrecorded),
@@ -116,74 +116,74 @@ def _compared(
     return complete, unrecorded, fetch, left_alone
 
 
-def listed_now(place: Bucket, selection: MirrorSelection) -> tuple[dict[str, dict[str, ObjectInfo]], list[str]]:
+def listed_now(bucket: Bucket, selection: MirrorSelection) -> tuple[dict[str, dict[str, ObjectInfo]], list[str]]:
     """List the folders of a selection: folder → objects; and notes."""
-    root, top = _directly_in(place, "")
-    trees = [f"derivatives/{name}" for name in _directly_in(place, "derivatives")[1]] if "derivatives" in top else []
+    root, top = _directly_in(bucket, "")
+    trees = [f"derivatives/{name}" for name in _directly_in(bucket, "derivatives")[1]] if "derivatives" in top else []
     listings, notes = {"": root}, []
     there = {*top, *trees}
     wanted = [tree for tree in layout.TREES if selection.wants(*layout.groups_in(tree))]
     for tree in (tree for tree in wanted if tree.per == "subject" and tree.root in there):
         folders = [tree.root] if selection.subjects is None else map(tree.folder, selection.subjects)
-        listings |= {folder: place.find(folder) for folder in folders}
+        listings |= {folder: bucket.find(folder) for folder in folders}
     if any(tree.per == "subject" for tree in wanted):
-        _expect_subjects(place, selection, listings)
+        _expect_subjects(bucket, selection, listings)
     for tree in (tree for tree in wanted if tree.per == "dataset"):
         if tree.root in there:
-            listings[tree.root] = place.find(tree.root)
+            listings[tree.root] = bucket.find(tree.root)
         elif tree.root == layout.STIMULI_ROOT:
-            notes.append(f"{place.url} has no {tree.root}/ yet.")
+            notes.append(f"{bucket.url} has no {tree.root}/ yet.")
     return listings, notes
 
 
-def listed_before(place: Bucket, folder: MirrorFolder, selection: MirrorSelection) -> dict[str, dict[str, ObjectInfo]]:
+def listed_before(bucket: Bucket, folder: MirrorFolder, selection: MirrorSelection) -> dict[str, dict[str, ObjectInfo]]:
     """Return the listing of the last run, as `listed_now` does."""
     known = folder.listing("") or {}
     missing = set(selection.subjects or ()) - {subject_of(key) for key in known}
     if not known or missing:
         what = f"of {', '.join(sorted(missing))} " if known else ""
         raise NotInBucketError(
-            f"{folder.path} has no listing {what}of {place.url}: nothing was copied yet. Copy it when it answers."
+            f"{folder.path} has no listing {what}of {bucket.url}: nothing was copied yet. Copy it when it answers."
         )
     return {"": known}
 
 
-def _directly_in(place: Bucket, folder: str) -> tuple[dict[str, ObjectInfo], list[str]]:
+def _directly_in(bucket: Bucket, folder: str) -> tuple[dict[str, ObjectInfo], list[str]]:
     """List the small files directly in a folder, and the names of its folders."""
     try:
-        listing = place.list_folder(folder)
+        listing = bucket.list_folder(folder)
     except NotInBucketError as error:
         if folder:
             return {}, []
-        raise place.messages.no_such_bucket() from error
+        raise bucket.messages.no_such_bucket() from error
     files = [info for info in listing.files.values() if info is not None]
     folders = [key.rpartition("/")[2] for key in listing.folders]
     return {info.key: info for info in files if info.size <= ROOT_FILE_BYTES}, folders
 
 
 def _expect_subjects(
-    place: Bucket, selection: MirrorSelection, listings: Mapping[str, Mapping[str, ObjectInfo]]
+    bucket: Bucket, selection: MirrorSelection, listings: Mapping[str, Mapping[str, ObjectInfo]]
 ) -> None:
     """Raise unless every chosen subject, and at least one, was listed."""
     found = {subject_of(key) for listing in listings.values() for key in listing} - {None}
     for name in selection.subjects or ():
         if name not in found:
-            known = list_subjects(place)
+            known = list_subjects(bucket)
             if name not in known:
-                raise unknown_value("subject", name, known, where=place.url)
+                raise unknown_value("subject", name, known, where=bucket.url)
     if not found:
         trees = ", ".join(tree.root for tree in layout.SUBJECT_TREES)
         raise NotInBucketError(
-            f"{place.url!r} holds none of {trees}: expected the root of a bucket, or of a copy of it, with the "
+            f"{bucket.url!r} holds none of {trees}: expected the root of a bucket, or of a copy of it, with the "
             "bucket's folders."
         )
 
 
-def raise_unless_apart(place: Bucket, folder: MirrorFolder) -> None:
+def raise_unless_apart(bucket: Bucket, folder: MirrorFolder) -> None:
     """Raise unless a mirror can be a folder, other than the bucket."""
     if folder.path.exists() and not folder.path.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, f"{folder.path} is a file. A mirror is a folder: name another one.")
-    if place.is_local and os.path.realpath(place.root) == os.path.realpath(folder.path):
+    if bucket.is_local and os.path.realpath(bucket.root) == os.path.realpath(folder.path):
         raise ValueError(
             f"{folder.path} is the bucket and the mirror. Give another bucket=, or copy to another folder."
         )

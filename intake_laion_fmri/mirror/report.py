@@ -10,7 +10,7 @@ from intake_laion_fmri.errors import in_short
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.remote.access import Bucket
 
-__all__ = ["MirrorPlan", "MirrorProgress", "MirrorReport", "told_of_left_alone"]
+__all__ = ["MirrorPlan", "MirrorProgress", "MirrorReport", "left_alone_message"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class MirrorPlan:
 
     to: Path
     """The mirror."""
-    place: Bucket
+    bucket: Bucket
     """The bucket."""
     objects: tuple[ObjectInfo, ...]
     """All that was chosen and may be read."""
@@ -118,11 +118,11 @@ class MirrorReport:
         held_out = f"{self.held_out} objects of held-out sessions were left out: they cannot be read."
         gated = f"{self.gated} objects were left out that are given under a data use agreement only."
         refused = [f"{key!r} was left out: it {reason}." for key, reason in self.refused]
-        alone = [told_of_left_alone(self.to, self.left_alone)] if self.left_alone else []
+        alone = [left_alone_message(self.to, self.left_alone)] if self.left_alone else []
         return (*([held_out] if self.held_out else []), *([gated] if self.gated else []), *refused, *alone, *self.notes)
 
 
-def told_of_left_alone(to: Path, found: Sequence[tuple[str, str]]) -> str:
+def left_alone_message(to: Path, found: Sequence[tuple[str, str]]) -> str:
     """Describe the files that were left alone, and what to do about them."""
     named = in_short([f"{key!r} ({what})" for key, what in found], most=5)
     return (

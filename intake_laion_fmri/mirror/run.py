@@ -30,7 +30,7 @@ from intake_laion_fmri.mirror.plan import (
     renewed,
     save_listings,
 )
-from intake_laion_fmri.mirror.report import MirrorPlan, MirrorProgress, MirrorReport, told_of_left_alone
+from intake_laion_fmri.mirror.report import MirrorPlan, MirrorProgress, MirrorReport, left_alone_message
 from intake_laion_fmri.mirror.selection import EntityFilter, MirrorSelection
 from intake_laion_fmri.mirror.splits import bring_splits
 from intake_laion_fmri.mirror.targets import tidy
@@ -107,16 +107,16 @@ def plan_mirror(
     -----
     Each of the data set's trees is listed once, of the chosen subjects only; no object is asked for by itself.
     """
-    selection = MirrorSelection.of(
+    selection = MirrorSelection.from_arguments(
         subjects=subjects, sessions=sessions, kinds=kinds, entities=entities, include_stimuli=include_stimuli
     )
-    place, folder = open_source(bucket, storage_options), MirrorFolder.of(to)
-    raise_unless_apart(place, folder)
+    source, folder = open_source(bucket, storage_options), MirrorFolder.from_argument(to)
+    raise_unless_apart(source, folder)
     if offline:
         return replace(
-            plan_from_listings(place, folder, selection, listed_before(place, folder, selection), []), listings={}
+            plan_from_listings(source, folder, selection, listed_before(source, folder, selection), []), listings={}
         )
-    return plan_from_listings(place, folder, selection, *listed_now(place, selection))
+    return plan_from_listings(source, folder, selection, *listed_now(source, selection))
 
 
 def mirror_bucket(
@@ -189,7 +189,7 @@ def mirror_bucket(
         )
     report = fill_mirror(to, jobs=jobs, progress=progress)
     if report.left_alone:
-        warnings.warn(told_of_left_alone(report.to, report.left_alone), LeftAloneWarning, stacklevel=2)
+        warnings.warn(left_alone_message(report.to, report.left_alone), LeftAloneWarning, stacklevel=2)
     return report
 
 
@@ -206,11 +206,11 @@ def licence_notice(to: str | os.PathLike[str]) -> str | None:
     str or None
         To be shown, and nothing to be asked. Where the mirror cannot be written to it is shown each time.
     """
-    folder = MirrorFolder.of(to)
-    if folder.was_told():
+    folder = MirrorFolder.from_argument(to)
+    if folder.notice_was_shown():
         return None
     with contextlib.suppress(OSError, DataIntegrityError):
-        folder.note_told(NOTICE)
+        folder.note_shown(NOTICE)
     return NOTICE
 
 
@@ -236,16 +236,16 @@ def fill_mirror(
             with contextlib.suppress(OSError, DataIntegrityError):
                 tidy(folder, run.current.values())
     without_splits = bring_splits(folder, plan.pools)
-    if any(one.info != plan_info for one, plan_info in done):
+    if any(fetched.info != planned for fetched, planned in done):
         save_listings(folder, replace(plan, listings=renewed(plan.listings, run.current)))
-    statuses = Counter(one.status for one, _ in done)
+    statuses = Counter(fetched.status for fetched, _ in done)
     return MirrorReport(
         plan.to,
         n_files=len(run.current),
         n_bytes=sum(info.size for info in run.current.values()),
         fetched=statuses["fetched"],
         adopted=statuses["adopted"],
-        replaced=sum(one.replaced for one, _ in done),
+        replaced=sum(fetched.replaced for fetched, _ in done),
         bytes_received=run.received.value,
         held_out=plan.held_out,
         gated=plan.gated,

@@ -41,7 +41,7 @@ class MirrorSelection:
     """Whether tables of stimuli are chosen."""
 
     @classmethod
-    def of(
+    def from_arguments(
         cls,
         *,
         subjects: str | Sequence[str] | None = ALL,
@@ -72,7 +72,9 @@ class MirrorSelection:
 
     def wants(self, *groups: str) -> bool:
         """Tell whether any of these groups is chosen."""
-        return any(self.stimuli if one == "stimuli" else self.groups is None or one in self.groups for one in groups)
+        return any(
+            self.stimuli if group == "stimuli" else self.groups is None or group in self.groups for group in groups
+        )
 
     def takes(self, key: str) -> bool:
         """Tell whether an object is chosen. Whether it may be read is another question."""
@@ -89,7 +91,7 @@ class MirrorSelection:
         found = {session for key in known if (session := layout.session_of(key)) and layout.is_session(session)}
         for session in self.sessions or ():
             if not layout.same_session(session, found):
-                public = sorted(one for one in found if not layout.is_held_out(one))
+                public = sorted(name for name in found if not layout.is_held_out(name))
                 raise unknown_value("session", session, public, where=where)
         for name, values in (self.entities or {}).items():
             occurring = {value for key in known if (value := layout.name_entities(key).get(name))}
@@ -133,7 +135,7 @@ def _checked_sessions(sessions: object) -> tuple[tuple[str, ...] | None, bool]:
     if sessions is None or sessions == ALL:
         return None, False
     given = [sessions] if isinstance(sessions, str | bytes) or not isinstance(sessions, Iterable) else list(sessions)
-    rest = [one for one in given if one != AVERAGES]
+    rest = [name for name in given if name != AVERAGES]
     if given and not rest:
         return None, True
     names = check_sessions(rest)
@@ -151,9 +153,9 @@ def _checked_groups(kinds: object) -> tuple[str, ...] | None:
     given = [kinds] if isinstance(kinds, str) or not isinstance(kinds, Iterable) else list(kinds)
     if not given:
         raise ValueError(f"kinds=[] names no kind. Expected one or more of {', '.join(layout.GROUPS)}.")
-    for one in given:
-        if one not in layout.GROUPS:
-            raise unknown_value("kind", one, layout.GROUPS)
+    for name in given:
+        if name not in layout.GROUPS:
+            raise unknown_value("kind", name, layout.GROUPS)
     return tuple(name for name in layout.GROUPS if name in given)
 
 
@@ -165,8 +167,8 @@ def _checked_entities(entities: EntityFilter) -> dict[str, tuple[str, ...]]:
         if given is None:
             continue
         values = [given] if isinstance(given, str) else list(given)
-        if not values or not all(isinstance(one, str) and one for one in values):
+        if not values or not all(isinstance(value, str) and value for value in values):
             raise ValueError(f"{name}={given!r}: expected a text such as 'T1w' or '{name}-T1w', or a list of them.")
-        bare = [one.removeprefix(f"{name}-") for one in values]
-        chosen[name] = tuple("." + one.lstrip(".") if name == "extension" else one for one in bare)
+        bare = [value.removeprefix(f"{name}-") for value in values]
+        chosen[name] = tuple("." + value.lstrip(".") if name == "extension" else value for value in bare)
     return chosen

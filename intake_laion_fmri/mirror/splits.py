@@ -54,11 +54,11 @@ def bring_splits(folder: MirrorFolder, pools: Sequence[str]) -> tuple[str, ...]:
     tuple of str
         What could not be done, in words. That is no error: nothing of the bucket is missing.
     """
-    place, source = copies_in(folder.path), _source()
+    copies, source = copies_in(folder.path), _source()
     missing = [
         key
         for key, sha256 in published_sums().items()
-        if key.partition("/")[0] in pools and _sum_of(place / key) != sha256
+        if key.partition("/")[0] in pools and _sum_of(copies / key) != sha256
     ]
     if not missing:
         return ()
@@ -67,7 +67,7 @@ def bring_splits(folder: MirrorFolder, pools: Sequence[str]) -> tuple[str, ...]:
         pool, _, name = key.removesuffix(".json").partition("/")
         content = source.read(pool, name)
         if hashlib.sha256(content).hexdigest() == published_sums()[key]:  # others are the user's own: they stay there
-            atomic.write_whole(place / key, content, within=folder.path)
+            atomic.write_whole(copies / key, content, within=folder.path)
 
     try:
         folder.workplace("splits")

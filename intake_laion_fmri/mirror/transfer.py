@@ -301,9 +301,9 @@ class _Job:
                 atomic.remove(folder / name, within=self.folder.path)
 
 
-def _same_content(one: Path, other: Path) -> bool:
+def _same_content(path: Path, other: Path) -> bool:
     try:
-        with one.open("rb") as first, other.open("rb") as second:
+        with path.open("rb") as first, other.open("rb") as second:
             while data := first.read(PIECE_BYTES):
                 if second.read(len(data)) != data:
                     return False

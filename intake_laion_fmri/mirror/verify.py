@@ -82,7 +82,7 @@ class MirrorStatus:
         """Return all of it as values that JSON can hold."""
         return asdict(self) | {
             "to": os.fspath(self.to),
-            "partial": [dict(zip(("key", "received", "bytes"), one, strict=True)) for one in self.partial],
+            "partial": [dict(zip(("key", "received", "bytes"), part, strict=True)) for part in self.partial],
         }
 
 
@@ -120,8 +120,10 @@ def verify_mirror(
     record, unless the mirror is read-only.
     """
     folder = _existing(to)
-    selection = MirrorSelection.of(subjects=subjects, sessions=sessions, kinds=kinds, include_stimuli=kinds is None)
-    records = {record.place: record for record in folder.records() if selection.takes(record.key)}
+    selection = MirrorSelection.from_arguments(
+        subjects=subjects, sessions=sessions, kinds=kinds, include_stimuli=kinds is None
+    )
+    records = {record.location: record for record in folder.records() if selection.takes(record.key)}
     seen, found = set(), False
     for key, state in folder.files():
         if selection.takes(key):
@@ -161,7 +163,7 @@ def mirror_status(to: str | os.PathLike[str]) -> MirrorStatus:
         If there is no such folder.
     """
     folder = _existing(to)
-    records = {record.place: record for record in folder.records() if record.checked != OTHER}
+    records = {record.location: record for record in folder.records() if record.checked != OTHER}
     files = dict(folder.files())
     known = {key: state for key, state in files.items() if key in records or _is_of_data_set(key)}
     by_subject: dict[str, list[str]] = {}
@@ -177,7 +179,7 @@ def mirror_status(to: str | os.PathLike[str]) -> MirrorStatus:
                 files=len(keys),
                 bytes=sum(known[key].st_size for key in keys),
             )
-            for subject, keys in sorted(by_subject.items(), key=lambda one: (not one[0], one[0]))
+            for subject, keys in sorted(by_subject.items(), key=lambda item: (not item[0], item[0]))
         ),
         files=len(known),
         bytes=sum(state.st_size for state in known.values()),
@@ -191,7 +193,7 @@ def mirror_status(to: str | os.PathLike[str]) -> MirrorStatus:
 
 
 def _existing(to: object) -> MirrorFolder:
-    folder = MirrorFolder.of(to)
+    folder = MirrorFolder.from_argument(to)
     if not folder.path.is_dir():
         raise NotInBucketError(
             f"There is no mirror {os.fspath(folder.path)!r}. Make one with 'intake-laion-fmri mirror --to FOLDER'."
@@ -244,5 +246,5 @@ def _is_of_data_set(key: str) -> bool:
 
 def _sessions_with_betas(keys: Iterable[str]) -> tuple[str, ...]:
     parsed = (layout.parse_key(key) for key in keys)
-    names = {one.entities["session"] for one in parsed if one and one.kind == "betas"}
+    names = {key.entities["session"] for key in parsed if key and key.kind == "betas"}
     return tuple(sorted(names, key=layout.session_number))

@@ -148,7 +148,7 @@ def _mirror_folder(mirror: object) -> MirrorFolder | None:
         mirror = data_folder.data_dir() or os.environ.get(MIRROR_VARIABLE) or None
     if mirror is None:
         return None
-    folder = MirrorFolder.of(mirror)
+    folder = MirrorFolder.from_argument(mirror)
     if folder.path.is_dir():
         return folder
     if folder.path.exists():

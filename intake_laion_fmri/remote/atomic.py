@@ -268,7 +268,7 @@ def _fill(file: BinaryIO, content: bytes | Iterable[bytes], *, durable: bool) ->
         os.fsync(file.fileno())
 
 
-def _exchange(one: Path, other: Path) -> bool:
+def _exchange(path: Path, other: Path) -> bool:
     """Exchange two names in one step; False where the system cannot."""
     names = {"linux": ("renameat2", -100), "darwin": ("renameatx_np", -2)}  # and "here" of each
     if sys.platform not in names:
@@ -276,4 +276,4 @@ def _exchange(one: Path, other: Path) -> bool:
     name, here = names[sys.platform]
     call = getattr(ctypes.CDLL(None, use_errno=True), name, None)
     exchange = 2  # the same number on both
-    return call is not None and call(here, os.fsencode(one), here, os.fsencode(other), ctypes.c_uint(exchange)) == 0
+    return call is not None and call(here, os.fsencode(path), here, os.fsencode(other), ctypes.c_uint(exchange)) == 0

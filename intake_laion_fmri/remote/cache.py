@@ -135,7 +135,7 @@ class SmallFileCache:
         if excess <= 0:
             return
         excess += round(self.limit * (1 - _KEPT_SHARE))
-        for path, state in sorted(files, key=lambda one: one[1].st_mtime):
+        for path, state in sorted(files, key=lambda item: item[1].st_mtime):
             if excess <= 0:
                 break
             _remove(path)

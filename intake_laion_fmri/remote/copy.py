@@ -63,11 +63,11 @@ class MirrorFolder(MirrorRecords):
     """A folder with the bucket's layout. It need not exist."""
 
     @classmethod
-    def of(cls, given: object) -> MirrorFolder:
+    def from_argument(cls, given: object) -> MirrorFolder:
         """Return the folder that a user has named; TypeError or ValueError where that is no local folder's name."""
         return cls(addresses.local_folder(given, "mirror"))
 
-    def place(self, key: str) -> Path:
+    def path_of(self, key: str) -> Path:
         """Return where an object lies, for reading: symbolic links on the way are its owner's affair.
 
         Raises
@@ -99,7 +99,7 @@ class MirrorFolder(MirrorRecords):
         DataIntegrityError
             If the key would leave the folder or cannot be a file's name, or a link of another user is on the way.
         """
-        *folders, name = self.place(key).relative_to(self.path).parts
+        *folders, name = self.path_of(key).relative_to(self.path).parts
         base = path = self.path
         for folder in folders:
             path /= folder
@@ -202,7 +202,7 @@ class MirrorFolder(MirrorRecords):
         """Return the file of an object, and what is known of it; None where there is none."""
         with contextlib.suppress(DataIntegrityError):
             for name in (key, alias_of(key)):
-                path = self.place(name) if name else None
+                path = self.path_of(name) if name else None
                 state = _state(path) if path else None
                 if name and path and state:
                     known = self.record(name)
@@ -246,7 +246,7 @@ class MirrorFolder(MirrorRecords):
     def known(self, info: ObjectInfo) -> ObjectInfo:
         """Return what the bucket said of an object, given what the disk says of it; the latter without a record."""
         record = self.record(info.key)
-        state = _state(self.place(info.key)) if record and record.checked not in (OTHER, DAMAGED) else None
+        state = _state(self.path_of(info.key)) if record and record.checked not in (OTHER, DAMAGED) else None
         if not record or not state or (record.size, record.mtime_ns) != (state.st_size, state.st_mtime_ns):
             return info
         return dataclasses.replace(info, etag=record.etag)

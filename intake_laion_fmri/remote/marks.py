@@ -29,13 +29,13 @@ class Mark:
 
     def is_on(self, path: AnyPath) -> bool:
         """Tell whether a path carries the mark."""
-        place = Path(path, self.name)
-        if self.name and place.is_dir():
+        file = Path(path, self.name)
+        if self.name and file.is_dir():
             return self.recognises(b"")
-        if not place.is_file():
+        if not file.is_file():
             return False
-        with open(place, "rb") as file:
-            return self.recognises(file.read(_LARGEST_MARK))
+        with open(file, "rb") as opened:
+            return self.recognises(opened.read(_LARGEST_MARK))
 
 
 def _json_tells(*keys: str, value: str | None = None) -> Callable[[bytes], bool]:

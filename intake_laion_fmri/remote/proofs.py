@@ -101,7 +101,7 @@ def _part_lengths(info: ObjectInfo) -> list[int]:
     count = int(match[1])
     if count == 1:
         return [max(info.size, 1)]
-    return [one for one in (*PART_BYTES, _CONSOLE_PART_BYTES) if -(-info.size // one) == count]
+    return [size for size in (*PART_BYTES, _CONSOLE_PART_BYTES) if -(-info.size // size) == count]
 
 
 def _proved(file: Any, info: ObjectInfo) -> bool:

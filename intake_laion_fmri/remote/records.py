@@ -64,13 +64,13 @@ class MirrorRecord:
     """The file, where it does not lie at the key: an ROI's, with the public name of the ROI."""
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """The file, below the mirror."""
         return self.file or self.key
 
     @property
     def fingerprint(self) -> str:
-        """What the file is told by."""
+        """Size, modification time and CRC-32, by which the file is recognised."""
         return f"{self.size}-{self.mtime_ns}-{self.crc32:08x}"
 
 
@@ -139,14 +139,14 @@ class MirrorRecords:
         except OSError:
             return False
         notice = self.metadata / "notice"
-        told = notice.is_file() and notice.read_bytes()[:100].startswith(b"LAION-fMRI")
-        return bool(names) and names <= {*_WORKPLACES, "notice"} and (told or any(self.records()))
+        has_notice = notice.is_file() and notice.read_bytes()[:100].startswith(b"LAION-fMRI")
+        return bool(names) and names <= {*_WORKPLACES, "notice"} and (has_notice or any(self.records()))
 
-    def was_told(self) -> bool:
+    def notice_was_shown(self) -> bool:
         """Tell whether the notice on the data's licence was shown for this mirror."""
         return (self.metadata / "notice").exists()
 
-    def note_told(self, notice: str) -> None:
+    def note_shown(self, notice: str) -> None:
         """Note that it was."""
         self.workplace("records")
         atomic.write_whole(self.metadata / "notice", f"{notice}\n".encode(), within=self.path)
@@ -159,12 +159,12 @@ class MirrorRecords:
         """Yield all records that can be read, in no order."""
         for path in _files(self.metadata / "records", ".json"):
             record = _parsed(path)
-            if record and path.stem == name_of(record.place):
+            if record and path.stem == name_of(record.location):
                 yield record
 
     def write_record(self, record: MirrorRecord) -> None:
         """Replace the record of a file."""
-        self.write("records", f"{name_of(record.place)}.json", json.dumps(vars(record), indent=1).encode())
+        self.write("records", f"{name_of(record.location)}.json", json.dumps(vars(record), indent=1).encode())
 
     def listing(self, folder: str) -> dict[str, ObjectInfo] | None:
         """Return what the bucket held below a folder when it was last listed for this mirror.
@@ -257,14 +257,14 @@ def _parsed(path: Path) -> MirrorRecord | None:
     """Read a record; what is not one counts as none, so that the file is checked anew."""
     try:
         found: Any = json.loads(read_own(path))
-        if found["replaces"] in (True, False):  # as it was written before the file of before was told
+        if found["replaces"] in (True, False):  # as it was written before the older file was recorded
             found["replaces"] = ""
         record = MirrorRecord(**found)
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
     numbers = (record.size, record.mtime_ns, record.crc32)
     texts = (record.key, record.etag, record.checked, record.when, record.replaces, record.file)
-    sound = all(type(one) is int for one in numbers) and all(type(one) is str for one in texts)
+    sound = all(type(value) is int for value in numbers) and all(type(value) is str for value in texts)
     return record if sound else None
 
 

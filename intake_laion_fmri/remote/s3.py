@@ -101,11 +101,11 @@ class S3Objects(FileSystemBackend):
             except FileNotFoundError as error:
                 raise NoSuchBucketError(bucket) from error
             try:
-                for one in page.get("Contents", ()):
-                    if one["Key"].startswith(start) and not (one["Key"].endswith("/") and not one["Size"]):
-                        key = one["Key"][cut:]
-                        objects[key] = ObjectInfo(key, int(one["Size"]), one.get("ETag", "").strip('"'))
-                folders.update(one["Prefix"][cut:].rstrip("/") for one in page.get("CommonPrefixes", ()))
+                for entry in page.get("Contents", ()):
+                    if entry["Key"].startswith(start) and not (entry["Key"].endswith("/") and not entry["Size"]):
+                        key = entry["Key"][cut:]
+                        objects[key] = ObjectInfo(key, int(entry["Size"]), entry.get("ETag", "").strip('"'))
+                folders.update(entry["Prefix"][cut:].rstrip("/") for entry in page.get("CommonPrefixes", ()))
                 if not page["IsTruncated"]:
                     return objects, folders
                 token = page["NextContinuationToken"]

@@ -77,7 +77,7 @@ def for_client(options: Mapping[str, Any], argument: str) -> dict[str, Any]:
     client = dict(given.get("client_kwargs", {}))
     endpoints = _endpoints(given)
     if len(set(endpoints)) > 1:
-        shown = " and ".join(repr(redact.url(one)) for one in endpoints)
+        shown = " and ".join(repr(redact.url(url)) for url in endpoints)
         raise ValueError(f"{argument} names two endpoints, {shown}. Leave one of them away.")
     if endpoints:
         # At the top, where a default of fsspec's own settings (FSSPEC_S3_ENDPOINT_URL) cannot come beside it.
@@ -93,7 +93,7 @@ def for_client(options: Mapping[str, Any], argument: str) -> dict[str, Any]:
 
 def _endpoints(options: Mapping[str, Any]) -> list[str]:
     both = (options.get("endpoint_url"), (options.get("client_kwargs") or {}).get("endpoint_url"))
-    return [one.rstrip("/") if isinstance(one, str) else one for one in both if one]
+    return [url.rstrip("/") if isinstance(url, str) else url for url in both if url]
 
 
 def _raise_for_unknown(options: Mapping[str, Any], argument: str) -> None:
@@ -105,7 +105,7 @@ def _raise_for_unknown(options: Mapping[str, Any], argument: str) -> None:
     file_system = get_filesystem_class("s3")
     of_client = _names(botocore.session.Session.create_client) - {"service_name"}
     of_config = {*AioConfig.OPTION_DEFAULTS, *_names(AioConfig.__init__)}
-    own = set().union(*(_names(one.__init__) for one in file_system.__mro__ if "__init__" in vars(one)))
+    own = set().union(*(_names(kind.__init__) for kind in file_system.__mro__ if "__init__" in vars(kind)))
     valid = (own | _names(AioSession.__init__) | _OF_FSSPEC) - _OF_PROGRAMS
     inside = {"client_kwargs": of_client, "config_kwargs": of_config}
     for name in options:
@@ -127,7 +127,7 @@ def _raise_for_unknown(options: Mapping[str, Any], argument: str) -> None:
 def _names(function: Callable[..., Any]) -> set[str]:
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     found = inspect.signature(function).parameters.values()
-    return {one.name for one in found if one.kind not in kinds} - {"self"}
+    return {parameter.name for parameter in found if parameter.kind not in kinds} - {"self"}
 
 
 def _session(options: Mapping[str, Any], argument: str) -> tuple[Session, dict[str, Any]]:

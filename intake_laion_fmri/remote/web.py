@@ -274,7 +274,7 @@ def _names_in_html(page: bytes, address: str) -> set[str]:
 def _names_in_json(page: bytes) -> set[str]:
     """Return the same of a list in JSON, as nginx gives it."""
     try:
-        found = [(str(one["name"]).strip("/"), one.get("type") == "directory") for one in json.loads(page)]
+        found = [(str(entry["name"]).strip("/"), entry.get("type") == "directory") for entry in json.loads(page)]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise WrongAnswerError("the list of a folder is JSON of an unknown kind") from error
     return {name + "/" * is_folder for name, is_folder in found if name and "/" not in name}

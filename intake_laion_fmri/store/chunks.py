@@ -48,7 +48,7 @@ class ChunkGrid:
     """One of `CODECS`."""
 
     @classmethod
-    def of(
+    def from_options(
         cls, n_trials: int, n_voxels: int, *, item: str, width: int, shard_width: int | None, codec: str
     ) -> ChunkGrid:
         """Cut an array as asked for, but no chunk or object wider than it needs."""
@@ -78,11 +78,11 @@ class ChunkGrid:
                 metadata["data_type"],
                 configuration["chunk_shape"][1] if is_sharded else outer,
                 outer if is_sharded else None,
-                next((one["configuration"]["cname"] for one in packing if one["name"] == "blosc"), "none"),
+                next((codec["configuration"]["cname"] for codec in packing if codec["name"] == "blosc"), "none"),
             )
         except (KeyError, IndexError, TypeError) as error:
             raise ValueError(f"its metadata have no {error}") from error
-        whole = all(type(one) is int and one > 0 for one in (n_trials, n_voxels, grid.width, outer))
+        whole = all(type(number) is int and number > 0 for number in (n_trials, n_voxels, grid.width, outer))
         if not whole or grid.item not in ("float32", "float16") or grid.codec not in list(CODECS):
             raise ValueError(f"it is {grid}")
         for name, expected in grid.metadata().items():

@@ -147,9 +147,9 @@ class Record:
         if odd:
             raise ValueError(f"an object {reprlib.repr(odd[0])}")
         self.left_out.expect_sound()
-        if not all(type(one) is str for one in (*self.objects.values(), *self.tables.values())):
+        if not all(type(text) is str for text in (*self.objects.values(), *self.tables.values())):
             raise ValueError("a sum that is no text")
-        if not all(type(one) is int and one >= 0 for one in self.sizes.values()):
+        if not all(type(size) is int and size >= 0 for size in self.sizes.values()):
             raise ValueError("a size that is no number of bytes")
         grid.expect_sound(self.chunks)
 
@@ -177,7 +177,7 @@ class StoredSession:
         read = read_group(content, name=name)
 
         def understand() -> StoredSession:
-            record = Record.from_json(read.told)
+            record = Record.from_json(read.own)
             if record.group != group:
                 raise ValueError(f"they are those of {reprlib.repr(record.group)}")
             _expect_known(read.arrays)
@@ -210,7 +210,7 @@ class StoredSession:
     def sources(self) -> list[ObjectInfo]:
         """The objects that it was built from."""
         return understood(
-            lambda: [ObjectInfo(**one) for one in json.loads(self.attributes["sources"])],
+            lambda: [ObjectInfo(**source) for source in json.loads(self.attributes["sources"])],
             f"the sources of {self.group}",
         )
 
@@ -279,18 +279,18 @@ class StoredSession:
 
 
 def _sources(attributes: Mapping[str, Any]) -> list[ObjectInfo]:
-    told = json.loads(attributes["sources"])
-    infos = [ObjectInfo(**one) for one in told]
-    texts = (text for one in infos for text in (one.key, one.etag))
-    if not isinstance(told, list) or not all(type(one) is str for one in texts):
+    sources = json.loads(attributes["sources"])
+    infos = [ObjectInfo(**source) for source in sources]
+    texts = (text for info in infos for text in (info.key, info.etag))
+    if not isinstance(sources, list) or not all(type(text) is str for text in texts):
         raise ValueError("sources that are no objects")
-    if not all(type(one.size) is int for one in infos):
+    if not all(type(info.size) is int for info in infos):
         raise ValueError("sources without sizes")
     return infos
 
 
 def _grid(attributes: Mapping[str, Any]) -> Grid:
     shape, affine = attributes["grid_shape"], attributes["affine"]
-    if not all(type(one) is int and one > 0 for one in shape) or math.prod(shape) > _MOST_GRID:
+    if not all(type(length) is int and length > 0 for length in shape) or math.prod(shape) > _MOST_GRID:
         raise ValueError(f"grid_shape {reprlib.repr(shape)}")
     return Grid(tuple(shape), tuple(map(float, affine)))

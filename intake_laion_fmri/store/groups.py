@@ -44,7 +44,7 @@ class ForeignError(FileExistsError):
     """Something lies in a store that this package has not written."""
 
     @classmethod
-    def of(cls, where: str, keys: Iterable[str]) -> ForeignError:
+    def from_keys(cls, where: str, keys: Iterable[str]) -> ForeignError:
         """Name it, and say what to do."""
         return cls(
             f"{where} holds {in_short(sorted(keys), most=3)}, which this package has not written: nothing there is "
@@ -89,7 +89,7 @@ class Workshop:
             )
         foreign = [name for name in os.listdir(self.folder) if not _OWN(name)]
         if foreign:
-            raise ForeignError.of(os.fspath(self.folder), foreign)
+            raise ForeignError.from_keys(os.fspath(self.folder), foreign)
 
     @contextmanager
     def place(
@@ -159,10 +159,10 @@ class _StagedGroup:
     def begin(self, known: Known) -> None:
         self._known = known
         if self._target.is_symlink():
-            raise ForeignError.of(os.fspath(self._target.parent), [self._target.name])
+            raise ForeignError.from_keys(os.fspath(self._target.parent), [self._target.name])
         foreign = [key for key in _files_below(self._target) if not known(key)]
         if foreign:
-            raise ForeignError.of(os.fspath(self._target), foreign)
+            raise ForeignError.from_keys(os.fspath(self._target), foreign)
 
     def put(self, key: str, content: Sequence[bytes]) -> None:
         with self._writing(key):
@@ -183,7 +183,7 @@ class _StagedGroup:
             replaced = atomic.put_in_place(self._staging, self._target, durable=True)
         left = atomic.remove_known(replaced, self._known) if replaced else []
         if replaced and left:  # it has come since the beginning
-            raise ForeignError.of(os.fspath(replaced), left)
+            raise ForeignError.from_keys(os.fspath(replaced), left)
 
     @contextmanager
     def _writing(self, key: str) -> Iterator[None]:
@@ -219,7 +219,7 @@ class _GroupInPlace:
         self._before = {key[len(self._group) + 1 :] for key in self._root.find(self._group)}
         foreign = [key for key in self._before if not known(key)]
         if foreign:
-            raise ForeignError.of(self._root.locate(self._group), foreign)
+            raise ForeignError.from_keys(self._root.locate(self._group), foreign)
 
     def put(self, key: str, content: Sequence[bytes]) -> None:
         self._objects.put(f"{self._group}/{key}", content)

@@ -27,7 +27,7 @@ class LeftOut:
     """Maps that a threshold may read."""
 
     @classmethod
-    def of(cls, n_voxels: int, inside: NDArray[np.bool_] | None, maps: Mapping[str, NDArray[Any]]) -> LeftOut:
+    def from_voxels(cls, n_voxels: int, inside: NDArray[np.bool_] | None, maps: Mapping[str, NDArray[Any]]) -> LeftOut:
         """Describe voxels by their membership, shape (roi, voxel), and their maps, shape (voxel,)."""
         if not n_voxels:
             return cls((), tuple(maps))
@@ -61,7 +61,7 @@ class LeftOut:
         map, least
             The map that a threshold reads, and the threshold, where there is one.
         """
-        sets = [one for one in self.sets if map is None or self._reaches(one, map, least or 0.0)]
+        sets = [entry for entry in self.sets if map is None or self._reaches(entry, map, least or 0.0)]
         if not sets or selection is None or rois is None:
             return sum(count for _, count, _ in sets)
         packed = np.array([np.frombuffer(bytes.fromhex(digits), dtype=np.uint8) for digits, _, _ in sets]).T
@@ -75,10 +75,10 @@ class LeftOut:
             bytes.fromhex(digits)
             if type(count) is not int or count < 0 or len(digits) != len(self.sets[0][0]):
                 raise ValueError(f"{reprlib.repr(count)} voxels that are left out")
-            if len(largest) != len(self.maps) or not all(one is None or type(one) is float for one in largest):
+            if len(largest) != len(self.maps) or not all(value is None or type(value) is float for value in largest):
                 raise ValueError("largest values that are no numbers")
 
-    def _reaches(self, one: tuple[str, int, tuple[float | None, ...]], map: str, least: float) -> bool:
-        largest = one[2][self.maps.index(map)] if map in self.maps else None
+    def _reaches(self, entry: tuple[str, int, tuple[float | None, ...]], map: str, least: float) -> bool:
+        largest = entry[2][self.maps.index(map)] if map in self.maps else None
         # As float32, in which maps are compared with thresholds.
         return largest is not None and bool(np.float32(largest) >= np.float32(least))

@@ -85,7 +85,7 @@ def root_metadata(options: StoreOptions) -> bytes:
 
 def read_root(content: bytes, *, name: str) -> StoreOptions:
     """Parse the options in the metadata of a store's root; errors as in `StoredSession.parse`."""
-    return understood(lambda: StoreOptions.from_json(read_group(content, name=name).told["options"]), name)
+    return understood(lambda: StoreOptions.from_json(read_group(content, name=name).own["options"]), name)
 
 
 def subject_metadata(subject: str, sessions: Sequence[str]) -> bytes:
@@ -100,7 +100,7 @@ def read_subject(content: bytes, *, subject: str, name: str) -> tuple[str, ...]:
     def understand() -> tuple[str, ...]:
         if read.attributes["subject"] != subject:
             raise ValueError(f"they are those of {read.attributes['subject']!r}")
-        return tuple(map(str, read.told["sessions"]))
+        return tuple(map(str, read.own["sessions"]))
 
     return understood(understand, name)
 
@@ -118,7 +118,7 @@ class GroupMetadata(NamedTuple):
 
     checksum: str
     attributes: dict[str, Any]
-    told: dict[str, Any]
+    own: dict[str, Any]
     arrays: dict[str, Any]
 
 
@@ -142,8 +142,8 @@ def read_group(content: bytes, *, name: str) -> GroupMetadata:
         expected = group["attributes"].pop(CHECKSUM)
         if _checksum(group) != expected:
             raise ValueError(f"their SHA-256 is not {expected}")
-        told = json.loads(group["attributes"].pop(STORE))
-        version = told["format"]
+        own = json.loads(group["attributes"].pop(STORE))
+        version = own["format"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataIntegrityError(
             f"{name}: expected the metadata of a store that 'intake-laion-fmri store build' has built, found others "
@@ -155,7 +155,7 @@ def read_group(content: bytes, *, name: str) -> GroupMetadata:
             "intake-laion-fmri that built it, or build it again."
         )
     return GroupMetadata(
-        expected, group["attributes"], told, (group.get("consolidated_metadata") or {}).get("metadata", {})
+        expected, group["attributes"], own, (group.get("consolidated_metadata") or {}).get("metadata", {})
     )
 
 

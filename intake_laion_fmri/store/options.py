@@ -41,7 +41,7 @@ class StoreOptions:
     """Voxels per object; None for an object per chunk."""
 
     @classmethod
-    def of(cls, given: Mapping[str, Any], stored: StoreOptions | None = None) -> StoreOptions:
+    def from_arguments(cls, given: Mapping[str, Any], stored: StoreOptions | None = None) -> StoreOptions:
         """Check the options that a user gave.
 
         Parameters
@@ -99,7 +99,7 @@ class StoreOptions:
 
     def grid(self, n_trials: int, n_voxels: int) -> ChunkGrid:
         """Return how an array of betas is cut."""
-        return ChunkGrid.of(
+        return ChunkGrid.from_options(
             n_trials,
             n_voxels,
             item=self.rounding.item,
@@ -110,10 +110,12 @@ class StoreOptions:
 
     def __str__(self) -> str:
         """List the options that differ from the defaults."""
-        told = [
-            f"{one.name}={getattr(self, one.name)!r}" for one in fields(self) if getattr(self, one.name) != one.default
+        changed = [
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in fields(self)
+            if getattr(self, field.name) != field.default
         ]
-        return ", ".join(told) or "the default options"
+        return ", ".join(changed) or "the default options"
 
 
 def _whole(name: str, least: int, most: int) -> Any:

@@ -42,7 +42,7 @@ def stored_order(ijk: NDArray[np.integer], inside: NDArray[np.bool_] | None = No
 
 
 def hilbert_index(ijk: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Return the places of cells along a Hilbert curve through the cube that holds them.
+    """Return the positions of cells along a Hilbert curve through the cube that holds them.
 
     Parameters
     ----------
@@ -76,8 +76,8 @@ def hilbert_index(ijk: NDArray[np.integer]) -> NDArray[np.int64]:
     flip = np.zeros_like(last)
     for bit in range(n_bits - 1, 0, -1):
         flip ^= np.where((last >> bit) & 1 == 1, (1 << bit) - 1, 0)
-    place = np.zeros_like(last)
+    position = np.zeros_like(last)
     for bit in range(n_bits - 1, -1, -1):
         for axis in axes:
-            place = (place << 1) | (((axis ^ flip) >> bit) & 1)
-    return place
+            position = (position << 1) | (((axis ^ flip) >> bit) & 1)
+    return position

@@ -186,7 +186,7 @@ class _ObjectWriter(StoreWriter):
             return
         names = [*listing.files, *listing.folders]
         if names and METADATA not in names:
-            raise ForeignError.of(self.root.url, names)
+            raise ForeignError.from_keys(self.root.url, names)
 
     def put(self, key: str, content: Sequence[bytes]) -> None:
         with self.errors_of_writing(key):

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from intake_laion_fmri.cli.main import main
 from intake_laion_fmri.cli.options import bucket_options, selection_options
-from intake_laion_fmri.cli.wording import told
+from intake_laion_fmri.cli.wording import cli_message
 
 
 @click.command()
@@ -19,7 +19,7 @@ from intake_laion_fmri.cli.wording import told
 @click.option("--dtype")
 @click.argument("message")
 def say(message: str, **options: object) -> None:
-    click.echo(told(message))
+    click.echo(cli_message(message))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_arguments_are_told_as_options(message: str, line: str) -> None:
 
 
 def test_outside_a_command_nothing_changes() -> None:
-    assert told("read mirror='/copy'\x1b") == "read mirror='/copy'\\x1b"
+    assert cli_message("read mirror='/copy'\x1b") == "read mirror='/copy'\\x1b"
 
 
 WRONG = [

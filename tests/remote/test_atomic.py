@@ -210,7 +210,7 @@ def test_a_new_file_is_never_an_old_one(tmp_path: Path) -> None:
 
 
 MARKED = {
-    marks.STORE: ("zarr.json", root_metadata(StoreOptions.of({}, None))),
+    marks.STORE: ("zarr.json", root_metadata(StoreOptions.from_arguments({}, None))),
     marks.CACHE: ("CACHEDIR.TAG", b"Signature: 8a477f597d28d172789f06886806bc55\n# By intake-laion-fmri\n"),
     marks.DEMO: ("dataset_description.json", b'{"GeneratedBy": [{"Name": "intake_laion_fmri.demo"}]}'),
 }

@@ -54,7 +54,7 @@ def is_own(folder: MirrorFolder, name: str) -> bool:
 def test_keys_that_leave_the_folder(tmp_path: Path, bad: str) -> None:
     """Or that no file should have for a name: refused, naming the key; nothing is held of it."""
     folder = MirrorFolder(tmp_path / "mirror")
-    for place in (folder.place, folder.target):
+    for place in (folder.path_of, folder.target):
         with pytest.raises(DataIntegrityError, match="The key"):
             place(bad)
     assert folder.holds(ObjectInfo(bad, 1, "etag")) is None
@@ -76,7 +76,7 @@ def test_no_key_leaves_the_folder(text: str) -> None:
     """Whatever a listing may hold."""
     if rejection(text) is None:
         root = os.path.abspath("/nowhere/mirror")
-        place = os.path.normpath(MirrorFolder(Path(root)).place(text))
+        place = os.path.normpath(MirrorFolder(Path(root)).path_of(text))
         assert place.startswith(root + os.sep)
         assert not place.startswith(os.path.join(root, METADATA_FOLDER) + os.sep)
 

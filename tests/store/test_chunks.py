@@ -45,7 +45,7 @@ PER_OBJECT = (None, 1, 3)
 
 EVERY_GRID = [
     pytest.param(
-        ChunkGrid.of(
+        ChunkGrid.from_options(
             n_trials, n_voxels, item=item, width=width, shard_width=None if per is None else per * width, codec=codec
         ),
         id=f"{codec}, {item}, {f'{per} per object' if per else 'no shards'}, {name}",
@@ -135,7 +135,7 @@ def test_zarr_reads_what_is_packed(grid: ChunkGrid) -> None:
 
 
 def test_any_layout_in_memory_gives_the_same_bytes() -> None:
-    grid = ChunkGrid.of(6, 20, item="float32", width=8, shard_width=16, codec="lz4")
+    grid = ChunkGrid.from_options(6, 20, item="float32", width=8, shard_width=16, codec="lz4")
     values = values_of(grid)
     wider = np.zeros((12, 40), dtype="float32")
     wider[::2, ::2] = values
@@ -146,7 +146,7 @@ def test_any_layout_in_memory_gives_the_same_bytes() -> None:
 
 def test_packing_leaves_the_values_as_they_are() -> None:
     for codec in CODECS:
-        grid = ChunkGrid.of(6, 20, item="float32", width=8, shard_width=None, codec=codec)
+        grid = ChunkGrid.from_options(6, 20, item="float32", width=8, shard_width=None, codec=codec)
         values = values_of(grid)
         before = bits(values).copy()
         packed(grid, values)
@@ -165,7 +165,7 @@ def test_codecs_are_those_of_the_format() -> None:
 
 def test_an_array_is_cut_no_wider_than_it_is() -> None:
     """Else a small session would be padded to a chunk, or its shard would have an index for chunks that are not."""
-    cut = functools.partial(ChunkGrid.of, 4, item="float32", codec="none")
+    cut = functools.partial(ChunkGrid.from_options, 4, item="float32", codec="none")
     narrow = cut(10, width=128, shard_width=4096)
     assert (narrow.width, narrow.shard_width, narrow.n_chunks, narrow.n_objects) == (10, 10, 1, 1)
     few = cut(300, width=128, shard_width=4096)
@@ -177,7 +177,7 @@ def test_an_array_is_cut_no_wider_than_it_is() -> None:
 
 
 def test_objects_hold_every_voxel_once_in_order() -> None:
-    grid = ChunkGrid.of(4, 45, item="float32", width=4, shard_width=12, codec="none")
+    grid = ChunkGrid.from_options(4, 45, item="float32", width=4, shard_width=12, codec="none")
     voxels = np.arange(grid.n_voxels)
     held = [voxels[grid.voxels_of(number)] for number in range(grid.n_objects)]
     np.testing.assert_array_equal(np.concatenate(held), voxels)
@@ -196,7 +196,7 @@ def test_the_checksum_is_the_one_of_the_standard() -> None:
 
 def other_array(encoding: Mapping[str, Any], *, dtype: Any = "float32", n_trials: int = 6) -> dict[str, Any]:
     """Metadata, by zarr-python, of an array like ours apart from some of its encoding."""
-    ours = ChunkGrid.of(6, 12, item="float32", width=4, shard_width=None, codec="none").encoding()
+    ours = ChunkGrid.from_options(6, 12, item="float32", width=4, shard_width=None, codec="none").encoding()
     values = np.zeros((n_trials, 12), dtype=dtype)
     metadata: dict[str, Any] = json.loads(written(values, {**ours, **encoding})["zarr.json"])
     return metadata
@@ -279,7 +279,7 @@ def test_what_zarr_makes_of_the_same_is_not_refused() -> None:
     ]
 
 
-PLAIN = ChunkGrid.of(6, 12, item="float32", width=4, shard_width=None, codec="zstd")
+PLAIN = ChunkGrid.from_options(6, 12, item="float32", width=4, shard_width=None, codec="zstd")
 SHARDED = dataclasses.replace(PLAIN, shard_width=8)
 
 
@@ -334,7 +334,7 @@ def test_what_is_refused_is_told() -> None:
 def grids(draw: st.DrawFn) -> ChunkGrid:
     width = draw(st.integers(1, 9))
     per = draw(st.one_of(st.none(), st.integers(1, 5)))
-    return ChunkGrid.of(
+    return ChunkGrid.from_options(
         draw(st.integers(1, 4)),
         draw(st.integers(1, 70)),
         item=draw(st.sampled_from(ITEMS)),
@@ -382,7 +382,7 @@ def test_parts_are_just_the_wanted_chunks(grid: ChunkGrid, data: st.DataObject) 
 
 def test_parts_of_neighbours_and_of_several_objects() -> None:
     """Chunks 0 to 3 lie in one object, 4 to 7 in the next."""
-    grid = ChunkGrid.of(2, 40, item="float32", width=4, shard_width=16, codec="none")
+    grid = ChunkGrid.from_options(2, 40, item="float32", width=4, shard_width=16, codec="none")
     table = packed(grid, values_of(grid))[1]
     parts = grid.parts([0, 1, 3, 4, 5, 9], table)
     assert [(part.key, part.chunks) for part in parts] == [
@@ -407,7 +407,7 @@ def test_parts_of_neighbours_and_of_several_objects() -> None:
 
 
 def test_grids_and_parts_go_to_workers() -> None:
-    grid = ChunkGrid.of(2, 40, item="float16", width=4, shard_width=16, codec="zstd")
+    grid = ChunkGrid.from_options(2, 40, item="float16", width=4, shard_width=16, codec="zstd")
     table = packed(grid, values_of(grid))[1]
     task = (grid, grid.parts([1, 2, 7], table), table)
     assert pickle.loads(pickle.dumps(task)) == task
@@ -424,7 +424,7 @@ def noise(grid: ChunkGrid) -> np.ndarray:
 
 def some_part(codec: str, item: str = "float32") -> tuple[ChunkGrid, Part, bytes, bytes]:
     """A grid, chunks 1 to 3 of its only object, their bytes and the whole object."""
-    grid = ChunkGrid.of(4, 40, item=item, width=8, shard_width=40, codec=codec)
+    grid = ChunkGrid.from_options(4, 40, item=item, width=8, shard_width=40, codec=codec)
     objects, table = packed(grid, noise(grid))
     (part,) = grid.parts([1, 2, 3], table)
     assert len(set(part.sizes)) == 1
@@ -483,7 +483,7 @@ def test_another_chunk_of_the_array_is_not_taken_for_the_wanted_one(codec: str) 
 @pytest.mark.parametrize("shard_width", [None, 16])
 def test_a_whole_object_is_checked_to_its_last_bit(codec: str, shard_width: int | None) -> None:
     """The index of a shard, which this package never reads, is others' way to the chunks."""
-    grid = ChunkGrid.of(3, 44, item="float16", width=8, shard_width=shard_width, codec=codec)
+    grid = ChunkGrid.from_options(3, 44, item="float16", width=8, shard_width=shard_width, codec=codec)
     objects, table = packed(grid, values_of(grid))
     last = grid.n_objects - 1
     for number in (0, last):

@@ -64,22 +64,24 @@ pytest_plugins = ["stored_metadata_fixtures"]
 def test_defaults() -> None:
     """All that is no option of its own is None in the call, and the default in the store."""
     expected = StoreOptions(None, "rsquare", "float32", None, "none", 128, 4096)
-    assert StoreOptions.of({}) == expected
-    assert StoreOptions.of(dict.fromkeys(expected.to_json())) == expected
-    assert StoreOptions.of({"dtype": "bitround"}) == dataclasses.replace(expected, dtype="bitround", keep_bits=10)
-    assert StoreOptions.of({"dtype": "bitround", "keep_bits": 3}).keep_bits == 3
-    assert StoreOptions.of({"shard_voxels": 0}) == dataclasses.replace(expected, shard_voxels=None)
+    assert StoreOptions.from_arguments({}) == expected
+    assert StoreOptions.from_arguments(dict.fromkeys(expected.to_json())) == expected
+    assert StoreOptions.from_arguments({"dtype": "bitround"}) == dataclasses.replace(
+        expected, dtype="bitround", keep_bits=10
+    )
+    assert StoreOptions.from_arguments({"dtype": "bitround", "keep_bits": 3}).keep_bits == 3
+    assert StoreOptions.from_arguments({"shard_voxels": 0}) == dataclasses.replace(expected, shard_voxels=None)
     assert str(expected) == "the default options"
-    assert str(StoreOptions.of({"roi": "face", "shard_voxels": 0})) == "roi='face', shard_voxels=None"
+    assert str(StoreOptions.from_arguments({"roi": "face", "shard_voxels": 0})) == "roi='face', shard_voxels=None"
 
 
 def test_whole_numbers_of_numpy_become_plain_ones() -> None:
     """They are written as JSON, and compared with what was written."""
     given_ = {"keep_bits": np.int8(7), "chunk_voxels": np.uint32(64), "shard_voxels": np.int64(640)}
-    options = StoreOptions.of({"dtype": "bitround", **given_})
+    options = StoreOptions.from_arguments({"dtype": "bitround", **given_})
     assert {type(getattr(options, name)) for name in given_} == {int}
     assert (options.keep_bits, options.chunk_voxels, options.shard_voxels) == (7, 64, 640)
-    assert type(StoreOptions.of({"shard_voxels": np.int64(0)}).shard_voxels) is type(None)
+    assert type(StoreOptions.from_arguments({"shard_voxels": np.int64(0)}).shard_voxels) is type(None)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,7 @@ def test_whole_numbers_of_numpy_become_plain_ones() -> None:
 )
 def test_what_cannot_be_right_is_refused(given_: dict[str, Any], kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message) as caught:
-        StoreOptions.of(given_)
+        StoreOptions.from_arguments(given_)
     assert type(caught.value) is kind
     if message.endswith("found"):
         (value,) = [value for name, value in given_.items() if name != "dtype"]
@@ -151,23 +153,23 @@ def test_what_cannot_be_right_is_refused(given_: dict[str, Any], kind: type[Exce
 def test_a_store_that_is_there_decides(name: str, other: Any) -> None:
     """What is left out is as it has it, what is the same is no matter, and what differs is refused."""
     own = getattr(STORED, name)
-    assert StoreOptions.of({}, STORED) is STORED
-    assert StoreOptions.of({name: own}, STORED) is STORED
+    assert StoreOptions.from_arguments({}, STORED) is STORED
+    assert StoreOptions.from_arguments({name: own}, STORED) is STORED
     with pytest.raises(ValueError, match=f"^The store was built with {name}={own!r}, found {name}={other or None!r}. "):
-        StoreOptions.of({name: other}, STORED)
+        StoreOptions.from_arguments({name: other}, STORED)
 
 
 def test_everything_that_differs_from_a_store_is_told() -> None:
     with pytest.raises(ValueError, match=r"built with dtype='bitround', codec='lz4', found dtype='float16', codec='z"):
-        StoreOptions.of({"dtype": "float16", "mask": "anatomical", "codec": "zstd"}, STORED)
+        StoreOptions.from_arguments({"dtype": "float16", "mask": "anatomical", "codec": "zstd"}, STORED)
     with pytest.raises(ValueError, match="built with roi=None, found roi='face'"):
-        StoreOptions.of({"roi": "face"}, StoreOptions())
+        StoreOptions.from_arguments({"roi": "face"}, StoreOptions())
     with pytest.raises(ValueError, match="keep_bits=10 goes with dtype='bitround', found 'float32'"):
-        StoreOptions.of({"keep_bits": 10}, StoreOptions())
+        StoreOptions.from_arguments({"keep_bits": 10}, StoreOptions())
     with pytest.raises(ValueError, match="keep_bits=10 goes with dtype='bitround', found 'float32'"):
-        StoreOptions.of({"keep_bits": 10, "dtype": "float32"}, STORED)
+        StoreOptions.from_arguments({"keep_bits": 10, "dtype": "float32"}, STORED)
     # The default of a new store is none of this one's.
-    assert StoreOptions.of({"dtype": "bitround"}, STORED) is STORED
+    assert StoreOptions.from_arguments({"dtype": "bitround"}, STORED) is STORED
 
 
 @st.composite
@@ -175,7 +177,7 @@ def every_options(draw: st.DrawFn) -> StoreOptions:
     """Any options, as a user can ask for them."""
     rois = st.sampled_from(["face", "FFA-1", "all", "laionventral - (V1v | V1d)"])
     dtype, width = draw(st.sampled_from(DTYPES)), draw(st.integers(1, 2**20))
-    return StoreOptions.of(
+    return StoreOptions.from_arguments(
         {
             "roi": draw(st.one_of(st.none(), rois, st.lists(rois, min_size=1, max_size=3))),
             "mask": draw(st.sampled_from(list(MASKS))),
@@ -199,7 +201,7 @@ def test_options_come_back_from_json_and_from_a_root(options: StoreOptions) -> N
         assert back == options
         assert hash(back) == hash(options)
     assert isinstance(options.roi, str | tuple | None)
-    assert StoreOptions.of(options.to_json(), options) is options
+    assert StoreOptions.from_arguments(options.to_json(), options) is options
 
 
 def test_options_say_how_betas_are_rounded_and_cut() -> None:
@@ -472,7 +474,7 @@ def test_a_selection_wants_what_is_left_out_just_where_it_chooses_some_of_it(
 ) -> None:
     """Against every voxel looked at by itself. Of a map that there is not no voxel reaches anything."""
     inside, ceilings = inside[:, :n_voxels], ceilings[:, :n_voxels]
-    left_out = LeftOut.of(n_voxels, inside, dict(zip(MAPS, ceilings, strict=True)))
+    left_out = LeftOut.from_voxels(n_voxels, inside, dict(zip(MAPS, ceilings, strict=True)))
     rois = RoiMembership(NAMES, CATEGORIES, np.zeros((len(NAMES), 1), dtype=bool))
     name, least = threshold or (None, None)
     expected = chosen_by(selection, inside)
@@ -495,14 +497,16 @@ def test_a_voxel_reaches_the_threshold_that_it_has_as_float32() -> None:
     ceilings = np.full(3, 20.3, dtype=np.float32)
     assert float(ceilings[0]) < 20.3
     assert (ceilings >= 20.3).all()
-    assert LeftOut.of(3, None, {"nc_12rep": ceilings}).wanted(None, None, "nc_12rep", 20.3) == 3
+    assert LeftOut.from_voxels(3, None, {"nc_12rep": ceilings}).wanted(None, None, "nc_12rep", 20.3) == 3
 
 
 def test_sets_are_written_as_the_format_says() -> None:
     """The first ROI is the highest bit of the first byte; then their number, and the largest value of each map."""
     inside = np.zeros((len(NAMES), 3), dtype=bool)
     inside[0, 0] = inside[9, 0] = inside[0, 2] = inside[9, 2] = True
-    left_out = LeftOut.of(3, inside, {"nc_12rep": np.float32([5, 6, np.nan]), "nc_all": np.float32([1, np.nan, 2])})
+    left_out = LeftOut.from_voxels(
+        3, inside, {"nc_12rep": np.float32([5, 6, np.nan]), "nc_all": np.float32([1, np.nan, 2])}
+    )
     assert {digits: rest for digits, *rest in left_out.sets} == {
         "0000": [1, (6.0, None)],
         "8040": [2, (5.0, 2.0)],
@@ -511,15 +515,15 @@ def test_sets_are_written_as_the_format_says() -> None:
 
 
 def test_without_rois_every_voxel_is_of_one_set() -> None:
-    left_out = LeftOut.of(3, None, {"nc_all": np.float32([np.nan, 5, 7])})
+    left_out = LeftOut.from_voxels(3, None, {"nc_all": np.float32([np.nan, 5, 7])})
     assert [(count, largest) for _, count, largest in left_out.sets] == [(3, (7.0,))]
     assert left_out.wanted(None, None, None, None) == 3
     assert left_out.wanted(None, None, "nc_all", 7.0) == 3
     assert left_out.wanted(None, None, "nc_all", 7.5) == 0
     assert left_out.wanted(None, None, "nc_12rep", 0.0) == 0
-    lowest = LeftOut.of(2, None, {"nc_all": np.float32([0, np.nan])})
+    lowest = LeftOut.from_voxels(2, None, {"nc_all": np.float32([0, np.nan])})
     assert lowest.wanted(None, None, "nc_all", 0.0) == 2
-    unknown = LeftOut.of(2, None, {"nc_all": np.float32([np.nan, np.nan])})
+    unknown = LeftOut.from_voxels(2, None, {"nc_all": np.float32([np.nan, np.nan])})
     assert unknown.wanted(None, None, "nc_all", 0.0) == 0
     assert unknown.wanted(None, None, None, None) == 2
-    assert LeftOut.of(0, None, {}).wanted(None, None, None, None) == 0
+    assert LeftOut.from_voxels(0, None, {}).wanted(None, None, None, None) == 0
