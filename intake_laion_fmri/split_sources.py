@@ -9,7 +9,7 @@ import importlib.resources
 import importlib.util
 import os
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -137,6 +137,26 @@ class SplitSource:
             raise NotInBucketError(self._ways_out(f"there is no {key}")) from error
         except (AccessDeniedError, BucketUnreachableError) as error:
             raise BucketUnreachableError(self._ways_out(str(error.__cause__ or "") or str(error))) from error
+
+    def names(self) -> dict[str, list[str]]:
+        """List the splits: pool → names, in no order. Costs a listing, unless they are the published ones.
+
+        Raises
+        ------
+        AccessDeniedError, BucketUnreachableError
+            If the folder cannot be listed.
+        """
+        if self.pinned:
+            keys: Iterable[str] = _published_sums()
+        else:
+            found = self.root.find(self.folder) if self.listing is None else self.listing
+            keys = (key.removeprefix(f"{self.folder}/") for key in found)
+        names: dict[str, list[str]] = {}
+        for key in keys:
+            pool, _, file = key.partition("/")
+            if file.endswith(".json") and "/" not in file:
+                names.setdefault(pool, []).append(file.removesuffix(".json"))
+        return names
 
     def place(self, key: str) -> str:
         """Return where a split file is, below the root."""

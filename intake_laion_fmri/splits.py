@@ -5,8 +5,9 @@ use, checked against the SHA-256 sum that ships with this package, and kept in t
 one's own, a bucket that holds splits, and an installed ``laion_fmri`` package are used without fetching anything.
 ``ood`` follows from the labels alone.
 
-A split is a partition of a *pool*: the images that all subjects saw (``shared``), or everything that one subject saw.
-Pools must not be mixed in one analysis: test images of one are train images of the other.
+A split is a partition of a *pool*: the images that all subjects saw (``shared``), everything that one subject saw, or
+everything that any of them saw (``pooled``). Pools must not be mixed in one analysis: test images of one are train
+images of the other. A name such as ``random_0`` has stood for three different partitions: `Split.revision` says which.
 """
 
 from __future__ import annotations
@@ -15,31 +16,36 @@ import copy
 import dataclasses
 import os
 from collections.abc import Collection, Iterable, Mapping
-from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from intake_laion_fmri import layout
-from intake_laion_fmri.axes.labels import OOD_TYPES, parse_label
-from intake_laion_fmri.errors import unknown_value
+from intake_laion_fmri.axes.labels import OOD_TYPES, labels_of
+from intake_laion_fmri.axes.roles import OOD, ROLES, SHARED, is_of_type, ood_roles, roles_in
+from intake_laion_fmri.errors import NotInBucketError, unknown_value
 from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.formats.split_file import Split
 from intake_laion_fmri.remote.access import Bucket, open_bucket
 from intake_laion_fmri.split_sources import (
     FILES_IN_FLIGHT,
+    SPLITS_VARIABLE,
     SplitSource,
     find_source,
+    named_source,
     published_pools,
     read_split,
     revision_of,
+    upstream,
 )
 
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
 __all__ = [
-    "OOD",
     "POOL",
-    "SHARED",
+    "POOLED",
     "SPLIT",
     "SPLITS",
     "Pool",
@@ -48,7 +54,6 @@ __all__ = [
     "check_split",
     "get_split_masks",
     "get_train_test_ids",
-    "has_role",
     "list_ood_types",
     "list_pools",
     "list_splits",
@@ -60,11 +65,8 @@ POOL = "pool"
 SPLIT = "split"
 """Dimensions of ``split_role``, beside ``trial``."""
 
-SHARED = "shared"
-"""The pool of the images that all subjects saw."""
-
-OOD = "ood"
-"""The split whose test side is the out-of-distribution images, in every pool."""
+POOLED = "pooled"
+"""The pool of the images that any subject saw. Its files are newer than the pinned revision."""
 
 SplitName = Literal[
     "random_0", "random_1", "random_2", "random_3", "random_4",
@@ -75,24 +77,66 @@ SplitName = Literal[
 
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
-Pool = Literal["shared", "subject"]
-"""The pool of the images that all subjects saw, or the subject's own."""
+Pool = Literal["shared", "subject", "pooled"]
+"""The pool of the images that all subjects saw, the subject's own, or that of the images that any subject saw."""
 
 Role = Literal["train", "test", "both"]
 """The side of a split."""
 
-ROLES: Mapping[str, int] = MappingProxyType({"unused": 0, "train": 1, "test": 2})
-"""Name of a role → its flag in ``split_role``."""
+
+def list_pools(*, splits: str | os.PathLike[str] | None = None) -> list[str]:
+    """List the pools for which there are splits.
+
+    Parameters
+    ----------
+    splits : str or path, optional
+        Folder or URL of split files, as in `find_source`. By default the environment variable ``LAION_FMRI_SPLITS``,
+        or else the published files of the pinned revision, for which nothing is read.
+
+    Returns
+    -------
+    list of str
+        Sorted: ``"shared"``, subjects, then names of one's own; ``"pooled"``, where there is such a pool, comes last.
+
+    Raises
+    ------
+    AccessDeniedError, BucketUnreachableError
+        If the folder cannot be listed.
+
+    References
+    ----------
+    ``laion_fmri.splits`` of the data set's own package.
+    """
+    return sorted(_named_splits(splits), key=lambda pool: (pool == POOLED, pool))
 
 
-def list_pools() -> list[str]:
-    """Return the pools of the published splits: ``shared`` and one per subject, sorted."""
-    return published_pools()
+def list_splits(pool: str | None = None, *, splits: str | os.PathLike[str] | None = None) -> list[str]:
+    """List the names of splits.
 
+    Parameters
+    ----------
+    pool : str, optional
+        One of `list_pools`. By default the names in any pool.
+    splits : str or path, optional
+        As in `list_pools`.
 
-def list_splits() -> list[SplitName]:
-    """Return the names of the published splits."""
-    return list(SPLITS)
+    Returns
+    -------
+    list of str
+        In the order of the published names; names of one's own follow, sorted.
+
+    Raises
+    ------
+    ValueError
+        For an unknown pool, with the nearest valid ones.
+    AccessDeniedError, BucketUnreachableError
+        If the folder cannot be listed.
+    """
+    found = _named_splits(splits)
+    if pool is not None and pool not in found:
+        raise unknown_value("pool", pool, sorted(found))
+    names = {name for each, several in found.items() if pool in (None, each) for name in several}
+    return _in_order(names)
 
 
 def list_ood_types() -> list[str]:
@@ -101,7 +145,7 @@ def list_ood_types() -> list[str]:
 
 
 def load_split(
-    name: SplitName,
+    name: str,
     pool: str = SHARED,
     *,
     splits: str | os.PathLike[str] | None = None,
@@ -115,9 +159,9 @@ def load_split(
     Parameters
     ----------
     name : str
-        One of `list_splits`.
+        One of `list_splits`, or of the files in a folder of one's own.
     pool : str, default "shared"
-        ``"shared"`` or a subject, ``"sub-01"``.
+        ``"shared"``, a subject such as ``"sub-01"``, ``"pooled"`` where the files have it, or a pool of one's own.
     splits, bucket, storage_options, mirror, mirror_only
         As in `find_source`.
 
@@ -136,9 +180,8 @@ def load_split(
     ----------
     ``laion_fmri.splits`` of the data set's own package.
     """
-    check_split(name)
-    _check_pool(pool)
     source = find_source(splits, bucket=bucket, storage_options=storage_options, mirror=mirror, mirror_only=mirror_only)
+    _check_names(source, pool, name)
     split = _load_split(source, pool, name)
     return dataclasses.replace(split, revision=revision_of(source, [split]))
 
@@ -153,18 +196,19 @@ def load_all_splits(
     mirror_only: bool | None = None,
 ) -> dict[str, Split]:
     """Read every split of one pool: name → split; arguments and errors as in `load_split`."""
-    _check_pool(pool)
     source = find_source(splits, bucket=bucket, storage_options=storage_options, mirror=mirror, mirror_only=mirror_only)
-    read = concurrently(lambda name: _load_split(source, pool, name), SPLITS, FILES_IN_FLIGHT, name="splits")
+    names = SPLITS if pool in published_pools() else _in_order(_check_names(source, pool, None))
+    read = concurrently(lambda name: _load_split(source, pool, name), names, FILES_IN_FLIGHT, name="splits")
     revision = revision_of(source, read)
     return {split.name: dataclasses.replace(split, revision=revision) for split in read}
 
 
 def get_train_test_ids(
-    name: SplitName,
+    name: str,
     pool: str = SHARED,
-    *,
+    variant_id: int = 0,
     ood_types: Collection[str] | None = None,
+    *,
     splits: str | os.PathLike[str] | None = None,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -177,6 +221,8 @@ def get_train_test_ids(
     ----------
     name, pool, splits, bucket, storage_options, mirror, mirror_only
         As in `load_split`.
+    variant_id : int, default 0
+        Number of the partition; the published files have one each.
     ood_types : collection of str, optional
         For the split ``ood``: keep test images of these types only (see `list_ood_types`).
 
@@ -188,24 +234,23 @@ def get_train_test_ids(
     Raises
     ------
     ValueError
-        As in `load_split`; for an unknown type, or types with a split that has none.
+        As in `load_split`; for an unknown variant or type, or types with a split that has none.
     NotInBucketError, BucketUnreachableError, DataIntegrityError
         As in `load_split`.
     """
-    check_split(name)
     chosen = _check_ood_types(name, ood_types)
     place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    split = load_split(name, pool, splits=splits, bucket=place)
-    (variant, *_) = split.variants
-    return list(variant.train_ids), [label for label in variant.test_ids if _is_of_type(label, chosen)]
+    variant = load_split(name, pool, splits=splits, bucket=place).variant(variant_id)
+    return list(variant.train_ids), [label for label in variant.test_ids if is_of_type(label, chosen)]
 
 
 def get_split_masks(
-    labels: Iterable[str],
-    name: SplitName,
+    trials: pd.DataFrame | pd.Series | xr.DataArray | Iterable[str],
+    name: str,
     pool: str = SHARED,
-    *,
+    variant_id: int = 0,
     ood_types: Collection[str] | None = None,
+    *,
     splits: str | os.PathLike[str] | None = None,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -216,85 +261,77 @@ def get_split_masks(
 
     Parameters
     ----------
-    labels : iterable of str
-        Stimulus labels, such as a trial table's column or a Dataset's coordinate ``label``.
-    name, pool, ood_types, splits, bucket, storage_options, mirror, mirror_only
+    trials : pandas.DataFrame, or iterable of str
+        Trials with the column ``label``; or the labels themselves, such as that column, a Dataset's coordinate
+        ``label``, an array or a list.
+    name, pool, variant_id, ood_types, splits, bucket, storage_options, mirror, mirror_only
         As in `get_train_test_ids`; ``ood`` is derived from the labels and reads no file.
 
     Returns
     -------
-    tuple of array of bool, shape (label,)
+    tuple of array of bool, shape (trial,)
         Train and test; a label of neither side is False in both.
 
     Raises
     ------
+    TypeError
+        If `trials` is a text or a mapping, or a table without the column ``label``.
     ValueError, NotInBucketError, BucketUnreachableError, DataIntegrityError
         As in `get_train_test_ids`.
     """
-    check_split(name)
-    _check_pool(pool)
     chosen = _check_ood_types(name, ood_types)
-    given = np.asarray(labels if hasattr(labels, "__array__") else list(labels), dtype=object)
-    if name == OOD:
-        roles = ood_roles(given, pool, chosen)
+    labels = labels_of(trials)
+    if name == OOD and pool in (*published_pools(), POOLED):
+        roles = ood_roles(labels, pool, chosen)
     else:
         place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-        split = load_split(name, pool, splits=splits, bucket=place)
-        roles = roles_in(given, split)
+        roles = roles_in(labels, load_split(name, pool, splits=splits, bucket=place), variant_id)
     return roles == ROLES["train"], roles == ROLES["test"]
 
 
-def has_role(roles: NDArray[np.int8], role: str) -> NDArray[np.bool_]:
-    """Return True for the flags of a role in a split; ``"both"`` is train and test."""
-    mask: NDArray[np.bool_] = roles > 0 if role == "both" else roles == ROLES[role]
-    return mask
-
-
 def check_split(name: object) -> object:
-    """Return the name of a split, or raise ValueError with the nearest ones."""
+    """Return the name of a published split, or raise ValueError with the nearest ones."""
     if name not in SPLITS:
         raise unknown_value("split", name, SPLITS)
     return name
 
 
-def _check_pool(pool: object) -> None:
-    if pool not in list_pools():
-        raise unknown_value("pool", pool, list_pools())
+def _in_order(names: Collection[str]) -> list[str]:
+    return [*(name for name in SPLITS if name in names), *sorted({*names}.difference(SPLITS))]
 
 
-def roles_in(labels: NDArray[np.object_], split: Split) -> NDArray[np.int8]:
-    """Return the role of each label in a split, as flags."""
-    (variant, *_) = split.variants
-    sides = dict.fromkeys(variant.train_ids, ROLES["train"]) | dict.fromkeys(variant.test_ids, ROLES["test"])
-    return np.fromiter((sides.get(label, 0) for label in labels), dtype=np.int8, count=len(labels))
+def _named_splits(splits: str | os.PathLike[str] | None) -> Mapping[str, Collection[str]]:
+    """List the splits of a folder that the user names, or else the published ones: pool → names."""
+    named = named_source(splits)
+    return (find_source(named) if named is not None else upstream()).names()
 
 
-def ood_roles(labels: NDArray[np.object_], pool: str, types: frozenset[str] | None = None) -> NDArray[np.int8]:
-    """Derive the roles of the split ``ood``: test is every out-of-distribution image, train the rest of the pool."""
-    participant = layout.PARTICIPANT_CODES.get(pool)
-
-    def role(label: str) -> int:
-        parsed = parse_label(label)
-        if parsed is None:
-            return ROLES["unused"]
-        if parsed.dataset == "OOD":
-            return ROLES["test" if _is_of_type(label, types) else "unused"]
-        is_own = pool != SHARED and participant in (None, parsed.participant)
-        return ROLES["train" if parsed.shared or is_own else "unused"]
-
-    return np.fromiter((role(label) for label in labels), dtype=np.int8, count=len(labels))
-
-
-def _is_of_type(label: str, types: frozenset[str] | None) -> bool:
-    """Return True if an out-of-distribution image is of a type; None stands for all types."""
-    parsed = parse_label(label)
-    return types is None or (parsed is not None and parsed.ood_type in types)
+def _check_names(source: SplitSource, pool: object, name: str | None) -> Collection[str]:
+    """Return the names of the splits of a pool, or raise ValueError with the nearest; None stands for all of them."""
+    if pool in published_pools() and name in SPLITS:
+        return SPLITS  # whether the file is there, reading it will tell
+    if source.pinned and pool == POOLED:
+        raise NotInBucketError(
+            f"The splits of the pool {POOLED!r} are newer than the revision {source.revision[:10]} that this package "
+            "pins. Name the folder with split files of a newer laion_fmri, with splits= or the environment variable "
+            f"{SPLITS_VARIABLE}."
+        )
+    try:
+        found = source.names()
+    except OSError:  # a server that lists nothing
+        found = {}
+    if pool not in found:
+        raise unknown_value("pool", pool, sorted(found or published_pools()))
+    if name is not None and name not in found[str(pool)]:
+        raise unknown_value("split", name, found[str(pool)])
+    return found[str(pool)]
 
 
 def _check_ood_types(name: str, ood_types: Collection[str] | None) -> frozenset[str] | None:
     if ood_types is None:
         return None
     if name != OOD:
+        check_split(name)
         raise ValueError(f"ood_types={ood_types!r} goes with the split 'ood' only, found {name!r}.")
     types = [ood_types] if isinstance(ood_types, str) else list(ood_types)
     for one in types:

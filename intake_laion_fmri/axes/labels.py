@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["LONGEST_QUOTE", "OOD_TYPES", "Label", "is_altered", "parse_label", "quoted"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["LONGEST_QUOTE", "OOD_TYPES", "Label", "is_altered", "labels_of", "parse_label", "quoted"]
 
 OOD_TYPES = frozenset(
     {"shape", "relations", "unusual", "cropped", "selfmade", "gaudy", "illusion-classic", "gabor", "illusion-natural"}
@@ -73,3 +78,15 @@ def is_altered(label: str) -> bool:
 def quoted(text: str) -> str:
     """Quote a text in a message, shortened: a broken file may hold one of any length."""
     return repr(text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…")
+
+
+def labels_of(trials: Any) -> NDArray[np.object_]:
+    """Return the labels of a trial table, a Dataset, or whatever holds labels; TypeError where there are none."""
+    is_table = hasattr(trials, "columns") or hasattr(trials, "data_vars")
+    if isinstance(trials, str | bytes | Mapping) and not is_table:
+        found = type(trials).__name__
+        raise TypeError(f"Expected trials with the column 'label', or the labels themselves, found a {found}.")
+    if is_table and "label" not in trials:
+        raise TypeError("The trials have no column 'label'. Take a trial table, such as open_trials returns.")
+    labels = trials["label"] if is_table else trials
+    return np.asarray(labels if hasattr(labels, "__array__") else list(labels), dtype=object)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from intake_laion_fmri import layout
+from intake_laion_fmri.axes.roles import SHARED
 from intake_laion_fmri.axes.voxels import Mask
 from intake_laion_fmri.building.plan import begin, checked_options, pending_jobs, subject_plans
 from intake_laion_fmri.building.report import BuildProgress, SessionReport
@@ -22,7 +23,6 @@ from intake_laion_fmri.reading.arguments import ALL, SessionSelection
 from intake_laion_fmri.reading.trial_plans import TrialQuery
 from intake_laion_fmri.remote import addresses
 from intake_laion_fmri.remote.access import Bucket, open_bucket
-from intake_laion_fmri.splits import SHARED
 from intake_laion_fmri.store.codecs import Codec
 from intake_laion_fmri.store.root import open_store
 from intake_laion_fmri.store.rounding import Dtype

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from intake_laion_fmri.axes.roles import SHARED
 from intake_laion_fmri.building.report import SessionReport
 from intake_laion_fmri.building.target import is_foreign
 from intake_laion_fmri.errors import DataIntegrityError, NotInStoreError
@@ -17,7 +18,6 @@ from intake_laion_fmri.reading.contents import SubjectContents, subject_contents
 from intake_laion_fmri.reading.trial_plans import TrialQuery
 from intake_laion_fmri.reading.voxel_plans import VoxelQuery
 from intake_laion_fmri.remote.access import SMALL_FILES_IN_FLIGHT, Bucket
-from intake_laion_fmri.splits import SHARED
 from intake_laion_fmri.store.format import StoredSession
 from intake_laion_fmri.store.groups import METADATA, ForeignError
 from intake_laion_fmri.store.listing import read_options

@@ -34,6 +34,10 @@ class Variant:
     test_ids: tuple[str, ...]
     """Labels of the test side."""
 
+    def all_ids(self) -> list[str]:
+        """List the labels of both sides, those of the train side first."""
+        return [*self.train_ids, *self.test_ids]
+
 
 @dataclass(frozen=True)
 class Split:
@@ -59,6 +63,20 @@ class Split:
     """What the file is a state of: a commit, a folder or URL, or the bucket that is read."""
     sha256: str
     """Sum of the file."""
+
+    def variant(self, variant_id: int = 0) -> Variant:
+        """Return a partition by its number.
+
+        Raises
+        ------
+        ValueError
+            If there is none of this number.
+        """
+        for variant in self.variants:
+            if variant.variant_id == variant_id:
+                return variant
+        numbers = ", ".join(str(variant.variant_id) for variant in self.variants)
+        raise ValueError(f"{self.pool}/{self.name} has no variant {variant_id!r}. Valid: {numbers}.")
 
 
 @functools.lru_cache(maxsize=128)

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from intake_laion_fmri import layout
+from intake_laion_fmri.axes.roles import SHARED
 from intake_laion_fmri.errors import BucketUnreachableError, DataIntegrityError
 from intake_laion_fmri.mirror.selection import subject_of
 from intake_laion_fmri.remote import atomic
@@ -25,7 +26,7 @@ from intake_laion_fmri.split_sources import (
     published_sums,
     upstream,
 )
-from intake_laion_fmri.splits import SHARED, list_pools
+from intake_laion_fmri.splits import list_pools
 
 __all__ = ["bring_splits", "pools_of"]
 

@@ -76,9 +76,9 @@ def open_betas(
     split : str, optional
         Keep trials whose image has a role in this train/test split: ``random_0`` to ``random_4``, ``cluster_k5_0`` to
         ``cluster_k5_4``, ``tau`` or ``ood``.
-    pool : {"shared", "subject"}, default "shared"
-        The images that the split is a partition of: those that all subjects saw, or all of this subject's. Do not
-        mix pools in one analysis: test images of one are train images of the other.
+    pool : {"shared", "subject", "pooled"}, default "shared"
+        The images that the split is a partition of: those that all subjects saw, all of this subject's, or those that
+        any subject saw. Do not mix pools in one analysis: test images of one are train images of the other.
     role : {"train", "test", "both"}, default "both"
         The side of the split.
     splits : str or path, optional

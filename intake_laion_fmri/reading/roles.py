@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from intake_laion_fmri.axes.roles import OOD, ROLES, SHARED, has_role, ood_roles, roles_in
 from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.split_sources import FILES_IN_FLIGHT, SplitSource, read_split, revision_of
-from intake_laion_fmri.splits import OOD, POOL, ROLES, SHARED, SPLIT, SPLITS, has_role, ood_roles, roles_in
+from intake_laion_fmri.splits import POOL, SPLIT, SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,8 +90,8 @@ def role_mask(
         Where the files are; not needed for ``ood``.
     split : str
         One of `list_splits`.
-    pool : {"shared", "subject"}
-        The pool of the images that all subjects saw, or the subject's own.
+    pool : {"shared", "subject", "pooled"}
+        The pool of the images that all subjects saw, the subject's own, or that of all images.
     role : {"train", "test", "both"}
         The side of the split.
 
@@ -98,7 +99,7 @@ def role_mask(
     -------
     array of bool, shape (trial,)
     """
-    folder = SHARED if pool == SHARED else subject
+    folder = subject if pool == "subject" else pool
     labels = trials["label"].to_numpy(dtype=object)
     if split == OOD:
         roles = ood_roles(labels, folder)

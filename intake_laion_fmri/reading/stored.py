@@ -110,8 +110,8 @@ class StorePlan:
         query, voxels
             The selection.
         splits, bucket
-            Where split files are, as in `splits.find_source`: looked at only where the user names them, or the store
-            does not tell the same of all sessions.
+            Where split files are, as in `splits.find_source`: looked at only where the user names them, a split
+            is of the pool of all subjects, or the store does not tell the same of all sessions.
 
         Raises
         ------
@@ -122,7 +122,7 @@ class StorePlan:
         NotInBucketError
             If the selection needs what the bucket had not when the store was built.
         """
-        asks_files = named_source(splits) is not None or not self._same_roles()
+        asks_files = named_source(splits) is not None or query.is_pooled or not self._same_roles()
         source = find_source(splits, bucket=bucket) if asks_files else None
         first = self.sessions[0]
         of_voxels = [name for name in first.arrays if name in _VOXEL_ARRAYS]

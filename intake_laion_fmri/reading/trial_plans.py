@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
+from intake_laion_fmri.axes.roles import OOD, SHARED, has_role
 from intake_laion_fmri.axes.trial_table import read_trials
 from intake_laion_fmri.axes.trials import not_understood, stack_sessions, stimuli_of
 from intake_laion_fmri.errors import Remarks, in_short
@@ -21,7 +22,7 @@ from intake_laion_fmri.reading.roles import role_mask
 from intake_laion_fmri.reading.sessions import choose_sessions
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 from intake_laion_fmri.split_sources import SplitSource
-from intake_laion_fmri.splits import OOD, SHARED, SPLITS, has_role
+from intake_laion_fmri.splits import POOLED, SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,6 +60,11 @@ class TrialQuery:
         """Whether the selection needs split files: ``ood`` follows from the labels."""
         return self.split not in (None, OOD)
 
+    @property
+    def is_pooled(self) -> bool:
+        """Whether the split is of the pool of all subjects, whose roles are no coordinate."""
+        return self.split is not None and self.pool == POOLED
+
     def select(
         self, table: pd.DataFrame, subject: str, source: SplitSource | None, roles: Coordinates | None = None
     ) -> NDArray[np.bool_]:
@@ -79,7 +85,7 @@ class TrialQuery:
         if self.stimuli is not None:
             chosen &= stimuli_of(table, self.stimuli)
         if self.split is not None:
-            if roles:
+            if roles and not self.is_pooled:
                 every = roles["split_role"][1]
                 chosen &= has_role(every[int(self.pool != SHARED), SPLITS.index(self.split)], self.role)
             else:
