@@ -25,13 +25,12 @@ from intake_laion_fmri.layout import clean_label
 __all__ = [
     "ALL",
     "ROI",
+    "RoiExpression",
     "RoiMembership",
     "RoiNames",
     "RoiSelection",
     "check_selection",
-    "operands",
     "roi_coordinates",
-    "single_operands",
 ]
 
 ROI = "roi"
@@ -48,6 +47,50 @@ RoiSelection = str | Sequence[str]
 
 _TOKEN = re.compile(r"\s*(?:[|&()]|(?<=\s)-(?=\s)|[A-Za-z0-9][A-Za-z0-9+_]*(?:-+[A-Za-z0-9+_]+)*)")
 _BINDING = {"|": 1, "&": 2, "-": 3}
+
+
+@dataclass(frozen=True)
+class RoiExpression:
+    """A parsed selection of ROIs."""
+
+    selection: RoiSelection
+    """The selection as it was written: a text, or a tuple of texts for their union."""
+    parts: tuple[tuple[str, ...], ...]
+    """Names and operators of each text in postfix order."""
+
+    @classmethod
+    def parse(cls, selection: object) -> RoiExpression:
+        """Parse a text or a list of texts.
+
+        Raises
+        ------
+        ValueError
+            If an expression cannot be read, or the list is empty.
+        TypeError
+            If it is neither a text nor a list of texts.
+        """
+        texts = _texts(selection)
+        return cls(texts[0] if isinstance(selection, str) else texts, tuple(tuple(_postfix(text)) for text in texts))
+
+    @classmethod
+    def union(cls, expressions: Sequence[RoiExpression]) -> RoiExpression:
+        """Join some expressions, in their order."""
+        texts = tuple(text for expression in expressions for text in _texts(expression.selection))
+        return cls(texts, tuple(part for expression in expressions for part in expression.parts))
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """Names, categories and ``all``, in their order."""
+        return tuple(token for part in self.parts for token in part if token not in _BINDING)
+
+    def raise_unless_separate(self) -> None:
+        """Raise ValueError if a text joins ROIs by operators."""
+        for text, part in zip(_texts(self.selection), self.parts, strict=True):
+            if len(part) != 1:
+                raise ValueError(
+                    f"roi={text!r} stands for one set of voxels, where each ROI has its own entry. Expected a name, a "
+                    "category, 'all', or a list of these; for an expression, use open_rois."
+                )
 
 
 @dataclass(frozen=True)
@@ -99,13 +142,13 @@ class RoiMembership:
     inside: NDArray[np.bool_]
     """Shape (roi, voxel)."""
 
-    def select(self, selection: RoiSelection, *, where: str) -> NDArray[np.bool_]:
-        """Tell which voxels an expression selects.
+    def select(self, roi: RoiExpression, *, where: str) -> NDArray[np.bool_]:
+        """Return True for the voxels that an expression selects.
 
         Parameters
         ----------
-        selection : str or sequence of str
-            An expression, or a list of expressions, whose union is taken.
+        roi : RoiExpression
+            The selection.
         where : str
             Whose ROIs these are, for errors.
 
@@ -116,18 +159,21 @@ class RoiMembership:
         Raises
         ------
         ValueError
-            If the expression cannot be read, or names what this subject has not; with the nearest names.
+            If the subject lacks a name of the expression; with the nearest names.
         """
         chosen = np.zeros(self.inside.shape[1], dtype=bool)
-        for expression in _expressions(selection):
-            chosen |= self._evaluate(_parse(expression), where)
+        for part in roi.parts:
+            chosen |= self._evaluate(part, where)
         return chosen
 
     def keep(self, chosen: NDArray[np.bool_ | np.intp]) -> RoiMembership:
-        """Return the membership of the chosen voxels only; `chosen` are flags, shape (voxel,), or places."""
+        """Return the membership of the chosen voxels only; `chosen` are flags, shape (voxel,), or positions."""
         return RoiMembership(self.names, self.categories, self.inside[:, chosen])
 
-    def _evaluate(self, postfix: list[str], where: str) -> NDArray[np.bool_]:
+    def _evaluate(self, postfix: tuple[str, ...], where: str) -> NDArray[np.bool_]:
+        # Idea: a stack machine over masks: a name pushes its voxels, an operator joins the two on top.
+        # Reference: postfix (reverse Polish) notation, as `_postfix` writes it.
+        # Cost: O(tokens x voxels), and as many masks at a time as operands wait.
         known = RoiNames(self.names, self.categories)
         stack: list[NDArray[np.bool_]] = []
         for token in postfix:
@@ -143,31 +189,10 @@ class RoiMembership:
 
 
 def check_selection(selection: object) -> RoiSelection | None:
-    """Check the form of a selection before anything is read.
-
-    Parameters
-    ----------
-    selection : str, sequence of str, or None
-        What a user gave.
-
-    Returns
-    -------
-    str, tuple of str, or None
-        The selection in a form that can be hashed and compared.
-
-    Raises
-    ------
-    ValueError
-        If an expression cannot be read, or the list is empty.
-    TypeError
-        If it is neither a text nor a list of texts.
-    """
+    """Return a user's selection in a form that can be hashed and compared; errors as in `RoiExpression.parse`."""
     if selection is None:
         return None
-    expressions = _expressions(selection)
-    for expression in expressions:
-        _parse(expression)
-    return expressions[0] if isinstance(selection, str) else expressions
+    return RoiExpression.parse(selection).selection
 
 
 def roi_coordinates(rois: RoiNames | RoiMembership) -> Coordinates:
@@ -188,49 +213,23 @@ def roi_coordinates(rois: RoiNames | RoiMembership) -> Coordinates:
     return coordinates
 
 
-def operands(selection: RoiSelection) -> list[str]:
-    """Return the names, categories and ``all`` that a selection is made of, in their order."""
-    postfix = [token for expression in _expressions(selection) for token in _parse(expression)]
-    return [token for token in postfix if token not in _BINDING]
-
-
-def single_operands(selection: object) -> tuple[str, ...]:
-    """Return the names, categories and ``all`` of a selection that joins none of them.
-
-    Raises
-    ------
-    ValueError
-        If it is an expression with operators, or empty.
-    TypeError
-        If it is neither a text nor a list of texts.
-    """
-    expressions = _expressions(selection)
-    for expression in expressions:
-        if len(_parse(expression)) != 1:
-            raise ValueError(
-                f"roi={expression!r} stands for one set of voxels, where each ROI has its own entry. Expected a name, "
-                "a category, 'all', or a list of these; for an expression, use open_rois."
-            )
-    return tuple(operands(expressions))
-
-
-def _expressions(selection: object) -> tuple[str, ...]:
+def _texts(selection: object) -> tuple[str, ...]:
     if isinstance(selection, str):
         return (str(selection),)  # numpy's texts become plain ones
     if is_several(selection):
-        expressions: tuple[object, ...] = tuple(selection)  # type: ignore[arg-type]
-        if expressions and all(isinstance(expression, str) for expression in expressions):
-            return tuple(map(str, expressions))
-        if not expressions:
+        texts: tuple[object, ...] = tuple(selection)  # type: ignore[arg-type]
+        if texts and all(isinstance(text, str) for text in texts):
+            return tuple(map(str, texts))
+        if not texts:
             raise ValueError("roi=[] names no ROI. Expected a name, a category, 'all', a list, or None for the mask.")
     raise TypeError(f"roi must be a text, a list of texts, or None; found {selection!r}.")
 
 
-def _parse(expression: str) -> list[str]:
-    """Put names and operators in postfix order: ``A - (B | C)`` is A, B, C, |, -.
-
-    With a stack instead of recursion (Dijkstra's shunting yard), so that no length or depth is too much.
-    """
+def _postfix(expression: str) -> list[str]:
+    """Put names and operators in postfix order: ``A - (B | C)`` is A, B, C, |, -."""
+    # Idea: operators wait on a stack until one that binds less follows, so that no depth of parentheses is too much.
+    # Reference: Dijkstra's shunting yard (Mathematisch Centrum, MR 35, 1961).
+    # Cost: O(tokens); each token is pushed and popped once.
     postfix: list[str] = []
     waiting: list[str] = []
     wants_name = True

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from intake_laion_fmri.axes.rois import ROI, RoiMembership, RoiNames, RoiSelection
+from intake_laion_fmri.axes.rois import ROI, RoiExpression, RoiMembership, RoiNames
 from intake_laion_fmri.formats.freesurfer import VertexList
 from intake_laion_fmri.formats.grid import Coordinates
 from intake_laion_fmri.formats.masks import MASK_RULE
@@ -47,7 +47,7 @@ class Surface:
     """ROI → the list in its ``.label``."""
 
     def mask_variables(
-        self, rois: RoiNames, selection: RoiSelection | None, *, where: str
+        self, rois: RoiNames, roi: RoiExpression | None, *, where: str
     ) -> tuple[Coordinates, Coordinates]:
         """Return the membership of the vertices.
 
@@ -55,8 +55,8 @@ class Surface:
         ----------
         rois : RoiNames
             Along ``roi``; an ROI without a mask has no vertex.
-        selection : str, sequence of str, or None
-            The vertices to keep.
+        roi : RoiExpression or None
+            The vertices to keep; None for all.
         where : str
             Whose ROIs these are, for errors.
 
@@ -70,8 +70,8 @@ class Surface:
         inside = np.array([self.masks.get(name, none) for name in rois.names])
         vertices = np.arange(n_vertices, dtype=np.int64)
         membership = RoiMembership(rois.names, rois.categories, inside)
-        if selection is not None:
-            chosen = membership.select(selection, where=where)
+        if roi is not None:
+            chosen = membership.select(roi, where=where)
             membership, vertices = membership.keep(chosen), vertices[chosen]
         axis = self._named("vertex")
         long_name = f"whether the vertex of the {HEMISPHERES[self.hemi]} belongs to the ROI"
@@ -81,13 +81,13 @@ class Surface:
         )
 
     def label_variables(
-        self, rois: RoiNames, selection: RoiSelection | None, *, where: str
+        self, rois: RoiNames, roi: RoiExpression | None, *, where: str
     ) -> tuple[Coordinates, Coordinates]:
         """Return the vertices that the labels list, as a contiguous ragged array.
 
         Parameters
         ----------
-        rois, selection, where
+        rois, roi, where
             As in `mask_variables`. An entry is kept if its vertex is selected, of whichever ROI's list it is.
 
         Returns
@@ -104,11 +104,11 @@ class Surface:
         vertices = np.concatenate([one.vertices for one in lists])
         xyz = np.concatenate([one.xyz for one in lists])
         values = np.concatenate([one.values for one in lists])
-        if selection is not None:
+        if roi is not None:
             listed, position = np.unique(vertices, return_inverse=True)
             inside = np.zeros((len(lists), len(listed)), dtype=bool)
             inside[owners, position] = True
-            kept = RoiMembership(rois.names, rois.categories, inside).select(selection, where=where)[position]
+            kept = RoiMembership(rois.names, rois.categories, inside).select(roi, where=where)[position]
             owners, vertices, xyz, values = owners[kept], vertices[kept], xyz[kept], values[kept]
             counts = np.bincount(owners, minlength=len(lists)).astype(np.int64)
         axis = self._named("entry")

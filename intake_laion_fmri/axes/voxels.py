@@ -190,10 +190,6 @@ class VoxelAxis:
     def __len__(self) -> int:
         return len(self.index)
 
-    def select(self, chosen: NDArray[np.bool_ | np.intp]) -> VoxelAxis:
-        """Return the axis of the chosen voxels only; `chosen` are flags, shape (voxel,), or places."""
-        return VoxelAxis(self.grid, self.index[chosen])
-
     def ijk(self) -> NDArray[np.int32]:
         """Return the grid indices, shape (3, voxel)."""
         return np.array(np.unravel_index(self.index, self.grid.shape), dtype=np.int32)

@@ -41,7 +41,8 @@ __all__ = ["axis_sum", "build_session"]
 def build_session(job: Job, received: Callable[[int], None] | None = None) -> SessionReport:
     """Build a session, unless another builder has done so meanwhile."""
     start = time.monotonic()
-    contents = subject_contents(job.bucket, job.subject, anatomy=VoxelQuery.of(None, job.options.mask).needs_anatomy)
+    query = VoxelQuery.of(job.options.roi, job.options.mask)
+    contents = subject_contents(job.bucket, job.subject, anatomy=query.needs_anatomy)
     plan = session_plan(job.bucket, contents, job.session, job.options)
 
     def look() -> None:
@@ -57,7 +58,7 @@ def build_session(job: Job, received: Callable[[int], None] | None = None) -> Se
         source = find_source(job.splits, bucket=job.bucket)
         files = plan.fetch()
         parts = plan.read(files, whole_session(job.session), source)
-        kept, left_out = kept_voxels(parts, job.options.roi, where=f"{job.subject} in {job.bucket.url}")
+        kept, left_out = kept_voxels(parts, query, where=f"{job.subject} in {job.bucket.url}")
         block = parts.steps[job.session].block
         assert isinstance(block, SessionBlock), "parts from a bucket are streams"
         values = block.read(kept.axis.index, received, block_memory((len(block), len(kept.axis))))

@@ -202,10 +202,11 @@ def _read(root: Bucket, stored: StoredSession, key: str, size: int) -> bytes | N
 def _difference(root: Bucket, stored: StoredSession, bucket: Bucket, splits: str | os.PathLike[str] | None) -> str:
     """Return the first thing in which a session differs from the bucket, or an empty text."""
     options = stored.record.options
-    contents = subject_contents(bucket, stored.subject, anatomy=VoxelQuery.of(None, options.mask).needs_anatomy)
+    query = VoxelQuery.of(options.roi, options.mask)
+    contents = subject_contents(bucket, stored.subject, anatomy=query.needs_anatomy)
     plan = session_plan(bucket, contents, stored.session, options)
     parts = plan.read(plan.fetch(), whole_session(stored.session), find_source(splits, bucket=bucket))
-    kept, _ = kept_voxels(parts, options.roi, where=f"{stored.subject} in {bucket.url}")
+    kept, _ = kept_voxels(parts, query, where=f"{stored.subject} in {bucket.url}")
     difference = _other_labels(root, stored, replace(parts, brain=kept))
     if difference:
         return difference

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from intake_laion_fmri.reading.assembly import BetasParts
@@ -11,17 +9,15 @@ from intake_laion_fmri.reading.voxel_plans import Brain, VoxelQuery
 from intake_laion_fmri.store.left_out import LeftOut
 from intake_laion_fmri.store.order import stored_order
 
-if TYPE_CHECKING:
-    from intake_laion_fmri.axes.rois import RoiSelection
-
 __all__ = ["kept_voxels"]
 
 
-def kept_voxels(parts: BetasParts, roi: RoiSelection | None, *, where: str) -> tuple[Brain, LeftOut]:
+def kept_voxels(parts: BetasParts, query: VoxelQuery, *, where: str) -> tuple[Brain, LeftOut]:
     """Return the voxels to keep, in stored order, and a summary of the others."""
     brain = parts.brain
-    positions = brain.chosen(VoxelQuery.of(roi, parts.mask), where=where)
+    positions = brain.chosen(query, where=where)
     if not len(positions):
+        roi = query.roi.selection if query.roi else None
         raise ValueError(f"roi={roi!r} has no voxel within the mask of {where}: there is nothing to store.")
     others = brain.take(np.setdiff1d(np.arange(len(brain.axis)), positions, assume_unique=True))
     ceilings = {name: values for name, values in others.maps.items() if name.startswith("nc_")}

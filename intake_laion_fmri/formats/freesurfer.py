@@ -75,25 +75,21 @@ def read_label(content: bytes, *, name: str, n_vertices: int | None = None) -> V
     if found != int(count):
         more = f"{found} or more" if found > int(count) else str(found)
         raise broken(f"expected {int(count)} vertices, as its second line says, found {more}")
-    vertices, others = np.empty(found, dtype=np.int64), np.empty((found, 4))
-    odd: dict[int, float] = {}
+    table, is_word = np.empty((found, 5)), np.zeros(found, dtype=bool)
     last = (MAX_VERTICES if n_vertices is None else n_vertices) - 1
     for entry, (start, row) in enumerate(_entries(rest)):
         fields = _LABEL_ROW.fullmatch(row)
         if fields is None:
             raise broken(f"line {_line_of(rest, start)}: expected 'vertex x y z value', found {row[:80]!r}")
-        vertex, *numbers = fields.groups()
-        if not 0 <= int(vertex) <= last:
-            raise broken(f"line {_line_of(rest, start)}: expected a vertex from 0 to {last}, found {vertex}")
-        vertices[entry], others[entry] = int(vertex), [float(text) for text in numbers]
-        if numbers[3][-1].isalpha():  # nan and inf are values as others; too large a number is none
-            others[entry, 3], odd[entry] = 0, float(numbers[3])
-    if not (np.abs(others) <= np.finfo(np.float32).max).all():
+        if not 0 <= int(fields[1]) <= last:
+            raise broken(f"line {_line_of(rest, start)}: expected a vertex from 0 to {last}, found {fields[1]}")
+        table[entry], is_word[entry] = [*map(float, fields.groups())], fields[5][-1].isalpha()
+    too_large = ~(np.abs(table[:, 1:]) <= np.finfo(np.float32).max)
+    too_large[is_word, 3] = False  # a value may be written as nan or inf
+    if too_large.any():
         raise broken("expected numbers that float32 can hold, found a larger one")
-    for entry, value in odd.items():
-        others[entry, 3] = value
-    narrow = others.astype(np.float32)
-    return VertexList(vertices, narrow[:, :3], narrow[:, 3])
+    numbers = table[:, 1:].astype(np.float32)
+    return VertexList(table[:, 0].astype(np.int64), numbers[:, :3], numbers[:, 3])
 
 
 def _entries(text: str) -> Iterator[tuple[int, str]]:

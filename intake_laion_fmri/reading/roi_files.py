@@ -5,17 +5,17 @@ A file that is broken, or contradicts another, is a fault of its ROI alone: the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.axes.rois import RoiNames, RoiSelection, operands
+from intake_laion_fmri.axes.rois import RoiNames
 from intake_laion_fmri.errors import AccessDeniedError, DataIntegrityError, NotInBucketError
 from intake_laion_fmri.reading.contents import RoiFile
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 
-__all__ = ["UNREADABLE", "RoiFault", "RoiForm", "RoiListing", "form_of", "in_words", "raise_if_asked"]
+__all__ = ["UNREADABLE", "RoiFault", "RoiForm", "RoiListing", "form_of", "in_words"]
 
 UNREADABLE = (DataIntegrityError, NotInBucketError, AccessDeniedError)
 """What keeps a file that nobody asked for from being read; it is left out then."""
@@ -126,19 +126,6 @@ class RoiListing:
         return RoiNames(
             tuple(sorted(categories)), tuple(categories[name] for name in sorted(categories)), tuple(faulty)
         )
-
-
-def raise_if_asked(selection: RoiSelection | Sequence[str] | None, names: RoiNames, faults: Sequence[RoiFault]) -> None:
-    """Raise the error of an ROI that a selection needs, by its name, its category or as one of all."""
-    if selection is None or not faults:
-        return
-    faulty = tuple((fault.name, category) for fault in faults for category in fault.categories)
-    every = RoiNames(names.names, names.categories, faulty)
-    for operand in operands(selection):
-        needed = every.meant(operand)
-        for fault in faults:
-            if fault.name in needed:
-                raise fault.error
 
 
 def form_of(file: RoiFile | RoiForm) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.axes.rois import ROI, RoiNames
+from intake_laion_fmri.axes.rois import ROI, RoiExpression, RoiNames
 from intake_laion_fmri.axes.vertices import HEMI, Surface
 from intake_laion_fmri.errors import DataIntegrityError, Remarks
 from intake_laion_fmri.formats.freesurfer import VertexList, read_label
@@ -23,9 +23,15 @@ from intake_laion_fmri.reading.roi_files import (
     RoiListing,
     form_of,
     in_words,
-    raise_if_asked,
 )
-from intake_laion_fmri.reading.voxel_plans import Brain, VoxelPlan, VoxelQuery, expect_known, no_rois
+from intake_laion_fmri.reading.voxel_plans import (
+    Brain,
+    VoxelPlan,
+    VoxelQuery,
+    no_rois,
+    raise_if_selected,
+    raise_unless_known,
+)
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 
 __all__ = ["RoiParts", "RoiPlan", "SurfacePlan"]
@@ -169,8 +175,8 @@ class RoiParts:
 class RoiPlan:
     """What has to be read for ROIs in some formats."""
 
-    selection: tuple[str, ...] | None
-    """Names and categories that the user asked for; None for whatever there is."""
+    roi: RoiExpression | None
+    """The ROIs that must be readable; None for whatever there is."""
     listing: RoiListing
     """The ROIs that have a file of any of the formats and hemispheres."""
     asked: tuple[tuple[str, str], ...]
@@ -191,7 +197,7 @@ class RoiPlan:
         *,
         formats: Sequence[str],
         hemis: Sequence[str],
-        only: Sequence[str] | None = None,
+        only: RoiExpression | None = None,
     ) -> RoiPlan:
         """Find the objects.
 
@@ -205,7 +211,7 @@ class RoiPlan:
             The selection of voxels and vertices.
         formats, hemis : sequence of str
             What to read.
-        only : sequence of str, optional
+        only : RoiExpression, optional
             Names and categories of the ROIs to read; by default all.
 
         Raises
@@ -220,14 +226,14 @@ class RoiPlan:
         every = roi_files(contents.objects)
         asked = tuple((format, hemi) for format in formats for hemi in ([""] if format == "volume" else hemis))
         listing = RoiListing.of(bucket, (file for file in every if form_of(file) in asked))
-        selection = query.roi if only is None else only
-        if selection is not None:
+        roi = query.roi if only is None else only
+        if roi is not None:
             if not listing.forms and not listing.faults:
                 raise no_rois(bucket, contents, formats)
-            expect_known(bucket, contents, selection, listing.names, asked)
-            raise_if_asked(selection, listing.names, listing.faults)
+            raise_unless_known(bucket, contents, roi, listing.names, asked)
+            raise_if_selected(roi, listing.names, listing.faults)
         if only is not None:
-            names = {name for operand in only for name in listing.names.meant(operand)}
+            names = {name for operand in only.operands for name in listing.names.meant(operand)}
             listing = RoiListing(tuple(form for form in listing.forms if form.name in names), ())
         folder = bucket.locate(layout.ROIS.folder(contents.subject))
         there = {form_of(form) for form in listing.forms}
@@ -236,8 +242,7 @@ class RoiPlan:
         rois = RoiNames(listing.names.names, listing.names.categories)
         voxels = VoxelPlan.of(bucket, contents, query, maps=(), volumes=volumes, rois=rois) if volumes else None
         surfaces = SurfacePlan.of(listing.forms, RoiListing.of(bucket, every).forms)
-        wanted = None if selection is None else (selection,) if isinstance(selection, str) else tuple(selection)
-        return cls(wanted, listing, asked, voxels, surfaces, tuple(missing))
+        return cls(roi, listing, asked, voxels, surfaces, tuple(missing))
 
     @property
     def files(self) -> tuple[ObjectInfo, ...]:
@@ -258,7 +263,7 @@ class RoiPlan:
         of_volumes = brain.faults if brain else ()
         faults = [*self.listing.faults, *of_volumes, *(fault for _, fault in gathered.faults)]
         names = self.listing.names
-        raise_if_asked(self.selection, names, faults)
+        raise_if_selected(self.roi, names, faults)
         useless = {("volume", "", fault.name) for fault in of_volumes}
         useless |= {(*form_of(form), form.name) for form, _ in gathered.faults}
         present = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.axes.rois import RoiSelection, roi_coordinates, single_operands
+from intake_laion_fmri.axes.rois import RoiExpression, RoiSelection, roi_coordinates
 from intake_laion_fmri.axes.vertices import HEMISPHERES, SURFACE_SPACE, Hemisphere
 from intake_laion_fmri.axes.voxels import Mask
 from intake_laion_fmri.errors import Remarks
@@ -173,7 +173,8 @@ def roi_data(
     """
     query = VoxelQuery.of(None, mask)
     formats, hemis = chosen("format", format, FORMATS), chosen("hemi", hemi, HEMISPHERES)
-    only = single_operands(roi)
+    only = RoiExpression.parse(roi)
+    only.raise_unless_separate()
     place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     contents = _listed_rois(place, subject, query, formats)
     plan = RoiPlan.of(place, contents, query, formats=formats, hemis=hemis, only=only)

@@ -16,14 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.axes.rois import (
-    RoiMembership,
-    RoiNames,
-    RoiSelection,
-    check_selection,
-    operands,
-    roi_coordinates,
-)
+from intake_laion_fmri.axes.rois import RoiExpression, RoiMembership, RoiNames, roi_coordinates
 from intake_laion_fmri.axes.voxels import MASKS, SUBJECT_MAPS, VOXEL, VoxelAxis
 from intake_laion_fmri.errors import NotInBucketError, Remarks
 from intake_laion_fmri.formats.grid import Coordinates
@@ -38,19 +31,18 @@ from intake_laion_fmri.reading.roi_files import (
     RoiListing,
     form_of,
     in_words,
-    raise_if_asked,
 )
 from intake_laion_fmri.reading.volumes import read_map, read_volume
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 
-__all__ = ["Brain", "VoxelPlan", "VoxelQuery", "expect_known", "no_rois"]
+__all__ = ["Brain", "VoxelPlan", "VoxelQuery", "no_rois", "raise_if_selected", "raise_unless_known"]
 
 
 @dataclass(frozen=True)
 class VoxelQuery:
     """A checked selection of voxels."""
 
-    roi: RoiSelection | None
+    roi: RoiExpression | None
     """None for the whole mask."""
     mask: str
     """One of `voxels.MASKS`."""
@@ -67,7 +59,7 @@ class VoxelQuery:
         check_argument("mask", mask)
         check_argument("noise_ceiling", noise_ceiling)
         percentage: Any = check_argument("min_noise_ceiling", min_noise_ceiling)
-        return cls(check_selection(roi), mask, percentage, noise_ceiling)
+        return cls(None if roi is None else RoiExpression.parse(roi), mask, percentage, noise_ceiling)
 
     @property
     def needs_anatomy(self) -> bool:
@@ -105,13 +97,13 @@ class Brain:
             chosen &= self.maps[query.threshold_map] >= query.min_noise_ceiling
         return np.flatnonzero(chosen)
 
-    def take(self, places: NDArray[np.intp]) -> Brain:
+    def take(self, positions: NDArray[np.intp]) -> Brain:
         """Return the voxels at some positions, shape (voxel,), in that order."""
         return replace(
             self,
-            axis=self.axis.select(places),
-            maps={name: values[places] for name, values in self.maps.items()},
-            rois=self.rois.keep(places) if self.rois else None,
+            axis=VoxelAxis(self.axis.grid, self.axis.index[positions]),
+            maps={name: values[positions] for name, values in self.maps.items()},
+            rois=self.rois.keep(positions) if self.rois else None,
         )
 
     def only(self, rois: RoiNames) -> Brain:
@@ -203,8 +195,8 @@ class VoxelPlan:
             if not wanted and not listing.faults:
                 raise no_rois(bucket, contents, ["volume"])
             if rois is None:
-                expect_known(bucket, contents, query.roi, names, [("volume", "")])
-            raise_if_asked(query.roi, names, listing.faults)
+                raise_unless_known(bucket, contents, query.roi, names, [("volume", "")])
+            raise_if_selected(query.roi, names, listing.faults)
         keys = {name: SUBJECT_MAPS[name].key(contents.subject) for name in maps}
         found = {name: contents.objects[key] for name, key in keys.items() if key in contents.objects}
         threshold = query.threshold_map
@@ -261,7 +253,7 @@ class VoxelPlan:
                 masks[form.name] = form.read(bucket, files, inside, np.array_equal)
             except UNREADABLE as error:
                 faults.append(RoiFault(form.name, (form.category,), error))
-        raise_if_asked(self.query.roi, self.rois, faults)
+        raise_if_selected(self.query.roi, self.rois, faults)
         left_out += [str(fault) for fault in faults]
         rois = self._membership(masks, len(axis))
         brain = Brain(axis, maps, rois, tuple(faults), Remarks(tuple(left_out), tuple(noted)))
@@ -286,15 +278,28 @@ def no_rois(bucket: Bucket, contents: SubjectContents, formats: Sequence[str]) -
     )
 
 
-def expect_known(
+def raise_if_selected(roi: RoiExpression | None, names: RoiNames, faults: Sequence[RoiFault]) -> None:
+    """Raise the fault of an ROI that is selected by its name, by its category or as one of all."""
+    if roi is None or not faults:
+        return
+    faulty = tuple((fault.name, category) for fault in faults for category in fault.categories)
+    every = RoiNames(names.names, names.categories, faulty)
+    for operand in roi.operands:
+        needed = every.meant(operand)
+        for fault in faults:
+            if fault.name in needed:
+                raise fault.error
+
+
+def raise_unless_known(
     bucket: Bucket,
     contents: SubjectContents,
-    selection: RoiSelection,
+    roi: RoiExpression,
     rois: RoiNames,
     asked: Sequence[tuple[str, str]],
 ) -> None:
     """Raise unless every ROI of a selection exists in the formats asked for."""
-    for operand in operands(selection):
+    for operand in roi.operands:
         if rois.meant(operand):
             continue
         every = roi_files(bucket.find(layout.ROIS.folder(contents.subject)))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from intake_laion_fmri.axes.rois import RoiMembership, RoiSelection
+from intake_laion_fmri.axes.rois import RoiExpression, RoiMembership
 
 __all__ = ["LeftOut"]
 
@@ -48,7 +48,7 @@ class LeftOut:
         return cls(tuple(sets), tuple(maps))
 
     def wanted(
-        self, rois: RoiMembership | None, selection: RoiSelection | None, map: str | None, least: float | None
+        self, rois: RoiMembership | None, roi: RoiExpression | None, map: str | None, least: float | None
     ) -> int:
         """Count the left-out voxels that a selection may choose.
 
@@ -56,17 +56,17 @@ class LeftOut:
         ----------
         rois : RoiMembership or None
             The subject's ROIs; whose voxels these are is of no account.
-        selection : str, sequence of str, or None
-            The ROIs that are asked for, all of them known.
+        roi : RoiExpression or None
+            The selected ROIs, all of them known; None for the whole mask.
         map, least
             The map that a threshold reads, and the threshold, where there is one.
         """
         sets = [entry for entry in self.sets if map is None or self._reaches(entry, map, least or 0.0)]
-        if not sets or selection is None or rois is None:
+        if not sets or roi is None or rois is None:
             return sum(count for _, count, _ in sets)
         packed = np.array([np.frombuffer(bytes.fromhex(digits), dtype=np.uint8) for digits, _, _ in sets]).T
         inside = np.unpackbits(packed, axis=0, count=len(rois.names)).astype(bool)
-        chosen = RoiMembership(rois.names, rois.categories, inside).select(selection, where="the store")
+        chosen = RoiMembership(rois.names, rois.categories, inside).select(roi, where="the store")
         return sum(count for (_, count, _), is_chosen in zip(sets, chosen, strict=True) if is_chosen)
 
     def expect_sound(self) -> None:

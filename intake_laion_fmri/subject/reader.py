@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.axes.rois import RoiNames, RoiSelection, check_selection, operands
+from intake_laion_fmri.axes.rois import RoiExpression, RoiNames, RoiSelection
 from intake_laion_fmri.axes.trials import COLUMNS
 from intake_laion_fmri.axes.voxels import MASKS, SUBJECT_MAPS, VoxelAxis
 from intake_laion_fmri.errors import MissingFileWarning, NotInStoreError, Remarks, check_option, is_several
@@ -20,11 +20,11 @@ from intake_laion_fmri.reading.contents import SubjectContents, subject_contents
 from intake_laion_fmri.reading.fetched import Fetched
 from intake_laion_fmri.reading.lazy_arrays import Step, lazy_rows, load_each
 from intake_laion_fmri.reading.map_plans import MapPlan, MapQuery
-from intake_laion_fmri.reading.roi_files import RoiForm, raise_if_asked
+from intake_laion_fmri.reading.roi_files import RoiForm
 from intake_laion_fmri.reading.roi_plans import RoiPlan
 from intake_laion_fmri.reading.stored import StorePlan, with_stored
 from intake_laion_fmri.reading.trial_plans import TrialPlan, TrialQuery
-from intake_laion_fmri.reading.voxel_plans import Brain, VoxelPlan, VoxelQuery
+from intake_laion_fmri.reading.voxel_plans import Brain, VoxelPlan, VoxelQuery, raise_if_selected
 from intake_laion_fmri.remote.access import Bucket
 
 if TYPE_CHECKING:
@@ -108,17 +108,18 @@ class SubjectReader:
     def roi_masks(self, queries: Sequence[RoiSelection], source: str) -> list[NDArray[np.bool_]]:
         """Read which voxels of the mask belong to each selection: the mask once, and each ROI that is needed once."""
         contents, name = self.listed(source)
-        wanted = [operand for query in queries for operand in operands(check_selection(query) or ())]
-        if not wanted:
+        expressions = [RoiExpression.parse(() if query is None else query) for query in queries]
+        if not expressions:
             return []
+        wanted = RoiExpression.union(expressions)
         query = VoxelQuery.of(None, name)
         forms, names = self._needed(contents, query, wanted)
         plan = VoxelPlan.of(self.place, contents, query, maps=(), volumes=forms, rois=names)
         brain = plan.read(self.place, Fetched(self.place, plan.files))
-        raise_if_asked(wanted, names, brain.faults)
+        raise_if_selected(wanted, names, brain.faults)
         Remarks(noted=brain.remarks.noted).warn(stacklevel=NEEDED_BY_USER - 1)
         assert brain.rois is not None
-        return [brain.rois.select(query, where=self.where) for query in queries]
+        return [brain.rois.select(expression, where=self.where) for expression in expressions]
 
     def session_ceilings(
         self, session: object, roi: RoiSelection | None, mask: object, source: str
@@ -184,11 +185,11 @@ class SubjectReader:
         return parts if self._store is None else with_stored(parts, self._store)
 
     def _voxel_plan(self, contents: SubjectContents, query: VoxelQuery, maps: Sequence[str] = ()) -> VoxelPlan:
-        forms, names = ((), None) if query.roi is None else self._needed(contents, query, operands(query.roi))
+        forms, names = ((), None) if query.roi is None else self._needed(contents, query, query.roi)
         return VoxelPlan.of(self.place, contents, query, maps=maps, needed=maps, volumes=forms, rois=names)
 
     def _needed(
-        self, contents: SubjectContents, query: VoxelQuery, wanted: Sequence[str]
+        self, contents: SubjectContents, query: VoxelQuery, wanted: RoiExpression
     ) -> tuple[tuple[RoiForm, ...], RoiNames]:
         """Return the volumes that names and categories stand for; the error of what is absent or unknown."""
         plan = RoiPlan.of(self.place, contents, query, formats=("volume",), hemis=(), only=wanted)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from intake_laion_fmri.axes.rois import ALL, RoiMembership, check_selection, roi_coordinates
+from intake_laion_fmri.axes.rois import ALL, RoiExpression, RoiMembership, check_selection, roi_coordinates
 from intake_laion_fmri.axes.voxels import VOXEL
 from intake_laion_fmri.demo import subject_truth
 
@@ -40,7 +40,7 @@ ONE_EACH = membership_of(np.eye(len(NAMES), dtype=bool))
 
 
 def names_in(selection: object, membership: RoiMembership = ONE_EACH) -> set[str]:
-    chosen = membership.select(selection, where=WHERE)
+    chosen = membership.select(RoiExpression.parse(selection), where=WHERE)
     return {NAMES[k] for k in np.flatnonzero(chosen)}
 
 
@@ -80,7 +80,7 @@ def test_expressions_mean_what_python_makes_of_them(tokens, inside, data):
     sets = {name: voxels_of(spelling, inside) for name, spelling in spellings.items()}
     expected = eval(for_python, {"__builtins__": {}}, sets)
 
-    chosen = membership_of(inside).select(text, where=WHERE)
+    chosen = membership_of(inside).select(RoiExpression.parse(text), where=WHERE)
     assert (chosen.dtype, chosen.shape) == (np.dtype(bool), (N_VOXELS,))
     assert set(np.flatnonzero(chosen).tolist()) == expected
     assert check_selection(text) == text
@@ -117,7 +117,7 @@ def as_mask(tree: object, inside: np.ndarray) -> np.ndarray:
 def test_expressions_do_set_algebra_with_and_without_redundant_parentheses(tree, inside):
     expected = as_mask(tree, inside)
     for redundant in (True, False):
-        chosen = membership_of(inside).select(as_text(tree, redundant=redundant), where=WHERE)
+        chosen = membership_of(inside).select(RoiExpression.parse(as_text(tree, redundant=redundant)), where=WHERE)
         np.testing.assert_array_equal(chosen, expected)
 
 
@@ -181,7 +181,8 @@ def test_empty_result_is_a_result():
 
 @pytest.mark.parametrize("shape", [(len(NAMES), 0), (len(NAMES), 1)])
 def test_axes_of_few_voxels_work(shape):
-    assert membership_of(np.ones(shape, dtype=bool)).select("all - face", where=WHERE).shape == shape[1:]
+    chosen = membership_of(np.ones(shape, dtype=bool)).select(RoiExpression.parse("all - face"), where=WHERE)
+    assert chosen.shape == shape[1:]
 
 
 def test_selecting_leaves_the_membership_as_it_was():
@@ -189,8 +190,8 @@ def test_selecting_leaves_the_membership_as_it_was():
     inside = np.eye(len(NAMES), dtype=bool)
     before = inside.copy()
     membership = membership_of(inside)
-    membership.select(["FFA1", "all - face"], where=WHERE)
-    membership.select("FFA1", where=WHERE)[:] = True
+    membership.select(RoiExpression.parse(["FFA1", "all - face"]), where=WHERE)
+    membership.select(RoiExpression.parse("FFA1"), where=WHERE)[:] = True
     np.testing.assert_array_equal(inside, before)
 
 
@@ -360,7 +361,7 @@ def test_it_of_the_demo_subject_is_the_documented_difference(tiny):
     membership = RoiMembership(names, tuple(folders[name] for name in names), inside)
 
     def voxels(selection: object) -> set[int]:
-        return set(truth.rsquare[membership.select(selection, where=WHERE)].tolist())
+        return set(truth.rsquare[membership.select(RoiExpression.parse(selection), where=WHERE)].tolist())
 
     brain = set(truth.rsquare.tolist())
     early = set().union(*(truth.rois[name].tolist() for name in ("V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4")))

@@ -19,7 +19,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.axes.rois import RoiMembership, check_selection
+from intake_laion_fmri.axes.rois import RoiExpression, RoiMembership, check_selection
 from intake_laion_fmri.catalog.inventory import Inventory
 from intake_laion_fmri.drivers import BetasSource, MapsSource, RoisSource
 from intake_laion_fmri.errors import DataIntegrityError
@@ -86,7 +86,7 @@ def test_an_expression(expression: str) -> None:
         assert check_selection(expression) == expression
         names = set(re.findall(r"[A-Za-z0-9][A-Za-z0-9+_]*(?:-+[A-Za-z0-9+_]+)*", expression))
         assume(names <= {*NAMES, *CATEGORIES, "all", "FFA-1"})
-        found = RoiMembership(NAMES, CATEGORIES, INSIDE).select(expression, where="a subject")
+        found = RoiMembership(NAMES, CATEGORIES, INSIDE).select(RoiExpression.parse(expression), where="a subject")
         np.testing.assert_array_equal(found, evaluated(expression))
 
 

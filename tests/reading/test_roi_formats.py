@@ -20,7 +20,7 @@ from surface_files import gifti, gifti_bytes
 from tiers import full, sampled
 
 from intake_laion_fmri import open_betas, open_rois
-from intake_laion_fmri.axes.rois import RoiMembership
+from intake_laion_fmri.axes.rois import RoiExpression, RoiMembership
 from intake_laion_fmri.betas import roi_data
 from intake_laion_fmri.errors import DataIntegrityError, MissingFileWarning, NotInBucketError
 from intake_laion_fmri.reading.arguments import check_argument
@@ -153,7 +153,8 @@ def expressions(draw: st.DrawFn, depth: int = 3) -> tuple[str, str]:
 @given(expressions(), hnp.arrays(bool, (len(NAMES), 12)))
 def test_expressions_are_set_algebra(expression: tuple[str, str], inside: np.ndarray) -> None:
     """On random masks: Python's sets give the same."""
-    found = RoiMembership(NAMES, ("face",) * len(NAMES), inside).select(expression[0], where="here")
+    membership = RoiMembership(NAMES, ("face",) * len(NAMES), inside)
+    found = membership.select(RoiExpression.parse(expression[0]), where="here")
     member = {name: set(np.flatnonzero(row)) for name, row in zip(NAMES, inside, strict=True)}
     assert set(np.flatnonzero(found)) == eval(expression[1], {"member": member})
 

@@ -34,7 +34,7 @@ from stored_metadata import (
     flipped,
 )
 
-from intake_laion_fmri.axes.rois import RoiMembership
+from intake_laion_fmri.axes.rois import RoiExpression, RoiMembership
 from intake_laion_fmri.axes.voxels import MASKS
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.remote.access import ObjectInfo
@@ -484,7 +484,7 @@ def test_a_selection_wants_what_is_left_out_just_where_it_chooses_some_of_it(
 
     assert sum(count for _, count, _ in left_out.sets) == n_voxels
     for one in (left_out, through_json(left_out)):
-        wanted = one.wanted(rois, selection, name, least)
+        wanted = one.wanted(rois, None if selection is None else RoiExpression.parse(selection), name, least)
         assert (wanted > 0) == bool(expected)
         assert wanted >= len(expected)
         if threshold is None:
