@@ -20,7 +20,7 @@ import numpy as np
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.labels import parse_label
-from intake_laion_fmri.axes.rois import RoiMembership, check_selection
+from intake_laion_fmri.axes.rois import RoiExpression, RoiMembership
 from intake_laion_fmri.axes.trial_table import read_trials
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.formats.freesurfer import read_label
@@ -56,7 +56,7 @@ def packed(data: bytes) -> None:
         if grid.size * reader.header.n_volumes > 1_000_000:
             reader.where(lambda values: values > 0)
             return
-        found = reader.take(Gather.of(np.arange(grid.size), grid.shape), range(reader.header.n_volumes))
+        found = reader.take(Gather.from_voxels(np.arange(grid.size), grid.shape), range(reader.header.n_volumes))
         plain = gzip.decompress(data)  # Python's own gzip must take whatever was taken to its end
         with np.errstate(all="ignore"):
             cls = (
@@ -103,8 +103,7 @@ def expression(data: bytes) -> None:
     names = ("FFA1", "OFA", "PPA")
     membership = RoiMembership(names, ("face", "face", "place"), np.eye(3, 5, dtype=bool))
     with _refusals(ValueError, name="", longest=LONGEST + 12 * len(text)):  # what a user writes is shown to them
-        check_selection(text)
-        membership.select(text, where="a subject")
+        membership.select(RoiExpression.parse(text), where="a subject")
 
 
 def split(data: bytes) -> None:

@@ -111,11 +111,11 @@ def get_sessions(
     -----
     One listing; two more where it is empty.
     """
-    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    name = layout.subject_name(subject)
-    objects = recent_objects(place, layout.BETAS.folder(name), refresh=refresh)
+    bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    subject = layout.subject_name(subject)
+    objects = recent_objects(bucket, layout.BETAS.folder(subject), refresh=refresh)
     if not objects:
-        _expect_subject(place, name, refresh=refresh)
+        _expect_subject(bucket, subject, refresh=refresh)
     return list(public_sessions(objects, ["betas"]))
 
 
@@ -161,14 +161,14 @@ def get_rois(
     -----
     One listing per subject, whatever the number of categories asked for; two more where it is empty.
     """
-    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    name = layout.subject_name(subject)
-    categories = _categories(place, name, refresh=refresh)
+    bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    subject = layout.subject_name(subject)
+    categories = _categories(bucket, subject, refresh=refresh)
     if not categories:
-        _expect_subject(place, name, refresh=refresh)
+        _expect_subject(bucket, subject, refresh=refresh)
     known = set().union(*categories.values())
     if categories and category is not None and category not in known:
-        raise unknown_value("ROI category", category, sorted(known), where=f"{name} in {place.url}")
+        raise unknown_value("ROI category", category, sorted(known), where=f"{subject} in {bucket.url}")
     return sorted(roi for roi, found in categories.items() if category is None or category in found)
 
 
@@ -182,11 +182,11 @@ def get_categories(
     refresh: bool = False,
 ) -> list[str]:
     """List the categories of a subject's ROIs, sorted; arguments, errors and costs as in `get_rois`."""
-    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    name = layout.subject_name(subject)
-    categories = _categories(place, name, refresh=refresh)
+    bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    subject = layout.subject_name(subject)
+    categories = _categories(bucket, subject, refresh=refresh)
     if not categories:
-        _expect_subject(place, name, refresh=refresh)
+        _expect_subject(bucket, subject, refresh=refresh)
     return sorted(set().union(*categories.values()))
 
 
@@ -205,11 +205,11 @@ def describe(
     bucket, storage_options, mirror, mirror_only, refresh
         As in `get_subjects`, as are errors and warnings.
     """
-    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    names = _subjects(place, refresh=refresh)
-    rois = sorted(_categories(place, names[0], refresh=refresh))
+    bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    names = _subjects(bucket, refresh=refresh)
+    rois = sorted(_categories(bucket, names[0], refresh=refresh))
     print("LAION-fMRI Dataset")
-    print(f"  Bucket:    {place.url}")
+    print(f"  Bucket:    {bucket.url}")
     print(f"  Subjects:  {len(names)} ({', '.join(names)})")
     print(f"  ROIs:      {', '.join(rois)}")
 
@@ -229,15 +229,15 @@ def inspect_bucket(
     bucket, storage_options, mirror, mirror_only, refresh
         As in `get_subjects`, as are errors and warnings.
     """
-    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    _subjects(place, refresh=refresh)  # for its errors and its warning; its listings are used again below
-    top = recent_folders(place, "", refresh=refresh)
-    print(f"Bucket: {place.url}")
+    bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    _subjects(bucket, refresh=refresh)  # for its errors and its warning; its listings are used again below
+    top = recent_folders(bucket, "", refresh=refresh)
+    print(f"Bucket: {bucket.url}")
     print(f"Top-level prefixes ({len(top)}):")
     for name in top:
         print(f"  {name}/")
     for tree in layout.MAIN_TREES:
-        entries = recent_folders(place, tree.root, refresh=False)
+        entries = recent_folders(bucket, tree.root, refresh=False)
         print(f"{tree.root}/: {len(entries)} entries, {len(only_subjects(entries))} sub-* entries")
 
 
@@ -269,11 +269,11 @@ def inventory(
     """
     import pandas as pd
 
-    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     objects: dict[str, ObjectInfo] = {}
-    for name in _subjects(place, refresh=refresh):
+    for name in _subjects(bucket, refresh=refresh):
         for tree in layout.SUBJECT_TREES:
-            objects |= recent_objects(place, tree.folder(name), refresh=refresh)
+            objects |= recent_objects(bucket, tree.folder(name), refresh=refresh)
     rows = []
     for key, info in sorted(objects.items()):
         if (parsed := layout.parse_key(key)) is not None:

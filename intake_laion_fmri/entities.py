@@ -1,4 +1,4 @@
-"""Names of subjects and sessions, and what BIDS entities say in a file's name."""
+"""Names of subjects and sessions, and the BIDS entities in a file's name."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def session_name(session: object) -> str:
 
 
 def same_session(session: str, names: Iterable[str]) -> list[str]:
-    """Return the names of a session's number, sorted: as a rule one, or none; ``ses-1`` and ``ses-001`` are two.
+    """List the names with a session's number, sorted; ``ses-1`` and ``ses-001`` have the same.
 
     Parameters
     ----------
@@ -119,22 +119,22 @@ def session_number(session: str) -> int:
 
 
 def is_subject(name: str) -> bool:
-    """Tell whether a folder's name is that of a subject: ``sub-01``."""
+    """Return True if a folder has a subject's name: ``sub-01``."""
     return re.fullmatch(SUBJECT, name) is not None
 
 
 def is_session(name: str) -> bool:
-    """Tell whether a folder's name is that of a session: ``ses-01``."""
+    """Return True if a folder has a session's name: ``ses-01``."""
     return re.fullmatch(SESSION, name) is not None
 
 
 def is_held_out(session: str) -> bool:
-    """Tell whether a session's betas are kept back by the data set's authors: ``ses-31`` to ``ses-34``."""
+    """Return True if the authors hold a session's betas back: ``ses-31`` to ``ses-34``."""
     return session_number(session) in HELD_OUT_SESSIONS
 
 
 def session_of(path: str) -> str | None:
-    """Return the session that an object belongs to, by its folder or its name; None where it is of none."""
+    """Return the session in an object's folder or name; None if there is none."""
     match = re.search(r"(?:^|[/_])(ses-[A-Za-z0-9]+)(?=[/_.]|$)", path)
     return match[1] if match else None
 

@@ -123,9 +123,9 @@ class Tree:
     rest: str
     """Group of its files that are of no known kind."""
     is_main: bool = False
-    """Whether it tells which subjects there are, and is listed whenever a subject is opened."""
+    """True if its folders are the subjects, and it is listed whenever a subject is opened."""
     is_needed: bool = False
-    """Whether its files are of no session, and are copied with any."""
+    """True if its files have no session, and are copied with each."""
 
     def folder(self, subject: str) -> str:
         """Return the folder that holds a subject's files."""
@@ -147,7 +147,7 @@ class Kind:
     format: str = ""
     """Of an ROI, the name of the format."""
     is_needed: bool = False
-    """Whether they are of no session, and are copied with any."""
+    """True if they have no session, and are copied with each."""
 
     @property
     def template(self) -> str:
@@ -230,7 +230,7 @@ _EXTENSIONS = tuple(dict.fromkeys("." + kind.path.rpartition("/")[2].partition("
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """What a listing says of one object."""
+    """An object as a listing describes it."""
 
     key: str
     """Path below the bucket's root."""
@@ -247,7 +247,7 @@ class ObjectInfo:
 
 @dataclass(frozen=True)
 class ParsedKey:
-    """What a key says of its object."""
+    """The kind and the entities of a key."""
 
     kind: str
     """One of `KINDS`."""
@@ -274,7 +274,7 @@ def key(kind: str, **entities: str) -> str:
 
 
 def parse_key(path: str) -> ParsedKey | None:
-    """Return what a key says, or None where it is none of the kinds that this package reads.
+    """Parse a key; None if it is of no kind that this package reads.
 
     Parameters
     ----------
@@ -295,7 +295,7 @@ def parse_key(path: str) -> ParsedKey | None:
 
 
 def group_of(path: str) -> str:
-    """Return the group that an object belongs to; a JSON file belongs to that of the file it describes.
+    """Return the group of an object; a JSON file has that of the file it describes.
 
     Parameters
     ----------
@@ -312,23 +312,23 @@ def group_of(path: str) -> str:
 
 
 def groups_in(tree: Tree) -> set[str]:
-    """Return the groups that a tree's files belong to."""
+    """List the groups of a tree's files."""
     return {tree.rest, *(kind.group for kind in _KINDS if kind.tree is tree)}
 
 
 def tree_of(path: str) -> Tree | None:
-    """Return the tree that an object lies in, or None."""
+    """Return the tree of an object, or None."""
     return next((tree for tree in TREES if path.startswith(f"{tree.root}/")), None)
 
 
 def is_needed(path: str) -> bool:
-    """Return True if an object is of no session, and is copied with any: an ROI, a mean R2."""
+    """Return True if an object has no session and is copied with each: an ROI, a mean R2."""
     kind, tree = described_kind(path), tree_of(path)
     return bool((tree and tree.is_needed) or (kind and KINDS[kind].is_needed))
 
 
 def described_kind(path: str) -> str | None:
-    """Return the kind of an object, or of the one that a JSON file beside it describes; None where it is no kind."""
+    """Return the kind of an object, or of the file that a JSON file describes; None if it has none."""
     described = path.removesuffix(".json")
     endings = [""] if described == path else _EXTENSIONS
     parsed = next(filter(None, (parse_key(described + ending) for ending in endings)), None)
@@ -336,7 +336,7 @@ def described_kind(path: str) -> str | None:
 
 
 def is_of_public(path: str) -> bool:
-    """Tell whether an object is no held-out session's (see `is_held_out`), or is a localizer's: these are public."""
+    """Return True if an object is no held-out session's (see `is_held_out`), or is a localizer's."""
     session = session_of(path)
     of_localizer = path.startswith("derivatives/localizers/")
     return session is None or not is_session(session) or of_localizer or not is_held_out(session)

@@ -182,12 +182,12 @@ def text(message: object) -> str:
     return _ACCESS_KEY.sub(HIDDEN, _ASSIGNED.sub(_hidden_value, shown))
 
 
-def options(given: Mapping[Any, Any] | None) -> dict[str, Any]:
-    """Return options of a file system with all values hidden but those that are known to be harmless.
+def options(values: Mapping[Any, Any] | None) -> dict[str, Any]:
+    """Return options of a file system; values that are not known to be harmless are hidden.
 
     Parameters
     ----------
-    given : mapping or None
+    values : mapping or None
         Options, however deeply nested.
 
     Returns
@@ -200,7 +200,7 @@ def options(given: Mapping[Any, Any] | None) -> dict[str, Any]:
     >>> options({"key": "AKIA", "anon": False, "client_kwargs": {"region_name": "eu-west-1", "new": 1}})
     {'key': '***', 'anon': False, 'client_kwargs': {'region_name': 'eu-west-1', 'new': '***'}}
     """
-    return {text(name): _option(name, value, ()) for name, value in (given or {}).items()}
+    return {text(name): _option(name, value, ()) for name, value in (values or {}).items()}
 
 
 def tree(value: Any) -> Any:
@@ -216,7 +216,7 @@ def tree(value: Any) -> Any:
 
 
 def holds_hidden(value: Any) -> bool:
-    """Return True if a value has been through this module and lost something."""
+    """Return True if a part of a value has been hidden by this module."""
     if isinstance(value, str):
         return value == HIDDEN or f"{HIDDEN}@" in value or f"={HIDDEN}" in value or f"?{HIDDEN}" in value
     if isinstance(value, Mapping):

@@ -24,24 +24,24 @@ PACKAGE = __name__.rpartition(".")[0]
 
 @dataclass(frozen=True)
 class Source:
-    """What can be opened: an entry of the catalog, a driver, a reader and a function."""
+    """A source of data: an entry of the catalog, a driver, a reader and a function."""
 
     name: str
     """Of the catalog's entry: ``"noise_ceilings"``."""
     opener: str
     """The function, ``"module:function"`` below this package."""
     container: Literal["xarray", "dataframe"]
-    """What it returns: a Dataset, or a table of pandas."""
+    """Type of the result: a Dataset, or a pandas DataFrame."""
     groups: tuple[str, ...]
     """Groups of files that it reads (see `layout.GROUPS`)."""
     description: str
     """A line, with ``{who}`` for the subject."""
     of_subject: bool = True
-    """Whether it takes a subject. What does not has no reader, and no entry in the subjects' catalogs."""
+    """True if it takes a subject; a source without has no reader, and no entry in the subjects' catalogs."""
     structure: tuple[str, ...] = ()
     """Words of Intake's second generation for its structure, besides ``"array"`` or ``"table"``."""
     is_recommended: bool = False
-    """Whether Intake recommends its reader for the bucket's address."""
+    """True if Intake recommends its reader for the bucket's address."""
 
     @property
     def stem(self) -> str:
@@ -70,7 +70,7 @@ class Source:
 
     @property
     def output(self) -> str:
-        """What its reader returns, as Intake's second generation names it."""
+        """Type of its reader's result, as Intake's second generation names it."""
         return {"xarray": "xarray:Dataset", "dataframe": "pandas:DataFrame"}[self.container]
 
     def described(self, who: str = "one subject") -> str:
@@ -150,9 +150,9 @@ def argument_help(function: Callable[..., Any]) -> Mapping[str, str]:
         Argument → the words that it takes, where these are listed, and the first sentence. Empty for an argument that
         the docstring does not describe.
     """
-    told = {name: (kind, text) for names, kind, text in _parameters(_docstring(function)) for name in names}
+    entries = {name: (kind, text) for names, kind, text in _parameters(_docstring(function)) for name in names}
     return MappingProxyType(
-        {name: _line(function, name, *told.get(name, ("", ""))) for name in inspect.signature(function).parameters}
+        {name: _line(function, name, *entries.get(name, ("", ""))) for name in inspect.signature(function).parameters}
     )
 
 

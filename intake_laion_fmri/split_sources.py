@@ -72,15 +72,15 @@ class SplitSource:
     """A folder or URL of split files, as ``<pool>/<name>.json``."""
 
     revision: str
-    """What to call it: the commit upstream, the folder or URL, or that it is the bucket's own."""
+    """Its name: the commit upstream, the folder or URL, or that it is the bucket's own."""
     root: Bucket
     """The folder or URL."""
     cache: Path | None = None
-    """Where fetched files are kept; None where nothing is."""
+    """Folder for fetched files; None keeps none."""
     pinned: bool = False
-    """Whether they are the published files, whose sums are known; others are read as they are."""
+    """True for the published files, whose sums are known; others are read as they are."""
     was_found: bool = False
-    """Whether they were found installed: nobody has chosen their revision."""
+    """True if they were found installed, so that no user chose their revision."""
     listing: Mapping[str, ObjectInfo] | None = field(default=None, compare=False, repr=False)
     """The listing of the files, if there is one: then copies in the user's cache are known to be current."""
     folder: str = ""
@@ -88,7 +88,7 @@ class SplitSource:
     copies: tuple[Path, ...] = field(default=(), compare=False)
     """Folders on this machine with copies of published files, which are looked at first; their sums are checked."""
     is_offline: bool = False
-    """Whether nothing but these copies may be read, as with a mirror alone."""
+    """True if only these copies may be read, as with a mirror alone."""
 
     def read(self, pool: str, name: str) -> bytes:
         """Return the content of a split file.
@@ -104,14 +104,14 @@ class SplitSource:
         """
         key = f"{pool}/{name}.json"
         if not self.pinned:
-            place = self.place(key)
+            path = self.path(key)
             try:
-                if self.listing and place in self.listing:
-                    return self.root.fetch([self.listing[place]])[place]
-                return self.root.read_within(place)
+                if self.listing and path in self.listing:
+                    return self.root.fetch([self.listing[path]])[path]
+                return self.root.read_within(path)
             except NotInBucketError as error:
                 raise NotInBucketError(
-                    f"{self.root.locate(place)} does not exist. {self._beside(pool)} Expected a folder with split "
+                    f"{self.root.locate(path)} does not exist. {self._beside(pool)} Expected a folder with split "
                     f"files <pool>/<name>.json: add the file, or name another folder with splits= or {SPLITS_VARIABLE}."
                 ) from error
         sums = _published_sums()
@@ -158,13 +158,13 @@ class SplitSource:
                 names.setdefault(pool, []).append(file.removesuffix(".json"))
         return names
 
-    def place(self, key: str) -> str:
-        """Return where a split file is, below the root."""
+    def path(self, key: str) -> str:
+        """Return the path of a split file below the root."""
         return f"{self.folder}/{key}" if self.folder else key
 
     def _beside(self, pool: str) -> str:
         try:
-            names = sorted(key.rpartition("/")[2] for key in self.root.find(self.place(pool)))
+            names = sorted(key.rpartition("/")[2] for key in self.root.find(self.path(pool)))
         except OSError:  # it was asked for the message only
             names = []
         return f"Beside it: {in_short(names)}." if names else "Nothing is listed beside it."
@@ -208,20 +208,20 @@ def find_source(
     BucketUnreachableError
         If the bucket does not answer.
     """
-    given = named_source(splits)
-    if given is not None:
-        root = open_place(given, argument=SPLITS_VARIABLE if splits is None or splits == "" else "splits")
+    named = named_source(splits)
+    if named is not None:
+        root = open_place(named, argument=SPLITS_VARIABLE if splits is None or splits == "" else "splits")
         return SplitSource(root.url, root)
-    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     # The published bucket has none: it is not asked.
     published = open_place(layout.BUCKET_URL)
-    is_published = (place.address, place.storage_options) == (published.address, published.storage_options)
+    is_published = (bucket.address, bucket.storage_options) == (published.address, published.storage_options)
     if not is_published:
-        own = SplitSource(_OF_THE_BUCKET, place, folder=layout.SPLITS_ROOT)
+        own = SplitSource(_OF_THE_BUCKET, bucket, folder=layout.SPLITS_ROOT)
         try:
-            listing = place.find(layout.SPLITS_ROOT)
+            listing = bucket.find(layout.SPLITS_ROOT)
         except BucketUnreachableError:
-            if place.copies.mirror is None:
+            if bucket.copies.mirror is None:
                 raise
             return own  # others may not stand in for it: it fails where it is read
         if listing:
@@ -231,11 +231,11 @@ def find_source(
         folder = Path(location) / "splits" / "data"
         if folder.is_dir():
             return SplitSource(f"laion_fmri package in {location}", open_place(folder), was_found=True)
-    return _upstream_beside(place)
+    return _upstream_beside(bucket)
 
 
 def named_source(splits: str | os.PathLike[str] | None) -> str | os.PathLike[str] | None:
-    """Return the folder or URL of split files that the user named, by the argument or the environment variable."""
+    """Return the user's folder or URL of split files, from the argument or the environment variable."""
     if splits is None or (isinstance(splits, str) and not splits):
         return os.environ.get(SPLITS_VARIABLE) or None
     return splits
@@ -259,7 +259,7 @@ def upstream(address: str | None = None, cache: Path | None = None) -> SplitSour
 
 
 def copies_in(mirror: Path) -> Path:
-    """Return where a mirror keeps the published split files of the pinned revision, as ``<pool>/<name>.json``."""
+    """Return the folder of a mirror with the pinned split files, as ``<pool>/<name>.json``."""
     return MirrorFolder(mirror).metadata / "splits" / REVISION
 
 
@@ -273,14 +273,14 @@ def published_pools() -> list[str]:
     return sorted({key.partition("/")[0] for key in _published_sums()})
 
 
-def _upstream_beside(place: Bucket) -> SplitSource:
+def _upstream_beside(bucket: Bucket) -> SplitSource:
     """Return the published split files, with the copies that a mirror holds of them."""
     source, copies = upstream(), []
-    if place.copies.mirror is not None:
-        copies.append(copies_in(place.copies.mirror.path))
-    elif place.is_local:
-        copies.append(copies_in(Path(place.root)))
-    is_offline = place.copies.are_alone
+    if bucket.copies.mirror is not None:
+        copies.append(copies_in(bucket.copies.mirror.path))
+    elif bucket.is_local:
+        copies.append(copies_in(Path(bucket.root)))
+    is_offline = bucket.copies.are_alone
     if is_offline and source.cache:
         copies.append(source.cache)
     return dataclasses.replace(source, copies=tuple(copies), is_offline=is_offline)
@@ -306,16 +306,16 @@ def _published_sums() -> Mapping[str, str]:
 
 def read_split(source: SplitSource, pool: str, name: str) -> Split:
     """Read and parse a split file."""
-    where = source.root.locate(source.place(f"{pool}/{name}.json"))
+    where = source.root.locate(source.path(f"{pool}/{name}.json"))
     return parse_split(source.read(pool, name), pool, name, source.revision, where)
 
 
 def revision_of(source: SplitSource, read: Collection[Split]) -> str:
-    """Return the revision of split files, with a warning if an installed package has others than the pinned ones."""
+    """Return the revision of split files; warn if an installed package has another than the pinned one."""
     if not source.was_found:
         return source.revision
     sums = _published_sums()
-    others = sorted(key for one in read if sums.get(key := f"{one.pool}/{one.name}.json") != one.sha256)
+    others = sorted(key for split in read if sums.get(key := f"{split.pool}/{split.name}.json") != split.sha256)
     if not others:
         return REVISION
     warnings.warn(

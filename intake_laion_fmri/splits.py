@@ -140,7 +140,7 @@ def list_splits(pool: str | None = None, *, splits: str | os.PathLike[str] | Non
 
 
 def list_ood_types() -> list[str]:
-    """Return the types of out-of-distribution images, sorted."""
+    """List the types of out-of-distribution images, sorted."""
     return sorted(OOD_TYPES)
 
 
@@ -239,8 +239,8 @@ def get_train_test_ids(
         As in `load_split`.
     """
     chosen = _check_ood_types(name, ood_types)
-    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    variant = load_split(name, pool, splits=splits, bucket=place).variant(variant_id)
+    bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    variant = load_split(name, pool, splits=splits, bucket=bucket).variant(variant_id)
     return list(variant.train_ids), [label for label in variant.test_ids if is_of_type(label, chosen)]
 
 
@@ -257,7 +257,7 @@ def get_split_masks(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Tell which trials or images are on which side of a split.
+    """Return True for the trials or images on each side of a split.
 
     Parameters
     ----------
@@ -284,8 +284,8 @@ def get_split_masks(
     if name == OOD and pool in (*published_pools(), POOLED):
         roles = ood_roles(labels, pool, chosen)
     else:
-        place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-        roles = roles_in(labels, load_split(name, pool, splits=splits, bucket=place), variant_id)
+        bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+        roles = roles_in(labels, load_split(name, pool, splits=splits, bucket=bucket), variant_id)
     return roles == ROLES["train"], roles == ROLES["test"]
 
 
@@ -334,13 +334,13 @@ def _check_ood_types(name: str, ood_types: Collection[str] | None) -> frozenset[
         check_split(name)
         raise ValueError(f"ood_types={ood_types!r} goes with the split 'ood' only, found {name!r}.")
     types = [ood_types] if isinstance(ood_types, str) else list(ood_types)
-    for one in types:
-        if one not in OOD_TYPES:
-            raise unknown_value("OOD type", one, list_ood_types())
+    for name in types:
+        if name not in OOD_TYPES:
+            raise unknown_value("OOD type", name, list_ood_types())
     return frozenset(types)
 
 
 def _load_split(source: SplitSource, pool: str, name: str) -> Split:
     split = read_split(source, pool, name)
-    # The parsed file is remembered: what is given away must not be a part of it that can be changed.
+    # The parsed file is kept, so callers get parameters of their own.
     return dataclasses.replace(split, params=copy.deepcopy(split.params))

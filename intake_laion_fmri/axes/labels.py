@@ -33,7 +33,7 @@ LONGEST_QUOTE = 200
 
 @dataclass(frozen=True)
 class Label:
-    """What the file name of a stimulus says."""
+    """The parsed file name of a stimulus."""
 
     shared: bool
     """Whether all subjects saw it."""
@@ -49,7 +49,7 @@ class Label:
 
 @functools.lru_cache(maxsize=2**16)  # twice the images of the data set
 def parse_label(label: str) -> Label | None:
-    """Return what a stimulus label says, or None where it does not follow the data set's grammar.
+    """Parse a stimulus label; None if it does not follow the data set's grammar.
 
     Parameters
     ----------

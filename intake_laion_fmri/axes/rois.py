@@ -102,7 +102,7 @@ class RoiNames:
     categories: tuple[str, ...]
     """The category of each."""
     faulty: tuple[tuple[str, str], ...] = ()
-    """Names and categories of others, whose files are of no use."""
+    """Names and categories of ROIs that cannot be used."""
 
     def rows(self, operand: str) -> list[int]:
         """Return the ROIs that a name, a category or ``all`` stands for; none where it is unknown."""
@@ -110,7 +110,7 @@ class RoiNames:
         return sorted(row_of[name] for name in self.meant(operand) if name in row_of)
 
     def meant(self, operand: str) -> list[str]:
-        """Return the names that a name, a category or ``all`` stands for, those of no use among them."""
+        """Return the names that a name, a category or ``all`` stands for, unusable ROIs among them."""
         pairs = [*zip(self.names, self.categories, strict=True), *self.faulty]
         names = dict.fromkeys(name for name, _ in pairs)
         clean = clean_label(operand)
@@ -133,7 +133,7 @@ class RoiNames:
 
 @dataclass(frozen=True, eq=False)
 class RoiMembership:
-    """Which voxels, or which vertices, belong to which ROI of one subject."""
+    """The voxels, or the vertices, of each ROI of a subject."""
 
     names: tuple[str, ...]
     """Public names, sorted."""
@@ -196,7 +196,7 @@ def check_selection(selection: object) -> RoiSelection | None:
 
 
 def roi_coordinates(rois: RoiNames | RoiMembership) -> Coordinates:
-    """Return the ROIs, and where it is given their membership, as xarray takes coordinates.
+    """Return the ROIs as xarray takes coordinates, with their membership if that is passed.
 
     Returns
     -------

@@ -141,7 +141,7 @@ def stack_sessions(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
 
 
 def stack_stored(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
-    """Stack tables as `stack_sessions` does, of which repetitions were counted before, or could not be.
+    """Stack tables as `stack_sessions` does, without counting repetitions.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def stimuli_of(trials: pd.DataFrame, stimuli: str) -> NDArray[np.bool_]:
     shared = trials["shared"].to_numpy(dtype=bool)
     if stimuli == "ood":
         return (trials["dataset"] == "OOD").to_numpy(dtype=bool)
-    # What is said of an image by a label that is not understood is nothing.
+    # A label that is not understood says nothing of its image.
     return shared if stimuli == "shared" else ~shared & (trials["dataset"] != "").to_numpy(dtype=bool)
 
 

@@ -23,7 +23,7 @@ from intake_laion_fmri.formats.masks import MASK_RULE
 __all__ = ["HEMI", "HEMISPHERES", "SURFACE_SPACE", "Hemisphere", "Surface"]
 
 HEMI = "hemi"
-"""Dimension and index of what is told of each hemisphere."""
+"""Dimension and index of the hemispheres."""
 
 Hemisphere = Literal["L", "R"]
 """A hemisphere as keys spell it."""
@@ -37,7 +37,7 @@ SURFACE_SPACE = "fsnative"
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """What was read of the ROIs on one hemisphere."""
+    """The ROIs on one hemisphere, as they were read."""
 
     hemi: str
     """``L`` or ``R``."""
@@ -88,7 +88,7 @@ class Surface:
         Parameters
         ----------
         rois, roi, where
-            As in `mask_variables`. An entry is kept if its vertex is selected, of whichever ROI's list it is.
+            As in `mask_variables`. An entry is kept if its vertex is selected, whatever ROI lists it.
 
         Returns
         -------
@@ -99,11 +99,11 @@ class Surface:
         """
         empty = VertexList(np.empty(0, np.int64), np.empty((0, 3), np.float32), np.empty(0, np.float32))
         lists = [self.labels.get(name, empty) for name in rois.names]
-        counts = np.array([len(one.vertices) for one in lists], dtype=np.int64)
+        counts = np.array([len(entries.vertices) for entries in lists], dtype=np.int64)
         owners = np.repeat(np.arange(len(lists)), counts)
-        vertices = np.concatenate([one.vertices for one in lists])
-        xyz = np.concatenate([one.xyz for one in lists])
-        values = np.concatenate([one.values for one in lists])
+        vertices = np.concatenate([entries.vertices for entries in lists])
+        xyz = np.concatenate([entries.xyz for entries in lists])
+        values = np.concatenate([entries.values for entries in lists])
         if roi is not None:
             listed, position = np.unique(vertices, return_inverse=True)
             inside = np.zeros((len(lists), len(listed)), dtype=bool)

@@ -47,7 +47,7 @@ NO_INDEX = -1
 
 @dataclass(frozen=True)
 class MaskRule:
-    """How a map says which voxels are inside a mask."""
+    """The rule by which the values of a map are inside a mask."""
 
     kind: str
     """Kind of object that holds the map (see `layout.KINDS`)."""
@@ -55,7 +55,7 @@ class MaskRule:
     """The rule in words, recorded in every Dataset: an index means nothing without its mask."""
 
     def __call__(self, values: NDArray[Any]) -> NDArray[np.bool_]:
-        """Tell which values are inside: finite and above 0. Works on any shape."""
+        """Return True for the values inside: finite and above 0. Works on any shape."""
         inside: NDArray[np.bool_] = np.isfinite(values) & (values > 0)
         return inside
 
@@ -98,11 +98,11 @@ class VoxelMap:
 
     @property
     def fill(self) -> float:
-        """What stands where there is no value."""
+        """The value of voxels without one."""
         return np.nan if np.dtype(self.dtype).kind == "f" else NO_INDEX
 
     def cast(self, values: NDArray[np.float32], *, name: str) -> NDArray[Any]:
-        """Give values their type.
+        """Convert values to the type of the map.
 
         Parameters
         ----------
@@ -261,8 +261,8 @@ def to_nifti(values: xr.DataArray, like: xr.Dataset | None = None, *, fill: floa
 
     if not isinstance(values, xr.DataArray):
         raise TypeError(f"Expected a DataArray, such as ds['betas'].mean('trial'); found {type(values).__name__}.")
-    told = _told_grid(values)
-    grid = told if like is None else _told_grid(like)
+    recorded = _recorded_grid(values)
+    grid = recorded if like is None else _recorded_grid(like)
     if grid is None:
         raise ValueError("The grid is unknown: pass like=, the Dataset that the values were computed from.")
     if VOXEL not in values.coords or values.ndim not in (1, 2) or VOXEL not in values.dims:
@@ -275,7 +275,7 @@ def to_nifti(values: xr.DataArray, like: xr.Dataset | None = None, *, fill: floa
     if len(index) and (index.min() < 0 or index.max() >= grid.size):
         raise ValueError(f"Voxels {index.min()}..{index.max()} do not fit a grid of {grid.shape} voxels.")
     if like is not None:
-        _expect_same_places(values, like, grid, told)
+        _raise_unless_same_voxels(values, like, grid, recorded)
     rows = values.transpose(..., VOXEL).values
     flat = np.full((*rows.shape[:-1], grid.size), fill, dtype=np.float32)
     flat[..., index] = rows
@@ -287,14 +287,14 @@ def to_nifti(values: xr.DataArray, like: xr.Dataset | None = None, *, fill: floa
     return image
 
 
-def _told_grid(told: xr.DataArray | xr.Dataset) -> Grid | None:
-    """Return the grid that the coordinate ``grid`` tells, or else the attributes; None where they tell none."""
-    if GRID in told.coords:
-        grid = _grid_of(told.coords[GRID].attrs, "shape")
+def _recorded_grid(data: xr.DataArray | xr.Dataset) -> Grid | None:
+    """Return the grid in the coordinate ``grid``, or else in the attributes; None if neither has one."""
+    if GRID in data.coords:
+        grid = _grid_of(data.coords[GRID].attrs, "shape")
         # Where subjects were put beside each other, the attributes are those of the first.
-        if grid is not None and (told.coords[GRID].values == grid.name).all():
+        if grid is not None and (data.coords[GRID].values == grid.name).all():
             return grid
-    return _grid_of(told.attrs, "grid_shape")
+    return _grid_of(data.attrs, "grid_shape")
 
 
 def _grid_of(attrs: Mapping[Any, Any], name: str) -> Grid | None:
@@ -304,14 +304,14 @@ def _grid_of(attrs: Mapping[Any, Any], name: str) -> Grid | None:
     return Grid((int(shape[0]), int(shape[1]), int(shape[2])), tuple(float(a) for a in affine))
 
 
-def _expect_same_places(values: xr.DataArray, like: xr.Dataset, grid: Grid, told: Grid | None) -> None:
-    """Raise ValueError where values say that they are of another subject or grid than the Dataset they are put into."""
-    subjects = [str(one.coords["subject"].values) for one in (values, like) if _has_subject(one)]
+def _raise_unless_same_voxels(values: xr.DataArray, like: xr.Dataset, grid: Grid, recorded: Grid | None) -> None:
+    """Raise ValueError if values are of another subject or grid than the Dataset of `like`."""
+    subjects = [str(data.coords["subject"].values) for data in (values, like) if _has_subject(data)]
     moved = _moved_coordinate(values, grid)
     if len(set(subjects)) > 1:
         found = f"The values are of {subjects[0]}, and like= is of {subjects[1]}"
-    elif told is not None and grid.difference(told):
-        found = f"The values are of another grid than like=: {grid.difference(told)}"
+    elif recorded is not None and grid.difference(recorded):
+        found = f"The values are of another grid than like=: {grid.difference(recorded)}"
     elif moved:
         found = f"The coordinate {moved} of the values is not that of the same voxels in like="
     else:
@@ -324,16 +324,16 @@ def _has_subject(data: xr.DataArray | xr.Dataset) -> bool:
 
 
 def _moved_coordinate(values: xr.DataArray, grid: Grid) -> str | None:
-    """Return a coordinate that voxels have not on a grid; None where all are as they must be."""
+    """Return the name of a coordinate that does not fit the grid; None if all do."""
     axis = VoxelAxis(grid, values[VOXEL].values.astype(np.int64))
     expected = dict(zip("ijkxyz", [*axis.ijk(), *axis.xyz()], strict=True))
     side = np.linalg.norm(grid.matrix()[:3, :3], axis=0).min()
-    for name, places in expected.items():
+    for name, positions in expected.items():
         coordinate = values.coords.get(name)
         # A user may have given the name to something else, such as a z-score.
         if coordinate is None or coordinate.dims != (VOXEL,) or coordinate.dtype.kind not in "iuf":
             continue
-        apart = np.nanmax(np.abs(coordinate.values - places), initial=0)
+        apart = np.nanmax(np.abs(coordinate.values - positions), initial=0)
         if not apart <= (CLOSE_GRID * side if name in "xyz" else 0):
             return name
     return None

@@ -145,7 +145,7 @@ def build_store(
             f"to={root.url!r} is an archive or a cache, and a store cannot be built in one: give a folder or the URL "
             "of an object store, and pack it afterwards."
         )
-    query = TrialQuery.of(sessions, None, None, SHARED, "both")
+    query = TrialQuery.from_arguments(sessions, None, None, SHARED, "both")
     given = {
         "roi": roi,
         "mask": mask,

@@ -92,11 +92,11 @@ def subject_plans(
         names = tuple(subjects(bucket))
         if not names:
             subject_contents(bucket, "sub-01")  # for its error
-    voxels = VoxelQuery.of(options.roi, options.mask)
+    voxels = VoxelQuery.from_arguments(options.roi, options.mask)
     plans = {}
     for name in names:
         contents = subject_contents(bucket, name, anatomy=voxels.needs_anatomy)
-        asked_for = BucketPlan.of(bucket, contents, query, voxels).trials.sessions
+        asked_for = BucketPlan.from_listing(bucket, contents, query, voxels).trials.sessions
         each = {session: session_plan(bucket, contents, session, options) for session in asked_for}
         plans[name] = _SubjectPlan(contents.sessions, each)
     return plans
@@ -104,12 +104,14 @@ def subject_plans(
 
 def session_plan(bucket: Bucket, contents: SubjectContents, session: str, options: StoreOptions) -> BucketPlan:
     """Plan the reading of a session: always the whole mask, because the voxels left out are recorded too."""
-    return BucketPlan.of(bucket, contents, whole_session(session), VoxelQuery.of(None, options.mask))
+    return BucketPlan.from_listing(
+        bucket, contents, whole_session(session), VoxelQuery.from_arguments(None, options.mask)
+    )
 
 
 def whole_session(session: str) -> TrialQuery:
     """Return the selection of all trials of a session."""
-    return TrialQuery.of(session, None, None, SHARED, "both")
+    return TrialQuery.from_arguments(session, None, None, SHARED, "both")
 
 
 def begin(root: Bucket, options: StoreOptions, plans: Mapping[str, _SubjectPlan]) -> None:
@@ -151,7 +153,7 @@ def pending_jobs(
             complete.append(SessionReport(plan.subject, session, status))
         else:
             size = plan.trials.betas[session].size
-            jobs.append(Job(root, plan.place, plan.subject, session, options, splits, size))
+            jobs.append(Job(root, plan.bucket, plan.subject, session, options, splits, size))
     return complete, jobs
 
 

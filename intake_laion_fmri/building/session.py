@@ -41,7 +41,7 @@ __all__ = ["axis_sum", "build_session"]
 def build_session(job: Job, received: Callable[[int], None] | None = None) -> SessionReport:
     """Build a session, unless another builder has done so meanwhile."""
     start = time.monotonic()
-    query = VoxelQuery.of(job.options.roi, job.options.mask)
+    query = VoxelQuery.from_arguments(job.options.roi, job.options.mask)
     contents = subject_contents(job.bucket, job.subject, anatomy=query.needs_anatomy)
     plan = session_plan(job.bucket, contents, job.session, job.options)
 

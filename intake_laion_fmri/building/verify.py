@@ -202,7 +202,7 @@ def _read(root: Bucket, stored: StoredSession, key: str, size: int) -> bytes | N
 def _difference(root: Bucket, stored: StoredSession, bucket: Bucket, splits: str | os.PathLike[str] | None) -> str:
     """Return the first thing in which a session differs from the bucket, or an empty text."""
     options = stored.record.options
-    query = VoxelQuery.of(options.roi, options.mask)
+    query = VoxelQuery.from_arguments(options.roi, options.mask)
     contents = subject_contents(bucket, stored.subject, anatomy=query.needs_anatomy)
     plan = session_plan(bucket, contents, stored.session, options)
     parts = plan.read(plan.fetch(), whole_session(stored.session), find_source(splits, bucket=bucket))

@@ -26,7 +26,7 @@ _LABEL_ROW = re.compile(
 
 @dataclass(frozen=True, eq=False)
 class VertexList:
-    """What a FreeSurfer label lists, in the order of the file."""
+    """The entries of a FreeSurfer label, in the order of the file."""
 
     vertices: NDArray[np.int64]
     """Shape (entry,): indices of vertices, from 0."""

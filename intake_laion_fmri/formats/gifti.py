@@ -122,7 +122,7 @@ def _parse(content: bytes, broken: Broken) -> Element:
 
 
 def _sides(root: Element) -> list[str]:
-    """Return the hemispheres that the file says it is of."""
+    """Return the hemispheres that the file names."""
     entries = root.findall(".//{*}MD")
     pairs = [(entry.findtext("{*}Name", "").strip(), entry.findtext("{*}Value", "").strip()) for entry in entries]
     return [value for name, value in pairs if name == "AnatomicalStructurePrimary" and value]
@@ -181,7 +181,7 @@ def _decode(attributes: Mapping[str, str], text: str, n_values: int, broken: Bro
 
 
 def _unpack(packed: bytes, size: int) -> bytes:
-    """Unpack a zlib stream, but not beyond the size that is expected of it."""
+    """Unpack a zlib stream, up to the size that is expected."""
     stream = zlib.decompressobj()
     data = stream.decompress(packed, size + 1)
     if len(data) <= size and (not stream.eof or stream.unused_data):

@@ -1,4 +1,4 @@
-"""The grid of a volume: where its voxels lie, and how far another grid lies beside it."""
+"""The grid of a volume: the positions of its voxels, and its distance to another grid."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Grid:
         return f"{'x'.join(map(str, self.shape))}-{digest}"
 
     def coordinate(self, space: str) -> Coordinates:
-        """Return the scalar coordinate ``grid``, as a grid mapping of the CF conventions is one.
+        """Return the scalar coordinate ``grid``, a grid mapping of the CF conventions.
 
         Parameters
         ----------
@@ -77,13 +77,15 @@ class Grid:
         return np.array(self.affine, dtype=np.float64).reshape(4, 4)
 
     def corner_distance(self, other: Grid) -> float:
-        """Return how far the corners of another grid lie from those of this one, at most, in voxels of this one.
+        """Return the largest distance between corresponding corners of another grid and this one, in voxels.
 
-        Between the corners two affine grids are nowhere farther apart. Infinite for grids of other shapes, and where an
-        affine is of no use.
+        Infinite for grids of other shapes, and for an affine that cannot be inverted.
         """
         if self.shape != other.shape:
             return math.inf
+        # Idea: the difference of two affine maps is affine, so its norm is largest at a corner of the box.
+        # Reference: maximum of a convex function over a polytope.
+        # Cost: 8 corners, whatever the size of the grid.
         corners = np.array([*itertools.product(*((0.0, n - 1.0) for n in self.shape))]).T
         mine, theirs = self.matrix(), other.matrix()
         if not (np.isfinite(mine).all() and np.array_equal(mine[3], theirs[3])):
@@ -117,7 +119,7 @@ class Grid:
         distance = round(self.corner_distance(other), 4)
         if not SAME_GRID < distance <= CLOSE_GRID:
             return None
-        return f"its grid lies up to {distance:.3g} voxels beside that of the subject's mask, and is taken for the same"
+        return f"its grid lies up to {distance:.3g} voxels beside that of the subject's mask, and is read as the same"
 
 
 def _rounded(grid: Grid) -> list[list[float]]:

@@ -32,7 +32,7 @@ NUMBER = r"[-+]?(?:[0-9]{1,60}(?:\.[0-9]{0,60})?|\.[0-9]{1,60})(?:[eE][-+]?[0-9]
 
 
 def mask_of(values: NDArray[Any], *, name: str, note: Callable[[str], None]) -> NDArray[np.bool_]:
-    """Return which values of an ROI's mask are inside: those above 0.5. NaN is outside.
+    """Return True for the values of an ROI's mask that are inside: above 0.5. NaN is outside.
 
     The same rule for volumes and surfaces. Masks are 0 and 1; what else programs write is taken where it can mean one
     thing only: NaN or -1 as background, another number than 1, and what interpolation leaves near 0. Values in between,
@@ -74,7 +74,7 @@ def _few(numbers: NDArray[Any]) -> str:
 
 
 def expect_size(content: bytes, broken: Broken) -> None:
-    """Refuse a surface file that is larger than any is."""
+    """Raise DataIntegrityError if a file is too large for a surface."""
     if len(content) > MAX_FILE_BYTES:
         raise broken(f"expected a surface file of at most {MAX_FILE_BYTES} bytes, found {len(content)}")
 

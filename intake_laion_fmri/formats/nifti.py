@@ -42,7 +42,7 @@ that everything else is compared with, so only this bounds what its header can p
 
 @dataclass(frozen=True, eq=False)
 class Gather:
-    """The places of chosen voxels in a volume on disk, and the way back to the order they were asked in.
+    """The positions of chosen voxels in a volume on disk, and the way back to their own order.
 
     On disk a volume is Fortran-ordered; voxels are named by their C-order index.
     """
@@ -50,12 +50,12 @@ class Gather:
     shape: tuple[int, int, int]
     """Shape of the grid."""
     offsets: NDArray[np.intp]
-    """Shape (voxel,): places in the volume on disk, ascending."""
+    """Shape (voxel,): positions in the volume on disk, ascending."""
     order: NDArray[np.intp]
     """Shape (voxel,): which of `offsets` belongs to each voxel that was asked for."""
 
     @classmethod
-    def of(cls, voxels: NDArray[np.integer[Any]], shape: tuple[int, int, int]) -> Gather:
+    def from_voxels(cls, voxels: NDArray[np.integer[Any]], shape: tuple[int, int, int]) -> Gather:
         """Plan the reading of voxels.
 
         Parameters
@@ -70,11 +70,14 @@ class Gather:
         ValueError
             If a voxel lies outside the grid.
         """
-        places = np.ravel_multi_index(np.unravel_index(np.asarray(voxels, dtype=np.intp), shape), shape, order="F")
-        sorting = np.argsort(places, kind="stable")
+        # Idea: read in the order of the disk, and keep the inverse of that sorting, which puts a row back.
+        # Reference: NIfTI-1 stores x fastest (Fortran order); voxels are numbered in C-order, as NumPy ravels.
+        # Cost: O(n log n) for n voxels, once a block; two integers a voxel are kept.
+        positions = np.ravel_multi_index(np.unravel_index(np.asarray(voxels, dtype=np.intp), shape), shape, order="F")
+        sorting = np.argsort(positions, kind="stable")
         order = np.empty_like(sorting)
         order[sorting] = np.arange(len(sorting))
-        return cls(shape, places[sorting], order)
+        return cls(shape, positions[sorting], order)
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -157,8 +160,9 @@ class VolumeReader:
         cuts = self._cuts(gather.offsets)
         rows = [np.empty(len(gather), dtype=header.dtype) for _ in range(ROWS_IN_FLIGHT)]
         busy: list[Future[None] | None] = [None] * ROWS_IN_FLIGHT
-        # Putting a row in order costs a quarter of unpacking it, where many voxels are chosen: a second thread does
-        # it meanwhile (both drop the interpreter's lock). A single row is not worth a thread.
+        # Idea: one thread unpacks, a second puts rows in order meanwhile (both drop the interpreter's lock).
+        # Reference: docs/decisions/011-nifti-streams.md; values are nibabel's to the bit.
+        # Cost: one unpacking; ordering, a quarter of it for a whole brain, is hidden. A single row is worth no thread.
         with ThreadPoolExecutor(1, thread_name_prefix="nifti-order") as second:
             for volume in range(header.n_volumes):
                 slot = volume % ROWS_IN_FLIGHT
@@ -169,8 +173,8 @@ class VolumeReader:
                 keep = volume in row_of
                 for number, piece in enumerate(self._pieces(volume)):
                     if keep:
-                        places, start, stop = cuts[number]
-                        np.take(piece, places, out=rows[slot][start:stop], mode="clip")
+                        positions, start, stop = cuts[number]
+                        np.take(piece, positions, out=rows[slot][start:stop], mode="clip")
                 if keep:
                     target = result[row_of[volume]]
                     if len(wanted) == 1:
@@ -244,7 +248,7 @@ class VolumeReader:
             raise self._error(f"expected one volume, found {self.header.n_volumes}")
 
     def _cuts(self, offsets: NDArray[np.intp]) -> list[tuple[NDArray[np.intp], int, int]]:
-        """For each piece of a volume: the chosen places within it, and the range of the row that they fill."""
+        """For each piece of a volume: the chosen positions within it, and the range of the row that they fill."""
         starts = np.arange(0, self.header.grid.size, len(self._buffer))
         bounds = np.searchsorted(offsets, [*starts, self.header.grid.size])
         return [
@@ -286,7 +290,7 @@ class VolumeReader:
         return narrow
 
     def _read(self, size: int) -> bytes:
-        """Read so many unpacked bytes of the header."""
+        """Read unpacked bytes of the header."""
         block = bytearray(size)
         got = self._fill(memoryview(block))
         if got < size:
@@ -294,7 +298,7 @@ class VolumeReader:
         return bytes(block)
 
     def _skip(self, size: int) -> None:
-        """Unpack so many bytes between the header and the data, and forget them."""
+        """Skip unpacked bytes between the header and the data."""
         buffer = memoryview(bytearray(min(size, PIECE_BYTES)))
         while size:
             part = buffer[: min(size, len(buffer))]

@@ -48,7 +48,7 @@ class VolumeHeader:
     inter: float | None
     """Offset of the stored values; None where the file does not scale."""
     note: str = ""
-    """What is unusual about the unit of its lengths, in words."""
+    """A note on an unusual unit of lengths, or an empty text."""
 
 
 def _affine(raw: Any) -> tuple[NDArray[np.float64], str] | None:
@@ -70,21 +70,21 @@ def _affine(raw: Any) -> tuple[NDArray[np.float64], str] | None:
                 raw["pixdim"][0] = 1
             with contextlib.suppress(ValueError, HeaderDataError):  # a quaternion longer than 1, negative lengths
                 candidates.append(raw.get_qform())
-        usable = next((affine for affine in candidates if _tells_places(affine)), None)
+        usable = next((affine for affine in candidates if _separates_voxels(affine)), None)
     if usable is None:
         return None
     affine = np.asarray(usable, dtype=np.float64).copy()
     name, scale = _MILLIMETRES.get(int(raw["xyzt_units"]) & 7, ("millimetres", 1.0))
-    note = f"its header tells lengths in {name}, which were turned into millimetres" if scale != 1 else ""
+    note = f"its header gives lengths in {name}, which were converted to millimetres" if scale != 1 else ""
     size = np.linalg.norm(affine[:3, :3], axis=0)
     if scale != 1 and not ((size * scale >= SMALLEST_VOXEL) & (size * scale <= LARGEST_VOXEL)).all():
         scale = 1.0  # a wrong unit beside right numbers: no brain was ever scanned in such voxels
-        note = f"its header tells lengths in {name}, but they can be millimetres only, and are taken for these"
+        note = f"its header gives lengths in {name}, which can only be millimetres, and are read as these"
     affine[:3] *= scale
     return affine, note
 
 
-def _tells_places(affine: NDArray[Any]) -> bool:
+def _separates_voxels(affine: NDArray[Any]) -> bool:
     """Return True if an affine gives different voxels different positions."""
     if not np.isfinite(affine).all():
         return False

@@ -60,7 +60,7 @@ class Split:
     variants: tuple[Variant, ...]
     """The partitions."""
     revision: str
-    """What the file is a state of: a commit, a folder or URL, or the bucket that is read."""
+    """Origin of the file: a commit, a folder or URL, or the bucket that is read."""
     sha256: str
     """Sum of the file."""
 
@@ -92,8 +92,8 @@ def parse_split(content: bytes, pool: str, name: str, revision: str, where: str)
         fields = json.loads(content, object_pairs_hook=_each_once)
         found_name = str(fields["name"])[:200]
         variants = tuple(
-            Variant(_whole(one["variant_id"]), _labels(one["train_ids"]), _labels(one["test_ids"]))
-            for one in fields["variants"]
+            Variant(_whole(variant["variant_id"]), _labels(variant["train_ids"]), _labels(variant["test_ids"]))
+            for variant in fields["variants"]
         )
         split = Split(
             name=name,
@@ -136,7 +136,7 @@ def _problem_of(split: Split) -> str:
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make a mapping of a JSON object: a field that comes twice has no value that one can rely on."""
+    """Make a mapping of a JSON object, unless a field comes twice."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)

@@ -1,1 +1,1 @@
-"""What is asked for becomes a plan, a plan becomes tasks, one for each file, and these one labelled Dataset."""
+"""Arguments become a plan, the plan becomes a task for each file, and the tasks become one labelled Dataset."""

@@ -1,4 +1,4 @@
-"""What users may give: every argument's check, as far as that can be done without looking into the bucket."""
+"""Checks of users' arguments, without looking into the bucket."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ SessionSelection = str | int | Sequence[str | int]
 
 
 def check_argument(name: str, value: object) -> object:
-    """Check an argument of this package's functions as far as can be done without looking into the bucket.
+    """Check an argument, as far as that is possible without looking into the bucket.
 
     Parameters
     ----------
     name : str
         Name of the argument.
     value : object
-        What was given for it.
+        Its value.
 
     Returns
     -------
@@ -127,13 +127,13 @@ def check_subjects(subjects: object) -> tuple[str, ...] | None:
     return None if names is None else tuple(sorted(names))
 
 
-def _check_names(argument: str, given: object, canonical: Callable[[object], str]) -> set[str] | None:
-    """Return the names that one, or several, stand for; None for ``"all"``."""
-    if isinstance(given, str) and given.strip() == ALL:
+def _check_names(argument: str, value: object, canonical: Callable[[object], str]) -> set[str] | None:
+    """Return the names that an argument stands for; None for ``"all"``."""
+    if isinstance(value, str) and value.strip() == ALL:
         return None
-    if not is_several(given):
-        return {canonical(given)}
-    names = {canonical(one) for one in given}  # type: ignore[attr-defined]
+    if not is_several(value):
+        return {canonical(value)}
+    names = {canonical(name) for name in value}  # type: ignore[attr-defined]
     if not names:
         what = argument.removesuffix("s")
         raise ValueError(
@@ -143,7 +143,7 @@ def _check_names(argument: str, given: object, canonical: Callable[[object], str
 
 
 def chosen(name: str, value: str, valid: Iterable[str]) -> tuple[str, ...]:
-    """Return what an argument of one value, or ``"all"``, stands for.
+    """Return the values that an argument stands for: its own, or every valid one for ``"all"``.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def _check_maps(maps: object) -> tuple[str, ...] | None:
 
 
 def _check_pool(pool: object) -> str:
-    if is_several(pool) and len(pools := {str(one) for one in pool}) > 1:  # type: ignore[attr-defined]
+    if is_several(pool) and len(pools := {str(name) for name in pool}) > 1:  # type: ignore[attr-defined]
         raise ValueError(
             f"pool={sorted(pools)} asks for several pools in one call. That leaks: test images of the one are train "
             "images of the other. Choose pool='shared' or pool='subject' for the whole analysis."
@@ -195,7 +195,7 @@ def _check_percentage(value: object) -> float | None:
         raise ValueError(f"min_noise_ceiling must be a percentage from 0 to 100, found {percentage}.")
     if 0 < percentage < 1:
         raise ValueError(
-            f"min_noise_ceiling={percentage} is taken for a fraction, but the maps are in percent. "
+            f"min_noise_ceiling={percentage} looks like a fraction, but the maps are in percent. "
             f"Write {percentage * 100:g} for {percentage * 100:g} %."
         )
     if not 0 <= percentage <= 100:

@@ -1,4 +1,4 @@
-"""What a Dataset of betas is made of, wherever its parts come from, and how they are put together."""
+"""The parts of a Dataset of betas, from a bucket or a store, and their assembly."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ class BetasParts:
     mask: str
     """Name of the mask."""
     remarks: Remarks
-    """What is left out, and what was read otherwise than documented."""
+    """Remarks on files that were left out, or differ from the documentation."""
     betas_attrs: Mapping[str, Any] = field(default_factory=dict)
-    """What else is to be said of the betas."""
+    """Further attributes of the betas."""
 
     def dataset(self) -> xr.Dataset:
         """Return the Dataset that `open_betas` describes."""
@@ -80,7 +80,7 @@ class BetasParts:
         return dataset.assign_attrs(_PUBLISHED)
 
     def stored(self, betas: da.Array) -> xr.Dataset:
-        """Return what a store holds of it, with the given betas: nothing that is the same in all, or said twice."""
+        """Return the Dataset as a store holds it: without what is the same in all, or recorded twice."""
         import xarray as xr
 
         from intake_laion_fmri.reading.session_chunks import SessionVariable
@@ -104,9 +104,9 @@ class BetasParts:
 
 @dataclass(frozen=True)
 class BucketPlan:
-    """What has to be read of a bucket for a Dataset of betas."""
+    """The objects of a bucket that a Dataset of betas needs."""
 
-    place: Bucket
+    bucket: Bucket
     """The bucket."""
     subject: str
     """``"sub-01"``."""
@@ -116,15 +116,15 @@ class BucketPlan:
     """For the voxels."""
 
     @classmethod
-    def of(
-        cls, place: Bucket, contents: SubjectContents, trial_query: TrialQuery, voxel_query: VoxelQuery
+    def from_listing(
+        cls, bucket: Bucket, contents: SubjectContents, trial_query: TrialQuery, voxel_query: VoxelQuery
     ) -> BucketPlan:
         """Find the objects; NotInBucketError where one is absent."""
         return cls(
-            place,
+            bucket,
             contents.subject,
-            TrialPlan.of(place, contents, trial_query),
-            VoxelPlan.of(place, contents, voxel_query),
+            TrialPlan.from_listing(bucket, contents, trial_query),
+            VoxelPlan.from_listing(bucket, contents, voxel_query),
         )
 
     @property
@@ -134,26 +134,26 @@ class BucketPlan:
 
     @property
     def sources(self) -> tuple[ObjectInfo, ...]:
-        """The objects that the Dataset comes from, as its attribute of that name tells them."""
+        """The objects in the Dataset's attribute ``sources``."""
         sessions = self.trials.sessions
         of_sessions = (which[name] for which in (self.trials.betas, self.trials.tables) for name in sessions)
         return (*of_sessions, *self.voxels.files)
 
     def fetch(self) -> Fetched:
         """Read the small files."""
-        return Fetched(self.place, [*self.trials.tables.values(), *self.voxels.files])
+        return Fetched(self.bucket, [*self.trials.tables.values(), *self.voxels.files])
 
     def read(self, files: Mapping[str, bytes], query: TrialQuery, source: SplitSource | None) -> BetasParts:
         """Return the parts of the Dataset; without roles where no source of split files is given."""
-        table, remarks = self.trials.read(self.place, files)
+        table, remarks = self.trials.read(self.bucket, files)
         lengths = table.groupby("session").size()
         roles, unfetched = split_coordinates(table, self.subject, source) if source else ({}, [])
         table, roles = choose_trials(table, roles, query, self.subject, source)
-        brain = self.voxels.read(self.place, files)
+        brain = self.voxels.read(self.bucket, files)
         steps = {}
         for session, info in self.trials.betas.items():
             volumes = volumes_of(table, session)
-            block = SessionBlock(self.place, info, brain.axis.grid, int(lengths[session]), volumes)
+            block = SessionBlock(self.bucket, info, brain.axis.grid, int(lengths[session]), volumes)
             steps[session] = Step(SessionBlock.read, block, brain.axis.index)
         return BetasParts(
             self.subject,
@@ -168,7 +168,7 @@ class BucketPlan:
 
 
 def loaded(dataset: xr.Dataset) -> xr.Dataset:
-    """Return a Dataset with all its values in memory; betas that are as they were opened are never held twice."""
+    """Load a Dataset into memory; betas as they were opened are never held twice."""
     if dataset.chunks and "betas" in dataset:
         betas = dataset["betas"].variable
         if betas.chunks:
@@ -177,7 +177,7 @@ def loaded(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def attributes(title: str, sources: Iterable[ObjectInfo], grid: Grid | None, mask: str | None) -> dict[str, Any]:
-    """Return the attributes of a Dataset: what is on a grid tells it, and what was cut to a mask tells that."""
+    """Return the attributes of a Dataset, with its grid and its mask if it has these."""
     from intake_laion_fmri import __version__
 
     once = {info.key: info for info in sources}
@@ -201,7 +201,7 @@ def attributes(title: str, sources: Iterable[ObjectInfo], grid: Grid | None, mas
 
 
 def split_coordinates(table: pd.DataFrame, subject: str, source: SplitSource) -> tuple[Coordinates, list[str]]:
-    """Return the roles of the trials, or why they are left out; a selection by split reads its file once more."""
+    """Return the roles of the trials, and the reasons if they are left out."""
     try:
         return split_roles(table, subject, source), []
     except (BucketUnreachableError, *UNREADABLE) as error:

@@ -192,27 +192,27 @@ def open_betas(
     Betas are in relative units, shrunk by a per-voxel ridge: comparable within a voxel, not across voxels. Some are
     NaN.
     """
-    trial_query = TrialQuery.of(session, stimuli, split, pool, role)
-    voxel_query = VoxelQuery.of(roi, mask, min_noise_ceiling, noise_ceiling)
+    trial_query = TrialQuery.from_arguments(session, stimuli, split, pool, role)
+    voxel_query = VoxelQuery.from_arguments(roi, mask, min_noise_ceiling, noise_ceiling)
     may_fall_back = check_argument("fallback", fallback)
     check_argument("store_options", store_options)
-    name = layout.subject_name(subject)
-    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    subject = layout.subject_name(subject)
+    bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     parts = None
     if store is not None:
-        root = open_store(store, store_options)
+        store = open_store(store, store_options)
         try:
-            stored = StorePlan.of(root, name, trial_query, voxel_query)
-            parts = stored.read(trial_query, voxel_query, splits=splits, bucket=place)
+            stored = StorePlan.from_store(store, subject, trial_query, voxel_query)
+            parts = stored.read(trial_query, voxel_query, splits=splits, bucket=bucket)
         except NotInStoreError:
             if not may_fall_back:
                 raise
     if parts is None:
-        contents = subject_contents(place, name, anatomy=voxel_query.needs_anatomy)
-        source = find_source(splits, bucket=place)
-        plan = BucketPlan.of(place, contents, trial_query, voxel_query)
+        contents = subject_contents(bucket, subject, anatomy=voxel_query.needs_anatomy)
+        source = find_source(splits, bucket=bucket)
+        plan = BucketPlan.from_listing(bucket, contents, trial_query, voxel_query)
         parts = plan.read(plan.fetch(), trial_query, source)
         if store is not None:
-            parts = with_stored(parts, root)
+            parts = with_stored(parts, store)
     parts.remarks.warn(stacklevel=2)
     return parts.dataset()

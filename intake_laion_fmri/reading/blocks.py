@@ -78,7 +78,7 @@ class SessionBlock:
         voxels : array of int64, shape (voxel,)
             C-order flat indices into the grid, in any order.
         received : callable, optional
-            Is told the number of packed bytes whenever some are read.
+            Called with the number of packed bytes whenever some are read.
         out : array of float32, shape (trial, voxel), optional
             Where to put the result, instead of an array of its own.
 
@@ -103,7 +103,7 @@ class SessionBlock:
                     f"{name}: expected {self.n_trials} volumes, one per row of its trial table, found "
                     f"{reader.header.n_volumes}. Fetch both files again; if it stays so, report it."
                 )
-            return reader.take(Gather.of(voxels, self.grid.shape), self.volumes, out)
+            return reader.take(Gather.from_voxels(voxels, self.grid.shape), self.volumes, out)
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class MapBlock:
         """
         if not len(voxels):
             return np.empty((1, 0), dtype=ALL_MAPS[self.map].dtype)
-        return self._read(Gather.of(voxels, self.grid.shape))[np.newaxis]
+        return self._read(Gather.from_voxels(voxels, self.grid.shape))[np.newaxis]
 
     def read_volume(self, kept: NDArray[np.int64] | None) -> NDArray[Any]:
         """Stream the file once and return the whole volume, in the type of the map.
@@ -181,16 +181,16 @@ class MapBlock:
 
 @dataclass(frozen=True)
 class StoreBlock:
-    """The chosen trials of one session in a store: what a worker needs in order to read some of its voxels."""
+    """The chosen trials of a session in a store, as a worker reads them."""
 
-    root: Bucket
+    store: Bucket
     """Where to read from."""
     array: str
-    """Path of the betas' array below the root."""
+    """Path of the betas' array below the store."""
     checksum: str
-    """Of all that is recorded of the session: another one where it is built anew."""
+    """Checksum of the session's record, which changes when the session is built again."""
     grid: ChunkGrid
-    """How it is cut."""
+    """The chunks of the array."""
     parts: tuple[Part, ...]
     """The chunks with a chosen voxel, ascending, with their checksums."""
     volumes: tuple[int, ...]
@@ -198,17 +198,17 @@ class StoreBlock:
 
     def __dask_tokenize__(self) -> object:
         # The rest follows from these, and from the voxels, which have a token of their own.
-        return ("intake_laion_fmri.StoreBlock", self.root.__dask_tokenize__(), self.array, self.checksum, self.volumes)
+        return ("intake_laion_fmri.StoreBlock", self.store.__dask_tokenize__(), self.array, self.checksum, self.volumes)
 
     def __len__(self) -> int:
         return len(self.volumes)
 
-    def read(self, places: NDArray[np.int64], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    def read(self, positions: NDArray[np.int64], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Read the chunks and return the chosen trials.
 
         Parameters
         ----------
-        places : array of int64, shape (voxel,)
+        positions : array of int64, shape (voxel,)
             Where the voxels stand in the array; all of them in `parts`.
         out : array of float32, shape (trial, voxel), optional
             Where to put the result, instead of an array of its own.
@@ -224,9 +224,9 @@ class StoreBlock:
         AccessDeniedError, BucketUnreachableError
             If it cannot be read.
         """
-        result = np.empty((len(self.volumes), len(places)), dtype=np.float32) if out is None else out
-        sorting = np.argsort(places, kind="stable")
-        target = _Columns(result, places[sorting], self.grid.width, np.asarray(self.volumes, dtype=np.intp))
+        result = np.empty((len(self.volumes), len(positions)), dtype=np.float32) if out is None else out
+        sorting = np.argsort(positions, kind="stable")
+        target = _Columns(result, positions[sorting], self.grid.width, np.asarray(self.volumes, dtype=np.intp))
         back = np.empty_like(sorting)
         back[sorting] = np.arange(len(sorting))
         threads = self._threads()
@@ -236,9 +236,9 @@ class StoreBlock:
         return result
 
     def _threads(self) -> int:
-        """How many parts to read at a time: many small ones, to hide a server's latency; few large ones, for memory."""
+        """Return the number of parts to read at a time: many small parts hide latency, few large ones spare memory."""
         size = sum(sum(part.sizes) for part in self.parts)
-        if self.root.is_local:
+        if self.store.is_local:
             return 1 if size < LARGE_BYTES else 2
         in_flight = CHUNK_BYTES_IN_FLIGHT * len(self.parts) // max(size, 1)
         return max(1, min(len(self.parts), SMALL_FILES_IN_FLIGHT, in_flight))
@@ -246,7 +246,7 @@ class StoreBlock:
     def _read_part(self, part: Part, target: _Columns) -> None:
         key = f"{self.array}/{part.key}"
         try:
-            content = self.root.read(key, part.start, part.stop)
+            content = self.store.read(key, part.start, part.stop)
         except NotInBucketError as error:
             raise self._damaged(key, error) from error
         try:
@@ -257,9 +257,9 @@ class StoreBlock:
 
     def _damaged(self, key: str, error: Exception) -> DataIntegrityError:
         return DataIntegrityError(
-            f"{self.root.locate(key)}: {error}. The session was rebuilt or removed since the store was opened, or the "
-            "object is damaged: open the store again; if it stays so, 'intake-laion-fmri store verify' tells what is "
-            "wrong, and 'store build' mends what was removed."
+            f"{self.store.locate(key)}: {error}. The session was rebuilt or removed since the store was opened, or the "
+            "object is damaged: open the store again; if it stays so, 'intake-laion-fmri store verify' says what is "
+            "wrong, and 'store build' restores what was removed."
         )
 
 
@@ -267,17 +267,17 @@ class _Columns:
     """Chosen trials and voxels, filled chunk by chunk in the order in which they are stored."""
 
     def __init__(
-        self, result: NDArray[np.float32], places: NDArray[np.int64], width: int, volumes: NDArray[np.intp]
+        self, result: NDArray[np.float32], positions: NDArray[np.int64], width: int, volumes: NDArray[np.intp]
     ) -> None:
-        self._result, self._places, self._width, self._volumes = result, places, width, volumes
+        self._result, self._positions, self._width, self._volumes = result, positions, width, volumes
 
     def take(self, chunk: int, values: NDArray[Any]) -> None:
-        """Take what is chosen of a chunk."""
+        """Copy the chosen trials and voxels of a chunk."""
         first = chunk * self._width
-        start, stop = np.searchsorted(self._places, [first, first + self._width])
+        start, stop = np.searchsorted(self._positions, [first, first + self._width])
         if start == stop:  # fewer voxels were chosen after its chunks
             return
-        columns = self._places[start:stop] - first
+        columns = self._positions[start:stop] - first
         if len(self._volumes) < len(values):
             values = values[self._volumes]
         is_run = stop - start == columns[-1] - columns[0] + 1

@@ -1,4 +1,4 @@
-"""What the bucket holds of a subject now, from its listings: never from a remembered list."""
+"""The objects of a subject in the bucket now, from its listings: never from a remembered list."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RoiFile:
 
 @dataclass(frozen=True)
 class SubjectContents:
-    """What the bucket holds of one subject."""
+    """The objects of a subject in the bucket."""
 
     subject: str
     """``"sub-01"``."""

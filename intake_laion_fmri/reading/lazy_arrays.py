@@ -23,9 +23,9 @@ class Step(NamedTuple):
     read: Callable[[Any, Any], NDArray[Any]]
     """A method of the block's class, such as ``SessionBlock.read``."""
     block: SessionBlock | MapBlock | StoreBlock
-    """What to read."""
+    """The block."""
     voxels: NDArray[np.int64] | None
-    """What the method takes; the same array for many steps is one object of the graph."""
+    """Argument of the method; an array that many steps share is one object of the graph."""
 
 
 def lazy_rows(name: str, steps: Sequence[Step], *, shape: tuple[int, ...], dtype: str = "float32") -> da.Array:

@@ -22,18 +22,18 @@ class MapQuery:
     """A checked selection of maps, of a subject or of its sessions."""
 
     per_session: bool
-    """Whether they are maps of sessions."""
+    """True for maps of sessions."""
     sessions: tuple[str, ...] | None
     """Ascending; None for all."""
     maps: tuple[str, ...]
     """Their names."""
     named: bool
-    """Whether the user named the maps, so that each must be there."""
+    """True if the user named the maps, so that each must be there."""
     grid: str
     """One of `arguments.GRIDS`."""
 
     @classmethod
-    def of(cls, session: object, maps: object, grid: str) -> MapQuery:
+    def from_arguments(cls, session: object, maps: object, grid: str) -> MapQuery:
         """Check the arguments of a user; ValueError if one is wrong."""
         check_argument("grid", grid)
         per_session = session is not None
@@ -59,10 +59,10 @@ class MapPlan:
     files: Mapping[str, tuple[ObjectInfo, ...]]
     """Map → its file, or those of the sessions."""
     missing: tuple[str, ...]
-    """What is left out, in words."""
+    """Descriptions of files that are left out."""
 
     @classmethod
-    def of(cls, bucket: Bucket, contents: SubjectContents, query: MapQuery) -> MapPlan:
+    def from_listing(cls, bucket: Bucket, contents: SubjectContents, query: MapQuery) -> MapPlan:
         """Find the objects of a selection; NotInBucketError if a named map, or every map, is absent."""
         sessions: tuple[str, ...] | None = None
         slots: Sequence[str | None] = [None]

@@ -99,8 +99,8 @@ def open_maps(
     once, with a request per 8 MiB and two that tell whether it was replaced, and holds the chosen voxels, or 11.7 MB
     for a whole volume. 30 sessions of one map are 33 MB on the voxels of the mask.
     """
-    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    return _open_maps(subject, session, maps, grid, roi, mask, place)[0]
+    bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    return _open_maps(subject, session, maps, grid, roi, mask, bucket)[0]
 
 
 def open_noise_ceilings(
@@ -139,10 +139,10 @@ def open_noise_ceilings(
         As in `open_maps`.
     """
     maps: str | tuple[str, ...] = ALL if session is None else ("noise_ceiling",)
-    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    dataset, contents = _open_maps(subject, session, maps, grid, roi, mask, place)
+    bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    dataset, contents = _open_maps(subject, session, maps, grid, roi, mask, bucket)
     if set(dataset.data_vars) == {"r2_mean"}:
-        raise place.missing(SUBJECT_MAPS["nc_12rep"].key(contents.subject), contents.objects)
+        raise bucket.missing(SUBJECT_MAPS["nc_12rep"].key(contents.subject), contents.objects)
     return dataset
 
 
@@ -153,28 +153,28 @@ def _open_maps(
     grid: str,
     roi: RoiSelection | None,
     mask: str,
-    place: Bucket,
+    bucket: Bucket,
 ) -> tuple[xr.Dataset, SubjectContents]:
     import xarray as xr
 
-    query, voxel_query = MapQuery.of(session, maps, grid), VoxelQuery.of(roi, mask)
+    query, voxel_query = MapQuery.from_arguments(session, maps, grid), VoxelQuery.from_arguments(roi, mask)
     is_volume, is_whole = grid == "volume", grid == "volume" and roi is None
-    contents = subject_contents(place, layout.subject_name(subject), anatomy=voxel_query.needs_anatomy)
-    plan = MapPlan.of(place, contents, query)
+    contents = subject_contents(bucket, layout.subject_name(subject), anatomy=voxel_query.needs_anatomy)
+    plan = MapPlan.from_listing(bucket, contents, query)
     at_once = () if is_volume or query.per_session else tuple(plan.files)
-    voxel_plan = VoxelPlan.of(
-        place,
+    voxel_plan = VoxelPlan.from_listing(
+        bucket,
         contents,
         voxel_query,
         maps=at_once,
         needed=at_once if query.named else (),
         volumes=() if is_whole else None,
     )
-    brain = voxel_plan.read(place, Fetched(place, voxel_plan.files))
+    brain = voxel_plan.read(bucket, Fetched(bucket, voxel_plan.files))
 
     coordinates = grid_coordinates(brain.axis.grid) if is_volume else brain.coordinates()
     variables: dict[str, Any] = {name: coordinates.pop(name) for name in at_once if name in coordinates}
-    for name, blocks in plan.blocks(place, brain.axis.grid).items():
+    for name, blocks in plan.blocks(bucket, brain.axis.grid).items():
         if name not in at_once:
             variables[name] = _lazy_map(name, blocks, query, brain.axis, is_volume=is_volume, is_whole=is_whole)
     coordinates |= brain.axis.grid.coordinate(layout.SPACE)

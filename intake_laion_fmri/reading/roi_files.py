@@ -1,4 +1,4 @@
-"""Which files stand for which ROI, and which are of no use.
+"""The files of each ROI, and the faults of those that cannot be used.
 
 A file that is broken, or contradicts another, is a fault of its ROI alone: the ROI is left out, unless it is asked for.
 """
@@ -45,7 +45,7 @@ class RoiForm:
         read: Callable[[bytes, str], T],
         same: Callable[[T, T], bool],
     ) -> T:
-        """Read the file; DataIntegrityError where one of another spelling holds something else.
+        """Read the file; DataIntegrityError if a file of another spelling differs.
 
         Parameters
         ----------
@@ -72,12 +72,12 @@ class RoiForm:
 
 @dataclass(frozen=True)
 class RoiFault:
-    """Why an ROI is of no use, in one format or in all."""
+    """The reason why an ROI cannot be used, in one format or in all."""
 
     name: str
     """Public name."""
     categories: tuple[str, ...]
-    """Where it was found."""
+    """Categories in which it was found."""
     error: Exception
     """One of `UNREADABLE`."""
 
@@ -95,8 +95,8 @@ class RoiListing:
     """The others."""
 
     @classmethod
-    def of(cls, bucket: Bucket, files: Iterable[RoiFile]) -> RoiListing:
-        """Bring the spellings of each file together; an ROI that is in two categories is a fault."""
+    def from_files(cls, bucket: Bucket, files: Iterable[RoiFile]) -> RoiListing:
+        """Join the spellings of each file; an ROI in two categories is a fault."""
         first: dict[str, RoiFile] = {}
         faults: dict[str, RoiFault] = {}
         same: dict[tuple[str, str, str], dict[tuple[int, str] | str, ObjectInfo]] = {}
@@ -120,7 +120,7 @@ class RoiListing:
 
     @property
     def names(self) -> RoiNames:
-        """The ROIs, with those that are of no use."""
+        """The ROIs, with those that cannot be used."""
         categories = {form.name: form.category for form in self.forms}
         faulty = [(fault.name, category) for fault in self.faults for category in fault.categories]
         return RoiNames(
@@ -129,7 +129,7 @@ class RoiListing:
 
 
 def form_of(file: RoiFile | RoiForm) -> tuple[str, str]:
-    """Return format and hemisphere, which is empty for a volume."""
+    """Return format and hemisphere; the hemisphere of a volume is empty."""
     return layout.ROI_KINDS[file.kind], file.hemi
 
 

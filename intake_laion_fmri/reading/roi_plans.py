@@ -1,4 +1,4 @@
-"""What has to be read for ROIs in some formats, of volumes and surfaces, and what comes of it; see `voxel_plans`."""
+"""From a selection of ROIs, in volumes and on surfaces, to the files and to what they hold; see `voxel_plans`."""
 
 from __future__ import annotations
 
@@ -39,29 +39,29 @@ __all__ = ["RoiParts", "RoiPlan", "SurfacePlan"]
 
 @dataclass
 class _Gathered:
-    """What is found out while the files of surfaces are read."""
+    """Faults and notes of surface files, collected while these are read."""
 
     faults: list[tuple[RoiForm, RoiFault]] = field(default_factory=list)
-    """What is of no use."""
+    """Files that cannot be used."""
     notes: list[str] = field(default_factory=list)
-    """What was read otherwise than documented."""
+    """Files that differ from the documentation and were read."""
 
     def leave_out(self, form: RoiForm, error: Exception) -> None:
-        """Take down that a file is of no use."""
+        """Record that a file cannot be used."""
         self.faults.append((form, RoiFault(form.name, (form.category,), error)))
 
 
 @dataclass(frozen=True)
 class SurfacePlan:
-    """What has to be read for the axes of the hemispheres."""
+    """The files of the hemispheres' axes."""
 
     forms: tuple[RoiForm, ...]
     """Masks and labels, sorted by ROI."""
     rulers: tuple[RoiForm, ...]
-    """For each hemisphere of which labels are read and no masks: a mask that tells the number of vertices."""
+    """A mask for each hemisphere with labels alone: its length is the number of vertices."""
 
     @classmethod
-    def of(cls, forms: Iterable[RoiForm], beside: Sequence[RoiForm]) -> SurfacePlan:
+    def from_forms(cls, forms: Iterable[RoiForm], beside: Sequence[RoiForm]) -> SurfacePlan:
         """Pick the surface files; `beside` are all ROI files of the subject."""
         chosen = tuple(form for form in forms if form.hemi)
         rulers = []
@@ -76,7 +76,7 @@ class SurfacePlan:
         return [info for form in (*self.forms, *self.rulers) for info in form.infos]
 
     def read(self, bucket: Bucket, files: Mapping[str, bytes], gathered: _Gathered) -> list[Surface]:
-        """Return the hemispheres; what is of no use is left out, and told of."""
+        """Read the hemispheres; files that cannot be used are left out and recorded."""
         hemis = sorted({form.hemi for form in self.forms})
         return [self._read(hemi, bucket, files, gathered) for hemi in hemis]
 
@@ -85,13 +85,13 @@ class SurfacePlan:
             return read_func_gii(content, name=name, hemi=hemi, note=gathered.notes.append)
 
         masks = {}
-        for form in (one for one in self.forms if (one.kind, one.hemi) == ("roi_gii", hemi)):
+        for form in self._forms("roi_gii", hemi):
             try:
                 masks[form.name] = form, form.read(bucket, files, mask, np.array_equal)
             except UNREADABLE as error:
                 gathered.leave_out(form, error)
         n_vertices = self._n_vertices(masks, bucket, gathered)
-        for form in (one for one in self.rulers if one.hemi == hemi):
+        for form in (ruler for ruler in self.rulers if ruler.hemi == hemi):
             try:
                 n_vertices = len(form.read(bucket, files, mask, np.array_equal))
             except UNREADABLE as error:
@@ -103,17 +103,20 @@ class SurfacePlan:
             return read_label(content, name=name, n_vertices=n_vertices)
 
         labels = {}
-        for form in (one for one in self.forms if (one.kind, one.hemi) == ("roi_label", hemi)):
+        for form in self._forms("roi_label", hemi):
             try:
                 labels[form.name] = form.read(bucket, files, label, VertexList.equals)
             except UNREADABLE as error:
                 gathered.leave_out(form, error)
         return Surface(hemi, {name: inside for name, (_, inside) in masks.items()}, labels)
 
+    def _forms(self, kind: str, hemi: str) -> list[RoiForm]:
+        return [form for form in self.forms if (form.kind, form.hemi) == (kind, hemi)]
+
     def _n_vertices(
         self, masks: dict[str, tuple[RoiForm, np.ndarray]], bucket: Bucket, gathered: _Gathered
     ) -> int | None:
-        """Return the number of vertices of most masks, and leave out the others; None where there is none."""
+        """Return the number of vertices that most masks have; the other masks are left out. None without a majority."""
         lengths = Counter(len(inside) for _, inside in masks.values())
         if not lengths:
             return None
@@ -122,8 +125,8 @@ class SurfacePlan:
         for form, inside in masks.values():
             if len(inside) == expected and is_clear:
                 continue
-            # Where none are the most, which of them are right cannot be told.
-            other, its = next((one, its) for one, its in masks.values() if len(its) != len(inside))
+            # Without a majority, each mask contradicts another.
+            other, its = next((other, its) for other, its in masks.values() if len(its) != len(inside))
             error = DataIntegrityError(
                 f"{bucket.locate(form.infos[0].key)}: expected {len(its)} vertices, as in "
                 f"{bucket.locate(other.infos[0].key)}, found {len(inside)}. Fetch both files again; if it stays so, "
@@ -138,21 +141,21 @@ class SurfacePlan:
 
 @dataclass(frozen=True, eq=False)
 class RoiParts:
-    """What was read of ROIs in some formats."""
+    """The ROIs in some formats, as they were read."""
 
     rois: RoiNames
     """The ROIs along ``roi``."""
     present: Mapping[tuple[str, str], frozenset[str]]
-    """Format and hemisphere (empty for volumes) → the ROIs of which such a file was read; a key for all asked for."""
+    """Format and hemisphere (empty for volumes) → the ROIs with such a file; a key for each that was asked for."""
     brain: Brain | None
-    """What is on the voxel axis; None where no volume is read."""
+    """The voxel axis; None if no volume is read."""
     surfaces: list[Surface]
-    """What is on each hemisphere."""
+    """The ROIs on each hemisphere."""
     remarks: Remarks
-    """What is left out, and what was read otherwise than documented."""
+    """Remarks on files that were left out, or differ from the documentation."""
 
     def presence(self) -> Coordinates:
-        """Return which ROI has which files: a missing one and an empty one are both False everywhere."""
+        """Return the coordinates that tell a missing ROI from an empty one."""
 
         def has(format: str, hemi: str) -> list[bool]:
             return [name in self.present[format, hemi] for name in self.rois.names]
@@ -173,7 +176,7 @@ class RoiParts:
 
 @dataclass(frozen=True)
 class RoiPlan:
-    """What has to be read for ROIs in some formats."""
+    """The files of ROIs in some formats."""
 
     roi: RoiExpression | None
     """The ROIs that must be readable; None for whatever there is."""
@@ -186,10 +189,10 @@ class RoiPlan:
     surfaces: SurfacePlan
     """For the axes of the hemispheres."""
     missing: tuple[str, ...]
-    """What is left out, in words."""
+    """Descriptions of files that are left out."""
 
     @classmethod
-    def of(
+    def from_listing(
         cls,
         bucket: Bucket,
         contents: SubjectContents,
@@ -225,7 +228,7 @@ class RoiPlan:
         """
         every = roi_files(contents.objects)
         asked = tuple((format, hemi) for format in formats for hemi in ([""] if format == "volume" else hemis))
-        listing = RoiListing.of(bucket, (file for file in every if form_of(file) in asked))
+        listing = RoiListing.from_files(bucket, (file for file in every if form_of(file) in asked))
         roi = query.roi if only is None else only
         if roi is not None:
             if not listing.forms and not listing.faults:
@@ -240,8 +243,10 @@ class RoiPlan:
         missing = [f"{_variable(*form)} (no {in_words(*form)} in {folder})" for form in asked if form not in there]
         volumes = [form for form in listing.forms if not form.hemi]
         rois = RoiNames(listing.names.names, listing.names.categories)
-        voxels = VoxelPlan.of(bucket, contents, query, maps=(), volumes=volumes, rois=rois) if volumes else None
-        surfaces = SurfacePlan.of(listing.forms, RoiListing.of(bucket, every).forms)
+        voxels = (
+            VoxelPlan.from_listing(bucket, contents, query, maps=(), volumes=volumes, rois=rois) if volumes else None
+        )
+        surfaces = SurfacePlan.from_forms(listing.forms, RoiListing.from_files(bucket, every).forms)
         return cls(roi, listing, asked, voxels, surfaces, tuple(missing))
 
     @property
@@ -250,7 +255,7 @@ class RoiPlan:
         return (*(self.voxels.files if self.voxels else ()), *self.surfaces.infos)
 
     def read(self, bucket: Bucket, files: Mapping[str, bytes]) -> RoiParts:
-        """Return what is on the voxel axis, and what is on each hemisphere.
+        """Read the voxel axis and the hemispheres.
 
         Raises
         ------
@@ -268,7 +273,7 @@ class RoiPlan:
         useless |= {(*form_of(form), form.name) for form, _ in gathered.faults}
         present = {
             form: frozenset(
-                one.name for one in self.listing.forms if form_of(one) == form and (*form, one.name) not in useless
+                roi.name for roi in self.listing.forms if form_of(roi) == form and (*form, roi.name) not in useless
             )
             for form in self.asked
         }
@@ -284,5 +289,5 @@ class RoiPlan:
 
 
 def _variable(format: str, hemi: str) -> str:
-    """Return the name of the variable that tells an ROI in this form."""
+    """Return the name of the variable with the ROIs of a format."""
     return {"volume": "in_roi", "func.gii": f"in_roi_{hemi}", "label": f"label_vertex_{hemi}"}[format]

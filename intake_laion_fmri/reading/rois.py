@@ -40,7 +40,7 @@ def open_rois(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> xr.Dataset:
-    """Read which voxels and which surface vertices belong to which ROI of a subject.
+    """Read the ROIs of a subject: the voxels and the surface vertices of each.
 
     Parameters
     ----------
@@ -90,18 +90,18 @@ def open_rois(
     """
     import xarray as xr
 
-    query = VoxelQuery.of(roi, mask)
+    query = VoxelQuery.from_arguments(roi, mask)
     formats, hemis = chosen("format", format, FORMATS), chosen("hemi", hemi, HEMISPHERES)
-    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    contents = _listed_rois(place, subject, query, formats)
-    plan = RoiPlan.of(place, contents, query, formats=formats, hemis=hemis)
-    parts = plan.read(place, Fetched(place, plan.files))
+    bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    contents = _listed_rois(bucket, subject, query, formats)
+    plan = RoiPlan.from_listing(bucket, contents, query, formats=formats, hemis=hemis)
+    parts = plan.read(bucket, Fetched(bucket, plan.files))
     parts.remarks.warn(stacklevel=2)
     if not parts.rois.names:
-        raise no_rois(place, contents, formats)
+        raise no_rois(bucket, contents, formats)
     brain = parts.brain
 
-    where = f"{contents.subject} in {place.url}"
+    where = f"{contents.subject} in {bucket.url}"
     variables: Coordinates = {}
     coordinates = roi_coordinates(parts.rois) if brain is None else brain.coordinates()
     if "in_roi" in coordinates:
@@ -171,14 +171,14 @@ def roi_data(
     -----
     Reads the files of these ROIs only: two listings (three with the anatomical mask), then a request per file.
     """
-    query = VoxelQuery.of(None, mask)
+    query = VoxelQuery.from_arguments(None, mask)
     formats, hemis = chosen("format", format, FORMATS), chosen("hemi", hemi, HEMISPHERES)
     only = RoiExpression.parse(roi)
     only.raise_unless_separate()
-    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    contents = _listed_rois(place, subject, query, formats)
-    plan = RoiPlan.of(place, contents, query, formats=formats, hemis=hemis, only=only)
-    parts = plan.read(place, Fetched(place, plan.files))
+    bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    contents = _listed_rois(bucket, subject, query, formats)
+    plan = RoiPlan.from_listing(bucket, contents, query, formats=formats, hemis=hemis, only=only)
+    parts = plan.read(bucket, Fetched(bucket, plan.files))
     brain = parts.brain
     Remarks(noted=parts.remarks.noted).warn(stacklevel=2)
 
@@ -199,10 +199,10 @@ def roi_data(
     return result
 
 
-def _listed_rois(place: Bucket, subject: str, query: VoxelQuery, formats: Sequence[str]) -> SubjectContents:
-    """List what the bucket holds of a subject, for ROIs in some formats."""
+def _listed_rois(bucket: Bucket, subject: str, query: VoxelQuery, formats: Sequence[str]) -> SubjectContents:
+    """List the objects of a subject that ROIs in some formats need."""
     return subject_contents(
-        place,
+        bucket,
         layout.subject_name(subject),
         anatomy=query.needs_anatomy and "volume" in formats,
     )

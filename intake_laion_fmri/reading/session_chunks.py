@@ -49,7 +49,9 @@ def _common_chunks(blocks: tuple[tuple[int, ...], ...]) -> _Divisors | None:
     """Return the largest chunks that cross no block; None where xarray needs none, or they would be too many."""
     if all(len(set(lengths[:-1])) <= 1 and lengths[-1] <= lengths[0] for lengths in blocks if lengths):
         return None
-    # The last block may be of any length: no other begins behind it.
+    # Idea: chunks that divide every block's length but the last one's, behind which no block begins.
+    # Reference: xarray's safe_chunks, which refuses a Zarr chunk that two Dask blocks would write.
+    # Cost: a gcd over the blocks; sessions of coprime lengths give small chunks, so their number is bounded.
     chunks = _Divisors(math.gcd(*lengths[:-1]) or lengths[0] for lengths in blocks)
     if 0 in chunks or math.prod(-(-sum(lengths) // n) for lengths, n in zip(blocks, chunks, strict=True)) > MOST_CHUNKS:
         return None

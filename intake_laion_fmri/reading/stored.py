@@ -1,4 +1,4 @@
-"""From a selection and a store's metadata to the parts of a Dataset: the same as from the bucket, of other origin.
+"""From a selection and a store's metadata to the parts of a Dataset, the same as from the bucket.
 
 Everything is chosen before a Dask array is made: sessions, trials, voxels, and from these the chunks that hold them.
 """
@@ -42,9 +42,9 @@ _ROLE_ARRAYS = ("split_role", POOL, SPLIT)
 
 @dataclass(frozen=True, eq=False)
 class StorePlan:
-    """What has to be read of a store for a Dataset of betas."""
+    """The sessions of a store that a Dataset of betas needs."""
 
-    root: Bucket
+    store: Bucket
     """The store."""
     subject: str
     """``"sub-01"``."""
@@ -52,7 +52,7 @@ class StorePlan:
     """The chosen sessions, ascending."""
 
     @classmethod
-    def of(cls, root: Bucket, subject: str, query: TrialQuery, voxels: VoxelQuery) -> StorePlan:
+    def from_store(cls, store: Bucket, subject: str, query: TrialQuery, voxels: VoxelQuery) -> StorePlan:
         """Find the sessions.
 
         Raises
@@ -64,36 +64,36 @@ class StorePlan:
         DataIntegrityError
             If the store cannot be understood, or its sessions do not belong together.
         """
-        options = read_options(root)
+        options = read_options(store)
         if options.mask != voxels.mask:
             raise NotInStoreError(
-                f"{root.url} holds voxels of the mask {options.mask!r}, not {voxels.mask!r}. Choose "
+                f"{store.url} holds voxels of the mask {options.mask!r}, not {voxels.mask!r}. Choose "
                 f"mask={options.mask!r}, {_WAYS_OUT}"
             )
-        known = public_sessions(root, subject)
-        names = choose_sessions(root, subject, query.sessions, known, known)
-        found = read_sessions(root, subject, names)
+        known = public_sessions(store, subject)
+        names = choose_sessions(store, subject, query.sessions, known, known)
+        found = read_sessions(store, subject, names)
         lacking = [name for name in names if name not in found]
         if lacking:
-            there = read_sessions(root, subject, known)
+            there = read_sessions(store, subject, known)
             raise NotInStoreError(
-                f"{root.url} holds no complete {', '.join(lacking)} of {subject}; it holds "
+                f"{store.url} holds no complete {', '.join(lacking)} of {subject}; it holds "
                 f"{', '.join(there) or 'no session of this subject'}. Name the sessions that are there with session=, "
                 f"build the others, {_WAYS_OUT}"
             )
         sessions = tuple(found[name] for name in names)
-        for one in sessions:
-            if one.record.axis != sessions[0].record.axis or one.record.options != options:
+        for session in sessions:
+            if session.record.axis != sessions[0].record.axis or session.record.options != options:
                 raise DataIntegrityError(
-                    f"{root.locate(one.group)} was built from other maps or ROIs than {sessions[0].session}. Run "
+                    f"{store.locate(session.group)} was built from other maps or ROIs than {sessions[0].session}. Run "
                     "'intake-laion-fmri store build' again: it renews the sessions whose sources were replaced."
                 )
-        if all("repetition" in one.arrays for one in sessions):
-            for one in sessions:
-                problem = one.counted_otherwise(sessions)
+        if all("repetition" in session.arrays for session in sessions):
+            for session in sessions:
+                problem = session.counted_otherwise(sessions)
                 if problem:
-                    raise DataIntegrityError(f"{root.locate(one.group)} {problem}.")
-        return cls(root, subject, sessions)
+                    raise DataIntegrityError(f"{store.locate(session.group)} {problem}.")
+        return cls(store, subject, sessions)
 
     def read(
         self,
@@ -129,20 +129,21 @@ class StorePlan:
         of_trials = ["label", "run", *(["repetition"] if self._counts_repetitions else [])]
         keys = [first.key(name) for name in [*of_voxels, *(() if asks_files else (POOL, SPLIT))]]
         of_each = [*of_trials, *(() if asks_files else ("split_role",))]
-        contents = self.root.read_present([*keys, *(one.key(name) for one in self.sessions for name in of_each)])
+        keys += [session.key(name) for session in self.sessions for name in of_each]
+        contents = self.store.read_present(keys)
 
-        brain = _stored_brain(first, contents, where=self.root.url)
+        brain = _stored_brain(first, contents, where=self.store.url)
         self._expect_needed(brain, voxels)
-        places = brain.chosen(voxels, where=f"{self.subject} in {self.root.url}")
+        positions = brain.chosen(voxels, where=f"{self.subject} in {self.store.url}")
         wanted = first.record.left_out.wanted(brain.rois, voxels.roi, voxels.threshold_map, voxels.min_noise_ceiling)
         if wanted:
             kept = first.record.options.roi
             raise NotInStoreError(
-                f"{self.root.url} holds the voxels of roi={kept!r} only; the selection has up to {wanted} more. Choose "
-                f"an ROI within {kept!r}, {_WAYS_OUT}"
+                f"{self.store.url} holds the voxels of roi={kept!r} only; the selection has up to {wanted} more. "
+                f"Choose an ROI within {kept!r}, {_WAYS_OUT}"
             )
-        places = places[np.argsort(brain.axis.index[places], kind="stable")]
-        table = stack_stored([self._table(one, contents, of_trials) for one in self.sessions])
+        positions = positions[np.argsort(brain.axis.index[positions], kind="stable")]
+        table = stack_stored([self._table(session, contents, of_trials) for session in self.sessions])
         unfetched: list[str] = []
         if source is None:
             roles = self._roles(contents)
@@ -153,10 +154,10 @@ class StorePlan:
         return BetasParts(
             self.subject,
             table,
-            brain.take(places),
+            brain.take(positions),
             roles,
-            _steps(self.root, self.sessions, table, places),
-            tuple(info for one in self.sessions for info in one.sources),
+            _steps(self.store, self.sessions, table, positions),
+            tuple(info for session in self.sessions for info in session.sources),
             voxels.mask,
             remarks,
             first.record.options.rounding.attrs,
@@ -164,61 +165,64 @@ class StorePlan:
 
     @property
     def _counts_repetitions(self) -> bool:
-        return all("repetition" in one.arrays for one in self.sessions)
+        return all("repetition" in session.arrays for session in self.sessions)
 
     def _same_roles(self) -> bool:
-        """Whether all sessions tell roles, of the same files."""
-        if not all(set(_ROLE_ARRAYS) <= set(one.arrays) for one in self.sessions):
+        """Return True if all sessions have roles, from the same files."""
+        if not all(set(_ROLE_ARRAYS) <= set(session.arrays) for session in self.sessions):
             return False
-        told = [
-            (one.arrays["split_role"]["attributes"], *(one.record.objects[f"{name}/c/0"] for name in (POOL, SPLIT)))
-            for one in self.sessions
+        roles = [
+            (
+                session.arrays["split_role"]["attributes"],
+                *(session.record.objects[f"{name}/c/0"] for name in (POOL, SPLIT)),
+            )
+            for session in self.sessions
         ]
-        return all(one == told[0] for one in told)
+        return all(others == roles[0] for others in roles)
 
     def _roles(self, contents: Mapping[str, bytes]) -> Coordinates:
         first = self.sessions[0]
         roles: Coordinates = {}
         for name in (POOL, SPLIT):
-            values = first.value(name, contents, where=self.root.url)
+            values = first.value(name, contents, where=self.store.url)
             roles[name] = ((name,), values, dict(first.arrays[name]["attributes"]))
-        every = [one.value("split_role", contents, where=self.root.url) for one in self.sessions]
+        every = [session.value("split_role", contents, where=self.store.url) for session in self.sessions]
         attrs = dict(first.arrays["split_role"]["attributes"])
         return {**roles, "split_role": ((POOL, SPLIT, "trial"), np.concatenate(every, axis=-1), attrs)}
 
     def _table(
-        self, one: StoredSession, contents: Mapping[str, bytes], columns: Sequence[str]
+        self, session: StoredSession, contents: Mapping[str, bytes], columns: Sequence[str]
     ) -> tuple[int, pd.DataFrame]:
         """Return a session's table, without what follows from its labels."""
         import pandas as pd
 
         table = {
-            "session": np.full(one.grid.n_trials, one.session, dtype=object),
-            "beta_index": np.arange(one.grid.n_trials),
+            "session": np.full(session.grid.n_trials, session.session, dtype=object),
+            "beta_index": np.arange(session.grid.n_trials),
         }
-        table |= {name: one.value(name, contents, where=self.root.url) for name in columns}
-        return layout.session_number(one.session), pd.DataFrame(table)
+        table |= {name: session.value(name, contents, where=self.store.url) for name in columns}
+        return layout.session_number(session.session), pd.DataFrame(table)
 
     def _expect_needed(self, brain: Brain, voxels: VoxelQuery) -> None:
-        """Raise where the selection needs what the store has not, because the bucket had not."""
+        """Raise NotInBucketError if the selection needs what the bucket lacked when the store was built."""
         if voxels.roi is not None and brain.rois is None:
             raise NotInBucketError(
-                f"{self.root.url} tells no ROI of {self.subject}: the bucket had none when it was built. Fetch the "
+                f"{self.store.url} holds no ROI of {self.subject}: the bucket had none when it was built. Fetch the "
                 "ROIs, and build the store again."
             )
         needed = voxels.threshold_map
         if needed is not None and needed not in brain.maps:
             raise NotInBucketError(
-                f"{self.root.url} tells no {needed} of {self.subject}: the bucket had no such map when it was built. "
+                f"{self.store.url} holds no {needed} of {self.subject}: the bucket had no such map when it was built. "
                 "Fetch the map, and build the store again."
             )
 
     def _missing(self, first: StoredSession) -> list[str]:
-        """Tell the coordinates that the bucket had not when the store was built."""
+        """List the coordinates that the bucket lacked when the store was built."""
         absent = [name for name in (*SUBJECT_MAPS, "in_roi") if name not in first.arrays]
         if not self._counts_repetitions:
             absent.append("repetition")
-        return [f"{name} (the bucket had not what it needs when {self.root.url} was built)" for name in absent]
+        return [f"{name} (the bucket lacked its files when {self.store.url} was built)" for name in absent]
 
 
 _WAYS_OUT = "or add fallback=True to stream what is missing from the bucket."
@@ -227,46 +231,50 @@ _VOXEL_ARRAYS = {"voxel", *SUBJECT_MAPS, "in_roi", "roi", "roi_category"}
 """What is read along voxels and ROIs; the other coordinates follow from these and the grid."""
 
 
-def _stored_brain(one: StoredSession, contents: Mapping[str, bytes], *, where: str) -> Brain:
+def _stored_brain(session: StoredSession, contents: Mapping[str, bytes], *, where: str) -> Brain:
     """Return the voxels of a session, in the order in which they are stored."""
 
     def value(name: str) -> NDArray[Any]:
-        return one.value(name, contents, where=where)
+        return session.value(name, contents, where=where)
 
     rois = None
-    if "in_roi" in one.arrays:
+    if "in_roi" in session.arrays:
         rois = RoiMembership(
             tuple(value("roi")), tuple(value("roi_category")), value("in_roi").astype(bool, copy=False)
         )
-    maps = {name: value(name) for name in SUBJECT_MAPS if name in one.arrays}
-    return Brain(VoxelAxis(one.voxel_grid, value("voxel")), maps, rois)
+    maps = {name: value(name) for name in SUBJECT_MAPS if name in session.arrays}
+    return Brain(VoxelAxis(session.voxel_grid, value("voxel")), maps, rois)
 
 
 def _steps(
-    root: Bucket, sessions: Sequence[StoredSession], table: pd.DataFrame, places: NDArray[np.int64]
+    store: Bucket, sessions: Sequence[StoredSession], table: pd.DataFrame, positions: NDArray[np.int64]
 ) -> dict[str, Step]:
     """Return the steps that read the trials of a table, at some positions of the stored voxels."""
-    widths = {one.grid.width for one in sessions}  # one, as a rule
-    chunks = {width: np.flatnonzero(np.bincount(places // width)) for width in widths}
-    return {one.session: _step(root, one, table, places, chunks[one.grid.width]) for one in sessions}
+    widths = {session.grid.width for session in sessions}  # one, as a rule
+    chunks = {width: np.flatnonzero(np.bincount(positions // width)) for width in widths}
+    return {
+        session.session: _step(store, session, table, positions, chunks[session.grid.width]) for session in sessions
+    }
 
 
 def _step(
-    root: Bucket, one: StoredSession, table: pd.DataFrame, places: NDArray[np.int64], chunks: NDArray[np.intp]
+    store: Bucket, session: StoredSession, table: pd.DataFrame, positions: NDArray[np.int64], chunks: NDArray[np.intp]
 ) -> Step:
-    parts = tuple(one.grid.parts(chunks, one.record.chunks))
-    block = StoreBlock(root, f"{one.group}/{BETAS}", one.checksum, one.grid, parts, volumes_of(table, one.session))
-    return Step(StoreBlock.read, block, places)
+    parts = tuple(session.grid.parts(chunks, session.record.chunks))
+    block = StoreBlock(
+        store, f"{session.group}/{BETAS}", session.checksum, session.grid, parts, volumes_of(table, session.session)
+    )
+    return Step(StoreBlock.read, block, positions)
 
 
-def with_stored(parts: BetasParts, root: Bucket) -> BetasParts:
+def with_stored(parts: BetasParts, store: Bucket) -> BetasParts:
     """Read sessions of a Dataset from a store instead of the bucket, where it holds them.
 
     Parameters
     ----------
     parts : BetasParts
         From the bucket.
-    root : Bucket
+    store : Bucket
         The store.
 
     Returns
@@ -276,33 +284,33 @@ def with_stored(parts: BetasParts, root: Bucket) -> BetasParts:
         from the objects that the bucket holds now.
     """
     try:
-        options = read_options(root)
+        options = read_options(store)
     except NotInStoreError:
         return parts
     if options.mask != parts.mask:
         return parts
     now = set(parts.sources)
     found = {
-        session: one
-        for session, one in read_sessions(root, parts.subject, parts.steps).items()
-        if set(one.session_sources) <= now
+        name: session
+        for name, session in read_sessions(store, parts.subject, parts.steps).items()
+        if set(session.session_sources) <= now
     }
-    by_axis = {one.record.axis: one for one in found.values()}
-    contents = root.read_present([one.key("voxel") for one in by_axis.values()])
-    places = {
-        axis: _places(one.value("voxel", contents, where=root.url), parts.brain.axis.index)
-        for axis, one in by_axis.items()
+    by_axis = {session.record.axis: session for session in found.values()}
+    contents = store.read_present([session.key("voxel") for session in by_axis.values()])
+    positions = {
+        axis: _positions(session.value("voxel", contents, where=store.url), parts.brain.axis.index)
+        for axis, session in by_axis.items()
     }
     steps, attrs = dict(parts.steps), parts.betas_attrs
-    for one in found.values():
-        here = places[one.record.axis]
+    for session in found.values():
+        here = positions[session.record.axis]
         if here is not None:
-            steps |= _steps(root, [one], parts.table, here)
+            steps |= _steps(store, [session], parts.table, here)
             attrs = options.rounding.attrs
     return dataclasses.replace(parts, steps=steps, betas_attrs=attrs)
 
 
-def _places(stored: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64] | None:
+def _positions(stored: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64] | None:
     """Return the positions of voxels among the stored ones; None if a voxel is absent."""
     # Idea: sort the stored voxels, whose order is by ROIs, and search each wanted voxel in that.
     # Reference: numpy.searchsorted with `sorter`; docs/store-format.md for the order.
@@ -311,5 +319,5 @@ def _places(stored: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.
     ranks = np.searchsorted(stored, wanted, sorter=sorting)
     if len(wanted) and (not len(stored) or ranks.max() >= len(stored)):
         return None
-    places: NDArray[np.int64] = sorting[ranks]
-    return places if np.array_equal(stored[places], wanted) else None
+    positions: NDArray[np.int64] = sorting[ranks]
+    return positions if np.array_equal(stored[positions], wanted) else None

@@ -46,10 +46,10 @@ class TrialQuery:
     """Side of the split."""
 
     @classmethod
-    def of(cls, session: object, stimuli: object, split: object, pool: object, role: object) -> TrialQuery:
+    def from_arguments(cls, session: object, stimuli: object, split: object, pool: object, role: object) -> TrialQuery:
         """Check the arguments of a user; ValueError if one is wrong."""
-        given = {"stimuli": stimuli, "split": split, "pool": pool, "role": role}
-        checked: dict[str, Any] = {name: check_argument(name, value) for name, value in given.items()}
+        values = {"stimuli": stimuli, "split": split, "pool": pool, "role": role}
+        checked: dict[str, Any] = {name: check_argument(name, value) for name, value in values.items()}
         for name, value, default in (("role", role, "both"), ("pool", pool, SHARED)):
             if split is None and value != default:
                 raise ValueError(f"{name}={value!r} needs a split: add split=, one of {', '.join(SPLITS)}.")
@@ -57,7 +57,7 @@ class TrialQuery:
 
     @property
     def needs_files(self) -> bool:
-        """Whether the selection needs split files: ``ood`` follows from the labels."""
+        """True if the selection needs split files: ``ood`` follows from the labels."""
         return self.split not in (None, OOD)
 
     @property
@@ -79,7 +79,7 @@ class TrialQuery:
         source : SplitSource or None
             Where split files are; not needed where `roles` are given, or `needs_files` is False.
         roles : dict, optional
-            From `splits.split_roles`, of this table; empty where they could not be told.
+            From `roles.split_roles`, of this table; empty if split files are missing.
         """
         chosen = np.ones(len(table), dtype=bool)
         if self.stimuli is not None:
@@ -104,12 +104,12 @@ class TrialPlan:
     tables: Mapping[str, ObjectInfo]
     """Trial tables: of the chosen sessions, and of those before them where repetitions can be counted."""
     counts_repetitions: bool
-    """Whether the table of every session from the first to the last chosen one is there."""
+    """True if every session up to the last chosen one has a table."""
     missing: tuple[str, ...]
-    """What is left out, in words."""
+    """Descriptions of files that are left out."""
 
     @classmethod
-    def of(cls, bucket: Bucket, contents: SubjectContents, query: TrialQuery) -> TrialPlan:
+    def from_listing(cls, bucket: Bucket, contents: SubjectContents, query: TrialQuery) -> TrialPlan:
         """Find the objects of a selection; NotInBucketError if one is absent."""
         with_table = public_sessions(contents.objects, ["trials"])
         known = {*contents.sessions, *with_table}

@@ -53,11 +53,11 @@ def open_trials(
     ValueError, NotInBucketError, AccessDeniedError, BucketUnreachableError, DataIntegrityError
         As in `open_betas`.
     """
-    query = TrialQuery.of(session, stimuli, split, pool, role)
-    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    contents = subject_contents(place, layout.subject_name(subject))
-    plan = TrialPlan.of(place, contents, query)
-    table, remarks = plan.read(place, Fetched(place, plan.tables.values()))
+    query = TrialQuery.from_arguments(session, stimuli, split, pool, role)
+    bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    contents = subject_contents(bucket, layout.subject_name(subject))
+    plan = TrialPlan.from_listing(bucket, contents, query)
+    table, remarks = plan.read(bucket, Fetched(bucket, plan.tables.values()))
     remarks.warn(stacklevel=2)
-    source = find_source(splits, bucket=place) if query.needs_files else None
+    source = find_source(splits, bucket=bucket) if query.needs_files else None
     return table[query.select(table, contents.subject, source)]

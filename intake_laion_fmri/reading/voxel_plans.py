@@ -52,7 +52,7 @@ class VoxelQuery:
     """The map that the threshold reads."""
 
     @classmethod
-    def of(
+    def from_arguments(
         cls, roi: object, mask: str, min_noise_ceiling: float | None = None, noise_ceiling: str = "12rep"
     ) -> VoxelQuery:
         """Check the arguments of a user; ValueError if one is wrong."""
@@ -63,18 +63,18 @@ class VoxelQuery:
 
     @property
     def needs_anatomy(self) -> bool:
-        """Whether the mask is in the anatomical tree."""
+        """True if the mask is in the anatomical tree."""
         return MASKS[self.mask].kind == "brain_mask"
 
     @property
     def threshold_map(self) -> str | None:
-        """The map that the threshold reads, if there is one."""
+        """The map that the threshold reads, or None."""
         return None if self.min_noise_ceiling is None else f"nc_{self.noise_ceiling}"
 
 
 @dataclass(frozen=True, eq=False)
 class Brain:
-    """What was read for the voxel axis."""
+    """The voxel axis with its maps and ROIs, as they were read."""
 
     axis: VoxelAxis
     """The chosen voxels."""
@@ -83,9 +83,9 @@ class Brain:
     rois: RoiMembership | None
     """Membership of these voxels; None where no ROI was read."""
     faults: tuple[RoiFault, ...] = ()
-    """ROIs whose volumes are of no use; nobody has asked for them."""
+    """ROIs with unusable volumes that were not selected."""
     remarks: Remarks = field(default_factory=Remarks)
-    """What is left out of this, and what was read otherwise than documented."""
+    """Remarks on files that were left out, or differ from the documentation."""
 
     def chosen(self, query: VoxelQuery, *, where: str) -> NDArray[np.intp]:
         """Return the positions of the voxels that a query chooses, ascending; `where` names the subject in errors."""
@@ -134,20 +134,20 @@ class VoxelPlan:
     maps: Mapping[str, ObjectInfo]
     """Coordinate → its map."""
     needed: frozenset[str]
-    """Those that the user asked for."""
+    """Coordinates that must be readable."""
     volumes: tuple[RoiForm, ...]
     """The volumes of ROIs."""
     rois: RoiNames
     """The ROIs along ``roi``."""
     keeps_rows: bool
-    """Whether one without a usable volume stays, and has no voxel."""
+    """True if an ROI without a usable volume stays, without a voxel."""
     faults: tuple[RoiFault, ...]
-    """ROIs that are of no use, as the listing tells."""
+    """ROIs that cannot be used, by the listing alone."""
     missing: tuple[str, ...]
-    """What is left out, in words."""
+    """Descriptions of files that are left out."""
 
     @classmethod
-    def of(
+    def from_listing(
         cls,
         bucket: Bucket,
         contents: SubjectContents,
@@ -188,7 +188,7 @@ class VoxelPlan:
         mask = contents.find(kind)
         if mask is None:
             raise bucket.missing(layout.key(kind, subject=contents.subject), contents.objects)
-        listing = RoiListing.of(bucket, contents.rois if volumes is None else ())
+        listing = RoiListing.from_files(bucket, contents.rois if volumes is None else ())
         wanted = listing.forms if volumes is None else tuple(volumes)
         names = listing.names if rois is None else rois
         if query.roi is not None:
@@ -225,13 +225,13 @@ class VoxelPlan:
         return tuple({info.key: info for info in infos}.values())
 
     def read(self, bucket: Bucket, files: Mapping[str, bytes]) -> Brain:
-        """Read the chosen voxels with their maps and ROIs; unusable files that nobody asked for are left out."""
+        """Read the chosen voxels with their maps and ROIs; unusable files that are not selected are left out."""
         mask = VolumeReader(io.BytesIO(files[self.mask.key]), name=bucket.locate(self.mask.key))
         axis = VoxelAxis(mask.header.grid, mask.where(MASKS[self.query.mask]))
         left_out, noted = list(self.missing), list[str]()
         if mask.header.note:
             noted.append(f"{bucket.locate(self.mask.key)}: {mask.header.note}")
-        gather = Gather.of(axis.index, axis.grid.shape)
+        gather = Gather.from_voxels(axis.index, axis.grid.shape)
         maps = {}
         for map, info in self.maps.items():
             name = bucket.locate(info.key)
@@ -303,7 +303,7 @@ def raise_unless_known(
         if rois.meant(operand):
             continue
         every = roi_files(bucket.find(layout.ROIS.folder(contents.subject)))
-        names = RoiListing.of(bucket, every).names.meant(operand)
+        names = RoiListing.from_files(bucket, every).names.meant(operand)
         if not names:
             raise rois.unknown(operand, where=f"{contents.subject} in {bucket.url}")
         others = dict.fromkeys(in_words(*form_of(file)) for file in every if file.name in names)

@@ -100,7 +100,7 @@ class SubjectReader:
         for key in keys:
             if key not in contents.objects:
                 raise self.place.missing(key, contents.objects)
-        plan = self._voxel_plan(contents, VoxelQuery.of(roi, name), maps)
+        plan = self._voxel_plan(contents, VoxelQuery.from_arguments(roi, name), maps)
         brain = plan.read(self.place, Fetched(self.place, plan.files))
         Remarks(noted=brain.remarks.noted).warn(stacklevel=NEEDED_BY_USER - 1)
         return contents, brain if mask is None else brain.take(np.flatnonzero(flags(mask, len(brain.axis))))
@@ -112,9 +112,9 @@ class SubjectReader:
         if not expressions:
             return []
         wanted = RoiExpression.union(expressions)
-        query = VoxelQuery.of(None, name)
+        query = VoxelQuery.from_arguments(None, name)
         forms, names = self._needed(contents, query, wanted)
-        plan = VoxelPlan.of(self.place, contents, query, maps=(), volumes=forms, rois=names)
+        plan = VoxelPlan.from_listing(self.place, contents, query, maps=(), volumes=forms, rois=names)
         brain = plan.read(self.place, Fetched(self.place, plan.files))
         raise_if_selected(wanted, names, brain.faults)
         Remarks(noted=brain.remarks.noted).warn(stacklevel=NEEDED_BY_USER - 1)
@@ -125,7 +125,7 @@ class SubjectReader:
         self, session: object, roi: RoiSelection | None, mask: object, source: str
     ) -> dict[str, NDArray[np.float32]]:
         """Read the noise ceiling within each chosen session, ascending."""
-        query = MapQuery.of(session, ("noise_ceiling",), "voxel")
+        query = MapQuery.from_arguments(session, ("noise_ceiling",), "voxel")
         contents, brain = self.brain(roi, mask, source)
         return self._ceilings(contents, query, brain.axis)
 
@@ -140,9 +140,9 @@ class SubjectReader:
     ) -> dict[str, NDArray[np.float32]]:
         """Read the betas of each chosen session, ascending; its stream once, whatever is selected."""
         _check_one_of(roi, mask)
-        query = TrialQuery.of(session, stimuli, None, "shared", "both")
+        query = TrialQuery.from_arguments(session, stimuli, None, "shared", "both")
         contents, name = self.listed(source)
-        parts = self._parts(contents, query, VoxelQuery.of(roi, name))
+        parts = self._parts(contents, query, VoxelQuery.from_arguments(roi, name))
         Remarks(noted=parts.remarks.noted).warn(stacklevel=NEEDED_BY_USER - 1)
         steps = dict(parts.steps)
         brain = parts.brain
@@ -151,7 +151,9 @@ class SubjectReader:
             steps = {name: _only(step, places) for name, step in steps.items()}
             brain = brain.take(places)
         if threshold is not None:
-            maps = self._ceilings(contents, MapQuery.of(list(steps), ("noise_ceiling",), "voxel"), brain.axis)
+            maps = self._ceilings(
+                contents, MapQuery.from_arguments(list(steps), ("noise_ceiling",), "voxel"), brain.axis
+            )
             # A voxel whose ceiling is NaN is not known to reach the threshold.
             steps = {name: _only(step, np.flatnonzero(maps[name] >= threshold)) for name, step in steps.items()}
         rows = [lazy_rows("betas", [step], shape=(_n_voxels(step),)) for step in steps.values()]
@@ -160,7 +162,9 @@ class SubjectReader:
     def trials(self, session: object) -> dict[str, pd.DataFrame]:
         """Read the trial table of each chosen session, ascending."""
         contents = subject_contents(self.place, self.subject)
-        plan = TrialPlan.of(self.place, contents, TrialQuery.of(session, None, None, "shared", "both"))
+        plan = TrialPlan.from_listing(
+            self.place, contents, TrialQuery.from_arguments(session, None, None, "shared", "both")
+        )
         table, remarks = plan.read(self.place, Fetched(self.place, plan.tables.values()))
         Remarks(noted=remarks.noted).warn(stacklevel=NEEDED_BY_USER - 1)
         rows = table[list(COLUMNS)]
@@ -170,7 +174,7 @@ class SubjectReader:
         """Plan the betas of a selection, from the store where it holds them."""
         if self._store is not None:
             try:
-                stored = StorePlan.of(self._store, self.subject, trials, voxels)
+                stored = StorePlan.from_store(self._store, self.subject, trials, voxels)
                 return stored.read(trials, voxels, splits=None, bucket=self.place)
             except NotInStoreError:
                 if not self._fallback:
@@ -178,7 +182,7 @@ class SubjectReader:
         plan = BucketPlan(
             self.place,
             self.subject,
-            TrialPlan.of(self.place, contents, trials),
+            TrialPlan.from_listing(self.place, contents, trials),
             self._voxel_plan(contents, voxels),
         )
         parts = plan.read(plan.fetch(), trials, None)
@@ -186,17 +190,17 @@ class SubjectReader:
 
     def _voxel_plan(self, contents: SubjectContents, query: VoxelQuery, maps: Sequence[str] = ()) -> VoxelPlan:
         forms, names = ((), None) if query.roi is None else self._needed(contents, query, query.roi)
-        return VoxelPlan.of(self.place, contents, query, maps=maps, needed=maps, volumes=forms, rois=names)
+        return VoxelPlan.from_listing(self.place, contents, query, maps=maps, needed=maps, volumes=forms, rois=names)
 
     def _needed(
         self, contents: SubjectContents, query: VoxelQuery, wanted: RoiExpression
     ) -> tuple[tuple[RoiForm, ...], RoiNames]:
         """Return the volumes that names and categories stand for; the error of what is absent or unknown."""
-        plan = RoiPlan.of(self.place, contents, query, formats=("volume",), hemis=(), only=wanted)
+        plan = RoiPlan.from_listing(self.place, contents, query, formats=("volume",), hemis=(), only=wanted)
         return plan.listing.forms, plan.listing.names
 
     def _ceilings(self, contents: SubjectContents, query: MapQuery, axis: VoxelAxis) -> dict[str, NDArray[np.float32]]:
-        plan = MapPlan.of(self.place, contents, query)
+        plan = MapPlan.from_listing(self.place, contents, query)
         blocks = plan.blocks(self.place, axis.grid)["noise_ceiling"]
         steps = [Step(type(block).read, block, axis.index) for block in blocks]
         rows = lazy_rows("noise_ceiling", steps, shape=(len(axis),)).compute()

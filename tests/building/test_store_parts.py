@@ -128,9 +128,9 @@ def test_coordinates_that_the_bucket_has_not(own_tiny: Path, tmp_path: Path) -> 
     assert (len(built), len(opened)) == (1, 1)
     assert not {"nc_4rep", "in_roi", "repetition"} & set(found.coords)
     xr.testing.assert_identical(found, expected)
-    with pytest.raises(NotInBucketError, match=r"tells no nc_4rep of sub-01: the bucket had no such map"):
+    with pytest.raises(NotInBucketError, match=r"holds no nc_4rep of sub-01: the bucket had no such map"):
         open_betas("sub-01", store=tmp_path / "store", noise_ceiling="4rep", min_noise_ceiling=10)
-    with pytest.raises(NotInBucketError, match=r"tells no ROI of sub-01"):
+    with pytest.raises(NotInBucketError, match=r"holds no ROI of sub-01"):
         open_betas("sub-01", store=tmp_path / "store", roi="FFA1")
 
 

@@ -361,7 +361,7 @@ def test_flipped_where_few_trials_are_wanted(hostile_bucket: Path, volumes: tupl
     """Before them, among them or behind them: the checksum is at the end of the stream, and is looked at."""
     content = betas_of(hostile_bucket).read_bytes()
     shape = nibabel.load(betas_of(hostile_bucket)).shape[:3]
-    gather = Gather.of(np.arange(int(np.prod(shape))), shape)
+    gather = Gather.from_voxels(np.arange(int(np.prod(shape))), shape)
 
     def read(packed: bytes) -> np.ndarray:
         return VolumeReader(io.BytesIO(packed), name="betas").take(gather, volumes)

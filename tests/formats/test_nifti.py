@@ -83,7 +83,7 @@ def test_values_are_those_of_nibabel_to_the_bit(file: tuple[bytes, type[Any]], d
     voxels = data.draw(st.lists(st.integers(0, int(np.prod(shape)) - 1), max_size=40), label="voxels")
     volumes = sorted(data.draw(st.sets(st.integers(0, n_volumes - 1)), label="volumes"))
     voxels_array = np.array(voxels, dtype=np.int64)
-    found = reader(content).take(Gather.of(voxels_array, shape), volumes)
+    found = reader(content).take(Gather.from_voxels(voxels_array, shape), volumes)
     wanted = expected.reshape(-1, n_volumes)[voxels_array][:, volumes].T
     assert found.dtype == np.float32
     assert found.tobytes() == np.ascontiguousarray(wanted).tobytes() or np.array_equal(found, wanted, equal_nan=True)
@@ -96,7 +96,7 @@ def test_values_do_not_depend_on_the_pieces(monkeypatch: pytest.MonkeyPatch, pie
     monkeypatch.setattr(nifti, "PIECE_BYTES", piece)
     content = packed(example((7, 5, 3, 4), dtype))
     voxels = np.random.default_rng(1).permutation(7 * 5 * 3)
-    found = reader(content).take(Gather.of(voxels, (7, 5, 3)), range(4))
+    found = reader(content).take(Gather.from_voxels(voxels, (7, 5, 3)), range(4))
     np.testing.assert_array_equal(found, oracle(content).reshape(-1, 4)[voxels].T)
 
 
@@ -127,22 +127,22 @@ def test_extensions_before_the_data_are_skipped() -> None:
     content = bytearray(gzip.decompress(packed(values)))
     content[108:112] = struct.pack("<f", 352 + 1600)
     long = gzip.compress(bytes(content[:352]) + bytes(1600) + bytes(content[352:]))
-    found = reader(long).take(Gather.of(np.arange(60), (5, 4, 3)), range(6))
+    found = reader(long).take(Gather.from_voxels(np.arange(60), (5, 4, 3)), range(6))
     np.testing.assert_array_equal(found, values.reshape(-1, 6).T)
 
 
 def test_nothing_wanted_reads_nothing() -> None:
     """No volume: an empty result. No voxel: rows of length 0."""
     content = packed(example())
-    assert reader(content).take(Gather.of(np.arange(5), (5, 4, 3)), []).shape == (0, 5)
-    assert reader(content).take(Gather.of(np.array([], dtype=int), (5, 4, 3)), range(6)).shape == (6, 0)
+    assert reader(content).take(Gather.from_voxels(np.arange(5), (5, 4, 3)), []).shape == (0, 5)
+    assert reader(content).take(Gather.from_voxels(np.array([], dtype=int), (5, 4, 3)), range(6)).shape == (6, 0)
 
 
 def test_a_bit_is_flipped_and_the_last_volumes_are_not_wanted() -> None:
     """The stream is read to its checksum all the same: in a stream that is stored, nothing else tells of the bit."""
     values = np.random.default_rng(0).standard_normal((10, 10, 10, 8)).astype("<f4")
     content = bytearray(gzip.compress(gzip.decompress(packed(values)), 0))
-    gather = Gather.of(np.arange(1000), (10, 10, 10))
+    gather = Gather.from_voxels(np.arange(1000), (10, 10, 10))
     np.testing.assert_array_equal(reader(bytes(content)).take(gather, [1])[0], values[..., 1].ravel())
     content[352 + 4000 + 2000] ^= 1
     with pytest.raises(DataIntegrityError, match="corrupt"):
@@ -152,7 +152,7 @@ def test_a_bit_is_flipped_and_the_last_volumes_are_not_wanted() -> None:
 def test_memory_is_the_result_and_a_few_buffers() -> None:
     """16 MB unpacked, 800 values wanted."""
     content = packed(np.zeros((64, 64, 64, 16), dtype="<f4"))
-    gather = Gather.of(np.arange(50), (64, 64, 64))
+    gather = Gather.from_voxels(np.arange(50), (64, 64, 64))
     tracemalloc.start()
     reader(content).take(gather, range(16))
     peak = tracemalloc.get_traced_memory()[1]
@@ -163,17 +163,17 @@ def test_memory_is_the_result_and_a_few_buffers() -> None:
 @pytest.mark.parametrize("volumes", [[2, 1], [1, 1], [-1], [6], [0, 6]])
 def test_volumes_that_cannot_be(volumes: list[int]) -> None:
     with pytest.raises(ValueError, match="must ascend"):
-        reader(packed(example())).take(Gather.of(np.arange(5), (5, 4, 3)), volumes)
+        reader(packed(example())).take(Gather.from_voxels(np.arange(5), (5, 4, 3)), volumes)
 
 
 @pytest.mark.parametrize("voxels", [[-1], [60]])
 def test_voxels_outside_the_grid(voxels: list[int]) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  # numpy's own words
-        Gather.of(np.array(voxels), (5, 4, 3))
+        Gather.from_voxels(np.array(voxels), (5, 4, 3))
 
 
 def take_all(content: bytes) -> np.ndarray:
-    return reader(content).take(Gather.of(np.arange(60), (5, 4, 3)), range(6))
+    return reader(content).take(Gather.from_voxels(np.arange(60), (5, 4, 3)), range(6))
 
 
 def unpacked() -> bytearray:
@@ -237,7 +237,7 @@ def test_a_broken_file_is_an_error_that_names_it(case: str) -> None:
 
     def read() -> None:
         opened = reader(content)
-        opened.take(Gather.of(np.arange(60), (5, 4, 3)), range(opened.header.n_volumes))
+        opened.take(Gather.from_voxels(np.arange(60), (5, 4, 3)), range(opened.header.n_volumes))
 
     with pytest.raises(DataIntegrityError, match=r"file\.nii\.gz") as caught:
         read()
@@ -293,7 +293,7 @@ def test_a_result_goes_where_the_caller_says(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=(3, 4, 5, 6)).astype(np.float32)
     path = tmp_path / "image.nii.gz"
     nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
-    gather = Gather.of(np.array([7, 3, 59]), (3, 4, 5))
+    gather = Gather.from_voxels(np.array([7, 3, 59]), (3, 4, 5))
     kept = np.full(20, np.nan, dtype=np.float32)
     with path.open("rb") as file:
         found = VolumeReader(file, name="image").take(gather, range(6), kept[:18].reshape(6, 3))

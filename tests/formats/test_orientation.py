@@ -92,7 +92,7 @@ def test_the_same_places_however_they_are_told(own_tiny: Path, tiny: Path, case:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = open_betas("sub-01", session=1, roi="face", bucket=own_tiny)
-    assert [(one.category, "tells lengths in" in str(one.message)) for one in caught] == (
+    assert [(one.category, "gives lengths in" in str(one.message)) for one in caught] == (
         [(UnexpectedContentWarning, True)] if "metres" in case else []
     )
     for name in "xyz":

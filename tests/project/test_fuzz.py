@@ -134,7 +134,7 @@ def test_a_nifti(file: tuple[bytes, type[Any]]) -> None:
             reader.where(lambda values: values > 0)
             raise AssertionError("a kilobyte of zeros is no such volume")
         voxels = np.arange(size)
-        found = reader.take(Gather.of(voxels, header.grid.shape), range(n_volumes))
+        found = reader.take(Gather.from_voxels(voxels, header.grid.shape), range(n_volumes))
         plain = unpacked_by_python(content)
         assert plain is not None
         cls = nibabel.Nifti1Image if header.vox_offset < 544 or plain[4:7] != b"n+2" else nibabel.Nifti2Image
