@@ -59,7 +59,7 @@ def download(
     ------
     ValueError
         If a subject, session or entity is unknown, with the nearest names, or `n_jobs` is below 1.
-    RuntimeError
+    DataDirNotSetError
         If no folder was named with `config.dataset_initialize`.
     AccessDeniedError
         If a held-out session is asked for, or the images.
@@ -75,7 +75,7 @@ def download(
     MirrorSelection.from_arguments(subjects=subject, sessions=ses, entities=entities, include_stimuli=include_stimuli)
     if n_jobs < 1:
         raise ValueError(f"n_jobs must be at least 1, found {n_jobs!r}.")
-    to = get_data_dir()
+    to = Path(get_data_dir())
     notice = licence_notice(to)
     if notice:
         print(notice)

@@ -243,7 +243,7 @@ def open_catalog(
         Options of the bucket's file system, for every entry.
     mirror : str or path, optional
         Local folder with a part of the bucket, which every entry reads first. By default each entry looks at what
-        `config.dataset_initialize` has named, or at the environment variable ``LAION_FMRI_MIRROR``.
+        `config.dataset_initialize` has named, and at the environment variable ``LAION_FMRI_MIRROR``.
     mirror_only : bool, optional
         Whether every entry reads the mirror alone, without a network.
 

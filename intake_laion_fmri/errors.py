@@ -16,6 +16,7 @@ from intake_laion_fmri import redact
 __all__ = [
     "AccessDeniedError",
     "BucketUnreachableError",
+    "DataDirNotSetError",
     "DataIntegrityError",
     "IncompleteBucketWarning",
     "LeftAloneWarning",
@@ -52,6 +53,10 @@ class BucketUnreachableError(ConnectionError):
 
 class DataIntegrityError(ValueError):
     """A file is truncated, corrupt, or contradicts another file of the same data set."""
+
+
+class DataDirNotSetError(RuntimeError):
+    """No folder for downloads was named, neither in this process nor in an earlier one."""
 
 
 class NotYetError(NotImplementedError):

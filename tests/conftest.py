@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,6 +66,7 @@ def _nothing_of_the_users_own(_cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for name in [name for name in os.environ if name.startswith("LAION_FMRI_") and "REFERENCE" not in name]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("LAION_FMRI_CACHE", str(_cache))
+    monkeypatch.setenv("LAION_FMRI_CONFIG", str(_cache.parent / f"settings-{uuid.uuid4().hex}"))
     monkeypatch.setattr(split_sources, "ADDRESS", "http://127.0.0.1:9/nobody")
     monkeypatch.setattr(pinned, "_failures", {})
     monkeypatch.setattr(data_folder, "_data_dir", None)

@@ -446,7 +446,8 @@ def test_a_wing_with_public_names_is_cheap_too(wing: str) -> None:
         ("betas", "open_betas open_maps open_noise_ceilings open_rois open_trials roi_data"),
         (
             "config",
-            "dataset_initialize data_dir get_data_dir set_network network_policy NetworkPolicy NETWORK_VARIABLE",
+            "dataset_initialize set_data_dir data_dir get_data_dir set_network network_policy NetworkPolicy "
+            "NETWORK_VARIABLE CONFIG_VARIABLE",
         ),
         ("demo", "write_demo remove_demo subject_truth SCALES Scale SubjectTruth"),
         ("discovery", "get_subjects get_sessions get_rois get_categories describe inspect_bucket inventory"),

@@ -238,7 +238,9 @@ PRINTED_LOCALLY = [
     "bool 1 True",
 ]
 INITIALIZE = """\
+import os
 from intake_laion_fmri.config import dataset_initialize
+os.makedirs("laion_fmri_quickstart", exist_ok=True)
 dataset_initialize("laion_fmri_quickstart")
 """
 

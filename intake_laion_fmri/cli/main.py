@@ -8,6 +8,7 @@ from intake_laion_fmri import __version__
 from intake_laion_fmri.cli.bucket import info, ls
 from intake_laion_fmri.cli.cache import cache
 from intake_laion_fmri.cli.catalog import catalog
+from intake_laion_fmri.cli.config import config
 from intake_laion_fmri.cli.demo import demo
 from intake_laion_fmri.cli.exits import Program
 from intake_laion_fmri.cli.mirror import mirror
@@ -26,6 +27,7 @@ Examples:
 Environment:
   LAION_FMRI_BUCKET       URL or folder of the bucket, instead of s3://laion-fmri
   LAION_FMRI_MIRROR       folder that is read first; LAION_FMRI_MIRROR_ONLY=1 forbids the network
+  LAION_FMRI_CONFIG       folder of the settings that "config" keeps
   LAION_FMRI_NETWORK      how patient requests are, such as attempts=3,total_seconds=20
   LAION_FMRI_CACHE        folder of the cache; LAION_FMRI_CACHE_LIMIT: its most bytes
   LAION_FMRI_SPLITS       folder or URL of split files
@@ -53,5 +55,5 @@ def main() -> None:
     """
 
 
-for _command in (info, ls, mirror, store, catalog, demo, cache):
+for _command in (info, ls, mirror, store, catalog, demo, cache, config):
     main.add_command(_command)

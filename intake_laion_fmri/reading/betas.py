@@ -92,7 +92,8 @@ def open_betas(
     mirror : str or path, optional
         Local folder with a part of the bucket, such as ``intake-laion-fmri mirror`` fills, read first. What is there,
         complete and as the bucket has it now, is read from there, the rest from the bucket. By default the folder that
-        `config.dataset_initialize` has named in this process, or the environment variable ``LAION_FMRI_MIRROR``.
+        `config.dataset_initialize` has named in this process, the environment variable ``LAION_FMRI_MIRROR``, or the
+        folder that an earlier process has named.
     mirror_only : bool, optional
         Whether to read the mirror alone, without a network. What is not there does not exist.
         By default the environment variable ``LAION_FMRI_MIRROR_ONLY``, or False.

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import errno
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.errors import (
-    NotInBucketError,
-)
+from intake_laion_fmri.errors import MissingFileWarning, NotInBucketError
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.remote import addresses, data_folder
 from intake_laion_fmri.remote.bucket import SMALL_FILES_IN_FLIGHT, Bucket
@@ -76,7 +75,8 @@ def open_bucket(
         time-outs of `config.NetworkPolicy`; any credentials switch the anonymous access off.
     mirror : str or path, optional
         Local folder with a part of the bucket, which is read first. By default the folder that
-        `config.dataset_initialize` has named in this process, or else the environment variable ``LAION_FMRI_MIRROR``.
+        `config.dataset_initialize` has named in this process, or else the environment variable ``LAION_FMRI_MIRROR``,
+        or the folder that an earlier process has named so.
     mirror_only : bool, optional
         Whether to read the mirror alone, without a network. By default the environment variable
         ``LAION_FMRI_MIRROR_ONLY`` (1 or 0), or False.
@@ -147,7 +147,7 @@ def _mirror_folder(mirror: object) -> MirrorFolder | None:
     if mirror is None or (isinstance(mirror, str) and not mirror):
         mirror = data_folder.data_dir() or os.environ.get(MIRROR_VARIABLE) or None
     if mirror is None:
-        return None
+        return _kept_mirror()
     folder = MirrorFolder.from_argument(mirror)
     if folder.path.is_dir():
         return folder
@@ -157,6 +157,22 @@ def _mirror_folder(mirror: object) -> MirrorFolder | None:
         f"There is no mirror {str(folder.path)!r}. Make one with 'intake-laion-fmri mirror --to {folder.path}', or "
         f"leave mirror= and {MIRROR_VARIABLE} away."
     )
+
+
+def _kept_mirror() -> MirrorFolder | None:
+    """Return the folder that an earlier process has named, if it is there: nobody has asked for it in this one."""
+    kept = data_folder.kept_data_dir()
+    if kept is None:
+        return None
+    if kept.is_dir():
+        return MirrorFolder(kept)
+    warnings.warn(
+        f"The data folder {kept} is not there: the bucket alone is read. {data_folder.settings_file()} names it; name "
+        "another with config.dataset_initialize or 'intake-laion-fmri config --data-dir FOLDER'.",
+        MissingFileWarning,
+        stacklevel=4,
+    )
+    return None
 
 
 def _only_mirror(given: bool | None) -> bool:

@@ -1,53 +1,127 @@
-"""The folder that downloads go to, and that is read first: named once for a process."""
+"""The folder that downloads go to, and that is read first: named once, and kept for the user's later processes."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import json
 import os
+import warnings
 from pathlib import Path
 
+from intake_laion_fmri.errors import DataDirNotSetError
+from intake_laion_fmri.remote import marks
 from intake_laion_fmri.remote.addresses import local_folder
+from intake_laion_fmri.remote.atomic import write_whole
 from intake_laion_fmri.remote.parents import make_folder
 
-__all__ = ["data_dir", "dataset_initialize", "get_data_dir"]
+__all__ = ["CONFIG_VARIABLE", "data_dir", "dataset_initialize", "get_data_dir", "kept_data_dir", "settings_file"]
+
+CONFIG_VARIABLE = "LAION_FMRI_CONFIG"
+"""Environment variable with the folder that the setting is kept in, instead of the user's configuration folder."""
+
+_LARGEST_BYTES = 100_000
 
 _data_dir: Path | None = None
 
 
 def dataset_initialize(data_dir: str | os.PathLike[str]) -> None:
-    """Name the folder that `download.download` copies to, and that is read first, for this process.
+    """Name the folder that `download.download` copies to, and that is read first: in this process and in later ones.
+
+    What is opened from now on, without a ``mirror`` of its own, reads from there what is there, complete and current.
+    The folder's name is kept in the user's configuration folder; the environment variable ``LAION_FMRI_MIRROR`` goes
+    before what an earlier process has named.
 
     Parameters
     ----------
     data_dir : str or path
-        Made if it does not exist. Nothing is written to it here. What is opened from now on, without a ``mirror`` of
-        its own, reads from there what is there, complete and current.
+        An existing folder. Nothing is written to it here.
 
     Raises
     ------
     TypeError, ValueError
         If it is no path, or a URL of something else than a file.
-    OSError
-        If it cannot be made, or is a file.
+    FileNotFoundError, NotADirectoryError
+        If there is no such folder, or it is a file.
+
+    Warns
+    -----
+    UserWarning
+        If the name cannot be kept: then it is known to this process only.
+
+    References
+    ----------
+    ``laion_fmri.config`` of the data set's own package.
     """
     global _data_dir
     folder = local_folder(data_dir, "data_dir")
-    make_folder(folder)
+    if not folder.is_dir():
+        kind, code = (NotADirectoryError, errno.ENOTDIR) if folder.exists() else (FileNotFoundError, errno.ENOENT)
+        raise kind(code, f"{os.strerror(code)}: make the folder first, or name another", os.fspath(folder))
     _data_dir = folder
+    _keep(folder)
 
 
 def data_dir() -> Path | None:
-    """Return the folder that `dataset_initialize` named, or None."""
+    """Return the folder that `dataset_initialize` named in this process, or None."""
     return _data_dir
 
 
-def get_data_dir() -> Path:
-    """Return the folder that `dataset_initialize` named.
+def get_data_dir() -> str:
+    """Return the folder that `dataset_initialize` named, in this process or in the last one that did.
 
     Raises
     ------
-    RuntimeError
+    DataDirNotSetError
         If there was no such call.
     """
-    if _data_dir is None:
-        raise RuntimeError("No data folder yet: call intake_laion_fmri.config.dataset_initialize(FOLDER) first.")
-    return _data_dir
+    folder = _data_dir or kept_data_dir()
+    if folder is None:
+        raise DataDirNotSetError(
+            "No data folder yet: call intake_laion_fmri.config.dataset_initialize(FOLDER) first, or "
+            "'intake-laion-fmri config --data-dir FOLDER'."
+        )
+    return os.fspath(folder)
+
+
+def settings_file() -> Path | None:
+    """Return the file that the folder's name is kept in; None where no home folder is known."""
+    import platformdirs
+
+    given = os.environ.get(CONFIG_VARIABLE)
+    if given:
+        return local_folder(given, CONFIG_VARIABLE) / "settings.json"
+    with contextlib.suppress(RuntimeError, KeyError):  # neither HOME nor an entry in the table of users
+        folder = Path(platformdirs.user_config_dir("intake-laion-fmri"))
+        return folder / "settings.json" if folder.is_absolute() else None
+    return None
+
+
+def kept_data_dir() -> Path | None:
+    """Return the folder that an earlier process has named, whether it is there or not; None if none did."""
+    path = settings_file()
+    if path is None:
+        return None
+    try:
+        with path.open("rb") as file:
+            found = json.loads(file.read(_LARGEST_BYTES))["data_dir"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):  # not there, or not ours
+        return None
+    return Path(found) if isinstance(found, str) and os.path.isabs(found) else None
+
+
+def _keep(folder: Path) -> None:
+    path = settings_file()
+    try:
+        if path is None:
+            raise FileNotFoundError("no home folder is known")
+        marks.raise_unless_ours(path, marks.SETTINGS)
+        make_folder(path.parent)
+        content = {"made by": "intake-laion-fmri", "data_dir": os.fspath(folder)}
+        write_whole(path, json.dumps(content, indent=1).encode())
+    except OSError as error:
+        warnings.warn(
+            f"The data folder {folder} is known to this process only, and not kept: {error}. Name a folder that may "
+            f"be written to with {CONFIG_VARIABLE}.",
+            stacklevel=3,
+        )

@@ -11,7 +11,7 @@ from pathlib import Path
 from intake_laion_fmri.remote.atomic import is_unfinished
 from intake_laion_fmri.remote.parents import AnyPath
 
-__all__ = ["CACHE", "CATALOG", "DEMO", "INVENTORY", "STORE", "Mark", "raise_unless_ours"]
+__all__ = ["CACHE", "CATALOG", "DEMO", "INVENTORY", "SETTINGS", "STORE", "Mark", "raise_unless_ours"]
 
 _LARGEST_MARK = 4_000_000
 
@@ -59,6 +59,7 @@ CATALOG = Mark(
     "a catalog that this package wrote", "", lambda content: content.startswith(b"# Written by `intake-laion-fmri ")
 )
 INVENTORY = Mark("an inventory that this package wrote", "", _json_tells("subjects"))
+SETTINGS = Mark("the settings of this package", "", _json_tells("made by", value="intake-laion-fmri"))
 DEMO = Mark(
     "a demo bucket",
     "dataset_description.json",

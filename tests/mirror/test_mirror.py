@@ -443,8 +443,9 @@ def test_download(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     """Tells the licence once for each folder, then in a line what was copied; asks nothing."""
     with pytest.raises(RuntimeError, match="dataset_initialize"):
         download(subject="sub-01", ses="ses-01")
+    (tmp_path / "new").mkdir()
     config.dataset_initialize(tmp_path / "new")
-    assert config.get_data_dir() == tmp_path / "new"
+    assert config.get_data_dir() == str(tmp_path / "new")
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         config.dataset_initialize(tmp_path / "file")
@@ -489,6 +490,7 @@ def test_download_without_a_network(s3: Any, tmp_path: Path, capsys: pytest.Capt
     (tmp_path / layout.key("trials", subject="sub-01", session="ses-01")).unlink()
     with pytest.raises(BucketUnreachableError):
         download(**choice, **place)
+    (tmp_path / "empty").mkdir()
     config.dataset_initialize(tmp_path / "empty")
     with pytest.raises(BucketUnreachableError):
         download(**choice, **place)

@@ -146,6 +146,7 @@ def test_the_environment_and_the_folder_of_this_process(
     (tmp_path / "of-the-environment").mkdir()
     monkeypatch.setenv(MIRROR_VARIABLE, str(tmp_path / "of-the-environment"))
     assert mirror_of(elsewhere) == tmp_path / "of-the-environment"
+    (tmp_path / "of-this-process").mkdir()
     dataset_initialize(tmp_path / "of-this-process")
     assert mirror_of(elsewhere) == tmp_path / "of-this-process"
     assert mirror_of(elsewhere, mirror=mirror) == mirror
