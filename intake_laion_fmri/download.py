@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from intake_laion_fmri import layout
 from intake_laion_fmri.config import get_data_dir
-from intake_laion_fmri.errors import BucketUnreachableError, NotInBucketError, OfflineWarning
+from intake_laion_fmri.errors import BucketUnreachableError, NotInBucketError, NotYetError, OfflineWarning
 from intake_laion_fmri.mirror.report import MirrorPlan
 from intake_laion_fmri.mirror.run import fill_mirror, licence_notice, plan_mirror
 from intake_laion_fmri.mirror.selection import AVERAGES, MirrorSelection
@@ -28,14 +29,19 @@ def download(
     suffix: str | Sequence[str] | None = None,
     extension: str | Sequence[str] | None = None,
     include_stimuli: bool = False,
+    include_embeddings: bool | Sequence[str] = False,
+    include_freesurfer: bool = False,
+    include_anatomical: bool = False,
+    include_raw: bool = False,
+    include_localizers: bool = False,
     n_jobs: int = 1,
     *,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> None:
-    """Copy a part of the bucket to the folder that `config.dataset_initialize` has named, and say what was copied.
+    """Copy a part of the bucket to the folder that `config.dataset_initialize` has named, and print what was copied.
 
-    What is opened in this process afterwards is read from there. A second call copies what is missing or was replaced.
+    What is opened afterwards is read from there. A second call copies what is missing or was replaced.
     The first one into a folder prints a notice on the data's licence; nothing is asked.
 
     Parameters
@@ -50,6 +56,10 @@ def download(
         not occur is copied.
     include_stimuli : bool, default False
         Whether to copy the public tables about the stimuli too. The images are given by the data set's authors only.
+    include_anatomical : bool, default False
+        Accepted and without effect: the anatomy of a subject always comes along, because masks and pictures need it.
+    include_embeddings, include_freesurfer, include_raw, include_localizers : bool, default False
+        Not here yet: see Raises.
     n_jobs : int, default 1
         Large files at a time.
     bucket, storage_options
@@ -59,6 +69,8 @@ def download(
     ------
     ValueError
         If a subject, session or entity is unknown, with the nearest names, or `n_jobs` is below 1.
+    NotYetError
+        If files are asked for that this package cannot copy yet.
     DataDirNotSetError
         If no folder was named with `config.dataset_initialize`.
     AccessDeniedError
@@ -70,7 +82,17 @@ def download(
     -----
     OfflineWarning
         If the bucket does not answer, and all that is chosen is there by the listing of the last time.
+
+    References
+    ----------
+    ``laion_fmri.download`` of the data set's own package.
     """
+    _expect_none(
+        embeddings=include_embeddings,
+        freesurfer=include_freesurfer,
+        raw=include_raw,
+        localizers=include_localizers,
+    )
     entities = {"task": task, "space": space, "desc": desc, "stat": stat, "suffix": suffix, "extension": extension}
     MirrorSelection.from_arguments(subjects=subject, sessions=ses, entities=entities, include_stimuli=include_stimuli)
     if n_jobs < 1:
@@ -102,6 +124,16 @@ def download(
     )
     for line in report.left_out:
         print(line)
+
+
+def _expect_none(**wanted: bool | Sequence[str]) -> None:
+    """Raise NotYetError for the first tree that is wanted."""
+    for tree, is_wanted in wanted.items():
+        if is_wanted:
+            raise NotYetError(
+                f"include_{tree}=True: these files are not copied yet. Until then copy that part of "
+                f"{layout.BUCKET_URL} with any S3 client; what lies in the folder stays there."
+            )
 
 
 def _expect_complete(to: Path, choice: Mapping[str, Any], error: BucketUnreachableError) -> MirrorPlan:

@@ -43,7 +43,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
         "building": "axes errors forks layout reading remote split_sources store",
         "mirror": "axes errors forks formats layout reading remote split_sources splits",
         "subject": "axes discovery errors formats layout reading remote store",
-        "download": "config errors mirror remote",
+        "download": "config errors layout mirror remote",
         "catalog": "building discovery errors layout reading redact remote sources",
         "drivers": "catalog errors layout reading redact sources",
         "readers": "catalog layout reading sources",

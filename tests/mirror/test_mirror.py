@@ -456,6 +456,9 @@ def test_download(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ):
         with pytest.raises(ValueError, match=message):
             download(**{"subject": "sub-01", **arguments}, bucket=tiny)
+    for tree in ("embeddings", "freesurfer", "raw", "localizers"):
+        with pytest.raises(NotImplementedError, match=f"include_{tree}=True: these files are not copied yet"):
+            download(subject="sub-01", bucket=tiny, **{f"include_{tree}": True})
     assert not list((tmp_path / "new").iterdir())
     download(subject="sub-01", ses="ses-01", bucket=tiny)
     first = capsys.readouterr().out.splitlines()
@@ -465,7 +468,7 @@ def test_download(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     (second,) = capsys.readouterr().out.splitlines()
     assert second.startswith("0 of ")
     assert second.endswith("the others were there.")
-    download(subject="sub-01", include_stimuli=True, n_jobs=2, bucket=tiny)
+    download(subject="sub-01", include_stimuli=True, include_anatomical=True, n_jobs=2, bucket=tiny)
     assert "has no stimuli/ yet" in capsys.readouterr().out
     expected = {name for name in public(tiny) if "sub-03/" not in name}
     assert set(files(tmp_path / "new")) == expected
