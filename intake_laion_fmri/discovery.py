@@ -1,4 +1,4 @@
-"""Questions of users about what the bucket holds now: subjects, sessions, ROIs, objects.
+"""Users' questions about the bucket as it is now: subjects, sessions, ROIs, objects.
 
 They are answered from listings (see `recent_listings`), never from a remembered list.
 """

@@ -1,7 +1,7 @@
 """Hide secrets: the one module through which every address and option passes before it is printed or written.
 
 Names are trusted, values are not. A query's value, or an option's, is shown only where its name is known to be
-harmless; a name that nobody has thought of is hidden. Addresses and options that open something never pass here.
+harmless; an unknown name is hidden. Addresses and options that open something never pass here.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ _QUERY = re.compile(r"""(?P<before>://[^\s?\#'"<>]{0,2048})(?P<rest>[?\#][^\s'"<
 _BARE_QUERY = re.compile(
     rf"""(?P<name>[?&](?:{_SECRET_WORD}|key|sig|sas|auth)=)(?P<value>[^\s&\#'"<>]*)""", re.IGNORECASE
 )
-"""A secret in a URL whose server is told elsewhere, as in urllib3's messages."""
+"""A secret in a URL without a server, as in urllib3's messages."""
 _PART = re.compile(r"(?P<separator>^[?#]|[?#&;])(?P<part>[^?#&;]*)")
 
 
@@ -262,7 +262,7 @@ def _hidden_query(match: re.Match[str]) -> str:
 def _hidden_part(match: re.Match[str]) -> str:
     name, equals, value = match["part"].partition("=")
     if not value or name.lower() in _HARMLESS_QUERY:
-        # A word alone is a token as often as not; the fragment after # is a place in a page.
+        # A word alone is a token as often as not; the fragment after # is a position in a page.
         bare = bool(name) and not equals and match["separator"] == "?" and len(name) >= 16
         return match["separator"] + (HIDDEN if bare else match["part"])
     return match[0] if value.startswith(HIDDEN) else f"{match['separator']}{name}={HIDDEN}"

@@ -1,5 +1,5 @@
 """Bytes become arrays: file objects in, arrays out. Nothing here knows the bucket.
 
-The readers are strict: whatever they are given, they return what the file says or raise DataIntegrityError, in a time
+The readers are strict: for any bytes they return what the file says or raise DataIntegrityError, in a time
 and a memory that the size of the file bounds.
 """

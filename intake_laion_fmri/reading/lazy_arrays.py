@@ -40,7 +40,7 @@ def lazy_rows(name: str, steps: Sequence[Step], *, shape: tuple[int, ...], dtype
     shape : tuple of int
         Of a row.
     dtype : str, default "float32"
-        Of what is read.
+        Of the result.
 
     Returns
     -------

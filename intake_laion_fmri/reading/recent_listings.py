@@ -1,4 +1,4 @@
-"""Listings for questions of users: those of a server are shared for a while within a process.
+"""Listings for users' questions: those of a server are shared for a while within a process.
 
 Those of a local folder, which anything may have changed, are not kept. Opening data always asks the bucket, because
 sizes and ETags are pinned from its answer.
@@ -17,7 +17,7 @@ __all__ = ["LISTING_SECONDS", "recent_folders", "recent_objects"]
 Listing = TypeVar("Listing", list[str], dict[str, ObjectInfo])
 
 LISTING_SECONDS = 300.0
-"""How long a server's listing answers the questions of users: a page of them asks for each once."""
+"""How long a server's listing answers users' questions: a page of them asks for each once."""
 
 _listings: dict[tuple[Bucket, str, str], tuple[float, Any]] = {}
 """Bucket, kind of listing and folder → when it was made, and the listing: a few hundred objects a subject."""

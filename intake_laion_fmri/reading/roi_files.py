@@ -1,6 +1,6 @@
 """The files of each ROI, and the faults of those that cannot be used.
 
-A file that is broken, or contradicts another, is a fault of its ROI alone: the ROI is left out, unless it is asked for.
+A file that is broken, or contradicts another, is a fault of its ROI alone: the ROI is left out, unless it is selected.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 __all__ = ["UNREADABLE", "RoiFault", "RoiForm", "RoiListing", "form_of", "in_words"]
 
 UNREADABLE = (DataIntegrityError, NotInBucketError, AccessDeniedError)
-"""What keeps a file that nobody asked for from being read; it is left out then."""
+"""Errors of a file that is left out, unless it is selected."""
 
 T = TypeVar("T")
 

@@ -1,7 +1,7 @@
 """From a selection of voxels to the files to read, and from these to the voxel axis.
 
-A query is a checked selection. A plan names its objects before any is read, so that all of them are fetched together: a
-needed object that is absent is an error then, and what is left out is described. Its `read` takes their content.
+A query is a checked selection. A plan names its objects before any is read, so that all of them are fetched together.
+A needed object that is absent is an error; others are left out, and described. Its `read` takes their content.
 Trials, maps and ROIs on surfaces are planned in `trial_plans`, `map_plans` and `roi_plans`.
 """
 
