@@ -7,9 +7,12 @@ from pathlib import Path
 import click
 
 from intake_laion_fmri.cli import exits
-from intake_laion_fmri.cli.output import counting, json_option, print_json
+from intake_laion_fmri.cli.output import Bar, json_option, print_json
 
 __all__ = ["demo"]
+
+SLOW_SECONDS = 2.0
+"""A progress bar is shown for what takes longer."""
 
 _EPILOG = """\b
 Example:
@@ -33,8 +36,8 @@ def demo(path: Path, scale: str, seed: int, as_json: bool) -> None:
     """Write a synthetic bucket with the real layout to PATH."""
     from intake_laion_fmri.demo.bucket import write_demo
 
-    with exits.exit_codes(), counting(f"Writing {path}") as progress:
-        written = write_demo(path, scale=scale, seed=seed, progress=progress)
+    with exits.exit_codes(), Bar(f"Writing {path}", after=SLOW_SECONDS) as bar:
+        written = write_demo(path, scale=scale, seed=seed, progress=bar.show)
     if as_json:
         print_json({"bucket": str(written), "scale": scale, "seed": seed})
     else:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -53,6 +53,13 @@ CONTRADICTORY = 6
 """Exit code: the bucket, a store, a mirror or an inventory contradicts itself or cannot be understood."""
 CLOSED_PIPE = 141
 """Exit code: whoever reads the output has gone; what a shell tells of a program that died of it."""
+
+_CODES: Mapping[type[Exception], int] = {
+    BucketUnreachableError: UNREACHABLE,
+    AccessDeniedError: DENIED,
+    NotInBucketError: NOT_FOUND,
+    DataIntegrityError: CONTRADICTORY,
+}
 
 
 class Program(click.Group):
@@ -132,24 +139,13 @@ def exit_codes() -> Iterator[None]:
             for category in (IncompleteBucketWarning, LeftAloneWarning, MissingFileWarning, OfflineWarning):
                 warnings.simplefilter("always", category)
             yield
-    except BucketUnreachableError as error:
-        raise _exit(error, UNREACHABLE) from error
-    except AccessDeniedError as error:
-        raise _exit(error, DENIED) from error
-    except NotInBucketError as error:
-        raise _exit(error, NOT_FOUND) from error
-    except DataIntegrityError as error:
-        raise _exit(error, CONTRADICTORY) from error
     except (click.Abort, click.exceptions.Exit, BrokenPipeError):  # no errors, but builtin ones by their classes
         raise
-    except (OSError, RuntimeError) as error:
-        raise _exit(error, FAILED) from error
+    except (OSError, RuntimeError, DataIntegrityError) as error:
+        click.echo(f"Error: {cli_message(error)}", err=True)
+        code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), FAILED)
+        raise click.exceptions.Exit(code) from error
     except ValueError as error:  # options that the bucket's client refuses
         raise click.UsageError(cli_message(error)) from error
     for text in dict.fromkeys(str(warning.message) for warning in caught):
         click.echo(f"Warning: {cli_message(text)}", err=True)
-
-
-def _exit(error: Exception, code: int) -> click.exceptions.Exit:
-    click.echo(f"Error: {cli_message(error)}", err=True)
-    return click.exceptions.Exit(code)

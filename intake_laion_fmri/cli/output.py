@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
@@ -22,7 +21,6 @@ __all__ = [
     "Bar",
     "Size",
     "Table",
-    "counting",
     "duration",
     "json_option",
     "on_terminal",
@@ -31,9 +29,6 @@ __all__ = [
     "printable",
     "size",
 ]
-
-SLOW_SECONDS = 2.0
-"""A progress bar is shown for what takes longer, where that is not known beforehand."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
 
@@ -223,10 +218,3 @@ class Bar:
         progress.add_task(self._label, total=None, note="")
         progress.start()
         return progress
-
-
-@contextmanager
-def counting(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield what is told how many are done, of how many; a bar is shown for what takes longer than two seconds."""
-    with Bar(label, after=SLOW_SECONDS) as bar:
-        yield lambda done, total: bar.show(done, total)

@@ -132,7 +132,7 @@ def build(
             bucket=bucket.open(),
             subjects=chosen(subjects),
             sessions=chosen(sessions),
-            roi=_one_or_several(rois),
+            roi=rois[0] if len(rois) == 1 else rois or None,
             client=client,
             scheduler="processes" if workers > 1 else "threads",
             workers=workers,
@@ -235,10 +235,6 @@ def store_catalog(choice: StoreChoice, url: str, out: Path | None) -> None:
         click.echo(text, nl=False)
     else:
         click.echo(f"{out}: {sum(len(subject.sessions) for subject in found.subjects)} sessions of {found.url}.")
-
-
-def _one_or_several(texts: tuple[str, ...]) -> str | tuple[str, ...] | None:
-    return (texts[0] if len(texts) == 1 else texts) if texts else None
 
 
 @contextmanager

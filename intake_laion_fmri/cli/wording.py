@@ -15,42 +15,60 @@ __all__ = ["cli_message"]
 _VALUE = r"(?P<value>'[^']*'|\"[^\"]*\"|\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}|[\w.-]+)?"
 _NO_SHELL_WORD = re.compile(r"[^\w@%+=:,./{}…-]")
 
+_NAMESAKES = {"to": ("store", "mirror"), "url": ("store",), "folder": ("mirror",)}
+"""Parameter of a command → the arguments by which functions know it, where the command has none of these names."""
+
 
 def cli_message(error: object) -> str:
     """Return a message as the running command prints it: ``mirror='/copy'`` is ``--mirror /copy`` there.
 
     An argument that the command has no option for stays as it is.
     """
-    options = _options()
-    if not options:
+    parameters = _parameters()
+    if not parameters:
         return printable(redact.text(error))
-    names = "|".join(sorted(options, key=len, reverse=True))
+    names = "|".join(sorted(parameters, key=len, reverse=True))
+    tables = "|".join(name for name, parameter in parameters.items() if parameter.metavar == "KEY=VALUE") or "(?!)"
     # Neither within a path, nor a value of something else: these are the user's own words.
-    pattern = re.compile(rf"(?<![\w/=.?&'\"-])(?P<name>{names})={_VALUE}")
-    return printable(pattern.sub(lambda match: _spoken(options[match["name"]], match["value"]), redact.text(error)))
+    pattern = re.compile(
+        rf"(?<![\w/=.?&'\"-])(?:(?P<name>{names})(?:={_VALUE}|(?= must ))|the argument '(?P<argument>{names})'"
+        rf"|(?P<table>{tables})\b(?:\['(?P<entry>\w+)'\])?(?!\w))"
+    )
+
+    def replacement(match: re.Match[str]) -> str:
+        word = _word(parameters[match["name"] or match["argument"] or match["table"]])
+        if match["name"]:
+            return _with_value(word, parameters[match["name"]], match["value"])
+        return f"{word} {match['entry']}" if match["entry"] else word
+
+    return printable(pattern.sub(replacement, redact.text(error)))
 
 
-def _options() -> dict[str, click.Option]:
-    """Return the options of the running command, by the arguments that they stand for."""
+def _parameters() -> dict[str, click.Parameter]:
+    """Return the options and arguments of the running command, by the arguments that they stand for."""
     context = click.get_current_context(silent=True)
-    found: dict[str, click.Option] = {}
+    found: dict[str, click.Parameter] = {}
+    namesakes: dict[str, click.Parameter] = {}
     for parameter in context.command.params if context else ():
-        if isinstance(parameter, click.Option):
-            long = max(parameter.opts, key=len)
-            for name in (parameter.name, long.removeprefix("--").replace("-", "_")):
-                found[name or ""] = parameter
+        names = [parameter.name or "", _word(parameter).lstrip("-").replace("-", "_").lower()]
+        found |= dict.fromkeys(names, parameter)
+        namesakes |= dict.fromkeys(_NAMESAKES.get(names[0], ()), parameter)
     found.pop("", None)
-    return found
+    return {**namesakes, **found}
 
 
-def _spoken(option: click.Option, value: str | None) -> str:
-    long = max(option.opts, key=len)
-    if option.is_flag or value is None:
-        return long
+def _word(parameter: click.Parameter) -> str:
+    """Return how a user writes a parameter: an option by its longest name, an argument as the help has it."""
+    return max(parameter.opts, key=len) if isinstance(parameter, click.Option) else parameter.metavar or "PATH"
+
+
+def _with_value(word: str, parameter: click.Parameter, value: str | None) -> str:
+    if value is None or (isinstance(parameter, click.Option) and parameter.is_flag):
+        return word
     entry = re.fullmatch(r"\{'(\w+)': (.*)\}", value)
     if entry:
-        return f"{long} {entry[1]}={entry[2]}"
+        return f"{word} {entry[1]}={entry[2]}"
     if value.startswith(("'", '"')):
         value = value[1:-1]
-        return f"{long} {shlex.quote(value) if _NO_SHELL_WORD.search(value) or not value else value}"
-    return f"{long} {value}"
+        return f"{word} {shlex.quote(value) if _NO_SHELL_WORD.search(value) or not value else value}"
+    return f"{word} {value}"

@@ -50,7 +50,7 @@ from intake_laion_fmri.demo.scale import Scale, as_scale, generator
 from intake_laion_fmri.demo.splits import write_splits
 from intake_laion_fmri.demo.trials import planned_images
 from intake_laion_fmri.demo.truth import PARTICIPANT, SubjectTruth, subject_truth
-from intake_laion_fmri.remote.atomic import create, put_in_place, remove_known, remove_tree, write_whole
+from intake_laion_fmri.remote.atomic import create, files_below, put_in_place, remove_known, remove_tree, write_whole
 from intake_laion_fmri.remote.locks import locked
 from intake_laion_fmri.remote.marks import DEMO, raise_unless_ours
 
@@ -204,11 +204,9 @@ def _sums_recorded(target: Path) -> dict[str, str]:
 def _sums(folder: Path) -> dict[str, str]:
     """Return the checksum of each file and link below a folder."""
     found = {}
-    for parent, folders, files in os.walk(folder):
-        for name in [*files, *(one for one in folders if os.path.islink(os.path.join(parent, one)))]:
-            path = Path(parent, name)
-            regular = path.is_file() and not path.is_symlink()
-            found[path.relative_to(folder).as_posix()] = _sum_of(path) if regular else ""
+    for name in files_below(folder):
+        path = folder / name
+        found[name] = _sum_of(path) if path.is_file() and not path.is_symlink() else ""
     return found
 
 
@@ -222,18 +220,6 @@ def _sum_of(path: Path) -> str:
 
 def _sum(content: bytes) -> str:
     return f"{zlib.crc32(content):08x}"
-
-
-# --- Anatomy and ROIs
-
-
-# --- Trials
-
-
-# --- Betas and noise ceilings
-
-
-# --- Files
 
 
 def _write_bucket(root: Path, scale: Scale, seed: int, progress: Callable[[int, int], None] | None) -> None:

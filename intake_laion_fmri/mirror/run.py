@@ -228,7 +228,7 @@ def fill_mirror(
     _expect_room(plan)
     folder = MirrorFolder(plan.to)
     save_listings(folder, plan)
-    run = CopyingRun(plan, folder, jobs, progress or _nobody, piece_bytes, request_bytes)
+    run = CopyingRun(plan, folder, jobs, progress or (lambda _: None), piece_bytes, request_bytes)
     try:
         done = run.all()
     finally:
@@ -264,7 +264,3 @@ def _expect_room(plan: MirrorPlan) -> None:
             f"{plan.to} needs {plan.bytes_to_fetch} bytes ({plan.bytes_to_fetch / 1e9:.1f} GB) for "
             f"{len(plan.fetch)} files, and its disk has {free} ({free / 1e9:.1f} GB) free. Make room, or choose less.",
         )
-
-
-def _nobody(progress: MirrorProgress) -> None:
-    """Take no notice."""

@@ -107,7 +107,8 @@ def fetch_object(
     """
     copy = folder.copy_of(info.key)
     target = folder.target(folder.name_for(info.key, copy))
-    job = _Job(bucket, folder, requests, piece_bytes, request_bytes, received or _nobody, stop or threading.Event())
+    received, stop = received or (lambda _: None), stop or threading.Event()
+    job = _Job(bucket, folder, requests, piece_bytes, request_bytes, received, stop)
     with errors_of_writing(info.key, target.path):
         if copy and copy.is_complete(info):
             return Fetched(info, "complete")
@@ -310,7 +311,3 @@ def _same_content(path: Path, other: Path) -> bool:
             return not second.read(1)
     except OSError:
         return False
-
-
-def _nobody(count: int) -> None:
-    """Take no notice."""

@@ -16,7 +16,7 @@ import shutil
 import stat
 import sys
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,6 +26,7 @@ from intake_laion_fmri.remote.parents import NO_LINK, AnyPath, make_folder, open
 __all__ = [
     "TEMPORARY",
     "create",
+    "files_below",
     "is_unfinished",
     "make_folder",
     "mark_used",
@@ -210,6 +211,13 @@ def put_in_place(new: AnyPath, target: AnyPath, *, durable: bool = False) -> Pat
     return replaced
 
 
+def files_below(folder: AnyPath) -> Iterator[str]:
+    """Yield the path of every file and link below a folder, with ``/``; links are not followed."""
+    for parent, folders, files in os.walk(folder):
+        for name in [*files, *(name for name in folders if os.path.islink(os.path.join(parent, name)))]:
+            yield Path(parent, name).relative_to(folder).as_posix()
+
+
 def remove_empty(folder: AnyPath) -> None:
     """Remove a folder if nothing is in it."""
     with contextlib.suppress(OSError):
@@ -241,13 +249,12 @@ def remove_known(folder: AnyPath, known: Callable[[str], bool]) -> list[str]:
         Files and links that are left, ascending.
     """
     left = []
-    for parent, folders, files in os.walk(folder, topdown=False):
-        for name in [*files, *(one for one in folders if os.path.islink(os.path.join(parent, one)))]:
-            below = Path(parent, name).relative_to(folder).as_posix()
-            if known(below):
-                remove(Path(parent, name))
-            else:
-                left.append(below)
+    for file in list(files_below(folder)):
+        if known(file):
+            remove(Path(folder, file))
+        else:
+            left.append(file)
+    for parent, _, _ in os.walk(folder, topdown=False):
         remove_empty(parent)
     return sorted(left)
 

@@ -24,7 +24,7 @@ from intake_laion_fmri.remote.backend import Backend, Listing
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-__all__ = ["LocalFiles", "find", "list_folder", "open_regular", "read", "reason_of_absence", "state"]
+__all__ = ["LocalFiles"]
 
 POINTER_BYTES = 1024
 """Largest file that is looked at for being a pointer: Git LFS allows no larger one, git-annex writes none."""
@@ -40,8 +40,19 @@ _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
+@contextmanager
+def _nothing_in_files() -> Iterator[None]:
+    """Raise FileNotFoundError where a path leads through a file, or has too long a name: nothing can be there."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG):
+            raise FileNotFoundError(str(error)) from error
+        raise
+
+
 class LocalFiles(Backend):
-    """The files below a folder of this machine, by the functions below.
+    """The files below a folder of this machine.
 
     Parameters
     ----------
@@ -59,147 +70,108 @@ class LocalFiles(Backend):
 
     def path(self, key: str) -> str:
         """Return the path of a file."""
-        return _path(self.root, key)
+        return f"{self.root}/{key}" if key else self.root or "/"
 
+    @_nothing_in_files()
     def list_folder(self, folder: str, seconds: float) -> Listing:
         """List what is directly in a folder."""
-        with _nothing_in_files():
-            files, folders = list_folder(self.root, folder)
-        return Listing(files, folders)
+        return Listing(*self._listed(folder))
 
+    def _listed(self, folder: str) -> tuple[dict[str, ObjectInfo], dict[str, bool]]:
+        """Return key → file, and key of each folder → whether it is a link."""
+        files: dict[str, ObjectInfo] = {}
+        folders: dict[str, bool] = {}
+        with os.scandir(self.path(folder)) as entries:
+            for entry in entries:
+                key = f"{folder}/{entry.name}" if folder else entry.name
+                try:
+                    if entry.is_dir():
+                        folders[key] = entry.is_symlink()
+                    elif entry.is_file():
+                        info = _info(key, entry.stat())
+                        if not _pointer(entry.path, info.size):
+                            files[key] = info
+                except OSError as error:
+                    if error.errno not in _ABSENT:
+                        raise
+        return files, folders
+
+    @_nothing_in_files()
     def find(self, folder: str, seconds: float) -> dict[str, ObjectInfo]:
-        """List all files below a folder."""
-        with _nothing_in_files():
-            return find(self.root, folder)
+        """List every file below a folder; none where there is no such folder.
 
+        Raises
+        ------
+        OSError
+            If a folder cannot be listed.
+        DataIntegrityError
+            If there are more than a million files.
+        """
+        try:
+            top = os.path.realpath(self.path(folder), strict=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        above = {_identity(os.stat(path)) for path in (top, *map(str, Path(top).parents))}
+        found: dict[str, ObjectInfo] = {}
+        pending = [(folder, frozenset(above), 0)]
+        while pending:
+            below, above_it, depth = pending.pop()
+            files, folders = self._listed(below)
+            found |= files
+            if len(found) > _MOST_FILES:
+                path = self.path(folder)
+                raise DataIntegrityError(f"{path} holds more than {_MOST_FILES} files: expected a bucket.")
+            for key, is_link in folders.items():
+                if depth == _DEEPEST:
+                    continue
+                # Only a link leads back to a folder that is already on the way down; nothing else needs the look.
+                identity = _identity(os.stat(self.path(key))) if is_link else None
+                if identity not in above_it:
+                    own = _identity(os.stat(self.path(key))) if identity is None else identity
+                    pending.append((key, above_it | {own}, depth + 1))
+        return found
+
+    @_nothing_in_files()
     def state(self, key: str, seconds: float) -> ObjectInfo:
-        """Return size and time of a file."""
-        with _nothing_in_files():
-            return state(self.root, key)
+        """Return size and time of a file; DataIntegrityError if it is something else than a file."""
+        path = self.path(key)
+        found = os.stat(path)
+        _raise_unless_regular(path, found)
+        return _info(key, found)
 
+    @_nothing_in_files()
     def get(self, key: str, start: int | None, stop: int | None, seconds: float, *, most: int) -> Answer:
         """Read a file, or bytes of it."""
-        with _nothing_in_files():
-            return read(self.path(key), start or 0, stop, most=most)
+        return _read(self.path(key), start or 0, stop, most=most)
 
     def probe(self, key: str, seconds: float) -> tuple[ObjectInfo | None, bool]:
         """Return that a file is read as it is."""
         return None, False
 
+    @_nothing_in_files()
     def open(self, key: str, seconds: float, errors: Callable[[], AbstractContextManager[None]]) -> BinaryIO:
         """Open a file for reading."""
-        with _nothing_in_files():
-            return open_regular(self.path(key))
+        return _open_regular(self.path(key))
 
     def reason_of_absence(self, key: str) -> str:
-        """Return why something at a path counts as absent."""
-        return reason_of_absence(self.path(key))
-
-
-@contextmanager
-def _nothing_in_files() -> Iterator[None]:
-    """Raise FileNotFoundError where a path leads through a file, or has too long a name: nothing can be there."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG):
-            raise FileNotFoundError(str(error)) from error
-        raise
-
-
-def find(root: str, folder: str) -> dict[str, ObjectInfo]:
-    """List every file below a folder.
-
-    Parameters
-    ----------
-    root : str
-        Folder that the keys are below.
-    folder : str
-        Path below the root.
-
-    Returns
-    -------
-    dict
-        Key → file. Empty where there is no such folder.
-
-    Raises
-    ------
-    OSError
-        If a folder cannot be listed.
-    DataIntegrityError
-        If there are more than a million files.
-    """
-    try:
-        top = os.path.realpath(_path(root, folder), strict=True)
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    above = {_identity(os.stat(path)) for path in (top, *map(str, Path(top).parents))}
-    found: dict[str, ObjectInfo] = {}
-    pending = [(folder, frozenset(above), 0)]
-    while pending:
-        below, above_it, depth = pending.pop()
-        files, folders = list_folder(root, below)
-        found |= files
-        if len(found) > _MOST_FILES:
-            raise DataIntegrityError(f"{_path(root, folder)} holds more than {_MOST_FILES} files: expected a bucket.")
-        for key, is_link in folders.items():
-            if depth == _DEEPEST:
-                continue
-            # Only a link leads back to a folder that is already on the way down; nothing else needs the look.
-            identity = _identity(os.stat(_path(root, key))) if is_link else None
-            if identity not in above_it:
-                own = _identity(os.stat(_path(root, key))) if identity is None else identity
-                pending.append((key, above_it | {own}, depth + 1))
-    return found
-
-
-def list_folder(root: str, folder: str) -> tuple[dict[str, ObjectInfo], dict[str, bool]]:
-    """List the files and the folders directly in a folder.
-
-    Returns
-    -------
-    tuple
-        Key → file, and key of each folder → whether it is a link.
-
-    Raises
-    ------
-    FileNotFoundError, NotADirectoryError
-        If there is no such folder.
-    """
-    files: dict[str, ObjectInfo] = {}
-    folders: dict[str, bool] = {}
-    for entry in _entries(_path(root, folder)):
-        key = f"{folder}/{entry.name}" if folder else entry.name
+        """Return why a file that is needed counts as absent although something is there; "" where nothing is."""
+        path = self.path(key)
         try:
-            if entry.is_dir():
-                folders[key] = entry.is_symlink()
-            elif entry.is_file():
-                info = _info(key, entry.stat())
-                if not _pointer(entry.path, info.size):
-                    files[key] = info
-        except OSError as error:
-            if error.errno not in _ABSENT:
-                raise
-    return files, folders
+            found = os.stat(path)
+        except OSError:
+            if not os.path.islink(path):
+                return ""
+            target = os.readlink(path)
+            advice = "fetch it with 'datalad get' or 'git annex get'" if "annex/objects" in target else "mend the link"
+            return f"it is a link to {target!r}, which is not there: {advice}"
+        if not stat.S_ISREG(found.st_mode):
+            return f"it is {_kind(found)}: expected a file"
+        tool = _pointer(path, found.st_size)
+        command = "git lfs pull" if tool == "Git LFS" else "datalad get' or 'git annex get"
+        return f"it is a pointer of {tool}, the contents were not fetched: fetch them with '{command}'" if tool else ""
 
 
-def state(root: str, key: str) -> ObjectInfo:
-    """Return size and time of a file.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    DataIntegrityError
-        If it is something else than a file.
-    """
-    path = _path(root, key)
-    found = os.stat(path)
-    _raise_unless_regular(path, found)
-    return _info(key, found)
-
-
-def open_regular(path: str) -> io.FileIO:
+def _open_regular(path: str) -> io.FileIO:
     """Open a file for reading, without a buffer.
 
     Raises
@@ -219,7 +191,7 @@ def open_regular(path: str) -> io.FileIO:
         raise
 
 
-def read(path: str, start: int = 0, stop: int | None = None, *, most: int | None = None) -> Answer:
+def _read(path: str, start: int = 0, stop: int | None = None, *, most: int | None = None) -> Answer:
     """Read a file, or the bytes from `start` to before `stop`.
 
     Parameters
@@ -236,39 +208,13 @@ def read(path: str, start: int = 0, stop: int | None = None, *, most: int | None
     Answer
         With the file's state after the last byte was read: that of before would be another if it was written to.
     """
-    with open_regular(path) as file:
+    with _open_regular(path) as file:
         file.seek(start)
         wanted = [*([] if stop is None else [stop - start]), *([] if most is None else [most + 1])]
         # Python takes as much memory as is asked for, before it knows how much there is.
         there = max(0, os.fstat(file.fileno()).st_size - start) + 1
         content = file.read(min(*wanted, there)) if wanted else file.readall()
         return Answer(content or b"", _info("", os.fstat(file.fileno())).etag)
-
-
-def reason_of_absence(path: str) -> str:
-    """Return why a file that is needed counts as absent although something is there; "" where nothing is."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        if not os.path.islink(path):
-            return ""
-        target = os.readlink(path)
-        advice = "fetch it with 'datalad get' or 'git annex get'" if "annex/objects" in target else "mend the link"
-        return f"it is a link to {target!r}, which is not there: {advice}"
-    if not stat.S_ISREG(found.st_mode):
-        return f"it is {_kind(found)}: expected a file"
-    tool = _pointer(path, found.st_size)
-    command = "git lfs pull" if tool == "Git LFS" else "datalad get' or 'git annex get"
-    return f"it is a pointer of {tool}, the contents were not fetched: fetch them with '{command}'" if tool else ""
-
-
-def _path(root: str, key: str) -> str:
-    return f"{root}/{key}" if key else root or "/"
-
-
-def _entries(path: str) -> Iterator[os.DirEntry[str]]:
-    with os.scandir(path) as entries:
-        yield from entries
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:
@@ -284,9 +230,9 @@ def _pointer(path: str, size: int) -> str:
     if not 0 < size <= POINTER_BYTES or path.endswith(".json"):  # sidecars are small and many, and nothing needs them
         return ""
     try:
-        start = read(path, 0, max(map(len, _POINTERS))).content
+        start = _read(path, 0, max(map(len, _POINTERS))).content
     except OSError:
-        return ""  # whoever reads it will be told
+        return ""  # reading it raises the error
     return next((tool for mark, tool in _POINTERS.items() if start.startswith(mark)), "")
 
 

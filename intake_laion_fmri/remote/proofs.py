@@ -107,30 +107,28 @@ def _part_lengths(info: ObjectInfo) -> list[int]:
 def _proved(file: Any, info: ObjectInfo) -> bool:
     for length in _part_lengths(info):
         file.seek(0)
-        if (_of_parts(file, length) if length else _md5(file).hexdigest()) == info.etag:
+        if (_md5_of_parts(file, length) if length else hashlib.file_digest(file, _md5).hexdigest()) == info.etag:
             return True
     return False
 
 
-def _of_parts(file: Any, length: int) -> str:
-    sums = []
-    while True:
-        part = _md5(file, length)
-        if part is None:
-            break
-        sums.append(part.digest())
-    return f"{hashlib.md5(b''.join(sums), usedforsecurity=False).hexdigest()}-{len(sums)}"
+def _md5() -> Any:
+    return hashlib.md5(usedforsecurity=False)
 
 
-def _md5(file: Any, length: int | None = None) -> Any:
-    """Return the MD5 of the next bytes of a file; None where so many are asked for and none are left."""
-    found, left = hashlib.md5(usedforsecurity=False), length
-    read = 0
-    while left is None or left > 0:
-        data = file.read(_READ_BYTES if left is None else min(left, _READ_BYTES))
-        if not data:
-            break
+def _md5_of_parts(file: Any, length: int) -> str:
+    """Return the ETag of an upload in parts of a length: the MD5 of the parts' MD5s, and their number."""
+    whole, count = _md5(), 0
+    while part := _md5_of_part(file, length):
+        whole.update(part)
+        count += 1
+    return f"{whole.hexdigest()}-{count}"
+
+
+def _md5_of_part(file: Any, length: int) -> bytes:
+    """Return the MD5 of the next bytes of a file; nothing where none are left."""
+    found, left = _md5(), length
+    while left and (data := file.read(min(left, _READ_BYTES))):
         found.update(data)
-        read += len(data)
-        left = None if left is None else left - len(data)
-    return None if length is not None and not read else found
+        left -= len(data)
+    return found.digest() if left < length else b""

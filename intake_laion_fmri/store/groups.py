@@ -160,7 +160,7 @@ class _StagedGroup:
         self._known = known
         if self._target.is_symlink():
             raise ForeignError.from_keys(os.fspath(self._target.parent), [self._target.name])
-        foreign = [key for key in _files_below(self._target) if not known(key)]
+        foreign = [key for key in atomic.files_below(self._target) if not known(key)]
         if foreign:
             raise ForeignError.from_keys(os.fspath(self._target), foreign)
 
@@ -247,10 +247,3 @@ def staged(errors: Errors, group: str, target: Path, staging: Path) -> GroupWrit
 def in_place(root: Bucket, objects: Objects, group: str) -> GroupWriter:
     """Return what writes a group to an object store."""
     return _GroupInPlace(root, objects, group)
-
-
-def _files_below(folder: Path) -> Iterator[str]:
-    """Yield the path of everything below a folder that is no folder itself."""
-    for parent, folders, files in os.walk(folder):
-        for name in [*files, *(one for one in folders if os.path.islink(os.path.join(parent, one)))]:
-            yield Path(parent, name).relative_to(folder).as_posix()

@@ -34,6 +34,12 @@ def say(message: str, **options: object) -> None:
         ("with storage_options={'anon': False}", "with --storage-option anon=False"),
         ("with storage_options={'headers': {'A': 'b'}}.", "with --storage-option headers={'A': 'b'}."),
         ("(storage_options=)", "(--storage-option)"),
+        ("storage_options['anon'] must be True", "--storage-option anon must be True"),
+        ("Unknown option of storage_options: 'x'", "Unknown option of --storage-option: 'x'"),
+        ("Check the argument 'bucket' and more", "Check --bucket and more"),
+        ("dtype must be a text", "--dtype must be a text"),
+        ("Valid: endpoint_url, key", "Valid: endpoint_url, key"),
+        ("/data/storage_options must be there", "/data/storage_options must be there"),
         # No option of this command, and no argument at all.
         ("or fallback=True", "or fallback=True"),
         ("/data/session=01/x.nii is absent, 'bucket=1'", "/data/session=01/x.nii is absent, 'bucket=1'"),
@@ -91,7 +97,7 @@ def test_wrong_input_is_answered_in_a_line(
     assert isinstance(result.exception, SystemExit), (result.exception, result.exc_info)
     assert result.exit_code in ({code} if code is not None else {1, 2, 5, 6})
     assert named.format(**places) in result.stderr.replace("\n", " ")
-    for python in ("Traceback", "bucket=", "mirror=", "storage_options", "store_options", "keep_bits", "session="):
+    for python in ("Traceback", "bucket=", "mirror=", "storage_options", "store_options", "keep_bits", "session=", "argument '"):
         assert python not in result.stderr
     assert file.read_text() == "x"
     assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
