@@ -59,6 +59,10 @@ JOBS = 4
 CONNECTIONS = 16
 """Most requests under way of four large files."""
 
+ALONE, SHARED = "mirror, 60 MB/s", "mirror, 60 MB/s, 15 MB/s a connection"
+AGAIN = "mirror again, 5,000 objects"
+"""Contenders that a target is about."""
+
 
 def write_buckets(large: str, many: str) -> Figures:
     """Write a bucket of a few large files, and one of many small ones."""
@@ -134,7 +138,22 @@ def main() -> None:
         run(__file__, Contender("write_buckets", {"large": os.fspath(LARGE), "many": os.fspath(MANY)}))
     machine = environment("aiobotocore", "aiohttp", "isal", "fsspec", "s3fs")
     size = sum(path.stat().st_size for path in LARGE.rglob("*") if path.is_file())
+    results, requests = _measured(options.rounds)
+    bandwidth = [{"job": size / LINE}] * options.rounds
+    assert all(run["files"] == OBJECTS and not run["fetched"] for run in results[AGAIN])
+    assert all(run["received"] == size for label, runs in results.items() if label != AGAIN for run in runs)
+    summary = (
+        f"{size / MB:.0f} MB in {SESSIONS} large files and as many small ones: {size / LINE:.2f} s at "
+        f"{LINE / MB:.0f} MB/s. {options.rounds} rounds."
+    )
+    print(f"\n{machine}", summary, sep="\n", end="\n\n")
+    head = ["contender", "s: median (range)", "over the bandwidth", "CPU s", "peak MB"]
+    print(markdown(head, [_row(label, runs, bandwidth) for label, runs in results.items()]), end="\n\n")
+    print(targets(_targets(results, requests, bandwidth)))
 
+
+def _measured(rounds: int) -> tuple[dict[str, list[Figures]], list[str]]:
+    """Return the figures of each contender, and the paths requested from the bucket of small objects."""
     with tempfile.TemporaryDirectory(dir=BENCH) as folder:
         log = Path(folder, "log")
         with (
@@ -142,62 +161,43 @@ def main() -> None:
             serve(LARGE, rate=CONNECTION, total_rate=LINE, latency=LATENCY) as slow,
             serve(MANY, log=log) as many,
         ):
-            run(__file__, Contender("mirror", _place(folder, "many", many)))
+            run(__file__, Contender("mirror", _arguments(folder, "many", many)))
             before = len(log.read_text().splitlines())
-            results = alternate(
-                __file__,
-                {
-                    "http.client, 60 MB/s": Contender("plain", _plain(line)),
-                    "mirror, 60 MB/s": Contender("mirror_anew", _place(folder, "line", line)),
-                    "mirror, 60 MB/s, 15 MB/s a connection": Contender("mirror_anew", _place(folder, "slow", slow)),
-                    "mirror again, 5,000 objects": Contender("mirror", _place(folder, "many", many)),
-                },
-                options.rounds,
-            )
-        requests = [entry.split()[1] for entry in log.read_text().splitlines()[before:]]
-    ideal = size / LINE
-    bandwidth = [{"job": ideal}] * options.rounds
-    again = results["mirror again, 5,000 objects"]
-    assert all(one["files"] == OBJECTS and not one["fetched"] for one in again)
-    assert all(one["received"] == size for label, runs in results.items() if "again" not in label for one in runs)
-    told = (
-        f"{size / MB:.0f} MB in {SESSIONS} large files and as many small ones: {ideal:.2f} s at {LINE / MB:.0f} MB/s."
-    )
-    print(f"\n{machine}", f"{told} {options.rounds} rounds.", sep="\n", end="\n\n")
-    head = ["contender", "s: median (range)", "over the bandwidth", "CPU s", "peak MB"]
-    print(markdown(head, [_row(label, runs, bandwidth) for label, runs in results.items()]), end="\n\n")
-    listed = sum("list-type=2" in one for one in requests)
-    print(
-        targets(
-            [
-                Target(
-                    "mirroring over the bandwidth, 60 MB/s", ratio(results["mirror, 60 MB/s"], bandwidth, "job"), 1.15
-                ),
-                Target(
-                    "the same, 15 MB/s a connection",
-                    ratio(results["mirror, 60 MB/s, 15 MB/s a connection"], bandwidth, "job"),
-                    1.15,
-                ),
-                Target(
-                    "a run with nothing to do, 5,000 objects, after the imports", typical(again, "job"), 5, unit=" s"
-                ),
-                Target("its requests other than of listings", len(requests) - listed, 0, unit=""),
-                Target("its pages of listings", listed / options.rounds, OBJECTS / 1000 + 2, unit=""),
-            ]
-        )
-    )
+            contenders = {
+                "http.client, 60 MB/s": Contender("plain", _plain(line)),
+                ALONE: Contender("mirror_anew", _arguments(folder, "line", line)),
+                SHARED: Contender("mirror_anew", _arguments(folder, "slow", slow)),
+                AGAIN: Contender("mirror", _arguments(folder, "many", many)),
+            }
+            results = alternate(__file__, contenders, rounds)
+        return results, [entry.split()[1] for entry in log.read_text().splitlines()[before:]]
+
+
+def _targets(
+    results: Mapping[str, list[Figures]], requests: Sequence[str], bandwidth: Sequence[Figures]
+) -> list[Target]:
+    listed = sum("list-type=2" in request for request in requests)
+    of_alone, of_shared = (ratio(results[label], bandwidth, "job") for label in (ALONE, SHARED))
+    again = typical(results[AGAIN], "job")
+    return [
+        Target("mirroring over the bandwidth, 60 MB/s", of_alone, 1.15),
+        Target("the same, 15 MB/s a connection", of_shared, 1.15),
+        Target("a run with nothing to do, 5,000 objects, after the imports", again, 5, unit=" s"),
+        Target("its requests other than of listings", len(requests) - listed, 0, unit=""),
+        Target("its pages of listings", listed / len(bandwidth), OBJECTS / 1000 + 2, unit=""),
+    ]
 
 
 def _plain(server: ServedBucket) -> dict[str, Any]:
     return {"folder": os.fspath(LARGE), "url": server.url, "endpoint": server.endpoint}
 
 
-def _place(folder: str, name: str, server: ServedBucket) -> dict[str, Any]:
+def _arguments(folder: str, name: str, server: ServedBucket) -> dict[str, Any]:
     return {"to": os.path.join(folder, name), "bucket": server.url, "storage_options": server.storage_options}
 
 
 def _row(label: str, runs: Sequence[Figures], bandwidth: Sequence[Figures]) -> list[str]:
-    over = "" if "again" in label else f"{ratio(runs, bandwidth, 'job'):.3f}"
+    over = "" if label == AGAIN else f"{ratio(runs, bandwidth, 'job'):.3f}"
     return [label, spread(runs, "job"), over, f"{typical(runs, CPU):.1f}", f"{typical(runs, PEAK) / MB:.0f}"]
 
 

@@ -208,10 +208,7 @@ def main() -> None:
     """Measure and print."""
     if become_contender(CONTENDERS):
         return
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each contender (default: %(default)s)")
-    parser.add_argument("--profile", action="store_true", help=f"only tell where the time goes: top {TOP}")
-    options = parser.parse_args()
+    options = _options()
 
     bucket = BUCKET.resolve()
     local = {"bucket": os.fspath(bucket)}
@@ -225,62 +222,65 @@ def main() -> None:
         run(__file__, Contender("profile", local))
         return
 
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        serve(bucket, latency=LATENCY, log=Path(folder, "log")) as server,
-        serve(bucket, latency=LATENCY, log=Path(folder, "log of the second")) as second,
-    ):
-        remote = {"bucket": server.url, "storage_options": server.storage_options}
-        again = {
-            "bucket": second.url,
-            "storage_options": second.storage_options,
-            "cache": os.path.join(folder, "cache"),
-        }
-        run(__file__, Contender("open_again", again))
-        assert second.log is not None
-        second.log.write_text("")
-        results = alternate(
-            __file__,
-            {
-                "unpacking alone": Contender("unpack", local),
-                "open": Contender("open_subject", local),
-                "open one category": Contender("open_subject", local | {"roi": "face"}),
-                "open, S3 with 30 ms": Contender("open_subject", remote),
-                "open again, S3 with 30 ms": Contender("open_again", again),
-                "imports": Contender("imports"),
-                "imports with s3fs": Contender("imports", {"remote": True}),
-            },
-            options.rounds,
-        )
-        assert server.log is not None
-        requests = [line.split(" ")[1] for line in server.log.read_text().splitlines()]
-        asked_again = [line.split(" ") for line in second.log.read_text().splitlines()]
+    results, requests, asked_again = _measured(bucket, options.rounds)
     counted = run(__file__, Contender("count_reads", local))
-
     others = [path for _, path, *_ in asked_again if "list-type=2" not in path]
     received = sum(int(n_bytes) for *_, n_bytes in asked_again) / options.rounds / 1e3
     files, opened = results["unpacking alone"][0], results["open"][0]
-    told = [
+    summary = [
         f"Subject: {opened['trials']:.0f} trials, {opened['voxels']:.0f} voxels, {opened['rois']:.0f} ROIs;",
         f"opening reads {files['packed'] / MB:.1f} MB, {files['unpacked'] / MB:.0f} MB unpacked,",
         f"in {counted['reads']:.0f} reads; {len(requests) // options.rounds} requests from S3,",
         f"{len(asked_again) // options.rounds} and {received:.0f} kB where the small files are kept.",
         f"{options.rounds} rounds.",
     ]
-    print(f"\n{machine}", " ".join(told), sep="\n", end="\n\n")
+    print(f"\n{machine}", " ".join(summary), sep="\n", end="\n\n")
     head = ["contender", "open s: median (range)", "repr ms", "HTML ms", "peak MB"]
     print(markdown(head, [_row(label, runs) for label, runs in results.items()]), end="\n\n")
     betas = counted["betas"] + _beta_reads(requests)
-    print(
-        targets(
-            [
-                Target("open, after the imports", typical(results["open"], "open"), 1.0, unit=" s"),
-                Target("tasks in the graph per session", opened["tasks"], 3, unit=""),
-                Target("opening again: requests that are no listings", len(others), 0, unit=""),
-                Target("betas read while opening (counting file system, S3's log)", betas, 0, unit=""),
-            ]
-        )
-    )
+    promises = [
+        Target("open, after the imports", typical(results["open"], "open"), 1.0, unit=" s"),
+        Target("tasks in the graph per session", opened["tasks"], 3, unit=""),
+        Target("opening again: requests that are no listings", len(others), 0, unit=""),
+        Target("betas read while opening (counting file system, S3's log)", betas, 0, unit=""),
+    ]
+    print(targets(promises))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each contender (default: %(default)s)")
+    parser.add_argument("--profile", action="store_true", help=f"only show where the time goes: top {TOP}")
+    return parser.parse_args()
+
+
+def _measured(bucket: Path, rounds: int) -> tuple[dict[str, list[Figures]], list[str], list[list[str]]]:
+    """Return the figures of each contender, the paths requested from S3, and the requests with a cache."""
+    local = {"bucket": os.fspath(bucket)}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serve(bucket, latency=LATENCY, log=Path(folder, "log")) as server,
+        serve(bucket, latency=LATENCY, log=Path(folder, "log of the second")) as second,
+    ):
+        assert server.log is not None
+        assert second.log is not None
+        remote = {"bucket": server.url, "storage_options": server.storage_options}
+        again = {"bucket": second.url, "storage_options": second.storage_options}
+        again["cache"] = os.path.join(folder, "cache")
+        run(__file__, Contender("open_again", again))
+        second.log.write_text("")
+        contenders = {
+            "unpacking alone": Contender("unpack", local),
+            "open": Contender("open_subject", local),
+            "open one category": Contender("open_subject", local | {"roi": "face"}),
+            "open, S3 with 30 ms": Contender("open_subject", remote),
+            "open again, S3 with 30 ms": Contender("open_again", again),
+            "imports": Contender("imports"),
+            "imports with s3fs": Contender("imports", {"remote": True}),
+        }
+        results = alternate(__file__, contenders, rounds)
+        requests = [line.split(" ")[1] for line in server.log.read_text().splitlines()]
+        return results, requests, [line.split(" ") for line in second.log.read_text().splitlines()]
 
 
 def _row(label: str, runs: Sequence[Figures]) -> list[str]:

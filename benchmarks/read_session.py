@@ -153,8 +153,21 @@ def main() -> None:
     path = os.fspath(bucket / BETAS)
     size = os.path.getsize(path)
     buffer = int(run(__file__, Contender("best_buffer", {"path": path}))["buffer"])
-    nibabel_rounds = options.nibabel_rounds if _free_memory() >= NIBABEL_NEEDS else 0
+    results = _measured(bucket, options, buffer)
+    whole, roi, unpacked = results["whole brain"][0], results["one ROI"][0], results["floor"][0]["unpacked"]
+    summary = [
+        f"Session: {size / MB:.0f} MB packed, {unpacked / MB:.0f} MB unpacked, {whole['trials']:.0f} trials;",
+        f"whole brain {whole['voxels']:.0f} voxels, ROI {options.roi!r} {roi['voxels']:.0f}.",
+        f"The floor's buffer: {buffer // 1024} KiB. {options.rounds} rounds.",
+    ]
+    print(f"\n{machine}", " ".join(summary), sep="\n", end="\n\n")
+    print(_table(results), end="\n\n")
+    print(targets(_targets(results, size)))
 
+
+def _measured(bucket: Path, options: argparse.Namespace, buffer: int) -> dict[str, list[Figures]]:
+    """Return the figures of each contender."""
+    nibabel_rounds = options.nibabel_rounds if _free_memory() >= NIBABEL_NEEDS else 0
     with (
         serve(bucket, rate=FAST, latency=LATENCY) as fast,
         serve(bucket, rate=SLOW, latency=LATENCY) as slow,
@@ -162,10 +175,10 @@ def main() -> None:
         local = {"bucket": os.fspath(bucket)}
         via_fast = {"bucket": fast.url, "storage_options": fast.storage_options}
         via_slow = {"bucket": slow.url, "storage_options": slow.storage_options}
-        results = alternate(
+        return alternate(
             __file__,
             {
-                "floor": Contender("floor", {"path": path, "buffer": buffer}),
+                "floor": Contender("floor", {"path": os.fspath(bucket / BETAS), "buffer": buffer}),
                 "whole brain": Contender("package", local),
                 "one ROI": Contender("package", local | {"roi": options.roi}),
                 "one ROI, 100 MB/s": Contender("package", via_fast | {"roi": options.roi}),
@@ -176,16 +189,6 @@ def main() -> None:
             },
             options.rounds,
         )
-
-    whole, roi, unpacked = results["whole brain"][0], results["one ROI"][0], results["floor"][0]["unpacked"]
-    told = [
-        f"Session: {size / MB:.0f} MB packed, {unpacked / MB:.0f} MB unpacked, {whole['trials']:.0f} trials;",
-        f"whole brain {whole['voxels']:.0f} voxels, ROI {options.roi!r} {roi['voxels']:.0f}.",
-        f"The floor's buffer: {buffer // 1024} KiB. {options.rounds} rounds.",
-    ]
-    print(f"\n{machine}", " ".join(told), sep="\n", end="\n\n")
-    print(_table(results), end="\n\n")
-    print(targets(_targets(results, size)))
 
 
 def _table(results: Mapping[str, list[Figures]]) -> str:

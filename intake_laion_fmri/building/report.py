@@ -1,4 +1,4 @@
-"""What became of a build, and how far one has come."""
+"""The report and the progress of a build."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["BuildProgress", "SessionReport"]
 
 @dataclass(frozen=True)
 class SessionReport:
-    """What became of one session."""
+    """The outcome for one session."""
 
     subject: str
     """``"sub-01"``."""

@@ -30,7 +30,7 @@ def expect_apart(root: Bucket, source: Bucket) -> None:
 
 
 def _serve_alike(root: Bucket, other: Bucket) -> bool:
-    """Return True if the same path is the same object in both, as far as can be told."""
+    """Return True if the same path is the same object in both, as far as is known."""
     if not (root.is_s3 and other.is_s3):
         return type(root.file_system) is type(other.file_system)
     return root.messages.endpoint() == other.messages.endpoint()
@@ -43,7 +43,7 @@ def _roots(bucket: Bucket) -> Iterator[tuple[str, Bucket]]:
 
 
 def is_foreign(content: bytes) -> bool:
-    """Tell whether metadata are of a Zarr group or array that is none of this package's; damaged ones are not."""
+    """Return True for metadata of a Zarr group or array that is not this package's; False for damaged ones."""
     try:
         json.loads(content)
     except (ValueError, RecursionError):

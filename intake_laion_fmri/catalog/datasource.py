@@ -118,7 +118,7 @@ def for_intake(source: DataSource, arguments: Mapping[str, Any]) -> dict[str, An
 
 
 def shown_entries(content: dict[str, Any]) -> dict[str, Any]:
-    """Return what Intake writes of a source, with arguments and metadata as they may be seen and saved."""
+    """Return the YAML content of a source, with arguments and metadata as they may be seen and saved."""
     entries = {
         name: {field: shown(value) if field in ("args", "metadata") else value for field, value in entry.items()}
         for name, entry in content["sources"].items()
@@ -127,7 +127,7 @@ def shown_entries(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def described(description: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what Intake says of an entry, with arguments and metadata that hide secrets."""
+    """Return an entry's description, with arguments and metadata that hide secrets."""
     return {**description, **{name: redact.tree(opened(description[name])) for name in ("args", "metadata")}}
 
 

@@ -33,7 +33,7 @@ class Change:
 
 
 def compare(known: Inventory, found: Inventory) -> list[Change]:
-    """Tell what is new, gone or changed between two inventories.
+    """List what is new, gone or changed between two inventories.
 
     Parameters
     ----------

@@ -73,7 +73,7 @@ def catalog_files(inventory: Inventory) -> dict[str, str]:
 
 
 def changed_files(files: Mapping[str, str], folder: Path) -> list[Change]:
-    """Tell which files of a folder are not what they should be.
+    """List the files of a folder that differ from what they should be.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ def _subject_catalog(name: str, subject: SubjectRecord, source: str) -> dict[str
 
 
 def _about(name: str, subject: SubjectRecord) -> dict[str, Any]:
-    """Return what a subject's catalog says of the subject, and of what is not known."""
+    """Return the metadata of a subject's catalog, and what is not known of the subject."""
     about: dict[str, Any] = {"subject": name, "public_sessions": len(subject.public)}
     held_out = [session.session for session in subject.sessions if session.held_out]
     if held_out:

@@ -29,7 +29,7 @@ class Given:
     value: Any
 
     def __repr__(self) -> str:
-        # Intake parses this text, and makes tokens of it: the value is to be told apart, and no template.
+        # Intake parses this text, and makes tokens of it: it must identify the value, and be no template.
         return f"Given({redact.tree(self.value)!r})".replace("{", "(").replace("}", ")")
 
     def __eq__(self, other: object) -> bool:
@@ -109,7 +109,7 @@ def veiled(name: str, value: Any) -> Any:
 
 
 def unveiled(value: Any) -> Any:
-    """Return what is meant by a value of `veiled`, or of `Given`."""
+    """Return the value behind `veiled` or `Given`."""
     value = opened(value)
     if isinstance(value, Veiled):
         return value.value

@@ -165,13 +165,13 @@ def _counted(total: tuple[int, Size]) -> dict[str, int]:
 
 
 @click.command(epilog=_INFO)
-@click.option("--subject", "subjects", multiple=True, help="Tell more of this subject; may be given several times.")
+@click.option("--subject", "subjects", multiple=True, help="Show more of this subject; may be given several times.")
 @json_option
 @bucket_options
 def info(bucket: BucketChoice, subjects: tuple[str, ...], as_json: bool) -> None:
-    """Tell what a bucket holds: subjects, sessions, ROIs and sizes.
+    """Show what a bucket holds: subjects, sessions, ROIs and sizes.
 
-    Counted is what this package can read, with what lies beside it: betas, trial tables, maps, ROIs, anatomy.
+    It counts the objects that this package can read, and those beside them: betas, trial tables, maps, ROIs, anatomy.
     """
     with exits.exit_codes():
         opened = bucket.open()

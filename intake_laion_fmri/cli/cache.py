@@ -45,7 +45,7 @@ def cache() -> None:
 @cache.command(epilog=_INFO)
 @json_option
 def info(as_json: bool) -> None:
-    """Tell where the cache is, and how much is in it."""
+    """Show where the cache is, and how much is in it."""
     from intake_laion_fmri.remote.cache import cache_info
 
     with exits.exit_codes():

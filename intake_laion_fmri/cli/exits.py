@@ -52,7 +52,7 @@ NOT_FOUND = 5
 CONTRADICTORY = 6
 """Exit code: the bucket, a store, a mirror or an inventory contradicts itself or cannot be understood."""
 CLOSED_PIPE = 141
-"""Exit code: whoever reads the output has gone; what a shell tells of a program that died of it."""
+"""Exit code: the reader of the output has gone; as a shell reports a program that died of it."""
 
 _CODES: Mapping[type[Exception], int] = {
     BucketUnreachableError: UNREACHABLE,

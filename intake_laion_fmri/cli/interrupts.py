@@ -73,7 +73,7 @@ def held() -> Iterator[None]:
 
 
 def promise(text: str) -> None:
-    """Say what becomes of the work that is begun here when it is interrupted: a sentence for the user."""
+    """Set the sentence that tells the user what becomes of interrupted work."""
     _State.promised = text
 
 

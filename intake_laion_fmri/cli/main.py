@@ -42,7 +42,7 @@ Exit codes:
   5    not found
   6    a file is damaged, or contradicts another
   130  interrupted (Ctrl-C)
-  141  whoever reads the output has gone
+  141  the reader of the output has gone
 """
 
 

@@ -37,7 +37,7 @@ LAION_FMRI_MIRROR=/data/laion-fmri python -c "import intake; print(intake.cat.la
 """,
     more="""It may be interrupted at any moment and run again: what was received is not fetched again.
 
-A file in DIR that this program did not write, or that was changed since, is never replaced: it is told, with
+A file in DIR that this program did not write, or that was changed since, is never replaced: it is named, with
 exit code 6.
 
 In a pipe, the key of each file as soon as it is complete.""",
@@ -99,7 +99,7 @@ def _entity_options(command: Command) -> Command:
 @_entity_options
 @click.option("--include-stimuli", is_flag=True, help="Copy the public tables of stimuli too.")
 @click.option("--jobs", type=click.IntRange(min=1), default=4, show_default=True, help="Large files at a time.")
-@click.option("--dry-run", is_flag=True, help="Tell what would be copied, and copy nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be copied, and copy nothing.")
 @json_option
 @source_options()
 @click.pass_context
@@ -176,7 +176,7 @@ def verify(
 ) -> None:
     """Read every file of a mirror and compare it.
 
-    With its checksum of when it was copied. No network is needed.
+    Each is compared with its checksum of when it was copied. No network is needed.
     """
     from intake_laion_fmri.mirror.verify import mirror_status, verify_mirror
 
@@ -203,7 +203,7 @@ def verify(
 @_folder
 @json_option
 def status(folder: str, as_json: bool) -> None:
-    """Tell what a mirror holds, and what is missing.
+    """Show what a mirror holds, and what is missing.
 
     By names and sizes: no file is read, and no network is needed.
     """

@@ -32,7 +32,7 @@ Command = Callable[..., Any]
 
 @dataclass(frozen=True)
 class BucketChoice:
-    """Where a bucket is, as it was told."""
+    """Where a bucket is, by the options of a command."""
 
     url: str | None = None
     """Its URL or folder; None is the environment's, or the real one."""
@@ -43,11 +43,11 @@ class BucketChoice:
     mirror: Path | None = None
     """Folder that is read first."""
     mirror_only: bool | None = None
-    """Whether nothing else is read; None is what the environment says."""
+    """Whether nothing else is read; None leaves it to the environment."""
 
     @property
     def given(self) -> bool:
-        """Whether anything was told."""
+        """Whether any of the options was given."""
         return self != BucketChoice()
 
     def open(self) -> Bucket:
@@ -72,7 +72,7 @@ class BucketChoice:
 
 @dataclass(frozen=True)
 class StoreChoice:
-    """How a store is reached, as it was told."""
+    """How a store is reached, by the options of a command."""
 
     endpoint_url: str | None
     """Server of an S3 store that is not Amazon's."""
@@ -154,7 +154,7 @@ def group_option(more: str = "") -> Callable[[Command], Command]:
 
 
 def chosen(names: tuple[str, ...]) -> str | tuple[str, ...]:
-    """Return what such an option, given any number of times, chooses; ``"all"`` where it is not given."""
+    """Return the values of an option that may be given several times; ``"all"`` without any."""
     return "all" if not names or "all" in names else names
 
 

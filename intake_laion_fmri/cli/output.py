@@ -50,12 +50,12 @@ class Table:
 
 
 def on_terminal(stream: TextIO | None) -> bool:
-    """Tell whether somebody looks at what is written; a closed stream is None."""
+    """Return True if a stream is a terminal; a closed stream is None."""
     return stream is not None and stream.isatty()
 
 
 def size(n_bytes: float) -> str:
-    """Tell a size in the units that disks are sold in."""
+    """Format a number of bytes in the units that disks are sold in."""
     value, unit = float(n_bytes), "B"
     for larger in ("kB", "MB", "GB", "TB"):
         if value < 999.95:
@@ -65,14 +65,14 @@ def size(n_bytes: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Tell a time as ``minutes:seconds``, or with hours before."""
+    """Format a time as ``minutes:seconds``, or with hours before."""
     minutes, rest = divmod(round(max(seconds, 0)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
 
 
 def printable(text: str) -> str:
-    """Return a text as a terminal may be given it: what is no letter is escaped, such as a key's control characters."""
+    """Escape what a terminal must not be given, such as the control characters of a key."""
     return "".join(
         letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape").decode("ascii")
         for letter in text
@@ -180,7 +180,7 @@ class Bar:
                 self._progress.stop()
 
     def show(self, done: float, total: float | None, *notes: str) -> None:
-        """Show how much is done, of how much where that is known, and in words what there is to say of it."""
+        """Show how much is done, of how much where that is known, and notes behind it."""
         if not self._enabled or time.monotonic() < self._shown_from:
             return
         note = ", ".join(filter(None, notes))

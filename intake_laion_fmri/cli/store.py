@@ -197,7 +197,7 @@ def verify(
 @json_option
 @store_options
 def info(choice: StoreChoice, url: str, as_json: bool) -> None:
-    """Tell what a store holds, its size, and what is missing."""
+    """Show what a store holds, its size, and what is missing."""
     from intake_laion_fmri.building.contents import store_info
 
     with exits.exit_codes():

@@ -86,7 +86,7 @@ def _ceiling(z: Doubles, labels: Sequence[str], n_wanted: int | None = None) -> 
 
 
 def _known_ceiling(truth: SubjectTruth, counts: Iterable[int], n_wanted: int | None = None) -> Floats:
-    """Return what `_ceiling` estimates from images shown `counts` times."""
+    """Return the ceiling that `_ceiling` estimates, from the known shares and images shown `counts` times."""
     share = truth.share.astype(np.float64)
     share[np.isin(truth.fitted, truth.always_nan, assume_unique=True)] = np.nan
     return _percent(share, 1 - share, [1 / n for n in counts if _is_wanted(n, n_wanted)])

@@ -26,7 +26,7 @@ How a noise ceiling is made
 How a split is made
     ``derivatives/splits/<pool>/<name>.json`` has the published names, pools and schema, for the demo's own images: the
     pool ``shared`` is the planned images of all subjects without OOD, a subject's pool these and the subject's own.
-    ``random_*`` and ``tau`` draw a fifth of the pool for testing, each anew; ``cluster_k5_*`` deal the pool to five
+    ``random_*`` and ``tau`` each draw a fifth of the pool for testing; ``cluster_k5_*`` deal the pool to five
     groups of different sizes and test on one of them; ``ood`` tests on all OOD images and trains on the pool. All are
     drawn by chance, ``tau`` and the groups too. Sides are sorted. As in the published files, the text ``pool`` counts
     participants by their codes (that of sub-03 says "sub-04"): only the folder names the pool.
@@ -114,7 +114,7 @@ def write_demo(
         return target
     partial = target.with_name(f".{target.name}.partial")
     with locked(partial.with_suffix(".lock"), wait_seconds=_WAIT_SECONDS, what=f"writing {target}"):
-        if _is_complete(target, recipe):  # by whoever was waited for
+        if _is_complete(target, recipe):  # by the process that was waited for
             return target
         raise_unless_ours(partial, DEMO)
         remove_tree(partial)  # of a process that was killed
@@ -162,7 +162,7 @@ def _recipe(scale: Scale, seed: int) -> dict[str, Any]:
 
 
 def _is_complete(target: Path, recipe: dict[str, Any]) -> bool:
-    """Tell whether `target` is this bucket; raise where it is something that must not be replaced."""
+    """Return True if `target` is this bucket; raise where it is something that must not be replaced."""
     if not target.exists() or (target.is_dir() and not os.listdir(target)):
         return False
     raise_unless_ours(target, DEMO)
@@ -191,7 +191,7 @@ def _raise_unless_untouched(target: Path) -> None:
 
 
 def _recorded(target: Path) -> dict[str, Any]:
-    """Return what a demo bucket says of its making."""
+    """Return the recipe and the checksums that a demo bucket records."""
     return dict(json.loads((target / _DESCRIPTION).read_text(encoding="utf-8"))["GeneratedBy"][0])
 
 

@@ -71,7 +71,7 @@ class SubjectTruth:
 
 
 def subject_truth(subject: str, *, scale: str | Scale = "small", seed: int = 0) -> SubjectTruth:
-    """Return what `write_demo` writes about a subject: voxel sets, trial labels, and what drives the betas.
+    """Return the truth of a subject that `write_demo` writes: voxel sets, trial labels, and the drives of the betas.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ def check_file(path: Path, info: ObjectInfo, how: str, *, stop: threading.Event 
     Returns
     -------
     int
-        Its CRC-32, as it lies there.
+        CRC-32 of the file.
 
     Raises
     ------

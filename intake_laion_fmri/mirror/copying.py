@@ -169,8 +169,8 @@ class CopyingRun:
             if not busy.is_stuck:
                 busy.wait()
                 return
-            told = f"another process has received nothing of {info.key} for {STALE_SECONDS:.0f} s: {error}"
-            error = OSError(errno.EBUSY, told)
+            text = f"another process has received nothing of {info.key} for {STALE_SECONDS:.0f} s: {error}"
+            error = OSError(errno.EBUSY, text)
         self._busy.pop(info, None)
         if error is None:
             fetched = future.result()
@@ -214,7 +214,7 @@ class _Busy:
     moved: float = field(default_factory=time.monotonic)
     """When that last changed."""
     is_stuck: bool = False
-    """Whether the other process does not get on: it is waited for once more, until its lock expires, and then told."""
+    """Whether the other process makes no progress: it is waited for once more, until its lock expires, then named."""
 
     def wait(self) -> None:
         self.due = time.monotonic() + _BUSY_SECONDS

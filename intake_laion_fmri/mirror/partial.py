@@ -41,14 +41,14 @@ PIECE_BYTES = 1024 * 1024
 """What is kept of a transfer that is killed: whole pieces of this size."""
 
 LOOK_SECONDS = 0.2
-"""How soon a transfer that is told to stop does."""
+"""Seconds within which a transfer notices that it is to stop."""
 
 _ENTRY = struct.Struct("<Q")
 """Sum of a piece plus 2**32; 0 where it has not been received."""
 
 
 class TransferStoppedError(Exception):
-    """The transfer was told to stop; what was received is kept."""
+    """The transfer was stopped; what was received is kept."""
 
 
 class DamagedError(Exception):
@@ -168,7 +168,7 @@ class PartialFile:
         return state
 
     def _restore(self) -> list[bool]:
-        """Return which pieces are there: those whose content has the sum that was written down."""
+        """Return True for each piece on the disk whose content has its recorded sum."""
         if not self._state:
             return [False] * self.n_pieces
         sums = [crc32 for (crc32,) in _ENTRY.iter_unpack(self._state.read(_ENTRY.size * self.n_pieces))]
@@ -216,7 +216,7 @@ class Front(io.RawIOBase):
         self._partial, self._offset = partial, 0
 
     def readable(self) -> bool:
-        """Say yes."""
+        """Return True."""
         return True
 
     def readinto(self, target: Any) -> int:

@@ -50,7 +50,7 @@ class MirrorSelection:
         entities: EntityFilter | None = None,
         include_stimuli: bool = False,
     ) -> MirrorSelection:
-        """Return what arguments mean; see `mirror.plan_mirror`.
+        """Check the arguments of `mirror.plan_mirror`.
 
         Raises
         ------
@@ -71,13 +71,13 @@ class MirrorSelection:
         return cls(None if subjects is None else check_subjects(subjects), names, averages, groups, values, stimuli)
 
     def wants(self, *groups: str) -> bool:
-        """Tell whether any of these groups is chosen."""
+        """Return True if any of these groups is chosen."""
         return any(
             self.stimuli if group == "stimuli" else self.groups is None or group in self.groups for group in groups
         )
 
     def takes(self, key: str) -> bool:
-        """Tell whether an object is chosen. Whether it may be read is another question."""
+        """Return True if an object is chosen, whether or not it may be read."""
         return (
             self.wants(layout.group_of(key))
             and self._takes_subject(key)

@@ -1,4 +1,4 @@
-"""The published split files beside a mirror, so that splits can be told offline.
+"""The published split files beside a mirror, so that splits are known offline.
 
 They are no part of the bucket, so they lie in the mirror's own folder, by their revision. Whoever reads them checks
 their sums; see `splits.SplitSource`.

@@ -1,12 +1,12 @@
-"""One object → its place in a mirror: resumable, in ranges, checked, moved there whole.
+"""Fetching one object into a mirror: resumable, in ranges, checked, and moved to its key whole.
 
 What arrives lies in ``.laion-fmri/partial``: the data at their offsets, and beside them the sum of each piece that is
 complete, so that a run that was killed is continued by any other. A thread follows the front of what is complete and
 checks it (MD5, or the gzip stream to its end) while the rest arrives. Only then the record is written and the file
 moved to its place. One process at a time works on an object, of however many that mirror into one folder.
 
-What lies in that place and was not written by this project stays there. If it proves to be the object, a record is made
-of it; else it is told.
+A file at the key that was not written by this project stays there. If it proves to be the object, a record is made
+of it; else it is reported.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def fetch_object(
     stop: threading.Event | None = None,
     wait_seconds: float = 0.0,
 ) -> Fetched:
-    """Bring an object to its place in a mirror.
+    """Fetch an object into a mirror, unless a complete copy is there.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def fetch_object(
             return Fetched(info, "complete")
         with locked(folder, name_of(info.key), wait_seconds):
             copy = folder.copy_of(info.key)
-            if copy and copy.is_complete(info):  # whoever had the lock has fetched it
+            if copy and copy.is_complete(info):  # another process has fetched it
                 return Fetched(info, "complete")
             if copy and job.adopt(info, copy):
                 return Fetched(info, "adopted")

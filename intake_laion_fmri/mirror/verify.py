@@ -25,7 +25,7 @@ __all__ = ["MirrorCheck", "MirrorStatus", "SubjectStatus", "mirror_status", "ver
 
 @dataclass(frozen=True)
 class MirrorCheck:
-    """What is true of one file of a mirror."""
+    """The state of one file of a mirror."""
 
     key: str
     """Its object."""
@@ -146,7 +146,7 @@ def verify_mirror(
 
 
 def mirror_status(to: str | os.PathLike[str]) -> MirrorStatus:
-    """Tell what a mirror holds, without reading the files or any network.
+    """List what a mirror holds, without reading the files or any network.
 
     Parameters
     ----------
@@ -228,7 +228,7 @@ def _verified(folder: MirrorFolder, key: str, state: os.stat_result, record: Mir
 def _broken(
     folder: MirrorFolder, key: str, state: os.stat_result, record: MirrorRecord | None, error: DataIntegrityError
 ) -> MirrorCheck:
-    """Tell of a damaged file; note it, where that can be, so that it is neither read nor kept."""
+    """Report a damaged file, and record it where possible, so that it is neither read nor kept."""
     if record is None:
         return MirrorCheck(key, "damaged", f"{error} It was copied by other means: move it away, then mirror again.")
     if (state.st_size, state.st_mtime_ns) != (record.size, record.mtime_ns):

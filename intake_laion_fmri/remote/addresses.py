@@ -1,4 +1,4 @@
-"""What a text or a path names that a user gives: a local folder, or a URL of some file system.
+"""Addresses as users give them: a local folder, or a URL of some file system.
 
 fsspec takes every ``::`` for a chain of file systems, decodes no ``%20`` and leaves relative paths as they are. Here a
 path is a path whatever its name, and only what begins like a chain is one.
@@ -227,7 +227,7 @@ def _link(link: str, text: str, argument: str) -> str:
 
 
 def _innermost(link: str, text: str, argument: str) -> str:
-    """Return what a chain is made of: a local file counts from the folder of now, wherever it is opened."""
+    """Return the innermost address of a chain; a local file becomes absolute, wherever it is opened later."""
     address = resolved(link, argument)
     if "::" in address:
         raise ValueError(

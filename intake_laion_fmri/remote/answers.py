@@ -1,4 +1,4 @@
-"""Answers of servers and file systems, and how they are told from wrong ones."""
+"""Answers of servers and file systems, and the error for wrong ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What writes and deletes paths on a disk: whole or not at all, never through a link, and only what is this project's.
+"""Writing and deleting on a disk: whole or not at all, never through a link, and only what is this project's.
 
 Every other module that changes a disk asks here. Below a folder that others may write to (`within`) each part of a path
 is opened from its parent, so that no link that is planted meanwhile leads a write elsewhere.
@@ -114,7 +114,7 @@ def open_new(path: AnyPath) -> BinaryIO:
 
 
 def open_in_place(path: AnyPath, *, within: AnyPath | None = None) -> io.FileIO:
-    """Open a file for reading and writing where it lies, made if it is not there; whoever reads it sees it grow.
+    """Open a file for reading and writing where it lies, made if it is not there; its readers see it grow.
 
     Raises
     ------
@@ -241,7 +241,7 @@ def remove_known(folder: AnyPath, known: Callable[[str], bool]) -> list[str]:
     folder : str or path
         The folder. It need not exist.
     known : callable
-        Takes the path of a file below the folder, with ``/``; tells whether this project wrote it.
+        Takes the path of a file below the folder, with ``/``; returns True if this project wrote it.
 
     Returns
     -------

@@ -183,7 +183,7 @@ class FileSystemBackend(Backend):
             return getattr(self.file_system, name)(*args, **kwargs)
 
     def alone(self) -> AbstractContextManager[object]:
-        """Return what is held during a call: nothing, if several threads may call the file system."""
+        """Return the lock to hold during a call: none, if several threads may call the file system."""
         return nullcontext()
 
 

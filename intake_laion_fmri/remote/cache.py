@@ -1,8 +1,9 @@
 """Small files that were read from a server, kept in the user's cache.
 
-A file is found by its address and its ETag, so one that was replaced is another file: whoever has a listing needs no
-other request to know that a copy is current. Every copy carries a checksum over its name and its content, and appears
-whole or not at all; several processes may read, write and remove at a time. A cache that cannot be used is no error.
+A file is found by its address and its ETag, so one that was replaced is another file: with a listing, no other
+request is needed to know that a copy is current. Every copy carries a checksum over its name and its content, and
+appears whole or not at all; several processes may read, write and remove at a time. A cache that cannot be used is no
+error.
 
 All of it lies in a folder of its own below the one that the user names, which may hold anything else: that folder is
 marked with ``CACHEDIR.TAG``, and nothing is removed but files there whose names are of this module's making.
@@ -256,7 +257,7 @@ def own_folder() -> Path | None:
 
 
 def cache_info() -> CacheInfo:
-    """Tell what the user's cache holds: small files of buckets, and split files."""
+    """Count what the user's cache holds: small files of buckets, and split files."""
     files = _files(own_folder())
     return CacheInfo(cache_folder(), len(files), sum(state.st_size for _, state in files), _limit())
 

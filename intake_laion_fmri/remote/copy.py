@@ -118,7 +118,7 @@ class MirrorFolder(MirrorRecords):
             )
 
     def holds(self, info: ObjectInfo) -> Path | None:
-        """Return the local file of an object if it is complete and current, as far as is told without reading it all.
+        """Return the local file of an object if it is complete and current, as far as is known without reading it all.
 
         Parameters
         ----------
@@ -159,7 +159,7 @@ class MirrorFolder(MirrorRecords):
         return copy is not None and copy.is_complete(info)
 
     def untold(self, info: ObjectInfo) -> bool:
-        """Tell whether there may be a copy, and nothing that could prove it."""
+        """Return True if there may be a copy, and nothing could prove it."""
         if can_tell(info):
             return False
         copy = self.copy_of(info.key)
@@ -217,12 +217,12 @@ class MirrorFolder(MirrorRecords):
         return self.file_of(key, copy.path) or key if copy else key
 
     def file_of(self, key: str, path: Path) -> str:
-        """Return what a record says of where a file is: nothing if that is at the key."""
+        """Return the file name of a record; "" for a file that is at its key."""
         alias = alias_of(key)
         return alias if alias and path.name == alias.rpartition("/")[2] else ""
 
     def is_own(self, copy: Copy) -> bool:
-        """Tell whether this project wrote a file, so that it may be replaced."""
+        """Return True if this project wrote a file, so that it may be replaced."""
         if copy.known is None or copy.path.is_symlink():
             return False
         if copy.record:
@@ -233,7 +233,7 @@ class MirrorFolder(MirrorRecords):
         return same or found == copy.known.replaces
 
     def is_known_other(self, info: ObjectInfo, copy: Copy) -> bool:
-        """Tell whether a file was compared with this version of an object before, and is another one."""
+        """Return True if a file was compared with this version of an object before, and differs."""
         record = self.record(self.file_of(info.key, copy.path) or info.key)
         found = (info.etag, copy.state.st_size, copy.state.st_mtime_ns)
         return bool(record and record.checked == OTHER and (record.etag, record.size, record.mtime_ns) == found)
@@ -244,7 +244,7 @@ class MirrorFolder(MirrorRecords):
         return file_is(copy.path, copy.state, info)
 
     def known(self, info: ObjectInfo) -> ObjectInfo:
-        """Return what the bucket said of an object, given what the disk says of it; the latter without a record."""
+        """Return an object with the ETag of the bucket in place of the disk's, if there is a record."""
         record = self.record(info.key)
         state = _state(self.path_of(info.key)) if record and record.checked not in (OTHER, DAMAGED) else None
         if not record or not state or (record.size, record.mtime_ns) != (state.st_size, state.st_mtime_ns):
@@ -281,7 +281,7 @@ def _state(path: Path) -> os.stat_result | None:
 
 
 def _is_current(record: MirrorRecord, info: ObjectInfo) -> bool:
-    """Tell whether a record is of this version of the object, and of a file that is not known to be another."""
+    """Return True if a record is of this version of the object, and the file is not damaged."""
     return record.etag == info.etag and record.size == info.size and record.checked != DAMAGED
 
 

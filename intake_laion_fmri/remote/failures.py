@@ -61,7 +61,7 @@ def errors_of(messages: Messages, key: str, attempts: Attempts | None = None) ->
 
 
 def broken_archives() -> tuple[type[BaseException], ...]:
-    """Return what is raised for a file that is no archive, or only part of an archive."""
+    """Return the errors raised for a file that is no archive, or only part of an archive."""
     return (*_loaded("zipfile", "BadZipFile"), *_loaded("tarfile", "TarError"))
 
 
@@ -79,12 +79,12 @@ def _wrong_option(messages: Messages, error: TypeError) -> str:
 
 
 def _client_errors() -> tuple[type[BaseException], ...]:
-    """Return what an S3 client raises where a request cannot even be made: an impossible name, no credentials."""
+    """Return the errors of an S3 client that cannot even make a request: an impossible name, no credentials."""
     return _loaded("botocore.exceptions", "ParamValidationError", "NoCredentialsError", "ProfileNotFound")
 
 
 def _transport_errors() -> tuple[type[BaseException], ...]:
-    """Return what a broken network raises."""
+    """Return the errors that a broken network raises."""
     return (
         ConnectionError,
         TimeoutError,

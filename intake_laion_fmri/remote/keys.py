@@ -18,7 +18,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_][\w.+-]*(?:/[A-Za-z0-9_][\w.+-]*)*", re.ASCII)
 
 
 def rejection(key: str) -> str | None:
-    """Say why an object cannot be a file of a mirror, or None if it can.
+    """Return why an object cannot be a file of a mirror; None if it can.
 
     Parameters
     ----------

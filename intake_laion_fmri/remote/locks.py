@@ -1,4 +1,4 @@
-"""One protocol of locks, for every file system: whoever makes the lock's file has it, and shows that it lives."""
+"""One protocol of locks, for every file system: the process that makes the lock's file has it, and keeps it fresh."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LEASE_SECONDS = 20.0
 _HEARTBEAT_SECONDS = 4.0
 _LOOK_SECONDS = 1.0
 _MOST_MISSES = 1000
-"""How often a folder that others remove is made anew, before something else must be wrong with it."""
+"""How often a folder that others remove is made again, before something else must be wrong with it."""
 
 
 class HeldError(OSError):
@@ -93,7 +93,7 @@ def locked(
 
 
 def _is_empty(path: Path) -> bool:
-    """Whether a lock's file is empty: filelock takes such a one for that of an older version's holder, for ever."""
+    """Return True if a lock's file is empty: filelock takes it for an older version's lock, for ever."""
     try:
         return path.lstat().st_size == 0
     except OSError:

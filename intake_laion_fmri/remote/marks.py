@@ -25,10 +25,10 @@ class Mark:
     name: str
     """The file or folder below it that tells; empty where it is a file that tells of itself."""
     recognises: Callable[[bytes], bool]
-    """Tells by the beginning of that file; a folder of that name needs no more."""
+    """Takes the beginning of that file; returns True if it has the mark. A folder of that name needs no more."""
 
     def is_on(self, path: AnyPath) -> bool:
-        """Tell whether a path carries the mark."""
+        """Return True if a path carries the mark."""
         file = Path(path, self.name)
         if self.name and file.is_dir():
             return self.recognises(b"")
@@ -39,7 +39,7 @@ class Mark:
 
 
 def _json_tells(*keys: str, value: str | None = None) -> Callable[[bytes], bool]:
-    """Return what tells whether a JSON text has something under these keys."""
+    """Return a function that recognises a JSON text by these keys."""
 
     def tells(content: bytes) -> bool:
         try:

@@ -25,7 +25,7 @@ def make_folder(path: AnyPath, *, within: AnyPath | None = None, durable: bool =
     if within is not None:
         with open_parent(path / "it", within, make=True, durable=durable):
             return
-    if path.is_dir():  # cheaper than to be told so by mkdir, on network disks above all
+    if path.is_dir():  # cheaper than a failing mkdir, above all on network disks
         return
     missing = []
     for folder in (path, *path.parents) if durable else ():

@@ -1,8 +1,8 @@
-"""Whether a file or its content is an object, as far as the object's ETag tells.
+"""Proving that a file or its content is an object, as far as the object's ETag can.
 
 The ETag of what was uploaded to S3 in one piece is the MD5 of its content; of what was uploaded in parts it is the MD5
-of the parts' MD5s, with the number of parts behind it. How long the parts were is not told, but nearly everybody's
-program takes one of a few lengths. Any other ETag, such as that of a web server or of a file on a disk, tells nothing.
+of the parts' MD5s, with the number of parts behind it. The length of the parts is not recorded, but nearly all
+programs use one of a few lengths. Any other ETag, such as that of a web server or of a file on a disk, proves nothing.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ _crcs: dict[tuple[object, ...], int] = {}
 
 
 def is_whole_md5(etag: str) -> bool:
-    """Tell whether an ETag looks like the MD5 of the content."""
+    """Return True if an ETag looks like the MD5 of the content."""
     return re.fullmatch("[0-9a-f]{32}", etag) is not None
 
 
 def can_tell(info: ObjectInfo) -> bool:
-    """Tell whether an object's ETag may prove what its content is."""
+    """Return True if an object's ETag may prove its content."""
     return bool(_part_lengths(info))
 
 
 def content_is(content: bytes, info: ObjectInfo) -> bool:
-    """Tell whether a content is proved to be the object's by its ETag."""
+    """Return True if the ETag proves that a content is the object's."""
     return len(content) == info.size and _proved(io.BytesIO(content), info)
 
 
 def file_is(path: Path, state: os.stat_result, info: ObjectInfo) -> bool:
-    """Tell whether a file is proved to be an object by its ETag; it is read once for each state of it."""
+    """Return True if the ETag proves that a file is the object; it is read once for each state of it."""
     if state.st_size != info.size or not can_tell(info):
         return False
     known = (*_identity(path, state), info.etag)
@@ -87,7 +87,7 @@ def crc32_of(content: bytes | bytearray | memoryview, start: int = 0) -> int:
 
 
 def _identity(path: Path, state: os.stat_result) -> tuple[object, ...]:
-    """Return what changes with a file's content; nobody sets the time of change (``ctime``) back."""
+    """Return the state of a file that changes with its content; nobody sets the time of change (``ctime``) back."""
     return os.fspath(path), state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 

@@ -133,7 +133,7 @@ class MirrorRecords:
         atomic.write_whole(self.workplace(name) / file, content, within=self.path)
 
     def _is_of_before(self) -> bool:
-        """Tell whether the folder of what is under way was made before it was marked: by what is in it."""
+        """Return True for a folder that an older version made without the mark: by its content."""
         try:
             names = set(os.listdir(self.metadata))
         except OSError:
@@ -143,16 +143,16 @@ class MirrorRecords:
         return bool(names) and names <= {*_WORKPLACES, "notice"} and (has_notice or any(self.records()))
 
     def notice_was_shown(self) -> bool:
-        """Tell whether the notice on the data's licence was shown for this mirror."""
+        """Return True if the notice on the data's licence was shown for this mirror."""
         return (self.metadata / "notice").exists()
 
     def note_shown(self, notice: str) -> None:
-        """Note that it was."""
+        """Record that the notice was shown."""
         self.workplace("records")
         atomic.write_whole(self.metadata / "notice", f"{notice}\n".encode(), within=self.path)
 
     def record(self, file: str) -> MirrorRecord | None:
-        """Return what is known of a file; None where nothing is, or the record cannot be read."""
+        """Return the record of a file; None where there is none, or it cannot be read."""
         return _parsed(self.metadata / "records" / f"{name_of(file)}.json")
 
     def records(self) -> Iterator[MirrorRecord]:
@@ -167,7 +167,7 @@ class MirrorRecords:
         self.write("records", f"{name_of(record.location)}.json", json.dumps(vars(record), indent=1).encode())
 
     def listing(self, folder: str) -> dict[str, ObjectInfo] | None:
-        """Return what the bucket held below a folder when it was last listed for this mirror.
+        """Return the bucket's objects below a folder, as of its last listing for this mirror.
 
         Parameters
         ----------
@@ -177,10 +177,16 @@ class MirrorRecords:
         Returns
         -------
         dict or None
-            Key → object, from the newest listing of that folder or of one above it, and of folders below it, whichever
-            there are; of a folder of which some parts were listed only, it has these. None where nothing is known.
+            Key → object, from the newest listings of that folder, of folders above it and below it. None where
+            nothing is known.
         """
-        saved = [one for one in self._listings() if _within(one[1], folder) or (one[1] and _within(folder, one[1]))]
+        # Idea: listings are applied from the oldest to the newest, each in place of what older ones said of its folder.
+        # Cost: O(objects) for each listing that concerns the folder.
+        saved = [
+            (when, listed, objects)
+            for when, listed, objects in self._listings()
+            if _within(listed, folder) or (listed and _within(folder, listed))
+        ]
         if not saved:
             return None
         found: dict[str, ObjectInfo] = {}
@@ -204,7 +210,7 @@ class MirrorRecords:
         self.write("listings", f"{quote(folder, safe='')}.list.json", content)
 
     def _listings(self) -> Iterator[tuple[str, str, dict[str, ObjectInfo]]]:
-        """Yield when, of what folder, and what."""
+        """Yield time, folder and objects of each listing."""
         for path in _files(self.metadata / "listings", ".list.json"):
             folder = unquote(path.name.removesuffix(".list.json"))
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -244,17 +250,17 @@ def _identity(folder: Path) -> _Identity:
 
 
 def _within(key: str, folder: str) -> bool:
-    """Whether a key or folder is another folder or lies below it."""
+    """Return True if a key or folder is another folder or lies below it."""
     return not folder or key == folder or key.startswith(f"{folder}/")
 
 
 def _listed_in(key: str, folder: str) -> bool:
-    """Whether the listing of a folder tells of a key; that of the root tells of the files directly in it."""
+    """Return True if the listing of a folder covers a key; that of the root covers the files directly in it."""
     return key.startswith(f"{folder}/") if folder else "/" not in key
 
 
 def _parsed(path: Path) -> MirrorRecord | None:
-    """Read a record; what is not one counts as none, so that the file is checked anew."""
+    """Read a record; None for anything else, so that the file is checked again."""
     try:
         found: Any = json.loads(read_own(path))
         if found["replaces"] in (True, False):  # as it was written before the older file was recorded

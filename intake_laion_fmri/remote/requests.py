@@ -202,12 +202,12 @@ class Requests:
         return self.ask(info.key, lambda seconds: self.backend.is_encrypted(info.key, seconds))
 
     def is_md5(self, info: ObjectInfo) -> bool:
-        """Tell whether an ETag is the MD5 of the content: of what was uploaded to S3 in one piece, and not by a key."""
+        """Return True if an ETag is the MD5 of the content: uploaded to S3 in one piece, and not encrypted by a key."""
         return self.backend.has_md5_etags and re.fullmatch(r"[0-9a-f]{32}", info.etag) is not None
 
     @contextmanager
     def open(self, info: ObjectInfo) -> Iterator[BinaryIO]:
-        """Open an object that is what a listing has told of."""
+        """Open an object, and check that it is as it was listed."""
         backend, key = self.backend, info.key
         state, in_parts = self._request(key, lambda seconds: backend.probe(key, seconds))
         if state:

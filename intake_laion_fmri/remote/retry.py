@@ -58,7 +58,7 @@ def set_network(
     total_seconds: float | None = None,
     slowest: float | None = None,
 ) -> NetworkPolicy:
-    """Say how patient this process is with servers, for everything that is opened from now on.
+    """Set how patient this process is with servers, for everything that is opened from now on.
 
     What was opened before, and pickled to workers, keeps the policy that it was opened with.
 
@@ -144,7 +144,7 @@ class Attempts:
         return max(min(left, silent), 0.05) + self._size / self._policy.slowest
 
     def again(self, wait: Callable[[float], object] = time.sleep) -> bool:
-        """After a failure: wait for the next attempt, or tell that there is none.
+        """Wait for the next attempt after a failure; return False if there is none.
 
         Parameters
         ----------
@@ -163,5 +163,5 @@ class Attempts:
         return True
 
     def progressed(self) -> None:
-        """Something was received that is kept: the bounds begin anew."""
+        """Begin the bounds again, as something was received that is kept."""
         self._failures, self._since = 0, time.monotonic()

@@ -43,7 +43,7 @@ class S3Objects(FileSystemBackend):
         return str(self.file_system.s3.meta.endpoint_url)
 
     def split(self, key: str) -> tuple[str, str]:
-        """Return what S3 calls bucket and key; the first may be the name of an access point."""
+        """Return bucket and key for S3; the bucket may be the name of an access point."""
         bucket, name, _ = self.file_system.split_path(f"{self.root}/{key}" if key else self.root)
         return bucket, name
 
@@ -150,7 +150,7 @@ class S3Objects(FileSystemBackend):
         return ObjectInfo(key, int(answer["ContentLength"]), str(answer["ETag"]).strip('"'))
 
     def is_encrypted(self, key: str, seconds: float) -> bool:
-        """Return what `is_encrypted` says of an object."""
+        """Return True if an object is encrypted; see `is_encrypted`."""
         bucket, name = self.split(key)
         return is_encrypted(self._call(seconds, "head_object", Bucket=bucket, Key=name))
 

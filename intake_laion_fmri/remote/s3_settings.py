@@ -183,6 +183,6 @@ def _check_certificates(session: Session, client: dict[str, Any], endpoints: lis
 
 
 def _type(value: object) -> str:
-    """Return what something is, without showing it: it may be a secret."""
+    """Return the type of a value in words, without the value: it may be a secret."""
     name = type(value).__name__
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

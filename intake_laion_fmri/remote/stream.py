@@ -25,7 +25,7 @@ class Counted(io.RawIOBase):
         self._file, self._received = file, received
 
     def readable(self) -> bool:
-        """Tell that it can be read."""
+        """Return True."""
         return True
 
     def readinto(self, target: Any) -> int:
@@ -52,7 +52,7 @@ class BlockReader(io.RawIOBase):
         self._request()
 
     def readable(self) -> bool:
-        """Tell that it can be read."""
+        """Return True."""
         return True
 
     def readinto(self, target: Any) -> int:

@@ -255,7 +255,7 @@ class _Links(html.parser.HTMLParser):
 
 
 def _names_in_html(page: bytes, address: str) -> set[str]:
-    """Return what a page links to directly below itself: names of files, and of folders with a slash."""
+    """Return the names that a page links to directly below itself: of files, and of folders with a slash."""
     links = _Links()
     links.feed(page.decode("utf-8", errors="replace"))
     base = urllib.parse.urlsplit(address).path
@@ -272,7 +272,7 @@ def _names_in_html(page: bytes, address: str) -> set[str]:
 
 
 def _names_in_json(page: bytes) -> set[str]:
-    """Return the same of a list in JSON, as nginx gives it."""
+    """Return these names from a list in JSON, as nginx gives it."""
     try:
         found = [(str(entry["name"]).strip("/"), entry.get("type") == "directory") for entry in json.loads(page)]
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -59,7 +59,7 @@ class ChunkGrid:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any]) -> ChunkGrid:
-        """Return what the metadata of a Zarr array describe.
+        """Return the grid that the metadata of a Zarr array describe.
 
         Raises
         ------
@@ -91,7 +91,7 @@ class ChunkGrid:
         return grid
 
     def metadata(self) -> dict[str, Any]:
-        """Return what the metadata of a Zarr array say of this."""
+        """Return the entries of a Zarr array's metadata."""
         outer = self.width if self.shard_width is None else self.shard_width
         return {
             "shape": [self.n_trials, self.n_voxels],

@@ -1,4 +1,4 @@
-"""Coordinates of a store, unpacked in no more memory than they can need, whoever wrote them."""
+"""Coordinates of a store, unpacked in no more memory than they can need, even if damaged."""
 
 from __future__ import annotations
 

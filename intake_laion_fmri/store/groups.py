@@ -2,7 +2,7 @@
 
 On a local disk a group is written beside the store and moved into it. An object store knows no moving: there a group
 is written where it belongs, and its metadata, without which nobody sees it, come last. The rest of the protocol is that
-whoever writes the same group writes the same bytes.
+all writers of a group write the same bytes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WAIT_SECONDS = 600.0
 """How long to wait for another builder that lives and does not come to an end."""
 
 Known = Callable[[str], bool]
-"""Takes a key below a group; tells whether the group has, or may have had, such an object."""
+"""Takes a key below a group; returns True if the group has, or may have had, such an object."""
 
 Errors = Callable[[str], AbstractContextManager[None]]
 """Takes a key; turns what a file system raises into the contract's errors."""
@@ -45,7 +45,7 @@ class ForeignError(FileExistsError):
 
     @classmethod
     def from_keys(cls, where: str, keys: Iterable[str]) -> ForeignError:
-        """Name it, and say what to do."""
+        """Return the error that names what lies there, and what to do."""
         return cls(
             f"{where} holds {in_short(sorted(keys), most=3)}, which this package has not written: nothing there is "
             "changed. Move that elsewhere and run the same again, or build another store."
@@ -62,7 +62,7 @@ class GroupWriter(Protocol):
         """Write an object of the group, given in pieces."""
 
     def holds(self, key: str, content: Sequence[bytes]) -> bool:
-        """Tell whether an object reads back as these pieces."""
+        """Return True if an object reads back as these pieces."""
 
     def withdraw(self) -> None:
         """Make a group that is there invisible, if what is written next could be taken for a part of it."""
@@ -240,10 +240,10 @@ class _GroupInPlace:
 
 
 def staged(errors: Errors, group: str, target: Path, staging: Path) -> GroupWriter:
-    """Return what writes a group to a local disk, beside its place."""
+    """Return the writer of a group on a local disk: written beside the store, and moved into it."""
     return _StagedGroup(errors, group, target, staging)
 
 
 def in_place(root: Bucket, objects: Objects, group: str) -> GroupWriter:
-    """Return what writes a group to an object store."""
+    """Return the writer of a group on an object store."""
     return _GroupInPlace(root, objects, group)

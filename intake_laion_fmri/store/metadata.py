@@ -160,7 +160,7 @@ def read_group(content: bytes, *, name: str) -> GroupMetadata:
 
 
 def understood(read: Callable[[], Understood], name: str) -> Understood:
-    """Return what `read` parses, with its errors as DataIntegrityError."""
+    """Call `read`, with its errors as DataIntegrityError."""
     try:
         return read()
     except DataIntegrityError:

@@ -127,7 +127,7 @@ class _DiskWriter(StoreWriter):
         return Workshop(Path(os.path.realpath(self.root.root)))
 
     def expect_own(self) -> None:
-        if not os.path.isfile(self.root.path(METADATA)):  # what these are is told by whoever reads them
+        if not os.path.isfile(self.root.path(METADATA)):  # reading the root says what it is
             marks.raise_unless_ours(self.root.root, marks.STORE)
         self._workshop.expect_own()
 
@@ -240,7 +240,7 @@ class _ObjectWriter(StoreWriter):
 
 
 def store_writer(root: Bucket) -> StoreWriter:
-    """Return what writes to a store.
+    """Return the writer of a store.
 
     Parameters
     ----------

@@ -97,7 +97,16 @@ def test_wrong_input_is_answered_in_a_line(
     assert isinstance(result.exception, SystemExit), (result.exception, result.exc_info)
     assert result.exit_code in ({code} if code is not None else {1, 2, 5, 6})
     assert named.format(**places) in result.stderr.replace("\n", " ")
-    for python in ("Traceback", "bucket=", "mirror=", "storage_options", "store_options", "keep_bits", "session=", "argument '"):
+    for python in (
+        "Traceback",
+        "bucket=",
+        "mirror=",
+        "storage_options",
+        "store_options",
+        "keep_bits",
+        "session=",
+        "argument '",
+    ):
         assert python not in result.stderr
     assert file.read_text() == "x"
     assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
