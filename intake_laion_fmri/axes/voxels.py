@@ -6,7 +6,7 @@ grid, ascending; a voxel's label is its index in that ravel, so it means the sam
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -53,20 +53,26 @@ class MaskRule:
     """Kind of object that holds the map (see `layout.KINDS`)."""
     rule: str
     """The rule in words, recorded in every Dataset: an index means nothing without its mask."""
+    inside: Callable[[NDArray[Any]], NDArray[np.bool_]]
+    """The rule: values of any shape → which of them are inside."""
 
     def __call__(self, values: NDArray[Any]) -> NDArray[np.bool_]:
-        """Return True for the values inside: finite and above 0. Works on any shape."""
-        inside: NDArray[np.bool_] = np.isfinite(values) & (values > 0)
-        return inside
+        """Return True for the values that are inside."""
+        return self.inside(values)
 
 
-Mask = Literal["rsquare", "anatomical"]
+Mask = Literal["rsquare", "anatomical", "rsquare_or_nan"]
 """Name of a mask; `MASKS` has its rule."""
 
+# The data set's package has "neither 0 nor NaN", with negative values inside: 271,557 voxels of sub-01. Until mid-2026
+# it took NaN for inside: saved files of that time, and Brain-Score's, lie on that axis of 272,080 voxels.
 MASKS: Mapping[str, MaskRule] = MappingProxyType(
     {
-        "rsquare": MaskRule("r2_mean", "mean R2 finite and > 0"),
-        "anatomical": MaskRule("brain_mask", "anatomical brain mask > 0"),
+        "rsquare": MaskRule("r2_mean", "mean R2 neither 0 nor NaN", lambda values: (values != 0) & ~np.isnan(values)),
+        "anatomical": MaskRule(
+            "brain_mask", "anatomical brain mask > 0", lambda values: np.isfinite(values) & (values > 0)
+        ),
+        "rsquare_or_nan": MaskRule("r2_mean", "mean R2 not 0, NaN included", lambda values: values != 0),
     }
 )
 """Name of a mask → its rule."""

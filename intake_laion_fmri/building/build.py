@@ -81,7 +81,7 @@ def build_store(
         As in `intake_laion_fmri.open_betas`, of each of the subjects.
     roi : str or sequence of str, optional
         Voxels to keep, as in `intake_laion_fmri.open_betas`; by default the whole mask.
-    mask : {"rsquare", "anatomical"}, optional
+    mask : {"rsquare", "anatomical", "rsquare_or_nan"}, optional
         The mask; by default ``"rsquare"``.
     dtype : {"float32", "bitround", "float16"}, optional
         By default ``"float32"``, as it is. ``"bitround"`` keeps the first `keep_bits` bits of each mantissa, with

@@ -84,7 +84,9 @@ def store() -> None:
 @click.option(
     "--roi", "rois", multiple=True, help="Voxels to keep: a name, category or expression; several are united."
 )
-@click.option("--mask", type=click.Choice(["rsquare", "anatomical"]), help="The brain.  [default: rsquare]")
+@click.option(
+    "--mask", type=click.Choice(["rsquare", "anatomical", "rsquare_or_nan"]), help="The brain.  [default: rsquare]"
+)
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "bitround", "float16"]),

@@ -80,7 +80,7 @@ _UNIONS = {
 }
 CATEGORY = {name: category for category, name, _, _ in ROIS}
 
-_OFF_MASK_ROI = "OPA"  # reaches out of the R2 mask, so that readers must intersect
+_OFF_MASK_ROI = "OPA"  # reaches out of the voxels with a positive R2, so that readers must intersect
 
 
 def ellipsoid(shape: tuple[int, int, int], centre: Sequence[float], radii: Sequence[float], fold: int = 1) -> Doubles:
@@ -134,7 +134,7 @@ def nearest_rois(points: Doubles, centres: dict[str, Doubles], size: float, hemi
 
 
 def volume_rois(
-    scale: Scale, edge: float, rsquare: Ints, anatomical: Ints, centres: dict[str, Doubles]
+    scale: Scale, edge: float, positive: Ints, anatomical: Ints, centres: dict[str, Doubles]
 ) -> dict[str, Ints]:
     """Return the voxels of each ROI, as flat indices into the grid."""
 
@@ -142,14 +142,14 @@ def volume_rois(
         ijk, shape = np.stack(np.unravel_index(voxels, scale.shape), axis=1), np.array(scale.shape)
         return np.asarray((ijk - (shape - 1) / 2) / (shape / 2 * edge))
 
-    points = brain_units(rsquare)
+    points = brain_units(positive)
     left = points[:, 0] >= 0
     size = (scale.n_voxels / FULL_BRAIN) ** 0.6  # ROIs of a small brain are relatively larger: none shall vanish
     rois: dict[str, Ints] = {name: np.empty(0, dtype=np.int64) for name in centres}
     for hemi, half in (("L", left), ("R", ~left)):
         for name, found in nearest_rois(points[half] * [1 if hemi == "L" else -1, 1, 1], centres, size, hemi).items():
-            rois[name] = np.union1d(rois[name], rsquare[half][found])
-    outside = np.setdiff1d(anatomical, rsquare)
+            rois[name] = np.union1d(rois[name], positive[half][found])
+    outside = np.setdiff1d(anatomical, positive)
     distance = np.square(brain_units(outside) - centres[_OFF_MASK_ROI]).sum(axis=1)
     rois[_OFF_MASK_ROI] = np.union1d(rois[_OFF_MASK_ROI], outside[np.argsort(distance, kind="stable")[:4]])
     return rois

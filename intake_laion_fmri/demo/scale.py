@@ -63,7 +63,7 @@ class Scale:
     shape: tuple[int, int, int]
     """Shape of the voxel grid; voxels are 1.778 mm wide at every scale."""
     n_voxels: int
-    """Voxels in the first subject's R2 mask; each later subject has 11 fewer than the one before."""
+    """Voxels of the first subject with a positive R2; each later subject has 11 fewer than the one before."""
     n_vertices: tuple[int, int]
     """Surface vertices of the left and the right hemisphere."""
     shared_12rep: tuple[int, int]

@@ -41,9 +41,9 @@ class SubjectTruth:
     affine: Doubles
     """(4, 4) grid indices to millimetres; exact in float32, so that files hold these very numbers."""
     rsquare: Ints
-    """Voxels with finite R2mean > 0."""
+    """Voxels whose R2mean is neither 0 nor NaN."""
     fitted: Ints
-    """Voxels that have betas: `rsquare` and a few with R2mean <= 0 or NaN."""
+    """Voxels that have betas: `rsquare` and a few with R2mean of 0 or NaN."""
     anatomical: Ints
     """The anatomical brain mask: `fitted` and a rim where betas are 0."""
     r2: Floats
@@ -88,20 +88,20 @@ def subject_truth(subject: str, *, scale: str | Scale = "small", seed: int = 0) 
     scale = as_scale(scale)
     if subject not in scale.subjects:
         raise ValueError(f"subject {subject!r} is not in this scale: it has {', '.join(scale.subjects)}")
-    n_rsquare = scale.n_voxels - 11 * scale.subjects.index(subject)
-    n_odd = max(6, n_rsquare // 500)
-    fitted, anatomical, edge = _nested_masks(scale, seed, subject, n_rsquare + n_odd)
+    n_positive = scale.n_voxels - 11 * scale.subjects.index(subject)
+    n_odd = max(6, n_positive // 500)
+    fitted, anatomical, edge = _nested_masks(scale, seed, subject, n_positive + n_odd)
     rng = generator(seed, subject, "voxels")
-    odd = rng.permutation(len(fitted))[:n_odd]  # in the brain, and yet not in the R2 mask
-    rsquare = np.delete(fitted, odd)
+    odd = rng.permutation(len(fitted))[:n_odd]  # with an R2 that is negative, 0 or NaN
+    positive = np.delete(fitted, odd)
     centres = {name: np.array(centre) + rng.normal(0, 0.02, 3) for _, name, centre, _ in ROIS}
-    rois = volume_rois(scale, edge, rsquare, anatomical, centres)
+    rois = volume_rois(scale, edge, positive, anatomical, centres)
     rois = {name: voxels for name, voxels in rois.items() if name not in _ABSENT[subject]}
     share = signal_share(fitted, rois, seed)
     share[odd] = 0
     r2 = _mean_r2(share, odd, rng)
-    in_rois = np.intersect1d(np.concatenate(list(rois.values())), rsquare)
-    always_nan = np.union1d(rng.choice(in_rois, max(3, n_rsquare // 2000), replace=False), fitted[odd[::3]])
+    in_rois = np.intersect1d(np.concatenate(list(rois.values())), positive)
+    always_nan = np.union1d(rng.choice(in_rois, max(3, n_positive // 2000), replace=False), fitted[odd[::3]])
 
     planned = planned_images(scale, PARTICIPANT[subject])
     columns = [*(k for k, row in enumerate(ROIS) if row[1] in rois), -1]
@@ -110,7 +110,7 @@ def subject_truth(subject: str, *, scale: str | Scale = "small", seed: int = 0) 
         subject=subject,
         shape=scale.shape,
         affine=grid_affine(scale.shape, subject),
-        rsquare=rsquare,
+        rsquare=fitted[(r2 != 0) & ~np.isnan(r2)],
         fitted=fitted,
         anatomical=anatomical,
         r2=r2,

@@ -65,8 +65,9 @@ def open_betas(
         A name, a category, ``"all"``, a list (union), or an expression with ``|``, ``&``, `` - `` and parentheses, by
         default the whole mask. Examples: ``"FFA1"``, also ``"FFA-1"``; ``"face"``; ``"laionventral - (V1 | hV4)"``.
         ``V1``, ``V2`` and ``V3`` are the union of their v and d parts, where no ROI has that name.
-    mask : {"rsquare", "anatomical"}, default "rsquare"
-        The brain: voxels with a mean R2 above 0, or the wider anatomical mask. ROIs are cut to it.
+    mask : {"rsquare", "anatomical", "rsquare_or_nan"}, default "rsquare"
+        The brain: voxels with a mean R2 that is neither 0 nor NaN, the wider anatomical mask, or voxels with a mean R2
+        that is not 0. The last is the axis of files saved before mid-2026. ROIs are cut to it.
     min_noise_ceiling : float, optional
         Percent, 0 to 100: keep voxels with a noise ceiling of at least this. Fractions are refused.
     noise_ceiling : {"12rep", "4rep", "all"}, default "12rep"

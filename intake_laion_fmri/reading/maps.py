@@ -62,7 +62,7 @@ def open_maps(
     roi : str, sequence of str, or None, default None
         As in `open_betas`. In a volume, what is not selected is NaN (-1 in ``hrf_index``), and None leaves the file
         as it is, outside the mask too.
-    mask : {"rsquare", "anatomical"}, default "rsquare"
+    mask : {"rsquare", "anatomical", "rsquare_or_nan"}, default "rsquare"
         As in `open_betas`. In a volume it matters to `roi` only.
 
     Returns

@@ -142,23 +142,32 @@ def test_affine_that_is_no_number_differs_from_all(bad, entry):
 
 @pytest.mark.parametrize("name", MASKS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16, np.uint8, np.bool_])
-def test_masks_are_finite_and_above_zero(name, dtype):
+def test_masks_take_every_type(name, dtype):
     values = [[0, 1], [1, 0]] if dtype is np.bool_ else [[0, 1], [7, 0]]
     inside = MASKS[name](np.array(values, dtype=dtype))
     assert inside.dtype == bool
     assert inside.tolist() == [[False, True], [True, False]]
 
 
-@pytest.mark.parametrize("name", MASKS)
-def test_masks_leave_out_negative_and_non_finite_values(name):
-    values = np.array([np.nan, np.inf, -np.inf, -1, -0.0, 0.0, 1e-30, 100], dtype=np.float32)
-    assert MASKS[name](values).tolist() == [False] * 6 + [True] * 2
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("anatomical", [False, False, False, True, True]),
+        ("rsquare", [False, True, False, True, True]),
+        ("rsquare_or_nan", [True, True, False, True, True]),
+    ],
+)
+def test_masks_at_their_borders(name, expected):
+    """NaN, negative values, both zeros and the smallest value: where the three masks differ."""
+    assert MASKS[name](np.array([np.nan, -1, -0.0, 1e-30, 100], dtype=np.float32)).tolist() == expected
+    assert MASKS[name](np.array([0.0, -np.inf], dtype=np.float32)).tolist() == [False, name != "anatomical"]
 
 
 def test_mask_rules_name_a_kind_of_object_and_themselves():
-    assert {name: rule.kind for name, rule in MASKS.items()} == {"rsquare": "r2_mean", "anatomical": "brain_mask"}
+    kinds = {"rsquare": "r2_mean", "anatomical": "brain_mask", "rsquare_or_nan": "r2_mean"}
+    assert {name: rule.kind for name, rule in MASKS.items()} == kinds
     assert {rule.kind for rule in MASKS.values()} <= set(KINDS)
-    assert all("> 0" in rule.rule for rule in MASKS.values())
+    assert len({rule.rule for rule in MASKS.values()}) == len(MASKS)
 
 
 # Axes

@@ -229,7 +229,7 @@ def test_commands(tiny: Path, tmp_path: Path) -> None:
     info = run("info", store)
     assert info.stdout.splitlines()[0].startswith(f"{store}: ")
     assert info.stdout.splitlines()[0].endswith("built with the default options")
-    assert "sub-01: 3 of 3 sessions, 135 trials x 360 voxels" in info.stdout
+    assert "sub-01: 3 of 3 sessions, 135 trials x 363 voxels" in info.stdout
     assert json.loads(run("info", store, "--json").stdout)["options"]["chunk_voxels"] == 128
     path = store / "sub-01/ses-03/betas/c/0/0"
     path.write_bytes(path.read_bytes()[:-1])

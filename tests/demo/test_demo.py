@@ -84,7 +84,7 @@ def betas(root: Path, subject: str, session: str) -> np.ndarray:
 
 def rsquare_mask(root: Path, subject: str) -> np.ndarray:
     r2 = volume(glm(root, subject, "space-T1w_stat-rsquare_desc-R2mean_statmap.nii.gz"))
-    return np.isfinite(r2) & (r2 > 0)
+    return (r2 != 0) & ~np.isnan(r2)
 
 
 def roi_files(root: Path, subject: str, ending: str) -> dict[str, Path]:

@@ -63,7 +63,7 @@ def test_the_attributes(tiny: Path) -> None:
     np.testing.assert_allclose(np.reshape(ds.attrs["affine"], (4, 4)), image.affine, atol=1e-5)
     assert ds.attrs["grid_shape"] == list(image.shape[:3])
     assert ds.attrs["mask"] == "rsquare"
-    assert "> 0" in ds.attrs["mask_rule"]
+    assert "neither 0 nor NaN" in ds.attrs["mask_rule"]
     assert ds.attrs["license"] == "CC0-1.0"
     assert ds.attrs["space"] == "T1w"
     sources = {entry["key"]: entry for entry in json.loads(ds.attrs["sources"])}

@@ -57,7 +57,7 @@ def volume(path: Path) -> np.ndarray:
 def brain(bucket: Path, subject: str) -> np.ndarray:
     """Flat indices of the default mask."""
     r2 = volume(map_file(bucket, subject, "stat-rsquare_desc-R2mean"))
-    return np.flatnonzero(np.isfinite(r2) & (r2 > 0))
+    return np.flatnonzero((r2 != 0) & ~np.isnan(r2))
 
 
 def rewrite(path: Path, **header: Any) -> None:
