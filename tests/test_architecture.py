@@ -43,6 +43,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
         "building": "axes errors forks layout reading remote split_sources store",
         "mirror": "axes errors forks formats layout reading remote split_sources splits",
         "subject": "axes discovery errors formats layout reading remote store",
+        "group": "axes discovery errors reading remote subject",
         "download": "config errors layout mirror remote",
         "catalog": "building discovery errors layout reading redact remote sources",
         "drivers": "catalog errors layout reading redact sources",
@@ -459,7 +460,8 @@ def test_a_wing_with_public_names_is_cheap_too(wing: str) -> None:
         ("readers", "BetasReader TrialsReader RoisReader NoiseCeilingsReader MapsReader"),
         ("splits", "list_pools list_splits list_ood_types load_split load_all_splits get_train_test_ids"),
         ("store", "build_store BuildProgress SessionReport"),
-        ("subject", "load_subject"),
+        ("subject", "load_subject Subject"),
+        ("group", "load_subjects Group"),
     ],
 )
 def test_what_others_name_stays_where_it_is(module: str, names: str) -> None:

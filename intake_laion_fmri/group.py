@@ -1,0 +1,117 @@
+"""Several subjects at once, under the names of the data set's own package."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri import discovery
+from intake_laion_fmri.axes.rois import RoiSelection
+from intake_laion_fmri.axes.voxels import Mask
+from intake_laion_fmri.errors import NotYetError, unknown_value
+from intake_laion_fmri.reading.arguments import SessionSelection, check_subjects
+from intake_laion_fmri.remote.access import Bucket, open_bucket
+from intake_laion_fmri.subject import Subject, load_subject
+
+__all__ = ["Group", "load_subjects"]
+
+
+def load_subjects(
+    subjects: str | Sequence[str] = "all",
+    *,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
+) -> Group:
+    """Return several subjects.
+
+    Parameters
+    ----------
+    subjects : str or sequence of str, default "all"
+        ``"all"``, or a list of subjects, whose order is kept.
+    bucket, storage_options, mirror, mirror_only
+        As in `intake_laion_fmri.open_betas`.
+
+    Raises
+    ------
+    ValueError, NotInBucketError, BucketUnreachableError
+        As in `subject.load_subject`.
+    """
+    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    check_subjects(subjects)
+    if isinstance(subjects, str):
+        subjects = discovery.get_subjects(bucket=place) if subjects.strip() == "all" else [subjects]
+    return Group([load_subject(subject, bucket=place) for subject in subjects])
+
+
+class Group:
+    """Several subjects; made by `load_subjects`.
+
+    ``group["sub-01"]`` and ``group[0]`` are a `Subject`; iterating gives pairs of name and `Subject`.
+
+    Parameters
+    ----------
+    subjects : sequence of Subject
+        In their order, each once.
+    """
+
+    def __init__(self, subjects: Sequence[Subject]) -> None:
+        self._subjects = {subject.subject_id: subject for subject in subjects}
+
+    def __repr__(self) -> str:
+        return f"<Group of {', '.join(self._subjects)}>"
+
+    def __len__(self) -> int:
+        return len(self._subjects)
+
+    def __iter__(self) -> Iterator[tuple[str, Subject]]:
+        return iter(self._subjects.items())
+
+    def __getitem__(self, subject: int | str) -> Subject:
+        if not isinstance(subject, str):
+            return list(self._subjects.values())[subject]
+        if subject not in self._subjects:
+            raise KeyError(str(unknown_value("subject", subject, self._subjects, where="this group")))
+        return self._subjects[subject]
+
+    def get_shared_betas(
+        self,
+        session: SessionSelection,
+        roi: RoiSelection | None = None,
+        mask: NDArray[np.bool_] | Sequence[bool] | None = None,
+        nc_threshold: float | None = None,
+        mask_source: Mask = "anatomical",
+    ) -> dict[str, Any]:
+        """Read the betas of the images that all subjects saw: subject → what `Subject.get_betas` gives.
+
+        Warns
+        -----
+        UserWarning
+            Rows are trials of each subject in its own order: row 0 of two subjects shows two images.
+        """
+        warnings.warn(
+            "Rows of get_shared_betas are not aligned between subjects: each has its own trials, in its order. Their "
+            "images are the labels of get_trial_info, those that begin with 'shared_'.",
+            stacklevel=2,
+        )
+        return {
+            name: subject.get_betas(session, roi, mask, nc_threshold, "shared", mask_source=mask_source)
+            for name, subject in self
+        }
+
+    def get_shared_images(self, format: str = "pil") -> NoReturn:
+        """Raise NotYetError: images come with their source."""
+        raise NotYetError("Group.get_shared_images is not here yet: its source comes later. Until then use laion_fmri.")
+
+    def get_shared_stimulus_metadata(self) -> NoReturn:
+        """Raise NotYetError: the stimulus table comes with the source of images."""
+        raise NotYetError(
+            "Group.get_shared_stimulus_metadata is not here yet: its source comes later. Until then choose the rows of "
+            "Subject.get_stimulus_metadata whose unique_or_shared is 'shared'."
+        )
