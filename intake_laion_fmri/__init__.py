@@ -13,18 +13,47 @@ if TYPE_CHECKING:
     from intake_laion_fmri.axes.voxels import to_nifti
     from intake_laion_fmri.betas import open_betas, open_maps, open_noise_ceilings, open_rois, open_trials
     from intake_laion_fmri.building.build import build_store
+    from intake_laion_fmri.config import dataset_initialize, get_data_dir
+    from intake_laion_fmri.discovery import describe, get_rois, get_subjects
     from intake_laion_fmri.drivers import LaionCatalog, open_catalog
+    from intake_laion_fmri.errors import (
+        DataDirNotSetError,
+        DataNotDownloadedError,
+        DataNotFoundError,
+        LicenseNotAcceptedError,
+        NoMatchingDataError,
+        StimuliNotDownloadedError,
+        SubjectNotFoundError,
+    )
+    from intake_laion_fmri.group import Group, load_subjects
     from intake_laion_fmri.mirror.run import mirror_bucket
     from intake_laion_fmri.sources import Source
+    from intake_laion_fmri.subject import Subject, load_subject
 
     cat: LaionCatalog
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "DataDirNotSetError",
+    "DataNotDownloadedError",
+    "DataNotFoundError",
+    "Group",
+    "LicenseNotAcceptedError",
+    "NoMatchingDataError",
+    "StimuliNotDownloadedError",
+    "Subject",
+    "SubjectNotFoundError",
     "__version__",
     "build_store",
     "cat",
+    "dataset_initialize",
+    "describe",
+    "get_data_dir",
+    "get_rois",
+    "get_subjects",
+    "load_subject",
+    "load_subjects",
     "mirror_bucket",
     "open_betas",
     "open_catalog",
@@ -40,6 +69,18 @@ _HOMES = {
     "mirror_bucket": "mirror.run",
     "open_catalog": "drivers",
     "to_nifti": "axes.voxels",
+    # The names that the data set's own package has.
+    **dict.fromkeys(("dataset_initialize", "get_data_dir"), "config"),
+    **dict.fromkeys(("describe", "get_rois", "get_subjects"), "discovery"),
+    **dict.fromkeys(("Group", "load_subjects"), "group"),
+    **dict.fromkeys(("Subject", "load_subject"), "subject"),
+    **dict.fromkeys(
+        (
+            *("DataDirNotSetError", "DataNotDownloadedError", "DataNotFoundError", "LicenseNotAcceptedError"),
+            *("NoMatchingDataError", "StimuliNotDownloadedError", "SubjectNotFoundError"),
+        ),
+        "errors",
+    ),
 }
 
 

@@ -120,7 +120,7 @@ def get_sessions(
 
 
 def get_rois(
-    subject: str,
+    subject: str | None = None,
     category: str | None = None,
     *,
     bucket: str | os.PathLike[str] | Bucket | None = None,
@@ -133,8 +133,8 @@ def get_rois(
 
     Parameters
     ----------
-    subject : str
-        ``"sub-01"`` or ``"01"``.
+    subject : str, optional
+        ``"sub-01"`` or ``"01"``; by default the first subject, whose ROIs are not those of the others.
     category : str, optional
         ROIs of this category only.
     bucket, storage_options, mirror, mirror_only, refresh
@@ -162,7 +162,7 @@ def get_rois(
     One listing per subject, whatever the number of categories asked for; two more where it is empty.
     """
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    subject = layout.subject_name(subject)
+    subject = layout.subject_name(_subjects(bucket, refresh=refresh)[0] if subject is None else subject)
     categories = _categories(bucket, subject, refresh=refresh)
     if not categories:
         _expect_subject(bucket, subject, refresh=refresh)

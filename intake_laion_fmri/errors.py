@@ -18,15 +18,21 @@ __all__ = [
     "BucketUnreachableError",
     "DataDirNotSetError",
     "DataIntegrityError",
+    "DataNotDownloadedError",
+    "DataNotFoundError",
     "IncompleteBucketWarning",
     "LeftAloneWarning",
+    "LicenseNotAcceptedError",
     "MissingFileWarning",
+    "NoMatchingDataError",
     "NotInBucketError",
     "NotInStoreError",
     "NotYetError",
     "OfflineWarning",
     "OtherSplitsWarning",
     "Remarks",
+    "StimuliNotDownloadedError",
+    "SubjectNotFoundError",
     "UnexpectedContentWarning",
     "check_option",
     "in_short",
@@ -61,6 +67,12 @@ class DataDirNotSetError(RuntimeError):
 
 class NotYetError(NotImplementedError):
     """A name of the data set's own package whose source this package cannot read yet."""
+
+
+# The names that the data set's own package has for these cases.
+DataNotDownloadedError = DataNotFoundError = NoMatchingDataError = StimuliNotDownloadedError = NotInBucketError
+LicenseNotAcceptedError = AccessDeniedError
+SubjectNotFoundError = ValueError
 
 
 class IncompleteBucketWarning(UserWarning):

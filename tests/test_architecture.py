@@ -40,6 +40,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
         "reading": "axes errors forks formats layout remote split_sources splits store",
         "discovery": "errors layout reading remote",
         "betas": "reading",
+        "analysis": "axes errors layout reading remote",
         "building": "axes errors forks layout reading remote split_sources store",
         "mirror": "axes errors forks formats layout reading remote split_sources splits",
         "subject": "axes discovery errors formats layout reading remote store",
@@ -444,6 +445,7 @@ def test_a_wing_with_public_names_is_cheap_too(wing: str) -> None:
     ("module", "names"),
     [
         ("__main__", "run"),
+        ("analysis", "convert_positions"),
         ("betas", "open_betas open_maps open_noise_ceilings open_rois open_trials roi_data"),
         (
             "config",

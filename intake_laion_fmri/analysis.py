@@ -1,0 +1,108 @@
+"""Plain functions on what was read: positions of voxels from one mask to another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.axes.voxels import MASKS, Mask
+from intake_laion_fmri.errors import DataIntegrityError, check_option
+from intake_laion_fmri.reading.contents import subject_contents
+from intake_laion_fmri.reading.fetched import Fetched
+from intake_laion_fmri.reading.voxel_plans import VoxelPlan, VoxelQuery
+from intake_laion_fmri.remote.access import Bucket, open_bucket
+
+__all__ = ["convert_positions"]
+
+
+def convert_positions(
+    positions: ArrayLike,
+    from_mask: Mask,
+    to_mask: Mask,
+    subject: str,
+    *,
+    missing: Literal["raise", "drop"] = "raise",
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
+) -> NDArray[np.int64]:
+    """Convert positions of voxels on one mask to positions on another.
+
+    Files that were saved with the data set's package in May and June 2026, and Brain-Score's, hold positions on
+    ``"rsquare_or_nan"``; today's default of that package is ``"anatomical"``, and that of `open_betas` ``"rsquare"``.
+
+    Parameters
+    ----------
+    positions : array of int
+        Positions on `from_mask`, from 0, in any order and shape. Of flags take `numpy.flatnonzero`.
+    from_mask, to_mask : {"rsquare", "anatomical", "rsquare_or_nan"}
+        The mask that they are positions on, and the mask that they are wanted on.
+    subject : str
+        Whose they are: ``"sub-01"`` or ``"01"``.
+    missing : {"raise", "drop"}, default "raise"
+        What to do about voxels that `to_mask` has not. Dropped, the others come as one dimension, in their order.
+    bucket, storage_options, mirror, mirror_only
+        As in `intake_laion_fmri.open_betas`.
+
+    Returns
+    -------
+    array of int64
+        Positions on `to_mask`, in the shape of `positions`.
+
+    Raises
+    ------
+    TypeError
+        If the positions are no whole numbers.
+    ValueError
+        If one is not on `from_mask`, or with ``missing="raise"`` not on `to_mask`; for an unknown mask or subject.
+    NotInBucketError, BucketUnreachableError, DataIntegrityError
+        As in `intake_laion_fmri.open_betas`.
+
+    Notes
+    -----
+    Two listings, three with the anatomical mask, and the files of both masks.
+    """
+    check_option("missing", missing, valid=("raise", "drop"))
+    for name, mask in (("from_mask", from_mask), ("to_mask", to_mask)):
+        check_option(name, mask, valid=MASKS)
+    given = np.asarray(positions)
+    if given.dtype.kind not in "iu":
+        raise TypeError(f"positions must be whole numbers, found {given.dtype}. Of flags take numpy.flatnonzero.")
+    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    here, there = _voxels(place, layout.subject_name(subject), from_mask, to_mask)
+    outside = (given < 0) | (given >= len(here))
+    if outside.any():
+        raise ValueError(
+            f"Position {given[outside][0]} is not on the mask {from_mask!r} of {subject}, which has {len(here)} voxels."
+        )
+    voxels = here[given]
+    found = np.searchsorted(there, voxels)
+    is_there = np.isin(voxels, there)
+    if is_there.all():
+        return np.asarray(found, dtype=np.int64)
+    if missing == "raise":
+        raise ValueError(
+            f"{np.count_nonzero(~is_there)} of {given.size} voxels are not on the mask {to_mask!r}, the first at "
+            f"position {given[~is_there][0]} of {from_mask!r}. missing='drop' leaves them out."
+        )
+    return np.asarray(found[is_there], dtype=np.int64)
+
+
+def _voxels(place: Bucket, subject: str, *masks: str) -> list[NDArray[np.int64]]:
+    """Read the flat indices of the voxels of several masks, which must be on one grid."""
+    queries = [VoxelQuery.from_arguments(None, mask) for mask in masks]
+    contents = subject_contents(place, subject, anatomy=any(query.needs_anatomy for query in queries))
+    plans = [VoxelPlan.from_listing(place, contents, query, maps=(), volumes=()) for query in queries]
+    files = Fetched(place, [info for plan in plans for info in plan.files])
+    axes = [plan.read(place, files).axis for plan in plans]
+    for plan, axis in zip(plans, axes, strict=True):
+        difference = axes[0].grid.difference(axis.grid)
+        if difference:
+            raise DataIntegrityError(f"{place.locate(plan.mask.key)}: {difference}, unlike {plans[0].mask.key}.")
+    return [axis.index for axis in axes]
