@@ -61,15 +61,14 @@ def held() -> Iterator[None]:
     """Raise no KeyboardInterrupt in here, but soon after: for what takes no time, and must not be left half done."""
     import threading
 
-    before = _State.held
-    if threading.current_thread() is threading.main_thread():  # no other is ever interrupted
-        _State.held = True
-        try:
-            yield
-        finally:
-            _State.held = before
-    else:
+    if threading.current_thread() is not threading.main_thread():  # no other is ever interrupted
         yield
+        return
+    before, _State.held = _State.held, True
+    try:
+        yield
+    finally:
+        _State.held = before
 
 
 def promise(text: str) -> None:

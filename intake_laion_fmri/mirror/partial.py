@@ -92,6 +92,8 @@ class PartialFile:
 
     def take(self, limit: int) -> tuple[int, int] | None:
         """Return start and stop of the next bytes to be asked for; None where everything is, or has failed."""
+        # Idea: the first run of pieces that nobody has taken, as long as a request may be; pieces of earlier runs are
+        # skipped. Cost: O(pieces) a request; a full-size session has 1,200 of them.
         with self._changed:
             if self.error or False not in self._taken:
                 return None

@@ -80,7 +80,7 @@ class MirrorSelection:
         """Return True if an object is chosen, whether or not it may be read."""
         return (
             self.wants(layout.group_of(key))
-            and self._takes_subject(key)
+            and (self.subjects is None or subject_of(key) in (None, *self.subjects))
             and self._takes_session(key)
             and self._takes_entities(key)
         )
@@ -98,10 +98,6 @@ class MirrorSelection:
             for value in values:
                 if occurring and value not in occurring:
                     raise unknown_value(name, value, sorted(occurring), where=where)
-
-    def _takes_subject(self, key: str) -> bool:
-        subject = subject_of(key)
-        return self.subjects is None or subject is None or subject in self.subjects
 
     def _takes_session(self, key: str) -> bool:
         if self.sessions is None and not self.averages:

@@ -165,7 +165,8 @@ def mirror_status(to: str | os.PathLike[str]) -> MirrorStatus:
     folder = _existing(to)
     records = {record.location: record for record in folder.records() if record.checked != OTHER}
     files = dict(folder.files())
-    known = {key: state for key, state in files.items() if key in records or _is_of_data_set(key)}
+    own = {key for key in files if layout.tree_of(key) is not None or ("/" not in key and not key.startswith("."))}
+    known = {key: state for key, state in files.items() if key in records or key in own}
     by_subject: dict[str, list[str]] = {}
     for key in known:
         by_subject.setdefault(subject_of(key) or "", []).append(key)
@@ -238,10 +239,6 @@ def _broken(
     with contextlib.suppress(OSError, DataIntegrityError):
         folder.write_record(replace(record, checked=DAMAGED, when=now()))
     return MirrorCheck(key, "damaged", str(error))
-
-
-def _is_of_data_set(key: str) -> bool:
-    return layout.tree_of(key) is not None or ("/" not in key and not key.startswith("."))
 
 
 def _sessions_with_betas(keys: Iterable[str]) -> tuple[str, ...]:
