@@ -64,7 +64,7 @@ WRONG = [
     ("build_store('a', dtype='bitround', codec='lz4')", "build_store('a', dtype='float64')"),
     ("build_store('a', scheduler='processes')", "build_store('a', codec='zip', scheduler='threads')"),
     ("assert_type(open_catalog(), LaionCatalog)", "open_catalog(mirror_only='yes')"),
-    ("load_split('of_mine', 'sub-01', splits='mine')", "load_split('tau', variants=1)"),
+    ("load_split('of_mine', 'sub-01', splits='mine')", "load_split(0)"),
     ("load_subject('01').get_betas(1, stimuli='ood')", "load_subject('01').get_betas(1, stimuli='odd')"),
 ]
 """A call that a type checker must accept, and one in which it must find one error."""
