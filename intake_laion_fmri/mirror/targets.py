@@ -45,7 +45,7 @@ def what_is_in_the_way(folder: MirrorFolder, info: ObjectInfo, copy: Copy | None
     """Describe the obstacle to writing an object, by names, sizes and times; None if there is none."""
     path = os.fspath(folder.path)
     *above, _ = info.key.split("/")
-    for name in above:
+    for name in above if not os.path.isdir(os.path.join(path, *above)) else ():
         path = os.path.join(path, name)
         if os.path.lexists(path) and not os.path.isdir(path):
             return f"a file instead of the folder {path}"
