@@ -9,7 +9,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo test test-all lint bench lock clean
+.PHONY: help demo test test-full test-all lint bench lock clean
 
 VENV := .venv
 VERSIONS := requirements/locked.txt
@@ -32,7 +32,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=$(VERSIONS) PIP_BUILD_CONS
 help:
 	@echo 'make demo    write demo-bucket/, a small synthetic bucket, and do the main job on it (a minute, most of it set-up)'
 	@echo 'make test    run the fast tier of the test suite: five minutes on two cores'
-	@echo 'make test-all  run all of it: twenty minutes'
+	@echo 'make test-full  run what it leaves out: ten minutes more; make test-all runs both'
 	@echo 'make lint    check style, format and types'
 	@echo 'make bench   measure reading, opening, storing and mirroring at full size (half an hour, several GB of disk)'
 	@echo 'make lock    write the newest versions to requirements/, and the oldest that are allowed'
@@ -51,8 +51,10 @@ demo: $(VENV)/installed-plot
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m 'not full'
 
-test-all: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+test-full: $(VENV)/installed-test
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m full
+
+test-all: test test-full
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check
