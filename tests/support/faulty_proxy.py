@@ -510,6 +510,9 @@ class FaultyProxy(ThreadingHTTPServer):
         with self._lock:
             self.n_connections += 1
             self._open.add(request)
+            is_late = self._thread is None
+        if is_late:  # accepted before the server went away
+            _throw_out(request)
 
     def left(self, request: Request) -> None:
         """Forget a connection."""
@@ -539,8 +542,7 @@ class FaultyProxy(ThreadingHTTPServer):
         thread.join(_SECONDS)
         self.socket.close()
         for request in list(self._open):
-            with contextlib.suppress(OSError, ValueError):
-                request.connection.shutdown(socket.SHUT_RDWR)
+            _throw_out(request)
 
     def go_away(self, seconds: float) -> None:
         """Stop, and start again at the same address after a while."""
@@ -582,3 +584,8 @@ def _flipped(content: bytes) -> bytes:
 def _is_sum(name: str) -> bool:
     """Whether a header holds a checksum of the body, by which the other side would notice a change at once."""
     return name.lower() == "content-md5" or name.lower().startswith(("x-amz-checksum", "x-amz-sdk-checksum"))
+
+
+def _throw_out(request: Request) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        request.connection.shutdown(socket.SHUT_RDWR)
