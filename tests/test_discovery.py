@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from faulty_proxy import FaultyProxy
+from tiers import full
 
 from intake_laion_fmri import layout, open_catalog
 from intake_laion_fmri.demo import subject_truth
@@ -370,6 +371,7 @@ def test_what_is_listed(
     assert all(info.size == (tiny / key).stat().st_size for key, info in contents.objects.items())
 
 
+@full("writes a full-size listing to a server; listings are counted in smaller buckets too")
 def test_a_subject_at_full_size(s3: Any, proxy: FaultyProxy, tiny: Path) -> None:
     """Of 34 sessions, four of them held out, 40 ROIs, all their maps, surfaces and sidecars: less than 200 kB."""
     s3.client.create_bucket(Bucket="full-size", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})

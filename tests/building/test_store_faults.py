@@ -60,7 +60,7 @@ FAULTS: list[tuple[str, Action, int, type[Exception], str]] = [
 """Requests of a build; what befalls all of them but the first few; the error, and what it says."""
 
 
-@full("six builds that fail after all attempts; test_killed_before_each_step… is in the fast tier")
+@full("six builds that fail after all attempts; faults that pass are in the fast tier")
 def test_a_server_that_fails(stores: Stores) -> None:
     """Whatever goes wrong in the writing of a session: it is named and stays unseen, and those before are whole."""
     url = stores.begun("failing", THREE[0])

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import xarray as xr
-from tiers import sampled
+from tiers import full, sampled
 
 import intake_laion_fmri
 from intake_laion_fmri import build_store, mirror_bucket, open_betas
@@ -130,6 +130,7 @@ def files_below(folder: Path) -> str:
     return "".join(path.name + path.read_bytes().decode("latin-1") for path in found)
 
 
+@full("everything that is made of a bucket, ten seconds; each message and text by itself is in the fast tier")
 def test_what_is_made_of_a_bucket_with_a_password(
     served: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,6 +22,7 @@ from dask.base import tokenize
 from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
+from tiers import full
 
 from intake_laion_fmri.errors import AccessDeniedError, BucketUnreachableError, DataIntegrityError, NotInBucketError
 from intake_laion_fmri.remote import access, stream
@@ -324,6 +325,7 @@ def test_a_closed_port_fails_at_once() -> None:
     assert "local copy" in str(caught.value)
 
 
+@full("six seconds of waiting; the policy of waiting is tested by itself")
 def test_a_server_that_never_answers_is_given_up() -> None:
     """It accepts connections and stays silent: given up after the attempts and time-outs that `access` states."""
     with socket.create_server(("127.0.0.1", 0), backlog=16) as silent:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tiers import sampled
+from tiers import full, sampled
 
 from intake_laion_fmri.remote import locks
 
@@ -128,6 +128,7 @@ def test_a_lock_of_a_process_that_was_killed_is_taken_at_once(tmp_path: Path) ->
         take(path, wait_seconds=0.05)
 
 
+@full("five seconds of waiting; the same by a mirror is in the fast tier")
 @linux
 @pytest.mark.usefixtures("short_lease")
 def test_a_lock_of_a_node_that_is_gone_is_taken_when_it_has_shown_no_life(tmp_path: Path) -> None:
