@@ -102,7 +102,7 @@ def test_faults_that_pass(stores: Stores) -> None:
     stores.expect_same(url, *THREE[:2])
 
 
-@full("builds on a server, ten seconds; test_killed_before_each_step… is in the fast tier")
+@full("builds on a server, ten seconds; test_killed_while_a_session_is_renewed is in the fast tier")
 def test_killed_while_writing_to_a_server(stores: Stores, builders: Builders, tiny: Path) -> None:
     """At five requests, done by the server all the same; the last of them makes the session visible."""
     url = stores.begun("killed", THREE[0])
@@ -196,7 +196,7 @@ def test_a_file_that_grows_too_large(builders: Builders, tiny: Path, whole_store
 # --- a dead worker ----------------------------------------------------------------------------------------------------
 
 
-@full("processes, ten seconds; test_killed_before_each_step… is in the fast tier")
+@full("processes, ten seconds; test_killed_while_a_session_is_renewed is in the fast tier")
 def test_a_worker_process_that_dies(stores: Stores, whole_store: Path, tiny: Path, tmp_path: Path) -> None:
     """In the middle of a session: the error names it, and the next run ends the store."""
     store = tmp_path / "store"
@@ -219,7 +219,7 @@ def test_a_worker_process_that_dies(stores: Stores, whole_store: Path, tiny: Pat
     assert not workshop(store).exists()
 
 
-@full("a cluster, fifteen seconds; test_killed_before_each_step… is in the fast tier")
+@full("a cluster, fifteen seconds; test_killed_while_a_session_is_renewed is in the fast tier")
 def test_a_worker_of_a_cluster_that_dies(stores: Stores, tmp_path: Path) -> None:
     """Dask gives the session to another worker, as often as it is told to; then the error names the session."""
     from distributed import Client, LocalCluster

@@ -71,7 +71,7 @@ def random_moment(chance: random.Random, left: int, *, is_new: bool, workers: in
     return Moment(kind, number, published, delay=chance.choice([0, chance.uniform(0, 0.003)]))
 
 
-@full("25 kills and the builds after them; test_killed_before_each_step… is in the fast tier")
+@full("25 kills and the builds after them; test_killed_while_a_session_is_renewed is in the fast tier")
 def test_killed_at_25_random_moments(builders: Builders, tiny: Path, whole_store: Path, tmp_path: Path) -> None:
     """Of every session a reader sees all or nothing; the next build ends what several killed ones have begun."""
     chance = random.Random(20250704)
@@ -247,7 +247,7 @@ def test_two_builders_of_one_session(builders: Builders, tiny: Path, whole_store
     assert not workshop(tmp_path / "store").exists()
 
 
-@full("builders beside each other, ten seconds; test_killed_before_each_step… is in the fast tier")
+@full("builders beside each other, ten seconds; test_killed_while_a_session_is_renewed is in the fast tier")
 def test_two_builders_of_which_one_is_killed(builders: Builders, tiny: Path, whole_store: Path, tmp_path: Path) -> None:
     """Who waits for a session of the other's builds it in his place."""
     store = tmp_path / "store"
@@ -259,7 +259,7 @@ def test_two_builders_of_which_one_is_killed(builders: Builders, tiny: Path, who
     expect_same(store, whole_store)
 
 
-@full("processes, three seconds; test_killed_before_each_step… is in the fast tier")
+@full("processes, three seconds; test_killed_while_a_session_is_renewed is in the fast tier")
 def test_two_builders_on_a_server(stores: Stores, builders: Builders, tiny: Path) -> None:
     """They cannot see each other, and what both write is the same."""
     url = stores.begun("raced", THREE[0])
@@ -293,7 +293,7 @@ def test_another_builder_comes_first_on_a_disk(tiny: Path, whole_store: Path, tm
     expect_same(store, whole_store)
 
 
-@full("processes, three seconds; test_killed_before_each_step… is in the fast tier")
+@full("processes, three seconds; test_killed_while_a_session_is_renewed is in the fast tier")
 def test_another_builder_comes_first_on_a_server(stores: Stores) -> None:
     """It is left alone too, and no reader misses it for a moment, even if this builder was in the midst of it."""
     url = f"s3://{STORES}/late"
