@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from intake_laion_fmri import discovery
 from intake_laion_fmri.axes.rois import RoiSelection
 from intake_laion_fmri.axes.voxels import Mask
-from intake_laion_fmri.errors import NotYetError, unknown_value
+from intake_laion_fmri.errors import unknown_value
 from intake_laion_fmri.reading.arguments import SessionSelection, check_subjects
 from intake_laion_fmri.remote.access import Bucket, open_bucket
 from intake_laion_fmri.subject import Subject, load_subject
+from intake_laion_fmri.subject.waiting import not_yet
 
 __all__ = ["Group", "load_subjects"]
 
@@ -107,11 +108,11 @@ class Group:
 
     def get_shared_images(self, format: str = "pil") -> NoReturn:
         """Raise NotYetError: images come with their source."""
-        raise NotYetError("Group.get_shared_images is not here yet: its source comes later. Until then use laion_fmri.")
+        raise not_yet("Group.get_shared_images", "use laion_fmri")
 
     def get_shared_stimulus_metadata(self) -> NoReturn:
         """Raise NotYetError: the stimulus table comes with the source of images."""
-        raise NotYetError(
-            "Group.get_shared_stimulus_metadata is not here yet: its source comes later. Until then choose the rows of "
-            "Subject.get_stimulus_metadata whose unique_or_shared is 'shared'."
+        raise not_yet(
+            "Group.get_shared_stimulus_metadata",
+            "choose the rows of Subject.get_stimulus_metadata whose unique_or_shared is 'shared'",
         )

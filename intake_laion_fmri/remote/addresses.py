@@ -6,17 +6,19 @@ path is a path whatever its name, and only what begins like a chain is one.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import os
 import re
 from collections.abc import Set as AbstractSet
 from pathlib import Path
+from typing import Literal
 from urllib.parse import unquote_to_bytes
 
 from intake_laion_fmri import layout, redact
 
-__all__ = ["below", "is_chain", "is_folder", "links", "local_folder", "protocol_of", "resolved"]
+__all__ = ["below", "is_chain", "is_folder", "links", "local_folder", "protocol_of", "resolved", "user_folder"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-_]+):(.*)", re.DOTALL)
 """Scheme and rest of a URL; one letter before a colon is a drive."""
@@ -90,6 +92,20 @@ def local_folder(given: object, argument: str) -> Path:
             f"{argument} must be a local folder, found {redact.url(address)!r}. URLs are given as bucket=."
         )
     return Path(address)
+
+
+def user_folder(kind: Literal["cache", "config"], variable: str) -> Path | None:
+    """Return the folder that an environment variable names, or the user's own; None where no home folder is known."""
+    import platformdirs
+
+    given = os.environ.get(variable)
+    if given:
+        return local_folder(given, variable)
+    own = {"cache": platformdirs.user_cache_dir, "config": platformdirs.user_config_dir}[kind]
+    with contextlib.suppress(RuntimeError, KeyError):  # neither HOME nor an entry in the table of users
+        folder = Path(own("intake-laion-fmri"))
+        return folder if folder.is_absolute() else None
+    return None
 
 
 def is_folder(address: str) -> bool:

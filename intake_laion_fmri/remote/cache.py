@@ -24,7 +24,7 @@ from pathlib import Path
 
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.remote import atomic, marks
-from intake_laion_fmri.remote.addresses import local_folder
+from intake_laion_fmri.remote.addresses import user_folder
 
 __all__ = [
     "CACHE_VARIABLE",
@@ -239,15 +239,7 @@ def cache_folder() -> Path | None:
     ValueError
         If the variable names no local folder.
     """
-    import platformdirs
-
-    given = os.environ.get(CACHE_VARIABLE)
-    if given:
-        return local_folder(given, CACHE_VARIABLE)
-    with contextlib.suppress(RuntimeError, KeyError):  # neither HOME nor an entry in the table of users
-        folder = Path(platformdirs.user_cache_dir("intake-laion-fmri"))
-        return folder if folder.is_absolute() else None
-    return None
+    return user_folder("cache", CACHE_VARIABLE)
 
 
 def own_folder() -> Path | None:

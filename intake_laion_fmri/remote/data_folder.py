@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from intake_laion_fmri.errors import DataDirNotSetError
 from intake_laion_fmri.remote import marks
-from intake_laion_fmri.remote.addresses import local_folder
+from intake_laion_fmri.remote.addresses import local_folder, user_folder
 from intake_laion_fmri.remote.atomic import write_whole
 from intake_laion_fmri.remote.parents import make_folder
 
@@ -86,15 +85,8 @@ def get_data_dir() -> str:
 
 def settings_file() -> Path | None:
     """Return the file that the folder's name is kept in; None where no home folder is known."""
-    import platformdirs
-
-    given = os.environ.get(CONFIG_VARIABLE)
-    if given:
-        return local_folder(given, CONFIG_VARIABLE) / "settings.json"
-    with contextlib.suppress(RuntimeError, KeyError):  # neither HOME nor an entry in the table of users
-        folder = Path(platformdirs.user_config_dir("intake-laion-fmri"))
-        return folder / "settings.json" if folder.is_absolute() else None
-    return None
+    folder = user_folder("config", CONFIG_VARIABLE)
+    return folder and folder / "settings.json"
 
 
 def kept_data_dir() -> Path | None:

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from intake_laion_fmri.errors import NotYetError
 
-__all__ = ["WAITING", "Waiting"]
+__all__ = ["WAITING", "Waiting", "not_yet"]
 
 _THEIRS = "use the data set's own package, laion_fmri"
 _SURFACE = "write a volume with to_nifti, and project it with nilearn.surface.vol_to_surf"
@@ -28,20 +28,21 @@ WAITING: Mapping[str, str] = MappingProxyType(
 """Name → what to use until it is here."""
 
 
-def _not_yet(name: str) -> NotYetError:
-    return NotYetError(f"Subject.{name} is not here yet: its source comes later. Until then {WAITING[name]}.")
+def not_yet(name: str, instead: str) -> NotYetError:
+    """Describe a name whose source is not here yet, and what to do until then."""
+    return NotYetError(f"{name} is not here yet: its source comes later. Until then {instead}.")
 
 
 def _property(name: str) -> property:
     def get(self: Waiting) -> NoReturn:
-        raise _not_yet(name)
+        raise not_yet(f"Subject.{name}", WAITING[name])
 
     return property(get, doc=f"Raise NotYetError: {WAITING[name]}.")
 
 
 def _method(name: str) -> Callable[..., NoReturn]:
     def call(self: Waiting, *arguments: Any, **options: Any) -> NoReturn:
-        raise _not_yet(name)
+        raise not_yet(f"Subject.{name}", WAITING[name])
 
     call.__name__, call.__doc__ = name, f"Raise NotYetError: {WAITING[name]}."
     return call
