@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import sys
 import warnings
@@ -117,7 +118,7 @@ def epilog(examples: str, *, done: str, failed: str, more: str = "") -> str:
     more : str, optional
         Paragraphs between, marked for click as these are.
     """
-    indented = "\n".join(f"  {line}" for line in examples.strip().splitlines())
+    indented = "\n".join(f"  {line}" for line in inspect.cleandoc(examples).splitlines())
     codes = f"""\b
 Exit codes:
   0  {done}

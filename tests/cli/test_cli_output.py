@@ -101,6 +101,7 @@ def test_the_help_of_the_whole() -> None:
         ["catalog", "check"],
         ["cache", "info"],
         ["cache", "clear"],
+        ["config"],
     ],
     ids=" ".join,
 )
@@ -112,6 +113,10 @@ def test_help_of_each(command: list[str]) -> None:
     assert f"  {CONTRADICTORY}  " in text
     assert ("--json" in text) == (command != ["store", "catalog"])
     assert "\\b" not in text
+    _, _, rest = text.partition("Examples:\n")
+    examples = rest.partition("\n\n")[0].splitlines()
+    assert examples
+    assert {len(line) - len(line.lstrip()) for line in examples} == {4}
 
 
 class TestCache:
