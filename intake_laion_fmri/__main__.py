@@ -11,8 +11,6 @@ import sys
 
 from intake_laion_fmri.cli import interrupts
 
-__all__ = ["run"]
-
 
 def run() -> None:
     """Run the command that the arguments name; does not return."""

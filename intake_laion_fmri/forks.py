@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
-__all__ = ["PerProcess", "concurrently", "submitted"]
-
 T = TypeVar("T")
 Item = TypeVar("Item")
 Result = TypeVar("Result")

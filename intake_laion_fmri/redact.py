@@ -11,8 +11,6 @@ import re
 from collections.abc import Mapping, Set
 from typing import Any
 
-__all__ = ["HIDDEN", "cause", "holds_hidden", "options", "text", "tree", "url"]
-
 HIDDEN = "***"
 """Stands for a secret."""
 

@@ -34,20 +34,6 @@ from intake_laion_fmri.remote.access import (
 from intake_laion_fmri.remote.cache import CACHE_VARIABLE, own_folder
 from intake_laion_fmri.remote.copy import MirrorFolder
 
-__all__ = [
-    "REVISION",
-    "SPLITS_VARIABLE",
-    "SplitSource",
-    "copies_in",
-    "find_source",
-    "named_source",
-    "published_pools",
-    "published_sums",
-    "read_split",
-    "revision_of",
-    "upstream",
-]
-
 SPLITS_VARIABLE = "LAION_FMRI_SPLITS"
 """Environment variable with a folder or URL of split files, used where no ``splits`` is given."""
 

@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LONGEST_QUOTE", "OOD_TYPES", "Label", "is_altered", "labels_of", "parse_label", "quoted"]
-
 OOD_TYPES = frozenset(
     {"shape", "relations", "unusual", "cropped", "selfmade", "gaudy", "illusion-classic", "gabor", "illusion-natural"}
 )

@@ -22,17 +22,6 @@ from intake_laion_fmri.formats.grid import Coordinates
 from intake_laion_fmri.formats.masks import MASK_RULE
 from intake_laion_fmri.layout import clean_label
 
-__all__ = [
-    "ALL",
-    "ROI",
-    "RoiExpression",
-    "RoiMembership",
-    "RoiNames",
-    "RoiSelection",
-    "check_selection",
-    "roi_coordinates",
-]
-
 ROI = "roi"
 """Dimension and index of the memberships: the public names of the ROIs."""
 

@@ -12,8 +12,6 @@ from intake_laion_fmri import layout
 from intake_laion_fmri.axes.labels import parse_label
 from intake_laion_fmri.formats.split_file import Split
 
-__all__ = ["OOD", "ROLES", "SHARED", "has_role", "is_of_type", "ood_roles", "roles_in"]
-
 SHARED = "shared"
 """The pool of the images that all subjects saw."""
 

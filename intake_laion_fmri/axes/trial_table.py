@@ -17,8 +17,6 @@ from intake_laion_fmri.errors import DataIntegrityError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["read_trials"]
-
 _RUN = re.compile(r"(?:run-)?0*([1-9][0-9]{0,3})(?:\.0+)?")  # a column with a gap is written as 1.0
 _SESSION = re.compile(r"(?:ses-)?0*([0-9]{1,4})")
 MAX_TABLE_BYTES = 4 * 1024 * 1024

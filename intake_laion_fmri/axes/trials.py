@@ -19,18 +19,6 @@ from intake_laion_fmri.errors import DataIntegrityError, in_short
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "STIMULI",
-    "TRIAL",
-    "TRIALS_PER_SESSION",
-    "Stimuli",
-    "not_understood",
-    "stack_sessions",
-    "stack_stored",
-    "stimuli_of",
-    "trial_coordinates",
-]
-
 TRIAL = "trial"
 """Dimension and index: session number x 10000 + beta_index."""
 

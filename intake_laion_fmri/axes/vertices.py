@@ -20,8 +20,6 @@ from intake_laion_fmri.formats.freesurfer import VertexList
 from intake_laion_fmri.formats.grid import Coordinates
 from intake_laion_fmri.formats.masks import MASK_RULE
 
-__all__ = ["HEMI", "HEMISPHERES", "SURFACE_SPACE", "Hemisphere", "Surface"]
-
 HEMI = "hemi"
 """Dimension and index of the hemispheres."""
 

@@ -22,22 +22,6 @@ if TYPE_CHECKING:
     import nibabel
     import xarray as xr
 
-__all__ = [
-    "MASKS",
-    "NO_INDEX",
-    "SESSION_MAPS",
-    "SUBJECT_MAPS",
-    "VOXEL",
-    "MapName",
-    "Mask",
-    "MaskRule",
-    "NoiseCeiling",
-    "VoxelAxis",
-    "VoxelMap",
-    "grid_coordinates",
-    "to_nifti",
-]
-
 VOXEL = "voxel"
 """Dimension and index: the C-order flat index into the grid."""
 

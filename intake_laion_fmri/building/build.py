@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
     from intake_laion_fmri.axes.rois import RoiSelection
 
-__all__ = ["build_store"]
-
 Scheduler = Literal["threads", "processes"]
 """Where sessions are built when no client is given."""
 

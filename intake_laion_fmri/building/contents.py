@@ -15,8 +15,6 @@ from intake_laion_fmri.store.listing import public_sessions, read_options, read_
 from intake_laion_fmri.store.options import StoreOptions
 from intake_laion_fmri.store.root import open_store
 
-__all__ = ["StoreInfo", "SubjectInfo", "by_number", "store_info", "subject_info"]
-
 
 @dataclass(frozen=True)
 class SubjectInfo:

@@ -25,17 +25,6 @@ from intake_laion_fmri.store.metadata import metadata_key, root_metadata, sessio
 from intake_laion_fmri.store.options import StoreOptions
 from intake_laion_fmri.store.writing import store_writer
 
-__all__ = [
-    "Job",
-    "begin",
-    "checked_options",
-    "pending_jobs",
-    "session_plan",
-    "session_status",
-    "subject_plans",
-    "whole_session",
-]
-
 
 @dataclass(frozen=True)
 class Job:

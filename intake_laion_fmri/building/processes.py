@@ -11,8 +11,6 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["begin_process", "block_memory", "keep_memory"]
-
 _PARENT_SECONDS = 1.0
 """How soon a worker process notices that its parent has ended, where the system does not tell."""
 

@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-__all__ = ["axis_sum", "build_session"]
-
-
 def build_session(job: Job, received: Callable[[int], None] | None = None) -> SessionReport:
     """Build a session, unless another builder has done so meanwhile."""
     start = time.monotonic()

@@ -10,8 +10,6 @@ from pathlib import Path
 from intake_laion_fmri.remote import marks
 from intake_laion_fmri.remote.access import Bucket
 
-__all__ = ["expect_apart", "is_foreign"]
-
 
 def expect_apart(root: Bucket, source: Bucket) -> None:
     """Raise ValueError where a store would lie inside its bucket or mirror, or these inside the store."""

@@ -30,8 +30,6 @@ from intake_laion_fmri.store.metadata import metadata_key, object_sum
 from intake_laion_fmri.store.options import StoreOptions
 from intake_laion_fmri.store.root import first_link, open_store
 
-__all__ = ["SessionCheck", "verify_store"]
-
 
 @dataclass(frozen=True)
 class SessionCheck:

@@ -9,8 +9,6 @@ from intake_laion_fmri.reading.voxel_plans import Brain, VoxelQuery
 from intake_laion_fmri.store.left_out import LeftOut
 from intake_laion_fmri.store.order import stored_order
 
-__all__ = ["kept_voxels"]
-
 
 def kept_voxels(parts: BetasParts, query: VoxelQuery, *, where: str) -> tuple[Brain, LeftOut]:
     """Return the voxels to keep, in stored order, and a summary of the others."""

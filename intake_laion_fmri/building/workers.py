@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
-__all__ = ["Stopped", "Tally", "described_failure", "open_executor", "run_jobs"]
-
 _REPORT_SECONDS = 0.2
 """Shortest time between two reports of progress."""
 

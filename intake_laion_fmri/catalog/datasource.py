@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-__all__ = ["DatasetSource", "OpenedSource", "TableSource", "described", "driver", "for_intake", "shown_entries"]
-
 
 class OpenedSource(DataSource):  # type: ignore[misc]
     """What all drivers share: the arguments are those of `opener`, and it is called once.

@@ -8,8 +8,6 @@ from typing import Any
 
 from intake_laion_fmri.catalog.inventory import Inventory, SubjectRecord
 
-__all__ = ["Change", "compare"]
-
 
 @dataclass(frozen=True, order=True)
 class Change:

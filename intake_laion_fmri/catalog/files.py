@@ -19,15 +19,6 @@ from intake_laion_fmri.remote import atomic
 from intake_laion_fmri.remote.marks import CATALOG, INVENTORY, raise_unless_ours
 from intake_laion_fmri.sources import SOURCES, Source, argument_help
 
-__all__ = [
-    "ROOT_FILE",
-    "V2_FILE",
-    "catalog_files",
-    "changed_files",
-    "write_file",
-    "write_files",
-]
-
 ROOT_FILE = "laion_fmri.yaml"
 V2_FILE = "laion_fmri.v2.yaml"
 
@@ -121,7 +112,6 @@ def write_files(files: Mapping[str, str], folder: Path) -> list[Path]:
     """
     for name in files:
         raise_unless_ours(folder / name, INVENTORY if name == INVENTORY_FILE else CATALOG)
-    atomic.make_folder(folder)
     touched = []
     for name, text in files.items():
         path, content = folder / name, text.encode()

@@ -16,8 +16,6 @@ from typing import Any
 
 from intake_laion_fmri import redact
 
-__all__ = ["Given", "Veiled", "opened", "sealed", "shown", "simple", "unveiled", "veiled"]
-
 _LOOKED_UP = re.compile(r"(?:env|data|import|func|pickle64)[(]")
 """Words that the second generation of Intake looks up where they begin a text, with braces or without."""
 

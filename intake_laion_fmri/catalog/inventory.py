@@ -15,17 +15,6 @@ from intake_laion_fmri.errors import DataIntegrityError, check_option
 from intake_laion_fmri.reading.contents import roi_files
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 
-__all__ = [
-    "INVENTORY_FILE",
-    "Inventory",
-    "RoiRecord",
-    "SessionRecord",
-    "SubjectRecord",
-    "catalog_folder",
-    "read_inventory",
-    "take_inventory",
-]
-
 INVENTORY_FILE = "inventory.json"
 
 MAX_INVENTORY_CHARACTERS = 4 * 1024 * 1024

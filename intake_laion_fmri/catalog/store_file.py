@@ -12,8 +12,6 @@ from intake_laion_fmri.catalog.given import shown
 from intake_laion_fmri.catalog.yaml_text import CATALOG_METADATA, Flow, FlowList, yaml_text
 from intake_laion_fmri.remote import addresses
 
-__all__ = ["store_catalog"]
-
 _HEADER_STORE = """\
 # Written by `intake-laion-fmri store catalog`. Reading it needs intake-xarray, and not this package.
 """

@@ -9,8 +9,6 @@ import yaml
 
 from intake_laion_fmri import layout
 
-__all__ = ["CATALOG_METADATA", "Arguments", "Flow", "FlowList", "yaml_text"]
-
 CATALOG_METADATA = {
     "version": 1,
     "title": "LAION-fMRI",

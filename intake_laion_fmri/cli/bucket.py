@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from intake_laion_fmri.layout import ObjectInfo
     from intake_laion_fmri.remote.bucket import Bucket
 
-__all__ = ["info", "ls"]
-
 _INFO = exits.epilog(
     """
 intake-laion-fmri info

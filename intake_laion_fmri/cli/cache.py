@@ -13,8 +13,6 @@ from intake_laion_fmri.cli.output import json_option, print_json, size
 if TYPE_CHECKING:
     from intake_laion_fmri.remote.cache import CacheInfo
 
-__all__ = ["cache"]
-
 _INFO = exits.epilog(
     """
     intake-laion-fmri cache info

@@ -11,8 +11,6 @@ from intake_laion_fmri.cli import exits
 from intake_laion_fmri.cli.options import BucketChoice, bucket_options, source_options
 from intake_laion_fmri.cli.output import json_option, print_json, printable
 
-__all__ = ["catalog"]
-
 _WRITE = exits.epilog(
     """
 intake-laion-fmri catalog write --bucket s3://laion-fmri --out catalogs

@@ -10,8 +10,6 @@ import click
 from intake_laion_fmri.cli import exits
 from intake_laion_fmri.cli.output import json_option, print_json
 
-__all__ = ["config"]
-
 _CONFIG = exits.epilog(
     """
     intake-laion-fmri config --data-dir /data/laion-fmri

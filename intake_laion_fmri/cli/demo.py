@@ -9,8 +9,6 @@ import click
 from intake_laion_fmri.cli import exits
 from intake_laion_fmri.cli.output import Bar, json_option, print_json
 
-__all__ = ["demo"]
-
 SLOW_SECONDS = 2.0
 """A progress bar is shown for what takes longer."""
 

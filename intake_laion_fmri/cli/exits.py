@@ -27,19 +27,6 @@ from intake_laion_fmri.errors import (
     OfflineWarning,
 )
 
-__all__ = [
-    "CLOSED_PIPE",
-    "CONTRADICTORY",
-    "DENIED",
-    "DRIFT",
-    "FAILED",
-    "NOT_FOUND",
-    "UNREACHABLE",
-    "Program",
-    "epilog",
-    "exit_codes",
-]
-
 FAILED = 1
 """Exit code: it could not be done. 0 is success; 2 is an error of usage."""
 DRIFT = FAILED

@@ -18,8 +18,6 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-__all__ = ["INTERRUPTED", "held", "in_order", "leave", "message", "promise", "watch"]
-
 INTERRUPTED = 130
 """Exit code: ended by Ctrl-C; what a shell tells of a program that died of it."""
 

@@ -14,8 +14,6 @@ from intake_laion_fmri.cli.exits import Program
 from intake_laion_fmri.cli.mirror import mirror
 from intake_laion_fmri.cli.store import store
 
-__all__ = ["main"]
-
 _EPILOG = """\b
 Examples:
   intake-laion-fmri info

@@ -24,8 +24,6 @@ from intake_laion_fmri.cli.output import (
     size,
 )
 
-__all__ = ["mirror"]
-
 _MIRROR = exits.epilog(
     """
 intake-laion-fmri mirror --to /data/laion-fmri --subject sub-01 --session 1

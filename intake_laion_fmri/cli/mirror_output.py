@@ -25,8 +25,6 @@ from intake_laion_fmri.cli.output import (
 if TYPE_CHECKING:
     from intake_laion_fmri.mirror.report import MirrorPlan, MirrorProgress, MirrorReport
 
-__all__ = ["LONGEST_LIST", "announce_plan", "print_plan", "print_report", "show_progress"]
-
 LONGEST_LIST = 20
 """Files that a terminal names."""
 

@@ -17,16 +17,6 @@ from intake_laion_fmri.cli.wording import cli_message
 if TYPE_CHECKING:
     from intake_laion_fmri.remote.access import Bucket
 
-__all__ = [
-    "BucketChoice",
-    "StoreChoice",
-    "bucket_options",
-    "chosen",
-    "selection_options",
-    "source_options",
-    "store_options",
-]
-
 Command = Callable[..., Any]
 
 

@@ -17,19 +17,6 @@ from intake_laion_fmri.cli import interrupts
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = [
-    "Bar",
-    "Size",
-    "Table",
-    "duration",
-    "json_option",
-    "on_terminal",
-    "print_json",
-    "print_table",
-    "printable",
-    "size",
-]
-
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
 
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from intake_laion_fmri.building.report import BuildProgress, SessionReport
     from intake_laion_fmri.remote.access import Bucket
 
-__all__ = ["store"]
-
 _BUILD = exits.epilog(
     """
 intake-laion-fmri store build --bucket s3://laion-fmri --to /data/laion.zarr --subject sub-01

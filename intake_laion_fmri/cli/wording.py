@@ -10,8 +10,6 @@ import click
 from intake_laion_fmri import redact
 from intake_laion_fmri.cli.output import printable
 
-__all__ = ["cli_message"]
-
 _VALUE = r"(?P<value>'[^']*'|\"[^\"]*\"|\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}|[\w.-]+)?"
 _NO_SHELL_WORD = re.compile(r"[^\w@%+=:,./{}…-]")
 

@@ -12,8 +12,6 @@ from intake_laion_fmri.demo.files import gzip_file, nifti_header, write, write_n
 from intake_laion_fmri.demo.scale import Array, Doubles, Floats, Ints, Scale, generator
 from intake_laion_fmri.demo.truth import SubjectTruth
 
-__all__ = ["on_grid", "write_map", "write_session", "write_subject_maps"]
-
 # Left for readers to stumble on, never in sub-01: one session stored as scaled int16, and one whose runs are written
 # "run-01". The scaling consists of powers of two, so that stored values, 0 among them, read back exactly.
 _INT16_SESSION, _RUN_STRING_SESSION = ("sub-03", "ses-02"), ("sub-03", "ses-03")

@@ -7,19 +7,6 @@ import numpy as np
 
 from intake_laion_fmri.demo.scale import FULL_BRAIN, Bools, Doubles, Floats, Ints, Scale, generator
 
-__all__ = [
-    "CATEGORY",
-    "ROIS",
-    "VOXEL_MM",
-    "brain_level",
-    "ellipsoid",
-    "grid_affine",
-    "nearest_rois",
-    "signal_share",
-    "surface_points",
-    "volume_rois",
-]
-
 VOXEL_MM = 1.778
 _HEMISPHERE_CENTRE, _HEMISPHERE_RADII = (0.31, 0.02, 0.10), (0.42, 0.84, 0.62)
 

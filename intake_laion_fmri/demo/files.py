@@ -13,8 +13,6 @@ import numpy as np
 from intake_laion_fmri.demo.scale import Array, Doubles
 from intake_laion_fmri.remote.atomic import create, open_new
 
-__all__ = ["as_json", "gzip_file", "nifti_header", "write", "write_nifti"]
-
 
 def write_nifti(path: Path, data: Array, affine: Doubles) -> None:
     """Write an array as a packed NIfTI."""

@@ -11,8 +11,6 @@ from intake_laion_fmri.demo.files import write, write_nifti
 from intake_laion_fmri.demo.scale import Array, Doubles, Ints
 from intake_laion_fmri.demo.truth import SubjectTruth
 
-__all__ = ["write_rois"]
-
 _HYPHENATED_KEYS = (
     *("FFA-1", "FFA-2", "AFP-1", "AFP-2", "pSTS-faces", "pSTS-words"),
     *("mfs-words", "VWFA-1", "VWFA-2", "laion-dorsal", "laion-ventral"),

@@ -10,8 +10,6 @@ from intake_laion_fmri.demo.scale import Scale, generator
 from intake_laion_fmri.demo.trials import planned_images
 from intake_laion_fmri.demo.truth import PARTICIPANT
 
-__all__ = ["write_splits"]
-
 _SPLIT_METHODS = (
     *((f"random_{k}", {"method": "uniform_random", "draw": k}) for k in range(5)),
     *((f"cluster_k5_{k}", {"method": "random_groups_k5_holdout", "held_out_cluster": k}) for k in range(5)),

@@ -4,8 +4,6 @@ import numpy as np
 
 from intake_laion_fmri.demo.scale import OOD, Scale, generator
 
-__all__ = ["planned_images", "session_labels"]
-
 # Stems of published image ids, so that the published splits select trials here too; made-up ones follow where more are
 # needed. Per participant: unique LAION, THINGS+ and THINGS.
 _LAION = "1003_i0 1006_i0 1011_i2 1015_i1 1018_i2 1020_i0 1021_i2 1027_i1 1030_i2 1034_i0 1037_i1 1053_i2"

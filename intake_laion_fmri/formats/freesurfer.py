@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from intake_laion_fmri.formats.masks import MAX_VERTICES, NUMBER, Broken, expect_size
 
-__all__ = ["VertexList", "read_label"]
-
 _END_OF_LINE = re.compile(r"\r\n|\r|\n")
 _LINE = re.compile(r"[^\r\n]+")
 _COUNT = re.compile(r"[0-9]{1,9}")

@@ -17,8 +17,6 @@ from intake_laion_fmri.formats.masks import MAX_VERTICES, NUMBER, Broken, expect
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-__all__ = ["read_func_gii"]
-
 MAX_TAGS = 20_000
 """``<`` in a GIfTI file, at most: of one array it has some dozens. Bounds the elements that are made of it."""
 

@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CLOSE_GRID", "GRID", "SAME_GRID", "Coordinates", "Grid"]
-
 GRID = "grid"
 """Scalar coordinate whose attributes tell the grid, and the value of ``grid_mapping`` of what lies on it."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 from typing import Any
 
-__all__ = ["READ_BYTES", "open_gzip"]
-
 READ_BYTES = 512 * 1024
 """Packed bytes that are read at a time: isal is no faster with more."""
 

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from intake_laion_fmri.errors import DataIntegrityError
 
-__all__ = ["MASK_RULE", "MAX_VERTICES", "NUMBER", "Broken", "expect_size", "mask_of"]
-
 INSIDE = 0.5
 """A voxel or vertex is inside a mask if its value is above this."""
 

@@ -27,8 +27,6 @@ from intake_laion_fmri.formats.nifti_header import read_header
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Gather", "VolumeReader"]
-
 PIECE_BYTES = 512 * 1024
 """Bytes unpacked at a time: small enough for the second-level cache, where both unpacking and gathering are fastest."""
 

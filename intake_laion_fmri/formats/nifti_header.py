@@ -16,8 +16,6 @@ from intake_laion_fmri.formats.grid import Grid
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["VolumeHeader", "read_header"]
-
 MAX_OFFSET = 16 * 1024 * 1024
 """Bytes before the first value, at most: header and extensions take kilobytes."""
 

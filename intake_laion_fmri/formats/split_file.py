@@ -14,8 +14,6 @@ from typing import Any
 
 from intake_laion_fmri.errors import DataIntegrityError
 
-__all__ = ["MAX_SPLIT_BYTES", "Split", "Variant", "parse_split"]
-
 MAX_SPLIT_BYTES = 4 * 1024 * 1024
 """Bytes of a split file, at most: the largest published one has a third of a megabyte. Bounds time and memory."""
 

@@ -15,8 +15,6 @@ from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.mirror.partial import PIECE_BYTES, DamagedError, TransferStoppedError
 from intake_laion_fmri.remote.proofs import crc32_of
 
-__all__ = ["GZIP", "MD5", "SIZE", "check_file", "check_stream"]
-
 UNPACKED_BYTES = 64 * 1024**3
 """A gzip stream that unpacks to more is not unpacked on: the largest of the data set has 12.2 GB."""
 

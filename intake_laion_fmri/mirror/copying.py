@@ -20,8 +20,6 @@ from intake_laion_fmri.mirror.transfer import Fetched, fetch_object
 from intake_laion_fmri.remote.copy import MirrorFolder
 from intake_laion_fmri.remote.locks import LEASE_SECONDS
 
-__all__ = ["CopyingRun"]
-
 REQUESTS_PER_OBJECT = 4
 """Ranged requests under way for a large object."""
 

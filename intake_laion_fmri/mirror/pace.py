@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from intake_laion_fmri.forks import PerProcess
 from intake_laion_fmri.remote.retry import NetworkPolicy
 
-__all__ = ["Pace", "shared_line"]
-
 
 class _Line:
     """The line that all requests of this process share."""

@@ -23,20 +23,6 @@ from intake_laion_fmri.remote.copy import MirrorFolder
 from intake_laion_fmri.remote.proofs import crc32_of
 from intake_laion_fmri.remote.records import name_of, read_own
 
-__all__ = [
-    "LOOK_SECONDS",
-    "PIECE_BYTES",
-    "DamagedError",
-    "Front",
-    "PartialFile",
-    "PieceWriter",
-    "TransferStoppedError",
-    "part_of",
-    "partial_objects",
-    "read_state",
-    "received_before",
-]
-
 PIECE_BYTES = 1024 * 1024
 """What is kept of a transfer that is killed: whole pieces of this size."""
 

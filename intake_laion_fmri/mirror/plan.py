@@ -21,16 +21,6 @@ from intake_laion_fmri.remote.access import Bucket
 from intake_laion_fmri.remote.copy import MirrorFolder
 from intake_laion_fmri.remote.keys import rejection
 
-__all__ = [
-    "free_bytes",
-    "listed_before",
-    "listed_now",
-    "plan_from_listings",
-    "raise_unless_apart",
-    "renewed",
-    "save_listings",
-]
-
 ROOT_FILE_BYTES = 1024 * 1024
 """Files directly in the bucket come along up to this size."""
 

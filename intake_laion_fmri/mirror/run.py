@@ -39,8 +39,6 @@ from intake_laion_fmri.reading.arguments import ALL, SessionSelection
 from intake_laion_fmri.remote.access import Bucket, open_source
 from intake_laion_fmri.remote.copy import MirrorFolder
 
-__all__ = ["MIRROR_KINDS", "fill_mirror", "licence_notice", "mirror_bucket", "plan_mirror"]
-
 MIRROR_KINDS: Mapping[str, tuple[str, ...]] = layout.GROUPS
 """Groups of files, as they are chosen for a mirror → the kinds of `layout.KINDS` that belong to them."""
 

@@ -14,8 +14,6 @@ from intake_laion_fmri import layout
 from intake_laion_fmri.errors import AccessDeniedError, unknown_value
 from intake_laion_fmri.reading.arguments import ALL, SessionSelection, check_sessions, check_subjects
 
-__all__ = ["AVERAGES", "EntityFilter", "MirrorSelection", "subject_of"]
-
 AVERAGES = "averages"
 """The files of a subject as a whole, among the sessions that are chosen."""
 

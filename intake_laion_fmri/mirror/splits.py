@@ -28,8 +28,6 @@ from intake_laion_fmri.split_sources import (
 )
 from intake_laion_fmri.splits import list_pools
 
-__all__ = ["bring_splits", "pools_of"]
-
 
 def pools_of(keys: Iterable[str]) -> tuple[str, ...]:
     """Return the pools of the subjects in a listing, and the shared one; none if the bucket has splits of its own."""

@@ -17,8 +17,6 @@ from intake_laion_fmri.remote.answers import WrongAnswerError
 from intake_laion_fmri.remote.retry import Attempts
 from intake_laion_fmri.remote.s3 import S3Objects, is_encrypted, unread
 
-__all__ = ["BlockStream", "ReplacedError", "S3Stream", "Stream"]
-
 MOMENT_SECONDS = 0.5
 """What arrives within so long is handed on together."""
 

@@ -15,19 +15,8 @@ from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.mirror.partial import part_of, read_state
 from intake_laion_fmri.remote import atomic, locks
 from intake_laion_fmri.remote.copy import Copy, MirrorFolder, Target
+from intake_laion_fmri.remote.parents import make_folder
 from intake_laion_fmri.remote.proofs import is_whole_md5
-
-__all__ = [
-    "STALE_SECONDS",
-    "LeftAloneError",
-    "ObjectBusyError",
-    "errors_of_writing",
-    "is_part",
-    "locked",
-    "make_room",
-    "tidy",
-    "what_is_in_the_way",
-]
 
 STALE_SECONDS = 180.0
 """How long another process may hold an object without receiving anything."""
@@ -138,7 +127,7 @@ def make_room(folder: MirrorFolder, info: ObjectInfo, target: Target, copy: Copy
     if copy and not folder.is_own(copy):
         _expect_comparable(info, copy)
     if not target.path.parent.is_dir():
-        atomic.make_folder(target.path.parent, within=target.within)
+        make_folder(target.path.parent, within=target.within)
 
 
 def _expect_comparable(info: ObjectInfo, copy: Copy) -> None:

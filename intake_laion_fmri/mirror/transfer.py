@@ -35,8 +35,6 @@ from intake_laion_fmri.remote.records import OTHER, MirrorRecord, name_of, now
 from intake_laion_fmri.remote.retry import Attempts
 from intake_laion_fmri.remote.s3 import S3Objects
 
-__all__ = ["REQUEST_BYTES", "Fetched", "fetch_object"]
-
 REQUEST_BYTES = 8 * 1024 * 1024
 """Asked for at a time."""
 

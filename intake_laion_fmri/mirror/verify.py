@@ -20,8 +20,6 @@ from intake_laion_fmri.reading.arguments import ALL, SessionSelection
 from intake_laion_fmri.remote.copy import MirrorFolder
 from intake_laion_fmri.remote.records import DAMAGED, OTHER, MirrorRecord, now
 
-__all__ = ["MirrorCheck", "MirrorStatus", "SubjectStatus", "mirror_status", "verify_mirror"]
-
 
 @dataclass(frozen=True)
 class MirrorCheck:

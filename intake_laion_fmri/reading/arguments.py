@@ -19,21 +19,6 @@ from intake_laion_fmri.remote.access import check_storage_options, open_bucket, 
 from intake_laion_fmri.splits import SPLITS, Pool, Role
 from intake_laion_fmri.store.root import open_store
 
-__all__ = [
-    "ALL",
-    "FORMATS",
-    "All",
-    "Format",
-    "GridForm",
-    "MapSelection",
-    "SessionSelection",
-    "check_argument",
-    "check_arguments",
-    "check_sessions",
-    "check_subjects",
-    "chosen",
-]
-
 All = Literal["all"]
 ALL: All = "all"
 """Every session, map, format or hemisphere that there is."""

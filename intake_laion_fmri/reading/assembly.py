@@ -32,17 +32,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-__all__ = [
-    "BetasParts",
-    "BucketPlan",
-    "attributes",
-    "choose_trials",
-    "loaded",
-    "split_coordinates",
-    "subject_coordinate",
-    "volumes_of",
-]
-
 _PUBLISHED: Mapping[str, str] = MappingProxyType({"project": "LAION-fMRI", "publisher_url": layout.BUCKET_URL})
 """Attributes of every Dataset, with which it has at least ten: a notebook folds these, and `sources` may fill pages."""
 

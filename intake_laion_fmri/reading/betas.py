@@ -1,4 +1,4 @@
-"""Betas of a subject, opened as one labelled Dataset; here too are the other sources' functions, by their names."""
+"""Betas of a subject, opened as one labelled Dataset."""
 
 from __future__ import annotations
 
@@ -14,11 +14,8 @@ from intake_laion_fmri.errors import NotInStoreError
 from intake_laion_fmri.reading.arguments import ALL, SessionSelection, check_argument
 from intake_laion_fmri.reading.assembly import BucketPlan
 from intake_laion_fmri.reading.contents import subject_contents
-from intake_laion_fmri.reading.maps import open_maps, open_noise_ceilings
-from intake_laion_fmri.reading.rois import open_rois, roi_data
 from intake_laion_fmri.reading.stored import StorePlan, with_stored
 from intake_laion_fmri.reading.trial_plans import TrialQuery
-from intake_laion_fmri.reading.trials import open_trials
 from intake_laion_fmri.reading.voxel_plans import VoxelQuery
 from intake_laion_fmri.remote.access import Bucket, open_bucket
 from intake_laion_fmri.split_sources import find_source
@@ -27,8 +24,6 @@ from intake_laion_fmri.store.root import open_store
 
 if TYPE_CHECKING:
     import xarray as xr
-
-__all__ = ["open_betas", "open_maps", "open_noise_ceilings", "open_rois", "open_trials", "roi_data"]
 
 
 def open_betas(

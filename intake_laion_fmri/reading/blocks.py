@@ -22,8 +22,6 @@ from intake_laion_fmri.remote.access import SMALL_FILES_IN_FLIGHT, Bucket, Objec
 from intake_laion_fmri.store.chunk_table import Part
 from intake_laion_fmri.store.chunks import ChunkGrid
 
-__all__ = ["MapBlock", "SessionBlock", "StoreBlock"]
-
 LARGE_BYTES = 32 * 1024 * 1024
 """From so many stored bytes on, two threads read a block from a disk."""
 

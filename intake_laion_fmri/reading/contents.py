@@ -10,18 +10,6 @@ from intake_laion_fmri.errors import NotInBucketError, unknown_value
 from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 
-__all__ = [
-    "RoiFile",
-    "SubjectContents",
-    "no_subjects",
-    "odd_sessions",
-    "only_subjects",
-    "public_sessions",
-    "roi_files",
-    "subject_contents",
-    "subjects",
-]
-
 
 @dataclass(frozen=True)
 class RoiFile:

@@ -6,8 +6,6 @@ from collections.abc import Iterable
 
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 
-__all__ = ["Fetched"]
-
 
 class Fetched(dict[str, bytes]):
     """Key → content; a key that could not be read raises its error on access.

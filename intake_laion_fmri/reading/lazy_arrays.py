@@ -14,8 +14,6 @@ from intake_laion_fmri.reading.blocks import MapBlock, SessionBlock, StoreBlock
 if TYPE_CHECKING:
     import dask.array as da
 
-__all__ = ["Step", "lazy_rows", "load_each", "load_rows"]
-
 
 class Step(NamedTuple):
     """A block and the method that reads it."""

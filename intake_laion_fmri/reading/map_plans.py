@@ -14,8 +14,6 @@ from intake_laion_fmri.reading.contents import SubjectContents, public_sessions
 from intake_laion_fmri.reading.sessions import choose_sessions
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 
-__all__ = ["MapPlan", "MapQuery"]
-
 
 @dataclass(frozen=True)
 class MapQuery:

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     import dask.array as da
     import xarray as xr
 
-__all__ = ["open_maps", "open_noise_ceilings"]
-
 SESSION = "session"
 """Dimension and index of maps of sessions; in the betas, a coordinate along ``trial``."""
 

@@ -12,8 +12,6 @@ from typing import Any, TypeVar
 
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 
-__all__ = ["LISTING_SECONDS", "recent_folders", "recent_objects"]
-
 Listing = TypeVar("Listing", list[str], dict[str, ObjectInfo])
 
 LISTING_SECONDS = 300.0

@@ -15,8 +15,6 @@ from intake_laion_fmri.errors import AccessDeniedError, DataIntegrityError, NotI
 from intake_laion_fmri.reading.contents import RoiFile
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 
-__all__ = ["UNREADABLE", "RoiFault", "RoiForm", "RoiListing", "form_of", "in_words"]
-
 UNREADABLE = (DataIntegrityError, NotInBucketError, AccessDeniedError)
 """Errors of a file that is left out, unless it is selected."""
 

@@ -34,8 +34,6 @@ from intake_laion_fmri.reading.voxel_plans import (
 )
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 
-__all__ = ["RoiParts", "RoiPlan", "SurfacePlan"]
-
 
 @dataclass
 class _Gathered:

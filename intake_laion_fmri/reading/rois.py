@@ -25,8 +25,6 @@ from intake_laion_fmri.remote.access import Bucket, open_bucket
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["open_rois", "roi_data"]
-
 
 def open_rois(
     subject: str,

@@ -16,8 +16,6 @@ from intake_laion_fmri.splits import POOL, SPLIT, SPLITS
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["role_mask", "split_roles"]
-
 
 def split_roles(
     trials: pd.DataFrame, subject: str, source: SplitSource

@@ -13,8 +13,6 @@ from typing import Any
 
 import xarray as xr
 
-__all__ = ["MOST_CHUNKS", "SessionVariable"]
-
 MOST_CHUNKS = 1000
 """Of an array that is saved in common divisors of its blocks; where it took more, xarray asks for `chunk` instead."""
 

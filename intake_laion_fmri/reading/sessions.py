@@ -8,8 +8,6 @@ from intake_laion_fmri import layout
 from intake_laion_fmri.errors import AccessDeniedError, DataIntegrityError, unknown_value
 from intake_laion_fmri.remote.access import Bucket
 
-__all__ = ["choose_sessions"]
-
 
 def choose_sessions(
     bucket: Bucket,

@@ -35,8 +35,6 @@ from intake_laion_fmri.store.listing import public_sessions, read_options, read_
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["StorePlan", "with_stored"]
-
 _ROLE_ARRAYS = ("split_role", POOL, SPLIT)
 
 

@@ -27,8 +27,6 @@ from intake_laion_fmri.splits import POOLED, SPLITS
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["TrialPlan", "TrialQuery"]
-
 
 @dataclass(frozen=True)
 class TrialQuery:

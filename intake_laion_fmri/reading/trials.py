@@ -19,8 +19,6 @@ from intake_laion_fmri.splits import Pool, Role, SplitName
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["open_trials"]
-
 
 def open_trials(
     subject: str,

@@ -14,8 +14,6 @@ from intake_laion_fmri.errors import DataIntegrityError, UnexpectedContentWarnin
 from intake_laion_fmri.formats.grid import Grid
 from intake_laion_fmri.formats.nifti import Gather, VolumeReader
 
-__all__ = ["ALL_MAPS", "open_on_grid", "read_map", "read_volume", "warn_of"]
-
 ALL_MAPS = {**SUBJECT_MAPS, **SESSION_MAPS}
 
 

@@ -35,8 +35,6 @@ from intake_laion_fmri.reading.roi_files import (
 from intake_laion_fmri.reading.volumes import read_map, read_volume
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 
-__all__ = ["Brain", "VoxelPlan", "VoxelQuery", "no_rois", "raise_if_selected", "raise_unless_known"]
-
 
 @dataclass(frozen=True)
 class VoxelQuery:

@@ -16,11 +16,12 @@ from intake_laion_fmri import layout
 from intake_laion_fmri.errors import MissingFileWarning, NotInBucketError
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.remote import addresses, data_folder
-from intake_laion_fmri.remote.bucket import SMALL_FILES_IN_FLIGHT, Bucket
+from intake_laion_fmri.remote.bucket import Bucket
 from intake_laion_fmri.remote.copy import MirrorFolder
 from intake_laion_fmri.remote.messages import BUCKET_VARIABLE, MIRROR_VARIABLE, Wording
 from intake_laion_fmri.remote.mirrored import Copies, MirrorAlone, MirrorFirst
 from intake_laion_fmri.remote.pinned import read_pinned
+from intake_laion_fmri.remote.requests import SMALL_FILES_IN_FLIGHT
 from intake_laion_fmri.remote.retry import NetworkPolicy, network_policy
 from intake_laion_fmri.remote.s3_settings import checked_by_type
 

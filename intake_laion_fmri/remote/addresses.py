@@ -18,8 +18,6 @@ from urllib.parse import unquote_to_bytes
 
 from intake_laion_fmri import layout, redact
 
-__all__ = ["below", "is_chain", "is_folder", "links", "local_folder", "protocol_of", "resolved", "user_folder"]
-
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-_]+):(.*)", re.DOTALL)
 """Scheme and rest of a URL; one letter before a colon is a drive."""
 

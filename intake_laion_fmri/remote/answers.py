@@ -9,8 +9,6 @@ from typing import Any
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.layout import ObjectInfo
 
-__all__ = ["LARGEST_BYTES", "Answer", "WrongAnswerError", "object_info"]
-
 LARGEST_BYTES = 128 * 1024 * 1024
 """Largest object that is taken whole into memory: the bucket's maps have a tenth of it."""
 

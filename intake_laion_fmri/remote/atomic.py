@@ -23,27 +23,6 @@ from typing import BinaryIO
 from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.remote.parents import NO_LINK, AnyPath, make_folder, open_parent, sync_folder
 
-__all__ = [
-    "TEMPORARY",
-    "create",
-    "files_below",
-    "is_unfinished",
-    "make_folder",
-    "mark_used",
-    "move",
-    "open_in_place",
-    "open_new",
-    "put_in_place",
-    "remove",
-    "remove_empty",
-    "remove_known",
-    "remove_tree",
-    "sync",
-    "sync_files",
-    "sync_folder",
-    "write_whole",
-]
-
 TEMPORARY = ".tmp"
 """Suffix of what a process that was killed may leave: ``<name>.<32 hexadecimal digits>.tmp``."""
 

@@ -17,8 +17,6 @@ from intake_laion_fmri.remote.answers import Answer
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-__all__ = ["Backend", "FileSystemBackend", "Listing", "bounded"]
-
 _SHORTEST_SECONDS = 0.001
 """Time-out of a request for which no time is left; fsspec takes 0 for none."""
 

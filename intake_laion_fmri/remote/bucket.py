@@ -29,8 +29,6 @@ from intake_laion_fmri.remote.retry import NetworkPolicy, network_policy
 from intake_laion_fmri.remote.s3 import S3Objects
 from intake_laion_fmri.remote.stream import Counted
 
-__all__ = ["SMALL_FILES_IN_FLIGHT", "Bucket"]
-
 
 @dataclass(frozen=True, repr=False)
 class Bucket:

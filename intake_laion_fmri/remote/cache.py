@@ -26,20 +26,6 @@ from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.remote import atomic, marks
 from intake_laion_fmri.remote.addresses import user_folder
 
-__all__ = [
-    "CACHE_VARIABLE",
-    "LIMIT_VARIABLE",
-    "CacheInfo",
-    "CachedReads",
-    "SmallFileCache",
-    "cache_folder",
-    "cache_info",
-    "clear_cache",
-    "keep",
-    "own_folder",
-    "read_kept",
-]
-
 CACHE_VARIABLE = "LAION_FMRI_CACHE"
 """Environment variable with the folder to keep fetched files in."""
 

@@ -21,8 +21,6 @@ from intake_laion_fmri.remote.web import WebFiles, web_options
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-__all__ = ["connected"]
-
 
 def connected(messages: Messages, network: NetworkPolicy) -> Backend:
     """Connect to a root; some file systems make a request for it.

@@ -25,8 +25,6 @@ from intake_laion_fmri.remote.keys import alias_of, rejection
 from intake_laion_fmri.remote.proofs import can_tell, content_is, crc32_of, crc32_of_file, file_is
 from intake_laion_fmri.remote.records import DAMAGED, METADATA_FOLDER, OTHER, MirrorRecord, MirrorRecords
 
-__all__ = ["Copy", "MirrorFolder", "Target"]
-
 PROVED_BYTES = 64 * 1024 * 1024
 """A file is proved to be an object when a bucket is listed up to this size; larger ones when they are read."""
 

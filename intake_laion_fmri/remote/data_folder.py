@@ -14,8 +14,6 @@ from intake_laion_fmri.remote.addresses import local_folder, user_folder
 from intake_laion_fmri.remote.atomic import write_whole
 from intake_laion_fmri.remote.parents import make_folder
 
-__all__ = ["CONFIG_VARIABLE", "data_dir", "dataset_initialize", "get_data_dir", "kept_data_dir", "settings_file"]
-
 CONFIG_VARIABLE = "LAION_FMRI_CONFIG"
 """Environment variable with the folder that the setting is kept in, instead of the user's configuration folder."""
 

@@ -11,8 +11,6 @@ from intake_laion_fmri.errors import AccessDeniedError, BucketUnreachableError, 
 from intake_laion_fmri.remote.messages import Messages
 from intake_laion_fmri.remote.retry import Attempts
 
-__all__ = ["broken_archives", "errors_of"]
-
 
 @contextmanager
 def errors_of(messages: Messages, key: str, attempts: Attempts | None = None) -> Iterator[None]:

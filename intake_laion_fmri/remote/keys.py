@@ -8,8 +8,6 @@ import unicodedata
 from intake_laion_fmri import layout
 from intake_laion_fmri.remote.records import METADATA_FOLDER
 
-__all__ = ["alias_of", "rejection"]
-
 NAME_BYTES = 255
 """Longest name of a file that file systems take."""
 

@@ -24,8 +24,6 @@ from intake_laion_fmri.remote.backend import Backend, Listing
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-__all__ = ["LocalFiles"]
-
 POINTER_BYTES = 1024
 """Largest file that is looked at for being a pointer: Git LFS allows no larger one, git-annex writes none."""
 

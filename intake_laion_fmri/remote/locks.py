@@ -12,8 +12,6 @@ from pathlib import Path
 
 from intake_laion_fmri.remote.parents import AnyPath, make_folder
 
-__all__ = ["LEASE_SECONDS", "HeldError", "locked"]
-
 LEASE_SECONDS = 20.0
 """A lock whose holder has given no sign of life for so long is taken over."""
 

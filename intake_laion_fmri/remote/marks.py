@@ -11,8 +11,6 @@ from pathlib import Path
 from intake_laion_fmri.remote.atomic import is_unfinished
 from intake_laion_fmri.remote.parents import AnyPath
 
-__all__ = ["CACHE", "CATALOG", "DEMO", "INVENTORY", "SETTINGS", "STORE", "Mark", "raise_unless_ours"]
-
 _LARGEST_MARK = 4_000_000
 
 

@@ -13,8 +13,6 @@ from intake_laion_fmri.errors import NotInBucketError, in_short
 from intake_laion_fmri.remote import addresses
 from intake_laion_fmri.remote.retry import Attempts
 
-__all__ = ["BUCKET_VARIABLE", "MIRROR_VARIABLE", "Messages", "Wording"]
-
 BUCKET_VARIABLE = "LAION_FMRI_BUCKET"
 """Environment variable with the bucket's URL or folder, used where no ``bucket`` is given."""
 

@@ -23,8 +23,6 @@ from intake_laion_fmri.remote.pinned import remember_silent
 from intake_laion_fmri.remote.requests import SMALL_FILES_IN_FLIGHT, Requests
 from intake_laion_fmri.remote.retry import NetworkPolicy, network_policy
 
-__all__ = ["Copies", "MirrorAlone", "MirrorFirst"]
-
 
 @dataclass(frozen=True)
 class Copies:

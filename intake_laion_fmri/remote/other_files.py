@@ -15,8 +15,6 @@ from intake_laion_fmri.remote.backend import FileSystemBackend, Listing
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-__all__ = ["OtherFiles", "top_of"]
-
 _ARCHIVES = PerProcess(threading.Lock)
 """Held while a file in an archive is looked for or read: fsspec makes its list of them at the first question, and
 answers another thread from half of it; a TAR file has one position for all."""

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["NO_LINK", "AnyPath", "Parent", "make_folder", "open_parent", "sync_folder"]
-
 AnyPath = str | os.PathLike[str]
 
 _CAN_WALK = os.open in os.supports_dir_fd and os.mkdir in os.supports_dir_fd and os.rename in os.supports_dir_fd

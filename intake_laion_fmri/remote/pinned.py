@@ -12,8 +12,6 @@ from intake_laion_fmri.errors import BucketUnreachableError, DataIntegrityError
 from intake_laion_fmri.remote.cache import keep, read_kept
 from intake_laion_fmri.remote.messages import Messages
 
-__all__ = ["raise_if_silent", "read_pinned", "remember_silent"]
-
 PINNED_ATTEMPTS = 2
 PINNED_SECONDS = 20.0
 """Longest wait for a small file from a web server."""

@@ -16,8 +16,6 @@ from typing import Any
 
 from intake_laion_fmri.layout import ObjectInfo
 
-__all__ = ["can_tell", "content_is", "crc32_of", "crc32_of_file", "file_is", "is_whole_md5"]
-
 _MIB = 1024 * 1024
 PART_BYTES = tuple(
     number * _MIB for number in (8, 5, 16, 50, 64, 100, 15, 10, 32, 20, 25, 128, 256, 512, 1024, 5 * 1024)

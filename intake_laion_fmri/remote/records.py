@@ -19,8 +19,7 @@ from urllib.parse import quote, unquote
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.remote import atomic, marks
-
-__all__ = ["DAMAGED", "METADATA_FOLDER", "OTHER", "MirrorRecord", "MirrorRecords", "name_of", "now", "read_own"]
+from intake_laion_fmri.remote.parents import make_folder
 
 METADATA_FOLDER = ".laion-fmri"
 """Folder below a mirror that is no part of the bucket's layout: records, listings, locks, partial files."""
@@ -124,7 +123,7 @@ class MirrorRecords:
                 marks.raise_unless_ours(self.metadata, MARK)
             content = {"made by": "intake-laion-fmri", "what": "records of the files beside this folder"}
             atomic.write_whole(self.metadata / MARK.name, json.dumps(content).encode(), within=self.path)
-        atomic.make_folder(folder, within=self.path)
+        make_folder(folder, within=self.path)
         self._checked[name] = _identity(self.metadata), _identity(folder)
         return folder
 

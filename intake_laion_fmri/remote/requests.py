@@ -23,8 +23,6 @@ from intake_laion_fmri.remote.retry import Attempts, NetworkPolicy
 from intake_laion_fmri.remote.s3 import NoSuchBucketError
 from intake_laion_fmri.remote.stream import BLOCKS_IN_FLIGHT, BlockReader
 
-__all__ = ["SMALL_FILES_IN_FLIGHT", "Requests"]
-
 SMALL_FILES_IN_FLIGHT = 16
 
 LISTING_BYTES = 5_000_000

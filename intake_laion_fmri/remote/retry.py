@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["NETWORK_VARIABLE", "Attempts", "NetworkPolicy", "network_policy", "set_network"]
-
 NETWORK_VARIABLE = "LAION_FMRI_NETWORK"
 """Environment variable with fields of the `NetworkPolicy`: ``attempts=3,total_seconds=20``."""
 

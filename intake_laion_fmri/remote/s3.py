@@ -15,8 +15,6 @@ from intake_laion_fmri.remote.answers import Answer, WrongAnswerError
 from intake_laion_fmri.remote.backend import FileSystemBackend, Listing, bounded
 from intake_laion_fmri.remote.retry import NetworkPolicy
 
-__all__ = ["NoSuchBucketError", "S3Objects", "is_encrypted", "s3_options", "unread"]
-
 CONNECTIONS = 32
 """Most connections to a server."""
 

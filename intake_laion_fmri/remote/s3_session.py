@@ -12,8 +12,6 @@ from aiobotocore.httpsession import AIOHTTPSession
 
 from intake_laion_fmri.remote.answers import WrongAnswerError
 
-__all__ = ["BoundedSession"]
-
 PAGE_BYTES = 16 * 1024 * 1024
 """Largest page of a listing: one of a thousand long keys has a tenth of it."""
 

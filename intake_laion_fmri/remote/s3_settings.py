@@ -18,8 +18,6 @@ from intake_laion_fmri.errors import unknown_value
 if TYPE_CHECKING:
     from botocore.session import Session
 
-__all__ = ["checked_by_type", "for_client"]
-
 _NOT_ASKED = (None, None, None, None)
 """In botocore's table of a session's variables: in no file, in no variable, without a default."""
 

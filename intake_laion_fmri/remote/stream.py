@@ -10,8 +10,6 @@ from typing import Any, BinaryIO
 
 from intake_laion_fmri.forks import submitted
 
-__all__ = ["BLOCKS_IN_FLIGHT", "BLOCK_BYTES", "BlockReader", "Counted"]
-
 BLOCK_BYTES = 8 * 1024 * 1024
 FIRST_BLOCK_BYTES = 512 * 1024
 BLOCKS_IN_FLIGHT = 4

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from fsspec import AbstractFileSystem
 
-__all__ = ["WebBody", "WebFiles", "web_options"]
-
 PAGE_BYTES = 16 * 1024 * 1024
 """Largest list of a folder."""
 

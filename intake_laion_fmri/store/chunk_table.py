@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["ChunkTable", "Part"]
-
 
 @dataclass(frozen=True)
 class ChunkTable:

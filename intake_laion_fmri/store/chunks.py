@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 from intake_laion_fmri.store.chunk_table import ChunkTable, Part
 from intake_laion_fmri.store.codecs import CODECS, CRC_BYTES, PACKING_BYTES, crc32c, packed, unpacked, with_sum
 
-__all__ = ["ChunkGrid"]
-
 _MOST_TRIALS = 100_000
 _MOST_CHUNK = 2**31
 """Most bytes of a chunk, which is Blosc's own bound, and more than a session of a whole brain has."""

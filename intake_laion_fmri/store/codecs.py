@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
-__all__ = ["CODECS", "CRC_BYTES", "PACKING_BYTES", "Codec", "crc32c", "packed", "unpacked", "with_sum"]
-
 Codec = Literal["none", "lz4", "zstd"]
 """Name of a codec; `CODECS` has its configuration."""
 

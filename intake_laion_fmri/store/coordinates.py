@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TYPES", "decode"]
-
 _TEXT = "string"
 TYPES = frozenset(
     {_TEXT, "bool", "float16", "float32", "float64"}

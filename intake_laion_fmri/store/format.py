@@ -32,8 +32,6 @@ from intake_laion_fmri.store.metadata import object_sum, read_group, recorded, u
 from intake_laion_fmri.store.options import StoreOptions
 from intake_laion_fmri.store.order import ORDER_RULE
 
-__all__ = ["BETAS", "STORED_DTYPES", "Record", "StoredSession", "coordinate_key", "is_object"]
-
 STORED_DTYPES: Mapping[str, str] = MappingProxyType(
     {"run": "int16", "beta_index": "int32", "n_repeats": "int8", "repetition": "int8", "i": "int16", "j": "int16"}
     | {"k": "int16"}

@@ -21,8 +21,6 @@ from intake_laion_fmri.remote import atomic
 from intake_laion_fmri.remote.access import Bucket
 from intake_laion_fmri.remote.locks import HeldError, locked
 
-__all__ = ["METADATA", "ForeignError", "GroupBusyError", "GroupWriter", "Workshop", "in_place", "staged"]
-
 METADATA = "zarr.json"
 """Name of the object that makes a folder a group or an array."""
 

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from intake_laion_fmri.axes.rois import RoiExpression, RoiMembership
 
-__all__ = ["LeftOut"]
-
 
 @dataclass(frozen=True)
 class LeftOut:

@@ -10,8 +10,6 @@ from intake_laion_fmri.store.format import StoredSession
 from intake_laion_fmri.store.metadata import metadata_key, read_root, read_subject, session_group
 from intake_laion_fmri.store.options import StoreOptions
 
-__all__ = ["UnknownSubjectError", "public_sessions", "read_options", "read_sessions", "stored_subjects"]
-
 
 def read_options(root: Bucket) -> StoreOptions:
     """Read the options of a store; NotInStoreError if there is no store."""

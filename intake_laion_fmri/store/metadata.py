@@ -14,22 +14,6 @@ from intake_laion_fmri.store.groups import METADATA
 from intake_laion_fmri.store.options import StoreOptions
 from intake_laion_fmri.store.order import ORDER_RULE
 
-__all__ = [
-    "GroupMetadata",
-    "group_metadata",
-    "metadata_key",
-    "object_sum",
-    "read_group",
-    "read_root",
-    "read_subject",
-    "recorded",
-    "root_metadata",
-    "session_group",
-    "subject_metadata",
-    "sum_of_inputs",
-    "understood",
-]
-
 FORMAT = 1
 """Version of the layout. A reader refuses others."""
 

@@ -15,8 +15,6 @@ from intake_laion_fmri.store.chunks import ChunkGrid
 from intake_laion_fmri.store.codecs import Codec
 from intake_laion_fmri.store.rounding import DTYPES, Rounding
 
-__all__ = ["StoreOptions"]
-
 _KEEP_BITS = 10
 """Of a float32's 23, where nothing else is said: relative errors up to 4.9e-4."""
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ORDER_RULE", "hilbert_index", "stored_order"]
-
 ORDER_RULE = "by the ROIs that a voxel belongs to, the smallest deciding first; then along a Hilbert curve"
 """The order in words, recorded in every store."""
 

@@ -9,8 +9,6 @@ from typing import Any
 from intake_laion_fmri.remote.access import Bucket, check_storage_options, open_root
 from intake_laion_fmri.remote.messages import Messages, Wording
 
-__all__ = ["first_link", "open_store"]
-
 
 def _denied(messages: Messages, key: str) -> str:
     if messages.is_local:

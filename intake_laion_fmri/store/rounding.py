@@ -8,8 +8,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DTYPES", "Dtype", "Rounding"]
-
 Dtype = Literal["float32", "bitround", "float16"]
 """How betas are stored: as they are; float32 with rounded mantissas; half precision."""
 

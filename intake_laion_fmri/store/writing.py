@@ -26,8 +26,6 @@ from intake_laion_fmri.store.groups import (
     staged,
 )
 
-__all__ = ["NotWritableError", "StoreWriter", "store_writer"]
-
 _SINGLE_OBJECTS = "root"
 """Name under which objects are written that are in no session's group."""
 

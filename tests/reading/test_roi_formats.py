@@ -468,7 +468,7 @@ def test_every_argument_of_every_function_has_its_check() -> None:
     """What the drivers rely on: a default passes its own check."""
     import inspect
 
-    from intake_laion_fmri.reading import betas
+    from intake_laion_fmri import betas
 
     for name in betas.__all__:
         function = getattr(betas, name)
