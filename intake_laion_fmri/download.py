@@ -10,7 +10,14 @@ from typing import Any
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.config import get_data_dir
-from intake_laion_fmri.errors import BucketUnreachableError, NotInBucketError, NotYetError, OfflineWarning
+from intake_laion_fmri.errors import (
+    BucketUnreachableError,
+    NoMatchingDataError,
+    NotInBucketError,
+    NotYetError,
+    OfflineWarning,
+    UnknownValueError,
+)
 from intake_laion_fmri.mirror.report import MirrorPlan
 from intake_laion_fmri.mirror.run import fill_mirror, licence_notice, plan_mirror
 from intake_laion_fmri.mirror.selection import AVERAGES, MirrorSelection
@@ -68,7 +75,10 @@ def download(
     Raises
     ------
     ValueError
-        If a subject, session or entity is unknown, with the nearest names, or `n_jobs` is below 1.
+        If an argument cannot be what it should, or `n_jobs` is below 1.
+    NoMatchingDataError
+        If a subject, session or entity is unknown, with the nearest names, or nothing is all of what was asked for. It
+        is a ValueError and a FileNotFoundError.
     NotYetError
         If files are asked for that this package cannot copy yet.
     DataDirNotSetError
@@ -111,6 +121,8 @@ def download(
     }
     try:
         plan = plan_mirror(to, **choice)
+    except UnknownValueError as error:
+        raise NoMatchingDataError(str(error)) from None
     except BucketUnreachableError as error:
         plan = _expect_complete(to, choice, error)
         print(f"All {len(plan.objects)} files are in {to}, by the listing of the last download.")

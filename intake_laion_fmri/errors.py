@@ -32,8 +32,10 @@ __all__ = [
     "OtherSplitsWarning",
     "Remarks",
     "StimuliNotDownloadedError",
+    "SubjectNotDownloadedError",
     "SubjectNotFoundError",
     "UnexpectedContentWarning",
+    "UnknownValueError",
     "check_option",
     "in_short",
     "is_several",
@@ -69,10 +71,32 @@ class NotYetError(NotImplementedError):
     """A name of the data set's own package whose source this package cannot read yet."""
 
 
-# The names that the data set's own package has for these cases.
-DataNotDownloadedError = DataNotFoundError = NoMatchingDataError = StimuliNotDownloadedError = NotInBucketError
-LicenseNotAcceptedError = AccessDeniedError
-SubjectNotFoundError = ValueError
+class UnknownValueError(ValueError):
+    """A name that is none of those that are there; see `unknown_value`."""
+
+
+# The names that the data set's own package has: each is raised where that package raises it, or is a base of what is.
+DataNotDownloadedError = DataNotFoundError = NotInBucketError
+
+
+class StimuliNotDownloadedError(NotInBucketError):
+    """The images, or the table of them, are not in the bucket or folder that is read."""
+
+
+class NoMatchingDataError(NotInBucketError, ValueError):
+    """Nothing in the bucket is what was asked to be copied."""
+
+
+class LicenseNotAcceptedError(AccessDeniedError, RuntimeError):
+    """The images are given under a data use agreement only."""
+
+
+class SubjectNotFoundError(UnknownValueError):
+    """There is no such subject."""
+
+
+class SubjectNotDownloadedError(SubjectNotFoundError, NotInBucketError):
+    """There is no such subject in the bucket or folder that a `Subject` is to be read from."""
 
 
 class IncompleteBucketWarning(UserWarning):
@@ -127,7 +151,7 @@ class OtherSplitsWarning(UserWarning):
     """Split files that were found, and not named, are of another revision than the pinned one."""
 
 
-def unknown_value(what: str, value: object, valid: Iterable[str], *, where: str = "") -> ValueError:
+def unknown_value(what: str, value: object, valid: Iterable[str], *, where: str = "") -> UnknownValueError:
     """Describe a value that is not among the valid ones, naming the nearest.
 
     Parameters
@@ -143,8 +167,8 @@ def unknown_value(what: str, value: object, valid: Iterable[str], *, where: str 
 
     Returns
     -------
-    ValueError
-        To be raised by the caller.
+    UnknownValueError
+        To be raised by the caller; of a subject, `SubjectNotFoundError`.
     """
     names = list(valid)
     by_folded_name = {name.casefold(): name for name in names}
@@ -155,7 +179,8 @@ def unknown_value(what: str, value: object, valid: Iterable[str], *, where: str 
     place = f" of {where}" if where else ""
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     listing = f" Valid: {', '.join(names)}." if names else " There is none."
-    return ValueError(f"Unknown {what}{place}: {redact.text(repr(value))}.{hint}{listing}")
+    kind = SubjectNotFoundError if what == "subject" else UnknownValueError
+    return kind(f"Unknown {what}{place}: {redact.text(repr(value))}.{hint}{listing}")
 
 
 def check_option(name: str, value: object, *, valid: Iterable[str], optional: bool = False) -> object:

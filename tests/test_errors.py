@@ -58,7 +58,7 @@ def test_missing_file_warning_can_be_filtered_alone():
 
 def test_unknown_value_says_what_where_value_nearest_and_valid():
     error = unknown_value("ROI", "FFA3", NAMES, where="sub-01 in s3://laion-fmri")
-    assert type(error) is ValueError
+    assert isinstance(error, ValueError)
     assert str(error) == (
         "Unknown ROI of sub-01 in s3://laion-fmri: 'FFA3'. Did you mean 'FFA2' or 'FFA1' or 'OFA'? "
         "Valid: FFA1, FFA2, OFA, V1d, V1v, pSTSfaces."

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.errors import NotInBucketError, unknown_value
+from intake_laion_fmri.errors import NoMatchingDataError, NotInBucketError, unknown_value
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.mirror.partial import received_before
 from intake_laion_fmri.mirror.report import MirrorPlan
@@ -39,7 +39,7 @@ def plan_from_listings(
         notes.append(f"The images themselves are given under a data use agreement only: ask {layout.CONTACT}.")
     chosen = [info for key, info in sorted(listed.items()) if selection.takes(key)]
     if not chosen:
-        raise NotInBucketError(
+        raise NoMatchingDataError(
             f"{bucket.url} has nothing of what was chosen. Choose more; 'intake-laion-fmri ls' tells what there is."
         )
     public = [info for info in chosen if layout.is_of_public(info.key)]

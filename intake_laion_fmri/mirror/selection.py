@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.errors import AccessDeniedError, unknown_value
+from intake_laion_fmri.errors import AccessDeniedError, LicenseNotAcceptedError, unknown_value
 from intake_laion_fmri.reading.arguments import ALL, SessionSelection, check_sessions, check_subjects
 
 AVERAGES = "averages"
@@ -61,7 +61,7 @@ class MirrorSelection:
         stimuli = include_stimuli or "stimuli" in (groups or ())
         values = _checked_entities(entities or {})
         if stimuli and "stimuli" in values.get("suffix", ()):
-            raise AccessDeniedError(
+            raise LicenseNotAcceptedError(
                 f"{layout.GATED} holds the images, which are given under a data use agreement only. Ask "
                 f"{layout.CONTACT}."
             )

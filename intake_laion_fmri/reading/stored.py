@@ -66,7 +66,7 @@ class StorePlan:
         if options.mask != voxels.mask:
             raise NotInStoreError(
                 f"{store.url} holds voxels of the mask {options.mask!r}, not {voxels.mask!r}. Choose "
-                f"mask={options.mask!r}, {_WAYS_OUT}"
+                f"mask={options.mask!r} (of a Subject, mask_source={options.mask!r}), {_WAYS_OUT}"
             )
         known = public_sessions(store, subject)
         names = choose_sessions(store, subject, query.sessions, known, known)

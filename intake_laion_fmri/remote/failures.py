@@ -6,8 +6,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from intake_laion_fmri import redact
-from intake_laion_fmri.errors import AccessDeniedError, BucketUnreachableError, NotInBucketError
+from intake_laion_fmri import layout, redact
+from intake_laion_fmri.errors import (
+    AccessDeniedError,
+    BucketUnreachableError,
+    LicenseNotAcceptedError,
+    NotInBucketError,
+)
 from intake_laion_fmri.remote.messages import Messages
 from intake_laion_fmri.remote.retry import Attempts
 
@@ -37,7 +42,7 @@ def errors_of(messages: Messages, key: str, attempts: Attempts | None = None) ->
             f"{messages.locate(key)} does not exist, or no longer. Open the data again, or fetch the object."
         ) from None
     except PermissionError:
-        raise AccessDeniedError(messages.denied(key)) from None
+        raise _denied(messages, key) from None
     except _client_errors() as error:
         raise ValueError(
             f"{messages.locate(key)} cannot be asked for: {redact.text(error)}. Check the URL and "
@@ -49,13 +54,17 @@ def errors_of(messages: Messages, key: str, attempts: Attempts | None = None) ->
         raise ValueError(_wrong_option(messages, error)) from redact.cause(error)
     except _transport_errors() as error:
         if getattr(error, "status", None) in (401, 403):  # of a web server's answer
-            raise AccessDeniedError(messages.denied(key)) from None
+            raise _denied(messages, key) from None
         raise BucketUnreachableError(messages.unreachable(key, error, attempts)) from None
     except OSError as error:
         if messages.is_local or isinstance(error, FileExistsError):  # the second: what was to be created is there
             raise
         # Whatever else a server answers, s3fs gives some number (500 and 503: EREMOTEIO and EBUSY, 400: EINVAL).
         raise BucketUnreachableError(messages.unreachable(key, error, attempts)) from redact.cause(error)
+
+
+def _denied(messages: Messages, key: str) -> AccessDeniedError:
+    return (LicenseNotAcceptedError if key == layout.GATED else AccessDeniedError)(messages.denied(key))
 
 
 def broken_archives() -> tuple[type[BaseException], ...]:

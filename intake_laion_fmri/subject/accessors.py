@@ -19,7 +19,13 @@ from intake_laion_fmri.axes.rois import RoiSelection
 from intake_laion_fmri.axes.trials import Stimuli
 from intake_laion_fmri.axes.vertices import Hemisphere
 from intake_laion_fmri.axes.voxels import Mask
-from intake_laion_fmri.errors import check_option, is_several, unknown_value
+from intake_laion_fmri.errors import (
+    SubjectNotDownloadedError,
+    SubjectNotFoundError,
+    check_option,
+    is_several,
+    unknown_value,
+)
 from intake_laion_fmri.reading import rois
 from intake_laion_fmri.reading.arguments import SessionSelection
 from intake_laion_fmri.remote.access import Bucket, open_bucket
@@ -78,16 +84,26 @@ def load_subject(
     ------
     TypeError
         If `subject` is no text.
-    ValueError
-        If the bucket has no such subject, with the nearest ones.
+    SubjectNotFoundError
+        If `subject` is no subject's name.
+    SubjectNotDownloadedError
+        If the bucket, or the folder that is read instead, has no such subject, with the nearest ones. It is a
+        ValueError and a FileNotFoundError.
     NotInBucketError, BucketUnreachableError
         If there is no such bucket, or it does not answer.
     """
     if not isinstance(subject, str):
         raise TypeError(f"subject must be a text such as 'sub-01', found {subject!r}.")
     place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    name = layout.subject_name(subject)
-    discovery.get_sessions(name, bucket=place)
+    try:
+        name = layout.subject_name(subject)
+    except ValueError as error:
+        raise SubjectNotFoundError(str(error)) from None
+    try:
+        discovery.get_sessions(name, bucket=place)
+    except SubjectNotFoundError as error:
+        advice = f" Copy it with intake_laion_fmri.download.download(subject={name!r})." if place.is_local else ""
+        raise SubjectNotDownloadedError(f"{error}{advice}") from None
     root = None if store is None else open_store(store, store_options)
     return Subject(name, place, store=root, fallback=fallback)
 

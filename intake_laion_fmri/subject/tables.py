@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.errors import UnexpectedContentWarning, check_option
+from intake_laion_fmri.errors import StimuliNotDownloadedError, UnexpectedContentWarning, check_option
 from intake_laion_fmri.reading.arguments import SessionSelection
 from intake_laion_fmri.subject.reader import SubjectReader, one_or_each
 
@@ -60,7 +60,7 @@ class Tables:
 
         Raises
         ------
-        NotInBucketError
+        StimuliNotDownloadedError
             If there is no stimulus table.
         """
         import pandas as pd
@@ -107,7 +107,7 @@ class Tables:
 
         Raises
         ------
-        NotInBucketError
+        StimuliNotDownloadedError
             If the bucket has none.
         """
         import pandas as pd
@@ -115,7 +115,7 @@ class Tables:
         place = self._reader.place
         listing = place.find(layout.STIMULI_ROOT)
         if layout.STIMULUS_METADATA not in listing:
-            raise place.missing(layout.STIMULUS_METADATA, listing)
+            raise StimuliNotDownloadedError(str(place.missing(layout.STIMULUS_METADATA, listing)))
         content = place.fetch([listing[layout.STIMULUS_METADATA]])[layout.STIMULUS_METADATA]
         return pd.read_csv(io.BytesIO(content), keep_default_na=False)
 

@@ -26,8 +26,10 @@ from demo_files import GLM, betas_file
 from tiers import sampled
 
 import intake_laion_fmri
+from intake_laion_fmri import download, layout
 from intake_laion_fmri.errors import NotInBucketError, NotYetError
 from intake_laion_fmri.mirror import mirror_bucket
+from intake_laion_fmri.remote.access import ObjectInfo, open_source
 from intake_laion_fmri.subject import Subject, load_subject
 from intake_laion_fmri.subject.waiting import WAITING
 
@@ -331,7 +333,7 @@ ERRORS = {
     "DataDirNotSetError": RuntimeError,
     "DataNotDownloadedError": FileNotFoundError,
     "DataNotFoundError": FileNotFoundError,
-    "LicenseNotAcceptedError": PermissionError,
+    "LicenseNotAcceptedError": RuntimeError,
     "NoMatchingDataError": FileNotFoundError,
     "StimuliNotDownloadedError": FileNotFoundError,
     "SubjectNotFoundError": ValueError,
@@ -346,16 +348,38 @@ def test_names_at_the_top() -> None:
     assert {*TOP, *ERRORS} <= set(intake_laion_fmri.__all__)
 
 
-def test_the_names_of_errors_catch_what_is_raised(tiny: Path) -> None:
+def test_the_names_of_errors_catch_what_is_raised(tiny: Path, closed: str, tmp_path: Path) -> None:
+    """Where the data set's own package raises them, and as its builtin classes."""
     sub = load_subject("sub-01", bucket=tiny)
     with pytest.raises(intake_laion_fmri.StimuliNotDownloadedError):
         sub.get_n_stimuli()
-    with pytest.raises(intake_laion_fmri.SubjectNotFoundError):
+    for name in ("", "sub-"):
+        with pytest.raises(intake_laion_fmri.SubjectNotFoundError, match="Not a subject"):
+            load_subject(name, bucket=tiny)
+    with pytest.raises(intake_laion_fmri.SubjectNotFoundError) as caught:
         load_subject("sub-02", bucket=tiny)
+    assert isinstance(caught.value, intake_laion_fmri.DataNotDownloadedError)
+    assert "download(subject='sub-02')" in str(caught.value)
     with pytest.raises(intake_laion_fmri.DataNotDownloadedError):
         load_subject("sub-01", bucket=tiny / "nowhere")
+    with pytest.raises(intake_laion_fmri.DataNotDownloadedError):
+        sub.get_t2w()
     with pytest.raises(intake_laion_fmri.DataDirNotSetError):
         intake_laion_fmri.get_data_dir()
+    intake_laion_fmri.dataset_initialize(tmp_path)
+    for choice in ({"subject": "sub-02"}, {"ses": 40}, {"desc": "Other"}, {"ses": "ses-01", "extension": ".gii"}):
+        with pytest.raises(intake_laion_fmri.NoMatchingDataError) as none:
+            download.download(bucket=tiny, **choice)  # type: ignore[arg-type]
+        assert isinstance(none.value, ValueError)
+    with pytest.raises(intake_laion_fmri.LicenseNotAcceptedError) as refused:
+        download.download(bucket=tiny, include_stimuli=True, suffix="stimuli")
+    assert isinstance(refused.value, RuntimeError)
+    options = {"client_kwargs": {"endpoint_url": closed}}
+    with pytest.raises(intake_laion_fmri.LicenseNotAcceptedError):
+        open_source("s3://laion-fmri", options).fetch([ObjectInfo(layout.GATED, 10, "")])
+    with pytest.raises(PermissionError) as held_out:
+        sub.get_betas(31)
+    assert not isinstance(held_out.value, intake_laion_fmri.LicenseNotAcceptedError)
 
 
 def test_the_rois_of_no_subject_are_those_of_the_first(tiny: Path) -> None:

@@ -480,7 +480,7 @@ def test_the_same_arrays_from_a_store(tiny: Path, tiny_store: Path, threshold: f
 
 
 def test_a_store_has_one_mask(tiny: Path, tiny_store: Path) -> None:
-    with pytest.raises(NotInStoreError, match="holds voxels of the mask 'rsquare', not 'anatomical'"):
+    with pytest.raises(NotInStoreError, match=r"the mask 'rsquare', not 'anatomical'\. .*mask_source='rsquare'"):
         load_subject("sub-01", bucket=tiny, store=tiny_store).get_betas(1, roi="face")
     sub = load_subject("sub-01", bucket=tiny, store=tiny_store, fallback=True)
     np.testing.assert_array_equal(sub.get_betas(1, roi="face"), oracle.betas(tiny, "ses-01", oracle.roi(tiny, FACE)))
