@@ -140,9 +140,9 @@ def _empty(store: str) -> None:
 
 
 def _timed_build(store: str, **arguments: Any) -> Figures:
+    from intake_laion_fmri.remote.access import open_store
     from intake_laion_fmri.store import build_store
     from intake_laion_fmri.store.listing import read_sessions
-    from intake_laion_fmri.store.root import open_store
 
     start = time.perf_counter()
     reports = build_store(store, **arguments)

@@ -28,7 +28,7 @@ from intake_laion_fmri.remote.access import (
     Bucket,
     ObjectInfo,
     open_bucket,
-    open_place,
+    open_root,
     read_pinned,
 )
 from intake_laion_fmri.remote.cache import CACHE_VARIABLE, own_folder
@@ -196,11 +196,11 @@ def find_source(
     """
     named = named_source(splits)
     if named is not None:
-        root = open_place(named, argument=SPLITS_VARIABLE if splits is None or splits == "" else "splits")
+        root = open_root(named, argument=SPLITS_VARIABLE if splits is None or splits == "" else "splits")
         return SplitSource(root.url, root)
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     # The published bucket has none: it is not asked.
-    published = open_place(layout.BUCKET_URL)
+    published = open_root(layout.BUCKET_URL)
     is_published = (bucket.address, bucket.storage_options) == (published.address, published.storage_options)
     if not is_published:
         own = SplitSource(_OF_THE_BUCKET, bucket, folder=layout.SPLITS_ROOT)
@@ -216,7 +216,7 @@ def find_source(
     for location in (package.submodule_search_locations or []) if package else []:
         folder = Path(location) / "splits" / "data"
         if folder.is_dir():
-            return SplitSource(f"laion_fmri package in {location}", open_place(folder), was_found=True)
+            return SplitSource(f"laion_fmri package in {location}", open_root(folder), was_found=True)
     return _upstream_beside(bucket)
 
 
@@ -239,7 +239,7 @@ def upstream(address: str | None = None, cache: Path | None = None) -> SplitSour
     """
     # As other clients do, and unlike aiohttp by itself: through the proxy that the environment names.
     options = {"client_kwargs": {"trust_env": True}}
-    root = open_place(f"{address or ADDRESS}/{REVISION}/{_FOLDER_UPSTREAM}", options)
+    root = open_root(f"{address or ADDRESS}/{REVISION}/{_FOLDER_UPSTREAM}", options)
     folder = cache or own_folder()
     return SplitSource(REVISION, root, folder and folder / "splits" / REVISION, pinned=True)
 

@@ -22,9 +22,8 @@ from intake_laion_fmri.errors import MissingFileWarning, check_option
 from intake_laion_fmri.reading.arguments import ALL, SessionSelection
 from intake_laion_fmri.reading.trial_plans import TrialQuery
 from intake_laion_fmri.remote import addresses
-from intake_laion_fmri.remote.access import Bucket, open_bucket
+from intake_laion_fmri.remote.access import Bucket, open_bucket, open_store
 from intake_laion_fmri.store.codecs import Codec
-from intake_laion_fmri.store.root import open_store
 from intake_laion_fmri.store.rounding import Dtype
 from intake_laion_fmri.store.writing import store_writer
 

@@ -9,11 +9,10 @@ from typing import Any
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.errors import DataIntegrityError
-from intake_laion_fmri.remote.access import Bucket
+from intake_laion_fmri.remote.access import Bucket, open_store
 from intake_laion_fmri.store.format import StoredSession
 from intake_laion_fmri.store.listing import public_sessions, read_options, read_sessions, stored_subjects
 from intake_laion_fmri.store.options import StoreOptions
-from intake_laion_fmri.store.root import open_store
 
 
 @dataclass(frozen=True)

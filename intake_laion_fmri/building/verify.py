@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,12 @@ from intake_laion_fmri.reading.assembly import BetasParts
 from intake_laion_fmri.reading.blocks import SessionBlock
 from intake_laion_fmri.reading.contents import subject_contents
 from intake_laion_fmri.reading.voxel_plans import VoxelQuery
-from intake_laion_fmri.remote.access import Bucket, open_bucket
+from intake_laion_fmri.remote.access import Bucket, open_bucket, open_store
 from intake_laion_fmri.split_sources import find_source
 from intake_laion_fmri.store.format import BETAS, StoredSession
 from intake_laion_fmri.store.listing import read_options, stored_subjects
 from intake_laion_fmri.store.metadata import metadata_key, object_sum
 from intake_laion_fmri.store.options import StoreOptions
-from intake_laion_fmri.store.root import first_link, open_store
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def _damage(root: Bucket, options: StoreOptions, stored: StoredSession) -> tuple
     if surplus:
         return size, f"{min(surplus)} does not belong to it"
     contents = {}
-    link = first_link(root, stored.group, stored.keys)
+    link = _first_link(root, stored)
     if link:
         return size, f"{link} leads out of the store: it is not followed"
     for key, expected in stored.record.objects.items():
@@ -195,6 +195,25 @@ def _read(root: Bucket, stored: StoredSession, key: str, size: int) -> bytes | N
         return root.read(f"{stored.group}/{key}", 0, size + 1)
     except NotInBucketError:
         return None
+
+
+def _first_link(root: Bucket, stored: StoredSession) -> str:
+    """Return the first path of a session that leads out of a store on a local disk, or an empty text."""
+    if not root.is_local:
+        return ""
+    top, keys = os.path.realpath(root.root), stored.keys
+
+    def leads_out(path: str) -> bool:
+        return not Path(os.path.realpath(root.path(path))).is_relative_to(top)
+
+    for folder in sorted({f"{stored.group}/{key}".rpartition("/")[0] for key in keys} | {stored.group}):
+        if leads_out(folder):
+            return folder
+    for key in keys:
+        path = f"{stored.group}/{key}"
+        if os.path.islink(root.path(path)) and leads_out(path):
+            return key
+    return ""
 
 
 def _difference(root: Bucket, stored: StoredSession, bucket: Bucket, splits: str | os.PathLike[str] | None) -> str:

@@ -76,7 +76,7 @@ class StoreChoice:
 
     def open(self, url: str) -> Bucket:
         """Return the store; nothing is contacted."""
-        from intake_laion_fmri.store.root import open_store
+        from intake_laion_fmri.remote.access import open_store
 
         try:
             return open_store(url, self.options)

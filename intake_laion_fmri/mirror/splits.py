@@ -16,7 +16,7 @@ from intake_laion_fmri.axes.roles import SHARED
 from intake_laion_fmri.errors import BucketUnreachableError, DataIntegrityError
 from intake_laion_fmri.mirror.selection import subject_of
 from intake_laion_fmri.remote import atomic
-from intake_laion_fmri.remote.access import open_place
+from intake_laion_fmri.remote.access import open_root
 from intake_laion_fmri.remote.copy import MirrorFolder
 from intake_laion_fmri.split_sources import (
     FILES_IN_FLIGHT,
@@ -82,7 +82,7 @@ def _source() -> SplitSource:
     given = named_source(None)
     if not given:
         return upstream()
-    root = open_place(given)
+    root = open_root(given)
     return SplitSource(root.url, root)
 
 

@@ -15,9 +15,8 @@ from intake_laion_fmri.axes.trials import STIMULI
 from intake_laion_fmri.axes.vertices import Hemisphere
 from intake_laion_fmri.axes.voxels import MapName, Mask, NoiseCeiling
 from intake_laion_fmri.errors import check_option, is_several, unknown_value
-from intake_laion_fmri.remote.access import check_storage_options, open_bucket, open_place
+from intake_laion_fmri.remote.access import check_storage_options, open_bucket, open_root, open_store
 from intake_laion_fmri.splits import SPLITS, Pool, Role
-from intake_laion_fmri.store.root import open_store
 
 All = Literal["all"]
 ALL: All = "all"
@@ -204,9 +203,9 @@ _CHECKS: Mapping[str, Callable[[Any], object]] = {
     "split": functools.partial(check_option, "split", valid=SPLITS, optional=True),
     "pool": _check_pool,
     "role": functools.partial(check_option, "role", valid=get_args(Role)),
-    "splits": lambda splits: None if splits is None else open_place(splits, argument="splits"),
+    "splits": lambda splits: None if splits is None else open_root(splits, argument="splits"),
     "refresh": functools.partial(_check_flag, "refresh"),
-    "bucket": lambda bucket: None if bucket is None else open_place(bucket),
+    "bucket": lambda bucket: None if bucket is None else open_root(bucket),
     "storage_options": check_storage_options,
     "mirror": lambda mirror: None if mirror is None else open_bucket(mirror=mirror),
     "mirror_only": lambda only: None if only is None else _check_flag("mirror_only", only),

@@ -16,10 +16,10 @@ from intake_laion_fmri.axes.trials import TRIAL, trial_coordinates
 from intake_laion_fmri.axes.voxels import MASKS, VOXEL
 from intake_laion_fmri.errors import BucketUnreachableError, Remarks
 from intake_laion_fmri.formats.grid import GRID, Coordinates, Grid
-from intake_laion_fmri.reading.blocks import SessionBlock
+from intake_laion_fmri.reading.blocks import SessionBlock, Step
 from intake_laion_fmri.reading.contents import SubjectContents
 from intake_laion_fmri.reading.fetched import Fetched
-from intake_laion_fmri.reading.lazy_arrays import Step, lazy_rows, load_rows
+from intake_laion_fmri.reading.lazy_arrays import lazy_rows, load_rows
 from intake_laion_fmri.reading.roi_files import UNREADABLE
 from intake_laion_fmri.reading.roles import split_roles
 from intake_laion_fmri.reading.trial_plans import TrialPlan, TrialQuery

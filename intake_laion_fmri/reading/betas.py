@@ -17,10 +17,9 @@ from intake_laion_fmri.reading.contents import subject_contents
 from intake_laion_fmri.reading.stored import StorePlan, with_stored
 from intake_laion_fmri.reading.trial_plans import TrialQuery
 from intake_laion_fmri.reading.voxel_plans import VoxelQuery
-from intake_laion_fmri.remote.access import Bucket, open_bucket
+from intake_laion_fmri.remote.access import Bucket, open_bucket, open_store
 from intake_laion_fmri.split_sources import find_source
 from intake_laion_fmri.splits import Pool, Role, SplitName
-from intake_laion_fmri.store.root import open_store
 
 if TYPE_CHECKING:
     import xarray as xr

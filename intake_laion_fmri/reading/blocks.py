@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -259,6 +259,17 @@ class StoreBlock:
             "object is damaged: open the store again; if it stays so, 'intake-laion-fmri store verify' says what is "
             "wrong, and 'store build' restores what was removed."
         )
+
+
+class Step(NamedTuple):
+    """A block and the method that reads it."""
+
+    read: Callable[[Any, Any], NDArray[Any]]
+    """A method of the block's class, such as ``SessionBlock.read``."""
+    block: SessionBlock | MapBlock | StoreBlock
+    """The block."""
+    voxels: NDArray[np.int64] | None
+    """Argument of the method; an array that many steps share is one object of the graph."""
 
 
 class _Columns:

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from intake_laion_fmri.reading.blocks import MapBlock, SessionBlock, StoreBlock
+from intake_laion_fmri.reading.blocks import SessionBlock, Step, StoreBlock
 
 if TYPE_CHECKING:
     import dask.array as da
-
-
-class Step(NamedTuple):
-    """A block and the method that reads it."""
-
-    read: Callable[[Any, Any], NDArray[Any]]
-    """A method of the block's class, such as ``SessionBlock.read``."""
-    block: SessionBlock | MapBlock | StoreBlock
-    """The block."""
-    voxels: NDArray[np.int64] | None
-    """Argument of the method; an array that many steps share is one object of the graph."""
 
 
 def lazy_rows(name: str, steps: Sequence[Step], *, shape: tuple[int, ...], dtype: str = "float32") -> da.Array:

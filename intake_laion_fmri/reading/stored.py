@@ -21,8 +21,7 @@ from intake_laion_fmri.axes.voxels import SUBJECT_MAPS, VoxelAxis
 from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError, NotInStoreError, Remarks
 from intake_laion_fmri.formats.grid import Coordinates
 from intake_laion_fmri.reading.assembly import BetasParts, choose_trials, split_coordinates, volumes_of
-from intake_laion_fmri.reading.blocks import StoreBlock
-from intake_laion_fmri.reading.lazy_arrays import Step
+from intake_laion_fmri.reading.blocks import Step, StoreBlock
 from intake_laion_fmri.reading.sessions import choose_sessions
 from intake_laion_fmri.reading.trial_plans import TrialQuery
 from intake_laion_fmri.reading.voxel_plans import Brain, VoxelQuery

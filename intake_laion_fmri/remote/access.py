@@ -1,6 +1,6 @@
-"""Says where data are: arguments, environment variables and defaults give a bucket, or a mirror before one.
+"""Says where data are: arguments, environment variables and defaults give a bucket, a mirror before one, or a store.
 
-What is opened of a bucket anywhere in this package is opened through the roots that are made here.
+What is opened anywhere in this package is opened through the roots that are made here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.remote import addresses, data_folder
 from intake_laion_fmri.remote.bucket import Bucket
 from intake_laion_fmri.remote.copy import MirrorFolder
-from intake_laion_fmri.remote.messages import BUCKET_VARIABLE, MIRROR_VARIABLE, Wording
+from intake_laion_fmri.remote.messages import BUCKET_VARIABLE, MIRROR_VARIABLE, OF_STORES, Wording
 from intake_laion_fmri.remote.mirrored import Copies, MirrorAlone, MirrorFirst
 from intake_laion_fmri.remote.pinned import read_pinned
 from intake_laion_fmri.remote.requests import SMALL_FILES_IN_FLIGHT
@@ -35,9 +35,9 @@ __all__ = [
     "check_storage_options",
     "mirror_alone",
     "open_bucket",
-    "open_place",
     "open_root",
     "open_source",
+    "open_store",
     "read_pinned",
 ]
 
@@ -100,7 +100,7 @@ def open_bucket(
     """
     if isinstance(bucket, Bucket) and mirror is None and not mirror_only:
         return bucket
-    place = bucket if isinstance(bucket, Bucket) else _given_place(bucket, storage_options)
+    root = bucket if isinstance(bucket, Bucket) else _given_bucket(bucket, storage_options)
     folder = _mirror_folder(mirror)
     if _only_mirror(mirror_only):
         if folder is None:
@@ -108,10 +108,10 @@ def open_bucket(
                 f"mirror_only=True needs a mirror: name the folder with mirror= or {MIRROR_VARIABLE}, or call "
                 "config.dataset_initialize."
             )
-        return mirror_alone(folder, place.network)
-    if folder is None or place.address == folder.path.as_posix():
-        return place
-    return replace(place, copies=MirrorFirst(folder), wording=_BEHIND_A_MIRROR)
+        return mirror_alone(folder, root.network)
+    if folder is None or root.address == folder.path.as_posix():
+        return root
+    return replace(root, copies=MirrorFirst(folder), wording=_BEHIND_A_MIRROR)
 
 
 def mirror_alone(folder: MirrorFolder, network: NetworkPolicy | None = None) -> Bucket:
@@ -125,22 +125,43 @@ def open_source(
     """Return the bucket itself, whatever mirror is named to be read first: arguments and errors as in `open_bucket`."""
     if isinstance(bucket, Bucket) and isinstance(bucket.copies, MirrorFirst):
         return replace(bucket, copies=Copies(), wording=Wording())
-    return bucket if isinstance(bucket, Bucket) else _given_place(bucket, storage_options)
+    return bucket if isinstance(bucket, Bucket) else _given_bucket(bucket, storage_options)
 
 
-def open_place(
-    url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None, *, argument: str = "bucket"
-) -> Bucket:
-    """Return another root than the bucket, such as one of split files: arguments and errors as in `open_bucket`."""
-    check_storage_options(storage_options)
-    return open_root(url, storage_options, s3_defaults=S3_DEFAULTS, argument=argument)
+def open_store(store: str | os.PathLike[str] | Bucket, store_options: Mapping[str, Any] | None = None) -> Bucket:
+    """Open the root of a store.
+
+    Parameters
+    ----------
+    store : str or path
+        URL that fsspec knows, or a local folder.
+    store_options : mapping, optional
+        Options of its file system. For S3 credentials and region are found as in every other program; a public store
+        needs ``{"anon": True}``.
+
+    Returns
+    -------
+    Bucket
+        Nothing is contacted yet.
+
+    Raises
+    ------
+    ValueError
+        If fsspec knows no such protocol.
+    TypeError
+        If `store` is neither a text nor a path, or `store_options` is no mapping.
+    """
+    if isinstance(store, Bucket):
+        return store
+    # It is the user's own: credentials and region are found as in every other program.
+    return open_root(store, store_options, s3_defaults={}, wording=OF_STORES)
 
 
-def _given_place(bucket: str | os.PathLike[str] | None, storage_options: Mapping[str, Any] | None) -> Bucket:
+def _given_bucket(bucket: str | os.PathLike[str] | None, storage_options: Mapping[str, Any] | None) -> Bucket:
     if not (bucket is None or (isinstance(bucket, str) and not bucket)):
-        return open_place(bucket, storage_options)
+        return open_root(bucket, storage_options)
     variable = os.environ.get(BUCKET_VARIABLE) or layout.BUCKET_URL
-    return open_place(variable, storage_options, argument=BUCKET_VARIABLE)
+    return open_root(variable, storage_options, argument=BUCKET_VARIABLE)
 
 
 def _mirror_folder(mirror: object) -> MirrorFolder | None:
@@ -189,28 +210,29 @@ def _only_mirror(given: bool | None) -> bool:
 
 def open_root(
     given: object,
-    storage_options: Mapping[str, Any] | None,
+    storage_options: Mapping[str, Any] | None = None,
     *,
-    s3_defaults: Mapping[str, Any],
+    s3_defaults: Mapping[str, Any] = S3_DEFAULTS,
     wording: Wording | None = None,
     argument: str = "",
 ) -> Bucket:
-    """Return a root of some kind, as `open_bucket` does for the bucket.
+    """Return a root of some kind, such as one of split files: errors as in `open_bucket`.
 
     Parameters
     ----------
     given : str or path
         URL or folder.
-    storage_options : mapping or None
+    storage_options : mapping, optional
         Options of the file system.
-    s3_defaults : mapping
-        Options that are added for S3.
+    s3_defaults : mapping, optional
+        Options that are added for S3; by default those of public data.
     wording : Wording, optional
-        Texts of its kind.
+        Texts of its kind; by default those of a bucket.
     argument : str, optional
         Name of the argument that it was given by, for errors; by default that of its kind.
     """
     wording = wording or Wording()
+    check_storage_options(storage_options, wording.options_argument)
     url, options = addresses.resolved(given, argument or wording.argument), dict(storage_options or {})
     for link in addresses.links(url):
         protocol = addresses.protocol_of(link)
@@ -219,9 +241,9 @@ def open_root(
         if link == url:
             options = _with_s3_defaults(checked_by_type(options, wording.options_argument), s3_defaults)
         else:  # in a chain each file system has options of its own, by its protocol
-            own, place = options.get(protocol) or {}, f"{wording.options_argument}[{protocol!r}]"
-            check_storage_options(own, place)
-            options[protocol] = _with_s3_defaults(checked_by_type(own, place), s3_defaults)
+            own, name = options.get(protocol) or {}, f"{wording.options_argument}[{protocol!r}]"
+            check_storage_options(own, name)
+            options[protocol] = _with_s3_defaults(checked_by_type(own, name), s3_defaults)
     return Bucket(url, options, wording=wording)
 
 

@@ -32,6 +32,15 @@ def _denied_of_bucket(messages: Messages, key: str) -> str:
     return f"{messages.locate(key)} may not be read: {rule}. Ask {layout.CONTACT}."
 
 
+def _denied_of_store(messages: Messages, key: str) -> str:
+    if messages.is_local:
+        return f"{messages.locate(key)} may not be read or written: its permissions forbid it. Change them."
+    return (
+        f"{messages.locate(key)} may not be read or written: the server refuses it to these credentials. Check "
+        f"{messages.wording.options_argument}."
+    )
+
+
 @dataclass(frozen=True)
 class Wording:
     """Texts that differ between a bucket, a bucket with a mirror, and a store."""
@@ -46,6 +55,9 @@ class Wording:
     """What else to try where the root does not answer."""
     denied: Callable[[Messages, str], str] = _denied_of_bucket
     """Returns the message about an object that may not be read."""
+
+
+OF_STORES = Wording("store", "store_options", elsewhere="", denied=_denied_of_store)
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,7 @@ from intake_laion_fmri.errors import (
 )
 from intake_laion_fmri.reading import rois
 from intake_laion_fmri.reading.arguments import SessionSelection
-from intake_laion_fmri.remote.access import Bucket, open_bucket
-from intake_laion_fmri.store.root import open_store
+from intake_laion_fmri.remote.access import Bucket, open_bucket, open_store
 from intake_laion_fmri.subject.reader import Flags, SubjectReader, one_or_each
 from intake_laion_fmri.subject.tables import Tables
 from intake_laion_fmri.subject.volumes import Volumes

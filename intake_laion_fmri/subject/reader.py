@@ -16,9 +16,10 @@ from intake_laion_fmri.axes.voxels import MASKS, SUBJECT_MAPS, VoxelAxis
 from intake_laion_fmri.errors import MissingFileWarning, NotInStoreError, Remarks, check_option, is_several
 from intake_laion_fmri.reading.arguments import check_sessions
 from intake_laion_fmri.reading.assembly import BetasParts, BucketPlan
+from intake_laion_fmri.reading.blocks import Step
 from intake_laion_fmri.reading.contents import SubjectContents, subject_contents
 from intake_laion_fmri.reading.fetched import Fetched
-from intake_laion_fmri.reading.lazy_arrays import Step, lazy_rows, load_each
+from intake_laion_fmri.reading.lazy_arrays import lazy_rows, load_each
 from intake_laion_fmri.reading.map_plans import MapPlan, MapQuery
 from intake_laion_fmri.reading.roi_files import RoiForm
 from intake_laion_fmri.reading.roi_plans import RoiPlan

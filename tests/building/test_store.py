@@ -24,8 +24,8 @@ from tiers import examples, full, sampled
 from intake_laion_fmri import build_store, open_betas
 from intake_laion_fmri.errors import AccessDeniedError, DataIntegrityError, NotInBucketError
 from intake_laion_fmri.readers import BetasReader
+from intake_laion_fmri.remote.access import open_store
 from intake_laion_fmri.store import BuildProgress
-from intake_laion_fmri.store.root import open_store
 
 SUBJECTS = ("sub-01", "sub-03")
 SESSIONS = ("ses-01", "ses-02", "ses-03")

@@ -38,7 +38,7 @@ from faulty_proxy import Request
 from tiers import full
 
 from intake_laion_fmri import open_betas
-from intake_laion_fmri.store.root import open_store
+from intake_laion_fmri.remote.access import open_store
 from intake_laion_fmri.store.writing import store_writer
 
 pytest_plugins = ["built_stores_fixtures"]

@@ -21,8 +21,7 @@ from intake_laion_fmri.catalog.files import ROOT_FILE, V2_FILE, catalog_files, w
 from intake_laion_fmri.catalog.inventory import INVENTORY_FILE, catalog_folder, read_inventory
 from intake_laion_fmri.catalog.store_file import store_catalog
 from intake_laion_fmri.cli.main import main
-from intake_laion_fmri.remote.access import open_bucket
-from intake_laion_fmri.store.root import open_store
+from intake_laion_fmri.remote.access import open_bucket, open_store
 
 PW = "hunter2secret"
 EVIL = "{{ lipsum.__globals__.os.mknod('witness') }}"

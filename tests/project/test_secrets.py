@@ -22,9 +22,8 @@ from tiers import full, sampled
 import intake_laion_fmri
 from intake_laion_fmri import build_store, mirror_bucket, open_betas
 from intake_laion_fmri.drivers import BetasSource
-from intake_laion_fmri.remote.access import Bucket, open_bucket
+from intake_laion_fmri.remote.access import Bucket, open_bucket, open_store
 from intake_laion_fmri.remote.retry import network_policy, set_network
-from intake_laion_fmri.store.root import open_store
 from intake_laion_fmri.subject import load_subject
 
 PW = "hunter2secret"

@@ -19,7 +19,7 @@ from intake_laion_fmri.demo import write_demo
 from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError
 from intake_laion_fmri.mirror import mirror_bucket
 from intake_laion_fmri.remote import addresses
-from intake_laion_fmri.remote.access import open_bucket, open_place
+from intake_laion_fmri.remote.access import open_bucket, open_root
 
 NAMES = (
     "a::b", "zip::x", "co:lon", "with blank", " lead and trail ", "ha#sh", "que?stion", "per%20cent", "per%cent", "a*b",
@@ -204,7 +204,7 @@ def test_threads_see_the_whole_of_an_archive(archives: Path) -> None:
 def test_a_chain_over_s3_has_the_options_of_s3(s3: Any, tmp_path: Path) -> None:
     """Anonymous, and in the bucket's region, as without a cache before it."""
     options = {"s3": s3.storage_options, "simplecache": {"cache_storage": str(tmp_path)}}
-    bucket = open_place(f"simplecache::{s3.url}", options)
+    bucket = open_root(f"simplecache::{s3.url}", options)
     assert bucket.storage_options["s3"]["anon"] is True
     assert len(open_trials("sub-01", bucket=bucket, session=1)) == 40
 

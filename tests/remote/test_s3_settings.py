@@ -10,9 +10,8 @@ import pytest
 from conftest import S3, moto_server
 
 from intake_laion_fmri import open_trials
-from intake_laion_fmri.remote.access import Bucket, open_bucket
+from intake_laion_fmri.remote.access import Bucket, open_bucket, open_store
 from intake_laion_fmri.remote.cache import cache_info
-from intake_laion_fmri.store.root import open_store
 
 PW = "hunter2secret"
 

@@ -13,8 +13,8 @@ from demo_files import betas_file
 from tiers import sampled
 
 from intake_laion_fmri import build_store
+from intake_laion_fmri.remote.access import open_store
 from intake_laion_fmri.store.format import ARRAYS
-from intake_laion_fmri.store.root import open_store
 from intake_laion_fmri.store.writing import store_writer
 
 GIVEN: dict[str, Any] = {"subjects": "sub-01", "sessions": 1, "roi": "face"}

@@ -16,9 +16,9 @@ from tiers import full
 
 from intake_laion_fmri import build_store, open_betas
 from intake_laion_fmri.remote import atomic
+from intake_laion_fmri.remote.access import open_store
 from intake_laion_fmri.remote.locks import HeldError, locked
 from intake_laion_fmri.store.groups import GroupBusyError
-from intake_laion_fmri.store.root import open_store
 from intake_laion_fmri.store.writing import store_writer
 
 GIVEN: dict[str, Any] = {"subjects": "sub-01", "sessions": 1, "roi": "face"}
