@@ -1,0 +1,185 @@
+"""The image axis: which images a selection means, by their labels, and where they are in a file.
+
+The index along ``image`` is the label, the same text as the coordinate ``label`` of trials, so that images join with
+averaged betas by `xarray.align`, and with trials by this module.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.axes.labels import Label, parse_label, quoted
+from intake_laion_fmri.errors import is_several
+from intake_laion_fmri.formats.grid import Coordinates
+
+__all__ = ["IMAGE", "ImageSelection", "Images", "choose_images", "image_coordinate", "named_images"]
+
+IMAGE = "image"
+"""Dimension and index: the label of an image, its file name."""
+
+Images: TypeAlias = Any
+"""What users may give for ``images``: see `choose_images`."""
+
+_NAMES = ("label", "image_name")
+"""Columns and coordinates with labels, where there is no index ``image``."""
+
+_GROUPS = MappingProxyType(
+    {
+        "shared": lambda label: label.shared,
+        "unique": lambda label: not label.shared,
+        "ood": lambda label: label.dataset == "OOD",
+    }
+)
+"""Word for a group of images → whether an image with a label belongs to it."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSelection:
+    """Images in the order in which they were chosen, and where they are."""
+
+    labels: NDArray[np.object_]
+    """Shape (image,); a label that was named twice is there twice."""
+    rows: NDArray[np.int64]
+    """Shape (image,): their positions among the known labels."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def distinct(self) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+        """Return each row once, ascending, and for each image the position of its row in these."""
+        return np.unique(self.rows, return_inverse=True)
+
+
+def choose_images(images: Images, known: Sequence[str], *, where: str) -> ImageSelection:
+    """Find the images that a user means among those that there are.
+
+    Parameters
+    ----------
+    images : None, str, sequence of str, Dataset, DataArray, DataFrame, Series or Index
+        None for all. ``"shared"``, ``"unique"`` or ``"ood"``; a subject, ``"sub-01"``, for all that it was to see; a
+        label; labels. Of what has an index ``image`` (averaged betas, embeddings) its labels; of trials those in
+        ``label``, one for each trial; of a stimulus table those of its rows. Repeats are kept, in their order.
+    known : sequence of str
+        The labels that there are, in the order of the file.
+    where : str
+        Whose labels these are, for errors.
+
+    Returns
+    -------
+    ImageSelection
+
+    Raises
+    ------
+    ValueError
+        If a label is unknown, with the nearest ones.
+    TypeError
+        If it is nothing that holds labels.
+    """
+    rows = {label: row for row, label in reversed(list(enumerate(known)))}  # of two alike, the first
+    if images is None:
+        return _selected(known, range(len(known)))
+    if isinstance(images, str) and images not in rows:
+        belongs = _GROUPS.get(images) or _seen_by(images)
+        if belongs:
+            chosen = [row for row, label in enumerate(known) if (parsed := parse_label(label)) and belongs(parsed)]
+            return _selected([known[row] for row in chosen], chosen)
+    labels = named_images(images)
+    unknown = [label for label in dict.fromkeys(labels) if label not in rows]
+    if unknown:
+        raise _unknown(unknown, known, where)
+    return _selected(labels, [rows[label] for label in labels])
+
+
+def named_images(images: Images) -> list[str]:
+    """Return the labels that a value holds, in their order; TypeError where it holds none."""
+    found = [_text(value) for value in np.ravel(_held(images)).tolist()]
+    labels = [value for value in found if isinstance(value, str)]
+    if len(labels) < len(found):
+        wrong = next(value for value in found if not isinstance(value, str))
+        raise TypeError(
+            f"images: expected labels such as 'shared_12rep_LAION_cluster_1003_i0.jpg', found {wrong!r}. The label of "
+            "a row of the stimulus table is open_stimulus_table().index[row]."
+        )
+    return labels
+
+
+def image_coordinate(labels: Sequence[str] | NDArray[np.object_]) -> Coordinates:
+    """Return the index along ``image``, as xarray takes it."""
+    values = np.empty(len(labels), dtype=object)
+    values[:] = labels
+    return {IMAGE: ((IMAGE,), values, {"long_name": "stimulus file name"})}
+
+
+def _selected(labels: Sequence[str], rows: Sequence[int]) -> ImageSelection:
+    return ImageSelection(np.array(labels, dtype=object), np.array(rows, dtype=np.int64))
+
+
+def _seen_by(subject: str) -> Any:
+    """Return whether a subject was to see an image, or None where the text is no subject's name."""
+    if not layout.is_subject(subject):
+        return None
+    code = layout.PARTICIPANT_CODES.get(subject)
+
+    def was_shown(label: Label) -> bool:
+        return label.shared or label.participant == code
+
+    if code is None:
+        subjects = ", ".join(layout.PARTICIPANT_CODES)
+        raise ValueError(f"images={subject!r}: the images of this subject are not known. Valid: {subjects}.")
+    return was_shown
+
+
+def _held(images: Images) -> NDArray[np.object_]:
+    """Return the labels that a user's value holds, in any shape."""
+    if isinstance(images, str | bytes):
+        return np.array([images], dtype=object)
+    if hasattr(images, "columns"):  # a table
+        column = next((name for name in _NAMES if name in images.columns), None)
+        if column is None and images.index.name not in (IMAGE, *_NAMES):
+            raise _without_labels(images)
+        return np.asarray(images.index if column is None else images[column], dtype=object)
+    if hasattr(images, "coords"):  # of xarray
+        name = next((name for name in (IMAGE, *_NAMES) if name in images.coords or _is_in(images, name)), None)
+        if name is not None:
+            return np.asarray(images[name], dtype=object)
+        if hasattr(images, "data_vars") or images.dtype.kind not in "OUST":
+            raise _without_labels(images)
+    if isinstance(images, Mapping) or not is_several(images):
+        raise _without_labels(images)
+    return np.asarray(images if hasattr(images, "__array__") else list(images), dtype=object)
+
+
+def _is_in(images: Any, name: str) -> bool:
+    return name in getattr(images, "data_vars", ())
+
+
+def _text(value: object) -> object:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _without_labels(images: object) -> TypeError:
+    return TypeError(
+        f"images: found a {type(images).__name__} without labels: expected labels, something with an index 'image', "
+        "or trials with a coordinate or column 'label', such as open_betas and open_trials give."
+    )
+
+
+def _unknown(unknown: Sequence[str], known: Sequence[str], where: str) -> ValueError:
+    """Describe labels that are not there; all that are there would fill pages."""
+    folded = {label.casefold(): label for label in known}
+    near = difflib.get_close_matches(unknown[0].casefold(), folded, n=3, cutoff=0.6)
+    hint = f" Did you mean {' or '.join(repr(folded[name]) for name in near)}?" if near else ""
+    more = f", and {len(unknown) - 1} others" if len(unknown) > 1 else ""
+    groups = ", ".join([*map(repr, _GROUPS), "'sub-01'"])
+    return ValueError(
+        f"Unknown image of {where}: {quoted(unknown[0])}{more}.{hint} Expected labels as in the trial tables, or one "
+        f"of {groups}; open_stimulus_table() lists the labels."
+    )
