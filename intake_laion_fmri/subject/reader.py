@@ -162,14 +162,20 @@ class SubjectReader:
 
     def trials(self, session: object) -> dict[str, pd.DataFrame]:
         """Read the trial table of each chosen session, ascending."""
+        tables, noted = self.trials_and_notes(session)
+        Remarks(noted=noted).warn(stacklevel=NEEDED_BY_USER - 1)
+        return tables
+
+    def trials_and_notes(self, session: object) -> tuple[dict[str, pd.DataFrame], tuple[str, ...]]:
+        """Read the trial tables, with what is to be said of them."""
         contents = subject_contents(self.place, self.subject)
         plan = TrialPlan.from_listing(
             self.place, contents, TrialQuery.from_arguments(session, None, None, "shared", "both")
         )
         table, remarks = plan.read(self.place, Fetched(self.place, plan.tables.values()))
-        Remarks(noted=remarks.noted).warn(stacklevel=NEEDED_BY_USER - 1)
         rows = table[list(COLUMNS)]
-        return {name: rows[rows["session"] == name].reset_index(drop=True) for name in plan.sessions}
+        tables = {name: rows[rows["session"] == name].reset_index(drop=True) for name in plan.sessions}
+        return tables, remarks.noted
 
     def _parts(self, contents: SubjectContents, trials: TrialQuery, voxels: VoxelQuery) -> BetasParts:
         """Plan the betas of a selection, from the store where it holds them."""

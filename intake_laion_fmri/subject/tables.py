@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.errors import StimuliNotDownloadedError, UnexpectedContentWarning, check_option
+from intake_laion_fmri.errors import Remarks, StimuliNotDownloadedError, check_option
 from intake_laion_fmri.reading.arguments import SessionSelection
 from intake_laion_fmri.subject.reader import SubjectReader, one_or_each
 
@@ -66,7 +66,7 @@ class Tables:
         import pandas as pd
 
         images = self.get_stimulus_metadata()
-        by_session = self._reader.trials("all")
+        by_session, noted = self._reader.trials_and_notes("all")
         trials = pd.concat(by_session.values(), ignore_index=True)
         _warn_of_gaps(list(by_session))
         trials["session_trial"] = trials.groupby("session", sort=False).cumcount()
@@ -74,8 +74,8 @@ class Tables:
         rows = pd.Index(images["image_name"]).get_indexer(trials["label"])
         unknown = rows == _ABSENT
         if unknown.any():
-            text = f"{unknown.sum()} trials show images that the stimulus table has not: their stim_idx is {_ABSENT}."
-            warnings.warn(text, UnexpectedContentWarning, stacklevel=4)
+            noted += (f"{unknown.sum()} trials show images that the table lacks: their stim_idx is {_ABSENT}",)
+        Remarks(noted=noted).warn(stacklevel=3)
         trials["stim_idx"] = rows.astype(np.int64)
         for column in _OF_IMAGES:
             trials[column] = np.where(unknown, "", images[column].to_numpy(dtype=object)[rows])

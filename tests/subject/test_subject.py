@@ -368,7 +368,7 @@ def test_the_metadata_say_what_they_cannot_number(own_tiny: Path) -> None:
         found = load_subject("sub-01", bucket=own_tiny).metadata
     texts = sorted(str(one.message) for one in told)
     assert len(texts) == 2
-    assert "trials show images that the stimulus table has not" in texts[0]
+    assert "trials show images that the table lacks" in texts[0]
     assert "and ses-01 are not" in texts[1]
     assert found["stim_idx"].tolist()[:2] == [0, -1]
     assert found["dataset"].tolist()[:2] == ["LAION", ""]
