@@ -84,6 +84,10 @@ _HOMES = {
 }
 
 
+_MODULES = {"config", "discovery", "download", "group", "splits", "subject"}
+"""Those that the data set's own package loads with itself, so that ``laion_fmri.splits.load_split`` works."""
+
+
 def _sources() -> Mapping[str, Source]:
     from intake_laion_fmri.sources import SOURCES
 
@@ -96,6 +100,8 @@ def __getattr__(name: str) -> Any:
     if name == "cat":
         # The entry point of `intake.cat.laion_fmri`: an opened catalog, made when it is asked for.
         value: Any = importlib.import_module(f"{__name__}.drivers").open_catalog()
+    elif name in _MODULES:
+        value = importlib.import_module(f"{__name__}.{name}")
     elif name in _HOMES:
         value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     elif (source := _sources().get(name.removeprefix("open_"))) and source.opener.endswith(f":{name}"):

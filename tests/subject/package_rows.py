@@ -1,0 +1,332 @@
+"""The interface of the data set's own package as a table, which tests call and docs/coming-from-laion-fmri.md shows.
+
+A name has its parameters there, calls that give the same here, what they give, and what is different on purpose. A name
+that waits for its source has the reason. `package_page.py` writes the page from this table.
+
+Source: the interface of ``laion_fmri`` (ViCCo-Group/LAION-fMRI), September 2026.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import nibabel
+import pandas as pd
+
+from intake_laion_fmri.group import Group
+from intake_laion_fmri.splits import Split
+from intake_laion_fmri.subject import Subject
+from intake_laion_fmri.subject.waiting import WAITING
+
+__all__ = ["COMMANDS", "ERRORS", "FUNCTIONS", "SUBJECT", "TOP", "WAITS", "Array", "Call", "Name"]
+
+
+@dataclass(frozen=True)
+class Array:
+    """What an array must be."""
+
+    dtype: str
+    dims: tuple[str, ...]
+    """Names in the fixture ``sizes`` of test_package_api.py; a size that is not there may be any."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call, which is the same in both packages."""
+
+    text: str
+    """Python."""
+    kind: Any = None
+    """Its result: a class, an `Array`, or a dict of these; None for None."""
+    error: type[Exception] | None = None
+    """What it raises instead."""
+
+
+@dataclass(frozen=True)
+class Name:
+    """One name of the interface."""
+
+    signature: str
+    """Parameters, as in a definition."""
+    calls: tuple[Call, ...] = ()
+    different: str = ""
+    """What is different here on purpose, and why."""
+    labelled: str = ""
+    """What gives the same as a labelled Dataset, or table."""
+
+
+_SELECTION = "roi=None, mask=None, mask_source='anatomical'"
+_FACE = Array("float32", ("trial", "face"))
+_ANATOMY = (
+    "An image that is read over a network is fetched into the mirror, or else the cache, and the path is that file's."
+)
+
+SUBJECT: dict[str, Name] = {
+    "get_sessions": Name(
+        "",
+        (Call("sub.get_sessions()", list),),
+        "Sessions of the bucket, and not of a folder alone: nothing has to be downloaded before.",
+    ),
+    "get_available_rois": Name(
+        "category=None",
+        (Call("sub.get_available_rois('face')", list), Call("sub.get_available_rois()", list)),
+        "An unknown category gives `[]` with a warning that names the nearest one.",
+        "open_rois('sub-01')",
+    ),
+    "get_available_categories": Name("", (Call("sub.get_available_categories()", list),)),
+    "get_n_voxels": Name(
+        "source='anatomical', res='1pt8'",
+        (Call("sub.get_n_voxels()", int), Call("sub.get_n_voxels(source='rsquare')", int)),
+        "Where the bucket has no anatomical tree the mask is `rsquare`, with one warning: early releases had none.",
+    ),
+    "get_brain_mask": Name(
+        "source='anatomical', res='1pt8'",
+        (
+            Call("sub.get_brain_mask()", Array("bool", ("grid",))),
+            Call("sub.get_brain_mask('rsquare', None)", Array("bool", ("grid",))),
+            Call("sub.get_brain_mask('r2')", error=ValueError),
+        ),
+    ),
+    "get_betas": Name(
+        "session, roi=None, mask=None, nc_threshold=None, stimuli=None, streaming=False, mask_source='anatomical'",
+        (
+            Call("sub.get_betas('ses-01')", Array("float32", ("trial", "anatomical"))),
+            Call("sub.get_betas(session='ses-01', roi='face')", _FACE),
+            Call("sub.get_betas(session=['ses-01'], roi=FACE, streaming=True)", {"ses-01": _FACE}),
+            Call("sub.get_betas('ses-01', mask=sub.get_roi_mask('face'))", _FACE),
+            Call("sub.get_betas('ses-01', roi='face', nc_threshold=20, stimuli='shared')", Array("float32", ("", ""))),
+            Call("sub.get_betas('ses-01', roi='face', mask=[True])", error=ValueError),
+            Call("sub.get_betas('ses-01', roi='faces')", error=ValueError),
+        ),
+        "`streaming` has no effect: a session always streams by, and scale factors in its header count. A threshold "
+        "below 1 warns: maps are in percent, so `0.2` is 0.2 %.",
+        "open_betas('sub-01', session=1, mask='anatomical').betas",
+    ),
+    "get_roi_mask": Name(
+        "query, mask_source='anatomical'",
+        (
+            Call("sub.get_roi_mask('face')", Array("bool", ("anatomical",))),
+            Call("sub.get_roi_mask('faces')", error=ValueError),
+        ),
+        "Expressions too: `'laionventral - V1'`.",
+        "ds.in_roi.sel(roi='FFA1', drop=True)",
+    ),
+    "get_roi_masks": Name(
+        "queries, mask_source='anatomical'",
+        (
+            Call(
+                "sub.get_roi_masks(['FFA-1', 'face'])",
+                {"FFA-1": Array("bool", ("anatomical",)), "face": Array("bool", ("anatomical",))},
+            ),
+        ),
+        "",
+        "ds.in_roi",
+    ),
+    "get_roi_data": Name(
+        "query, format=None, hemi=None, mask_source='anatomical'",
+        (
+            Call(
+                "sub.get_roi_data('FFA1', hemi='L')",
+                {
+                    "FFA1": {
+                        "volume": Array("bool", ("anatomical",)),
+                        "gii": {
+                            "hemi-L": {"func.gii": Array("bool", ("vertex",)), "label": Array("int64", ("index",))}
+                        },
+                    }
+                },
+            ),
+        ),
+        "",
+        "open_rois('sub-01', format='func.gii')",
+    ),
+    "get_noise_ceiling": Name(
+        "session=None, desc=None, roi=None, mask=None, mask_source='anatomical'",
+        (
+            Call("sub.get_noise_ceiling('ses-01')", Array("float32", ("anatomical",))),
+            Call("sub.get_noise_ceiling(desc='Noiseceiling12rep')", Array("float32", ("anatomical",))),
+            Call("sub.get_noise_ceiling(session=['ses-01'], roi='face')", {"ses-01": Array("float32", ("face",))}),
+            Call(
+                "sub.get_noise_ceiling(desc=['NoiseceilingAllrep'], roi='face')",
+                {"NoiseceilingAllrep": Array("float32", ("face",))},
+            ),
+            Call("sub.get_noise_ceiling()", error=ValueError),
+            Call("sub.get_noise_ceiling(session='ses-01', desc='Noiseceiling12rep')", error=ValueError),
+        ),
+        "`desc='12rep'` is understood too.",
+        "ds.nc_12rep; open_noise_ceilings('sub-01', session=1)",
+    ),
+    "get_trial_info": Name(
+        "session",
+        (
+            Call("sub.get_trial_info('ses-01')", pd.DataFrame),
+            Call("sub.get_trial_info(['ses-01'])", {"ses-01": pd.DataFrame}),
+            Call("sub.get_trial_info(None)", error=ValueError),
+        ),
+        "",
+        "open_trials('sub-01')",
+    ),
+    "metadata": Name(
+        "",
+        (Call("sub.metadata", error=FileNotFoundError),),
+        "Needs the public table of the stimuli only, and not the images. Warns where a session before the last one is "
+        "missing, because the index counts what is there.",
+        "open_trials('sub-01')",
+    ),
+    "get_n_stimuli": Name(
+        "stimuli=None",
+        (Call("sub.get_n_stimuli()", error=FileNotFoundError),),
+        "Warns that it counts the stimuli of all subjects.",
+    ),
+    "has_stimuli": Name(
+        "",
+        (Call("sub.has_stimuli()", bool),),
+        "True where the public table of the stimuli is; the images are not needed for it.",
+    ),
+    "has_anatomical": Name("", (Call("sub.has_anatomical()", bool),)),
+    "get_anatomical_dir": Name(""),
+    "get_t1w": Name("*, res=None", (Call("sub.get_t1w()", error=FileNotFoundError),), _ANATOMY),
+    "get_t2w": Name("*, res=None", (Call("sub.get_t2w()", error=FileNotFoundError),), _ANATOMY),
+    "get_anatomical_brain_mask": Name(
+        "*, res=None", (Call("sub.get_anatomical_brain_mask()", error=FileNotFoundError),), _ANATOMY
+    ),
+    "to_nifti": Name(
+        "values, output_path=None, roi=None, mask=None, mask_source='anatomical'",
+        (
+            Call("sub.to_nifti(np.ones(sub.get_n_voxels()), 'ones.nii.gz')"),
+            Call("sub.to_nifti(np.ones(sub.get_n_voxels()))", nibabel.Nifti1Image),
+            Call("sub.to_nifti(np.ones(3), roi='face')", error=ValueError),
+        ),
+        "Without a path it returns the image. Values of several maps make a 4-D image.",
+        "to_nifti(ds.nc_12rep)",
+    ),
+    "get_voxel_coordinates": Name(
+        _SELECTION,
+        (Call("sub.get_voxel_coordinates(roi='face')", Array("float64", ("face", "xyz"))),),
+        "",
+        "ds.x, ds.y, ds.z",
+    ),
+}
+"""Names of `Subject`."""
+
+_SHARED = Array("float32", ("shared trial", "voxel of its own"))
+FUNCTIONS: dict[str, Name] = {
+    "subject.load_subject": Name(
+        "subject",
+        (
+            Call("subject.load_subject('sub-01')", Subject),
+            Call("subject.load_subject(1)", error=TypeError),
+            Call("subject.load_subject('')", error=ValueError),
+        ),
+        "Reads the bucket itself: a subject need not be downloaded. `bucket=`, `mirror=` and `store=` say where else. "
+        "The error for a subject that is not there is a `SubjectNotFoundError` and a `DataNotDownloadedError`.",
+    ),
+    "group.load_subjects": Name("subjects", (Call("group.load_subjects(['sub-01', 'sub-03'])", Group),)),
+    "group.Group.get_shared_betas": Name(
+        "session, roi=None, mask=None, nc_threshold=None, mask_source='anatomical'",
+        (
+            Call(
+                "group.load_subjects('all').get_shared_betas('ses-01', roi='face')",
+                {"sub-01": _SHARED, "sub-03": _SHARED},
+            ),
+        ),
+        "Warns that rows are not aligned between subjects: each has its own trials, in its order.",
+    ),
+    "download.download": Name(
+        "subject=None, ses=None, task=None, space=None, desc=None, stat=None, suffix=None, "
+        "extension=None, include_stimuli=False, include_embeddings=False, include_freesurfer=False, "
+        "include_anatomical=False, include_raw=False, include_localizers=False, n_jobs=1",
+        (Call("download.download(subject='sub-01', ses='averages', desc='R2mean')"),),
+        "Content is verified, an interrupted file is continued, and a replaced one is fetched again: sizes alone would "
+        "miss it. The brain mask comes along with any session, because reading needs it.",
+    ),
+    "config.dataset_initialize": Name(
+        "data_dir",
+        (Call("config.dataset_initialize('data')"),),
+        "The folder is read first, and the bucket after it. `LAION_FMRI_MIRROR_ONLY=1` forbids the network.",
+    ),
+    "config.get_data_dir": Name("", (Call("config.get_data_dir()", str),)),
+    "discovery.get_subjects": Name("", (Call("discovery.get_subjects()", list),), "Needs no `aws` command."),
+    "discovery.get_rois": Name("subject=None, category=None", (Call("discovery.get_rois(category='face')", list),)),
+    "discovery.describe": Name("", (Call("discovery.describe()"),)),
+    "discovery.inspect_bucket": Name("", (Call("discovery.inspect_bucket()"),)),
+    "splits.list_pools": Name("", (Call("splits.list_pools()", list),)),
+    "splits.list_ood_types": Name("", (Call("splits.list_ood_types()", list),)),
+    "splits.list_splits": Name("pool=None", (Call("splits.list_splits('shared')", list),)),
+    "splits.load_split": Name(
+        "name, pool",
+        (Call("splits.load_split('tau', 'shared')", Split),),
+        "The random splits have had three revisions under the same names: one is pinned, `Split.revision` tells it, and "
+        "an installed package with another one is used with a warning.",
+        "ds.split_role",
+    ),
+    "splits.load_all_splits": Name("pool", (Call("splits.load_all_splits('shared')", dict),)),
+    "splits.get_train_test_ids": Name(
+        "name, pool, variant_id=0, ood_types=None", (Call("splits.get_train_test_ids('tau', 'shared')", tuple),)
+    ),
+    "splits.get_split_masks": Name(
+        "trials, name, pool, variant_id=0, ood_types=None",
+        (Call("splits.get_split_masks(sub.get_trial_info('ses-01'), 'tau', 'shared')", tuple),),
+        "",
+        "open_betas('sub-01', split='tau', role='train')",
+    ),
+}
+"""Functions and methods of the other modules; one that is required there may have a default here."""
+
+_IMAGES = "images, embeddings, captions and segmentations come with their sources"
+_RAW = "raw data come with their source"
+WAITS: dict[str, str] = {
+    **{f"Subject.{name}": instead for name, instead in WAITING.items()},
+    **dict.fromkeys(
+        [
+            *("stimuli.Stimuli", "stimuli.load_stimuli", "embeddings.Embeddings", "embeddings.load_embeddings"),
+            *("captions.Captions", "segmentations.Segmentations", "stimuli.as_displayed_rgb"),
+            *("group.get_shared_images", "group.get_shared_stimulus_metadata"),
+            *("download.download_stimuli", "download.download_embeddings", "download.download_captions"),
+            *("download.download_segmentations", "download.request_stimulus_access", "download.accept_license"),
+        ],
+        _IMAGES,
+    ),
+    "download.download_raw": _RAW,
+    **dict.fromkeys(
+        ["derivatives.localizer_statmap_path", "derivatives.localizer_effect_path"], "localizers come later"
+    ),
+    "resolve_subject_id": "its answers are not known here",
+}
+"""Name → why it is not here yet."""
+
+COMMANDS: dict[str, str] = {
+    "config --data-dir": "config --data-dir",
+    "info": "info",
+    "download": "",
+    "download-stimuli": "",
+    "download-embeddings": "",
+    "download-segmentations": "",
+    "download-captions": "",
+    "download-raw": "",
+    "request-access": "",
+}
+"""Words of its command ``laion-fmri`` → those of ``intake-laion-fmri``; "" where there are none yet."""
+
+TOP: dict[str, str] = {
+    **dict.fromkeys(["dataset_initialize", "get_data_dir"], "config"),
+    **dict.fromkeys(["describe", "get_rois", "get_subjects"], "discovery"),
+    **dict.fromkeys(["Group", "load_subjects"], "group"),
+    **dict.fromkeys(["Subject", "load_subject"], "subject"),
+}
+"""Names of ``laion_fmri`` itself → their home here."""
+
+ERRORS: dict[str, tuple[type[Exception], str]] = {
+    "DataDirNotSetError": (RuntimeError, "no folder was named with `dataset_initialize`"),
+    "DataNotDownloadedError": (FileNotFoundError, "a file is neither in the bucket nor in the folder"),
+    "DataNotFoundError": (FileNotFoundError, "the same"),
+    "LicenseNotAcceptedError": (
+        RuntimeError,
+        "the images are asked for without an agreement; also a `PermissionError`",
+    ),
+    "NoMatchingDataError": (FileNotFoundError, "nothing matches what was to be downloaded; also a `ValueError`"),
+    "StimuliNotDownloadedError": (FileNotFoundError, "there is no table of the stimuli, or no images"),
+    "SubjectNotFoundError": (ValueError, "there is no such subject"),
+}
+"""Error → the builtin that it is, and when it is raised."""
