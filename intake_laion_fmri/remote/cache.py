@@ -44,13 +44,13 @@ _TAG = (
     "# For information about cache directory tags, see https://bford.info/cachedir/\n"
 )
 
-_OBJECTS, _SPLITS = "objects", "splits"
-"""What is kept: small files of buckets, and split files."""
+_OBJECTS, _SPLITS, _FILES = "objects", "splits", "files"
+"""What is kept: small files of buckets, split files, and files for programs that want a path."""
 
 _TEMPORARY = r"\.[0-9a-f]{32}\.tmp"
 _KNOWN = re.compile(
     rf"{_OBJECTS}/[0-9a-f]{{64}}({_TEMPORARY})?|{_SPLITS}/[0-9a-f]{{40}}/[\w-]+/\w+\.json({_TEMPORARY})?"
-    rf"|{re.escape(marks.CACHE.name)}{_TEMPORARY}",
+    rf"|{_FILES}/[0-9a-f]{{40}}/[\w.+-]+|{re.escape(marks.CACHE.name)}{_TEMPORARY}",
     re.ASCII,
 )
 """Files that this module writes; nothing else is counted or removed."""
@@ -77,7 +77,7 @@ class CacheInfo:
     n_bytes: int
     """Their size."""
     limit: int
-    """Most bytes of small files that are kept; split files are not counted."""
+    """Most bytes of small files that are kept; split files, and those that have a path, are not counted."""
 
 
 @dataclass(frozen=True)
@@ -259,6 +259,21 @@ def clear_cache() -> CacheInfo:
         if left == [marks.CACHE.name]:
             atomic.remove_known(own, lambda key: key == marks.CACHE.name)
     return removed
+
+
+def path_in_cache(version: str, key: str) -> Path | None:
+    """Return where a file is kept that programs open by its path; None where nothing is kept.
+
+    Parameters
+    ----------
+    version : str
+        What tells this version of the object from others.
+    key : str
+        Path below the bucket's root, whose last part the file is called.
+    """
+    own = own_folder()
+    name = hashlib.sha256(f"{version}\n{key}".encode()).hexdigest()[:40]
+    return own / _FILES / name / key.rpartition("/")[2] if own and _limit() else None
 
 
 def _limit() -> int:

@@ -6,7 +6,7 @@ import gzip
 import io
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from intake_laion_fmri.axes.rois import RoiSelection
 from intake_laion_fmri.axes.voxels import MASKS, VOXEL, Mask, to_nifti
 from intake_laion_fmri.errors import NotInBucketError, check_option, unknown_value
 from intake_laion_fmri.formats.nifti import VolumeReader
+from intake_laion_fmri.mirror.one_file import path_of_object
 from intake_laion_fmri.remote.access import ObjectInfo
 from intake_laion_fmri.remote.atomic import write_whole
 from intake_laion_fmri.subject.reader import Flags, SubjectReader
@@ -133,7 +134,11 @@ class Volumes:
         paths = {key: self._local_path(info) for key, info in listing.items()}
         for key, path in paths.items():
             if path is None:
-                self._raise_remote(key)
+                raise NotInBucketError(
+                    f"{self._reader.place.locate(key)} is not on this machine, so that its folder has no path. Copy it "
+                    f"with 'intake-laion-fmri mirror --to FOLDER --subject {self._reader.subject} --group anatomy', "
+                    "and open the subject with mirror=FOLDER."
+                )
         first, path = next(iter(paths.items()))
         assert path is not None
         return path.parents[first.removeprefix(f"{folder}/").count("/")]
@@ -141,10 +146,12 @@ class Volumes:
     def get_t1w(self, *, res: Resolution = None) -> Path:
         """Return the file of the T1-weighted image, of 0.8 mm or with ``res="1pt8"`` on the grid of the betas.
 
+        From a server it is fetched once: into the mirror, or else the user's cache.
+
         Raises
         ------
         NotInBucketError
-            If there is no such file, or it is not on this machine: then the message says how to copy it.
+            If there is no such file, or nowhere to keep it.
         """
         return self._anatomical_path("T1w", res)
 
@@ -157,8 +164,7 @@ class Volumes:
         return self._anatomical_path("desc-brain_mask", res)
 
     def _anatomical_path(self, image: str, res: object) -> Path:
-        info = self._anatomical_object(image, res)
-        return self._local_path(info) or self._raise_remote(info.key)
+        return path_of_object(self._reader.place, self._anatomical_object(image, res))
 
     def _full_brain_mask(self) -> NDArray[np.bool_]:
         place, info = self._reader.place, self._anatomical_object("desc-brain_mask", None)
@@ -185,13 +191,6 @@ class Volumes:
         if place.is_local:
             return Path(place.path(info.key))
         return place.copies.path_of(info)
-
-    def _raise_remote(self, key: str) -> NoReturn:
-        raise NotInBucketError(
-            f"{self._reader.place.locate(key)} is not on this machine, so that it has no path. Copy it with "
-            f"'intake-laion-fmri mirror --to FOLDER --subject {self._reader.subject} --group anatomy', and open the "
-            "subject with mirror=FOLDER."
-        )
 
 
 def _check_resolution(res: object) -> object:

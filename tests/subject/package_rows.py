@@ -257,8 +257,8 @@ FUNCTIONS: dict[str, Name] = {
     "splits.load_split": Name(
         "name, pool",
         (Call("splits.load_split('tau', 'shared')", Split),),
-        "The random splits have had three revisions under the same names: one is pinned, `Split.revision` tells it, and "
-        "an installed package with another one is used with a warning.",
+        "The random splits have had three revisions under the same names: one is pinned, `Split.revision` tells which, "
+        "and an installed package with another one is used with a warning.",
         "ds.split_role",
     ),
     "splits.load_all_splits": Name("pool", (Call("splits.load_all_splits('shared')", dict),)),

@@ -24,6 +24,7 @@ from intake_laion_fmri.errors import (
     NotInStoreError,
     NotYetError,
 )
+from intake_laion_fmri.remote.cache import clear_cache
 from intake_laion_fmri.subject import Subject, load_subject
 from intake_laion_fmri.subject.waiting import WAITING
 
@@ -445,20 +446,44 @@ def test_the_same_arrays_from_a_server(s3: S3, tiny: Path, tmp_path: Path) -> No
     np.testing.assert_array_equal(found["ses-02"], oracle.betas(tiny, "ses-02", kept))
     np.testing.assert_array_equal(sub.get_roi_masks(["face"])["face"], oracle.flags(tiny, FACE))
     np.testing.assert_array_equal(sub.get_noise_ceiling(desc="4rep", roi="face"), oracle.ceiling(tiny, "4rep", index))
-    with pytest.raises(NotInBucketError, match=r"not on this machine.*mirror --to FOLDER --subject sub-01"):
+
+
+T1W = "derivatives/anatomical/sub-01/ses-PrismaAnat/anat/sub-01_ses-PrismaAnat_space-T1w_res-1pt8_T1w.nii.gz"
+
+
+def test_an_image_of_a_server_has_a_path_in_the_cache(
+    s3: S3, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is fetched once, under its own name, again where it was changed, and removed with the cache."""
+    monkeypatch.setenv("LAION_FMRI_CACHE", str(tmp_path))
+    sub = load_subject("sub-01", bucket=s3.url, storage_options=s3.storage_options)
+    expected = (tiny / T1W).read_bytes()
+    path = sub.get_t1w(res="1pt8")
+    assert (path.name, path.read_bytes(), path.is_relative_to(tmp_path)) == (Path(T1W).name, expected, True)
+    with s3.requests() as asked:
+        assert sub.get_t1w(res="1pt8") == path
+    assert asked["GET"] == 0
+    path.write_bytes(expected[:-1] + b"x")
+    assert sub.get_t1w(res="1pt8").read_bytes() == expected
+    clear_cache()
+    assert not path.exists()
+    with pytest.raises(NotInBucketError, match=r"not on this machine, so that its folder .*mirror --to FOLDER"):
+        sub.get_anatomical_dir()
+    monkeypatch.setenv("LAION_FMRI_CACHE_LIMIT", "0")
+    with pytest.raises(NotInBucketError, match=r"the cache is switched off.*mirror=FOLDER"):
         sub.get_t1w(res="1pt8")
 
 
 def test_a_server_and_a_mirror_before_it(s3: S3, tiny: Path, tmp_path: Path) -> None:
-    """A path is that of the copy."""
-    from intake_laion_fmri.mirror import mirror_bucket
-
+    """A path is that of the copy, which is made where there is none; what somebody else has put there stays."""
     given: dict[str, Any] = {"bucket": s3.url, "storage_options": s3.storage_options}
-    mirror_bucket(tmp_path, subjects="sub-01", kinds=["anatomy"], **given)
     sub = load_subject("sub-01", mirror=tmp_path, **given)
-    path = sub.get_anatomical_brain_mask(res="1pt8")
-    assert path.read_bytes() == (tiny / oracle.BRAIN_MASK.format("sub-01")).read_bytes()
+    for path in (sub.get_anatomical_brain_mask(res="1pt8"), sub.get_t1w(res="1pt8")):
+        assert path.read_bytes() == (tiny / path.relative_to(tmp_path)).read_bytes()
     assert sub.get_anatomical_dir() == tmp_path / "derivatives/anatomical/sub-01"
+    (tmp_path / T1W).write_bytes(b"mine")
+    assert sub.get_t1w(res="1pt8").read_bytes() == (tiny / T1W).read_bytes()
+    assert (tmp_path / T1W).read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize("threshold", [None, 20])
