@@ -29,8 +29,6 @@ from typing import Any, BinaryIO
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
 
-__all__ = ["ServedBucket", "serve"]
-
 BLOCK_BYTES = 128 * 1024
 """Sent at a time between two looks at the clock: a millisecond's worth at 100 MB/s, so the flow is smooth."""
 
@@ -68,7 +66,7 @@ def serve(
     latency: float = 0.0,
     log: Path | None = None,
 ) -> Iterator[ServedBucket]:
-    """Serve a folder for the time of a ``with`` block, from another process.
+    """Serve a folder for the time of a ``with`` block, from another process; yield how it is found.
 
     Parameters
     ----------
@@ -82,15 +80,10 @@ def serve(
         Seconds before each response.
     log : Path, optional
         File to append a line to for each request.
-
-    Yields
-    ------
-    ServedBucket
     """
-    command = [sys.executable, __file__, os.fspath(folder), "--latency", str(latency)]
-    command += ["--rate", str(rate)] if rate else []
-    command += ["--total-rate", str(total_rate)] if total_rate else []
-    command += ["--log", os.fspath(log)] if log else []
+    command = [sys.executable, __file__, os.fspath(folder)]
+    for option, value in (("--rate", rate), ("--total-rate", total_rate), ("--latency", latency), ("--log", log)):
+        command += [option, str(value)] if value else []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -137,22 +130,13 @@ class SlowS3(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(
-        self,
-        port: int,
-        folder: Path,
-        *,
-        rate: float | None,
-        total_rate: float | None,
-        latency: float,
-        log: Path | None,
-    ) -> None:
-        super().__init__(("127.0.0.1", port), Handler)
-        self.folder, self.bucket = folder, _bucket_name(folder)
-        self.rate, self.latency = rate, latency
-        self.line = Pace(total_rate)
+    def __init__(self, options: argparse.Namespace) -> None:
+        super().__init__(("127.0.0.1", options.port), Handler)
+        self.folder: Path = options.folder
+        self.bucket = _bucket_name(self.folder)
+        self.rate, self.latency, self.line = options.rate, options.latency, Pace(options.total_rate)
         # Line-buffered, so that the reader of the log sees every request that was answered.
-        self.log = log.open("a", buffering=1, encoding="utf-8") if log else None
+        self.log = options.log.open("a", buffering=1, encoding="utf-8") if options.log else None
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of a client that hung up: readers that stop early do."""
@@ -166,33 +150,12 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # keeps connections open
     disable_nagle_algorithm = True
     server: SlowS3
-    length: str
-    """Of the body of the answer."""
-
-    def do_GET(self) -> None:
-        """Answer a GET of an object or a listing."""
-        self._answer()
-
-    def do_HEAD(self) -> None:
-        """Answer a HEAD of an object."""
-        self._answer()
 
     def log_message(self, format: str, *args: Any) -> None:
         """Stay silent; `SlowS3.log` is the log."""
 
-    def send_header(self, keyword: str, value: str) -> None:
-        """Add a header to the answer."""
-        self.length = value if keyword == "Content-Length" else self.length
-        super().send_header(keyword, value)
-
-    def end_headers(self) -> None:
-        """Send the headers; before that, log the request."""
-        if self.server.log:
-            self.server.log.write(f"{self.command} {self.path} {self.headers.get('Range', '-')} {self.length}\n")
-        super().end_headers()
-
-    def _answer(self) -> None:
-        self.length = "0"
+    def do_GET(self) -> None:
+        """Answer a request for an object or a listing."""
         time.sleep(self.server.latency)
         target = urlsplit(self.path)
         bucket, _, key = unquote(target.path).removeprefix("/").partition("/")
@@ -204,11 +167,14 @@ class Handler(BaseHTTPRequestHandler):
             else:
                 self._send_listing({name: values[0] for name, values in parse_qs(target.query, True).items()})
         except S3Error as error:
-            self._send_error(error, f"/{bucket}/{key}")
+            told = {"Code": error.code, "Message": str(error), "Resource": f"/{bucket}/{key}", "RequestId": "slow-s3"}
+            self._send_xml(error.status, _element("Error", **told))
+
+    do_HEAD = do_GET  # noqa: N815  (as the standard library calls it)
 
     def _send_object(self, key: str) -> None:
         try:
-            file: BinaryIO = _open_object(self.server.folder, key)
+            file = _open_object(self.server.folder, key)
         except (OSError, ValueError) as error:
             raise S3Error(HTTPStatus.NOT_FOUND, "NoSuchKey", f"The specified key does not exist: {key}") from error
         with file:
@@ -219,15 +185,10 @@ class Handler(BaseHTTPRequestHandler):
                 raise S3Error(HTTPStatus.PRECONDITION_FAILED, "PreconditionFailed", f"If-Match: the ETag is {etag}")
             span = _span(self.headers.get("Range"), state.st_size)
             first, stop = span or (0, state.st_size)
-            self.send_response(HTTPStatus.PARTIAL_CONTENT if span else HTTPStatus.OK)
-            if span:
-                self.send_header("Content-Range", f"bytes {first}-{stop - 1}/{state.st_size}")
-            self.send_header("Content-Length", str(stop - first))
-            self.send_header("Content-Type", "binary/octet-stream")
-            self.send_header("ETag", etag)
-            self.send_header("Last-Modified", formatdate(state.st_mtime, usegmt=True))
-            self.send_header("Accept-Ranges", "bytes")
-            self.end_headers()
+            headers = {"Content-Range": f"bytes {first}-{stop - 1}/{state.st_size}"} if span else {}
+            headers |= {"Content-Type": "binary/octet-stream", "ETag": etag, "Accept-Ranges": "bytes"}
+            headers["Last-Modified"] = formatdate(state.st_mtime, usegmt=True)
+            self._begin(HTTPStatus.PARTIAL_CONTENT if span else HTTPStatus.OK, stop - first, headers)
             if self.command == "GET":
                 self._send_range(file, first, stop)
 
@@ -247,18 +208,19 @@ class Handler(BaseHTTPRequestHandler):
             raise S3Error(HTTPStatus.NOT_IMPLEMENTED, "NotImplemented", "Of buckets only ListObjectsV2 is served here")
         self._send_xml(HTTPStatus.OK, _listing(self.server.folder, self.server.bucket, query))
 
-    def _send_error(self, error: S3Error, resource: str) -> None:
-        body = _element("Error", Code=error.code, Message=str(error), Resource=resource, RequestId="slow-s3")
-        self._send_xml(error.status, body)
-
     def _send_xml(self, status: HTTPStatus, body: str) -> None:
         content = f'<?xml version="1.0" encoding="UTF-8"?>\n{body}'.encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("Content-Type", "application/xml")
-        self.end_headers()
+        self._begin(status, len(content), {"Content-Type": "application/xml"})
         if self.command != "HEAD":
             self.wfile.write(content)
+
+    def _begin(self, status: HTTPStatus, length: int, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(length), **headers}.items():
+            self.send_header(name, value)
+        if self.server.log:
+            self.server.log.write(f"{self.command} {self.path} {self.headers.get('Range', '-')} {length}\n")
+        self.end_headers()
 
 
 def _bucket_name(folder: Path) -> str:
@@ -361,20 +323,15 @@ def main() -> None:
     """Serve until interrupted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="root of the bucket, which takes the folder's name")
-    parser.add_argument(
-        "--rate", type=float, metavar="BYTES", help="bytes per second and connection (default: no limit)"
-    )
-    parser.add_argument(
-        "--total-rate", type=float, metavar="BYTES", help="bytes per second of all connections (default: no limit)"
-    )
+    parser.add_argument("--rate", type=float, metavar="BYTES", help="most bytes per second and connection")
+    parser.add_argument("--total-rate", type=float, metavar="BYTES", help="most bytes per second of all connections")
     parser.add_argument("--latency", type=float, default=0.0, metavar="SECONDS", help="before each response")
     parser.add_argument("--port", type=int, default=0, help="by default a free one; the first line printed is the URL")
     parser.add_argument("--log", type=Path, metavar="FILE", help="append a line per request")
     options = parser.parse_args()
     if not options.folder.is_dir():
         parser.error(f"{options.folder} is no folder")
-    arguments = {"rate": options.rate, "total_rate": options.total_rate, "latency": options.latency, "log": options.log}
-    with contextlib.suppress(KeyboardInterrupt), SlowS3(options.port, options.folder, **arguments) as server:
+    with contextlib.suppress(KeyboardInterrupt), SlowS3(options) as server:
         print(f"http://127.0.0.1:{server.server_address[1]}\ns3://{server.bucket}", flush=True)
         server.serve_forever()
 

@@ -74,8 +74,8 @@ def convert_positions(
     given = np.asarray(positions)
     if given.dtype.kind not in "iu":
         raise TypeError(f"positions must be whole numbers, found {given.dtype}. Of flags take numpy.flatnonzero.")
-    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    here, there = _voxels(place, layout.subject_name(subject), from_mask, to_mask)
+    bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    here, there = _voxels(bucket, layout.subject_name(subject), from_mask, to_mask)
     outside = (given < 0) | (given >= len(here))
     if outside.any():
         raise ValueError(
@@ -94,15 +94,15 @@ def convert_positions(
     return np.asarray(found[is_there], dtype=np.int64)
 
 
-def _voxels(place: Bucket, subject: str, *masks: str) -> list[NDArray[np.int64]]:
+def _voxels(bucket: Bucket, subject: str, *masks: str) -> list[NDArray[np.int64]]:
     """Read the flat indices of the voxels of several masks, which must be on one grid."""
     queries = [VoxelQuery.from_arguments(None, mask) for mask in masks]
-    contents = subject_contents(place, subject, anatomy=any(query.needs_anatomy for query in queries))
-    plans = [VoxelPlan.from_listing(place, contents, query, maps=(), volumes=()) for query in queries]
-    files = Fetched(place, [info for plan in plans for info in plan.files])
-    axes = [plan.read(place, files).axis for plan in plans]
+    contents = subject_contents(bucket, subject, anatomy=any(query.needs_anatomy for query in queries))
+    plans = [VoxelPlan.from_listing(bucket, contents, query, maps=(), volumes=()) for query in queries]
+    files = Fetched(bucket, [info for plan in plans for info in plan.files])
+    axes = [plan.read(bucket, files).axis for plan in plans]
     for plan, axis in zip(plans, axes, strict=True):
         difference = axes[0].grid.difference(axis.grid)
         if difference:
-            raise DataIntegrityError(f"{place.locate(plan.mask.key)}: {difference}, unlike {plans[0].mask.key}.")
+            raise DataIntegrityError(f"{bucket.locate(plan.mask.key)}: {difference}, unlike {plans[0].mask.key}.")
     return [axis.index for axis in axes]

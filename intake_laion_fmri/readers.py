@@ -129,12 +129,12 @@ class _Reader(BaseReader):  # type: ignore[misc]
             raise TypeError(f"{type(self).__name__} reads {kind.__name__}, found {type(data).__name__}.")
         arguments = {name: unveiled(value) for name, value in arguments.items()}
         self._check(arguments)
-        place = data if isinstance(data, _Data) else kind(unveiled(data))
+        source = data if isinstance(data, _Data) else kind(unveiled(data))
         where = {name: arguments.pop(name) for name in _WHERE if name in arguments}
         if where:
-            place = kind(**{**place.arguments(), **where}, metadata=place.metadata)
+            source = kind(**{**source.arguments(), **where}, metadata=source.metadata)
         selection = {name: veiled(name, value) for name, value in arguments.items()}
-        super().__init__(data=place, metadata=metadata, output_instance=output_instance, **selection)
+        super().__init__(data=source, metadata=metadata, output_instance=output_instance, **selection)
 
     def __call__(self, *args: Any, **kwargs: Any) -> _Reader:
         """Return a reader like this one with other arguments."""

@@ -48,7 +48,7 @@ ADDRESS = "https://raw.githubusercontent.com/ViCCo-Group/LAION-fMRI"
 """Where that repository's files are served."""
 
 _OF_THE_BUCKET = f"{layout.SPLITS_ROOT} of the bucket"
-"""Names no place: a copy of the bucket gives the identical Dataset."""
+"""Names no bucket: a copy of the bucket gives the identical Dataset."""
 
 _FOLDER_UPSTREAM = "laion_fmri/splits/data"
 

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.roles import SHARED
 from intake_laion_fmri.axes.voxels import Mask
-from intake_laion_fmri.building.plan import begin, checked_options, pending_jobs, subject_plans
+from intake_laion_fmri.building.plan import begin, checked_options, expect_apart, pending_jobs, subject_plans
 from intake_laion_fmri.building.report import BuildProgress, SessionReport
-from intake_laion_fmri.building.target import expect_apart
 from intake_laion_fmri.building.workers import Tally, described_failure, open_executor, run_jobs
 from intake_laion_fmri.errors import MissingFileWarning, check_option
 from intake_laion_fmri.reading.arguments import ALL, SessionSelection

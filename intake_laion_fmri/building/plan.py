@@ -1,15 +1,19 @@
-"""What a build has to do: the sessions asked for, those that are complete, and a job for each of the others."""
+"""What a build has to do: the sessions asked for, those that are complete, and a job for each of the others.
+
+A store is built neither over anything that is somebody else's nor inside its own bucket.
+"""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from intake_laion_fmri.axes.roles import SHARED
 from intake_laion_fmri.building.report import SessionReport
-from intake_laion_fmri.building.target import is_foreign
 from intake_laion_fmri.errors import DataIntegrityError, NotInStoreError
 from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.reading.arguments import check_subjects
@@ -17,6 +21,7 @@ from intake_laion_fmri.reading.assembly import BucketPlan
 from intake_laion_fmri.reading.contents import SubjectContents, subject_contents, subjects
 from intake_laion_fmri.reading.trial_plans import TrialQuery
 from intake_laion_fmri.reading.voxel_plans import VoxelQuery
+from intake_laion_fmri.remote import marks
 from intake_laion_fmri.remote.access import SMALL_FILES_IN_FLIGHT, Bucket
 from intake_laion_fmri.store.format import StoredSession
 from intake_laion_fmri.store.groups import METADATA, ForeignError
@@ -111,12 +116,12 @@ def begin(root: Bucket, options: StoreOptions, plans: Mapping[str, _SubjectPlan]
     if written != options:
         raise ValueError(
             f"Another builder has just begun {root.url} with {written}, where {options} was asked for. Choose another "
-            "place, or its options."
+            "URL, or its options."
         )
     for subject, plan in plans.items():
         key, content = metadata_key(subject), subject_metadata(subject, plan.public)
         there = root.read_present([key]).get(key)
-        if there is not None and is_foreign(there):
+        if there is not None and _is_foreign(there):
             raise ForeignError.from_keys(root.locate(subject), [METADATA])
         if there != content:
             writer.put(key, [content])
@@ -153,7 +158,7 @@ def session_status(root: Bucket, plan: BucketPlan, session: str, options: StoreO
     content = root.read_present([key])
     if not content:
         return "built"
-    if is_foreign(content[key]):
+    if _is_foreign(content[key]):
         raise ForeignError.from_keys(root.locate(group), [METADATA])
     try:
         stored = StoredSession.parse(content[key], group=group, name=root.locate(key))
@@ -168,3 +173,41 @@ def session_status(root: Bucket, plan: BucketPlan, session: str, options: StoreO
         return info is not None and size in (info.size, None)
 
     return "complete" if all(is_whole(key, size) for key, size in stored.keys.items()) else "renewed"
+
+
+def expect_apart(root: Bucket, source: Bucket) -> None:
+    """Raise ValueError where a store would lie inside its bucket or mirror, or these inside the store."""
+    for kind, other in _roots(source):
+        if root.is_local and other.is_local:
+            paths = [Path(os.path.realpath(bucket.root)) for bucket in (root, other)]
+            inside = paths[0].is_relative_to(paths[1]) or paths[1].is_relative_to(paths[0])
+        else:
+            first, second = (f"{bucket.root}/" for bucket in (root, other))
+            inside = _serve_alike(root, other) and (first.startswith(second) or second.startswith(first))
+        if inside:
+            raise ValueError(
+                f"The store {root.url} and the {kind} {other.url} must not lie one inside the other: what a store is "
+                "built from is never written to. Build it in a folder beside it."
+            )
+
+
+def _serve_alike(root: Bucket, other: Bucket) -> bool:
+    """Return True if the same path is the same object in both, as far as is known."""
+    if not (root.is_s3 and other.is_s3):
+        return type(root.file_system) is type(other.file_system)
+    return root.messages.endpoint() == other.messages.endpoint()
+
+
+def _roots(bucket: Bucket) -> Iterator[tuple[str, Bucket]]:
+    yield "bucket", bucket
+    if bucket.copies.mirror is not None:
+        yield "mirror", Bucket(os.fspath(bucket.copies.mirror.path))
+
+
+def _is_foreign(content: bytes) -> bool:
+    """Return True for metadata of a Zarr group or array that is not this package's; False for damaged ones."""
+    try:
+        json.loads(content)
+    except (ValueError, RecursionError):
+        return False
+    return not marks.STORE.recognises(content)

@@ -15,19 +15,20 @@ from numpy.typing import NDArray
 from intake_laion_fmri.building.plan import Job, session_plan, session_status, whole_session
 from intake_laion_fmri.building.processes import block_memory
 from intake_laion_fmri.building.report import SessionReport
-from intake_laion_fmri.building.voxels import kept_voxels
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.reading.assembly import BetasParts, BucketPlan
 from intake_laion_fmri.reading.blocks import SessionBlock
 from intake_laion_fmri.reading.contents import subject_contents
-from intake_laion_fmri.reading.voxel_plans import VoxelQuery
+from intake_laion_fmri.reading.voxel_plans import Brain, VoxelQuery
 from intake_laion_fmri.split_sources import find_source
 from intake_laion_fmri.store.chunk_table import ChunkTable
 from intake_laion_fmri.store.chunks import ChunkGrid
 from intake_laion_fmri.store.format import BETAS, STORED_DTYPES, Record, coordinate_key, is_object
 from intake_laion_fmri.store.groups import METADATA, GroupWriter
+from intake_laion_fmri.store.left_out import LeftOut
 from intake_laion_fmri.store.metadata import group_metadata, object_sum, sum_of_inputs
+from intake_laion_fmri.store.order import stored_order
 from intake_laion_fmri.store.rounding import Rounding
 from intake_laion_fmri.store.writing import store_writer
 
@@ -74,6 +75,20 @@ def build_session(job: Job, received: Callable[[int], None] | None = None) -> Se
         writer.publish(group_metadata({**group.attributes, **record.attribute()}, group.arrays))
     seconds, size, missing = time.monotonic() - start, sum(table.sizes), parts.remarks.left_out
     return SessionReport(job.subject, job.session, status, block.info.size, size, seconds, missing)
+
+
+def kept_voxels(parts: BetasParts, query: VoxelQuery, *, where: str) -> tuple[Brain, LeftOut]:
+    """Return the voxels to keep, in stored order, and a summary of the others."""
+    brain = parts.brain
+    positions = brain.chosen(query, where=where)
+    if not len(positions):
+        roi = query.roi.selection if query.roi else None
+        raise ValueError(f"roi={roi!r} has no voxel within the mask of {where}: there is nothing to store.")
+    others = brain.take(np.setdiff1d(np.arange(len(brain.axis)), positions, assume_unique=True))
+    ceilings = {name: values for name, values in others.maps.items() if name.startswith("nc_")}
+    left_out = LeftOut.from_voxels(len(others.axis), others.rois.inside if others.rois else None, ceilings)
+    kept = brain.take(positions)
+    return kept.take(stored_order(kept.axis.ijk(), kept.rois.inside if kept.rois else None)), left_out
 
 
 def _tables(plan: BucketPlan, files: Mapping[str, bytes]) -> dict[str, str]:

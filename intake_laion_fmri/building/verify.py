@@ -15,8 +15,7 @@ from intake_laion_fmri import layout
 from intake_laion_fmri.axes.trials import TRIALS_PER_SESSION
 from intake_laion_fmri.building.contents import SubjectInfo, by_number, subject_info
 from intake_laion_fmri.building.plan import session_plan, whole_session
-from intake_laion_fmri.building.session import axis_sum
-from intake_laion_fmri.building.voxels import kept_voxels
+from intake_laion_fmri.building.session import axis_sum, kept_voxels
 from intake_laion_fmri.errors import NotInBucketError, unknown_value
 from intake_laion_fmri.reading.arguments import ALL, SessionSelection, check_sessions, check_subjects
 from intake_laion_fmri.reading.assembly import BetasParts

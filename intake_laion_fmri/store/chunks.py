@@ -211,11 +211,11 @@ class ChunkGrid:
         parts = []
         for run in np.split(numbers, np.flatnonzero(begins) + 1) if len(numbers) else []:
             first, last = int(run[0]), int(run[-1])
-            place = first // self.per_object
-            start = self._head + int(offsets[first] - offsets[place * self.per_object])
+            number = first // self.per_object
+            start = self._head + int(offsets[first] - offsets[number * self.per_object])
             of_run = slice(first, last + 1)
             parts.append(
-                Part(self.key(place), start, tuple(range(first, last + 1)), table.sums[of_run], table.sizes[of_run])
+                Part(self.key(number), start, tuple(range(first, last + 1)), table.sums[of_run], table.sizes[of_run])
             )
         return parts
 

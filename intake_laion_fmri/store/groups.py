@@ -90,7 +90,7 @@ class Workshop:
             raise ForeignError.from_keys(os.fspath(self.folder), foreign)
 
     @contextmanager
-    def place(
+    def staging(
         self, name: str, *, wait_seconds: float, while_waiting: Callable[[], object] = lambda: None
     ) -> Iterator[Path]:
         """Yield a path in it to write to, while nobody else on this file system writes under this name.
@@ -115,7 +115,7 @@ class Workshop:
     def tidy(self) -> None:
         """Remove what builders that were killed have left."""
         for lock in self.folder.glob("*.lock"):
-            with contextlib.suppress(HeldError), self.place(lock.stem, wait_seconds=0):
+            with contextlib.suppress(HeldError), self.staging(lock.stem, wait_seconds=0):
                 pass
 
     def _clean(self, name: str) -> None:

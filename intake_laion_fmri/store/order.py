@@ -28,8 +28,8 @@ def stored_order(ijk: NDArray[np.integer], inside: NDArray[np.bool_] | None = No
     Returns
     -------
     array of int, shape (voxel,)
-        Place in the input of the first stored voxel, of the second, and so on. The same for the same input, whichever
-        order its voxels are given in, as long as no two have the same indices.
+        Position in the input of the first stored voxel, of the second, and so on. The same for the same input,
+        whichever order its voxels are given in, as long as no two have the same indices.
     """
     keys = [hilbert_index(ijk)]
     if inside is not None:

@@ -158,7 +158,7 @@ class _DiskWriter(StoreWriter):
             try:
                 with self.errors_of_writing(f"../{workshop.folder.name}"):
                     staging = stack.enter_context(
-                        workshop.place(name, wait_seconds=wait_seconds, while_waiting=while_waiting)
+                        workshop.staging(name, wait_seconds=wait_seconds, while_waiting=while_waiting)
                     )
             except HeldError as error:
                 if wait_seconds:
