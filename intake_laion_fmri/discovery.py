@@ -12,9 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.errors import IncompleteBucketWarning, unknown_value
-from intake_laion_fmri.reading.contents import no_subjects, only_subjects, public_sessions, roi_files
+from intake_laion_fmri.reading.contents import (
+    dataset_objects,
+    no_subjects,
+    only_subjects,
+    public_sessions,
+    roi_files,
+)
 from intake_laion_fmri.reading.recent_listings import recent_folders, recent_objects
-from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket
+from intake_laion_fmri.remote.access import Bucket, open_bucket
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -265,12 +271,12 @@ def inventory(
 
     Notes
     -----
-    Two listings for the subjects and three per subject.
+    Two listings for the subjects, four for what is of none, and at least seven per subject.
     """
     import pandas as pd
 
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    objects: dict[str, ObjectInfo] = {}
+    objects = dataset_objects(bucket)
     for name in _subjects(bucket, refresh=refresh):
         for tree in layout.SUBJECT_TREES:
             objects |= recent_objects(bucket, tree.folder(name), refresh=refresh)
@@ -279,8 +285,8 @@ def inventory(
         if (parsed := layout.parse_key(key)) is not None:
             session, label, category = (parsed.entities.get(name, "") for name in ("session", "label", "category"))
             roi, group = layout.clean_label(label), layout.KINDS[parsed.kind].group
-            held_out = bool(session) and layout.is_held_out(session)
-            subject = parsed.entities["subject"]
+            held_out = not layout.is_of_public(key)
+            subject = parsed.entities.get("subject", "")
             rows.append((subject, session, roi, category, group, parsed.kind, key, info.size, held_out))
     columns = ["subject", "session", "roi", "category", "group", "kind", "key", "bytes", "held_out"]
     return pd.DataFrame(rows, columns=columns)

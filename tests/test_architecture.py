@@ -26,8 +26,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
         "sources": "",  # names functions of all wings, and imports none
         "redact": "",  # hides secrets: below everything that prints or writes
         "forks": "",
-        "entities": "redact",
-        "layout": "entities",
+        "layout": "redact",
         "errors": "redact",
         "remote": "errors forks layout redact",
         "demo": "remote",  # see WRITING
@@ -66,11 +65,15 @@ WRITING = {"remote.atomic", "remote.locks", "remote.marks", "remote.parents"}
 # Tables and arrays: these open nothing, though others of their wing do.
 PURE = {f"store.{name}" for name in ("chunks", "chunk_table", "codecs", "coordinates", "order", "rounding")}
 STANDARD_LIBRARY_ONLY = {
-    *("redact", "forks", "entities", "layout", "errors", "sources"),
+    *("redact", "forks", "errors", "sources"),
+    *("layout", "layout.entities", "layout.keys", "layout.trees"),
     *("remote.retry", "catalog.given", "cli.interrupts"),
 }
 IMPORTING_BY_TEXT = {"sources"}  # the table names functions of wings above; tests/catalog/test_sources.py loads each
-SLOW = {"xarray", "dask", "distributed", "nibabel", "zarr", "s3fs", "intake", "intake_xarray", "pandas", "rich"}
+SLOW = {
+    *("xarray", "dask", "distributed", "nibabel", "zarr", "s3fs", "intake", "intake_xarray", "pandas", "rich"),
+    *("h5py", "PIL", "scipy", "nilearn"),
+}
 AT_THE_TOP = {
     ("readers", "intake"),
     ("catalog.datasource", "intake"),

@@ -20,6 +20,11 @@ SURFACE = "derivatives/rois/sub-03/face/sub-03_hemi-L_space-fsnative_label-FFA-1
 
 # One documented key of every kind, spelled out (dataset.md §1), and what it says.
 SESSION = {"subject": "sub-03", "session": "ses-02"}
+FREESURFER = "derivatives/freesurfer/sub-03"
+FLOC = "derivatives/localizers/sub-03/ses-4BarScreenfLoc/func/sub-03_ses-4BarScreenfLoc_task-floc"
+FLOC_ENTITIES = {"subject": "sub-03", "session": "ses-4BarScreenfLoc", "task": "floc"}
+RUN = "sub-03/ses-05/func/sub-03_ses-05_task-images_run-02"
+RUN_ENTITIES = {"subject": "sub-03", "session": "ses-05", "task": "images", "run": "02"}
 KEYS = {
     "trials": (FUNC + "desc-SingletrialBetas_trials.tsv", SESSION),
     "betas": (FUNC + "space-T1w_stat-effect_desc-SingletrialBetas_statmap.nii.gz", SESSION),
@@ -39,10 +44,61 @@ KEYS = {
     "roi_gii": (SURFACE + ".func.gii", {"subject": "sub-03", "category": "face", "hemi": "L", "label": "FFA-1"}),
     "roi_label": (SURFACE + ".label", {"subject": "sub-03", "category": "face", "hemi": "L", "label": "FFA-1"}),
     "brain_mask": (ANAT + "desc-brain_mask.nii.gz", {"subject": "sub-03"}),
-    "anatomy": (ANAT + "T1w.nii.gz", {"subject": "sub-03"}),
+    "t1w": (ANAT + "T1w.nii.gz", {"subject": "sub-03"}),
+    "t2w": (ANAT + "T2w.nii.gz", {"subject": "sub-03"}),
+    "full_brain_mask": (ANAT.replace("res-1pt8_", "") + "desc-brain_mask.nii.gz", {"subject": "sub-03"}),
+    "full_t1w": (ANAT.replace("res-1pt8_", "") + "T1w.nii.gz", {"subject": "sub-03"}),
+    "full_t2w": (ANAT.replace("res-1pt8_", "") + "T2w.nii.gz", {"subject": "sub-03"}),
+    "surface": (f"{FREESURFER}/surf/lh.sphere.reg", {"subject": "sub-03", "side": "lh", "surface": "sphere.reg"}),
+    "annotation": (
+        f"{FREESURFER}/label/rh.aparc.a2009s.annot",
+        {"subject": "sub-03", "side": "rh", "atlas": "aparc.a2009s"},
+    ),
+    "surface_label": (
+        f"{FREESURFER}/label/lh.BA1_exvivo.thresh.label",
+        {"subject": "sub-03", "side": "lh", "area": "BA1_exvivo.thresh"},
+    ),
+    "freesurfer_image": (f"{FREESURFER}/mri/aparc+aseg.mgz", {"subject": "sub-03", "image": "aparc+aseg"}),
+    "transform": (f"{FREESURFER}/mri/transforms/talairach.lta", {"subject": "sub-03", "transform": "talairach"}),
+    "localizer": (
+        f"{FLOC}_space-T1w_res-1pt8_contrast-faceVsOthers_stat-z_statmap.nii.gz",
+        {**FLOC_ENTITIES, "res": "1pt8", "contrast": "faceVsOthers", "stat": "z"},
+    ),
+    "localizer_gii": (
+        f"{FLOC}_hemi-R_space-fsnative_contrast-bodyVsObject_stat-z_statmap.func.gii",
+        {**FLOC_ENTITIES, "hemi": "R", "contrast": "bodyVsObject", "stat": "z"},
+    ),
+    "localizer_run": (
+        f"{FLOC}_run-01_space-T1w_res-1pt5_contrast-face_stat-effect_statmap.nii.gz",
+        {**FLOC_ENTITIES, "run": "01", "res": "1pt5", "contrast": "face", "stat": "effect"},
+    ),
+    "localizer_run_gii": (
+        f"{FLOC}_run-01_hemi-L_space-fsnative_contrast-face_stat-effect_statmap.func.gii",
+        {**FLOC_ENTITIES, "run": "01", "hemi": "L", "contrast": "face", "stat": "effect"},
+    ),
+    "bold": (
+        "derivatives/tedana/sub-03/ses-05/func/sub-03_ses-05_task-images_run-02_space-T1w_desc-optcom_bold.nii.gz",
+        {"subject": "sub-03", "session": "ses-05", "run": "02"},
+    ),
+    "events": (f"{RUN}_events.tsv", RUN_ENTITIES),
+    "raw_bold": (f"{RUN}_echo-2_part-mag_bold.nii.gz", {**RUN_ENTITIES, "echo": "2", "part": "mag"}),
+    "raw_sbref": (f"{RUN}_echo-2_sbref.nii.gz", {**RUN_ENTITIES, "echo": "2"}),
+    "raw_sbref_part": (f"{RUN}_echo-2_part-mag_sbref.nii.gz", {**RUN_ENTITIES, "echo": "2", "part": "mag"}),
+    "stimulus_table": ("stimuli/task-images_metadata.csv", {}),
+    "stimuli": ("stimuli/task-images_stimuli.h5", {}),
+    "embeddings": ("stimuli/task-images_desc-CLIP_embeddings.h5", {"model": "CLIP"}),
+    "captions": ("stimuli/task-images_desc-captions.csv", {}),
+    "segmentations": ("stimuli/task-images_desc-segmentations.h5", {}),
+    "segmentation_table": ("stimuli/task-images_desc-segmentations_metadata.csv", {}),
+    "archived_embeddings": (
+        "archive/embeddings/v1/task-images_desc-DINOv2_embeddings.h5",
+        {"version": "v1", "model": "DINOv2"},
+    ),
+    "participants": ("participants.tsv", {}),
 }
 
 # The same kinds as shell patterns: which files of a bucket are which.
+ANATOMICAL = "derivatives/anatomical/*/ses-PrismaAnat/anat/*_space-T1w"
 _F = f"{BETAS}/*/ses-*/func/*_task-images_"
 GLOBS = {
     "trials": [_F + "desc-SingletrialBetas_trials.tsv"],
@@ -57,7 +113,33 @@ GLOBS = {
     "roi_gii": ["derivatives/rois/*/*/*_hemi-?_space-fsnative_label-*_mask.func.gii"],
     "roi_label": ["derivatives/rois/*/*/*_hemi-?_space-fsnative_label-*_mask.label"],
     "brain_mask": ["derivatives/anatomical/*/ses-PrismaAnat/anat/*_space-T1w_res-1pt8_desc-brain_mask.nii.gz"],
-    "anatomy": ["derivatives/anatomical/*/ses-PrismaAnat/anat/*_space-T1w_res-1pt8_T1w.nii.gz"],
+    "t1w": [f"{ANATOMICAL}_res-1pt8_T1w.nii.gz"],
+    "t2w": [f"{ANATOMICAL}_res-1pt8_T2w.nii.gz"],
+    "full_brain_mask": [f"{ANATOMICAL}_desc-brain_mask.nii.gz"],
+    "full_t1w": [f"{ANATOMICAL}_T1w.nii.gz"],
+    "full_t2w": [f"{ANATOMICAL}_T2w.nii.gz"],
+    "surface": ["derivatives/freesurfer/*/surf/?h.*"],
+    "annotation": ["derivatives/freesurfer/*/label/?h.*.annot"],
+    "surface_label": ["derivatives/freesurfer/*/label/?h.*.label"],
+    "freesurfer_image": ["derivatives/freesurfer/*/mri/*.mgz"],
+    "transform": ["derivatives/freesurfer/*/mri/transforms/*.lta"],
+    "localizer": ["derivatives/localizers/*/ses-*/func/*_task-*loc_space-T1w_res-*_statmap.nii.gz"],
+    "localizer_gii": ["derivatives/localizers/*/ses-*/func/*_task-*loc_hemi-?_space-fsnative_*_statmap.func.gii"],
+    "localizer_run": ["derivatives/localizers/*/ses-*/func/*_run-*_space-T1w_res-*_statmap.nii.gz"],
+    "localizer_run_gii": ["derivatives/localizers/*/ses-*/func/*_run-*_hemi-?_space-fsnative_*_statmap.func.gii"],
+    "bold": ["derivatives/tedana/*/ses-*/func/*_bold.nii.gz"],
+    "events": ["sub-*/ses-*/func/*_events.tsv"],
+    "raw_bold": ["sub-*/ses-*/func/*_part-*_bold.nii.gz"],
+    "raw_sbref": ["sub-*/ses-*/func/*_echo-?_sbref.nii.gz"],
+    "raw_sbref_part": ["sub-*/ses-*/func/*_part-mag_sbref.nii.gz"],
+    "stimulus_table": ["stimuli/task-images_metadata.csv"],
+    "stimuli": ["stimuli/task-images_stimuli.h5"],
+    "embeddings": ["stimuli/*_embeddings.h5"],
+    "captions": ["stimuli/*-captions.csv"],
+    "segmentations": ["stimuli/*-segmentations.h5"],
+    "segmentation_table": ["stimuli/*-segmentations_metadata.csv"],
+    "archived_embeddings": ["archive/embeddings/*/*_embeddings.h5"],
+    "participants": ["participants.tsv"],
 }
 
 

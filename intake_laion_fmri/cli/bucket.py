@@ -94,6 +94,8 @@ class _Object:
     @property
     def access(self) -> str:
         """Whether, or where, it can be read."""
+        if self.key == layout.GATED and self.origin != "mirror":
+            return "on request"
         return "held out" if self.held_out else self.origin or "public"
 
 
@@ -169,17 +171,19 @@ def _counted(total: tuple[int, Size]) -> dict[str, int]:
 def info(bucket: BucketChoice, subjects: tuple[str, ...], as_json: bool) -> None:
     """Show what a bucket holds: subjects, sessions, ROIs and sizes.
 
-    It counts the objects that this package can read, and those beside them: betas, trial tables, maps, ROIs, anatomy.
+    It counts the objects that this package can read, and those beside them.
     """
     with exits.exit_codes():
         opened = bucket.open()
         found = _contents(opened, subjects)
+        others = None if subjects else _dataset(opened)
     total = len(found), sum(len(subject.objects) for subject in found), sum(subject.total()[1] for subject in found)
     if as_json:
         print_json(
             {
                 "bucket": opened.url,
                 "subjects": [subject.to_json() for subject in found],
+                **({} if others is None else {"dataset": others.to_json()["groups"]}),
                 "objects": total[1],
                 "bytes": total[2],
             }
@@ -215,8 +219,7 @@ def ls(
 ) -> None:
     """List objects of a bucket: size, group and key.
 
-    Of the subjects' betas, trial tables, maps, ROIs and anatomy; or of everything whose key begins with PREFIX, which
-    need not be a folder.
+    Of everything that this package knows, or of everything whose key begins with PREFIX, which need not be a folder.
     """
     with exits.exit_codes():
         opened = bucket.open()
@@ -228,6 +231,7 @@ def ls(
                 objects = [item for item in objects if item.subject in wanted]
         else:
             objects = [item for subject in _contents(opened, subjects) for item in subject.objects]
+            objects += [] if subjects else _dataset(opened).objects
         chosen = _of_sessions(objects, sessions, where=opened.url)
         chosen = sorted((item for item in chosen if not groups or item.group in groups), key=lambda item: item.key)
         if not chosen and not as_json:
@@ -255,6 +259,13 @@ def _contents(bucket: Bucket, subjects: Iterable[str]) -> list[_Subject]:
         contents = subject_contents(bucket, name, everything=True)
         found.append(_Subject(name, contents.sessions, tuple(map(_Object.from_info, contents.objects.values()))))
     return found
+
+
+def _dataset(bucket: Bucket) -> _Subject:
+    """List all that can be read of no subject."""
+    from intake_laion_fmri.reading.contents import dataset_objects
+
+    return _Subject("", (), tuple(map(_Object.from_info, dataset_objects(bucket).values())))
 
 
 def _of_sessions(objects: Sequence[_Object], sessions: Sequence[str], *, where: str) -> list[_Object]:

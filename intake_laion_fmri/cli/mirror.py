@@ -67,7 +67,7 @@ In a pipe, fields separated by tabs:
     failed="the folder could not be read",
 )
 
-_groups = group_option(" By default all but the stimuli.")
+_groups = group_option(" By default all but those of stimuli, surfaces, localizers, time series and raw data.")
 
 
 def _local(context: click.Context, parameter: click.Parameter, folder: str | None) -> str | None:

@@ -36,7 +36,7 @@ def plan_from_listings(
     listed = {key: info for listing in listings.values() for key, info in listing.items() if not key.endswith("/")}
     selection.expect_in(listed, where=bucket.url)
     if selection.stimuli and not notes:
-        notes.append(f"The images themselves are given under a data use agreement only: ask {layout.CONTACT}.")
+        notes.append(f"The images themselves are given under a data use agreement only: ask at {layout.REQUEST_URL}.")
     chosen = [info for key, info in sorted(listed.items()) if selection.takes(key)]
     if not chosen:
         raise NoMatchingDataError(
@@ -111,17 +111,18 @@ def listed_now(bucket: Bucket, selection: MirrorSelection) -> tuple[dict[str, di
     root, top = _directly_in(bucket, "")
     trees = [f"derivatives/{name}" for name in _directly_in(bucket, "derivatives")[1]] if "derivatives" in top else []
     listings, notes = {"": root}, []
-    there = {*top, *trees}
+    there = {"", *top, *trees}
     wanted = [tree for tree in layout.TREES if selection.wants(*layout.groups_in(tree))]
     for tree in (tree for tree in wanted if tree.per == "subject" and tree.root in there):
-        folders = [tree.root] if selection.subjects is None else map(tree.folder, selection.subjects)
+        every = [tree.root] if tree.root else [name for name in top if layout.is_subject(name)]
+        folders = every if selection.subjects is None else map(tree.folder, selection.subjects)
         listings |= {folder: bucket.find(folder) for folder in folders}
     if any(tree.per == "subject" for tree in wanted):
         _expect_subjects(bucket, selection, listings)
-    for tree in (tree for tree in wanted if tree.per == "dataset"):
+    for tree in (tree for tree in wanted if tree.per == "dataset" and tree.root):
         if tree.root in there:
             listings[tree.root] = bucket.find(tree.root)
-        elif tree.root == layout.STIMULI_ROOT:
+        elif tree is layout.STIMULI and (selection.stimuli or selection.groups):
             notes.append(f"{bucket.url} has no {tree.root}/ yet.")
     return listings, notes
 

@@ -77,12 +77,13 @@ def plan_mirror(
         sessions comes what reading them needs of their subject: noise ceilings, mean R2, ROIs and the brain mask, so
         far as the other arguments let them.
     kinds : str or sequence of str, optional
-        Of `MIRROR_KINDS`; by default all but the stimuli. A JSON file goes with the file that it describes.
+        Of `MIRROR_KINDS`; by default all but the large ones, `layout.LARGE_GROUPS`. A JSON file goes with the
+        file that it describes.
     entities : mapping, optional
         ``task``, ``space``, ``desc``, ``stat``, ``suffix`` or ``extension`` → a value or several, with or without the
         prefix (``"desc-R2"`` or ``"R2"``). A file in whose name an entity does not occur is kept.
     include_stimuli : bool, default False
-        Whether to copy the public tables of stimuli too.
+        Whether to copy the public files of stimuli too.
     offline : bool, default False
         Whether to go by the bucket's listing of the last time that the mirror was filled, and ask nobody.
 

@@ -32,11 +32,11 @@ class MirrorSelection:
     averages: bool = False
     """Whether the files of a subject as a whole are chosen, besides sessions."""
     groups: tuple[str, ...] | None = None
-    """Of `layout.GROUPS`; None is all of them but the stimuli."""
+    """Of `layout.GROUPS`; None is all of them but `layout.LARGE_GROUPS`."""
     entities: Mapping[str, tuple[str, ...]] | None = None
     """Entity → its values."""
     stimuli: bool = False
-    """Whether tables of stimuli are chosen."""
+    """Whether the public files of stimuli are chosen besides."""
 
     @classmethod
     def from_arguments(
@@ -63,16 +63,15 @@ class MirrorSelection:
         if stimuli and "stimuli" in values.get("suffix", ()):
             raise LicenseNotAcceptedError(
                 f"{layout.GATED} holds the images, which are given under a data use agreement only. Ask "
-                f"{layout.CONTACT}."
+                f"for them at {layout.REQUEST_URL}."
             )
         names, averages = _checked_sessions(sessions)
         return cls(None if subjects is None else check_subjects(subjects), names, averages, groups, values, stimuli)
 
     def wants(self, *groups: str) -> bool:
         """Return True if any of these groups is chosen."""
-        return any(
-            self.stimuli if group == "stimuli" else self.groups is None or group in self.groups for group in groups
-        )
+        chosen = layout.GROUPS.keys() - layout.LARGE_GROUPS if self.groups is None else set(self.groups)
+        return not chosen.isdisjoint(groups) or (self.stimuli and "stimuli" in groups)
 
     def takes(self, key: str) -> bool:
         """Return True if an object is chosen, whether or not it may be read."""
@@ -105,11 +104,10 @@ class MirrorSelection:
             return True
         if self.sessions is None:
             return False
-        return (
-            (session is not None and layout.is_session(session) and layout.session_name(session) in self.sessions)
-            or "/" not in key
-            or layout.is_needed(key)
-        )
+        tree = layout.tree_of(key)
+        if session is not None and (tree is None or tree.has_sessions):
+            return layout.is_session(session) and layout.session_name(session) in self.sessions
+        return layout.is_needed(key) or layout.group_of(key) in (self.groups or ())
 
     def _takes_entities(self, key: str) -> bool:
         if not self.entities:

@@ -119,7 +119,7 @@ def verify_mirror(
     """
     folder = _existing(to)
     selection = MirrorSelection.from_arguments(
-        subjects=subjects, sessions=sessions, kinds=kinds, include_stimuli=kinds is None
+        subjects=subjects, sessions=sessions, kinds=tuple(layout.GROUPS) if kinds is None else kinds
     )
     records = {record.location: record for record in folder.records() if selection.takes(record.key)}
     seen, found = set(), False
@@ -163,7 +163,7 @@ def mirror_status(to: str | os.PathLike[str]) -> MirrorStatus:
     folder = _existing(to)
     records = {record.location: record for record in folder.records() if record.checked != OTHER}
     files = dict(folder.files())
-    own = {key for key in files if layout.tree_of(key) is not None or ("/" not in key and not key.startswith("."))}
+    own = {key for key in files if layout.tree_of(key) is not None}
     known = {key: state for key, state in files.items() if key in records or key in own}
     by_subject: dict[str, list[str]] = {}
     for key in known:

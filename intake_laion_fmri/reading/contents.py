@@ -51,7 +51,12 @@ def subjects(bucket: Bucket) -> list[str]:
 
 
 def subject_contents(
-    bucket: Bucket, subject: str, *, anatomy: bool = False, everything: bool = False
+    bucket: Bucket,
+    subject: str,
+    *,
+    anatomy: bool = False,
+    everything: bool = False,
+    trees: Sequence[layout.Tree] = (),
 ) -> SubjectContents:
     """List the objects of a subject: a few hundred, by listings that are under way at once.
 
@@ -67,6 +72,8 @@ def subject_contents(
         Whether to list the anatomical tree too.
     everything : bool, default False
         Whether to list all trees with a folder for each subject.
+    trees : sequence of layout.Tree, optional
+        Others to list: of a subject, or of the whole data set.
 
     Returns
     -------
@@ -81,15 +88,26 @@ def subject_contents(
     BucketUnreachableError
         If the bucket does not answer.
     """
-    trees = layout.SUBJECT_TREES if everything else (*layout.MAIN_TREES, *([layout.ANATOMY] if anatomy else []))
+    listed = (
+        layout.SUBJECT_TREES if everything else (*layout.MAIN_TREES, *([layout.ANATOMY] if anatomy else []), *trees)
+    )
     objects: dict[str, ObjectInfo] = {}
-    for found in _at_once(bucket, [tree.folder(subject) for tree in trees]):
+    for found in _at_once(bucket, [tree.folder(subject) for tree in dict.fromkeys(listed)]):
         objects |= found
     if not objects:
         known = subjects(bucket)
         raise unknown_value("subject", subject, known, where=bucket.url) if known else no_subjects(bucket)
     volumes = tuple(file for file in roi_files(objects) if file.kind == "roi")
     return SubjectContents(subject, objects, public_sessions(objects, ["betas"]), volumes)
+
+
+def dataset_objects(bucket: Bucket) -> dict[str, ObjectInfo]:
+    """List the objects that are of no subject: what has to do with stimuli, splits, and the files at the root."""
+    folders = [tree.root for tree in layout.TREES if tree.per == "dataset" and tree.root]
+    objects = {key: info for key, info in bucket.list_folder("").files.items() if info and layout.tree_of(key)}
+    for found in _at_once(bucket, folders):
+        objects |= found
+    return objects
 
 
 def _at_once(bucket: Bucket, folders: Sequence[str]) -> list[dict[str, ObjectInfo]]:

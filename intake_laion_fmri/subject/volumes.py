@@ -130,7 +130,7 @@ class Volumes:
         folder = layout.ANATOMY.folder(self._reader.subject)
         listing = self._reader.place.find(folder)
         if not listing:
-            raise self._reader.place.missing(layout.key("anatomy", subject=self._reader.subject), listing)
+            raise self._reader.place.missing(layout.key("t1w", subject=self._reader.subject), listing)
         paths = {key: self._local_path(info) for key, info in listing.items()}
         for key, path in paths.items():
             if path is None:
@@ -177,7 +177,7 @@ class Volumes:
     def _anatomical_object(self, image: str, res: object) -> ObjectInfo:
         """Find an image, whose key differs from that of `layout.KINDS` in its resolution and suffix alone."""
         place, subject = self._reader.place, self._reader.subject
-        stem, ending = layout.key("anatomy", subject=subject).split("_res-1pt8_T1w")
+        stem, ending = layout.key("t1w", subject=subject).split("_res-1pt8_T1w")
         resolution = "" if _check_resolution(res) is None else f"_res-{res}"
         key = f"{stem}{resolution}_{image}{ending}"
         listing = place.find(layout.ANATOMY.folder(subject))

@@ -14,9 +14,17 @@ from intake_laion_fmri import layout
 from intake_laion_fmri.cli.main import main
 from intake_laion_fmri.discovery import inventory
 
-ONE_OF_EVERY_TREE = [f"{tree.folder('sub-01')}/notes_of_somebody.txt" for tree in layout.TREES]
+ONE_OF_EVERY_TREE = [f"{tree.folder('sub-01')}/notes_of_somebody.txt".lstrip("/") for tree in layout.TREES]
+OTHERS = {
+    **dict.fromkeys(("side",), "lh"),
+    **dict.fromkeys(("surface", "atlas", "area", "image", "transform", "task", "contrast", "stat", "model"), "new"),
+    **dict.fromkeys(("run", "echo"), "1"),
+    "part": "mag",
+    "res": "1pt8",
+    "version": "v1",
+}
 ONE_OF_EVERY_KIND = [
-    layout.key(kind, subject="sub-01", session="ses-04", category="face", label="NEW", map="99rep", hemi="L")
+    layout.key(kind, subject="sub-01", session="ses-04", category="face", label="NEW", map="99rep", hemi="L", **OTHERS)
     for kind in layout.KINDS
 ]
 SIDECARS = [f"{layout.key('betas', subject='sub-01', session='ses-01').partition('.')[0]}.json"]
@@ -48,18 +56,17 @@ def test_the_same_objects_in_the_same_groups(bucket: Path) -> None:
         subject: Counter(one["group"] for one in listed if one["subject"] == subject)
         for subject in ("sub-01", "sub-03")
     }
-    told = {one["subject"]: one for one in as_json("info", "--bucket", bucket)["subjects"]}
+    of_nobody = Counter(one["group"] for one in listed if not one["subject"])
+    info = as_json("info", "--bucket", bucket)
+    told = {one["subject"]: one for one in info["subjects"]}
     assert {name: {group: n["objects"] for group, n in one["groups"].items()} for name, one in told.items()} == groups
+    assert {group: n["objects"] for group, n in info["dataset"].items()} == of_nobody
+    at_the_root = {path.name for path in bucket.iterdir() if path.is_file() and not path.name.startswith(".")}
+    assert at_the_root == {one["key"] for one in listed if "/" not in one["key"]}
 
-    # A bucket's folder is a mirror too; what is of no subject is in trees of the data set, and files at the root.
+    # A bucket's folder is a mirror too.
     status = {one["subject"]: one["groups"] for one in as_json("mirror", "status", bucket)["subjects"]}
-    for tree in (tree for tree in layout.TREES if tree.per == "dataset"):
-        for one in as_json("ls", f"{tree.root}/", "--bucket", bucket)["objects"]:
-            assert one["group"] == tree.rest
-            groups.setdefault(one["subject"], Counter())[one["group"]] += 1
-    at_the_root = sum(path.is_file() and not path.name.startswith(".") for path in bucket.iterdir())
-    groups[""]["other"] += at_the_root
-    assert {name: Counter(one) for name, one in status.items()} == groups
+    assert {name: Counter(one) for name, one in status.items()} == groups | {"": of_nobody}
 
     written = bucket.parent / "catalog"
     result = CliRunner().invoke(main, ["catalog", "write", "--bucket", str(bucket), "--out", str(written)])

@@ -9,26 +9,11 @@ from types import MappingProxyType
 
 from intake_laion_fmri import redact
 
-__all__ = [
-    "ENTITIES",
-    "HELD_OUT_SESSIONS",
-    "PARTICIPANT_CODES",
-    "SESSION",
-    "SUBJECT",
-    "clean_label",
-    "is_held_out",
-    "is_session",
-    "is_subject",
-    "name_entities",
-    "same_session",
-    "session_name",
-    "session_number",
-    "session_of",
-    "subject_name",
-]
-
 SUBJECT = r"sub-[A-Za-z0-9]+"
 SESSION = r"ses-[0-9]{1,4}"  # sessions are counted through from the first: no name may ask for a billion of them
+
+ANY_SESSION = r"ses-[A-Za-z0-9]+"
+"""Localizers and raw data have sessions with names, too: ``ses-4BarScreenfLoc``."""
 
 HELD_OUT_SESSIONS = frozenset(range(31, 35))
 """Session numbers whose objects may be listed, but not read."""
