@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 from intake_laion_fmri import layout
 from intake_laion_fmri.errors import IncompleteBucketWarning, unknown_value
 from intake_laion_fmri.reading.contents import (
-    dataset_objects,
     no_subjects,
     only_subjects,
     public_sessions,
     roi_files,
 )
-from intake_laion_fmri.reading.recent_listings import recent_folders, recent_objects
+from intake_laion_fmri.reading.recent_listings import recent_dataset_objects, recent_folders, recent_objects
 from intake_laion_fmri.remote.access import Bucket, open_bucket
 
 if TYPE_CHECKING:
@@ -276,8 +275,9 @@ def inventory(
     import pandas as pd
 
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    objects = dataset_objects(bucket)
-    for name in _subjects(bucket, refresh=refresh):
+    names = _subjects(bucket, refresh=refresh)
+    objects = recent_dataset_objects(bucket, refresh=refresh)
+    for name in names:
         for tree in layout.SUBJECT_TREES:
             objects |= recent_objects(bucket, tree.folder(name), refresh=refresh)
     rows = []

@@ -175,15 +175,14 @@ def info(bucket: BucketChoice, subjects: tuple[str, ...], as_json: bool) -> None
     """
     with exits.exit_codes():
         opened = bucket.open()
-        found = _contents(opened, subjects)
-        others = None if subjects else _dataset(opened)
+        found, others = _contents(opened, subjects)
     total = len(found), sum(len(subject.objects) for subject in found), sum(subject.total()[1] for subject in found)
     if as_json:
         print_json(
             {
                 "bucket": opened.url,
                 "subjects": [subject.to_json() for subject in found],
-                **({} if others is None else {"dataset": others.to_json()["groups"]}),
+                **({} if subjects else {"dataset": others.to_json()["groups"]}),
                 "objects": total[1],
                 "bytes": total[2],
             }
@@ -230,8 +229,8 @@ def ls(
                 wanted = {layout.subject_name(name) for name in subjects}
                 objects = [item for item in objects if item.subject in wanted]
         else:
-            objects = [item for subject in _contents(opened, subjects) for item in subject.objects]
-            objects += [] if subjects else _dataset(opened).objects
+            found, others = _contents(opened, subjects)
+            objects = [item for owner in [*found, *([] if subjects else [others])] for item in owner.objects]
         chosen = _of_sessions(objects, sessions, where=opened.url)
         chosen = sorted((item for item in chosen if not groups or item.group in groups), key=lambda item: item.key)
         if not chosen and not as_json:
@@ -248,24 +247,19 @@ def ls(
         raise click.exceptions.Exit(exits.NOT_FOUND)
 
 
-def _contents(bucket: Bucket, subjects: Iterable[str]) -> list[_Subject]:
-    """List all that can be read of some subjects."""
+def _contents(bucket: Bucket, subjects: Iterable[str]) -> tuple[list[_Subject], _Subject]:
+    """List all that can be read of some subjects, and of none; a subject's splits are its own."""
     from intake_laion_fmri.discovery import get_subjects
-    from intake_laion_fmri.reading.contents import subject_contents
+    from intake_laion_fmri.reading.contents import dataset_objects, subject_contents
 
     names = sorted({layout.subject_name(name) for name in subjects}) or get_subjects(bucket=bucket, refresh=True)
+    others = [_Object.from_info(info) for info in dataset_objects(bucket).values()]
     found = []
     for name in names:
         contents = subject_contents(bucket, name, everything=True)
-        found.append(_Subject(name, contents.sessions, tuple(map(_Object.from_info, contents.objects.values()))))
-    return found
-
-
-def _dataset(bucket: Bucket) -> _Subject:
-    """List all that can be read of no subject."""
-    from intake_laion_fmri.reading.contents import dataset_objects
-
-    return _Subject("", (), tuple(map(_Object.from_info, dataset_objects(bucket).values())))
+        own = [*map(_Object.from_info, contents.objects.values()), *(item for item in others if item.subject == name)]
+        found.append(_Subject(name, contents.sessions, own))
+    return found, _Subject("", (), [item for item in others if not item.subject])
 
 
 def _of_sessions(objects: Sequence[_Object], sessions: Sequence[str], *, where: str) -> list[_Object]:

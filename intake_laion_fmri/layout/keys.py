@@ -10,7 +10,7 @@ from types import MappingProxyType
 from intake_laion_fmri.layout.entities import SUBJECT, is_held_out, is_session, name_entities, session_of
 from intake_laion_fmri.layout.trees import KINDS, LOCALIZERS, TREES, Kind, Tree
 
-_NAME = r"[A-Za-z0-9_.+-]+"
+_NAME = r"(?![^/]*\.part(?:/|$))[A-Za-z0-9_.+-]+"
 _PATTERNS = {
     "subject": SUBJECT,
     "label": r"[A-Za-z0-9+-]+",

@@ -35,7 +35,7 @@ def plan_from_listings(
     """Compare the chosen objects of some listings with the files of a mirror."""
     listed = {key: info for listing in listings.values() for key, info in listing.items() if not key.endswith("/")}
     selection.expect_in(listed, where=bucket.url)
-    if selection.stimuli and not notes:
+    if selection.wants("stimuli") and not notes:
         notes.append(f"The images themselves are given under a data use agreement only: ask at {layout.REQUEST_URL}.")
     chosen = [info for key, info in sorted(listed.items()) if selection.takes(key)]
     if not chosen:
@@ -122,7 +122,7 @@ def listed_now(bucket: Bucket, selection: MirrorSelection) -> tuple[dict[str, di
     for tree in (tree for tree in wanted if tree.per == "dataset" and tree.root):
         if tree.root in there:
             listings[tree.root] = bucket.find(tree.root)
-        elif tree is layout.STIMULI and (selection.stimuli or selection.groups):
+        elif tree is layout.STIMULI and (selection.besides or selection.groups):
             notes.append(f"{bucket.url} has no {tree.root}/ yet.")
     return listings, notes
 

@@ -35,8 +35,8 @@ class MirrorSelection:
     """Of `layout.GROUPS`; None is all of them but `layout.LARGE_GROUPS`."""
     entities: Mapping[str, tuple[str, ...]] | None = None
     """Entity → its values."""
-    stimuli: bool = False
-    """Whether the public files of stimuli are chosen besides."""
+    besides: frozenset[str] = frozenset()
+    """Large groups that are chosen where `groups` is None."""
 
     @classmethod
     def from_arguments(
@@ -58,20 +58,20 @@ class MirrorSelection:
             If a held-out session is asked for, or the stimuli that are given under an agreement only.
         """
         groups = _checked_groups(kinds)
-        stimuli = include_stimuli or "stimuli" in (groups or ())
+        besides = frozenset({"stimuli"}) if include_stimuli else frozenset()
         values = _checked_entities(entities or {})
-        if stimuli and "stimuli" in values.get("suffix", ()):
+        if "stimuli" in besides.union(groups or ()) and "stimuli" in values.get("suffix", ()):
             raise LicenseNotAcceptedError(
                 f"{layout.GATED} holds the images, which are given under a data use agreement only. Ask "
                 f"for them at {layout.REQUEST_URL}."
             )
         names, averages = _checked_sessions(sessions)
-        return cls(None if subjects is None else check_subjects(subjects), names, averages, groups, values, stimuli)
+        return cls(None if subjects is None else check_subjects(subjects), names, averages, groups, values, besides)
 
     def wants(self, *groups: str) -> bool:
         """Return True if any of these groups is chosen."""
         chosen = layout.GROUPS.keys() - layout.LARGE_GROUPS if self.groups is None else set(self.groups)
-        return not chosen.isdisjoint(groups) or (self.stimuli and "stimuli" in groups)
+        return not (chosen | self.besides).isdisjoint(groups)
 
     def takes(self, key: str) -> bool:
         """Return True if an object is chosen, whether or not it may be read."""

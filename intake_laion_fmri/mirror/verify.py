@@ -118,9 +118,8 @@ def verify_mirror(
     record, unless the mirror is read-only.
     """
     folder = _existing(to)
-    selection = MirrorSelection.from_arguments(
-        subjects=subjects, sessions=sessions, kinds=tuple(layout.GROUPS) if kinds is None else kinds
-    )
+    selection = MirrorSelection.from_arguments(subjects=subjects, sessions=sessions, kinds=kinds)
+    selection = replace(selection, besides=layout.LARGE_GROUPS if kinds is None else frozenset())
     records = {record.location: record for record in folder.records() if selection.takes(record.key)}
     seen, found = set(), False
     for key, state in folder.files():

@@ -102,9 +102,9 @@ def subject_contents(
 
 
 def dataset_objects(bucket: Bucket) -> dict[str, ObjectInfo]:
-    """List the objects that are of no subject: what has to do with stimuli, splits, and the files at the root."""
+    """List the objects of trees without folders of subjects: of stimuli, splits, and at the root; four listings."""
     folders = [tree.root for tree in layout.TREES if tree.per == "dataset" and tree.root]
-    objects = {key: info for key, info in bucket.list_folder("").files.items() if info and layout.tree_of(key)}
+    objects = {key: info for key, info in bucket.root_files().items() if layout.tree_of(key)}
     for found in _at_once(bucket, folders):
         objects |= found
     return objects

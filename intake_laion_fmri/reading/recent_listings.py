@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from intake_laion_fmri.reading.contents import dataset_objects
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 
 Listing = TypeVar("Listing", list[str], dict[str, ObjectInfo])
@@ -29,6 +30,11 @@ def recent_folders(bucket: Bucket, folder: str, *, refresh: bool) -> list[str]:
 def recent_objects(bucket: Bucket, folder: str, *, refresh: bool) -> dict[str, ObjectInfo]:
     """List the objects below a folder; with `refresh` from the server, whatever is kept."""
     return _recent(bucket, "objects", folder, bucket.find, refresh=refresh)
+
+
+def recent_dataset_objects(bucket: Bucket, *, refresh: bool) -> dict[str, ObjectInfo]:
+    """List the objects that are of no subject; with `refresh` from the server, whatever is kept."""
+    return _recent(bucket, "objects of the data set", "", lambda _: dataset_objects(bucket), refresh=refresh)
 
 
 def _recent(bucket: Bucket, kind: str, folder: str, ask: Callable[[str], Listing], *, refresh: bool) -> Listing:

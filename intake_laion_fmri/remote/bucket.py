@@ -142,6 +142,10 @@ class Bucket:
         """List the names of the folders directly below one, sorted; none where there is no such folder."""
         return self.copies.folders(self.requests, folder)
 
+    def root_files(self) -> dict[str, ObjectInfo]:
+        """List the objects directly below the root: key → what the listing says."""
+        return self.copies.root_files(self.requests)
+
     def exists(self) -> bool:
         """Tell whether there is such a bucket or folder at all."""
         try:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
+from intake_laion_fmri import layout
 from intake_laion_fmri.errors import (
     BucketUnreachableError,
     DataIntegrityError,
@@ -45,6 +46,10 @@ class Copies:
         """List the names of the folders directly below one, sorted; none where there is no such folder."""
         return requests.folders(folder)
 
+    def root_files(self, requests: Requests) -> dict[str, ObjectInfo]:
+        """List the objects directly below the root."""
+        return {key: info for key, info in requests.list_folder("").files.items() if info}
+
     def contents(self, objects: Iterable[ObjectInfo], failures: dict[str, Exception] | None) -> dict[str, bytes]:
         """Read the small objects of which there is a copy: key → content."""
         return {}
@@ -78,7 +83,7 @@ class MirrorFirst(Copies):
         try:
             found = requests.find(folder)
         except BucketUnreachableError as error:
-            saved = self.mirror.listing(folder)
+            saved = self._listed_before(folder)
             if saved is None:
                 raise
             self._go_offline(requests.messages, error)
@@ -97,6 +102,12 @@ class MirrorFirst(Copies):
             )
         return {key: replace(info, origin=origin[key]) for key, info in found.items()}
 
+    def _listed_before(self, folder: str) -> Mapping[str, ObjectInfo] | None:
+        saved = self.mirror.listing(folder)
+        tree = layout.tree_of(f"{folder}/")
+        is_left_out = tree is not None and tree.is_large and self.mirror.listing("") is not None
+        return {} if saved is None and is_left_out else saved
+
     def folders(self, requests: Requests, folder: str) -> list[str]:
         """List the names of the folders below one; of those in the mirror where the bucket does not answer."""
         try:
@@ -107,6 +118,17 @@ class MirrorFirst(Copies):
                 raise
             self._go_offline(requests.messages, error)
             return copied
+
+    def root_files(self, requests: Requests) -> dict[str, ObjectInfo]:
+        """List the objects directly below the root."""
+        try:
+            return super().root_files(requests)
+        except BucketUnreachableError as error:
+            saved = self.mirror.listing("")
+            if saved is None:
+                raise
+            self._go_offline(requests.messages, error)
+            return {key: info for key, info in saved.items() if "/" not in key}
 
     def contents(self, objects: Iterable[ObjectInfo], failures: dict[str, Exception] | None) -> dict[str, bytes]:
         """Read the small objects of which there is a current copy: key → content."""

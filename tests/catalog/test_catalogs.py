@@ -289,7 +289,7 @@ class TestBrowsing:
 
     def test_inventory(self, cat: Any) -> None:
         table = cat.inventory().read()
-        assert set(table["subject"]) == {"sub-01", "sub-03"}
+        assert set(table["subject"]) == {"", "sub-01", "sub-03"}
         assert set(table.loc[table["held_out"], "session"]) == {"ses-31"}
         assert cat.inventory.discover()["shape"] == table.shape
         assert cat.inventory(refresh=True).read().equals(table)

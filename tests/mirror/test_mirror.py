@@ -52,7 +52,7 @@ def public(folder: Path) -> dict[str, bytes]:
     return {
         name: content
         for name, content in files(folder).items()
-        if layout.is_of_public(name) and not name.startswith("derivatives/localizers")
+        if layout.is_of_public(name) and layout.group_of(name) not in layout.LARGE_GROUPS
     }
 
 
@@ -101,7 +101,12 @@ def test_everything(tiny: Path, tmp_path: Path) -> None:
             {"desc": "brain", "suffix": "mask", "ses": "PrismaAnat"},
         ),
         ("derivatives/splits/sub-01/tau.json", "splits", None, {"extension": ".json"}),
-        (layout.STIMULUS_METADATA, "stimuli", None, {"task": "images", "suffix": "metadata", "extension": ".csv"}),
+        (
+            layout.STIMULUS_METADATA,
+            "stimulus_table",
+            None,
+            {"task": "images", "suffix": "metadata", "extension": ".csv"},
+        ),
         ("dataset_description.json", "other", None, {"extension": ".json"}),
         ("README", "other", None, {}),
     ],
@@ -128,7 +133,7 @@ def test_a_session(tiny: Path, tmp_path: Path, session: Any) -> None:
     assert layout.key("r2_mean", subject="sub-01") in chosen
     assert layout.key("noise_ceiling", subject="sub-01", map="4rep") in chosen
     assert layout.key("brain_mask", subject="sub-01") in chosen
-    assert layout.key("anatomy", subject="sub-01") not in chosen
+    assert layout.key("t1w", subject="sub-01") in chosen
     assert {one for one in chosen if "/rois/" in one} == {
         one for one in files(tiny) if one.startswith("derivatives/rois/sub-01/")
     }
@@ -197,21 +202,26 @@ def test_unknown_names(tiny: Path, tmp_path: Path, choice: Any, message: str) ->
 
 
 def test_what_may_not_be_read(tiny: Path, own_tiny: Path, tmp_path: Path) -> None:
-    """A held-out session, and the images: where to ask. The public tables of stimuli are copied when asked for."""
+    """A held-out session, and the images: where to ask. The table of stimuli comes along, the others when asked for."""
     for session in (31, ["ses-01", "ses-34"]):
         with pytest.raises(AccessDeniedError, match=r"held out.*github"):
             plan_mirror(tmp_path, bucket=tiny, sessions=session)
     assert plan_mirror(tmp_path, bucket=tiny, include_stimuli=True).notes == (f"{tiny} has no stimuli/ yet.",)
     (own_tiny / "stimuli").mkdir()
     (own_tiny / layout.GATED).write_bytes(b"images")
+    captions = layout.key("captions")
     (own_tiny / layout.STIMULUS_METADATA).write_bytes(b"image_name\n")
-    assert not [info for info in plan_mirror(tmp_path, bucket=own_tiny).objects if "stimuli" in info.key]
+    (own_tiny / captions).write_bytes(b"image_name\n")
+    plan = plan_mirror(tmp_path, bucket=own_tiny)
+    assert [info.key for info in plan.objects if info.key.startswith("stimuli")] == [layout.STIMULUS_METADATA]
+    assert plan.gated == 0
+    assert groups(plan_mirror(tmp_path, bucket=own_tiny, kinds="captions")) == {"captions": 1}
     plan = plan_mirror(tmp_path, bucket=own_tiny, include_stimuli=True)
     assert [info.key for info in plan.objects if info.key.startswith("stimuli")] == [layout.STIMULUS_METADATA]
     assert plan.gated == 1
-    assert "ask the data set's authors" in plan.notes[0]
-    assert groups(plan_mirror(tmp_path, bucket=own_tiny, kinds="stimuli")) == {"stimuli": 1}
-    with pytest.raises(AccessDeniedError, match=r"data use agreement.*github"):
+    assert layout.REQUEST_URL in plan.notes[0]
+    assert groups(plan_mirror(tmp_path, bucket=own_tiny, kinds="stimuli")) == {}
+    with pytest.raises(AccessDeniedError, match=r"data use agreement.*/request"):
         plan_mirror(tmp_path, bucket=own_tiny, include_stimuli=True, entities={"suffix": "stimuli"})
 
 
