@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -102,7 +102,7 @@ class MirrorFirst(Copies):
             )
         return {key: replace(info, origin=origin[key]) for key, info in found.items()}
 
-    def _listed_before(self, folder: str) -> Mapping[str, ObjectInfo] | None:
+    def _listed_before(self, folder: str) -> dict[str, ObjectInfo] | None:
         saved = self.mirror.listing(folder)
         tree = layout.tree_of(f"{folder}/")
         is_left_out = tree is not None and tree.is_large and self.mirror.listing("") is not None
