@@ -27,7 +27,7 @@ from hypothesis import settings
 
 from intake_laion_fmri import split_sources
 from intake_laion_fmri.demo import write_demo
-from intake_laion_fmri.remote import data_folder, pinned, retry
+from intake_laion_fmri.remote import data_folder, mirrored, pinned, retry
 from intake_laion_fmri.store import build_store
 
 # A shell's background jobs ignore it, and their children with them; what is interrupted here must notice.
@@ -69,6 +69,7 @@ def _nothing_of_the_users_own(_cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("LAION_FMRI_CONFIG", str(_cache.parent / f"settings-{uuid.uuid4().hex}"))
     monkeypatch.setattr(split_sources, "ADDRESS", "http://127.0.0.1:9/nobody")
     monkeypatch.setattr(pinned, "_failures", {})
+    monkeypatch.setattr(mirrored, "_told", set())
     monkeypatch.setattr(data_folder, "_data_dir", None)
     monkeypatch.setattr(retry, "_network", None)
     # Waits between attempts are what test_network_faults is about, in processes of their own.

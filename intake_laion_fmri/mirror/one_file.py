@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from intake_laion_fmri import layout
 from intake_laion_fmri.errors import AccessDeniedError, BucketUnreachableError, DataIntegrityError, NotInBucketError
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.mirror.plan import plan_from_listings
@@ -50,9 +51,8 @@ def _in_mirror(bucket: Bucket, mirror: MirrorFolder, info: ObjectInfo) -> Path |
     if found is not None:
         return found
     try:
-        plan = plan_from_listings(
-            open_source(bucket), mirror, MirrorSelection(stimuli=True), {"": {info.key: info}}, []
-        )
+        selection = MirrorSelection(groups=(layout.group_of(info.key),))
+        plan = plan_from_listings(open_source(bucket), mirror, selection, {"": {info.key: info}}, [])
         fill_mirror(replace(plan, listings={}, pools=()))
     except (NotInBucketError, AccessDeniedError, BucketUnreachableError):
         raise

@@ -120,8 +120,9 @@ def open_betas(
           voxels; it stays with means and other results, which `to_nifti` puts back into a volume by it.
 
         Attributes: ``title``, ``affine``, ``grid_shape``, ``space``, ``mask``, ``mask_rule``, ``sources`` (JSON: key,
-        size and ETag of every object; with a mirror also its ``origin``, ``"mirror"`` or ``"bucket"``), ``license``,
-        ``references``, ``created_with``, ``project``, ``publisher_url``.
+        size and ETag of every object; with a mirror also its ``origin``: ``"mirror"``, ``"bucket"``, or ``"folder"``
+        where the bucket does not answer and nothing tells whether the file is current), ``license``, ``references``,
+        ``created_with``, ``project``, ``publisher_url``.
 
         A selection that leaves nothing gives a Dataset of length 0.
 

@@ -53,7 +53,8 @@ S3_DEFAULTS: Mapping[str, Any] = {
 _CREDENTIALS = {"anon", "key", "secret", "token", "username", "password", "profile", "session"}
 
 _BEHIND_A_MIRROR = Wording(
-    elsewhere=", or copy what is missing to the mirror while there is one: 'intake-laion-fmri mirror'"
+    elsewhere=", or copy what is missing to the mirror while there is one: 'intake-laion-fmri mirror'. With "
+    "mirror_only=True, or bucket=FOLDER, a folder is read alone"
 )
 
 

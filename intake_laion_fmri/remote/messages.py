@@ -50,7 +50,7 @@ class Wording:
     options_argument: str = "storage_options"
     """Name of the argument with the options of its file system."""
     elsewhere: str = (
-        f", or read from a local copy: mirror='/folder/of/the/copy' or the environment variable {MIRROR_VARIABLE}"
+        f", or read a local copy: mirror=FOLDER (or {MIRROR_VARIABLE}) with mirror_only=True, or bucket=FOLDER"
     )
     """What else to try where the root does not answer."""
     denied: Callable[[Messages, str], str] = _denied_of_bucket

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -20,9 +21,15 @@ from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.remote.copy import MirrorFolder
 from intake_laion_fmri.remote.messages import Messages, Wording
-from intake_laion_fmri.remote.pinned import remember_silent
+from intake_laion_fmri.remote.pinned import is_silent, remember_silent
 from intake_laion_fmri.remote.requests import SMALL_FILES_IN_FLIGHT, Requests
 from intake_laion_fmri.remote.retry import NetworkPolicy, network_policy
+
+LYING = "folder"
+"""Origin of a file that is read as it lies: the bucket does not answer, and no listing of it is known."""
+
+_told: set[str] = set()
+"""Warnings given in this process. Python's own memory of them is lost whenever some library changes its filters."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,8 @@ class MirrorFirst(Copies):
     """What is in a mirror, complete and current, is read from there.
 
     The bucket's listing says what there is, and which copies are current. Where it does not answer, the listing of the
-    last time that the mirror was filled stands in for it, with a warning.
+    last time that the mirror was filled stands in for it, with a warning. A folder without any listing, such as one
+    that the data set's own package has filled, is then read as it lies: what is not there does not exist.
     """
 
     mirror: MirrorFolder = field()
@@ -84,6 +92,9 @@ class MirrorFirst(Copies):
             found = requests.find(folder)
         except BucketUnreachableError as error:
             saved = self._listed_before(folder)
+            if saved is None and self._is_foreign():
+                self._go_offline(requests.messages, error)
+                return self._as_they_lie(self._lying().find(folder))
             if saved is None:
                 raise
             self._go_offline(requests.messages, error)
@@ -113,7 +124,7 @@ class MirrorFirst(Copies):
         try:
             return requests.folders(folder)
         except BucketUnreachableError as error:
-            copied = Requests(Messages(self.mirror.path.as_posix(), {}, Wording()), network_policy()).folders(folder)
+            copied = self._lying().folders(folder)
             if not copied:
                 raise
             self._go_offline(requests.messages, error)
@@ -125,6 +136,9 @@ class MirrorFirst(Copies):
             return super().root_files(requests)
         except BucketUnreachableError as error:
             saved = self.mirror.listing("")
+            if saved is None and self._is_foreign():
+                self._go_offline(requests.messages, error)
+                return self._as_they_lie(super().root_files(self._lying()))
             if saved is None:
                 raise
             self._go_offline(requests.messages, error)
@@ -133,22 +147,56 @@ class MirrorFirst(Copies):
     def contents(self, objects: Iterable[ObjectInfo], failures: dict[str, Exception] | None) -> dict[str, bytes]:
         """Read the small objects of which there is a current copy: key → content."""
         wanted = list(objects)
-        contents = zip(wanted, concurrently(self.mirror.content_of, wanted, SMALL_FILES_IN_FLIGHT), strict=True)
+        contents = zip(wanted, concurrently(self._content_of, wanted, SMALL_FILES_IN_FLIGHT), strict=True)
         return {info.key: content for info, content in contents if content is not None}
 
     def path_of(self, info: ObjectInfo) -> Path | None:
-        """Return the copy of an object, if it is complete and current."""
-        return self.mirror.proves(info)
+        """Return the copy of an object, if it is complete and current, or as it was listed where it lies."""
+        return self.mirror.proves(info) or (self.mirror.path_of(info.key) if self._is_as_listed(info) else None)
+
+    def missing(self, messages: Messages, key: str) -> NotInBucketError | None:
+        """Describe an object that is needed and not in a folder that is read as it lies."""
+        if not (is_silent(messages) and self._is_foreign()):
+            return None
+        return NotInBucketError(
+            f"{self.mirror.path / key} is not there, and {messages.url} does not answer. When it does, copy the file "
+            f"with 'intake-laion-fmri mirror --to {self.mirror.path}', or with the data set's own package."
+        )
+
+    def _content_of(self, info: ObjectInfo) -> bytes | None:
+        content = self.mirror.content_of(info)
+        return self._lying().read_part(info, 0, info.size) if content is None and self._is_as_listed(info) else content
+
+    def _is_as_listed(self, info: ObjectInfo) -> bool:
+        """Return True for a file that was listed where it lies, and has not changed since."""
+        if info.origin != LYING:
+            return False
+        with contextlib.suppress(NotInBucketError):
+            return self._lying().state(info.key) == info
+        return False
+
+    def _is_foreign(self) -> bool:
+        """Return True if the folder holds data, and no listing of a bucket."""
+        has_data = any((self.mirror.path / tree.root).is_dir() for tree in layout.TREES if tree.root)
+        return has_data and self.mirror.listing("") is None
+
+    def _as_they_lie(self, found: Mapping[str, ObjectInfo]) -> dict[str, ObjectInfo]:
+        return {key: replace(self.mirror.known(info), origin=LYING) for key, info in found.items()}
+
+    def _lying(self) -> Requests:
+        """Return requests for the files that are in the folder, whatever the bucket has."""
+        return Requests(Messages(self.mirror.path.as_posix(), {}, Wording()), network_policy())
 
     def _go_offline(self, messages: Messages, error: BucketUnreachableError) -> None:
+        """Note that the bucket does not answer, and warn of it once in this process."""
         remember_silent(messages, error)
-        # The same text each time, so that Python shows it once.
-        warnings.warn(
-            f"{messages.url} does not answer: what is in the mirror {self.mirror.path} is read, by the listing of the "
-            "last time that it was filled.",
-            OfflineWarning,
-            stacklevel=3,
-        )
+        how = "by the listing of when it was last filled"
+        if self._is_foreign():
+            how = "as it lies: nothing tells whether its files are current"
+        text = f"{messages.url} does not answer: what is in the folder {self.mirror.path} is read {how}."
+        if text not in _told:
+            _told.add(text)
+            warnings.warn(text, OfflineWarning, stacklevel=4)
 
 
 @dataclass(frozen=True)

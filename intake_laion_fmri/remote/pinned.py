@@ -31,10 +31,16 @@ class _Root(Protocol):
         """Read a whole file within `PINNED_SECONDS`."""
 
 
+def is_silent(messages: Messages) -> bool:
+    """Return True for a root that has not answered within the last `PATIENCE_SECONDS`."""
+    failed, _ = _failures.get(messages.address, (-math.inf, None))
+    return time.monotonic() - failed < PATIENCE_SECONDS
+
+
 def raise_if_silent(messages: Messages, key: str) -> None:
     """Raise BucketUnreachableError where a root has not answered within the last `PATIENCE_SECONDS`."""
     failed, error = _failures.get(messages.address, (-math.inf, None))
-    if error is not None and time.monotonic() - failed < PATIENCE_SECONDS:
+    if error is not None and is_silent(messages):
         raise BucketUnreachableError(
             f"{messages.locate(key)} is not asked for, {time.monotonic() - failed:.0f} s after this: {error}"
         ) from error.__cause__
@@ -42,8 +48,7 @@ def raise_if_silent(messages: Messages, key: str) -> None:
 
 def remember_silent(messages: Messages, error: BucketUnreachableError) -> None:
     """Note that a root does not answer."""
-    failed, _ = _failures.get(messages.address, (-math.inf, None))
-    if time.monotonic() - failed >= PATIENCE_SECONDS:
+    if not is_silent(messages):
         _failures[messages.address] = (time.monotonic(), error)
 
 

@@ -101,7 +101,11 @@ def load_subject(
     try:
         discovery.get_sessions(name, bucket=place)
     except SubjectNotFoundError as error:
-        advice = f" Copy it with intake_laion_fmri.download.download(subject={name!r})." if place.is_local else ""
+        advice = (
+            f" Copy it with intake_laion_fmri.download.download(subject={name!r})."
+            if place.is_local or place.copies.mirror
+            else ""
+        )
         raise SubjectNotDownloadedError(f"{error}{advice}") from None
     root = None if store is None else open_store(store, store_options)
     return Subject(name, place, store=root, fallback=fallback)

@@ -27,6 +27,7 @@ from intake_laion_fmri.reading.stored import StorePlan, with_stored
 from intake_laion_fmri.reading.trial_plans import TrialPlan, TrialQuery
 from intake_laion_fmri.reading.voxel_plans import Brain, VoxelPlan, VoxelQuery, raise_if_selected
 from intake_laion_fmri.remote.access import Bucket
+from intake_laion_fmri.remote.mirrored import LYING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +74,7 @@ class SubjectReader:
         """List the subject's objects, and return the mask to use.
 
         ``"anatomical"`` stands for ``"rsquare"``, with one warning, where the bucket has no anatomical tree of the
-        subject: the first releases had none.
+        subject: the first releases had none. What a folder holds while the bucket does not answer says nothing of that.
         """
         check_option("mask_source", source, valid=MASKS)
         needs_anatomy = VoxelQuery(None, source).needs_anatomy
@@ -81,6 +82,8 @@ class SubjectReader:
         folder = f"{layout.ANATOMY.folder(self.subject)}/"
         if not needs_anatomy or any(key.startswith(folder) for key in contents.objects):
             return contents, source
+        if any(info.origin == LYING for info in contents.objects.values()):
+            raise self.place.missing(layout.key("brain_mask", subject=self.subject), contents.objects)
         if not self._has_warned:
             self._has_warned = True
             warnings.warn(

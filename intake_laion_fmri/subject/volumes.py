@@ -153,21 +153,21 @@ class Volumes:
         NotInBucketError
             If there is no such file, or nowhere to keep it.
         """
-        return self._anatomical_path("T1w", res)
+        return self._anatomical_path("t1w", res)
 
     def get_t2w(self, *, res: Resolution = None) -> Path:
         """Return the file of the T2-weighted image; as `get_t1w`."""
-        return self._anatomical_path("T2w", res)
+        return self._anatomical_path("t2w", res)
 
     def get_anatomical_brain_mask(self, *, res: Resolution = None) -> Path:
         """Return the file of the brain mask; as `get_t1w`. `get_brain_mask` gives its values."""
-        return self._anatomical_path("desc-brain_mask", res)
+        return self._anatomical_path("brain_mask", res)
 
     def _anatomical_path(self, image: str, res: object) -> Path:
         return path_of_object(self._reader.place, self._anatomical_object(image, res))
 
     def _full_brain_mask(self) -> NDArray[np.bool_]:
-        place, info = self._reader.place, self._anatomical_object("desc-brain_mask", None)
+        place, info = self._reader.place, self._anatomical_object("brain_mask", None)
         file = io.BytesIO(place.fetch([info])[info.key])
         reader = VolumeReader(file, name=place.locate(info.key))
         inside = np.zeros(reader.header.grid.size, dtype=bool)
@@ -175,11 +175,8 @@ class Volumes:
         return inside
 
     def _anatomical_object(self, image: str, res: object) -> ObjectInfo:
-        """Find an image, whose key differs from that of `layout.KINDS` in its resolution and suffix alone."""
         place, subject = self._reader.place, self._reader.subject
-        stem, ending = layout.key("t1w", subject=subject).split("_res-1pt8_T1w")
-        resolution = "" if _check_resolution(res) is None else f"_res-{res}"
-        key = f"{stem}{resolution}_{image}{ending}"
+        key = layout.key(image if _check_resolution(res) else f"full_{image}", subject=subject)
         listing = place.find(layout.ANATOMY.folder(subject))
         if key not in listing:
             raise place.missing(key, listing)
