@@ -24,6 +24,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     unit: set(below.split())
     for unit, below in {
         "sources": "",  # names functions of all wings, and imports none
+        "accessor": "",  # names functions of wings below, and imports none
         "redact": "",  # hides secrets: below everything that prints or writes
         "forks": "",
         "layout": "redact",
@@ -36,7 +37,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
         "split_sources": "errors formats layout remote",
         "splits": "axes errors forks formats remote split_sources",
         "store": "axes errors formats layout remote",
-        "reading": "axes errors forks formats layout remote split_sources splits store",
+        "reading": "accessor axes errors forks formats layout remote split_sources splits store",
         "discovery": "errors layout reading remote",
         "betas": "reading",
         "analysis": "axes errors layout reading remote",
@@ -64,7 +65,7 @@ MOST_LINES, MOST_LINES_OF_A_BODY, MOST_LINES_OF_A_TEST = 350, 40, 600
 
 # Names of the wing's former module, or of its main one, loaded on first use; like the package's own `__init__` these
 # are nobody's neighbours.
-FACADES = {"store", "mirror", "demo"}
+FACADES = {"store", "mirror", "demo", "analysis"}
 # What every module that writes to a disk goes through, the oracle too.
 WRITING = {"remote.atomic", "remote.locks", "remote.marks", "remote.parents"}
 # Tables and arrays: these open nothing, though others of their wing do.
@@ -74,13 +75,17 @@ STANDARD_LIBRARY_ONLY = {
     *("layout", "layout.entities", "layout.keys", "layout.trees"),
     *("remote.retry", "catalog.given", "cli.interrupts"),
 }
-IMPORTING_BY_TEXT = {"sources"}  # the table names functions of wings above; tests/catalog/test_sources.py loads each
+IMPORTING_BY_TEXT = {
+    "sources",
+    "accessor",
+}  # tables of functions; tests load each
 SLOW = {
     *("xarray", "dask", "distributed", "nibabel", "zarr", "s3fs", "intake", "intake_xarray", "pandas", "rich"),
     *("h5py", "PIL", "scipy", "nilearn"),
 }
 AT_THE_TOP = {
     ("readers", "intake"),
+    ("accessor", "xarray"),  # loaded with the first Dataset
     ("catalog.datasource", "intake"),
     ("drivers", "intake"),  # drivers are subclasses, and Intake is there when they are loaded
     ("reading.session_chunks", "xarray"),  # a subclass; loaded with the first Dataset of betas
@@ -454,7 +459,11 @@ def test_a_wing_with_public_names_is_cheap_too(wing: str) -> None:
     ("module", "names"),
     [
         ("__main__", "run"),
-        ("analysis", "convert_positions"),
+        (
+            "analysis",
+            "average convert_positions finite matrices noise_ceiling rdm reliability repetitions roi trials zscore",
+        ),
+        ("accessor", "Laion"),
         ("betas", "open_betas open_maps open_noise_ceilings open_rois open_trials roi_data"),
         (
             "config",

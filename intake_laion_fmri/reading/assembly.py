@@ -168,7 +168,9 @@ def loaded(dataset: xr.Dataset) -> xr.Dataset:
 def attributes(title: str, sources: Iterable[ObjectInfo], grid: Grid | None, mask: str | None) -> dict[str, Any]:
     """Return the attributes of a Dataset, with its grid and its mask if it has these."""
     from intake_laion_fmri import __version__
+    from intake_laion_fmri.accessor import register
 
+    register()
     once = {info.key: info for info in sources}
     described = [
         {"key": key, "size": info.size, "etag": info.etag} | ({"origin": info.origin} if info.origin else {})

@@ -1,0 +1,66 @@
+"""``ds.laion``: the functions of `analysis` as methods of Datasets and DataArrays.
+
+What is opened here has it. For what was saved and opened by xarray, ``import intake_laion_fmri.accessor``.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import xarray as xr
+
+__all__ = ["Laion", "register"]
+
+_PACKAGE = __name__.rpartition(".")[0]
+_ANALYSIS = f"{_PACKAGE}.analysis"
+OPERATIONS = {
+    **dict.fromkeys(("average", "finite", "matrices", "noise_ceiling", "rdm", "reliability", "repetitions"), _ANALYSIS),
+    **dict.fromkeys(("roi", "trials", "zscore"), _ANALYSIS),
+    "to_nifti": f"{_PACKAGE}.axes.voxels",
+}
+"""Name of a method → the module with the function, whose first argument is the Dataset or DataArray."""
+
+
+class Laion:
+    """Operations on what this package opens; see `intake_laion_fmri.analysis`."""
+
+    def __init__(self, data: xr.Dataset | xr.DataArray) -> None:
+        self._data = data
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name not in OPERATIONS:
+            raise AttributeError(f"laion has no {name!r}. It has {', '.join(sorted(OPERATIONS))}.")
+        return _bound(getattr(importlib.import_module(OPERATIONS[name]), name), self._data)
+
+    def __dir__(self) -> list[str]:
+        return sorted(OPERATIONS)
+
+    def __repr__(self) -> str:
+        return f"<laion: {', '.join(sorted(OPERATIONS))}>"
+
+
+def _bound(function: Callable[..., Any], data: xr.Dataset | xr.DataArray) -> Callable[..., Any]:
+    """Return a function whose first argument is given: help and completion show the others."""
+
+    @functools.wraps(function)
+    def method(*args: Any, **kwargs: Any) -> Any:
+        return function(data, *args, **kwargs)
+
+    signature = inspect.signature(function)
+    given = list(signature.parameters.values())[1:]
+    method.__signature__ = signature.replace(parameters=given)  # type: ignore[attr-defined]
+    return method
+
+
+@functools.cache
+def register() -> None:
+    """Register the accessor with xarray, once."""
+    xr.register_dataset_accessor("laion")(Laion)  # type: ignore[no-untyped-call]
+    xr.register_dataarray_accessor("laion")(Laion)  # type: ignore[no-untyped-call]
+
+
+register()

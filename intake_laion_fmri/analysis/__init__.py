@@ -1,0 +1,45 @@
+"""From a Dataset of betas to results: scaling, averaging, selecting, comparing.
+
+Here are the public functions of this wing, loaded on first use. Those that take a Dataset are methods of ``ds.laion``
+too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from intake_laion_fmri.analysis.averaging import average, repetitions
+    from intake_laion_fmri.analysis.ceilings import noise_ceiling, reliability
+    from intake_laion_fmri.analysis.comparing import rdm
+    from intake_laion_fmri.analysis.modelling import matrices
+    from intake_laion_fmri.analysis.positions import convert_positions
+    from intake_laion_fmri.analysis.scaling import zscore
+    from intake_laion_fmri.analysis.selecting import finite, roi, trials
+
+__all__ = [
+    "average",
+    "convert_positions",
+    "finite",
+    "matrices",
+    "noise_ceiling",
+    "rdm",
+    "reliability",
+    "repetitions",
+    "roi",
+    "trials",
+    "zscore",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from intake_laion_fmri.analysis import averaging, ceilings, comparing, modelling, positions, scaling, selecting
+
+    homes = (averaging, ceilings, comparing, modelling, positions, scaling, selecting)
+    return next(getattr(module, name) for module in homes if name in module.__all__)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,158 @@
+"""Betas as the operations take them: checked, in memory or as Dask's blocks of whole groups of trials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri.axes.trials import TRIAL
+from intake_laion_fmri.errors import unknown_value
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+BETAS = "betas"
+"""The variable that operations read."""
+
+Missing = Literal["keep", "drop", "zero"]
+"""What is done about NaN; each operation says what it means there."""
+MISSING: tuple[Missing, ...] = ("keep", "drop", "zero")
+
+COLUMNS = 256
+"""Voxels that are held in float64 at a time: they fit into a processor's cache with a session's trials."""
+
+
+def betas_of(dataset: xr.Dataset, *dims: str) -> xr.DataArray:
+    """Return the betas of a Dataset with such dimensions, in this order.
+
+    Raises
+    ------
+    ValueError
+        If it has no betas, or they have other dimensions.
+    """
+    if BETAS not in getattr(dataset, "data_vars", {}):
+        found = ", ".join(map(str, getattr(dataset, "data_vars", ()))) or "none"
+        raise ValueError(f"Expected a Dataset with the variable 'betas', such as open_betas returns; found {found}.")
+    betas = dataset[BETAS]
+    if set(betas.dims) != set(dims):
+        raise ValueError(
+            f"Expected betas along {' and '.join(dims)}, found them along {', '.join(map(str, betas.dims))}."
+        )
+    return betas.transpose(*dims)
+
+
+def along_trials(dataset: xr.Dataset, name: str) -> NDArray[Any]:
+    """Return the values of a coordinate along ``trial``.
+
+    Raises
+    ------
+    ValueError
+        If there is none, with the nearest names.
+    """
+    known = [str(one) for one, values in dataset.coords.items() if values.dims == (TRIAL,)]
+    if name not in known:
+        raise unknown_value("coordinate along trial", name, known)
+    return np.asarray(dataset[name].values)
+
+
+def group_codes(dataset: xr.Dataset, within: str) -> NDArray[np.intp]:
+    """Give each trial the number of its group: the sessions, or the runs of each.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        With the coordinates ``session`` and, for runs, ``run``.
+    within : {"session", "run"}
+        The groups.
+    """
+    _, codes = np.unique(along_trials(dataset, "session").astype(str), return_inverse=True)
+    if within == "run":
+        _, runs = np.unique(along_trials(dataset, "run"), return_inverse=True)
+        _, codes = np.unique(codes * (runs.max(initial=0) + 1) + runs, return_inverse=True)
+    return codes.astype(np.intp, copy=False)
+
+
+def is_lazy(data: Any) -> bool:
+    """Return True for a Dask array."""
+    return hasattr(data, "__dask_graph__")
+
+
+def map_groups(
+    data: Any, codes: NDArray[np.intp], function: Callable[[NDArray[Any], NDArray[np.intp]], NDArray[Any]]
+) -> Any:
+    """Apply a function to betas and the groups of their trials; each block holds every trial of its groups.
+
+    Parameters
+    ----------
+    data : array or dask.array.Array, shape (trial, voxel)
+        The betas.
+    codes : array of int, shape (trial,)
+        Number of each trial's group.
+    function : callable
+        ``function(block, codes)`` returns float32 of the block's shape. Pickles, and keeps nothing of the block.
+
+    Returns
+    -------
+    array or dask.array.Array, shape (trial, voxel)
+        One task a block. Blocks that share a group are joined first; sessions as they were opened share none.
+    """
+    if not is_lazy(data):
+        return function(data, codes)
+    import dask.array as da
+
+    data = data.rechunk({0: whole_groups(data.chunks[0], codes)})
+    numbers = da.from_array(codes[:, None], chunks=(data.chunks[0], 1))
+    return da.map_blocks(_call, data, numbers, function=function, dtype="float32", meta=np.empty((0, 0), "float32"))
+
+
+def _call(block: NDArray[Any], codes: NDArray[np.intp], *, function: Callable[..., NDArray[Any]]) -> NDArray[Any]:
+    return function(block, codes[:, 0])
+
+
+def whole_groups(chunks: tuple[int, ...], codes: NDArray[np.intp]) -> tuple[int, ...]:
+    """Join chunks until no group of trials is in two of them.
+
+    Parameters
+    ----------
+    chunks : tuple of int
+        Lengths of the chunks.
+    codes : array of int, shape (trial,)
+        Number of each trial's group.
+    """
+    last = np.zeros(codes.max(initial=-1) + 1, dtype=np.intp)
+    last[codes] = np.arange(len(codes))
+    reach = np.maximum.accumulate(last[codes]) if len(codes) else last
+    ends = np.cumsum(chunks)
+    kept = [end for end in ends if end == 0 or reach[end - 1] < end]
+    return tuple(int(length) for length in np.diff([0, *kept])) or chunks
+
+
+def rows_of(codes: NDArray[np.intp]) -> Iterator[tuple[int, NDArray[np.intp] | slice]]:
+    """Yield each group's number, ascending, and its rows; a slice where they lie side by side."""
+    order = np.argsort(codes, kind="stable")
+    numbers, starts = np.unique(codes[order], return_index=True)
+    for number, rows in zip(numbers, np.split(order, starts[1:]), strict=True):
+        is_slice = rows[-1] - rows[0] == len(rows) - 1
+        yield int(number), slice(int(rows[0]), int(rows[-1]) + 1) if is_slice else rows
+
+
+def bands(n_columns: int) -> Iterator[slice]:
+    """Cut columns into bands of `COLUMNS`."""
+    return (slice(start, start + COLUMNS) for start in range(0, n_columns, COLUMNS))
+
+
+def with_history(dataset: xr.Dataset, line: str) -> xr.Dataset:
+    """Add a line to the attribute ``history``, which says what was done, the latest last."""
+    before = dataset.attrs.get("history")
+    return dataset.assign_attrs(history=f"{before}\n{line}" if before else line)
+
+
+def told(dataset: xr.Dataset, values: Any) -> str:
+    """Describe the trials and voxels of betas, and how many are NaN where they are in memory."""
+    size = ", ".join(f"{length:,} {name}s" for name, length in dataset[BETAS].sizes.items())
+    if is_lazy(values):
+        return size
+    return f"{size}, {np.count_nonzero(np.isnan(values)):,} values NaN"

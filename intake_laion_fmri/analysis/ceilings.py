@@ -1,0 +1,163 @@
+"""How much of the variance of single trials is signal."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri.analysis.blocks import along_trials, betas_of, is_lazy, rows_of, with_history
+from intake_laion_fmri.analysis.scaling import zscore
+from intake_laion_fmri.axes.trials import TRIAL
+from intake_laion_fmri.axes.voxels import VOXEL
+from intake_laion_fmri.errors import check_option
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["noise_ceiling", "reliability"]
+
+
+def noise_ceiling(
+    dataset: xr.Dataset, n: int | None = None, *, within: Literal["session", "run"] | None = "session"
+) -> xr.Dataset:
+    """Estimate noise ceilings, as the data set's maps were.
+
+    Betas are z-scored within each group of trials. ``noise`` is the mean over images of the variance over an image's
+    trials (ddof=1), ``ncsnr = sqrt(max(0, 1 - noise)) / sqrt(noise)``, and the ceiling is
+    ``100 * ncsnr**2 / (ncsnr**2 + mean(1 / n_trials))``.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        With ``betas`` (trial, voxel) and ``label``.
+    n : int, optional
+        Take images with exactly so many trials: 12 and 4 for the maps ``12rep`` and ``4rep``. By default all that
+        were shown more than once.
+    within : {"session", "run", None}, default "session"
+        The groups of trials: sessions for a subject's map, runs for a session's. None for betas that are scaled
+        already.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``noise_ceiling`` (percent) and ``ncsnr`` along ``voxel``, float32. NaN trials are left out; a voxel without
+        any two trials of an image is NaN. Lazy if the betas were; then all trials of a voxel are in one block.
+
+    Raises
+    ------
+    ValueError
+        If there are no such betas, an option is unknown, or no image was shown so often.
+
+    References
+    ----------
+    Allen et al. (2022), https://doi.org/10.1038/s41593-021-00962-x.
+    """
+    check_option("within", within, valid=("session", "run"), optional=True)
+    scaled = dataset if within is None else zscore(dataset, within)
+    codes, counts = _images(dataset, n)
+    share = float(np.mean(1 / counts))
+    values = _per_voxel(scaled, functools.partial(_ncsnr, codes=codes))
+    squared = values**2
+    variables = {
+        "noise_ceiling": (100 * squared / (squared + share), {"long_name": "noise ceiling", "units": "percent"}),
+        "ncsnr": (values, {"long_name": "signal to noise ratio of a trial", "units": "1"}),
+    }
+    history = f"noise_ceiling({n}, within={within!r}): {len(counts):,} images with {counts.sum():,} trials"
+    return _maps(dataset, variables, history)
+
+
+def reliability(dataset: xr.Dataset, *, within: Literal["session", "run"] | None = "session") -> xr.Dataset:
+    """Correlate, over images, the means of every other repetition.
+
+    ``r`` is Pearson's correlation between the mean of an image's 1st, 3rd, … trial and that of its 2nd, 4th, …, over
+    the images that were shown more than once; ``reliability = 2 * r / (1 + r)``, after Spearman and Brown.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        With ``betas`` (trial, voxel) and ``label``.
+    within : {"session", "run", None}, default "session"
+        Betas are z-scored in these groups of trials before; None for betas that are scaled already.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``reliability`` and ``correlation`` along ``voxel``, float32; NaN where a trial is NaN. Lazy if the betas were;
+        then all trials of a voxel are in one block.
+
+    Raises
+    ------
+    ValueError
+        If there are no such betas, an option is unknown, or no image was shown twice.
+    """
+    check_option("within", within, valid=("session", "run"), optional=True)
+    scaled = dataset if within is None else zscore(dataset, within)
+    codes, counts = _images(dataset, None)
+    r = _per_voxel(scaled, functools.partial(_split_half, codes=codes))
+    variables = {
+        "reliability": (2 * r / (1 + r), {"long_name": "split-half reliability, Spearman-Brown corrected"}),
+        "correlation": (r, {"long_name": "correlation of the means of every other repetition"}),
+    }
+    return _maps(dataset, variables, f"reliability(within={within!r}): {len(counts):,} images")
+
+
+def _images(dataset: xr.Dataset, n: int | None) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the number of each trial's image, -1 where it is not used, and the trials of each image that is."""
+    _, codes, counts = np.unique(along_trials(dataset, "label"), return_inverse=True, return_counts=True)
+    used = counts > 1 if n is None else (counts == n) & (counts > 1)
+    if not used.any():
+        what = "more than once" if n is None else f"{n} times"
+        raise ValueError(f"No image was shown {what}: found {', '.join(map(str, np.unique(counts)))} trials an image.")
+    return np.where(used[codes], codes, -1), counts[used]
+
+
+def _per_voxel(dataset: xr.Dataset, function: Callable[[NDArray[Any]], NDArray[np.float32]]) -> Any:
+    """Apply a function of (trial, voxel) to all trials of each block of voxels."""
+    data = betas_of(dataset, TRIAL, VOXEL).data
+    if not is_lazy(data):
+        return function(data)
+    return data.rechunk({0: -1}).map_blocks(function, drop_axis=0, dtype="float32", meta=np.empty(0, "float32"))
+
+
+def _ncsnr(betas: NDArray[np.floating], *, codes: NDArray[np.intp]) -> NDArray[np.float32]:
+    total, images = np.zeros(betas.shape[1]), np.zeros(betas.shape[1])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for number, rows in rows_of(codes):
+            if number < 0:
+                continue
+            values = betas[rows].astype(np.float64)
+            is_there = ~np.isnan(values)
+            n = is_there.sum(axis=0)
+            values -= np.where(is_there, values, 0).sum(axis=0) / n
+            variance = np.where(is_there, values**2, 0).sum(axis=0) / (n - 1)
+            total += np.where(n > 1, variance, 0)
+            images += n > 1
+        noise = total / images
+        return np.asarray(np.sqrt(np.maximum(0, 1 - noise) / noise), dtype=np.float32)
+
+
+def _split_half(betas: NDArray[np.floating], *, codes: NDArray[np.intp]) -> NDArray[np.float32]:
+    halves = []
+    for number, rows in rows_of(codes):
+        if number >= 0:
+            values = betas[rows]
+            halves.append([half.mean(axis=0, dtype=np.float64) for half in (values[::2], values[1::2])])
+    first, second = np.array(halves).transpose(1, 0, 2)
+    first -= first.mean(axis=0)
+    second -= second.mean(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r = (first * second).sum(axis=0) / np.sqrt((first**2).sum(axis=0) * (second**2).sum(axis=0))
+    return np.asarray(r, dtype=np.float32)
+
+
+def _maps(dataset: xr.Dataset, variables: dict[str, tuple[Any, dict[str, str]]], history: str) -> xr.Dataset:
+    """Return maps with the coordinates of the voxels."""
+    import xarray as xr
+
+    coords = {name: coord.variable for name, coord in dataset.coords.items() if TRIAL not in coord.dims}
+    maps = {name: ((VOXEL,), data, attrs) for name, (data, attrs) in variables.items()}
+    return with_history(xr.Dataset(maps, coords=coords, attrs=dataset.attrs), history)

@@ -1,0 +1,77 @@
+"""Representational dissimilarity: how different the patterns of two images are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from intake_laion_fmri.analysis.blocks import MISSING, Missing, betas_of, told, with_history
+from intake_laion_fmri.axes.images import IMAGE
+from intake_laion_fmri.axes.voxels import VOXEL
+from intake_laion_fmri.errors import check_option
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["rdm"]
+
+OTHER = "image_2"
+"""The second dimension of a matrix of images, which has the same labels."""
+
+
+def rdm(
+    dataset: xr.Dataset, metric: Literal["correlation", "euclidean"] = "correlation", *, nan: Missing = "drop"
+) -> xr.DataArray:
+    """Compare the patterns of all pairs of images.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        With ``betas`` (image, voxel): averages of z-scored trials.
+    metric : {"correlation", "euclidean"}, default "correlation"
+        ``1 - r``, with Pearson's correlation over voxels; or the root of the summed squares of differences.
+    nan : {"keep", "drop", "zero"}, default "drop"
+        A voxel with NaN makes the images' distances NaN; it is left out of all; or its NaN count as 0.
+
+    Returns
+    -------
+    xarray.DataArray, shape (image, image_2)
+        float32; both dimensions have the labels of the images. Lazy if the betas were.
+
+    Raises
+    ------
+    ValueError
+        If there are no such betas, or an option is unknown.
+    """
+    import xarray as xr
+
+    check_option("metric", metric, valid=("correlation", "euclidean"))
+    check_option("nan", nan, valid=MISSING)
+    betas = betas_of(dataset, IMAGE, VOXEL)
+    values: Any = betas.data.astype(np.float64)
+    known = ~np.isnan(values)
+    n = values.shape[1]
+    if nan == "drop":
+        known = known.all(axis=0, keepdims=True)
+        n = known.sum()
+    if nan != "keep":
+        values = np.where(known, values, 0)
+    if metric == "correlation":
+        values = values - values.sum(axis=1, keepdims=True) / n
+        values = np.where(known, values, 0) if nan == "drop" else values
+        values = values / np.sqrt((values**2).sum(axis=1, keepdims=True))
+        distances = 1 - values @ values.T
+    else:
+        squares = (values**2).sum(axis=1)
+        distances = np.sqrt(np.maximum(squares[:, None] + squares[None, :] - 2 * (values @ values.T), 0))
+    labels = dataset[IMAGE].values
+    coords: dict[str, Any] = {
+        IMAGE: ((IMAGE,), labels, dict(dataset[IMAGE].attrs)),
+        OTHER: ((OTHER,), labels, dict(dataset[IMAGE].attrs)),
+    }
+    if "subject" in dataset.coords:
+        coords["subject"] = dataset["subject"].variable
+    history = with_history(dataset, f"rdm({metric!r}, nan={nan!r}) of {told(dataset, betas.data)}").attrs["history"]
+    attrs = {"long_name": f"{metric} distance", "history": history}
+    return xr.DataArray(distances.astype(np.float32), dims=(IMAGE, OTHER), coords=coords, name="rdm", attrs=attrs)

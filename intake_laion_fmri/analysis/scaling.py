@@ -1,0 +1,123 @@
+"""Betas in standard deviations of their session or run."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri.analysis.blocks import (
+    MISSING,
+    Missing,
+    along_trials,
+    bands,
+    betas_of,
+    group_codes,
+    map_groups,
+    rows_of,
+    told,
+    with_history,
+)
+from intake_laion_fmri.axes.trials import TRIAL
+from intake_laion_fmri.axes.voxels import VOXEL
+from intake_laion_fmri.errors import check_option
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["zscore"]
+
+
+def zscore(dataset: xr.Dataset, within: Literal["session", "run"] = "session", *, nan: Missing = "keep") -> xr.Dataset:
+    """Scale each voxel by its mean and standard deviation over the trials of each session, or run.
+
+    ``z = (x - nanmean(x)) / nanstd(x, ddof=0)``, in float64, over all trials of the group that are there.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        With ``betas`` (trial, voxel).
+    within : {"session", "run"}, default "session"
+        The groups of trials. Betas are comparable within a session only, so these are what is pooled afterwards.
+    nan : {"keep", "drop", "zero"}, default "keep"
+        What is done about values that are no number: NaN before, or of a voxel that does not vary in a group. Kept;
+        every voxel that has one is dropped (which computes lazy betas once); or 0.
+
+    Returns
+    -------
+    xarray.Dataset
+        The same with scaled betas, float32, in ``SD``. Lazy if they were: one task a block.
+
+    Raises
+    ------
+    ValueError
+        If there are no such betas or coordinates, or an option is unknown.
+
+    Warns
+    -----
+    UserWarning
+        If trials of a session are missing between others: their mean and standard deviation are not the session's. Open
+        all trials, scale, then select.
+
+    Notes
+    -----
+    0.04 s for 1,000 trials of 4,096 voxels, besides reading. A band of 256 voxels is held in float64.
+    """
+    check_option("within", within, valid=("session", "run"))
+    check_option("nan", nan, valid=MISSING)
+    betas, codes = betas_of(dataset, TRIAL, VOXEL), group_codes(dataset, within)
+    _warn_of_gaps(dataset)
+    kernel = functools.partial(scale_groups, zero=nan == "zero")
+    scaled = betas.copy(data=map_groups(betas.data, codes, kernel)).assign_attrs(units="SD", scaled_within=within)
+    result = dataset.assign(betas=scaled)
+    line = f"zscore(within={within!r}, nan={nan!r}): {told(result, scaled.data)}"
+    result = with_history(result, line)
+    if nan == "drop":
+        from intake_laion_fmri.analysis.selecting import finite
+
+        return finite(result)
+    return result
+
+
+def scale_groups(betas: NDArray[np.floating], codes: NDArray[np.intp], *, zero: bool = False) -> NDArray[np.float32]:
+    """Scale each column by mean and standard deviation of each group of rows; see `zscore`."""
+    scaled = np.empty(betas.shape, dtype=np.float32)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for _, rows in rows_of(codes):
+            for columns in bands(betas.shape[1]):
+                band = betas[rows, columns].astype(np.float64)
+                mean = band.mean(axis=0)
+                has_nan = not np.isfinite(mean).all()
+                band -= _mean(band) if has_nan else mean
+                band /= np.sqrt(_mean(band**2) if has_nan else np.mean(band**2, axis=0))
+                scaled[rows, columns] = band
+    if zero:
+        scaled[~np.isfinite(scaled)] = 0
+    return scaled
+
+
+def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean of each column without its NaN; NaN where there is nothing else."""
+    is_there = ~np.isnan(values)
+    mean: NDArray[np.float64] = np.where(is_there, values, 0).sum(axis=0) / is_there.sum(axis=0)
+    return mean
+
+
+def _warn_of_gaps(dataset: xr.Dataset) -> None:
+    """Warn where trials of a session are missing between others, or before them."""
+    if "beta_index" not in dataset.coords:
+        return
+    index = along_trials(dataset, "beta_index")
+    for _, rows in rows_of(group_codes(dataset, "session")):
+        found = np.sort(index[rows])
+        if not np.array_equal(found, np.arange(len(found))):
+            warnings.warn(
+                "Trials of a session are not there, as after stimuli=, split= or a selection: each voxel is scaled by "
+                "the mean and standard deviation of those that are. Open all trials, scale, then select.",
+                UserWarning,
+                stacklevel=3,
+            )
+            return

@@ -1,0 +1,148 @@
+"""Selections after opening: voxels of regions, trials or images of a split, voxels without a hole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri.analysis.blocks import BETAS, is_lazy, with_history
+from intake_laion_fmri.axes.images import IMAGE
+from intake_laion_fmri.axes.rois import ROI, RoiExpression, RoiMembership, RoiSelection
+from intake_laion_fmri.axes.roles import ROLES, has_role
+from intake_laion_fmri.axes.trials import STIMULI, TRIAL, Stimuli
+from intake_laion_fmri.axes.voxels import VOXEL
+from intake_laion_fmri.errors import check_option, unknown_value
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["finite", "roi", "trials"]
+
+
+def roi(dataset: xr.Dataset, expression: RoiSelection) -> xr.Dataset:
+    """Select the voxels of regions of interest.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        With ``in_roi`` (roi, voxel).
+    expression : str or sequence of str
+        As `roi` of `intake_laion_fmri.open_betas`.
+
+    Returns
+    -------
+    xarray.Dataset
+        The same with these voxels. Of lazy betas all voxels that were opened are still read, and then selected: give
+        ``roi=`` when opening to read fewer.
+
+    Raises
+    ------
+    ValueError
+        If the Dataset has no ``in_roi``, or the expression names another ROI than it has, with the nearest.
+    """
+    if "in_roi" not in dataset.coords:
+        raise ValueError("The Dataset has no coordinate in_roi (roi, voxel): open it with open_betas.")
+    inside = dataset["in_roi"].transpose(ROI, VOXEL).values
+    categories = dataset["roi_category"].values if "roi_category" in dataset.coords else [""] * len(inside)
+    membership = RoiMembership(tuple(map(str, dataset[ROI].values)), tuple(map(str, categories)), inside)
+    chosen = membership.select(RoiExpression.parse(expression), where=_who(dataset))
+    return with_history(
+        dataset.isel({VOXEL: chosen}), f"roi({expression!r}): {chosen.sum():,} of {len(chosen):,} voxels"
+    )
+
+
+def trials(
+    dataset: xr.Dataset,
+    *,
+    stimuli: Stimuli | None = None,
+    split: str | None = None,
+    pool: str = "shared",
+    role: str = "both",
+) -> xr.Dataset:
+    """Select trials, or images, by what they show and by their role in a split.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Of trials, or of images as `average` returns them.
+    stimuli : {"shared", "unique", "ood"}, optional
+        As in `intake_laion_fmri.open_betas`.
+    split, pool, role : str, optional
+        As in `intake_laion_fmri.open_betas`; ``pool="subject"`` is the subject's own. Read from ``split_role``.
+
+    Returns
+    -------
+    xarray.Dataset
+
+    Raises
+    ------
+    ValueError
+        If an option is unknown, or the Dataset lacks the coordinates that tell.
+    """
+    dim = TRIAL if TRIAL in dataset.dims else IMAGE
+    chosen = np.ones(dataset.sizes.get(dim, 0), dtype=bool)
+    if stimuli is not None:
+        check_option("stimuli", stimuli, valid=STIMULI)
+        chosen &= _shows(dataset, stimuli)
+    if split is not None:
+        check_option("role", role, valid=("both", *ROLES))
+        chosen &= has_role(roles(dataset, split, pool), role)
+    line = f"trials(stimuli={stimuli!r}, split={split!r}, pool={pool!r}, role={role!r})"
+    return with_history(dataset.isel({dim: chosen}), f"{line}: {chosen.sum():,} of {len(chosen):,} {dim}s")
+
+
+def finite(dataset: xr.Dataset) -> xr.Dataset:
+    """Drop the voxels that have a value that is not finite.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        With ``betas`` along ``voxel`` and any other dimensions.
+
+    Returns
+    -------
+    xarray.Dataset
+        The same with the other voxels; its ``history`` says how many were dropped. Lazy betas are read once to find
+        them, and stay lazy: load them first where they fit into memory.
+    """
+    betas = dataset[BETAS].transpose(..., VOXEL)
+    flags: Any = np.isfinite(betas.data).all(axis=tuple(range(betas.ndim - 1)))
+    kept: NDArray[np.bool_] = flags.compute() if is_lazy(flags) else flags
+    return with_history(dataset.isel({VOXEL: kept}), f"finite(): {(~kept).sum():,} of {len(kept):,} voxels dropped")
+
+
+def roles(dataset: xr.Dataset, split: str, pool: str) -> NDArray[np.int8]:
+    """Return the role of each trial or image in a split.
+
+    Raises
+    ------
+    ValueError
+        If the Dataset has no such split or pool, with those that it has.
+    """
+    if "split_role" not in dataset.coords:
+        raise ValueError(
+            "The Dataset has no coordinate split_role: open it with open_betas, which says why it is left out."
+        )
+    found = dataset["split_role"]
+    for name, value in (("split", split), ("pool", _who(dataset) if pool == "subject" else pool)):
+        known = list(map(str, dataset[name].values))
+        if value not in known:
+            raise unknown_value(name, value, known)
+        found = found.isel({name: known.index(value)}, drop=True)
+    return np.asarray(found.values)
+
+
+def _shows(dataset: xr.Dataset, stimuli: str) -> NDArray[np.bool_]:
+    for name in ("shared", "dataset"):
+        if name not in dataset.coords:
+            raise ValueError(f"The Dataset has no coordinate {name}, which tells what is shown.")
+    shared, source = dataset["shared"].values.astype(bool), dataset["dataset"].values.astype(str)
+    known = source != ""
+    chosen: NDArray[np.bool_] = {"shared": shared, "unique": ~shared & known, "ood": source == "OOD"}[stimuli]
+    return chosen
+
+
+def _who(dataset: xr.Dataset) -> str:
+    return str(dataset["subject"].values) if "subject" in dataset.coords else "the Dataset"

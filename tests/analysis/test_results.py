@@ -1,0 +1,312 @@
+"""Operations on Datasets of betas: each is the plain NumPy of its docstring, lazy or not."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from tiers import examples
+
+from intake_laion_fmri import analysis, open_betas
+from intake_laion_fmri.accessor import OPERATIONS
+from intake_laion_fmri.analysis.blocks import whole_groups
+from intake_laion_fmri.demo import subject_truth
+
+Doubles = NDArray[np.float64]
+
+
+@pytest.fixture(scope="module")
+def lazy(tiny: Path) -> xr.Dataset:
+    return open_betas("sub-01", bucket=tiny)
+
+
+@pytest.fixture(scope="module")
+def eager(lazy: xr.Dataset) -> xr.Dataset:
+    return lazy.compute()
+
+
+@st.composite
+def datasets(draw: st.DrawFn) -> xr.Dataset:
+    """Draw betas with NaN, constant voxels, sessions of unequal length, and images shown once or often."""
+    lengths = draw(st.lists(st.integers(1, 7), min_size=1, max_size=3))
+    n, n_voxels = sum(lengths), draw(st.integers(1, 4))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    betas = rng.normal(draw(st.sampled_from([0, 1000])), 1, (n, n_voxels)).astype(np.float32)
+    betas[rng.random(betas.shape) < draw(st.sampled_from([0, 0.2]))] = np.nan
+    betas[:, rng.random(n_voxels) < draw(st.sampled_from([0, 0.5]))] = 3
+    labels = np.array([f"image {number}" for number in rng.integers(0, 4, n)], dtype=object)
+    sessions = np.repeat([f"ses-{number:02d}" for number in range(1, len(lengths) + 1)], lengths).astype(object)
+    beta_index = np.concatenate([np.arange(length) for length in lengths])
+    return xr.Dataset(
+        {"betas": (("trial", "voxel"), betas)},
+        coords={
+            "trial": np.arange(n),
+            "session": ("trial", sessions),
+            "run": ("trial", beta_index // 3 + 1),
+            "beta_index": ("trial", beta_index),
+            "label": ("trial", labels),
+            "repetition": ("trial", pd.Series(labels).groupby(labels).cumcount().to_numpy()),
+            "size": ("trial", [len(label) for label in labels]),
+            "voxel": np.arange(n_voxels) * 10,
+        },
+    ).chunk(trial=tuple(lengths))
+
+
+def groups_of(dataset: xr.Dataset, within: str) -> list[NDArray[np.intp]]:
+    names = ["session"] if within == "session" else ["session", "run"]
+    frame = pd.DataFrame({name: dataset[name].values for name in names})
+    return [np.asarray(rows) for rows in frame.groupby(names).indices.values()]
+
+
+def plain_zscore(dataset: xr.Dataset, within: str) -> Doubles:
+    betas = dataset["betas"].values.astype(np.float64)
+    scaled = np.empty_like(betas)
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)
+        for rows in groups_of(dataset, within):
+            scaled[rows] = (betas[rows] - np.nanmean(betas[rows], axis=0)) / np.nanstd(betas[rows], axis=0)
+    return scaled
+
+
+@settings(deadline=None, max_examples=examples(40), suppress_health_check=[HealthCheck.too_slow])
+@given(dataset=datasets(), within=st.sampled_from(["session", "run"]), nan=st.sampled_from(["keep", "zero", "drop"]))
+def test_zscore_is_plain_numpy(dataset: xr.Dataset, within: Any, nan: Any) -> None:
+    expected = plain_zscore(dataset, within)
+    expected[~np.isfinite(expected)] = np.nan
+    kept = np.isfinite(expected).all(axis=0) if nan == "drop" else np.ones(expected.shape[1], dtype=bool)
+    if nan == "zero":
+        expected = np.nan_to_num(expected)
+    found = analysis.zscore(dataset, within, nan=nan)
+    assert found["voxel"].values.tolist() == dataset["voxel"].values[kept].tolist()
+    np.testing.assert_allclose(found["betas"].values, expected[:, kept], rtol=1e-5, atol=1e-5)
+    xr.testing.assert_identical(found["betas"].compute(), analysis.zscore(dataset.compute(), within, nan=nan)["betas"])
+    assert found["betas"].dtype == np.float32
+
+
+@settings(deadline=None, max_examples=examples(40), suppress_health_check=[HealthCheck.too_slow])
+@given(dataset=datasets(), nan=st.sampled_from(["keep", "zero", "drop"]))
+def test_average_is_plain_numpy(dataset: xr.Dataset, nan: Any) -> None:
+    betas, labels = dataset["betas"].values.astype(np.float64), dataset["label"].values
+    mean = {"keep": np.mean, "drop": np.nanmean, "zero": lambda x, axis: np.nan_to_num(x).mean(axis=axis)}[nan]
+    names = np.unique(labels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of nothing but NaN
+        expected = np.array([mean(betas[labels == name], axis=0) for name in names])
+    for given_ in (dataset, dataset.compute()):
+        found = analysis.average(given_, nan=nan)
+        assert found["image"].values.tolist() == names.tolist()
+        np.testing.assert_allclose(found["betas"].values, expected, rtol=1e-6, atol=1e-6)
+        assert found["n_averaged"].values.tolist() == [int((labels == name).sum()) for name in names]
+        assert "size" in found.coords, "the same in all trials of an image"
+        runs = [set(dataset["run"].values[labels == name]) for name in names]
+        assert ("run" in found.coords) is all(len(of_image) == 1 for of_image in runs)
+        assert not {"trial", "label"} & set(found.coords)
+
+
+@settings(deadline=None, max_examples=examples(20), suppress_health_check=[HealthCheck.too_slow])
+@given(dataset=datasets(), n=st.integers(1, 3), exactly=st.booleans())
+def test_repetitions_are_the_first(dataset: xr.Dataset, n: int, exactly: bool) -> None:
+    betas, labels = dataset["betas"].values, dataset["label"].values
+    rows = {name: np.flatnonzero(labels == name) for name in np.unique(labels)}
+    wanted = {name: found[:n] for name, found in rows.items() if len(found) == n or (len(found) > n and not exactly)}
+    for given_ in (dataset, dataset.compute()):
+        found = analysis.repetitions(given_, n, exactly=exactly)
+        assert found["image"].values.tolist() == list(wanted)
+        assert found["betas"].dims == ("image", "repetition", "voxel")
+        expected = np.array([betas[first] for first in wanted.values()]).reshape(len(wanted), n, betas.shape[1])
+        np.testing.assert_array_equal(found["betas"].values, expected)
+        assert found["trial"].values.tolist() == [first.tolist() for first in wanted.values()]
+
+
+def test_the_ceilings_of_the_demo(lazy: xr.Dataset, eager: xr.Dataset) -> None:
+    """Those of the whole subject, as its maps have them."""
+    for n, name in ((12, "nc_12rep"), (4, "nc_4rep"), (None, "nc_all")):
+        found = lazy.laion.noise_ceiling(n)
+        np.testing.assert_allclose(found["noise_ceiling"].values, eager[name].values, atol=1e-4)
+        xr.testing.assert_allclose(found.compute(), eager.laion.noise_ceiling(n))
+        assert found["noise_ceiling"].attrs["units"] == "percent"
+        share = 1 / n if n else None
+        if share:
+            squared = found["ncsnr"].values.astype(float) ** 2
+            np.testing.assert_allclose(100 * squared / (squared + share), eager[name].values, atol=1e-3)
+
+
+def test_the_ceiling_of_a_session(tiny: Path, lazy: xr.Dataset) -> None:
+    """From the repeats within it."""
+    from intake_laion_fmri import open_noise_ceilings
+
+    one = lazy.isel(trial=(lazy.session == "ses-02").values)
+    of_file = open_noise_ceilings("sub-01", session="ses-02", bucket=tiny)["noise_ceiling"].values[0]
+    np.testing.assert_allclose(one.laion.noise_ceiling()["noise_ceiling"].values, of_file, atol=1e-4)
+
+
+def test_reliability(eager: xr.Dataset, lazy: xr.Dataset) -> None:
+    """Voxels with more signal are more reliable; each value is Pearson's of pandas."""
+    found = lazy.laion.reliability()
+    scaled, labels = plain_zscore(eager, "session"), eager["label"].values
+    repeated = [rows for rows in pd.Series(labels).groupby(labels).indices.values() if len(rows) > 1]
+    odd = pd.DataFrame([scaled[rows[::2]].mean(axis=0) for rows in repeated])
+    even = pd.DataFrame([scaled[rows[1::2]].mean(axis=0) for rows in repeated])
+    known = np.isfinite(odd + even).all().to_numpy()
+    expected = odd.loc[:, known].corrwith(even.loc[:, known]).to_numpy()
+    np.testing.assert_allclose(found["correlation"].values[known], expected, atol=1e-5)
+    assert np.isnan(found["correlation"].values[~known]).all()
+    truth = subject_truth("sub-01", scale="tiny")
+    share = pd.Series(truth.share, truth.fitted)[eager["voxel"].values].to_numpy()
+    assert np.corrcoef(share[known], found["reliability"].values[known])[0, 1] > 0.5
+
+
+@pytest.mark.parametrize("metric", ["correlation", "euclidean"])
+def test_dissimilarity(lazy: xr.Dataset, metric: Any) -> None:
+    from scipy.spatial.distance import pdist, squareform
+
+    images = lazy.laion.zscore().laion.average()
+    found = images.laion.rdm(metric)
+    assert found.dims == ("image", "image_2")
+    assert found["image_2"].values.tolist() == found["image"].values.tolist()
+    values = images["betas"].values.astype(float)
+    expected = squareform(pdist(values[:, np.isfinite(values).all(axis=0)], metric))
+    np.testing.assert_allclose(found.values, expected, atol=1e-5)
+    np.testing.assert_array_equal(found.values, images.compute().laion.rdm(metric).values)
+    assert np.isnan(images.laion.rdm(metric, nan="keep").values).all()
+    filled = squareform(pdist(np.nan_to_num(values), metric))
+    np.testing.assert_allclose(images.laion.rdm(metric, nan="zero").values, filled, atol=1e-5)
+
+
+def test_selections(tiny: Path, lazy: xr.Dataset) -> None:
+    """The same voxels and trials as by the arguments of opening."""
+    few = lazy.laion.roi("face - FFA1")
+    xr.testing.assert_equal(few.drop_attrs(), open_betas("sub-01", roi="face - FFA1", bucket=tiny).drop_attrs())
+    for choice in ({"stimuli": "unique"}, {"stimuli": "ood"}, {"split": "tau", "pool": "subject", "role": "test"}):
+        there = open_betas("sub-01", bucket=tiny, **choice)
+        assert lazy.laion.trials(**choice)["trial"].values.tolist() == there["trial"].values.tolist()
+    images = lazy.laion.average()
+    assert set(images.laion.trials(stimuli="ood")["dataset"].values) == {"OOD"}
+    whole = lazy.laion.finite()
+    assert np.isfinite(whole["betas"].values).all()
+    n = lazy.sizes["voxel"] - whole.sizes["voxel"]
+    assert n > 0
+    assert whole.attrs["history"] == f"finite(): {n} of {lazy.sizes['voxel']} voxels dropped"
+
+
+def test_matrices(lazy: xr.Dataset, eager: xr.Dataset) -> None:
+    """Rows of features are those of the trials' images, in any order and number."""
+    names = np.unique(eager["label"].values)
+    shuffled = np.random.default_rng(0).permutation(names)
+    features = xr.DataArray(
+        np.array([[sum(map(ord, name)), len(name)] for name in shuffled]),
+        dims=("image", "feature"),
+        coords={"image": shuffled},
+    )
+    for given_ in (lazy, lazy.laion.average()):
+        x_train, y_train, x_test, y_test = given_.laion.matrices("tau", features=features)
+        train, test = (given_.laion.trials(split="tau", role=role) for role in ("train", "test"))
+        np.testing.assert_array_equal(y_train, train["betas"].values)
+        np.testing.assert_array_equal(y_test, test["betas"].values)
+        labels = test["label" if "label" in test.coords else "image"].values
+        assert x_test.tolist() == [[sum(map(ord, name)), len(name)] for name in labels]
+        assert len(x_train) == len(y_train)
+    assert given_.laion.matrices("tau")[2].tolist() == labels.tolist()
+    with pytest.raises(ValueError, match=r"lack \d+ images"):
+        lazy.laion.matrices("tau", features=features[:2])
+
+
+def test_results_keep_their_place(tiny: Path, lazy: xr.Dataset, tmp_path: Path) -> None:
+    """Back to a volume, through a file, in another process."""
+    images = lazy.laion.zscore().laion.average()
+    images.compute().to_netcdf(tmp_path / "images.nc")
+    code = (
+        "import sys, xarray as xr, intake_laion_fmri.accessor\n"
+        "ds = xr.open_dataset(sys.argv[1])\n"
+        "print(ds.laion.roi('FFA1').betas.isel(image=0).laion.to_nifti().shape, ds.laion.rdm().shape)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, tmp_path / "images.nc"], capture_output=True, text=True
+    )
+    n = images.sizes["image"]
+    assert (done.stdout, done.stderr) == (f"{tuple(lazy.attrs['grid_shape'])} {(n, n)}\n", "")
+    assert images.attrs["history"].splitlines() == [
+        "zscore(within='session', nan='keep'): 135 trials, 363 voxels",
+        "average(by='label', nan='keep') of 135 trials, 363 voxels",
+    ]
+    assert "values NaN" in lazy.compute().laion.zscore().attrs["history"]
+
+
+def test_blocks_are_few_and_travel(lazy: xr.Dataset) -> None:
+    """A few tasks a session; they pickle, and blocks that cut a session are joined."""
+    images = lazy.laion.zscore().laion.average()
+    optimized = dask.optimize(images["betas"].data)[0]
+    assert len(dict(optimized.__dask_graph__())) <= 5 * 3
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(images))["betas"].values, images["betas"].values)
+    cut = lazy.assign(betas=lazy["betas"].chunk(trial=20, voxel=100))
+    np.testing.assert_array_equal(cut.laion.zscore()["betas"].values, lazy.laion.zscore()["betas"].values)
+    np.testing.assert_allclose(cut.laion.average()["betas"].values, lazy.laion.average()["betas"].values, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "codes", "expected"),
+    [
+        ((2, 2), [0, 0, 1, 1], (2, 2)),
+        ((1, 1, 2), [0, 0, 1, 1], (2, 2)),
+        ((2, 2), [0, 1, 0, 1], (4,)),
+        ((3, 1), [0, 0, 1, 1], (4,)),
+        ((0,), [], (0,)),
+    ],
+)
+def test_blocks_hold_whole_groups(chunks: tuple[int, ...], codes: list[int], expected: tuple[int, ...]) -> None:
+    assert whole_groups(chunks, np.array(codes, dtype=np.intp)) == expected
+
+
+def test_trials_that_are_missing(tiny: Path, lazy: xr.Dataset) -> None:
+    """A selection has another mean than its session; whole sessions have not."""
+    with pytest.warns(UserWarning, match="Open all trials, scale, then select") as caught:
+        open_betas("sub-01", stimuli="shared", bucket=tiny).laion.zscore()
+    assert [Path(one.filename).name for one in caught] == ["accessor.py"]
+    lazy.isel(trial=(lazy.session != "ses-02").values).laion.zscore()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda ds: ds.laion.zscore("sessions"), "within.*'sessions'.*session"),
+        (lambda ds: ds.laion.zscore(nan="omit"), "nan.*'omit'"),
+        (lambda ds: ds.laion.average("lable"), "'lable'.*label"),
+        (lambda ds: ds.laion.average().laion.zscore(), "Expected betas along trial and voxel"),
+        (lambda ds: ds.drop_vars("betas").laion.average(), "Expected a Dataset with the variable 'betas'"),
+        (lambda ds: ds.laion.repetitions(0), "from 1 on"),
+        (lambda ds: ds.laion.noise_ceiling(5), "No image was shown 5 times"),
+        (lambda ds: ds.laion.roi("FFA9"), "FFA9.*FFA1"),
+        (lambda ds: ds.drop_vars("in_roi").laion.roi("FFA1"), "no coordinate in_roi"),
+        (lambda ds: ds.laion.trials(split="taw"), "'taw'.*tau"),
+        (lambda ds: ds.laion.trials(split="tau", pool="sub-03"), "'sub-03'"),
+        (lambda ds: ds.laion.trials(stimuli="sharde"), "'sharde'.*shared"),
+        (lambda ds: ds.laion.average().laion.rdm("cosine"), "'cosine'"),
+    ],
+)
+def test_what_cannot_be_done(lazy: xr.Dataset, call: Callable[[xr.Dataset], Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call(lazy)
+
+
+def test_the_accessor_shows_what_it_has(lazy: xr.Dataset) -> None:
+    assert dir(lazy.laion) == sorted(OPERATIONS)
+    for name in OPERATIONS:
+        assert inspect.getdoc(getattr(lazy.laion, name))
+    assert list(inspect.signature(lazy.laion.zscore).parameters) == ["within", "nan"]
+    with pytest.raises(AttributeError, match="laion has no 'zscores'"):
+        _ = lazy.laion.zscores
+    assert "zscore" in repr(lazy.laion)
