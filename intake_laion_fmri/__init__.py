@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from intake_laion_fmri.building.build import build_store
     from intake_laion_fmri.config import dataset_initialize, get_data_dir
     from intake_laion_fmri.discovery import describe, get_rois, get_subjects
+    from intake_laion_fmri.download import (
+        download_captions,
+        download_embeddings,
+        download_segmentations,
+        download_stimuli,
+        request_stimulus_access,
+    )
     from intake_laion_fmri.drivers import LaionCatalog, open_catalog
     from intake_laion_fmri.errors import (
         DataDirNotSetError,
@@ -28,7 +35,7 @@ if TYPE_CHECKING:
     from intake_laion_fmri.group import Group, load_subjects
     from intake_laion_fmri.mirror.run import mirror_bucket
     from intake_laion_fmri.sources import Source
-    from intake_laion_fmri.subject import Subject, load_subject
+    from intake_laion_fmri.subject import Subject, load_subject, resolve_subject_id
 
     cat: LaionCatalog
 
@@ -49,6 +56,10 @@ __all__ = [
     "cat",
     "dataset_initialize",
     "describe",
+    "download_captions",
+    "download_embeddings",
+    "download_segmentations",
+    "download_stimuli",
     "get_data_dir",
     "get_rois",
     "get_subjects",
@@ -61,6 +72,8 @@ __all__ = [
     "open_noise_ceilings",
     "open_rois",
     "open_trials",
+    "request_stimulus_access",
+    "resolve_subject_id",
     "to_nifti",
 ]
 
@@ -73,7 +86,11 @@ _HOMES = {
     **dict.fromkeys(("dataset_initialize", "get_data_dir"), "config"),
     **dict.fromkeys(("describe", "get_rois", "get_subjects"), "discovery"),
     **dict.fromkeys(("Group", "load_subjects"), "group"),
-    **dict.fromkeys(("Subject", "load_subject"), "subject"),
+    **dict.fromkeys(("Subject", "load_subject", "resolve_subject_id"), "subject"),
+    **dict.fromkeys(
+        [f"download_{what}" for what in ("captions", "embeddings", "segmentations", "stimuli")], "download"
+    ),
+    "request_stimulus_access": "download",
     **dict.fromkeys(
         (
             *("DataDirNotSetError", "DataNotDownloadedError", "DataNotFoundError", "LicenseNotAcceptedError"),

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.config import get_data_dir
@@ -17,13 +17,26 @@ from intake_laion_fmri.errors import (
     NotYetError,
     OfflineWarning,
     UnknownValueError,
+    is_several,
 )
 from intake_laion_fmri.mirror.report import MirrorPlan
-from intake_laion_fmri.mirror.run import fill_mirror, licence_notice, plan_mirror
+from intake_laion_fmri.mirror.run import NOTICE, fill_mirror, licence_notice, plan_mirror
 from intake_laion_fmri.mirror.selection import AVERAGES, MirrorSelection
 from intake_laion_fmri.remote.access import Bucket
 
-__all__ = ["AVERAGES", "download"]
+__all__ = [
+    "AVERAGES",
+    "accept_license",
+    "download",
+    "download_captions",
+    "download_embeddings",
+    "download_raw",
+    "download_segmentations",
+    "download_stimuli",
+    "request_stimulus_access",
+]
+
+_RAW = ["raw", "events"]
 
 
 def download(
@@ -63,10 +76,13 @@ def download(
         not occur is copied.
     include_stimuli : bool, default False
         Whether to copy the public tables about the stimuli too. The images are given by the data set's authors only.
-    include_anatomical : bool, default False
-        Accepted and without effect: the anatomy of a subject always comes along, because masks and pictures need it.
-    include_embeddings, include_freesurfer, include_raw, include_localizers : bool, default False
-        Not here yet: see Raises.
+    include_embeddings : bool or sequence of str, default False
+        Whether to copy the embeddings of the images; or the models whose embeddings, such as ``["CLIP"]``.
+    include_freesurfer, include_anatomical, include_localizers : bool, default False
+        Whether to copy these trees of the subjects, whole: `ses` and the entities do not choose among their files. The
+        brain mask and one image on the grid of the betas always come along, because masks and pictures need them.
+    include_raw : bool, default False
+        Whether to copy the raw data of the sessions: hundreds of GB a subject. `download_raw` chooses among them.
     n_jobs : int, default 1
         Large files at a time.
     bucket, storage_options
@@ -79,8 +95,6 @@ def download(
     NoMatchingDataError
         If a subject, session or entity is unknown, with the nearest names, or nothing is all of what was asked for. It
         is a ValueError and a FileNotFoundError.
-    NotYetError
-        If files are asked for that this package cannot copy yet.
     DataDirNotSetError
         If no folder was named with `config.dataset_initialize`.
     AccessDeniedError
@@ -97,55 +111,165 @@ def download(
     ----------
     ``laion_fmri.download`` of the data set's own package.
     """
-    _expect_none(
-        embeddings=include_embeddings,
-        freesurfer=include_freesurfer,
-        raw=include_raw,
-        localizers=include_localizers,
-    )
     entities = {"task": task, "space": space, "desc": desc, "stat": stat, "suffix": suffix, "extension": extension}
-    MirrorSelection.from_arguments(subjects=subject, sessions=ses, entities=entities, include_stimuli=include_stimuli)
+    of_sessions = {"subjects": subject, "sessions": ses, "entities": entities}
+    choices: list[dict[str, Any]] = [{**of_sessions, "include_stimuli": include_stimuli}]
+    trees = {"freesurfer": include_freesurfer, "anatomy": include_anatomical, "localizers": include_localizers}
+    if any(trees.values()):
+        choices.append({"subjects": subject, "kinds": [tree for tree, is_wanted in trees.items() if is_wanted]})
+    if include_raw:
+        choices.append({**of_sessions, "kinds": _RAW})
+    if include_embeddings is not False:
+        choices.append(_of_models("all" if include_embeddings is True else include_embeddings))
+    _copy(choices, None, n_jobs, bucket, storage_options)
+
+
+def download_raw(
+    subject: str | Sequence[str] | None = None,
+    ses: str | int | Sequence[str | int] | None = None,
+    task: str | Sequence[str] | None = None,
+    run: str | int | Sequence[str | int] | None = None,
+    echo: str | int | Sequence[str | int] | None = None,
+    part: str | Sequence[str] | None = None,
+    suffix: str | Sequence[str] | None = None,
+    extension: str | Sequence[str] | None = None,
+    n_jobs: int = 1,
+    *,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> None:
+    """Copy raw data, and the tables of events, to the folder that `config.dataset_initialize` has named.
+
+    Parameters
+    ----------
+    subject, ses, task, suffix, extension, n_jobs, bucket, storage_options
+        As in `download`. Sessions with names, such as ``ses-PrismaAnat``, come where `ses` is not given.
+    run, echo : str, int or sequence of these, optional
+        Runs (``1`` or ``"01"``) and echoes (1 to 3).
+    part : str or sequence of str, optional
+        ``"mag"`` or ``"phase"``. A file in whose name an entity does not occur is copied.
+
+    Raises
+    ------
+    ValueError, NoMatchingDataError, DataDirNotSetError, AccessDeniedError, NotInBucketError, BucketUnreachableError
+        As in `download`, as are DataIntegrityError and OSError.
+    """
+    entities = {"task": task, "part": part, "suffix": suffix, "extension": extension}
+    entities |= {"run": _numbers(run, "02d"), "echo": _numbers(echo, "d")}
+    choice = {"subjects": subject, "sessions": ses, "entities": entities, "kinds": _RAW}
+    _copy([choice], None, n_jobs, bucket, storage_options)
+
+
+def download_embeddings(
+    models: str | Sequence[str] = "all",
+    data_dir: str | os.PathLike[str] | None = None,
+    *,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> None:
+    """Copy embeddings of the images, 50 MB a model: ``"CLIP"``, or a list of models; by default all.
+
+    The folder is `data_dir`, or the one that `config.dataset_initialize` has named; errors are those of `download`.
+    """
+    _copy([_of_models(models)], data_dir, 1, bucket, storage_options)
+
+
+def download_captions(
+    data_dir: str | os.PathLike[str] | None = None,
+    *,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> None:
+    """Copy the captions of the images; folder and errors as in `download_embeddings`."""
+    _copy([{"kinds": "captions"}], data_dir, 1, bucket, storage_options)
+
+
+def download_segmentations(
+    data_dir: str | os.PathLike[str] | None = None,
+    *,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> None:
+    """Copy the segmentations of the shared images, 68 MB; folder and errors as in `download_embeddings`."""
+    _copy([{"kinds": "segmentations"}], data_dir, 1, bucket, storage_options)
+
+
+def download_stimuli(data_dir: str | os.PathLike[str] | None = None, server_url: str | None = None) -> NoReturn:
+    """Raise NotYetError: the images come with their source. `request_stimulus_access` tells where to ask for them."""
+    raise NotYetError(
+        f"download_stimuli is not here yet. Ask for the images at {layout.REQUEST_URL}, and copy them with the data "
+        "set's own package, laion_fmri."
+    )
+
+
+def accept_license() -> None:
+    """Print the licence of the data. Nothing has to be accepted but the agreement about the images."""
+    print(NOTICE)
+
+
+def request_stimulus_access() -> str:
+    """Print where the images are asked for, and return that address; no connection is made."""
+    print(
+        "The images are given under a data use agreement. Ask for them with your name, institution, institutional "
+        f"e-mail address and purpose: {layout.REQUEST_URL}"
+    )
+    return layout.REQUEST_URL
+
+
+def _numbers(given: object, form: str) -> Any:
+    """Return numbers as they are spelled in names: ``"01"``; anything else as it is."""
+    if is_several(given):
+        return [_numbers(one, form) for one in given]  # type: ignore[attr-defined]
+    text = str(given).rpartition("-")[2]
+    return given if given is None or not text.isdecimal() else format(int(text), form)
+
+
+def _of_models(models: str | Sequence[str]) -> dict[str, Any]:
+    names = [models] if isinstance(models, str) else list(models)
+    return {"kinds": "embeddings", "entities": {} if names == ["all"] else {"desc": names}}
+
+
+def _copy(
+    choices: Sequence[Mapping[str, Any]],
+    data_dir: str | os.PathLike[str] | None,
+    n_jobs: int,
+    bucket: str | os.PathLike[str] | Bucket | None,
+    storage_options: Mapping[str, Any] | None,
+) -> None:
+    """Copy some parts of the bucket, once all of them are known to be there; print what was copied."""
+    for choice in choices:
+        MirrorSelection.from_arguments(**choice)
     if n_jobs < 1:
         raise ValueError(f"n_jobs must be at least 1, found {n_jobs!r}.")
-    to = Path(get_data_dir())
+    to = Path(get_data_dir() if data_dir is None else data_dir)
     notice = licence_notice(to)
     if notice:
         print(notice)
-    choice: dict[str, Any] = {
-        "bucket": bucket,
-        "storage_options": storage_options,
-        "subjects": subject,
-        "sessions": ses,
-        "entities": entities,
-        "include_stimuli": include_stimuli,
-    }
+    plans = [
+        plan
+        for choice in choices
+        if (plan := _planned(to, {**choice, "bucket": bucket, "storage_options": storage_options}))
+    ]
+    reports = [fill_mirror(plan, jobs=n_jobs) for plan in plans]
+    if reports:
+        fetched, n_files = sum(report.fetched for report in reports), sum(report.n_files for report in reports)
+        received = f"{sum(report.bytes_received for report in reports) / 1e6:.1f} MB"
+        others = "; the others were there" if fetched < n_files else ""
+        print(f"{fetched} of {n_files} files ({received}) were copied to {to}{others}.")
+    for line in dict.fromkeys(line for report in reports for line in report.left_out):
+        print(line)
+
+
+def _planned(to: Path, choice: Mapping[str, Any]) -> MirrorPlan | None:
+    """Plan a part; None, with a warning, where the bucket does not answer and all of it is there."""
     try:
-        plan = plan_mirror(to, **choice)
+        return plan_mirror(to, **choice)
     except UnknownValueError as error:
         raise NoMatchingDataError(str(error)) from None
     except BucketUnreachableError as error:
         plan = _expect_complete(to, choice, error)
         print(f"All {len(plan.objects)} files are in {to}, by the listing of the last download.")
-        return
-    report = fill_mirror(plan, jobs=n_jobs)
-    received = f"{report.fetched} of {report.n_files} files ({report.bytes_received / 1e6:.1f} MB) were copied"
-    print(
-        f"{received} to {report.to}; the others were there."
-        if report.fetched < report.n_files
-        else f"{received} to {report.to}."
-    )
-    for line in report.left_out:
-        print(line)
-
-
-def _expect_none(**wanted: bool | Sequence[str]) -> None:
-    """Raise NotYetError for the first tree that is wanted."""
-    for tree, is_wanted in wanted.items():
-        if is_wanted:
-            raise NotYetError(
-                f"include_{tree}=True: these files are not copied yet. Until then copy that part of "
-                f"{layout.BUCKET_URL} with any S3 client; what lies in the folder stays there."
-            )
+        return None
 
 
 def _expect_complete(to: Path, choice: Mapping[str, Any], error: BucketUnreachableError) -> MirrorPlan:
@@ -156,5 +280,5 @@ def _expect_complete(to: Path, choice: Mapping[str, Any], error: BucketUnreachab
         raise error from error.__cause__
     if plan.fetch:
         raise error
-    warnings.warn(f"{plan.bucket.url} does not answer: nothing was copied. ({error})", OfflineWarning, stacklevel=3)
+    warnings.warn(f"{plan.bucket.url} does not answer: nothing was copied. ({error})", OfflineWarning, stacklevel=5)
     return plan

@@ -49,7 +49,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
         "catalog": "building discovery errors layout reading redact remote sources",
         "drivers": "catalog errors layout reading redact sources",
         "readers": "catalog layout reading sources",
-        "cli": "building catalog demo discovery errors layout mirror reading redact remote store",
+        "cli": "building catalog demo discovery download errors layout mirror reading redact remote store",
         "__main__": "cli",
     }.items()
 }

@@ -26,6 +26,9 @@ PARTICIPANT_CODES: Mapping[str, str] = MappingProxyType(
 ENTITIES = ("task", "space", "desc", "stat", "suffix", "extension")
 """Parts of a file's name by which files are chosen, besides subject and session."""
 
+RAW_ENTITIES = ("run", "echo", "part")
+"""The same, of raw data."""
+
 
 def subject_name(subject: object) -> str:
     """Return a subject in BIDS's spelling.

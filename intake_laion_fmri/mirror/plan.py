@@ -162,8 +162,8 @@ def _expect_subjects(
             known = list_subjects(bucket)
             if name not in known:
                 raise unknown_value("subject", name, known, where=bucket.url)
-    if not found:
-        trees = ", ".join(tree.root for tree in layout.SUBJECT_TREES)
+    if not found and not list_subjects(bucket):
+        trees = ", ".join(tree.root for tree in layout.SUBJECT_TREES if tree.root)
         raise NotInBucketError(
             f"{bucket.url!r} holds none of {trees}: expected the root of a bucket, or of a copy of it, with the "
             "bucket's folders."

@@ -80,8 +80,9 @@ def plan_mirror(
         Of `MIRROR_KINDS`; by default all but the large ones, `layout.LARGE_GROUPS`. A JSON file goes with the
         file that it describes.
     entities : mapping, optional
-        ``task``, ``space``, ``desc``, ``stat``, ``suffix`` or ``extension`` → a value or several, with or without the
-        prefix (``"desc-R2"`` or ``"R2"``). A file in whose name an entity does not occur is kept.
+        ``task``, ``space``, ``desc``, ``stat``, ``suffix`` or ``extension``, of raw data also ``run``, ``echo`` and
+        ``part`` → a value or several, with or without the prefix (``"desc-R2"`` or ``"R2"``). A file in whose name an
+        entity does not occur is kept.
     include_stimuli : bool, default False
         Whether to copy the public files of stimuli too.
     offline : bool, default False

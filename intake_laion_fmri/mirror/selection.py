@@ -154,8 +154,8 @@ def _checked_groups(kinds: object) -> tuple[str, ...] | None:
 def _checked_entities(entities: EntityFilter) -> dict[str, tuple[str, ...]]:
     chosen = {}
     for name, given in entities.items():
-        if name not in layout.ENTITIES:
-            raise unknown_value("entity", name, layout.ENTITIES)
+        if name not in (*layout.ENTITIES, *layout.RAW_ENTITIES):
+            raise unknown_value("entity", name, [*layout.ENTITIES, *layout.RAW_ENTITIES])
         if given is None:
             continue
         values = [given] if isinstance(given, str) else list(given)

@@ -34,7 +34,7 @@ from intake_laion_fmri.subject.tables import Tables
 from intake_laion_fmri.subject.volumes import Volumes
 from intake_laion_fmri.subject.waiting import Waiting
 
-__all__ = ["Subject", "load_subject"]
+__all__ = ["Subject", "load_subject", "resolve_subject_id"]
 
 Floats: TypeAlias = "NDArray[np.float32]"
 
@@ -91,13 +91,8 @@ def load_subject(
     NotInBucketError, BucketUnreachableError
         If there is no such bucket, or it does not answer.
     """
-    if not isinstance(subject, str):
-        raise TypeError(f"subject must be a text such as 'sub-01', found {subject!r}.")
     place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    try:
-        name = layout.subject_name(subject)
-    except ValueError as error:
-        raise SubjectNotFoundError(str(error)) from None
+    name = resolve_subject_id(subject)
     try:
         discovery.get_sessions(name, bucket=place)
     except SubjectNotFoundError as error:
@@ -109,6 +104,24 @@ def load_subject(
         raise SubjectNotDownloadedError(f"{error}{advice}") from None
     root = None if store is None else open_store(store, store_options)
     return Subject(name, place, store=root, fallback=fallback)
+
+
+def resolve_subject_id(subject: str) -> str:
+    """Return a subject's name: ``"sub-01"`` for that and for ``"01"``.
+
+    Raises
+    ------
+    TypeError
+        If `subject` is no text.
+    SubjectNotFoundError
+        If it is no subject's name. Whether there is such a subject is not looked at.
+    """
+    if not isinstance(subject, str):
+        raise TypeError(f"subject must be a text such as 'sub-01', found {subject!r}.")
+    try:
+        return layout.subject_name(subject)
+    except ValueError as error:
+        raise SubjectNotFoundError(str(error)) from None
 
 
 class Subject(Tables, Volumes, Waiting):

@@ -41,7 +41,6 @@ DIMS = {"anatomical": "voxel", "rsquare": "voxel", "face": "voxel", "voxel of it
 def page() -> str:
     """Return the text of the page."""
     classes = ((f"`{name}`", f"`{kind.__name__}`", when) for name, (kind, when) in ERRORS.items())
-    commands = ((f"`laion-fmri {word}`", _command(ours)) for word, ours in COMMANDS.items())
     tops = ", ".join(f"`{name}`" for name in sorted({*TOP, *ERRORS}))
     return "\n".join(
         [
@@ -57,7 +56,7 @@ def page() -> str:
             "## Names at the top\n",
             f"{tops}.\n",
             "## Command line\n",
-            _table(("there", "here"), commands),
+            f"Words of `laion-fmri`, and of `intake-laion-fmri`: {', '.join(f'`{word}`' for word in COMMANDS)}.\n",
             "## Different on purpose\n",
             _differences(),
             "## Not here yet\n",
@@ -99,10 +98,6 @@ def _kind(kind: Any) -> str:
     if isinstance(kind, Array):
         return f"{kind.dtype} ({', '.join(DIMS.get(dim, dim) for dim in kind.dims)})"
     return "None" if kind is None else f"`{kind.__name__}`"
-
-
-def _command(ours: str) -> str:
-    return f"`intake-laion-fmri {ours}`" if ours else "not yet"
 
 
 def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -222,6 +222,10 @@ FUNCTIONS: dict[str, Name] = {
         "Reads the bucket itself: a subject need not be downloaded. `bucket=`, `mirror=` and `store=` say where else. "
         "The error for a subject that is not there is a `SubjectNotFoundError` and a `DataNotDownloadedError`.",
     ),
+    "subject.resolve_subject_id": Name(
+        "subject",
+        (Call("subject.resolve_subject_id('01')", str), Call("subject.resolve_subject_id('sub-')", error=ValueError)),
+    ),
     "group.load_subjects": Name("subjects", (Call("group.load_subjects(['sub-01', 'sub-03'])", Group),)),
     "group.Group.get_shared_betas": Name(
         "session, roi=None, mask=None, nc_threshold=None, mask_source='anatomical'",
@@ -240,6 +244,20 @@ FUNCTIONS: dict[str, Name] = {
         (Call("download.download(subject='sub-01', ses='averages', desc='R2mean')"),),
         "Content is verified, an interrupted file is continued, and a replaced one is fetched again: sizes alone would "
         "miss it. The brain mask comes along with any session, because reading needs it.",
+    ),
+    "download.download_raw": Name(
+        "subject=None, ses=None, task=None, run=None, echo=None, part=None, suffix=None, extension=None, n_jobs=1"
+    ),
+    "download.download_embeddings": Name("models='all', data_dir=None"),
+    "download.download_captions": Name("data_dir=None"),
+    "download.download_segmentations": Name("data_dir=None"),
+    "download.request_stimulus_access": Name(
+        "",
+        (Call("download.request_stimulus_access()", str),),
+        "Prints the form's address and returns it; no connection is made, and nothing about the user is sent.",
+    ),
+    "download.accept_license": Name(
+        "", (Call("download.accept_license()"),), "Prints the licence: nothing has to be accepted before a download."
     ),
     "config.dataset_initialize": Name(
         "data_dir",
@@ -275,7 +293,6 @@ FUNCTIONS: dict[str, Name] = {
 """Functions and methods of the other modules; one that is required there may have a default here."""
 
 _IMAGES = "images, embeddings, captions and segmentations come with their sources"
-_RAW = "raw data come with their source"
 WAITS: dict[str, str] = {
     **{f"Subject.{name}": instead for name, instead in WAITING.items()},
     **dict.fromkeys(
@@ -283,37 +300,29 @@ WAITS: dict[str, str] = {
             *("stimuli.Stimuli", "stimuli.load_stimuli", "embeddings.Embeddings", "embeddings.load_embeddings"),
             *("captions.Captions", "segmentations.Segmentations", "stimuli.as_displayed_rgb"),
             *("group.get_shared_images", "group.get_shared_stimulus_metadata"),
-            *("download.download_stimuli", "download.download_embeddings", "download.download_captions"),
-            *("download.download_segmentations", "download.request_stimulus_access", "download.accept_license"),
+            "download.download_stimuli",
         ],
         _IMAGES,
     ),
-    "download.download_raw": _RAW,
     **dict.fromkeys(
         ["derivatives.localizer_statmap_path", "derivatives.localizer_effect_path"], "localizers come later"
     ),
-    "resolve_subject_id": "its answers are not known here",
 }
 """Name → why it is not here yet."""
 
-COMMANDS: dict[str, str] = {
-    "config --data-dir": "config --data-dir",
-    "info": "info",
-    "download": "",
-    "download-stimuli": "",
-    "download-embeddings": "",
-    "download-segmentations": "",
-    "download-captions": "",
-    "download-raw": "",
-    "request-access": "",
-}
-"""Words of its command ``laion-fmri`` → those of ``intake-laion-fmri``; "" where there are none yet."""
+COMMANDS: tuple[str, ...] = (
+    *("config --data-dir", "info", "download", "download-raw", "download-embeddings", "download-segmentations"),
+    *("download-captions", "download-stimuli", "request-access"),
+)
+"""Words of its command ``laion-fmri``, which are words of ``intake-laion-fmri`` too."""
 
 TOP: dict[str, str] = {
+    **dict.fromkeys([f"download_{what}" for what in ("captions", "embeddings", "segmentations")], "download"),
+    "request_stimulus_access": "download",
     **dict.fromkeys(["dataset_initialize", "get_data_dir"], "config"),
     **dict.fromkeys(["describe", "get_rois", "get_subjects"], "discovery"),
     **dict.fromkeys(["Group", "load_subjects"], "group"),
-    **dict.fromkeys(["Subject", "load_subject"], "subject"),
+    **dict.fromkeys(["Subject", "load_subject", "resolve_subject_id"], "subject"),
 }
 """Names of ``laion_fmri`` itself → their home here."""
 
