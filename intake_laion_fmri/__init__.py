@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     )
     from intake_laion_fmri.group import Group, load_subjects
     from intake_laion_fmri.mirror.run import mirror_bucket
+    from intake_laion_fmri.reading.functional.localizers import open_localizers
     from intake_laion_fmri.sources import Source
     from intake_laion_fmri.subject import Subject, load_subject, resolve_subject_id
 
@@ -68,6 +69,7 @@ __all__ = [
     "mirror_bucket",
     "open_betas",
     "open_catalog",
+    "open_localizers",
     "open_maps",
     "open_noise_ceilings",
     "open_rois",

@@ -122,6 +122,13 @@ _ROWS = (
         "Voxel maps of {who}: noise ceilings, R2, HRF index, ridge fraction: an xarray Dataset.",
     ),
     Source(
+        "localizers",
+        "reading.functional.localizers:open_localizers",
+        "xarray",
+        ("localizers", "rois", "r2", "anatomy"),
+        "Localizers of {who}, contrast x voxel or vertex: a lazy xarray Dataset.",
+    ),
+    Source(
         "inventory",
         "discovery:inventory",
         "dataframe",

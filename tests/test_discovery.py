@@ -85,8 +85,8 @@ def test_held_out_sessions_are_told_apart(tiny: Path) -> None:
     table = inventory(bucket=tiny)
     assert set(table.loc[table["held_out"], "session"]) == {"ses-31"}
     public = table[(table["session"] == "ses-31") & ~table["held_out"]]
-    assert set(public["kind"]) == {"localizer"}
-    assert table["held_out"].sum() == 2 * 6
+    assert set(public["group"]) == {"localizers"}
+    assert (table["held_out"] & (table["group"] != "events")).sum() == 2 * 6
 
 
 def test_rois_of_the_page(small: Path) -> None:
@@ -186,13 +186,14 @@ def test_the_inventory(tiny: Path) -> None:
     assert Counter(betas["subject"]) == {"sub-01": 3, "sub-03": 3}
     assert not (betas["roi"] != "").any()
     by_kind = Counter(table.loc[table["subject"] == "sub-01", "kind"])
-    assert by_kind == {
+    expected = {
         **dict.fromkeys(["trials", "betas", "session_noise_ceiling", "session_r2", "hrf_index", "ridge_fraction"], 4),
-        **dict.fromkeys(["r2_mean", "brain_mask", "t1w", "localizer"], 1),
+        **dict.fromkeys(["r2_mean", "brain_mask", "t1w"], 1),
         **dict.fromkeys(["roi_gii", "roi_label"], 80),
         "noise_ceiling": 3,
         "roi": 40,
     }
+    assert {kind: by_kind[kind] for kind in expected} == expected
     assert (table["bytes"].dtype.kind, table["held_out"].dtype.kind) == ("i", "b")
 
 

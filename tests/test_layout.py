@@ -100,6 +100,8 @@ KEYS = {
 # The same kinds as shell patterns: which files of a bucket are which.
 ANATOMICAL = "derivatives/anatomical/*/ses-PrismaAnat/anat/*_space-T1w"
 _F = f"{BETAS}/*/ses-*/func/*_task-images_"
+_L = "derivatives/localizers/*/ses-*/func/*"
+TASKS = ("floc", "oloc", "MotionLoc", "MotionLeft", "MotionRight")
 GLOBS = {
     "trials": [_F + "desc-SingletrialBetas_trials.tsv"],
     "betas": [_F + "space-T1w_stat-effect_desc-SingletrialBetas_statmap.nii.gz"],
@@ -123,8 +125,8 @@ GLOBS = {
     "surface_label": ["derivatives/freesurfer/*/label/?h.*.label"],
     "freesurfer_image": ["derivatives/freesurfer/*/mri/*.mgz"],
     "transform": ["derivatives/freesurfer/*/mri/transforms/*.lta"],
-    "localizer": ["derivatives/localizers/*/ses-*/func/*_task-*loc_space-T1w_res-*_statmap.nii.gz"],
-    "localizer_gii": ["derivatives/localizers/*/ses-*/func/*_task-*loc_hemi-?_space-fsnative_*_statmap.func.gii"],
+    "localizer": [f"{_L}_task-{task}_space-T1w_res-*_statmap.nii.gz" for task in TASKS],
+    "localizer_gii": [f"{_L}_task-{task}_hemi-?_space-fsnative_*_statmap.func.gii" for task in TASKS],
     "localizer_run": ["derivatives/localizers/*/ses-*/func/*_run-*_space-T1w_res-*_statmap.nii.gz"],
     "localizer_run_gii": ["derivatives/localizers/*/ses-*/func/*_run-*_hemi-?_space-fsnative_*_statmap.func.gii"],
     "bold": ["derivatives/tedana/*/ses-*/func/*_bold.nii.gz"],
@@ -146,7 +148,6 @@ GLOBS = {
 NOT_IN_THE_DEMO = {
     *("t2w", "full_brain_mask", "full_t1w", "full_t2w"),
     *("surface", "annotation", "surface_label", "freesurfer_image", "transform"),
-    *("localizer_gii", "localizer_run", "localizer_run_gii"),
     *("bold", "events", "raw_bold", "raw_sbref", "raw_sbref_part"),
     *("stimulus_table", "stimuli", "embeddings", "captions", "segmentations", "segmentation_table"),
     "archived_embeddings",
@@ -202,7 +203,8 @@ def test_rois_on_other_grids_and_surfaces_are_no_roi_volumes(keys):
 def test_public_localizer_of_a_held_out_session_is_no_session_file(keys):
     localizers = [path for path in keys if path.startswith("derivatives/localizers")]
     assert localizers
-    assert {parse_key(path).kind for path in localizers} <= {kind for kind in KINDS if kind.startswith("localizer")}
+    kinds = {parse_key(path).kind for path in localizers if not path.endswith(".json")}
+    assert kinds == {kind for kind in KINDS if kind.startswith("localizer")}
     assert all(layout.is_of_public(path) for path in localizers)
     assert not layout.is_of_public("derivatives/localizers/sub-01/ses-31/func/sub-01_ses-31_task-images_x.nii.gz")
     assert not layout.is_of_public("sub-01/ses-31/func/sub-01_ses-31_task-oloc_run-01_events.tsv")

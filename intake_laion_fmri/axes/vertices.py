@@ -33,6 +33,17 @@ SURFACE_SPACE = "fsnative"
 """The subject's own FreeSurfer surface: vertices of different subjects are not the same."""
 
 
+def vertex_name(hemi: str) -> str:
+    """Return the dimension and index of a hemisphere's vertices."""
+    return f"vertex_{hemi}"
+
+
+def vertex_coordinate(hemi: str, vertices: NDArray[np.int64]) -> Coordinates:
+    """Return the index of a hemisphere's vertices: their numbers, from 0."""
+    name = vertex_name(hemi)
+    return {name: ((name,), vertices, {"long_name": f"vertex of the {HEMISPHERES[hemi]}, from 0"})}
+
+
 @dataclass(frozen=True, eq=False)
 class Surface:
     """The ROIs on one hemisphere, as they were read."""
@@ -71,11 +82,11 @@ class Surface:
         if roi is not None:
             chosen = membership.select(roi, where=where)
             membership, vertices = membership.keep(chosen), vertices[chosen]
-        axis = self._named("vertex")
+        axis = vertex_name(self.hemi)
         long_name = f"whether the vertex of the {HEMISPHERES[self.hemi]} belongs to the ROI"
         return (
             {self._named("in_roi"): ((ROI, axis), membership.inside, {"long_name": long_name, "comment": MASK_RULE})},
-            {axis: ((axis,), vertices, {"long_name": f"vertex of the {HEMISPHERES[self.hemi]}, from 0"})},
+            vertex_coordinate(self.hemi, vertices),
         )
 
     def label_variables(

@@ -42,9 +42,10 @@ from typing import Any
 
 import numpy as np
 
-from intake_laion_fmri.demo.betas import on_grid, write_map, write_session, write_subject_maps
+from intake_laion_fmri.demo.betas import on_grid, write_session, write_subject_maps
 from intake_laion_fmri.demo.brain import brain_level, ellipsoid
 from intake_laion_fmri.demo.files import as_json, write, write_nifti
+from intake_laion_fmri.demo.localizers import write_localizers
 from intake_laion_fmri.demo.rois import write_rois
 from intake_laion_fmri.demo.scale import Scale, as_scale, generator
 from intake_laion_fmri.demo.splits import write_splits
@@ -56,7 +57,7 @@ from intake_laion_fmri.remote.marks import DEMO, raise_unless_ours
 
 __all__ = ["remove_demo", "write_demo"]
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Raised whenever the same scale and seed would give other bytes: an older bucket is then replaced."""
 
 _GENERATOR = "intake_laion_fmri.demo"
@@ -237,7 +238,7 @@ def _write_bucket(root: Path, scale: Scale, seed: int, progress: Callable[[int, 
         truth = subject_truth(subject, scale=scale, seed=seed)
         _write_anatomy(root / "derivatives/anatomical" / subject / "ses-PrismaAnat/anat", truth, seed)
         write_rois(root / "derivatives/rois" / subject, truth)
-        _write_localizer(root / "derivatives/localizers" / subject / "ses-31/func", truth, seed)
+        write_localizers(root / "derivatives/localizers", truth, seed)
         glm = root / "derivatives/glmsingle-tedana" / subject
         kept = [write_session(glm / s / "func", truth, s, scale, seed, advance) for s in scale.sessions]
         write_subject_maps(glm, truth, scale, np.concatenate(kept))
@@ -263,14 +264,6 @@ def _write_anatomy(folder: Path, truth: SubjectTruth, seed: int) -> None:
     tissue += 18 * np.abs(generator(seed, truth.subject, "T1w").standard_normal(truth.shape, dtype=np.float32))
     write_nifti(folder / f"{stem}T1w.nii.gz", tissue.astype(np.int16), truth.affine)
     write_nifti(folder / f"{stem}desc-brain_mask.nii.gz", on_grid(truth, truth.anatomical, np.uint8(1)), truth.affine)
-
-
-def _write_localizer(folder: Path, truth: SubjectTruth, seed: int) -> None:
-    """Write a map of a held-out session that is public all the same."""
-    z = generator(seed, truth.subject, "oloc").standard_normal(len(truth.fitted)).astype(np.float32)
-    z[np.isin(truth.fitted, truth.rois["lobjects"])] += 5
-    name = f"{truth.subject}_ses-31_task-oloc_space-T1w_res-1pt8_contrast-objects_stat-z_statmap.nii.gz"
-    write_map(folder / name, truth, z)
 
 
 def _write_root(root: Path, recipe: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from intake_laion_fmri.demo.betas import on_grid
 from intake_laion_fmri.demo.brain import CATEGORY, VOXEL_MM
 from intake_laion_fmri.demo.files import write, write_nifti
-from intake_laion_fmri.demo.scale import Array, Doubles, Ints
+from intake_laion_fmri.demo.scale import Array, Doubles, Floats, Ints
 from intake_laion_fmri.demo.truth import SubjectTruth
 
 _HYPHENATED_KEYS = (
@@ -31,15 +31,17 @@ def write_rois(folder: Path, truth: SubjectTruth) -> None:
         write_nifti(within / f"{truth.subject}_space-T1w_res-1pt8_label-{label}_mask.nii.gz", mask, truth.affine)
         if name in _OTHER_GRID_ROIS:
             other = within / f"{truth.subject}_space-T1w_res-1pt5_label-{label}_mask.nii.gz"
-            write_nifti(other, *_at_1pt5(mask, truth.affine))
+            write_nifti(other, *at_1pt5(mask, truth.affine))
         for hemi, positions in truth.vertices.items():
             surface = within / f"{truth.subject}_hemi-{hemi}_space-fsnative_label-{label}_mask"
             vertices = truth.surface_rois[hemi][name]
-            _write_gifti(surface.with_suffix(".func.gii"), hemi, vertices, len(positions))
+            inside = np.zeros(len(positions), dtype=np.float32)
+            inside[vertices] = 1
+            write_gifti(surface.with_suffix(".func.gii"), hemi, inside)
             _write_label(surface.with_suffix(".label"), truth.subject, vertices, positions[vertices])
 
 
-def _at_1pt5(mask: Array, affine: Doubles) -> tuple[Array, Doubles]:
+def at_1pt5(mask: Array, affine: Doubles) -> tuple[Array, Doubles]:
     """Take the nearest voxels on a grid of 1.5 mm that covers the same box."""
     step = 1.5 / VOXEL_MM
     nearest = [((np.arange(int(n / step)) + 0.5) * step).astype(int) for n in mask.shape]
@@ -48,9 +50,8 @@ def _at_1pt5(mask: Array, affine: Doubles) -> tuple[Array, Doubles]:
     return mask[np.ix_(*nearest)], affine @ to_1pt8
 
 
-def _write_gifti(path: Path, hemi: str, vertices: Ints, n_vertices: int) -> None:
-    values = np.zeros(n_vertices, dtype=np.float32)
-    values[vertices] = 1
+def write_gifti(path: Path, hemi: str, values: Floats) -> None:
+    """Write a number for each vertex of a hemisphere."""
     array = nibabel.gifti.GiftiDataArray(values, intent="NIFTI_INTENT_NONE", datatype="NIFTI_TYPE_FLOAT32")
     side = {"L": "CortexLeft", "R": "CortexRight"}[hemi]
     meta = nibabel.gifti.GiftiMetaData({"AnatomicalStructurePrimary": side})

@@ -57,6 +57,33 @@ def read_func_gii(
     DataIntegrityError
         If it is no such file, a number is infinite, or it says that it is of the other hemisphere.
     """
+    return mask_of(_values(content, name=name, hemi=hemi), name=name, note=note)
+
+
+def read_vertex_values(content: bytes, *, name: str, hemi: str | None = None) -> NDArray[np.float32]:
+    """Read the numbers of a surface from a GIfTI file: a statistic for each vertex.
+
+    Parameters
+    ----------
+    content, name, hemi
+        As in `read_func_gii`.
+
+    Returns
+    -------
+    array of float32, shape (vertex,)
+        NaN is kept.
+
+    Raises
+    ------
+    DataIntegrityError
+        If it is no such file, or it says that it is of the other hemisphere.
+    """
+    with np.errstate(over="ignore"):
+        return _values(content, name=name, hemi=hemi).astype(np.float32)
+
+
+def _values(content: bytes, *, name: str, hemi: str | None) -> NDArray[Any]:
+    """Return the one array of a file, in the type of the file."""
     broken = Broken(name)
     root = _parse(content, broken)
     arrays, declared = root.findall(".//{*}DataArray"), root.get("NumberOfDataArrays")
@@ -70,7 +97,7 @@ def read_func_gii(
         if hemi and _HEMISPHERE_WORDS[hemi] not in side.casefold():
             raise broken(f"expected hemisphere {hemi}, found the AnatomicalStructurePrimary {side[:80]!r}")
     n_vertices = _n_vertices(attributes, broken)
-    return mask_of(_decode(attributes, _text(root, broken), n_vertices, broken), name=name, note=note)
+    return _decode(attributes, _text(root, broken), n_vertices, broken)
 
 
 _GIFTI_TYPES: Mapping[str, str] = MappingProxyType(

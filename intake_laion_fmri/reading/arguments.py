@@ -166,6 +166,13 @@ def _check_flag(name: str, value: object) -> bool:
     return value
 
 
+def _check_task(name: str, value: object) -> str | None:
+    """Return the name of a task; which there are, the bucket tells."""
+    if value is not None and not (isinstance(value, str) and value.isalnum()):
+        raise ValueError(f"{name}={value!r} is no task. Expected a name such as 'floc', or None.")
+    return value
+
+
 def _check_percentage(value: object) -> float | None:
     if value is None:
         return None
@@ -203,6 +210,8 @@ _CHECKS: Mapping[str, Callable[[Any], object]] = {
     "split": functools.partial(check_option, "split", valid=SPLITS, optional=True),
     "pool": _check_pool,
     "role": functools.partial(check_option, "role", valid=get_args(Role)),
+    "localizers": functools.partial(_check_task, "localizers"),
+    "task": functools.partial(_check_task, "task"),
     "splits": lambda splits: None if splits is None else open_root(splits, argument="splits"),
     "refresh": functools.partial(_check_flag, "refresh"),
     "bucket": lambda bucket: None if bucket is None else open_root(bucket),

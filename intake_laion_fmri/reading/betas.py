@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from intake_laion_fmri import layout
@@ -14,6 +15,7 @@ from intake_laion_fmri.errors import NotInStoreError
 from intake_laion_fmri.reading.arguments import ALL, SessionSelection, check_argument
 from intake_laion_fmri.reading.assembly import BucketPlan
 from intake_laion_fmri.reading.contents import subject_contents
+from intake_laion_fmri.reading.functional.localizers import localizer_coordinates
 from intake_laion_fmri.reading.stored import StorePlan, with_stored
 from intake_laion_fmri.reading.trial_plans import TrialQuery
 from intake_laion_fmri.reading.voxel_plans import VoxelQuery
@@ -38,6 +40,7 @@ def open_betas(
     pool: Pool = "shared",
     role: Role = "both",
     splits: str | os.PathLike[str] | None = None,
+    localizers: str | None = None,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
     mirror: str | os.PathLike[str] | None = None,
@@ -79,6 +82,9 @@ def open_betas(
     splits : str or path, optional
         Folder or URL with split files ``<pool>/<name>.json``. By default the environment variable
         ``LAION_FMRI_SPLITS``, or what `splits.find_source` finds.
+    localizers : str, optional
+        The task of a localizer, such as ``"floc"``, whose contrasts become a coordinate along ``voxel``. They are read
+        from the bucket, also with `store`.
     bucket : str or path, optional
         URL or folder with the bucket's layout; by default the environment variable ``LAION_FMRI_BUCKET``, or
         ``s3://laion-fmri``.
@@ -116,6 +122,8 @@ def open_betas(
           were selected;
         - ``split_role`` (pool, split, trial): 0 unused, 1 train, 2 test, in every split of the shared pool and of the
           subject's own; its attributes tell the files' revision and SHA-256 sums;
+        - with `localizers`, ``localizer`` (contrast, voxel), z-values in memory, with ``contrast`` (index: names),
+          ``localizer_task`` and ``localizer_session``;
         - ``subject`` and ``grid``, scalars. The attributes of ``grid`` are ``affine``, ``shape`` and ``space`` of the
           voxels; it stays with means and other results, which `to_nifti` puts back into a volume by it.
 
@@ -166,7 +174,8 @@ def open_betas(
     is not the published one and neither `splits` nor ``LAION_FMRI_SPLITS`` is given) and reads only small files: the
     trial tables up to the last session, the subject's maps and its ROI volumes, about 75 requests for a whole subject,
     16 at a time; and 22 split files, which are fetched once, or read from the bucket where it holds its own. What the
-    user's cache holds is not asked for again: the listings tell whether it is current.
+    user's cache holds is not asked for again: the listings tell whether it is current. `localizers` cost one more
+    listing, and a request per contrast.
 
     Computing reads each session's ``.nii.gz`` once, to its end, where its checksum is; a session without a selected
     trial is not read. It costs one unpacking of that stream, two requests that tell whether the object was replaced,
@@ -211,5 +220,6 @@ def open_betas(
         parts = plan.read(plan.fetch(), trial_query, source)
         if store is not None:
             parts = with_stored(parts, store)
+    contrasts, more = localizer_coordinates(bucket, subject, localizers, parts.brain.axis)
     parts.remarks.warn(stacklevel=2)
-    return parts.dataset()
+    return replace(parts, sources=(*parts.sources, *more)).dataset().assign_coords(contrasts)

@@ -6,7 +6,7 @@ A description pickles, and has the same Dask token in every process as long as t
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -115,7 +115,7 @@ class MapBlock:
     grid: Grid
     """The grid that the file must be on."""
     map: str
-    """Its name in `voxels.SUBJECT_MAPS` or `voxels.SESSION_MAPS`."""
+    """Its name in `volumes.ALL_MAPS`."""
 
     def __dask_tokenize__(self) -> object:
         return ("intake_laion_fmri.MapBlock", *_tokens(self.bucket, self.info, self.grid), self.map)
@@ -266,7 +266,7 @@ class Step(NamedTuple):
 
     read: Callable[[Any, Any], NDArray[Any]]
     """A method of the block's class, such as ``SessionBlock.read``."""
-    block: SessionBlock | MapBlock | StoreBlock
+    block: Sized
     """The block."""
     voxels: NDArray[np.int64] | None
     """Argument of the method; an array that many steps share is one object of the graph."""

@@ -9,12 +9,13 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from intake_laion_fmri.axes.contrasts import LOCALIZER_MAPS
 from intake_laion_fmri.axes.voxels import SESSION_MAPS, SUBJECT_MAPS
 from intake_laion_fmri.errors import DataIntegrityError, UnexpectedContentWarning
 from intake_laion_fmri.formats.grid import Grid
 from intake_laion_fmri.formats.nifti import Gather, VolumeReader
 
-ALL_MAPS = {**SUBJECT_MAPS, **SESSION_MAPS}
+ALL_MAPS = {**SUBJECT_MAPS, **SESSION_MAPS, **LOCALIZER_MAPS}
 
 
 def warn_of(text: str) -> None:
@@ -36,7 +37,7 @@ def read_map(
     Parameters
     ----------
     map : str
-        Its name in `voxels.SUBJECT_MAPS` or `voxels.SESSION_MAPS`, for its type.
+        Its name in `ALL_MAPS`, for its type.
     file : binary file object
         The packed bytes.
     name : str

@@ -28,7 +28,7 @@ from intake_laion_fmri.sources import SOURCES
 
 OPENERS = {name: source.load() for name, source in SOURCES.items()}
 
-ENTRIES = ["betas", "trials", "rois", "noise_ceilings", "maps", "inventory"]
+ENTRIES = list(SOURCES)
 SUBJECTS = ["sub-01", "sub-03", "sub-05", "sub-06", "sub-07"]
 
 

@@ -27,7 +27,7 @@ from intake_laion_fmri.sources import SOURCES
 
 OPENERS = {name: source.load() for name, source in SOURCES.items()}
 
-ENTRIES = ["betas", "trials", "rois", "noise_ceilings", "maps"]
+ENTRIES = [name for name, source in SOURCES.items() if source.of_subject]
 V2_PATH = catalog_folder() / V2_FILE
 
 

@@ -62,8 +62,9 @@ KEYS = [
     r"|hemi-[LR]_space-fsnative_label-[A-Za-z0-9-]+_mask\.(func\.gii|label))",
     r"derivatives/anatomical/(?P<sub>sub-\d\d)/ses-PrismaAnat/anat/"
     r"(?P=sub)_ses-PrismaAnat_space-T1w_res-1pt8_(T1w|desc-brain_mask)\.nii\.gz",
-    r"derivatives/localizers/(?P<sub>sub-\d\d)/ses-31/func/"
-    r"(?P=sub)_ses-31_task-oloc_space-T1w_res-1pt8_contrast-objects_stat-z_statmap\.nii\.gz",
+    r"derivatives/localizers/(?P<sub>sub-\d\d)/(?P<ses>ses-(31|[A-Za-z0-9]+))/func/(?P=sub)_(?P=ses)_task-[A-Za-z]+_"
+    r"(run-0\d_)?(space-T1w_res-1pt[58]|hemi-[LR]_space-fsnative)_contrast-[A-Za-z]+_stat-(z|effect)_statmap"
+    r"\.(nii\.gz|func\.gii|json)",
     r"derivatives/splits/(shared|sub-\d\d)/(random_[0-4]|cluster_k5_[0-4]|tau|ood)\.json",
 ]
 

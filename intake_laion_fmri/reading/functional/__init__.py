@@ -1,0 +1,1 @@
+"""Sources of functional data besides the betas: localizers, events, time series."""

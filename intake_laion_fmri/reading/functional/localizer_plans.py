@@ -1,0 +1,271 @@
+"""From a selection of contrasts to their files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.axes.contrasts import POOLED_TASKS, Stat
+from intake_laion_fmri.axes.vertices import HEMISPHERES, SURFACE_SPACE
+from intake_laion_fmri.errors import (
+    AccessDeniedError,
+    DataIntegrityError,
+    NotInBucketError,
+    check_option,
+    in_short,
+    is_several,
+    unknown_value,
+)
+from intake_laion_fmri.reading.arguments import check_argument, chosen
+from intake_laion_fmri.remote.access import Bucket, ObjectInfo
+
+ON_BETAS = "1pt8"
+"""Resolution of the maps on the betas' grid."""
+
+FITTED = "1pt5"
+"""Resolution of the maps as they were fitted, on a grid of their own."""
+
+_KINDS = {
+    ("z", layout.SPACE): "localizer",
+    ("z", SURFACE_SPACE): "localizer_gii",
+    ("effect", layout.SPACE): "localizer_run",
+    ("effect", SURFACE_SPACE): "localizer_run_gii",
+}
+
+
+@dataclass(frozen=True)
+class LocalizerQuery:
+    """A checked selection of contrasts."""
+
+    task: str | None
+    """None for all but the parts of a pooled task."""
+    contrasts: tuple[str, ...] | None
+    """None for all."""
+    stat: str
+    """``z`` or ``effect``."""
+    space: str
+    """``T1w`` or ``fsnative``."""
+    res: str
+    """Of volumes: `ON_BETAS` or `FITTED`."""
+    hemis: tuple[str, ...]
+    """Of surfaces; one empty text for volumes."""
+
+    @classmethod
+    def from_arguments(
+        cls,
+        task: object,
+        contrast: object = None,
+        stat: str = "z",
+        space: str = layout.SPACE,
+        res: str = ON_BETAS,
+        hemi: str = "all",
+    ) -> LocalizerQuery:
+        """Check the arguments of a user; ValueError if one is wrong."""
+        check_option("stat", stat, valid=get_args(Stat))
+        check_option("space", space, valid=(layout.SPACE, SURFACE_SPACE))
+        check_option("res", res, valid=(ON_BETAS, FITTED))
+        hemis = chosen("hemi", hemi, HEMISPHERES)
+        checked: Any = check_argument("task", task)
+        names = None if contrast is None else tuple(contrast) if is_several(contrast) else (contrast,)  # type: ignore[arg-type]
+        if names is not None and not (names and all(isinstance(name, str) for name in names)):
+            raise ValueError(
+                f"contrast={contrast!r} names no contrast. Expected 'faceVsObject', a list of names, or None."
+            )
+        on_surface = space == SURFACE_SPACE
+        wanted = None if names is None else tuple(dict.fromkeys(map(str, names)))
+        return cls(checked, wanted, stat, space, res, hemis if on_surface else ("",))
+
+    @property
+    def form(self) -> str:
+        """The files in words."""
+        where = f"space {self.space}" + ("" if self.space == SURFACE_SPACE else f", res {self.res}")
+        return f"maps of stat {self.stat} in {where}"
+
+
+@dataclass(frozen=True)
+class _File:
+    """A map of a localizer, as its key describes it."""
+
+    info: ObjectInfo
+    kind: str
+    task: str
+    session: str
+    contrast: str
+    run: int
+    """0 for what is over all runs."""
+    stat: str
+    res: str
+    hemi: str
+
+    def is_of(self, query: LocalizerQuery) -> bool:
+        """Return True if it is in the form that is asked for."""
+        is_form = self.stat == query.stat and self.kind == _KINDS[query.stat, query.space]
+        return is_form and (self.hemi in query.hemis if self.hemi else self.res == query.res)
+
+
+def _files(objects: Mapping[str, ObjectInfo]) -> Iterator[_File]:
+    for key, info in objects.items():
+        parsed = layout.parse_key(key)
+        if parsed and parsed.kind in _KINDS.values():
+            found = parsed.entities
+            run = found.get("run", "0")
+            if not run.isdecimal():
+                continue
+            more = (found["contrast"], int(run), found["stat"], found.get("res", ""), found.get("hemi", ""))
+            yield _File(info, parsed.kind, found["task"], found["session"], *more)
+
+
+@dataclass(frozen=True)
+class LocalizerPlan:
+    """The files of contrasts, which are read when they are computed."""
+
+    contrasts: tuple[str, ...]
+    """In the order of the result."""
+    tasks: tuple[str, ...]
+    """Task of each."""
+    sessions: tuple[str, ...]
+    """Session of each."""
+    runs: tuple[int, ...]
+    """Ascending; a single 0 for maps over all runs."""
+    files: Mapping[tuple[str, str, int], ObjectInfo]
+    """Hemisphere (empty for volumes), contrast and run → file."""
+    missing: tuple[str, ...]
+    """Descriptions of files that are left out."""
+
+    @classmethod
+    def from_listing(
+        cls, bucket: Bucket, subject: str, objects: Mapping[str, ObjectInfo], query: LocalizerQuery
+    ) -> LocalizerPlan:
+        """Find the objects of a selection.
+
+        Raises
+        ------
+        ValueError
+            For an unknown task or contrast, and for effects of several tasks.
+        NotInBucketError
+            If the subject has no localizer, or not in the form that is asked for.
+        AccessDeniedError
+            If a task was recorded in a held-out session, and is not public.
+        """
+        every = list(_files(objects))
+        public = [file for file in every if layout.is_of_public(file.info.key)]
+        where = bucket.locate(layout.LOCALIZERS.folder(subject))
+        if not public:
+            raise NotInBucketError(
+                f"{where} holds no map of a localizer. If this is a partial copy, fetch that folder: "
+                "'intake-laion-fmri mirror --group localizers'."
+            )
+        of_tasks = _of_tasks(query, every, public, where=where)
+        in_form = [file for file in of_tasks if file.is_of(query)]
+        if not in_form:
+            raise _no_such_form(query, of_tasks, where)
+        names = _chosen_contrasts(query, in_form, [file for file in public if file.is_of(query)], where)
+        in_form = [file for file in in_form if file.contrast in names]
+        tasks = sorted({file.task for file in in_form})
+        if query.stat == "effect" and len(tasks) > 1:
+            raise ValueError(
+                f"stat='effect' is for one task, whose runs are counted: choose task= among {in_short(tasks)}."
+            )
+        found = _each_once(bucket, in_form)
+        names, runs, missing = _complete(bucket, query, names, in_form, found)
+        first = {file.contrast: file for file in in_form}
+        return cls(
+            names,
+            tuple(first[name].task for name in names),
+            tuple(first[name].session for name in names),
+            runs,
+            {key: file.info for key, file in found.items() if key[1] in names and key[2] in runs},
+            missing,
+        )
+
+    def infos(self, hemi: str = "") -> list[list[ObjectInfo]]:
+        """Return the files of each contrast, run by run."""
+        return [[self.files[hemi, name, run] for run in self.runs] for name in self.contrasts]
+
+
+def _of_tasks(query: LocalizerQuery, every: Sequence[_File], public: Sequence[_File], where: str) -> list[_File]:
+    """Return the files of the chosen tasks."""
+    known = sorted({file.task for file in public}, key=str.casefold)
+    if query.task is None:
+        return [file for file in public if POOLED_TASKS.get(file.task) not in known]
+    held_out = {file.task: file.session for file in every if not layout.is_of_public(file.info.key)}
+    if query.task not in known and query.task in held_out:
+        raise AccessDeniedError(
+            f"Task {query.task!r} was recorded in {held_out[query.task]}, which is held out by the data set's authors. "
+            f"Use one of {in_short(known)}, or ask {layout.CONTACT}."
+        )
+    if query.task not in known:
+        raise unknown_value("task", query.task, known, where=where)
+    return [file for file in public if file.task == query.task]
+
+
+def _no_such_form(query: LocalizerQuery, files: Sequence[_File], where: str) -> NotInBucketError:
+    task = f" of task {query.task!r}" if query.task else ""
+    there = sorted(
+        {f"stat {file.stat}, {(file.hemi and SURFACE_SPACE) or f'{layout.SPACE} res {file.res}'}" for file in files}
+    )
+    return NotInBucketError(f"{where} holds no {query.form}{task}. There are: {'; '.join(there)}.")
+
+
+def _chosen_contrasts(
+    query: LocalizerQuery, files: Sequence[_File], others: Sequence[_File], where: str
+) -> tuple[str, ...]:
+    """Return the names of the chosen contrasts, each of which is there."""
+    known = sorted(files, key=lambda file: (file.task.casefold(), file.contrast.casefold()))
+    names = tuple(dict.fromkeys(file.contrast for file in known))
+    for name in query.contrasts or ():
+        if name in names:
+            continue
+        elsewhere = sorted({file.task for file in others if file.contrast == name})
+        if elsewhere:
+            raise ValueError(
+                f"contrast={name!r} is of task {' and '.join(map(repr, elsewhere))}, not of {query.task!r}, which has "
+                f"{in_short(names)}. Choose task={elsewhere[0]!r}, or one of these."
+            )
+        raise unknown_value("contrast", name, names, where=where)
+    return query.contrasts or names
+
+
+def _each_once(bucket: Bucket, files: Sequence[_File]) -> dict[tuple[str, str, int], _File]:
+    found: dict[tuple[str, str, int], _File] = {}
+    for file in files:
+        other = found.setdefault((file.hemi, file.contrast, file.run), file)
+        if other is not file:
+            raise DataIntegrityError(
+                f"{bucket.locate(other.info.key)} and {bucket.locate(file.info.key)} are two files of one contrast. "
+                "Choose task= if they are of two tasks; else remove the one that is wrong."
+            )
+    return found
+
+
+def _complete(
+    bucket: Bucket,
+    query: LocalizerQuery,
+    names: Sequence[str],
+    files: Sequence[_File],
+    found: Mapping[tuple[str, str, int], _File],
+) -> tuple[tuple[str, ...], tuple[int, ...], tuple[str, ...]]:
+    """Return contrasts and runs of which every map is there, and descriptions of what is left out.
+
+    Of maps over all runs a contrast that nobody named is left out, of effects a run.
+    """
+    runs = sorted({file.run for file in files})
+    keys = [(hemi, name, run) for run in runs for name in names for hemi in query.hemis]
+    gaps = [key for key in keys if key not in found]
+    by_run = query.stat == "effect"
+    kept = tuple(name for name in names if by_run or all(name != gap[1] for gap in gaps))
+    complete = tuple(run for run in runs if not by_run or all(run != gap[2] for gap in gaps))
+    words = [
+        f"{name}" + (f" in run {run}" if by_run else "") + (f" on hemisphere {hemi}" if hemi else "")
+        for hemi, name, run in gaps
+    ]
+    if gaps and not (kept and complete and (by_run or query.contrasts is None)):
+        where = bucket.locate(files[0].info.key).rpartition("/")[0]
+        raise NotInBucketError(
+            f"{where} lacks {words[0]}, one of its {query.form}: choose contrast= or hemi= without it, or fetch it."
+        )
+    missing = [f"run {gap[2]}" if by_run else f"contrast {gap[1]}" for gap in gaps]
+    reasons = dict(zip(reversed(missing), reversed(words), strict=True))
+    return kept, complete, tuple(f"{what} (no {reason}: choose without it)" for what, reason in reasons.items())
