@@ -103,7 +103,7 @@ _HOMES = {
 }
 
 
-_MODULES = {"config", "discovery", "download", "group", "splits", "subject"}
+_MODULES = {"config", "derivatives", "discovery", "download", "group", "splits", "subject"}
 """Those that the data set's own package loads with itself, so that ``laion_fmri.splits.load_split`` works."""
 
 

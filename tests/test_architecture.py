@@ -45,6 +45,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
         "mirror": "axes errors forks formats layout reading remote split_sources splits",
         "subject": "axes discovery errors formats layout mirror reading remote",
         "group": "axes discovery errors reading remote subject",
+        "derivatives": "errors layout mirror remote",
         "download": "config errors layout mirror remote",
         "catalog": "building discovery errors layout reading redact remote sources",
         "drivers": "catalog errors layout reading redact sources",

@@ -259,6 +259,18 @@ FUNCTIONS: dict[str, Name] = {
     "download.accept_license": Name(
         "", (Call("download.accept_license()"),), "Prints the licence: nothing has to be accepted before a download."
     ),
+    "derivatives.localizer_statmap_path": Name(
+        "subject, task, contrast, session, space='fsnative', hemi=None, res='1pt5', data_dir=None",
+        (Call("derivatives.localizer_statmap_path('sub-01', 'flok', 'faceVsObject', '31')", error=ValueError),),
+        _ANATOMY,
+        "open_localizers('sub-01', task='floc', contrast='faceVsObject')",
+    ),
+    "derivatives.localizer_effect_path": Name(
+        "subject, task, condition, session, run, space='fsnative', hemi=None, res='1pt5', data_dir=None",
+        (Call("derivatives.localizer_effect_path('sub-01', 'MotionLoc', 'moving', '31', 1)", error=ValueError),),
+        _ANATOMY,
+        "open_localizers('sub-01', task='floc', stat='effect')",
+    ),
     "config.dataset_initialize": Name(
         "data_dir",
         (Call("config.dataset_initialize('data')"),),
@@ -303,9 +315,6 @@ WAITS: dict[str, str] = {
             "download.download_stimuli",
         ],
         _IMAGES,
-    ),
-    **dict.fromkeys(
-        ["derivatives.localizer_statmap_path", "derivatives.localizer_effect_path"], "localizers come later"
     ),
 }
 """Name → why it is not here yet."""
