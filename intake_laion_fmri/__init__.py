@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from intake_laion_fmri.group import Group, load_subjects
     from intake_laion_fmri.mirror.run import mirror_bucket
     from intake_laion_fmri.reading.functional.localizers import open_localizers
+    from intake_laion_fmri.reading.stimuli.images import open_stimuli
+    from intake_laion_fmri.reading.stimuli.table import open_stimulus_table
     from intake_laion_fmri.sources import Source
     from intake_laion_fmri.subject import Subject, load_subject, resolve_subject_id
 
@@ -73,6 +75,8 @@ __all__ = [
     "open_maps",
     "open_noise_ceilings",
     "open_rois",
+    "open_stimuli",
+    "open_stimulus_table",
     "open_trials",
     "request_stimulus_access",
     "resolve_subject_id",

@@ -21,7 +21,7 @@ from intake.readers.user_parameters import BaseUserParameter
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.catalog.given import Given, Veiled, opened, unveiled, veiled
-from intake_laion_fmri.reading.arguments import check_argument, check_arguments
+from intake_laion_fmri.reading.arguments import check_argument, check_arguments, labels_alone
 from intake_laion_fmri.sources import SOURCES, Source
 
 _WHERE = ("bucket", "subject", "storage_options", "mirror", "mirror_only")
@@ -44,7 +44,7 @@ class PlaceParameter(BaseUserParameter):  # type: ignore[misc]
 
 
 class _Data(BaseData):  # type: ignore[misc]
-    """Data of one subject in one bucket.
+    """Data in one bucket, of one subject or of none.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class _Data(BaseData):  # type: ignore[misc]
         URL or folder. By default the environment variable ``LAION_FMRI_BUCKET`` when the data are read, or
         ``s3://laion-fmri``.
     subject : str, optional
-        ``"sub-01"`` or ``"01"``. May be left to the reader.
+        ``"sub-01"`` or ``"01"``. May be left to the reader; some data are of no subject.
     storage_options : mapping, optional
         Options of the bucket's file system.
     mirror, mirror_only
@@ -114,6 +114,7 @@ class _Reader(BaseReader):  # type: ignore[misc]
 
     imports: ClassVar[set[str]] = {"intake_laion_fmri"}
     implements: ClassVar[set[type[_Data]]] = set()
+    source: ClassVar[Source]
     opener: ClassVar[Callable[..., Any]]
 
     def __init__(
@@ -129,6 +130,7 @@ class _Reader(BaseReader):  # type: ignore[misc]
             raise TypeError(f"{type(self).__name__} reads {kind.__name__}, found {type(data).__name__}.")
         arguments = {name: unveiled(value) for name, value in arguments.items()}
         self._check(arguments)
+        arguments = labels_alone(arguments)
         source = data if isinstance(data, _Data) else kind(unveiled(data))
         where = {name: arguments.pop(name) for name in _WHERE if name in arguments}
         if where:
@@ -144,7 +146,7 @@ class _Reader(BaseReader):  # type: ignore[misc]
         arguments = {name: unveiled(value) for name, value in arguments.items()}
         self._check(arguments)
         given = {**data.arguments(), **arguments}
-        if "subject" not in given:
+        if self.source.of_subject and "subject" not in given:
             raise TypeError(f"{type(self).__name__} needs the argument 'subject', such as subject='sub-01'.")
         return type(self).opener(**given)
 
@@ -156,7 +158,7 @@ def _data(source: Source) -> type[_Data]:
     """Make the data type of a source."""
     fields: dict[str, Any] = {
         "__module__": __name__,
-        "__doc__": f"Where the source {source.name!r} of a subject is read from: {source.described('a subject')}",
+        "__doc__": f"Where the source {source.name!r} is read from: {source.described('a subject')}",
         "structure": {{"xarray": "array", "dataframe": "table"}[source.container], *source.structure},
     }
     if source.is_recommended:
@@ -173,6 +175,7 @@ def _reader(source: Source, data: type[_Data]) -> type[_Reader]:
         "implements": {data},
         "output_instance": source.output,
         "func": source.path,
+        "source": source,
         "opener": staticmethod(source.load()),
     }
     return type(source.reader, (_Reader,), fields)
@@ -183,7 +186,7 @@ if TYPE_CHECKING:
     def __getattr__(name: str) -> Any: ...  # data types and readers, which follow from the table of sources
 
 
-_DATA = {source.name: _data(source) for source in SOURCES.values() if source.of_subject}
+_DATA = {source.name: _data(source) for source in SOURCES.values()}
 _READERS = {name: _reader(SOURCES[name], data) for name, data in _DATA.items()}
 _CLASSES = {one.__name__: one for one in (*_DATA.values(), *_READERS.values())}
 globals().update(_CLASSES)

@@ -37,7 +37,7 @@ class Source:
     description: str
     """A line, with ``{who}`` for the subject."""
     of_subject: bool = True
-    """True if it takes a subject; a source without has no reader, and no entry in the subjects' catalogs."""
+    """True if it needs a subject; a source that does not has no entry in the subjects' catalogs."""
     structure: tuple[str, ...] = ()
     """Words of Intake's second generation for its structure, besides ``"array"`` or ``"table"``."""
     is_recommended: bool = False
@@ -127,6 +127,22 @@ _ROWS = (
         "xarray",
         ("localizers", "rois", "r2", "anatomy"),
         "Localizers of {who}, contrast x voxel or vertex: a lazy xarray Dataset.",
+    ),
+    Source(
+        "stimulus_table",
+        "reading.stimuli.table:open_stimulus_table",
+        "dataframe",
+        ("stimulus_table",),
+        "The table of all images, a pandas DataFrame: data set, who saw it, how often, its row in the file of images.",
+        of_subject=False,
+    ),
+    Source(
+        "stimuli",
+        "reading.stimuli.images:open_stimuli",
+        "xarray",
+        ("stimuli", "stimulus_table"),
+        "The images as they were shown, (image, y, x, channel): a lazy, labelled xarray Dataset.",
+        of_subject=False,
     ),
     Source(
         "inventory",

@@ -120,7 +120,7 @@ def own_tiny(tiny: Path, tmp_path: Path) -> Path:
 
 @dataclass(frozen=True)
 class S3:
-    """A running S3 server with a copy of the tiny bucket, readable by anyone except for the held-out sessions."""
+    """A running S3 server with a copy of the tiny bucket, readable by anyone but for held-out sessions and images."""
 
     endpoint: str
     client: Any
@@ -224,14 +224,15 @@ def _with_bucket(endpoint: str, folder: Path) -> Any:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             client.put_object(Bucket=BUCKET, Key=path.relative_to(folder).as_posix(), Body=path.read_bytes())
-    everything, held_out = f"arn:aws:s3:::{BUCKET}", f"arn:aws:s3:::{BUCKET}/derivatives/glmsingle-tedana/*/ses-31/*"
+    everything = f"arn:aws:s3:::{BUCKET}"
+    denied = [f"{everything}/derivatives/glmsingle-tedana/*/ses-31/*", f"{everything}/stimuli/task-images_stimuli.h5"]
     read = ["s3:GetObject", "s3:HeadObject"]  # the second is moto's own; S3 takes the first for both
     policy = {
         "Version": "2012-10-17",
         "Statement": [
             {"Effect": "Allow", "Principal": "*", "Action": ["s3:ListBucket"], "Resource": everything},
             {"Effect": "Allow", "Principal": "*", "Action": read, "Resource": f"{everything}/*"},
-            {"Effect": "Deny", "Principal": "*", "Action": read, "Resource": held_out},
+            {"Effect": "Deny", "Principal": "*", "Action": read, "Resource": denied},
         ],
     }
     client.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps(policy))

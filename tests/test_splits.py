@@ -327,14 +327,14 @@ def test_what_is_asked_of_a_server(s3: Any, tmp_path: Path, monkeypatch: pytest.
     place = {"bucket": s3.url, "storage_options": s3.storage_options}
     with s3.requests() as asked:
         ds = open_betas("sub-01", **place)
-    # 3 trial tables, 4 maps, 40 ROIs; 22 split files, whose sizes need not be asked for.
-    assert asked == {"LIST": 3, "GET": 3 + 4 + 40 + 22}
+    # 3 trial tables, the stimulus table, 4 maps, 40 ROIs; 22 split files, whose sizes need not be asked for.
+    assert asked == {"LIST": 4, "GET": 3 + 1 + 4 + 40 + 22}
     with s3.requests() as asked:
         ds.compute()
     assert asked == {"GET": 3, "HEAD": 2 * 3}
     with s3.requests() as asked:
         one = open_betas("sub-01", session=1, mask="anatomical", **place)
-    assert asked == {"LIST": 4, "GET": 1}  # the mask: the rest is in the user's cache, and the listings tell its ETags
+    assert asked == {"LIST": 5, "GET": 1}  # the mask: the rest is in the user's cache, and the listings tell its ETags
     with s3.requests() as asked:
         one.compute()
     assert asked == {"GET": 1, "HEAD": 2}
@@ -346,7 +346,7 @@ def test_split_files_elsewhere_cost_the_bucket_nothing(
     monkeypatch.setenv("LAION_FMRI_CACHE", str(tmp_path))
     with s3.requests() as asked:
         open_betas("sub-01", bucket=s3.url, storage_options=s3.storage_options, splits=own(tiny))
-    assert asked == {"LIST": 2, "GET": 3 + 4 + 40}
+    assert asked == {"LIST": 3, "GET": 3 + 1 + 4 + 40}
 
 
 # --- where split files come from --------------------------------------------------------------------------------------

@@ -20,8 +20,6 @@ from intake_laion_fmri.axes.labels import Label, parse_label, quoted
 from intake_laion_fmri.errors import is_several
 from intake_laion_fmri.formats.grid import Coordinates
 
-__all__ = ["IMAGE", "ImageSelection", "Images", "choose_images", "image_coordinate", "named_images"]
-
 IMAGE = "image"
 """Dimension and index: the label of an image, its file name."""
 

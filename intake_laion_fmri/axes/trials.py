@@ -40,6 +40,7 @@ LONG_NAMES: Mapping[str, str] = MappingProxyType(
         "ood_type": "type of an out-of-distribution image, empty for others",
         "n_repeats": "planned number of presentations of the image to the subject",
         "repetition": "earlier presentations of the image to the subject, over all public sessions",
+        "stimulus": "row of the image in the stimulus table, -1 where it has none",
     }
 )
 """Name of a column or coordinate → what it means."""
@@ -55,6 +56,7 @@ DTYPES: Mapping[str, Any] = MappingProxyType(
         "ood_type": object,
         "n_repeats": np.int64,
         "repetition": np.int64,
+        "stimulus": np.int32,
     }
 )
 
@@ -180,7 +182,7 @@ def trial_coordinates(trials: pd.DataFrame) -> dict[str, tuple[tuple[str, ...], 
     Parameters
     ----------
     trials : pandas.DataFrame
-        From `stack_sessions`, any rows of it.
+        From `stack_sessions`, any rows of it; its ``attrs`` may hold further attributes of a column.
 
     Returns
     -------
@@ -190,4 +192,5 @@ def trial_coordinates(trials: pd.DataFrame) -> dict[str, tuple[tuple[str, ...], 
     """
     values = {TRIAL: trials.index.to_numpy(dtype=np.int64)}
     values |= {name: trials[name].to_numpy(dtype=dtype) for name, dtype in DTYPES.items() if name in trials}
-    return {name: ((TRIAL,), array, {"long_name": LONG_NAMES[name]}) for name, array in values.items()}
+    told = {name: {"long_name": LONG_NAMES[name], **trials.attrs.get(name, {})} for name in values}
+    return {name: ((TRIAL,), array, told[name]) for name, array in values.items()}

@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
+from intake_laion_fmri.axes.stimulus_table import STIMULUS
 from intake_laion_fmri.axes.trials import TRIALS_PER_SESSION
 from intake_laion_fmri.building.contents import SubjectInfo, by_number, subject_info
 from intake_laion_fmri.building.plan import session_plan, whole_session
 from intake_laion_fmri.building.session import axis_sum, kept_voxels
 from intake_laion_fmri.errors import NotInBucketError, unknown_value
 from intake_laion_fmri.reading.arguments import ALL, SessionSelection, check_sessions, check_subjects
-from intake_laion_fmri.reading.assembly import BetasParts
+from intake_laion_fmri.reading.assembly import BetasParts, betas_contents
 from intake_laion_fmri.reading.blocks import SessionBlock
-from intake_laion_fmri.reading.contents import subject_contents
 from intake_laion_fmri.reading.voxel_plans import VoxelQuery
 from intake_laion_fmri.remote.access import Bucket, open_bucket, open_store
 from intake_laion_fmri.split_sources import find_source
@@ -219,7 +219,7 @@ def _difference(root: Bucket, stored: StoredSession, bucket: Bucket, splits: str
     """Return the first thing in which a session differs from the bucket, or an empty text."""
     options = stored.record.options
     query = VoxelQuery.from_arguments(options.roi, options.mask)
-    contents = subject_contents(bucket, stored.subject, anatomy=query.needs_anatomy)
+    contents = betas_contents(bucket, stored.subject, query)
     plan = session_plan(bucket, contents, stored.session, options)
     parts = plan.read(plan.fetch(), whole_session(stored.session), find_source(splits, bucket=bucket))
     kept, _ = kept_voxels(parts, query, where=f"{stored.subject} in {bucket.url}")
@@ -257,6 +257,8 @@ def _other_labels(root: Bucket, stored: StoredSession, parts: BetasParts) -> str
     contents = root.read_present([stored.key(name) for name in stored.arrays if name != BETAS])
     for name, (_, expected, _) in parts.coordinates().items():
         if name not in stored.arrays:
+            if name == STIMULUS:
+                continue  # the store was built before the bucket had the table
             return f"{stored.subject} {stored.session}: the store has no coordinate {name}"
         found = stored.value(name, contents, where=root.url)
         if found.shape != np.shape(expected):

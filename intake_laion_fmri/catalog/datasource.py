@@ -14,7 +14,7 @@ from intake.source.base import DataSource, Schema
 
 from intake_laion_fmri import redact
 from intake_laion_fmri.catalog.given import opened, sealed, shown
-from intake_laion_fmri.reading.arguments import check_arguments
+from intake_laion_fmri.reading.arguments import check_arguments, labels_alone
 from intake_laion_fmri.reading.assembly import loaded
 from intake_laion_fmri.sources import Source
 
@@ -48,9 +48,10 @@ class OpenedSource(DataSource):  # type: ignore[misc]
 
     def __init__(self, *, metadata: dict[str, Any] | None = None, **arguments: Any) -> None:
         arguments, metadata = opened(arguments), opened(metadata)
+        check_arguments(self.opener, arguments, where=f"driver {self.name!r}")
+        arguments = labels_alone(arguments)
         # What Intake compares, pickles and makes another source from.
         self._captured_init_kwargs = {**arguments, **({} if metadata is None else {"metadata": metadata})}
-        check_arguments(self.opener, arguments, where=f"driver {self.name!r}")
         if self.source.of_subject and "subject" not in arguments:
             raise TypeError(f"Driver {self.name!r} needs the argument 'subject', such as subject='sub-01'.")
         super().__init__(metadata=metadata)
@@ -73,9 +74,9 @@ class OpenedSource(DataSource):  # type: ignore[misc]
     def _open(self) -> Any:
         """Open the data, once until the source is closed, and return them: not to be handed out.
 
-        What is of no subject is a listing, which is asked for again.
+        What reads no file is a listing, which is asked for again.
         """
-        if self._opened is None or not self.source.of_subject:
+        if self._opened is None or not self.source.groups:
             self._opened = self.opener(**self._arguments)
         return self._opened
 

@@ -220,10 +220,10 @@ def _v2_catalog(inventory: Inventory) -> dict[str, Any]:
     first = next(iter(inventory.subjects))
     bucket = {"bucket": "{bucket_url}", "storage_options": "{bucket_options}"}
     data, entries = {}, {}
-    for name, source in ((name, source) for name, source in SOURCES.items() if source.of_subject):
+    for name, source in SOURCES.items():
         data[f"{name}_data"] = {
             "datatype": f"intake_laion_fmri.readers:{source.data}",
-            "kwargs": Flow(subject=first, **bucket),
+            "kwargs": Flow(**({"subject": first} if source.of_subject else {}), **bucket),
             "metadata": Flow(),
             "user_parameters": Flow(),
         }

@@ -49,6 +49,7 @@ from intake_laion_fmri.demo.localizers import write_localizers
 from intake_laion_fmri.demo.rois import write_rois
 from intake_laion_fmri.demo.scale import Scale, as_scale, generator
 from intake_laion_fmri.demo.splits import write_splits
+from intake_laion_fmri.demo.stimuli import write_stimuli
 from intake_laion_fmri.demo.trials import planned_images
 from intake_laion_fmri.demo.truth import PARTICIPANT, SubjectTruth, subject_truth
 from intake_laion_fmri.remote.atomic import create, files_below, put_in_place, remove_known, remove_tree, write_whole
@@ -57,7 +58,7 @@ from intake_laion_fmri.remote.marks import DEMO, raise_unless_ours
 
 __all__ = ["remove_demo", "write_demo"]
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """Raised whenever the same scale and seed would give other bytes: an older bucket is then replaced."""
 
 _GENERATOR = "intake_laion_fmri.demo"
@@ -245,6 +246,7 @@ def _write_bucket(root: Path, scale: Scale, seed: int, progress: Callable[[int, 
         for session in scale.held_out:
             _write_held_out(glm / session / "func", glm / scale.sessions[0] / "func", session)
     write_splits(root / "derivatives/splits", scale, seed)
+    write_stimuli(root / "stimuli", scale, seed)
 
 
 def _write_held_out(folder: Path, like: Path, session: str) -> None:
@@ -273,7 +275,8 @@ SYNTHETIC DATA. This is not LAION-fMRI data.
 This folder has the layout and the file names of the LAION-fMRI bucket (s3://laion-fmri), and computer-generated
 numbers in its files: betas, masks, noise ceilings, anatomy and ROIs are made up. Labels follow the data set's grammar,
 and some are names of its real images, so that published splits select trials; no brain responded to them here. The
-splits in derivatives/splits are made up too, with the names and the schema of the published ones.
+splits in derivatives/splits are made up too, with the names and the schema of the published ones. The images in
+stimuli are chessboards: they need no agreement, other than those of the data set.
 It was written by {_GENERATOR}, for tests, examples and benchmarks: nothing in it says anything about a brain.
 """
     write(root / "README", text)

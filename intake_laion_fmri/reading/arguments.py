@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from intake_laion_fmri import layout
+from intake_laion_fmri.axes.images import named_images
 from intake_laion_fmri.axes.rois import check_selection
 from intake_laion_fmri.axes.trials import STIMULI
 from intake_laion_fmri.axes.vertices import Hemisphere
@@ -85,6 +86,15 @@ def check_arguments(function: Callable[..., Any], arguments: Mapping[str, object
             raise TypeError(str(unknown_value("argument", name, names, where=where)))
         if name in _CHECKS:  # a function of a new source may have arguments of its own, and checks these
             check_argument(name, value)
+
+
+def labels_alone(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments in which a Dataset or a table of images is the labels in it: these are saved and compared."""
+    return {name: _check_images(value) if name == "images" else value for name, value in arguments.items()}
+
+
+def _check_images(images: object) -> object:
+    return images if images is None or isinstance(images, str) else named_images(images)
 
 
 def check_sessions(session: object) -> tuple[str, ...] | None:
@@ -213,6 +223,7 @@ _CHECKS: Mapping[str, Callable[[Any], object]] = {
     "localizers": functools.partial(_check_task, "localizers"),
     "task": functools.partial(_check_task, "task"),
     "splits": lambda splits: None if splits is None else open_root(splits, argument="splits"),
+    "images": _check_images,
     "refresh": functools.partial(_check_flag, "refresh"),
     "bucket": lambda bucket: None if bucket is None else open_root(bucket),
     "storage_options": check_storage_options,

@@ -17,7 +17,7 @@ from intake_laion_fmri.axes.voxels import MASKS, VOXEL
 from intake_laion_fmri.errors import BucketUnreachableError, Remarks
 from intake_laion_fmri.formats.grid import GRID, Coordinates, Grid
 from intake_laion_fmri.reading.blocks import SessionBlock, Step
-from intake_laion_fmri.reading.contents import SubjectContents
+from intake_laion_fmri.reading.contents import SubjectContents, subject_contents
 from intake_laion_fmri.reading.fetched import Fetched
 from intake_laion_fmri.reading.lazy_arrays import lazy_rows, load_rows
 from intake_laion_fmri.reading.roi_files import UNREADABLE
@@ -130,7 +130,7 @@ class BucketPlan:
 
     def fetch(self) -> Fetched:
         """Read the small files."""
-        return Fetched(self.bucket, [*self.trials.tables.values(), *self.voxels.files])
+        return Fetched(self.bucket, [*self.trials.files, *self.voxels.files])
 
     def read(self, files: Mapping[str, bytes], query: TrialQuery, source: SplitSource | None) -> BetasParts:
         """Return the parts of the Dataset; without roles where no source of split files is given."""
@@ -154,6 +154,11 @@ class BucketPlan:
             self.voxels.query.mask,
             remarks + brain.remarks + Remarks(tuple(unfetched)),
         )
+
+
+def betas_contents(bucket: Bucket, subject: str, query: VoxelQuery) -> SubjectContents:
+    """List the objects of a subject that betas need; the stimulus table may be among them."""
+    return subject_contents(bucket, subject, anatomy=query.needs_anatomy, trees=[layout.STIMULI])
 
 
 def loaded(dataset: xr.Dataset) -> xr.Dataset:

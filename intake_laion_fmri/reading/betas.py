@@ -13,8 +13,7 @@ from intake_laion_fmri.axes.trials import Stimuli
 from intake_laion_fmri.axes.voxels import Mask, NoiseCeiling
 from intake_laion_fmri.errors import NotInStoreError
 from intake_laion_fmri.reading.arguments import ALL, SessionSelection, check_argument
-from intake_laion_fmri.reading.assembly import BucketPlan
-from intake_laion_fmri.reading.contents import subject_contents
+from intake_laion_fmri.reading.assembly import BucketPlan, betas_contents
 from intake_laion_fmri.reading.functional.localizers import localizer_coordinates
 from intake_laion_fmri.reading.stored import StorePlan, with_stored
 from intake_laion_fmri.reading.trial_plans import TrialQuery
@@ -116,6 +115,7 @@ def open_betas(
 
         - along ``trial``: ``trial`` (index: session number x 10000 + beta_index), ``session``, ``run``,
           ``beta_index``, ``label``, ``shared``, ``dataset``, ``ood_type``, ``n_repeats``, ``repetition``;
+          ``stimulus`` where the bucket has the table of `open_stimulus_table`: the label's row in it, -1 for none;
         - along ``voxel``: ``voxel`` (index: C-order flat index into the grid, ascending), ``i j k``, ``x y z`` (mm,
           subject T1w space), ``nc_12rep``, ``nc_4rep``, ``nc_all`` (percent), ``r2_mean``;
         - ``in_roi`` (roi, voxel), with ``roi`` (names) and ``roi_category``: all ROIs of the subject, whichever
@@ -167,15 +167,16 @@ def open_betas(
     -----
     From a lossless store comes the identical Dataset. From one with rounded values, attributes of ``betas`` that begin
     with ``quantization`` tell how far they may be off. ``split_role`` is then what was found when the store was built,
-    unless `splits` or ``LAION_FMRI_SPLITS`` is given. Opening 30 sessions costs some 160 small requests; computing one
-    per run of chunks that lie side by side.
+    unless `splits` or ``LAION_FMRI_SPLITS`` is given, and so is ``stimulus``. A store that was built without it need
+    not be built again: ``ds.assign_coords(stimulus=("trial", table.index.get_indexer(ds.label)))``. Opening 30 sessions
+    costs some 160 small requests; computing one per run of chunks that lie side by side.
 
-    From the bucket, opening makes two listings at once (three with the anatomical mask; then one more where the bucket
+    From the bucket, opening makes three listings at once (four with the anatomical mask; then one more where the bucket
     is not the published one and neither `splits` nor ``LAION_FMRI_SPLITS`` is given) and reads only small files: the
-    trial tables up to the last session, the subject's maps and its ROI volumes, about 75 requests for a whole subject,
-    16 at a time; and 22 split files, which are fetched once, or read from the bucket where it holds its own. What the
-    user's cache holds is not asked for again: the listings tell whether it is current. `localizers` cost one more
-    listing, and a request per contrast.
+    trial tables up to the last session, the subject's maps and its ROI volumes, the stimulus table, about 76 requests
+    for a whole subject, 16 at a time; and 22 split files, which are fetched once, or read from the bucket where it
+    holds its own. What the user's cache holds is not asked for again: the listings tell whether it is current.
+    `localizers` cost one more listing, and a request per contrast.
 
     Computing reads each session's ``.nii.gz`` once, to its end, where its checksum is; a session without a selected
     trial is not read. It costs one unpacking of that stream, two requests that tell whether the object was replaced,
@@ -214,7 +215,7 @@ def open_betas(
             if not may_fall_back:
                 raise
     if parts is None:
-        contents = subject_contents(bucket, subject, anatomy=voxel_query.needs_anatomy)
+        contents = betas_contents(bucket, subject, voxel_query)
         source = find_source(splits, bucket=bucket)
         plan = BucketPlan.from_listing(bucket, contents, trial_query, voxel_query)
         parts = plan.read(plan.fetch(), trial_query, source)

@@ -92,9 +92,12 @@ def subject_contents(
         layout.SUBJECT_TREES if everything else (*layout.MAIN_TREES, *([layout.ANATOMY] if anatomy else []), *trees)
     )
     objects: dict[str, ObjectInfo] = {}
-    for found in _at_once(bucket, [tree.folder(subject) for tree in dict.fromkeys(listed)]):
+    is_known = False
+    each = tuple(dict.fromkeys(listed))
+    for tree, found in zip(each, _at_once(bucket, [tree.folder(subject) for tree in each]), strict=True):
         objects |= found
-    if not objects:
+        is_known |= bool(found) and tree.per == "subject"
+    if not is_known:
         known = subjects(bucket)
         raise unknown_value("subject", subject, known, where=bucket.url) if known else no_subjects(bucket)
     volumes = tuple(file for file in roi_files(objects) if file.kind == "roi")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.rois import RoiMembership
+from intake_laion_fmri.axes.stimulus_table import STIMULUS
 from intake_laion_fmri.axes.trials import not_understood, stack_stored
 from intake_laion_fmri.axes.voxels import SUBJECT_MAPS, VoxelAxis
 from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError, NotInStoreError, Remarks
@@ -123,7 +124,8 @@ class StorePlan:
         source = find_source(splits, bucket=bucket) if asks_files else None
         first = self.sessions[0]
         of_voxels = [name for name in first.arrays if name in _VOXEL_ARRAYS]
-        of_trials = ["label", "run", *(["repetition"] if self._counts_repetitions else [])]
+        numbered = self._numbered()
+        of_trials = ["label", "run", *(["repetition"] if self._counts_repetitions else []), *numbered]
         keys = [first.key(name) for name in [*of_voxels, *(() if asks_files else (POOL, SPLIT))]]
         of_each = [*of_trials, *(() if asks_files else ("split_role",))]
         keys += [session.key(name) for session in self.sessions for name in of_each]
@@ -132,15 +134,10 @@ class StorePlan:
         brain = _stored_brain(first, contents, where=self.store.url)
         self._expect_needed(brain, voxels)
         positions = brain.chosen(voxels, where=f"{self.subject} in {self.store.url}")
-        wanted = first.record.left_out.wanted(brain.rois, voxels.roi, voxels.threshold_map, voxels.min_noise_ceiling)
-        if wanted:
-            kept = first.record.options.roi
-            raise NotInStoreError(
-                f"{self.store.url} holds the voxels of roi={kept!r} only; the selection has up to {wanted} more. "
-                f"Choose an ROI within {kept!r}, {_WAYS_OUT}"
-            )
+        self._expect_kept(brain, voxels)
         positions = positions[np.argsort(brain.axis.index[positions], kind="stable")]
         table = stack_stored([self._table(session, contents, of_trials) for session in self.sessions])
+        table.attrs = {name: dict(first.arrays[name]["attributes"]) for name in numbered}
         unfetched: list[str] = []
         if source is None:
             roles = self._roles(contents)
@@ -163,6 +160,11 @@ class StorePlan:
     @property
     def _counts_repetitions(self) -> bool:
         return all("repetition" in session.arrays for session in self.sessions)
+
+    def _numbered(self) -> list[str]:
+        """Return the coordinate with rows of the stimulus table, if all sessions have it, of the same table."""
+        each = [session.arrays.get(STIMULUS, {}).get("attributes") for session in self.sessions]
+        return [STIMULUS] if each[0] is not None and all(other == each[0] for other in each) else []
 
     def _same_roles(self) -> bool:
         """Return True if all sessions have roles, from the same files."""
@@ -212,6 +214,17 @@ class StorePlan:
             raise NotInBucketError(
                 f"{self.store.url} holds no {needed} of {self.subject}: the bucket had no such map when it was built. "
                 "Fetch the map, and build the store again."
+            )
+
+    def _expect_kept(self, brain: Brain, voxels: VoxelQuery) -> None:
+        """Raise NotInStoreError if the selection has voxels that were left out when the store was built."""
+        record = self.sessions[0].record
+        wanted = record.left_out.wanted(brain.rois, voxels.roi, voxels.threshold_map, voxels.min_noise_ceiling)
+        if wanted:
+            kept = record.options.roi
+            raise NotInStoreError(
+                f"{self.store.url} holds the voxels of roi={kept!r} only; the selection has up to {wanted} more. "
+                f"Choose an ROI within {kept!r}, {_WAYS_OUT}"
             )
 
     def _missing(self, first: StoredSession) -> list[str]:

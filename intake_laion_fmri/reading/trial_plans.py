@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.roles import OOD, SHARED, has_role
+from intake_laion_fmri.axes.stimulus_table import STIMULUS, with_stimuli
 from intake_laion_fmri.axes.trial_table import read_trials
 from intake_laion_fmri.axes.trials import not_understood, stack_sessions, stimuli_of
 from intake_laion_fmri.errors import Remarks, in_short
@@ -105,6 +106,8 @@ class TrialPlan:
     """True if every session up to the last chosen one has a table."""
     missing: tuple[str, ...]
     """Descriptions of files that are left out."""
+    images: ObjectInfo | None = None
+    """The stimulus table, where it was listed."""
 
     @classmethod
     def from_listing(cls, bucket: Bucket, contents: SubjectContents, query: TrialQuery) -> TrialPlan:
@@ -138,7 +141,13 @@ class TrialPlan:
                 where = bucket.locate(layout.BETAS.folder(contents.subject))
                 expected = "expected the name ses-<number>, and files of that name"
                 missing.append(f"the folders {in_short(list(map(repr, odd)))} of {where} ({expected})")
-        return cls(sessions, betas, tables, not gap, tuple(missing))
+        images = contents.objects.get(layout.STIMULUS_METADATA)
+        return cls(sessions, betas, tables, not gap, tuple(missing), images)
+
+    @property
+    def files(self) -> tuple[ObjectInfo, ...]:
+        """Everything that `read` reads."""
+        return (*self.tables.values(), *([self.images] if self.images else []))
 
     def read(self, bucket: Bucket, files: Mapping[str, bytes]) -> tuple[pd.DataFrame, Remarks]:
         """Read the rows of the chosen sessions, with the columns that follow from labels and order, and remarks."""
@@ -160,7 +169,13 @@ class TrialPlan:
         if gap or not self.counts_repetitions:
             stacked = stacked.drop(columns="repetition")
         chosen = stacked[stacked["session"].isin(self.sessions)]
-        return chosen, Remarks((*self.missing, *([gap] if gap else [])), tuple(not_understood(chosen)))
+        left_out = [gap] if gap else []
+        if self.images:
+            try:
+                chosen = with_stimuli(chosen, files[self.images.key], name=bucket.locate(self.images.key))
+            except UNREADABLE as error:
+                left_out.append(f"{STIMULUS} ({error})")
+        return chosen, Remarks((*self.missing, *left_out), tuple(not_understood(chosen)))
 
 
 def _earlier_sessions(

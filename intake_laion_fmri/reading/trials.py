@@ -53,9 +53,9 @@ def open_trials(
     """
     query = TrialQuery.from_arguments(session, stimuli, split, pool, role)
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    contents = subject_contents(bucket, layout.subject_name(subject))
+    contents = subject_contents(bucket, layout.subject_name(subject), trees=[layout.STIMULI])
     plan = TrialPlan.from_listing(bucket, contents, query)
-    table, remarks = plan.read(bucket, Fetched(bucket, plan.tables.values()))
+    table, remarks = plan.read(bucket, Fetched(bucket, plan.files))
     remarks.warn(stacklevel=2)
     source = find_source(splits, bucket=bucket) if query.needs_files else None
     return table[query.select(table, contents.subject, source)]

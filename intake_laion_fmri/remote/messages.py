@@ -19,6 +19,12 @@ BUCKET_VARIABLE = "LAION_FMRI_BUCKET"
 MIRROR_VARIABLE = "LAION_FMRI_MIRROR"
 """Environment variable with a local folder that is read first, used where no ``mirror`` is given."""
 
+GATED_ADVICE = (
+    f"The images are given under a data use agreement: ask for them at {layout.REQUEST_URL}, fetch the file with "
+    "'intake-laion-fmri stimuli get --to FOLDER', and open it with mirror=FOLDER"
+)
+"""What to do where the images are asked for."""
+
 
 def _denied_of_bucket(messages: Messages, key: str) -> str:
     if messages.is_local:
@@ -29,6 +35,8 @@ def _denied_of_bucket(messages: Messages, key: str) -> str:
     parsed = layout.parse_key(key)
     if parsed and "session" in parsed.entities and layout.is_held_out(parsed.entities["session"]):
         rule = f"{parsed.entities['session']} is held out by the data set's authors"
+    if key == layout.GATED:
+        return f"{messages.locate(key)} may not be read. {GATED_ADVICE}."
     return f"{messages.locate(key)} may not be read: {rule}. Ask {layout.CONTACT}."
 
 

@@ -42,7 +42,7 @@ BETAS = "betas"
 """The array of a session's group."""
 
 ARRAYS = frozenset(
-    f"{BETAS} subject session trial beta_index label run repetition dataset shared n_repeats ood_type "
+    f"{BETAS} subject session trial beta_index label run repetition dataset shared n_repeats ood_type stimulus "
     "voxel x y z i j k r2_mean nc_4rep nc_12rep nc_all in_roi roi roi_category split_role pool split".split()
 )
 """Every array that a session's group may have; what has another name there is not this package's."""

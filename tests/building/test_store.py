@@ -152,8 +152,8 @@ def test_few_requests_to_a_server(s3: Any, s3_store: str) -> None:
     opened = re.findall(rb"(GET|HEAD|PUT) (/stores\S*)", s3.log.read_bytes()[start:])
     assert {method for method, _ in opened} == {b"GET"}
     assert not [path for _, path in opened if b"list-type" in path or b"/betas/" in path]
-    # Root, subject, three sessions; four arrays of each; ten along voxels, ROIs, pools and splits.
-    assert len(opened) == 2 + 3 + 3 * 4 + 10
+    # Root, subject, three sessions; five arrays of each; ten along voxels, ROIs, pools and splits.
+    assert len(opened) == 2 + 3 + 3 * 5 + 10
     chunks = sum(len(block.parts) for block in store_blocks(ds))
     start = s3.log.stat().st_size
     ds.load()

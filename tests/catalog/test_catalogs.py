@@ -117,7 +117,7 @@ class TestShipped:
         rois = [roi.roi for roi in read_inventory(catalog_folder()).subjects["sub-01"].rois or ()]
         for subject in SUBJECTS:
             text = (catalog_folder() / f"{subject}.yaml").read_text()
-            general = [name for name in OPENERS if name != "inventory"]
+            general = [name for name, source in SOURCES.items() if source.of_subject]
             assert list(entries(text)) == [*general, *SESSIONS, *(rois if subject == "sub-01" else [])]
             assert all(entry["args"]["subject"] == subject for entry in entries(text).values())
             about = yaml.safe_load(text)["metadata"]
@@ -265,7 +265,8 @@ class TestBrowsing:
     def test_walk(self, cat: Any, capsys: pytest.CaptureFixture[str]) -> None:
         assert set(cat.walk(depth=1)) == set(cat)
         everything = cat.walk(depth=5)
-        assert len(everything) == len(OPENERS) + 5 * (1 + len(OPENERS) - 1 + 30) + 40
+        of_subject = sum(source.of_subject for source in SOURCES.values())
+        assert len(everything) == len(OPENERS) + 5 * (1 + of_subject + 30) + 40
         assert {"betas", "sub-01", "sub-01.FFA1", "sub-07.ses-30"} <= set(everything)
         assert capsys.readouterr().out == "", "Intake prints what it could not descend into"
 

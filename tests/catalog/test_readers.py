@@ -27,7 +27,7 @@ from intake_laion_fmri.sources import SOURCES
 
 OPENERS = {name: source.load() for name, source in SOURCES.items()}
 
-ENTRIES = [name for name, source in SOURCES.items() if source.of_subject]
+ENTRIES = list(SOURCES)
 V2_PATH = catalog_folder() / V2_FILE
 
 

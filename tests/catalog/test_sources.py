@@ -24,9 +24,10 @@ FUNCTIONS = functions(SOURCES)
 
 @pytest.mark.parametrize("source", SOURCES.values(), ids=list(SOURCES))
 def test_a_row_is_right(source: Source) -> None:
-    """Its groups exist, and its function takes a subject or does not, as it says."""
+    """Its groups exist, and its function needs a subject or does not, as it says."""
     assert set(source.groups) <= set(layout.GROUPS)
-    assert ("subject" in inspect.signature(source.load()).parameters) is source.of_subject
+    subject = inspect.signature(source.load()).parameters.get("subject")
+    assert (subject is not None and subject.default is subject.empty) is source.of_subject
     assert source.described("sub-01").endswith(".")
 
 
@@ -40,11 +41,10 @@ def test_classes_have_the_names_that_catalogs_name(source: Source) -> None:
         source.container,
     )
     assert source.driver in drivers.__all__
-    found = [driver, *(getattr(readers, name, None) for name in (source.data, source.reader))]
-    for one in filter(None, found):
+    found = [driver, *(getattr(readers, name) for name in (source.data, source.reader))]
+    for one in found:
         assert pickle.loads(pickle.dumps(one)) is one
-    assert (found[1:] == [None, None]) is not source.of_subject
-    assert {one.__name__ for one in found[1:] if one} <= set(readers.__all__)
+    assert {one.__name__ for one in found[1:]} <= set(readers.__all__)
 
 
 def test_entry_points() -> None:

@@ -206,7 +206,8 @@ def test_what_may_not_be_read(tiny: Path, own_tiny: Path, tmp_path: Path) -> Non
     for session in (31, ["ses-01", "ses-34"]):
         with pytest.raises(AccessDeniedError, match=r"held out.*github"):
             plan_mirror(tmp_path, bucket=tiny, sessions=session)
-    assert plan_mirror(tmp_path, bucket=tiny, include_stimuli=True).notes == (f"{tiny} has no stimuli/ yet.",)
+    shutil.rmtree(own_tiny / "stimuli")
+    assert plan_mirror(tmp_path, bucket=own_tiny, include_stimuli=True).notes == (f"{own_tiny} has no stimuli/ yet.",)
     (own_tiny / "stimuli").mkdir()
     (own_tiny / layout.GATED).write_bytes(b"images")
     captions = layout.key("captions")
@@ -280,13 +281,13 @@ def test_from_s3(s3: Any, tiny: Path, tmp_path: Path) -> None:
     assert report.held_out > 0
     assert asked["HEAD"] == 0
     assert asked["GET"] == sum(1 for content in public(tiny).values() if content)
-    assert asked["LIST"] <= 6
+    assert asked["LIST"] <= 7
     assert {record.checked for record in MirrorFolder(tmp_path).records()} == {"md5"}
     with s3.requests() as asked:
         again = mirror_bucket(tmp_path, **place)
     assert (again.fetched, again.bytes_received) == (0, 0)
     assert asked.keys() == {"LIST"}
-    assert asked["LIST"] <= 6
+    assert asked["LIST"] <= 7
 
 
 @pytest.fixture
@@ -479,7 +480,7 @@ def test_download(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert second.startswith("0 of ")
     assert second.endswith("the others were there.")
     download(subject="sub-01", include_stimuli=True, include_anatomical=True, n_jobs=2, bucket=tiny)
-    assert "has no stimuli/ yet" in capsys.readouterr().out
+    assert "given under a data use agreement only" in capsys.readouterr().out
     expected = {name for name in public(tiny) if "sub-03/" not in name}
     assert set(files(tmp_path / "new")) == expected
 

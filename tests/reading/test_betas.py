@@ -254,9 +254,10 @@ def test_opening_reads_no_beta(tiny: Path, counted: str) -> None:
     ds = open_betas("sub-01", bucket=counted)
     repr(ds), ds._repr_html_()
     assert not [name for name in CountingFileSystem.read if "stat-effect" in name]
-    # Each small file once: 3 tables, 4 maps, 40 ROIs; and the splits of two pools, which have the same names.
+    # Each small file once: 3 trial tables and that of stimuli, 4 maps, 40 ROIs; and the splits of two pools, which have
+    # the same names.
     read = {name: size for name, size in CountingFileSystem.read.items() if not name.endswith(".json")}
-    assert (len(read), len(CountingFileSystem.read)) == (47, 47 + 11)
+    assert (len(read), len(CountingFileSystem.read)) == (48, 48 + 11)
     assert all(size == next(tiny.rglob(name)).stat().st_size for name, size in read.items())
 
 

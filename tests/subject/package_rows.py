@@ -169,14 +169,14 @@ SUBJECT: dict[str, Name] = {
     ),
     "metadata": Name(
         "",
-        (Call("sub.metadata", error=FileNotFoundError),),
+        (Call("sub.metadata", pd.DataFrame),),
         "Needs the public table of the stimuli only, and not the images. Warns where a session before the last one is "
         "missing, because the index counts what is there.",
         "open_trials('sub-01')",
     ),
     "get_n_stimuli": Name(
         "stimuli=None",
-        (Call("sub.get_n_stimuli()", error=FileNotFoundError),),
+        (Call("sub.get_n_stimuli()", int),),
         "Warns that it counts the stimuli of all subjects.",
     ),
     "has_stimuli": Name(

@@ -24,7 +24,7 @@ FACE = ["FFA1", "FFA2", "OFA", "pSTSfaces"]
 def filled(tiny: Path, tmp_path: Path) -> Path:
     """Two sessions of one subject; the names of ROIs lack their hyphens, and nothing is recorded."""
     folder = tmp_path / "filled"
-    shutil.copytree(tiny, folder, ignore=shutil.ignore_patterns("sub-03", "ses-03", "ses-31", "splits"))
+    shutil.copytree(tiny, folder, ignore=shutil.ignore_patterns("sub-03", "ses-03", "ses-31", "splits", "stimuli"))
     for path in sorted((folder / layout.ROIS_ROOT).rglob("*_label-*")):
         head, _, tail = path.name.partition("_label-")
         label, _, rest = tail.partition("_mask")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,7 @@ def result(call: Call, **names: Any) -> Any:
     return eval(call.text, {"np": np, "FACE": FACE, **names})
 
 
+@pytest.mark.filterwarnings("ignore:get_n_stimuli counts the stimuli of all subjects")
 @pytest.mark.parametrize("sub", sampled(ORIGINS, keep=2), indirect=True)
 @pytest.mark.parametrize(("name", "call"), CASES, ids=[call.text for _, call in CASES])
 def test_what_a_call_gives(
@@ -188,11 +190,12 @@ def test_names_at_the_top() -> None:
     assert {*TOP, *ERRORS} <= set(intake_laion_fmri.__all__)
 
 
-def test_the_names_of_errors_catch_what_is_raised(tiny: Path, closed: str, tmp_path: Path) -> None:
+def test_the_names_of_errors_catch_what_is_raised(tiny: Path, own_tiny: Path, closed: str, tmp_path: Path) -> None:
     """Where the data set's own package raises them, and as its builtin classes."""
     sub = load_subject("sub-01", bucket=tiny)
+    shutil.rmtree(own_tiny / "stimuli")
     with pytest.raises(intake_laion_fmri.StimuliNotDownloadedError):
-        sub.get_n_stimuli()
+        load_subject("sub-01", bucket=own_tiny).get_n_stimuli()
     for name in ("", "sub-"):
         with pytest.raises(intake_laion_fmri.SubjectNotFoundError, match="Not a subject"):
             load_subject(name, bucket=tiny)

@@ -324,7 +324,6 @@ TABLE = "image_name,dataset,participant,unique_or_shared,n_reps\n"
 
 
 def with_table(bucket: Path, images: list[str]) -> None:
-    (bucket / "stimuli").mkdir()
     rows = [f"{name},{'NA' if i else 'LAION'},p01,{name.partition('_')[0]},4rep" for i, name in enumerate(images)]
     (bucket / "stimuli/task-images_metadata.csv").write_text(TABLE + "\n".join(rows) + "\n")
 
@@ -332,6 +331,7 @@ def with_table(bucket: Path, images: list[str]) -> None:
 def test_stimuli(own_tiny: Path) -> None:
     """Absent in early releases, and said so; read where they are."""
     sub = load_subject("sub-01", bucket=own_tiny)
+    (own_tiny / "stimuli/task-images_metadata.csv").unlink()
     assert not sub.has_stimuli()
     for call in (sub.get_stimulus_metadata, sub.get_n_stimuli, lambda: sub.metadata):
         with pytest.raises(NotInBucketError, match=r"stimuli/task-images_metadata\.csv is not in the bucket"):

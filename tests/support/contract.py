@@ -13,6 +13,7 @@ CONTRACT = {
     "ood_type": (("trial",), "object"),
     "n_repeats": (("trial",), "int64"),
     "repetition": (("trial",), "int64"),
+    "stimulus": (("trial",), "int32"),
     "voxel": (("voxel",), "int64"),
     "i": (("voxel",), "int32"),
     "j": (("voxel",), "int32"),

@@ -103,7 +103,7 @@ UNREACHABLE, DENIED, ABSENT, DAMAGED = CONTRACT = (
 )
 """What may come of a case: the Dataset as without it, or one of the contract's errors."""
 
-LISTINGS = 2
+LISTINGS = 3
 """Those of an opening, which are under way at once."""
 
 LISTING, HEAD, TABLE, MAP, BETAS = "listing", "HEAD", "small file", "packed small file", "middle of the betas"

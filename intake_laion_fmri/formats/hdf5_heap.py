@@ -1,0 +1,72 @@
+"""Elements of variable length in an HDF5 file, read without HDF5: several threads and processes at once.
+
+h5py has one lock for a whole process, and its objects neither pickle nor survive a fork. Where an element lies is all
+that a reader needs, and `hdf5.Hdf5File.references` tells it.
+
+Reference: HDF5 File Format Specification, version 3, III.E: the global heap. A collection begins with ``GCOL``, its
+version (1 byte, 3 reserved) and its size (8 bytes). Objects follow: index and reference count (2 bytes each, 4
+reserved), size (8), and the data, filled up to a multiple of 8. A large element has a collection of its own, in which
+it is the first: one read of 32 bytes and the element. Only small ones share a collection.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+from intake_laion_fmri.formats.masks import Broken
+
+_COLLECTION = struct.Struct("<4sB3xQ")
+_OBJECT = struct.Struct("<HH4xQ")
+_BEFORE = _COLLECTION.size + _OBJECT.size
+"""Bytes before the data of the first object: 32."""
+
+_MOST_BYTES = 64 * 1024 * 1024
+"""Largest collection that is looked through for an object that is not its first; HDF5 makes them of 4 kB."""
+
+
+def read_element(read: Callable[[int, int], bytes], address: int, index: int, length: int, *, name: str) -> bytes:
+    """Read one element.
+
+    Parameters
+    ----------
+    read : callable
+        Takes start and stop; returns these bytes of the file, of which there may be fewer.
+    address, index, length : int
+        Of the element's reference: its collection, its number there, its bytes.
+    name : str
+        What to call the element in errors.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    DataIntegrityError
+        If there is no such element.
+    """
+    broken = Broken(name)
+    content = read(address, address + _BEFORE + length) if length else b""
+    if len(content) < _BEFORE + min(length, 1):
+        raise broken(f"expected an element of {length} bytes at byte {address}, found nothing")
+    signature, version, size = _COLLECTION.unpack_from(content)
+    if (signature, version) != (b"GCOL", 1):
+        raise broken(f"expected a heap of HDF5 at byte {address}, found {signature!r}")
+    number, _, found = _OBJECT.unpack_from(content, _COLLECTION.size)
+    if (number, found) == (index, length) and len(content) == _BEFORE + length:
+        return content[_BEFORE:]
+    if size > _MOST_BYTES:
+        raise broken(f"expected a shared heap of at most {_MOST_BYTES} bytes at byte {address}, found {size}")
+    collection, offset = read(address, address + size), _COLLECTION.size
+    while offset + _OBJECT.size <= len(collection):
+        number, _, found = _OBJECT.unpack_from(collection, offset)
+        offset += _OBJECT.size
+        if number == index:
+            if found == length and offset + length <= len(collection):
+                return collection[offset : offset + length]
+            break
+        if number == 0:  # what is left is free
+            break
+        offset += -(-found // 8) * 8
+    raise broken(f"expected an element of {length} bytes in the heap at byte {address}, found none")

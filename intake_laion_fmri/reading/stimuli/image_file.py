@@ -1,0 +1,202 @@
+"""The file of images: where each lies in it, and how some are read."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.axes.images import Images, ImageSelection, choose_images
+from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError
+from intake_laion_fmri.forks import concurrently
+from intake_laion_fmri.formats.hdf5 import open_hdf5
+from intake_laion_fmri.formats.hdf5_heap import read_element
+from intake_laion_fmri.formats.pictures import Mode, as_displayed, decode, open_picture
+from intake_laion_fmri.reading.stimuli.table import listed_stimuli, stimulus_table
+from intake_laion_fmri.remote.access import SMALL_FILES_IN_FLIGHT, Bucket, ObjectInfo
+from intake_laion_fmri.remote.messages import GATED_ADVICE
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from PIL import Image
+
+_PAGE_BYTES = 1024 * 1024
+_MOST_BYTES = 64 * 1024 * 1024
+"""Bytes of an encoded image, at most; those of the data set have 130 kB."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFile:
+    """The file of images: which there are, and where they lie."""
+
+    root: Bucket
+    """Where it is: the bucket, or the folder of a mirror."""
+    info: ObjectInfo
+    """The file."""
+    table: pd.DataFrame
+    """The stimulus table: row k describes image k."""
+    references: NDArray[Any]
+    """Shape (image,), `hdf5.REFERENCE`: where the images lie."""
+
+    @classmethod
+    def from_bucket(cls, bucket: Bucket) -> ImageFile:
+        """Find the images, and read where each lies; errors as of `open_stimuli`."""
+        listing = listed_stimuli(bucket)
+        root, info = _located(bucket, listing)
+        table = stimulus_table(bucket, listing)
+        name = root.locate(info.key)
+        with io.BufferedReader(_Pages(root, info), _PAGE_BYTES) as file, open_hdf5(file, name=name) as opened:
+            references = opened.references(opened.dataset("images", "bytes"))
+        if len(references) != len(table):
+            raise DataIntegrityError(
+                f"{name}: expected {len(table)} images, as the stimulus table has rows, found {len(references)}. Fetch "
+                "both again; if it stays so, report it."
+            )
+        return cls(root, info, table, references)
+
+    def choose(self, images: Images) -> ImageSelection:
+        """Return the images that a user means; see `choose_images`."""
+        return choose_images(images, self.table.index.tolist(), where=self.root.url)
+
+    def block(self, selection: ImageSelection, shape: tuple[int, ...], mode: Mode, *, resized: bool) -> ImageBlock:
+        """Return the block of some images."""
+        labels = tuple(map(str, selection.labels))
+        return ImageBlock(self.root, self.info, labels, self.references[selection.rows], shape, mode, resized)
+
+    def encoded(self, label: str) -> bytes:
+        """Read an image as the file holds it."""
+        selection = self.choose([label])
+        return self.block(selection, (), "RGB", resized=False).encoded(0)
+
+    def get(self, label: str, *, displayed: bool = True) -> Image.Image:
+        """Return an image as Pillow's, as it was shown, or with its transparency."""
+        name = f"{self.root.locate(self.info.key)}: {label}"
+        picture = open_picture(self.encoded(label), name=name)
+        try:
+            picture.load()
+            return as_displayed(picture) if displayed else picture
+        except (OSError, ValueError, SyntaxError) as error:
+            raise DataIntegrityError(
+                f"{name}: expected a picture that is whole, found a broken one ({error})."
+            ) from error
+
+    def size_of(self, selection: ImageSelection) -> tuple[int, int]:
+        """Return height and width of the first image."""
+        if not len(selection):
+            return 0, 0
+        label = str(selection.labels[0])
+        picture = open_picture(self.encoded(label), name=f"{self.root.locate(self.info.key)}: {label}")
+        return picture.height, picture.width
+
+
+@dataclass(frozen=True, eq=False)
+class ImageBlock:
+    """Some images, as a worker reads them."""
+
+    root: Bucket
+    """Where the file is."""
+    info: ObjectInfo
+    """The file; its size and ETag are pinned."""
+    labels: tuple[str, ...]
+    """The images."""
+    references: NDArray[Any]
+    """Where each lies."""
+    shape: tuple[int, ...]
+    """Of each image, decoded."""
+    mode: Mode
+    """Of each image, decoded."""
+    resized: bool
+    """Whether they are brought to that shape; otherwise they must have it."""
+
+    def __dask_tokenize__(self) -> object:
+        where = self.root.__dask_tokenize__(), self.info.__dask_tokenize__(), self.references.tobytes()
+        return ("intake_laion_fmri.ImageBlock", *where, self.shape, self.mode, self.resized)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def read(self, _: None = None) -> NDArray[np.uint8]:
+        """Read and decode the images: shape (image, *shape)."""
+        self.root.requests.expect_unchanged(self.info)
+        # A server has several under way; a disk needs none of that, and other blocks are read meanwhile.
+        contents = concurrently(self.encoded, range(len(self)), 1 if self.root.is_local else SMALL_FILES_IN_FLIGHT)
+        result = np.empty((len(self), *self.shape), dtype=np.uint8)
+        for number, content in enumerate(contents):
+            name, size = self._name(number), self.shape[0] if self.resized else None
+            picture = decode(content, size=size, mode=self.mode, name=name)
+            if picture.shape != self.shape:
+                found, expected = (" x ".join(map(str, shape[:2])) for shape in (picture.shape, self.shape))
+                raise DataIntegrityError(
+                    f"{name}: expected {expected} pixels, as the first image has, found {found}. Give size=, to which "
+                    "all are brought."
+                )
+            result[number] = picture
+        return result
+
+    def encoded(self, number: int) -> bytes:
+        """Read an image as the file holds it."""
+        length, address, index = (int(value) for value in self.references[number])
+        if length > _MOST_BYTES:
+            raise DataIntegrityError(f"{self._name(number)}: expected at most {_MOST_BYTES} bytes, found {length}.")
+
+        def read(start: int, stop: int) -> bytes:
+            return self.root.read(self.info.key, start, min(stop, self.info.size))
+
+        return read_element(read, address, index, length, name=self._name(number))
+
+    def _name(self, number: int) -> str:
+        return f"{self.root.locate(self.info.key)}: {self.labels[number]}"
+
+
+class _Pages(io.RawIOBase):
+    """An object as a file that can be sought in, each read a request."""
+
+    def __init__(self, root: Bucket, info: ObjectInfo) -> None:
+        self._root, self._info, self._offset = root, info, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._offset = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._offset, os.SEEK_END: self._info.size}[whence]
+        return self._offset
+
+    def tell(self) -> int:
+        return self._offset
+
+    def readinto(self, target: Any) -> int:
+        view = memoryview(target).cast("B")
+        stop = min(self._offset + len(view), self._info.size)
+        content = self._root.read(self._info.key, self._offset, stop) if stop > self._offset else b""
+        view[: len(content)] = content
+        self._offset += len(content)
+        return len(content)
+
+
+def _located(bucket: Bucket, listing: Mapping[str, ObjectInfo]) -> tuple[Bucket, ObjectInfo]:
+    """Find the file of images: in the bucket's own folder, in its mirror, or on the server."""
+    listed, mirror = listing.get(layout.GATED), bucket.copies.mirror
+    if mirror is not None and not bucket.copies.are_alone:
+        # Nobody can copy it from the bucket, so that no record tells of it: its SHA-256 was checked when it came.
+        path = mirror.path_of(layout.GATED)
+        if path.is_file():
+            folder = Bucket(mirror.path.as_posix())
+            found = folder.state(layout.GATED)
+            if listed is not None and listed.size != found.size:
+                raise DataIntegrityError(
+                    f"{path} has {found.size} bytes, and the bucket's has {listed.size}: it is not whole, or another "
+                    "version. Move it away and run 'intake-laion-fmri stimuli get' again."
+                )
+            return folder, found
+    if listed is None:
+        raise NotInBucketError(f"{bucket.missing(layout.GATED, listing)} {GATED_ADVICE}.")
+    return bucket, listed

@@ -1,0 +1,147 @@
+"""The images, opened as a lazy, labelled array."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.axes.images import IMAGE, Images, ImageSelection, image_coordinate
+from intake_laion_fmri.errors import check_option
+from intake_laion_fmri.formats.pictures import Mode
+from intake_laion_fmri.reading.assembly import attributes
+from intake_laion_fmri.reading.blocks import Step
+from intake_laion_fmri.reading.lazy_arrays import lazy_rows
+from intake_laion_fmri.reading.stimuli.image_file import ImageBlock, ImageFile
+from intake_laion_fmri.remote.access import Bucket, open_bucket
+
+if TYPE_CHECKING:
+    import dask.array as da
+    import xarray as xr
+
+BLOCK_BYTES = 32 * 1024 * 1024
+"""Bytes of a block of images, about, unless the user says how many images it has."""
+
+_MOST_IN_A_BLOCK = 64
+
+
+def open_stimuli(
+    images: Images = None,
+    *,
+    size: int | None = None,
+    mode: Mode = "RGB",
+    chunks: int | Mapping[str, int] | None = None,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
+) -> xr.Dataset:
+    """Open the images as a lazy, labelled array, as the subjects saw them.
+
+    Parameters
+    ----------
+    images : str, sequence of str, Dataset, DataArray or DataFrame, optional
+        A label, labels, ``"shared"``, ``"unique"``, ``"ood"``, a subject such as ``"sub-01"``, or what has labels:
+        averaged betas or embeddings (index ``image``), trials (``label``, one image for each), a stimulus table. By
+        default all. The order is kept, and so are repeats.
+    size : int, optional
+        Height and width in pixels. By default those of the file: 1000.
+    mode : {"RGB", "L"}, default "RGB"
+        Three channels, or grey.
+    chunks : int or mapping, optional
+        Images in a block, ``50`` or ``{"image": 50}``. By default up to 64, and about 32 MB.
+    bucket, storage_options, mirror, mirror_only
+        As in `open_betas`. The published bucket refuses the images to everybody: they need a mirror, or a bucket of
+        one's own, with ``stimuli/task-images_stimuli.h5``.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``images`` (image, y, x, channel), uint8, a Dask array; without ``channel`` in mode L. Coordinates: ``image``
+        (index: the label), ``stimulus`` (row in the file and in `open_stimulus_table`), ``dataset``, ``shared``,
+        ``channel``. Transparent pixels lie over grey 128, as they were shown.
+
+    Raises
+    ------
+    ValueError
+        For an unknown image, with the nearest ones, or a size that is none.
+    NotInBucketError
+        If the bucket has no images or no stimulus table.
+    AccessDeniedError
+        If the bucket does not give the images to this reader: names the form by which they are asked for.
+    BucketUnreachableError
+        As in `open_betas`.
+    DataIntegrityError
+        If the file is truncated or hostile, or does not fit its table. For an image itself this is found when it is
+        computed: one that is broken, is neither JPEG nor PNG, or claims more than 16 million pixels.
+
+    Notes
+    -----
+    Opening reads the table, a few hundred kB of the file's index, and the beginning of one image where `size` is not
+    given. Computing reads and unpacks the chosen images, each once where they repeat, a task for each block: several
+    threads, processes or forked children at a time, without HDF5's lock. With `size`, a JPEG is unpacked at the
+    smallest of its own scales that has twice the size, and then resampled bicubically: 300 images a second and core
+    for ``size=224``.
+    """
+    import xarray as xr
+
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int | np.integer) or not 0 < size <= 4000):
+        raise ValueError(f"size={size!r}: expected a number of pixels from 1 to 4000, or None for that of the file.")
+    check_option("mode", mode, valid=get_args(Mode))
+    bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    file = ImageFile.from_bucket(bucket)
+    selection = file.choose(images)
+    array = _lazy_images(file, selection, None if size is None else int(size), mode, _length(chunks))
+    coordinates = _coordinates(file, selection)
+    if mode == "RGB":
+        coordinates["channel"] = ("channel", np.array(["R", "G", "B"], dtype=object))
+    attrs = attributes("images", [file.info], None, None)
+    attrs["license"] = f"data use agreement, {layout.REQUEST_URL}"
+    variable = (IMAGE, "y", "x", "channel")[: array.ndim], array, {"long_name": "images as they were shown"}
+    return xr.Dataset({"images": variable}, coords=coordinates, attrs=attrs)
+
+
+def _lazy_images(
+    file: ImageFile, selection: ImageSelection, size: int | None, mode: Mode, length: int | None
+) -> da.Array:
+    """Return the chosen images: repeats are read once, and taken from what was read."""
+    pixels = (size, size) if size else file.size_of(selection)
+    shape = (*pixels, 3) if mode == "RGB" else pixels
+    length = length or max(1, min(_MOST_IN_A_BLOCK, BLOCK_BYTES // max(1, int(np.prod(shape)))))
+    once = dict(zip(selection.labels, selection.rows, strict=True))  # in the order that was asked for
+    labels, rows = np.array(list(once), dtype=object), np.array(list(once.values()), dtype=np.int64)
+    steps = []
+    for start in range(0, len(once), length):
+        part = ImageSelection(labels[start : start + length], rows[start : start + length])
+        steps.append(Step(ImageBlock.read, file.block(part, shape, mode, resized=size is not None), None))
+    array = lazy_rows("images", steps, shape=shape, dtype="uint8")
+    if len(once) < len(selection):
+        positions = {label: position for position, label in enumerate(once)}
+        array = array[[positions[label] for label in selection.labels]]
+    return array
+
+
+def _coordinates(file: ImageFile, selection: ImageSelection) -> dict[str, Any]:
+    """Return what is known of each image."""
+    table = file.table.iloc[selection.rows]
+    known = {
+        "stimulus": (selection.rows.astype(np.int32), "row of the image in the stimulus table"),
+        "dataset": (table["dataset"].to_numpy(dtype=object), "source of the image"),
+        "shared": ((table["unique_or_shared"] == "shared").to_numpy(dtype=bool), "whether all subjects saw the image"),
+    }
+    beside = {name: (IMAGE, values, {"long_name": text}) for name, (values, text) in known.items()}
+    return {**image_coordinate(selection.labels), **beside}
+
+
+def _length(chunks: object) -> int | None:
+    """Return the images in a block that a user asks for."""
+    given = chunks.get(IMAGE) if isinstance(chunks, Mapping) else chunks
+    named = set(chunks) - {IMAGE} if isinstance(chunks, Mapping) else set()
+    if named or not (given is None or (isinstance(given, int) and not isinstance(given, bool) and given > 0)):
+        raise ValueError(
+            f"chunks={chunks!r}: expected a number of images such as 50, or {{'image': 50}}. An image is one block."
+        )
+    return given

@@ -1,0 +1,79 @@
+"""The stimulus table: a row for each image of the data set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.axes.images import choose_images
+from intake_laion_fmri.axes.stimulus_table import read_stimulus_table
+from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def open_stimulus_table(
+    subject: str | None = None,
+    *,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
+) -> pd.DataFrame:
+    """Read the table of the images: 25,052 in the published bucket.
+
+    Parameters
+    ----------
+    subject : str, optional
+        A subject, ``"sub-01"``: keep the images that it was to see, 6,204 in the published bucket. By default all.
+    bucket, storage_options, mirror, mirror_only
+        As in `open_betas`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each image, in the order of the file of images. Index ``image_name``: the label, as in the trial
+        tables and on the ``image`` axis. Columns:
+
+        - ``row``: the row in the file of images, which the coordinate ``stimulus`` of betas holds too;
+        - ``dataset``: LAION, NSD, THINGS, THINGS+ or OOD;
+        - ``participant``: the code of the only subject who saw it, as the file spells it; ``subject``: that subject,
+          empty for shared images. Codes are not in the order of the subjects: p04 is sub-03;
+        - ``unique_or_shared``; ``n_reps``: planned presentations to each subject, 4 or 12.
+
+    Raises
+    ------
+    ValueError
+        If no images are known of the subject.
+    NotInBucketError
+        If the bucket has no such table; early releases have none.
+    BucketUnreachableError, DataIntegrityError
+        As in `open_betas`.
+
+    Notes
+    -----
+    One listing and one request of 1.5 MB, which the user's cache keeps. No agreement is needed. The file is
+    ``stimuli/task-images_metadata.csv``.
+    """
+    bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    table = stimulus_table(bucket, listed_stimuli(bucket))
+    if subject is None:
+        return table
+    chosen = choose_images(layout.subject_name(subject), table.index.tolist(), where=bucket.url)
+    return table.iloc[chosen.rows]
+
+
+def listed_stimuli(bucket: Bucket) -> dict[str, ObjectInfo]:
+    """List what is directly or deeper in the folder of stimuli: a dozen files."""
+    return bucket.find(layout.STIMULI.root)
+
+
+def stimulus_table(bucket: Bucket, listing: Mapping[str, ObjectInfo]) -> pd.DataFrame:
+    """Read the table of a listing; NotInBucketError where it has none."""
+    key = layout.STIMULUS_METADATA
+    if key not in listing:
+        raise bucket.missing(key, listing)
+    return read_stimulus_table(bucket.fetch([listing[key]])[key], name=bucket.locate(key))
