@@ -125,7 +125,7 @@ class MirrorFirst(Copies):
             return requests.folders(folder)
         except BucketUnreachableError as error:
             copied = self._lying().folders(folder)
-            if not copied:
+            if not copied and not self._is_foreign():
                 raise
             self._go_offline(requests.messages, error)
             return copied

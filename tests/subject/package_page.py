@@ -28,9 +28,9 @@ The names, arguments and answers are those of September 2026. The arrays are the
 - A session takes the memory of what is chosen of it, and not 12 GB. An ROI takes one pass over the file.
 - A folder that was named with `dataset_initialize` works without a network.
 
-Each call below is made by the tests on a synthetic bucket: from a folder, from an S3 server, from a mirror without a
-network, and with a store. The last column has the way to the same numbers with labels, as a lazy xarray Dataset (`ds`
-is what `open_betas` returns). This page is written by `python tests/subject/package_page.py`.
+Each call below is made by the tests on a synthetic bucket, those of `Subject` from a folder, from an S3 server, from a
+mirror without a network, and with a store. The last column has the way to the same numbers with labels, as a lazy
+xarray Dataset (`ds` is what `open_betas` returns). This page is written by `python tests/subject/package_page.py`.
 """
 
 _PLACES = (("Subject.", SUBJECT), ("", FUNCTIONS))

@@ -12,9 +12,9 @@ import numpy as np
 import plain_arrays as oracle
 import pytest
 
-from intake_laion_fmri import dataset_initialize, layout
+from intake_laion_fmri import dataset_initialize, discovery, get_subjects, layout
 from intake_laion_fmri.config import set_network
-from intake_laion_fmri.errors import DataNotDownloadedError, NotInBucketError, OfflineWarning
+from intake_laion_fmri.errors import DataNotDownloadedError, IncompleteBucketWarning, NotInBucketError, OfflineWarning
 from intake_laion_fmri.subject import load_subject
 
 FACE = ["FFA1", "FFA2", "OFA", "pSTSfaces"]
@@ -56,10 +56,15 @@ def test_what_it_holds_and_what_it_lacks(filled: Path, tiny: Path) -> None:
         sub.get_t2w(res="1pt8")
     with pytest.raises(DataNotDownloadedError, match=r"download\(subject='sub-03'\)"):
         load_subject("sub-03")
+    assert get_subjects() == ["sub-01"]
     shutil.rmtree(filled / layout.ANATOMY_ROOT)
     with pytest.raises(NotInBucketError, match="desc-brain_mask"):  # never another mask instead
         sub.get_betas("ses-02", roi="face")
-    assert len(sub.get_roi_mask("face", mask_source="rsquare")) == len(oracle.mask(tiny, "rsquare"))
+    face = sub.get_roi_mask("face", mask_source="rsquare")
+    shutil.rmtree(filled / layout.ROIS_ROOT)
+    with pytest.warns(IncompleteBucketWarning, match="derivatives/rois has no sub-01"):
+        discovery.describe(refresh=True)
+    assert len(face) == len(oracle.mask(tiny, "rsquare"))
 
 
 @pytest.mark.usefixtures("_no_network")
