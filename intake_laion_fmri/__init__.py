@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from intake_laion_fmri.axes.voxels import to_nifti
+    from intake_laion_fmri.axes.volumes import to_nifti
     from intake_laion_fmri.betas import open_betas, open_maps, open_noise_ceilings, open_rois, open_trials
     from intake_laion_fmri.building.build import build_store
     from intake_laion_fmri.config import dataset_initialize, get_data_dir
@@ -34,9 +34,11 @@ if TYPE_CHECKING:
     )
     from intake_laion_fmri.group import Group, load_subjects
     from intake_laion_fmri.mirror.run import mirror_bucket
+    from intake_laion_fmri.reading.anatomy import open_anatomy
     from intake_laion_fmri.reading.functional.localizers import open_localizers
     from intake_laion_fmri.reading.stimuli.images import open_stimuli
     from intake_laion_fmri.reading.stimuli.table import open_stimulus_table
+    from intake_laion_fmri.reading.surfaces import open_surfaces
     from intake_laion_fmri.sources import Source
     from intake_laion_fmri.subject import Subject, load_subject, resolve_subject_id
 
@@ -69,6 +71,7 @@ __all__ = [
     "load_subject",
     "load_subjects",
     "mirror_bucket",
+    "open_anatomy",
     "open_betas",
     "open_catalog",
     "open_localizers",
@@ -77,6 +80,7 @@ __all__ = [
     "open_rois",
     "open_stimuli",
     "open_stimulus_table",
+    "open_surfaces",
     "open_trials",
     "request_stimulus_access",
     "resolve_subject_id",
@@ -87,7 +91,7 @@ _HOMES = {
     "build_store": "building.build",
     "mirror_bucket": "mirror.run",
     "open_catalog": "drivers",
-    "to_nifti": "axes.voxels",
+    "to_nifti": "axes.volumes",
     # The names that the data set's own package has.
     **dict.fromkeys(("dataset_initialize", "get_data_dir"), "config"),
     **dict.fromkeys(("describe", "get_rois", "get_subjects"), "discovery"),

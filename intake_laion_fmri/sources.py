@@ -145,6 +145,20 @@ _ROWS = (
         of_subject=False,
     ),
     Source(
+        "anatomy",
+        "reading.anatomy:open_anatomy",
+        "xarray",
+        ("anatomy", "freesurfer"),
+        "Anatomical images of {who}: T1w, T2w, brain mask, FreeSurfer's volumes: a lazy xarray Dataset.",
+    ),
+    Source(
+        "surfaces",
+        "reading.surfaces:open_surfaces",
+        "xarray",
+        ("freesurfer",),
+        "Surfaces of the cortex of {who}: vertices, triangles, sulci, regions: an xarray Dataset.",
+    ),
+    Source(
         "inventory",
         "discovery:inventory",
         "dataframe",

@@ -43,7 +43,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
         "analysis": "axes errors layout reading remote",
         "building": "axes errors forks layout reading remote split_sources store",
         "mirror": "axes errors forks formats layout reading remote split_sources splits",
-        "subject": "axes discovery errors formats layout mirror reading remote",
+        "subject": "axes discovery errors layout mirror reading remote",
         "group": "axes discovery errors reading remote subject",
         "derivatives": "errors layout mirror remote",
         "download": "config errors layout mirror remote",

@@ -44,6 +44,7 @@ MAIN = {
     *("betas", "trials", "session_noise_ceiling", "noise_ceiling", "session_r2", "r2_mean", "hrf_index"),
     *("ridge_fraction", "roi", "roi_gii", "roi_label"),
 }
+IMAGES = {"brain_mask", "t1w", "t2w", "full_brain_mask", "full_t1w", "full_t2w"}
 CATEGORIES = ["body", "character", "face", "laion", "motion", "object", "place", "retinotopy"]
 SUB_01 = [
     *("EBA", "FBA", "FFA1", "FFA2", "IPCS", "IPS0", "LO1", "LO2", "MPA", "MST"),
@@ -189,9 +190,13 @@ def test_the_inventory(tiny: Path) -> None:
     by_kind = Counter(table.loc[table["subject"] == "sub-01", "kind"])
     expected = {
         **dict.fromkeys(["trials", "betas", "session_noise_ceiling", "session_r2", "hrf_index", "ridge_fraction"], 4),
-        **dict.fromkeys(["r2_mean", "brain_mask", "t1w"], 1),
+        **dict.fromkeys(["r2_mean", *IMAGES], 1),
         **dict.fromkeys(["roi_gii", "roi_label"], 80),
-        "noise_ceiling": 3,
+        **dict.fromkeys(["noise_ceiling", "freesurfer_image"], 3),
+        "surface": 18,
+        "annotation": 2,
+        "surface_label": 2,
+        "transform": 1,
         "roi": 40,
     }
     assert {kind: by_kind[kind] for kind in expected} == expected
@@ -362,9 +367,7 @@ def listed_kinds(contents: SubjectContents) -> set[str]:
     return {parsed.kind for parsed in map(layout.parse_key, contents.objects) if parsed}
 
 
-@pytest.mark.parametrize(
-    ("asked", "number", "kinds"), [({}, 2, MAIN), ({"anatomy": True}, 3, MAIN | {"brain_mask", "t1w"})]
-)
+@pytest.mark.parametrize(("asked", "number", "kinds"), [({}, 2, MAIN), ({"anatomy": True}, 3, MAIN | IMAGES)])
 def test_what_is_listed(
     s3: Any, proxy: FaultyProxy, tiny: Path, asked: dict[str, bool], number: int, kinds: set[str]
 ) -> None:

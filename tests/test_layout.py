@@ -146,8 +146,6 @@ GLOBS = {
 
 
 NOT_IN_THE_DEMO = {
-    *("t2w", "full_brain_mask", "full_t1w", "full_t2w"),
-    *("surface", "annotation", "surface_label", "freesurfer_image", "transform"),
     *("bold", "events", "raw_bold", "raw_sbref", "raw_sbref_part"),
     *("embeddings", "captions", "segmentations", "segmentation_table"),
     "archived_embeddings",

@@ -33,9 +33,14 @@ SURFACE_SPACE = "fsnative"
 """The subject's own FreeSurfer surface: vertices of different subjects are not the same."""
 
 
+def named(what: str, hemi: str) -> str:
+    """Return the name of a dimension or variable of a hemisphere: ``vertex_L``."""
+    return f"{what}_{hemi}"
+
+
 def vertex_name(hemi: str) -> str:
     """Return the dimension and index of a hemisphere's vertices."""
-    return f"vertex_{hemi}"
+    return named("vertex", hemi)
 
 
 def vertex_coordinate(hemi: str, vertices: NDArray[np.int64]) -> Coordinates:
@@ -141,4 +146,4 @@ class Surface:
         return variables, coordinates
 
     def _named(self, what: str) -> str:
-        return f"{what}_{self.hemi}"
+        return named(what, self.hemi)

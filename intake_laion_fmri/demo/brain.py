@@ -142,13 +142,17 @@ def volume_rois(
     return rois
 
 
-def surface_points(n: int) -> Doubles:
-    """Return `n` points spread evenly (a Fibonacci lattice) over one hemisphere, (n, 3) in brain units."""
+def surface_points(n: int, depth: float = 1.0) -> Doubles:
+    """Return `n` points spread evenly over a hemisphere, (n, 3) in brain units; inside it where `depth` is below 1."""
+    return np.asarray(_HEMISPHERE_CENTRE + depth * sphere_points(n) * _HEMISPHERE_RADII)
+
+
+def sphere_points(n: int) -> Doubles:
+    """Return `n` points spread evenly (a Fibonacci lattice) over the unit sphere, (n, 3)."""
     k = np.arange(n) + 0.5
     height, turn = 1 - 2 * k / n, np.pi * (1 + 5**0.5) * k
     radius = np.sqrt(1 - height**2)
-    sphere = np.stack([radius * np.cos(turn), radius * np.sin(turn), height], axis=1)
-    return np.asarray(_HEMISPHERE_CENTRE + sphere * _HEMISPHERE_RADII)
+    return np.stack([radius * np.cos(turn), radius * np.sin(turn), height], axis=1)
 
 
 def signal_share(fitted: Ints, rois: dict[str, Ints], seed: int) -> Floats:

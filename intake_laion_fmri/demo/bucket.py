@@ -42,16 +42,17 @@ from typing import Any
 
 import numpy as np
 
-from intake_laion_fmri.demo.betas import on_grid, write_session, write_subject_maps
-from intake_laion_fmri.demo.brain import brain_level, ellipsoid
-from intake_laion_fmri.demo.files import as_json, write, write_nifti
+from intake_laion_fmri.demo.anatomy import write_anatomy, write_freesurfer_images
+from intake_laion_fmri.demo.betas import write_session, write_subject_maps
+from intake_laion_fmri.demo.files import as_json, write
 from intake_laion_fmri.demo.localizers import write_localizers
 from intake_laion_fmri.demo.rois import write_rois
-from intake_laion_fmri.demo.scale import Scale, as_scale, generator
+from intake_laion_fmri.demo.scale import Scale, as_scale
 from intake_laion_fmri.demo.splits import write_splits
 from intake_laion_fmri.demo.stimuli import write_stimuli
+from intake_laion_fmri.demo.surfaces import write_surfaces
 from intake_laion_fmri.demo.trials import planned_images
-from intake_laion_fmri.demo.truth import PARTICIPANT, SubjectTruth, subject_truth
+from intake_laion_fmri.demo.truth import PARTICIPANT, subject_truth
 from intake_laion_fmri.remote.atomic import create, files_below, put_in_place, remove_known, remove_tree, write_whole
 from intake_laion_fmri.remote.locks import locked
 from intake_laion_fmri.remote.marks import DEMO, raise_unless_ours
@@ -237,7 +238,9 @@ def _write_bucket(root: Path, scale: Scale, seed: int, progress: Callable[[int, 
     advance(0)
     for subject in scale.subjects:
         truth = subject_truth(subject, scale=scale, seed=seed)
-        _write_anatomy(root / "derivatives/anatomical" / subject / "ses-PrismaAnat/anat", truth, seed)
+        write_anatomy(root / "derivatives/anatomical" / subject / "ses-PrismaAnat/anat", truth, seed)
+        write_freesurfer_images(root / "derivatives/freesurfer" / subject / "mri", truth, seed)
+        write_surfaces(root / "derivatives/freesurfer" / subject, truth)
         write_rois(root / "derivatives/rois" / subject, truth)
         write_localizers(root / "derivatives/localizers", truth, seed)
         glm = root / "derivatives/glmsingle-tedana" / subject
@@ -253,19 +256,6 @@ def _write_held_out(folder: Path, like: Path, session: str) -> None:
     """Give a held-out session the keys of a public one; being no table, JSON or gzip stream, they fail any reader."""
     for path in like.iterdir():
         write(folder / path.name.replace(like.parent.name, session), "held out: must never be read\n")
-
-
-def _write_anatomy(folder: Path, truth: SubjectTruth, seed: int) -> None:
-    stem = f"{truth.subject}_ses-PrismaAnat_space-T1w_res-1pt8_"
-    level = brain_level(truth.shape, seed, truth.subject)
-    edge = level.flat[truth.fitted].max()
-    head = ellipsoid(truth.shape, (0, 0, -0.02), (0.90 * edge, 1.08 * edge, 1.04 * edge))
-    tissue = np.where(head < 0.9, 150, np.where(head < 1, 760, 20)).astype(np.float32)  # fluid, scalp, air
-    tissue[level <= edge] = 560  # grey matter
-    tissue[level <= 0.72 * edge] = 900  # white matter
-    tissue += 18 * np.abs(generator(seed, truth.subject, "T1w").standard_normal(truth.shape, dtype=np.float32))
-    write_nifti(folder / f"{stem}T1w.nii.gz", tissue.astype(np.int16), truth.affine)
-    write_nifti(folder / f"{stem}desc-brain_mask.nii.gz", on_grid(truth, truth.anatomical, np.uint8(1)), truth.affine)
 
 
 def _write_root(root: Path, recipe: dict[str, Any]) -> None:

@@ -21,6 +21,9 @@ __all__ = ["PARTICIPANT", "SubjectTruth", "subject_truth"]
 
 PARTICIPANT = {"sub-01": "p01", "sub-06": "p02", "sub-05": "p03", "sub-03": "p04", "sub-07": "p05"}  # not in order
 
+_WHITE, _PIAL = 0.8, 0.98
+"""Where the surfaces lie between a hemisphere's middle and its border."""
+
 _ABSENT = {
     "sub-01": {"AFP1", "AFP2", "SPL", "EVC"},
     "sub-03": {"pSTSwords"},
@@ -55,7 +58,9 @@ class SubjectTruth:
     surface_rois: dict[str, dict[str, Ints]]
     """Hemisphere (``"L"``, ``"R"``) to public ROI name to vertices."""
     vertices: dict[str, Doubles]
-    """Hemisphere to (n, 3) vertex positions in millimetres."""
+    """Hemisphere to (n, 3) positions of the white surface in the head's millimetres: right, front, up."""
+    pial: dict[str, Doubles]
+    """The same of the pial surface."""
     planned: dict[str, int]
     """Label to its planned number of repetitions; one image of the subject is shown once less."""
     labels: dict[str, tuple[str, ...]]
@@ -100,12 +105,11 @@ def subject_truth(subject: str, *, scale: str | Scale = "small", seed: int = 0) 
     share = signal_share(fitted, rois, seed)
     share[odd] = 0
     r2 = _mean_r2(share, odd, rng)
-    in_rois = np.intersect1d(np.concatenate(list(rois.values())), positive)
-    always_nan = np.union1d(rng.choice(in_rois, max(3, n_positive // 2000), replace=False), fitted[odd[::3]])
+    always_nan = np.union1d(_some_of(rois, positive, rng), fitted[odd[::3]])
 
     planned = planned_images(scale, PARTICIPANT[subject])
     columns = [*(k for k, row in enumerate(ROIS) if row[1] in rois), -1]
-    vertices, surface_rois = _surfaces(scale, centres, edge)
+    (vertices, pial), surface_rois = _surfaces(scale, centres, edge)
     return SubjectTruth(
         subject=subject,
         shape=scale.shape,
@@ -118,6 +122,7 @@ def subject_truth(subject: str, *, scale: str | Scale = "small", seed: int = 0) 
         rois=rois,
         surface_rois={hemi: {name: found[name] for name in rois} for hemi, found in surface_rois.items()},
         vertices=vertices,
+        pial=pial,
         planned=planned,
         labels=session_labels(scale, seed, subject, planned),
         drives={label: generator(seed, "drives", label).standard_normal(len(ROIS) + 1)[columns] for label in planned},
@@ -145,14 +150,25 @@ def _mean_r2(share: Floats, odd: Ints, rng: np.random.Generator) -> Floats:
     return r2.astype(np.float32)
 
 
+def _some_of(rois: dict[str, Ints], positive: Ints, rng: np.random.Generator) -> Ints:
+    """Draw a few voxels of ROIs."""
+    in_rois = np.intersect1d(np.concatenate(list(rois.values())), positive)
+    return rng.choice(in_rois, max(3, len(positive) // 2000), replace=False)
+
+
 def _surfaces(
     scale: Scale, centres: dict[str, Doubles], edge: float
-) -> tuple[dict[str, Doubles], dict[str, dict[str, Ints]]]:
-    """Return the vertices of both hemispheres in millimetres, and the vertices of their ROIs."""
+) -> tuple[list[dict[str, Doubles]], dict[str, dict[str, Ints]]]:
+    """Return the white and the pial vertices of both hemispheres in millimetres, and the vertices of their ROIs."""
     surfaces = {hemi: surface_points(n) for hemi, n in zip("LR", scale.n_vertices, strict=True)}
     rois = {
         hemi: nearest_rois(points, centres, (2 * len(points) / FULL_BRAIN) ** 0.6, hemi)
         for hemi, points in surfaces.items()
     }
     half_mm = np.array(scale.shape) * VOXEL_MM * edge / 2
-    return {hemi: xyz * half_mm * [-1 if hemi == "L" else 1, 1, 1] for hemi, xyz in surfaces.items()}, rois
+    flip = {"L": [-1, 1, 1], "R": [1, 1, 1]}
+    depths = [_WHITE, _PIAL]
+    return [
+        {hemi: surface_points(len(xyz), depth) * half_mm * flip[hemi] for hemi, xyz in surfaces.items()}
+        for depth in depths
+    ], rois

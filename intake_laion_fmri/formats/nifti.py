@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.forks import submitted
 from intake_laion_fmri.formats.gunzip import open_gzip
-from intake_laion_fmri.formats.nifti_header import read_header
+from intake_laion_fmri.formats.nifti_header import HeaderReader, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,6 +90,8 @@ class VolumeReader:
         The packed bytes, at their start. Read forward only; closing it is up to the caller.
     name : str
         What to call the file in errors: its URL or path.
+    header : callable, optional
+        Reads the header; that of another format may stand here, whose values lie alike.
 
     Attributes
     ----------
@@ -102,7 +104,7 @@ class VolumeReader:
         If it is no gzipped NIfTI, or one of a kind that holds no numbers.
     """
 
-    def __init__(self, file: BinaryIO, *, name: str) -> None:
+    def __init__(self, file: BinaryIO, *, name: str, header: HeaderReader = read_header) -> None:
         # Imported late: a reader is made in workers that may never read one.
         from isal import igzip_lib
 
@@ -110,7 +112,7 @@ class VolumeReader:
         # The last is for a header of gzip that does not end within the buffer.
         self._corrupt: Any = (gzip.BadGzipFile, igzip_lib.IsalError, OverflowError)
         self._stream = open_gzip(file)
-        self.header, size = read_header(self._read, self._error)
+        self.header, size = header(self._read, self._error)
         self._skip(self.header.vox_offset - size)
         size = min(PIECE_BYTES // self.header.dtype.itemsize, self.header.grid.size)
         self._buffer = np.empty(size, dtype=self.header.dtype)
@@ -320,8 +322,8 @@ class VolumeReader:
         return got
 
     def _expect_end(self) -> None:
-        """Read to the end of the stream, where its checksum is; more data than the header promises is an error."""
-        if self._fill(memoryview(bytearray(1))):
+        """Read to the end of the stream, where its checksum is; more data than the header allows is an error."""
+        if self._fill(memoryview(bytearray(self.header.max_trailer + 1))) > self.header.max_trailer:
             raise self._error(f"the stream goes on after the {self.header.n_volumes} volumes that the header promises")
 
     def _error(self, found: str) -> DataIntegrityError:

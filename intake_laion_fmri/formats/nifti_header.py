@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,14 @@ class VolumeHeader:
     """Offset of the stored values; None where the file does not scale."""
     note: str = ""
     """A note on an unusual unit of lengths, or an empty text."""
+    max_trailer: int = 0
+    """Bytes that may follow the last volume, at most."""
+
+
+HeaderReader: TypeAlias = (
+    "Callable[[Callable[[int], bytes], Callable[[str], DataIntegrityError]], tuple[VolumeHeader, int]]"
+)
+"""Reads the header of a format, as `read_header` does."""
 
 
 def _affine(raw: Any) -> tuple[NDArray[np.float64], str] | None:
@@ -68,7 +76,7 @@ def _affine(raw: Any) -> tuple[NDArray[np.float64], str] | None:
                 raw["pixdim"][0] = 1
             with contextlib.suppress(ValueError, HeaderDataError):  # a quaternion longer than 1, negative lengths
                 candidates.append(raw.get_qform())
-        usable = next((affine for affine in candidates if _separates_voxels(affine)), None)
+        usable = next((affine for affine in candidates if separates_voxels(affine)), None)
     if usable is None:
         return None
     affine = np.asarray(usable, dtype=np.float64).copy()
@@ -82,7 +90,7 @@ def _affine(raw: Any) -> tuple[NDArray[np.float64], str] | None:
     return affine, note
 
 
-def _separates_voxels(affine: NDArray[Any]) -> bool:
+def separates_voxels(affine: NDArray[Any]) -> bool:
     """Return True if an affine gives different voxels different positions."""
     if not np.isfinite(affine).all():
         return False

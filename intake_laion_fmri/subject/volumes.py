@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,10 +12,11 @@ from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.rois import RoiSelection
-from intake_laion_fmri.axes.voxels import MASKS, VOXEL, Mask, to_nifti
+from intake_laion_fmri.axes.volumes import to_nifti
+from intake_laion_fmri.axes.voxels import MASKS, VOXEL, Mask
 from intake_laion_fmri.errors import NotInBucketError, check_option, unknown_value
-from intake_laion_fmri.formats.nifti import VolumeReader
 from intake_laion_fmri.mirror.one_file import path_of_object
+from intake_laion_fmri.reading.anatomy import open_anatomy
 from intake_laion_fmri.remote.access import ObjectInfo
 from intake_laion_fmri.remote.atomic import write_whole
 from intake_laion_fmri.subject.reader import Flags, SubjectReader
@@ -126,22 +126,32 @@ class Volumes:
         return bool(self._reader.place.find(layout.ANATOMY.folder(self._reader.subject)))
 
     def get_anatomical_dir(self) -> Path:
-        """Return the folder of the subject's anatomy; NotInBucketError where it is not on this machine."""
-        folder = layout.ANATOMY.folder(self._reader.subject)
-        listing = self._reader.place.find(folder)
+        """Return the folder of the subject's anatomy; NotInBucketError where none of it is on this machine."""
+        return self._folder_of(layout.ANATOMY)
+
+    def has_freesurfer(self) -> bool:
+        """Return True if the bucket holds FreeSurfer's files of the subject."""
+        return bool(self._reader.place.find(layout.FREESURFER.folder(self._reader.subject)))
+
+    def get_freesurfer_dir(self) -> Path:
+        """Return the folder of FreeSurfer's files; NotInBucketError where none of them is on this machine."""
+        return self._folder_of(layout.FREESURFER)
+
+    def _folder_of(self, tree: layout.Tree) -> Path:
+        """Return where the files of a tree that are on this machine lie."""
+        place, folder = self._reader.place, tree.folder(self._reader.subject)
+        listing = place.find(folder)
         if not listing:
-            raise self._reader.place.missing(layout.key("t1w", subject=self._reader.subject), listing)
-        paths = {key: self._local_path(info) for key, info in listing.items()}
-        for key, path in paths.items():
-            if path is None:
-                raise NotInBucketError(
-                    f"{self._reader.place.locate(key)} is not on this machine, so that its folder has no path. Copy it "
-                    f"with 'intake-laion-fmri mirror --to FOLDER --subject {self._reader.subject} --group anatomy', "
-                    "and open the subject with mirror=FOLDER."
-                )
-        first, path = next(iter(paths.items()))
-        assert path is not None
-        return path.parents[first.removeprefix(f"{folder}/").count("/")]
+            raise place.missing(f"{folder}/", listing)
+        for key, info in listing.items():
+            path = self._local_path(info)
+            if path is not None:
+                return path.parents[key.removeprefix(f"{folder}/").count("/")]
+        raise NotInBucketError(
+            f"{place.locate(folder)} is not on this machine, so that it has no path. Copy it with 'intake-laion-fmri "
+            f"mirror --to FOLDER --subject {self._reader.subject} --group {tree.rest}', and open the subject with "
+            "mirror=FOLDER."
+        )
 
     def get_t1w(self, *, res: Resolution = None) -> Path:
         """Return the file of the T1-weighted image, of 0.8 mm or with ``res="1pt8"`` on the grid of the betas.
@@ -167,12 +177,8 @@ class Volumes:
         return path_of_object(self._reader.place, self._anatomical_object(image, res))
 
     def _full_brain_mask(self) -> NDArray[np.bool_]:
-        place, info = self._reader.place, self._anatomical_object("brain_mask", None)
-        file = io.BytesIO(place.fetch([info])[info.key])
-        reader = VolumeReader(file, name=place.locate(info.key))
-        inside = np.zeros(reader.header.grid.size, dtype=bool)
-        inside[reader.where(MASKS["anatomical"])] = True
-        return inside
+        ds = open_anatomy(self._reader.subject, image="brain_mask", res=None, bucket=self._reader.place)
+        return np.asarray(ds["brain_mask"].values.reshape(-1), dtype=bool)
 
     def _anatomical_object(self, image: str, res: object) -> ObjectInfo:
         place, subject = self._reader.place, self._reader.subject

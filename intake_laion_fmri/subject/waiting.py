@@ -12,13 +12,11 @@ __all__ = ["WAITING", "Waiting", "not_yet"]
 
 _THEIRS = "use the data set's own package, laion_fmri"
 _SURFACE = "write a volume with to_nifti, and project it with nilearn.surface.vol_to_surf"
-_FREESURFER = "copy the subject's folder of derivatives/freesurfer with any S3 client"
 _RAW = "copy the subject's raw folder with any S3 client, and open the files with nibabel and pandas"
 
 WAITING: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(("images", "embeddings", "segmentations", "captions"), _THEIRS),
-        **dict.fromkeys(("has_freesurfer", "get_freesurfer_dir"), _FREESURFER),
         **dict.fromkeys(("to_template", "volume_to_surface", "surface_to_template"), _SURFACE),
         "volume_to_template": "write a volume with to_nifti, and resample it with nilearn.image.resample_img",
         "to_torch_dataset": "give the array of get_betas to torch.utils.data.TensorDataset",
@@ -52,8 +50,6 @@ class Waiting:
     """The names of `WAITING`: properties raise when they are read, methods when they are called."""
 
     images, embeddings, segmentations, captions = map(_property, ("images", "embeddings", "segmentations", "captions"))
-    has_freesurfer = _method("has_freesurfer")
-    get_freesurfer_dir = _method("get_freesurfer_dir")
     to_template = _method("to_template")
     volume_to_surface = _method("volume_to_surface")
     volume_to_template = _method("volume_to_template")

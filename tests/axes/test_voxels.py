@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from intake_laion_fmri.axes.voxels import MASKS, VOXEL, VoxelAxis, to_nifti
+from intake_laion_fmri.axes.volumes import to_nifti
+from intake_laion_fmri.axes.voxels import MASKS, VOXEL, VoxelAxis
 from intake_laion_fmri.demo import subject_truth
 from intake_laion_fmri.formats.grid import Grid
 from intake_laion_fmri.layout import KINDS

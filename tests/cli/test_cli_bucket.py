@@ -151,7 +151,7 @@ class TestLs:
             (["--subject", "01", "--subject", "3", "--session", "ses-01", "--kind", "trials"], 4),
             (["--session", "averages", "--kind", "r2"], 2),
             (["--session", "1", "--session", "averages", "--kind", "r2", "--subject", "3"], 2),
-            (["--kind", "anatomy", "--subject", "sub-01"], 2),
+            (["--kind", "anatomy", "--subject", "sub-01"], 12),
         ],
     )
     def test_filters(self, options: list[str], expected: int, tiny: Path) -> None:

@@ -224,7 +224,7 @@ class TestVerify:
         assert path.read_bytes() == kept
 
     def test_of_a_part(self, copy: Path) -> None:
-        assert done("verify", copy, "--subject", "01", "--kind", "anatomy") == f"{copy}: 2 complete.\n"
+        assert done("verify", copy, "--subject", "01", "--kind", "anatomy") == f"{copy}: 4 complete.\n"
         result = run("verify", copy, "--subject", "09", "--kind", "anatomy")
         assert (result.exit_code, result.stdout) == (NOT_FOUND, "")
         assert "nothing was verified" in result.stderr

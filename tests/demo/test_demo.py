@@ -61,7 +61,12 @@ KEYS = [
     r"space-T1w_res-(1pt8|1pt5)_label-[A-Za-z0-9-]+_mask\.nii\.gz"
     r"|hemi-[LR]_space-fsnative_label-[A-Za-z0-9-]+_mask\.(func\.gii|label))",
     r"derivatives/anatomical/(?P<sub>sub-\d\d)/ses-PrismaAnat/anat/"
-    r"(?P=sub)_ses-PrismaAnat_space-T1w_res-1pt8_(T1w|desc-brain_mask)\.nii\.gz",
+    r"(?P=sub)_ses-PrismaAnat_space-T1w(_res-1pt8)?_(T1w|T2w|desc-brain_mask)\.(nii\.gz|json)",
+    r"derivatives/freesurfer/(?P<sub>sub-\d\d)/mri/(orig|brain|aseg)\.mgz",
+    r"derivatives/freesurfer/(?P<sub>sub-\d\d)/mri/transforms/talairach\.lta",
+    r"derivatives/freesurfer/(?P<sub>sub-\d\d)/surf/[lr]h\.(white|pial|inflated|sphere|sphere\.reg)",
+    r"derivatives/freesurfer/(?P<sub>sub-\d\d)/surf/[lr]h\.(sulc|curv|thickness|full\.flat\.patch\.3d)",
+    r"derivatives/freesurfer/(?P<sub>sub-\d\d)/label/[lr]h\.(aparc\.annot|cortex\.label)",
     r"derivatives/localizers/(?P<sub>sub-\d\d)/(?P<ses>ses-(31|[A-Za-z0-9]+))/func/(?P=sub)_(?P=ses)_task-[A-Za-z]+_"
     r"(run-0\d_)?(space-T1w_res-1pt[58]|hemi-[LR]_space-fsnative)_contrast-[A-Za-z]+_stat-(z|effect)_statmap"
     r"\.(nii\.gz|func\.gii|json)",
@@ -197,7 +202,7 @@ def test_one_grid_per_subject(bucket):
         paths = [
             path
             for path in (bucket / "derivatives").rglob(f"{subject}_*.nii.gz")
-            if "res-1pt5" not in path.name and not ("_ses-31_" in path.name and "glmsingle" in str(path))
+            if re.search("res-1pt8|glmsingle", str(path)) and not ("_ses-31_" in path.name and "glmsingle" in str(path))
         ]
         assert len(paths) > 60
         images = [nibabel.load(path) for path in paths]
@@ -218,7 +223,7 @@ def test_one_grid_per_subject(bucket):
 def test_masks(bucket):
     """The R2 mask needs its rule and is a strict part of the anatomical mask; betas are 0 outside the latter."""
     for subject in subjects(bucket):
-        [path] = (bucket / "derivatives/anatomical" / subject).rglob("*_desc-brain_mask.nii.gz")
+        [path] = (bucket / "derivatives/anatomical" / subject).rglob("*_res-1pt8_desc-brain_mask.nii.gz")
         anatomical = volume(path) > 0
         rsquare = rsquare_mask(bucket, subject)
         r2 = volume(glm(bucket, subject, "space-T1w_stat-rsquare_desc-R2mean_statmap.nii.gz"))
@@ -400,7 +405,7 @@ def test_subject_truth_is_what_the_files_say(tiny):
         truth = subject_truth(subject, scale="tiny")
         mask = rsquare_mask(tiny, subject)
         np.testing.assert_array_equal(truth.rsquare, np.flatnonzero(mask))
-        [path] = (tiny / "derivatives/anatomical" / subject).rglob("*_desc-brain_mask.nii.gz")
+        [path] = (tiny / "derivatives/anatomical" / subject).rglob("*_res-1pt8_desc-brain_mask.nii.gz")
         np.testing.assert_array_equal(truth.anatomical, np.flatnonzero(volume(path)))
         np.testing.assert_array_equal(truth.affine, nibabel.load(path).affine)
         for key, roi in roi_files(tiny, subject, "_res-1pt8_label-*_mask.nii.gz").items():

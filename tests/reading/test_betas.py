@@ -200,7 +200,7 @@ def test_stimuli(tiny: Path, stimuli: str) -> None:
 
 def test_anatomical_mask(tiny: Path) -> None:
     ds = open_betas("sub-01", mask="anatomical", bucket=tiny)
-    (path,) = (tiny / "derivatives/anatomical/sub-01").rglob("*_desc-brain_mask.nii.gz")
+    (path,) = (tiny / "derivatives/anatomical/sub-01").rglob("*_res-1pt8_desc-brain_mask.nii.gz")
     np.testing.assert_array_equal(ds.voxel, np.flatnonzero(volume(path)))
     narrow = open_betas("sub-01", bucket=tiny)
     assert set(narrow.voxel.values) < set(ds.voxel.values)

@@ -9,6 +9,7 @@ Source: the interface of ``laion_fmri`` (ViCCo-Group/LAION-fMRI), September 2026
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import nibabel
@@ -186,11 +187,11 @@ SUBJECT: dict[str, Name] = {
     ),
     "has_anatomical": Name("", (Call("sub.has_anatomical()", bool),)),
     "get_anatomical_dir": Name(""),
-    "get_t1w": Name("*, res=None", (Call("sub.get_t1w()", error=FileNotFoundError),), _ANATOMY),
-    "get_t2w": Name("*, res=None", (Call("sub.get_t2w()", error=FileNotFoundError),), _ANATOMY),
-    "get_anatomical_brain_mask": Name(
-        "*, res=None", (Call("sub.get_anatomical_brain_mask()", error=FileNotFoundError),), _ANATOMY
-    ),
+    "has_freesurfer": Name("", (Call("sub.has_freesurfer()", bool),), "", "open_surfaces('sub-01')"),
+    "get_freesurfer_dir": Name(""),
+    "get_t1w": Name("*, res=None", (Call("sub.get_t1w()", Path),), _ANATOMY),
+    "get_t2w": Name("*, res=None", (Call("sub.get_t2w()", Path),), _ANATOMY),
+    "get_anatomical_brain_mask": Name("*, res=None", (Call("sub.get_anatomical_brain_mask()", Path),), _ANATOMY),
     "to_nifti": Name(
         "values, output_path=None, roi=None, mask=None, mask_source='anatomical'",
         (

@@ -52,6 +52,7 @@ def test_what_it_holds_and_what_it_lacks(filled: Path, tiny: Path) -> None:
     assert not sub.has_stimuli()
     with pytest.raises(ValueError, match="Unknown session"):
         sub.get_betas("ses-03")
+    sub.get_t2w(res="1pt8").unlink()
     with pytest.raises(DataNotDownloadedError, match=r"filled/\S+_T2w\.nii\.gz is not there, and s3://laion-fmri does"):
         sub.get_t2w(res="1pt8")
     with pytest.raises(DataNotDownloadedError, match=r"download\(subject='sub-03'\)"):

@@ -280,10 +280,15 @@ def test_back_to_a_volume(sub: Subject, tiny: Path, tmp_path: Path) -> None:
 def test_the_anatomy_is_files(sub: Subject, tiny: Path, own_tiny: Path) -> None:
     assert sub.has_anatomical()
     assert sub.get_anatomical_dir() == tiny / "derivatives/anatomical/sub-01"
+    assert sub.has_freesurfer()
+    assert sub.get_freesurfer_dir() == tiny / "derivatives/freesurfer/sub-01"
     assert sub.get_t1w(res="1pt8").is_file()
     expected = tiny / oracle.BRAIN_MASK.format("sub-01")
     assert sub.get_anatomical_brain_mask(res="1pt8") == expected
-    for call in (sub.get_t1w, sub.get_t2w, lambda: sub.get_brain_mask(res=None), lambda: sub.get_n_voxels(res=None)):
+    own = load_subject("sub-01", bucket=own_tiny)
+    for image in ("T1w", "T2w", "desc-brain_mask"):
+        (own_tiny / oracle.BRAIN_MASK.format("sub-01").replace("res-1pt8_desc-brain_mask", image)).unlink()
+    for call in (own.get_t1w, own.get_t2w, lambda: own.get_brain_mask(res=None), lambda: own.get_n_voxels(res=None)):
         with pytest.raises(
             NotInBucketError, match=r"_space-T1w_(T1w|T2w|desc-brain_mask)\.nii\.gz is not in the bucket"
         ):
@@ -293,7 +298,6 @@ def test_the_anatomy_is_files(sub: Subject, tiny: Path, own_tiny: Path) -> None:
     fine = own_tiny / oracle.BRAIN_MASK.format("sub-01").replace("_res-1pt8", "")
     values = np.arange(4 * 5 * 6).reshape(4, 5, 6) % 3
     nibabel.save(nibabel.Nifti1Image(values.astype(np.uint8), np.diag([0.8, 0.8, 0.8, 1])), fine)
-    own = load_subject("sub-01", bucket=own_tiny)
     assert own.get_anatomical_brain_mask() == fine
     np.testing.assert_array_equal(own.get_brain_mask(res=None), values.reshape(-1) > 0)
     assert own.get_n_voxels(res=None) == (values > 0).sum()
@@ -467,7 +471,7 @@ def test_an_image_of_a_server_has_a_path_in_the_cache(
     assert sub.get_t1w(res="1pt8").read_bytes() == expected
     clear_cache()
     assert not path.exists()
-    with pytest.raises(NotInBucketError, match=r"not on this machine, so that its folder .*mirror --to FOLDER"):
+    with pytest.raises(NotInBucketError, match=r"not on this machine, so that it has no path.*mirror --to FOLDER"):
         sub.get_anatomical_dir()
     monkeypatch.setenv("LAION_FMRI_CACHE_LIMIT", "0")
     with pytest.raises(NotInBucketError, match=r"the cache is switched off.*mirror=FOLDER"):

@@ -1,0 +1,283 @@
+"""Surfaces of FreeSurfer: geometry, a number for each vertex, flat patches and parcellations.
+
+nibabel, the oracle of the tests, returns truncated values, faces of no vertex and colours of no table, and a count in a
+header can ask it for 40 GB. Here a count is compared with the bytes that are there before anything is made of it. All
+numbers are big-endian. Reference: FreeSurfer's ``read_surf.m``, ``read_curv.m``, ``read_patch.m``,
+``read_annotation.m``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri.formats.masks import MAX_VERTICES, NUMBER, Broken, expect_size
+
+_TRIANGLES, _VALUES, _PATCH = b"\xff\xff\xfe", b"\xff\xff\xff", b"\xff\xff\xff\xff"
+_MAX_REGIONS = 100_000
+_MAX_NAME = 1_000
+
+_TO_SURFACE = np.array([[-1, 0, 0], [0, 0, 1], [0, -1, 0]], dtype=float)
+"""Axes of FreeSurfer's volumes in the millimetres of its surfaces: to the left, down, to the front."""
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """The vertices and triangles of a hemisphere."""
+
+    xyz: NDArray[np.float32]
+    """Shape (vertex, 3): millimetres of FreeSurfer's surface space."""
+    faces: NDArray[np.int32]
+    """Shape (face, 3): the vertices at its corners, from 0."""
+    to_world: NDArray[np.float64] | None
+    """Shape (4, 4): surface space → millimetres of the volume; None where the file does not name its volume."""
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """The part of a hemisphere that was cut out, and flattened."""
+
+    vertices: NDArray[np.int64]
+    """Shape (vertex,): which vertices of the hemisphere these are, ascending."""
+    xyz: NDArray[np.float32]
+    """Shape (vertex, 3): where they lie; of a flat patch z is 0."""
+    is_cut: NDArray[np.bool_]
+    """Shape (vertex,): whether it lies on the border."""
+
+    def faces_of(self, faces: NDArray[np.int32], n_vertices: int) -> NDArray[np.int32]:
+        """Return the triangles of a hemisphere whose corners all are here, as rows of `xyz`."""
+        row = np.full(n_vertices, -1, dtype=np.int32)
+        row[self.vertices] = np.arange(len(self.vertices))
+        rows = row[faces]
+        return rows[(rows >= 0).all(axis=1)]
+
+
+@dataclass(frozen=True, eq=False)
+class Parcellation:
+    """The region of each vertex."""
+
+    regions: NDArray[np.int32]
+    """Shape (vertex,): position in `names`; -1 where a vertex has none."""
+    names: tuple[str, ...]
+    """Names of the regions, those without a vertex too."""
+
+    def texts(self) -> NDArray[np.object_]:
+        """Return the name of the region of each vertex, empty where it has none."""
+        return np.array([*self.names, ""], dtype=object)[self.regions]
+
+
+class _Bytes:
+    """A file, read from its start to its end."""
+
+    def __init__(self, content: bytes, broken: Broken) -> None:
+        expect_size(content, broken)
+        self.content, self.broken, self.at = content, broken, 0
+
+    def take(self, dtype: str, count: int, what: str) -> NDArray[Any]:
+        """Return the next numbers."""
+        size = np.dtype(dtype).itemsize
+        left = (len(self.content) - self.at) // size
+        if not 0 <= count <= left:
+            raise self.broken(f"expected {count} {what}, as its header says, found bytes for {left}")
+        found = np.frombuffer(self.content, dtype=dtype, count=count, offset=self.at)
+        self.at += count * size
+        return found
+
+    def count(self, what: str, *, most: int = MAX_VERTICES, least: int = 0) -> int:
+        """Return the next number, which must be a possible count."""
+        (number,) = self.take(">i4", 1, f"number of {what}")
+        if not least <= number <= most:
+            raise self.broken(f"expected {least} to {most} {what}, found {number}")
+        return int(number)
+
+    def text(self, what: str) -> str:
+        """Return the next text, whose length stands before it and counts a zero byte at its end."""
+        length = self.count(f"characters of {what}", most=_MAX_NAME)
+        return self.take("S1", length, f"characters of {what}").tobytes().rstrip(b"\0").decode("latin-1")
+
+    def expect_end(self) -> None:
+        """Raise DataIntegrityError where something follows."""
+        if self.at != len(self.content):
+            raise self.broken(f"expected the end after byte {self.at}, found {len(self.content) - self.at} more")
+
+
+def is_patch(content: bytes) -> bool:
+    """Return True for the content of a patch."""
+    return content.startswith(_PATCH)
+
+
+def read_geometry(content: bytes, *, name: str) -> Geometry:
+    """Read a surface of triangles: ``lh.white``, ``lh.inflated``, ``lh.sphere.reg``.
+
+    Parameters
+    ----------
+    content : bytes
+        The file.
+    name : str
+        What to call the file in errors.
+
+    Raises
+    ------
+    DataIntegrityError
+        If it is no such file, is cut off, a position is not finite, or a face names a vertex that is not there.
+    """
+    broken = Broken(name)
+    data = _Bytes(content, broken)
+    if not content.startswith(_TRIANGLES):
+        what = "values at vertices" if content.startswith(_VALUES) else f"the bytes {content[:8]!r}"
+        raise broken(f"expected a surface of triangles, found {'a patch' if is_patch(content) else what}")
+    comment = content.find(b"\n\n", 3, 3 + _MAX_NAME)
+    if comment < 0:
+        raise broken("expected a comment that ends in an empty line, found none")
+    data.at = comment + 2
+    n_vertices, n_faces = data.count("vertices", least=1), data.count("faces", most=2 * MAX_VERTICES)
+    xyz = data.take(">f4", 3 * n_vertices, "coordinates").reshape(-1, 3).astype(np.float32)
+    faces = data.take(">i4", 3 * n_faces, "corners of faces").reshape(-1, 3).astype(np.int32)
+    _expect_finite(xyz, broken)
+    if n_faces and not 0 <= faces.min() <= faces.max() < n_vertices:
+        wrong = faces[(faces < 0) | (faces >= n_vertices)][0]
+        raise broken(f"expected faces of vertices from 0 to {n_vertices - 1}, found {wrong}")
+    return Geometry(xyz, faces, _to_world(content[data.at : data.at + 10_000].decode("latin-1")))
+
+
+def _to_world(footer: str) -> NDArray[np.float64] | None:
+    """Return the matrix from surface space to millimetres of the volume that a file names; None if it names none."""
+
+    def numbers(key: str) -> list[float]:
+        found = re.search(rf"^{key}\s*=((?:\s+{NUMBER}){{3}})\s*$", footer, re.MULTILINE)
+        return [float(number) for number in found[1].split()] if found else []
+
+    rows = [numbers(key) for key in ("xras", "yras", "zras", "cras")]
+    if not all(rows) or not re.search(r"valid\s*=\s*1\b", footer):
+        return None
+    # Both spaces have their origin at, or know, the same voxel: the middle one; the voxels' sizes cancel.
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = np.array(rows[:3]).T @ np.linalg.inv(_TO_SURFACE), rows[3]
+    return matrix
+
+
+def read_values(content: bytes, *, name: str, n_vertices: int) -> NDArray[np.float32]:
+    """Read a number for each vertex: ``lh.sulc``, ``lh.curv``, ``lh.thickness``.
+
+    Raises
+    ------
+    DataIntegrityError
+        If it is no such file, has another number of vertices, or is cut off. NaN is a value.
+    """
+    broken = Broken(name)
+    data = _Bytes(content, broken)
+    if not content.startswith(_VALUES):
+        raise broken(f"expected a number for each vertex, found the bytes {content[:8]!r}")
+    data.at = 3
+    found, _, each = data.take(">i4", 3, "numbers in its header")
+    if (found, each) != (n_vertices, 1):
+        raise broken(f"expected one number for each of {n_vertices} vertices, found {each} for each of {found}")
+    values = data.take(">f4", n_vertices, "values").astype(np.float32)
+    data.expect_end()
+    return values
+
+
+def read_patch(content: bytes, *, name: str, n_vertices: int) -> Patch:
+    """Read a patch: the vertices that were left when a hemisphere was cut.
+
+    Parameters
+    ----------
+    content : bytes
+        The file: -1 and a count, then for each vertex its number, which counts from 1 and is negative on the border,
+        and its position.
+    name : str
+        What to call the file in errors.
+    n_vertices : int
+        Of the hemisphere.
+
+    Raises
+    ------
+    DataIntegrityError
+        If it is no such file, is cut off, a position is not finite, or a vertex is not there or comes twice.
+    """
+    broken = Broken(name)
+    data = _Bytes(content, broken)
+    if not is_patch(content):
+        raise broken(f"expected a patch, found the bytes {content[:8]!r}")
+    data.at = 4
+    count = data.count("vertices", most=n_vertices, least=1)
+    rows = data.take("V16", count, "vertices").view([("vertex", ">i4"), ("xyz", ">f4", 3)])
+    data.expect_end()
+    signed = rows["vertex"].astype(np.int64)
+    vertices = np.abs(signed) - 1
+    if vertices.min() < 0 or vertices.max() >= n_vertices:
+        raise broken(
+            f"expected vertices from 1 to {n_vertices}, found {signed[(vertices < 0) | (vertices >= n_vertices)][0]}"
+        )
+    order = np.argsort(vertices, kind="stable")
+    if len(np.unique(vertices)) < count:
+        raise broken("expected each vertex once, found one that comes twice")
+    xyz = rows["xyz"].astype(np.float32)[order]
+    _expect_finite(xyz, broken)
+    return Patch(vertices[order], xyz, (signed < 0)[order])
+
+
+def read_annotation(content: bytes, *, name: str, n_vertices: int) -> Parcellation:
+    """Read a parcellation: ``lh.aparc.annot``.
+
+    Raises
+    ------
+    DataIntegrityError
+        If it is no such file, has another number of vertices, is cut off, or a vertex has a colour that is not in the
+        file's table. The colour 0, which is in no table, means that it has no region.
+    """
+    broken = Broken(name)
+    data = _Bytes(content, broken)
+    count = data.count("vertices")
+    if count != n_vertices:
+        raise broken(f"expected {n_vertices} vertices, found {count}")
+    pairs = data.take(">i4", 2 * count, "vertices and colours").reshape(-1, 2)
+    vertices, colours = pairs[:, 0], np.empty(count, dtype=np.int64)
+    if not np.array_equal(np.sort(vertices), np.arange(count)):
+        raise broken(f"expected each vertex from 0 to {count - 1} once, found another number")
+    colours[vertices] = pairs[:, 1]
+    if data.take(">i4", 1, "marks of a table of colours")[0] != 1:
+        raise broken("expected a table of colours, found none")
+    table = _colours(data)
+    # Of regions with one colour the first counts, as in FreeSurfer.
+    known = dict(reversed([(colour, number) for number, (_, colour) in enumerate(table)]))
+    known.setdefault(0, -1)
+    distinct, position = np.unique(colours, return_inverse=True)
+    unknown = [int(colour) for colour in distinct if int(colour) not in known]
+    if unknown:
+        raise broken(f"expected colours of its table of {len(table)} regions, found {unknown[0]}")
+    regions = np.array([known[int(colour)] for colour in distinct], dtype=np.int32)[position.reshape(-1)]
+    return Parcellation(regions, tuple(name for name, _ in table))
+
+
+def _colours(data: _Bytes) -> list[tuple[str, int]]:
+    """Read the table of an annotation, in either version: name and colour of each region."""
+    (first,) = data.take(">i4", 1, "numbers of regions")
+    if first < 0:
+        if first != -2:
+            raise data.broken(f"expected a table of colours of version 2, found {-first}")
+        n_places = data.count("regions", most=_MAX_REGIONS)
+        data.text("the table's name")
+        n_regions = data.count("regions", most=n_places)
+        table = [("", -1)] * n_places
+    else:
+        n_places = n_regions = min(int(first), _MAX_REGIONS + 1)
+        if n_places > _MAX_REGIONS:
+            raise data.broken(f"expected at most {_MAX_REGIONS} regions, found {first}")
+        data.text("the table's name")
+        table = [("", -1)] * n_places
+    for number in range(n_regions):
+        place = data.count("regions", most=n_places - 1) if first < 0 else number
+        region = data.text("a region's name")
+        red, green, blue, _ = (int(part) for part in data.take(">i4", 4, "parts of a colour"))
+        table[place] = (region, red + (green << 8) + (blue << 16))
+    return table
+
+
+def _expect_finite(xyz: NDArray[np.float32], broken: Broken) -> None:
+    if not np.isfinite(xyz).all():
+        raise broken("expected finite positions, found one that is not")
