@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,7 +19,7 @@ from intake_laion_fmri.errors import (
     UnknownValueError,
     is_several,
 )
-from intake_laion_fmri.mirror.report import MirrorPlan
+from intake_laion_fmri.mirror.report import MirrorPlan, MirrorProgress
 from intake_laion_fmri.mirror.run import NOTICE, fill_mirror, licence_notice, plan_mirror
 from intake_laion_fmri.mirror.selection import AVERAGES, MirrorSelection
 from intake_laion_fmri.remote.access import Bucket
@@ -58,6 +58,7 @@ def download(
     *,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    progress: Callable[[MirrorProgress], None] | None = None,
 ) -> None:
     """Copy a part of the bucket to the folder that `config.dataset_initialize` has named, and print what was copied.
 
@@ -87,6 +88,8 @@ def download(
         Large files at a time.
     bucket, storage_options
         As in `intake_laion_fmri.open_betas`.
+    progress : callable, optional
+        As in `mirror.mirror_bucket`.
 
     Raises
     ------
@@ -121,7 +124,7 @@ def download(
         choices.append({**of_sessions, "kinds": _RAW})
     if include_embeddings is not False:
         choices.append(_of_models("all" if include_embeddings is True else include_embeddings))
-    _copy(choices, None, n_jobs, bucket, storage_options)
+    _copy(choices, None, n_jobs, bucket, storage_options, progress)
 
 
 def download_raw(
@@ -137,12 +140,13 @@ def download_raw(
     *,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    progress: Callable[[MirrorProgress], None] | None = None,
 ) -> None:
     """Copy raw data, and the tables of events, to the folder that `config.dataset_initialize` has named.
 
     Parameters
     ----------
-    subject, ses, task, suffix, extension, n_jobs, bucket, storage_options
+    subject, ses, task, suffix, extension, n_jobs, bucket, storage_options, progress
         As in `download`. Sessions with names, such as ``ses-PrismaAnat``, come where `ses` is not given.
     run, echo : str, int or sequence of these, optional
         Runs (``1`` or ``"01"``) and echoes (1 to 3).
@@ -157,7 +161,7 @@ def download_raw(
     entities = {"task": task, "part": part, "suffix": suffix, "extension": extension}
     entities |= {"run": _numbers(run, "02d"), "echo": _numbers(echo, "d")}
     choice = {"subjects": subject, "sessions": ses, "entities": entities, "kinds": _RAW}
-    _copy([choice], None, n_jobs, bucket, storage_options)
+    _copy([choice], None, n_jobs, bucket, storage_options, progress)
 
 
 def download_embeddings(
@@ -166,12 +170,13 @@ def download_embeddings(
     *,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    progress: Callable[[MirrorProgress], None] | None = None,
 ) -> None:
     """Copy embeddings of the images, 50 MB a model: ``"CLIP"``, or a list of models; by default all.
 
     The folder is `data_dir`, or the one that `config.dataset_initialize` has named; errors are those of `download`.
     """
-    _copy([_of_models(models)], data_dir, 1, bucket, storage_options)
+    _copy([_of_models(models)], data_dir, 1, bucket, storage_options, progress)
 
 
 def download_captions(
@@ -179,9 +184,10 @@ def download_captions(
     *,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    progress: Callable[[MirrorProgress], None] | None = None,
 ) -> None:
     """Copy the captions of the images; folder and errors as in `download_embeddings`."""
-    _copy([{"kinds": "captions"}], data_dir, 1, bucket, storage_options)
+    _copy([{"kinds": "captions"}], data_dir, 1, bucket, storage_options, progress)
 
 
 def download_segmentations(
@@ -189,9 +195,10 @@ def download_segmentations(
     *,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    progress: Callable[[MirrorProgress], None] | None = None,
 ) -> None:
     """Copy the segmentations of the shared images, 68 MB; folder and errors as in `download_embeddings`."""
-    _copy([{"kinds": "segmentations"}], data_dir, 1, bucket, storage_options)
+    _copy([{"kinds": "segmentations"}], data_dir, 1, bucket, storage_options, progress)
 
 
 def download_stimuli(data_dir: str | os.PathLike[str] | None = None, server_url: str | None = None) -> NoReturn:
@@ -235,6 +242,7 @@ def _copy(
     n_jobs: int,
     bucket: str | os.PathLike[str] | Bucket | None,
     storage_options: Mapping[str, Any] | None,
+    progress: Callable[[MirrorProgress], None] | None,
 ) -> None:
     """Copy some parts of the bucket, once all of them are known to be there; print what was copied."""
     for choice in choices:
@@ -250,7 +258,7 @@ def _copy(
         for choice in choices
         if (plan := _planned(to, {**choice, "bucket": bucket, "storage_options": storage_options}))
     ]
-    reports = [fill_mirror(plan, jobs=n_jobs) for plan in plans]
+    reports = [fill_mirror(plan, jobs=n_jobs, progress=progress) for plan in plans]
     if reports:
         fetched, n_files = sum(report.fetched for report in reports), sum(report.n_files for report in reports)
         received = f"{sum(report.bytes_received for report in reports) / 1e6:.1f} MB"

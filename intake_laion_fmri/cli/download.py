@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.cli import exits
+from intake_laion_fmri.cli import exits, interrupts
+from intake_laion_fmri.cli.mirror_output import show_progress
 from intake_laion_fmri.cli.options import BucketChoice, Command, source_options
 
 __all__ = ["COMMANDS"]
@@ -66,8 +69,12 @@ def _chosen(given: dict[str, Any]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items() if value != ()}
 
 
-def _where(source: BucketChoice) -> dict[str, Any]:
-    return {"bucket": source.source()}
+@contextmanager
+def _copying(source: BucketChoice) -> Iterator[dict[str, Any]]:
+    """Give the arguments that all functions take: the bucket, and what shows the progress; end as commands end."""
+    interrupts.promise("What was received is kept: run the same again for the rest.")
+    with exits.exit_codes(), show_progress(quiet=False) as progress:
+        yield {"bucket": source.source(), "progress": progress}
 
 
 @_command("download", " --subject sub-01 sub-03 --ses ses-01 --include-anatomical")
@@ -96,8 +103,8 @@ def download(source: BucketChoice, **given: Any) -> None:
 
     models = given.pop("include_embeddings")
     given["include_embeddings"] = True if "all" in models else list(models) or False
-    with exits.exit_codes():
-        functions.download(**_chosen(given), **_where(source))
+    with _copying(source) as common:
+        functions.download(**_chosen(given), **common)
 
 
 @_command("download-raw", " --subject sub-01 --ses ses-01 --run 1 --echo 2")
@@ -108,8 +115,8 @@ def download_raw(source: BucketChoice, **given: Any) -> None:
     """Copy raw data and tables of events to the data folder."""
     from intake_laion_fmri import download as functions
 
-    with exits.exit_codes():
-        functions.download_raw(**_chosen(given), **_where(source))
+    with _copying(source) as common:
+        functions.download_raw(**_chosen(given), **common)
 
 
 @_command("download-embeddings", " --model CLIP DINOv2")
@@ -119,8 +126,8 @@ def download_embeddings(source: BucketChoice, models: tuple[str, ...]) -> None:
     """Copy embeddings of the images to the data folder."""
     from intake_laion_fmri import download as functions
 
-    with exits.exit_codes():
-        functions.download_embeddings(list(models) or "all", **_where(source))
+    with _copying(source) as common:
+        functions.download_embeddings(list(models) or "all", **common)
 
 
 @_command("download-captions")
@@ -129,8 +136,8 @@ def download_captions(source: BucketChoice) -> None:
     """Copy the captions of the images to the data folder."""
     from intake_laion_fmri import download as functions
 
-    with exits.exit_codes():
-        functions.download_captions(**_where(source))
+    with _copying(source) as common:
+        functions.download_captions(**common)
 
 
 @_command("download-segmentations")
@@ -139,8 +146,8 @@ def download_segmentations(source: BucketChoice) -> None:
     """Copy the segmentations of the shared images to the data folder."""
     from intake_laion_fmri import download as functions
 
-    with exits.exit_codes():
-        functions.download_segmentations(**_where(source))
+    with _copying(source) as common:
+        functions.download_segmentations(**common)
 
 
 @_command("download-stimuli")
