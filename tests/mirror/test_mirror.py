@@ -450,7 +450,7 @@ def test_status(tiny: Path, tmp_path: Path) -> None:
 # --- the data set's own function --------------------------------------------------------------------------------------
 
 
-def test_download(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_download(tiny: Path, own_tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Tells the licence once for each folder, then in a line what was copied; asks nothing."""
     with pytest.raises(RuntimeError, match="dataset_initialize"):
         download(subject="sub-01", ses="ses-01")
@@ -467,9 +467,11 @@ def test_download(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ):
         with pytest.raises(ValueError, match=message):
             download(**{"subject": "sub-01", **arguments}, bucket=tiny)
+    for tree in ("derivatives/freesurfer", "sub-01", "stimuli"):
+        shutil.rmtree(own_tiny / tree, ignore_errors=True)
     for tree in ("embeddings", "freesurfer", "raw"):
         with pytest.raises(NotInBucketError, match="has nothing of what was chosen"):
-            download(subject="sub-01", bucket=tiny, **{f"include_{tree}": True})
+            download(subject="sub-01", bucket=own_tiny, **{f"include_{tree}": True})
     assert not list((tmp_path / "new").glob("[!.]*"))
     download(subject="sub-01", ses="ses-01", bucket=tiny)
     first = capsys.readouterr().out.splitlines()
