@@ -40,7 +40,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
         "reading": "accessor axes errors forks formats layout remote split_sources splits store",
         "discovery": "errors layout reading remote",
         "betas": "reading",
-        "analysis": "axes errors layout reading remote",
+        "analysis": "axes errors formats layout reading remote",
         "building": "axes errors forks layout reading remote split_sources store",
         "mirror": "axes errors forks formats layout reading remote split_sources splits",
         "subject": "axes discovery errors layout mirror reading remote",

@@ -12,10 +12,8 @@ from intake_laion_fmri.analysis.blocks import (
     MISSING,
     Missing,
     along_trials,
-    bands,
     betas_of,
     is_lazy,
-    rows_of,
     told,
     with_history,
 )
@@ -23,6 +21,7 @@ from intake_laion_fmri.axes.images import IMAGE
 from intake_laion_fmri.axes.trials import TRIAL
 from intake_laion_fmri.axes.voxels import VOXEL
 from intake_laion_fmri.errors import check_option
+from intake_laion_fmri.formats.moments import rows_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -185,13 +184,11 @@ def block_sums(betas: NDArray[np.floating], codes: NDArray[np.intp], nan: Missin
         np.add.reduce(betas[rows], axis=0, dtype=np.float64, out=sums[row])
     has_nan = np.isnan(sums).any()
     if has_nan and nan != "keep":
-        is_there = ~np.isnan(betas)
-        for columns in bands(betas.shape[1]):
-            known = np.where(is_there[:, columns], betas[:, columns], 0)
-            for row, (_, rows) in enumerate(groups):
-                np.add.reduce(known[rows], axis=0, dtype=np.float64, out=sums[row, columns])
         if nan == "drop":
-            counts = np.array([is_there[rows].sum(axis=0) for _, rows in groups])
+            counts = np.array([np.count_nonzero(~np.isnan(betas[rows]), axis=0) for _, rows in groups])
+        for row, (_, rows) in enumerate(groups):
+            known = np.nan_to_num(betas[rows], posinf=np.inf, neginf=-np.inf)
+            np.add.reduce(known, axis=0, dtype=np.float64, out=sums[row])
     return Sums(np.array([number for number, _ in groups], dtype=np.intp), sums, counts)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,9 +20,6 @@ BETAS = "betas"
 Missing = Literal["keep", "drop", "zero"]
 """What is done about NaN; each operation says what it means there."""
 MISSING: tuple[Missing, ...] = ("keep", "drop", "zero")
-
-COLUMNS = 256
-"""Voxels that are held in float64 at a time: they fit into a processor's cache with a session's trials."""
 
 
 def betas_of(dataset: xr.Dataset, *dims: str) -> xr.DataArray:
@@ -128,20 +125,6 @@ def whole_groups(chunks: tuple[int, ...], codes: NDArray[np.intp]) -> tuple[int,
     ends = np.cumsum(chunks)
     kept = [end for end in ends if end == 0 or reach[end - 1] < end]
     return tuple(int(length) for length in np.diff([0, *kept])) or chunks
-
-
-def rows_of(codes: NDArray[np.intp]) -> Iterator[tuple[int, NDArray[np.intp] | slice]]:
-    """Yield each group's number, ascending, and its rows; a slice where they lie side by side."""
-    order = np.argsort(codes, kind="stable")
-    numbers, starts = np.unique(codes[order], return_index=True)
-    for number, rows in zip(numbers, np.split(order, starts[1:]), strict=True):
-        is_slice = rows[-1] - rows[0] == len(rows) - 1
-        yield int(number), slice(int(rows[0]), int(rows[-1]) + 1) if is_slice else rows
-
-
-def bands(n_columns: int) -> Iterator[slice]:
-    """Cut columns into bands of `COLUMNS`."""
-    return (slice(start, start + COLUMNS) for start in range(0, n_columns, COLUMNS))
 
 
 def with_history(dataset: xr.Dataset, line: str) -> xr.Dataset:

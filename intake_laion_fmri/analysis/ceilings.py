@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from intake_laion_fmri.analysis.blocks import along_trials, betas_of, is_lazy, rows_of, with_history
+from intake_laion_fmri.analysis.blocks import along_trials, betas_of, is_lazy, with_history
 from intake_laion_fmri.analysis.scaling import zscore
 from intake_laion_fmri.axes.trials import TRIAL
 from intake_laion_fmri.axes.voxels import VOXEL
 from intake_laion_fmri.errors import check_option
+from intake_laion_fmri.formats.moments import rows_of
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -13,17 +13,16 @@ from intake_laion_fmri.analysis.blocks import (
     MISSING,
     Missing,
     along_trials,
-    bands,
     betas_of,
     group_codes,
     map_groups,
-    rows_of,
     told,
     with_history,
 )
 from intake_laion_fmri.axes.trials import TRIAL
 from intake_laion_fmri.axes.voxels import VOXEL
 from intake_laion_fmri.errors import check_option
+from intake_laion_fmri.formats.moments import rows_of, scale_groups
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -70,7 +69,7 @@ def zscore(dataset: xr.Dataset, within: Literal["session", "run"] = "session", *
     check_option("nan", nan, valid=MISSING)
     betas, codes = betas_of(dataset, TRIAL, VOXEL), group_codes(dataset, within)
     _warn_of_gaps(dataset)
-    kernel = functools.partial(scale_groups, zero=nan == "zero")
+    kernel = functools.partial(_scaled, zero=nan == "zero")
     scaled = betas.copy(data=map_groups(betas.data, codes, kernel)).assign_attrs(units="SD", scaled_within=within)
     result = dataset.assign(betas=scaled)
     line = f"zscore(within={within!r}, nan={nan!r}): {told(result, scaled.data)}"
@@ -82,28 +81,11 @@ def zscore(dataset: xr.Dataset, within: Literal["session", "run"] = "session", *
     return result
 
 
-def scale_groups(betas: NDArray[np.floating], codes: NDArray[np.intp], *, zero: bool = False) -> NDArray[np.float32]:
-    """Scale each column by mean and standard deviation of each group of rows; see `zscore`."""
-    scaled = np.empty(betas.shape, dtype=np.float32)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for _, rows in rows_of(codes):
-            for columns in bands(betas.shape[1]):
-                band = betas[rows, columns].astype(np.float64)
-                mean = band.mean(axis=0)
-                has_nan = not np.isfinite(mean).all()
-                band -= _mean(band) if has_nan else mean
-                band /= np.sqrt(_mean(band**2) if has_nan else np.mean(band**2, axis=0))
-                scaled[rows, columns] = band
+def _scaled(betas: NDArray[np.floating], codes: NDArray[np.intp], *, zero: bool) -> NDArray[np.float32]:
+    scaled = scale_groups(betas, codes)
     if zero:
         scaled[~np.isfinite(scaled)] = 0
     return scaled
-
-
-def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean of each column without its NaN; NaN where there is nothing else."""
-    is_there = ~np.isnan(values)
-    mean: NDArray[np.float64] = np.where(is_there, values, 0).sum(axis=0) / is_there.sum(axis=0)
-    return mean
 
 
 def _warn_of_gaps(dataset: xr.Dataset) -> None:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.forks import submitted
 from intake_laion_fmri.formats.gunzip import open_gzip
+from intake_laion_fmri.formats.moments import Moments
 from intake_laion_fmri.formats.nifti_header import HeaderReader, read_header
 
 if TYPE_CHECKING:
@@ -118,7 +119,11 @@ class VolumeReader:
         self._buffer = np.empty(size, dtype=self.header.dtype)
 
     def take(
-        self, gather: Gather, volumes: Sequence[int], out: NDArray[np.float32] | None = None
+        self,
+        gather: Gather,
+        volumes: Sequence[int],
+        out: NDArray[np.float32] | None = None,
+        groups: NDArray[np.intp] | None = None,
     ) -> NDArray[np.float32]:
         """Return chosen voxels of chosen volumes.
 
@@ -134,6 +139,9 @@ class VolumeReader:
             something better founded than the header alone, such as the trial table.
         out : array of float32, shape (volume, voxel), optional
             Where to put the result, instead of an array of its own.
+        groups : array of int, shape (n_volumes,), optional
+            The group of each volume: voxels are scaled by their mean and standard deviation over all volumes of the
+            group, chosen or not; see `moments.scale_groups`.
 
         Returns
         -------
@@ -160,6 +168,7 @@ class VolumeReader:
         cuts = self._cuts(gather.offsets)
         rows = [np.empty(len(gather), dtype=header.dtype) for _ in range(ROWS_IN_FLIGHT)]
         busy: list[Future[None] | None] = [None] * ROWS_IN_FLIGHT
+        moments = None if groups is None else Moments(groups, len(gather))
         # Idea: one thread unpacks, a second puts rows in order meanwhile (both drop the interpreter's lock).
         # Reference: docs/decisions/011-nifti-streams.md; values are nibabel's to the bit.
         # Cost: one unpacking; ordering, a quarter of it for a whole brain, is hidden. A single row is worth no thread.
@@ -170,21 +179,25 @@ class VolumeReader:
                 if waiting is not None:
                     waiting.result()
                     busy[slot] = None
-                keep = volume in row_of
+                row = row_of.get(volume)
+                keep = row is not None or moments is not None
                 for number, piece in enumerate(self._pieces(volume)):
                     if keep:
                         positions, start, stop = cuts[number]
                         np.take(piece, positions, out=rows[slot][start:stop], mode="clip")
                 if keep:
-                    target = result[row_of[volume]]
-                    if len(wanted) == 1:
+                    target = None if row is None else result[row]
+                    if len(wanted) == 1 and moments is None:
                         self._put_in_order(rows[slot], gather.order, target)
                     else:
-                        busy[slot] = submitted(second, self._put_in_order, rows[slot], gather.order, target)
+                        task = rows[slot], gather.order, target, moments, volume
+                        busy[slot] = submitted(second, self._put_in_order, *task)
             for future in busy:
                 if future is not None:
                     future.result()
         self._expect_end()
+        if moments is not None:
+            moments.apply(wanted, gather.order, result)
         return result
 
     def where(self, rule: Callable[[NDArray[Any]], NDArray[np.bool_]]) -> NDArray[np.int64]:
@@ -270,12 +283,21 @@ class VolumeReader:
             yield piece
             remaining -= len(piece)
 
-    def _put_in_order(self, row: NDArray[Any], order: NDArray[np.intp], target: NDArray[np.float32]) -> None:
-        """Write a row, which is in disk order, into the result, in the order that was asked for."""
-        if row.dtype == np.float32 and self.header.slope is None:
+    def _put_in_order(
+        self,
+        row: NDArray[Any],
+        order: NDArray[np.intp],
+        target: NDArray[np.float32] | None,
+        moments: Moments | None = None,
+        volume: int = 0,
+    ) -> None:
+        """Write a row, which is in disk order, into the result, in the order that was asked for; add it to the sums."""
+        if row.dtype != np.float32 or self.header.slope is not None:
+            row = self._scale(row)
+        if target is not None:
             np.take(row, order, out=target, mode="clip")
-        else:
-            target[:] = self._scale(row)[order]
+        if moments is not None:
+            moments.add(volume, row)
 
     def _scale(self, stored: NDArray[Any]) -> NDArray[np.float32]:
         """Apply the scale factors as nibabel does when it is asked for float32, to the bit."""

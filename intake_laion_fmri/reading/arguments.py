@@ -28,6 +28,9 @@ Format = Literal["volume", "func.gii", "label"]
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 
+ZScore = Literal["session", "run"]
+"""Within what voxels are scaled."""
+
 GridForm = Literal["voxel", "volume"]
 """The form of a map: the chosen voxels, or the grid as a whole."""
 
@@ -206,6 +209,7 @@ def _check_percentage(value: object) -> float | None:
 
 _CHECKS: Mapping[str, Callable[[Any], object]] = {
     "subject": layout.subject_name,
+    "zscore": lambda value: check_option("zscore", value, valid=get_args(ZScore), optional=True),
     # None is the subject level of maps; where it means nothing, the function that is called refuses it.
     "session": lambda session: None if session is None else check_sessions(session),
     "roi": check_selection,

@@ -132,17 +132,21 @@ class BucketPlan:
         """Read the small files."""
         return Fetched(self.bucket, [*self.trials.files, *self.voxels.files])
 
-    def read(self, files: Mapping[str, bytes], query: TrialQuery, source: SplitSource | None) -> BetasParts:
+    def read(
+        self, files: Mapping[str, bytes], query: TrialQuery, source: SplitSource | None, zscore: str | None = None
+    ) -> BetasParts:
         """Return the parts of the Dataset; without roles where no source of split files is given."""
         table, remarks = self.trials.read(self.bucket, files)
         lengths = table.groupby("session").size()
+        groups = scaling_groups(table, zscore)
         roles, unfetched = split_coordinates(table, self.subject, source) if source else ({}, [])
         table, roles = choose_trials(table, roles, query, self.subject, source)
         brain = self.voxels.read(self.bucket, files)
         steps = {}
         for session, info in self.trials.betas.items():
             volumes = volumes_of(table, session)
-            block = SessionBlock(self.bucket, info, brain.axis.grid, int(lengths[session]), volumes)
+            length = int(lengths[session])
+            block = SessionBlock(self.bucket, info, brain.axis.grid, length, volumes, groups.get(session))
             steps[session] = Step(SessionBlock.read, block, brain.axis.index)
         return BetasParts(
             self.subject,
@@ -153,6 +157,7 @@ class BucketPlan:
             self.sources,
             self.voxels.query.mask,
             remarks + brain.remarks + Remarks(tuple(unfetched)),
+            scaling_attrs(zscore),
         )
 
 
@@ -218,6 +223,27 @@ def choose_trials(
 def subject_coordinate(subject: str) -> tuple[tuple[()], NDArray[np.object_], dict[str, str]]:
     """Return the scalar coordinate ``subject``."""
     return ((), np.array(subject, dtype=object), {"long_name": "subject"})
+
+
+def scaling_groups(table: pd.DataFrame, zscore: str | None) -> dict[str, tuple[int, ...]]:
+    """Return session → the group of each of its trials, within which voxels are scaled; empty if they are not.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        All trials of the sessions.
+    zscore : {"session", "run"}, optional
+        The groups.
+    """
+    if zscore is None:
+        return {}
+    runs = table["run"] if zscore == "run" else table["run"] * 0
+    return {str(name): tuple(map(int, found)) for name, found in runs.groupby(table["session"], sort=False)}
+
+
+def scaling_attrs(zscore: str | None) -> dict[str, str]:
+    """Return what the attributes of scaled betas say besides, or instead."""
+    return {} if zscore is None else {"units": "SD", "scaled_within": zscore}
 
 
 def volumes_of(table: pd.DataFrame, session: str) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from intake_laion_fmri.axes.rois import RoiSelection
 from intake_laion_fmri.axes.trials import Stimuli
 from intake_laion_fmri.axes.voxels import Mask, NoiseCeiling
 from intake_laion_fmri.errors import NotInStoreError
-from intake_laion_fmri.reading.arguments import ALL, SessionSelection, check_argument
+from intake_laion_fmri.reading.arguments import ALL, SessionSelection, ZScore, check_argument
 from intake_laion_fmri.reading.assembly import BucketPlan, betas_contents
 from intake_laion_fmri.reading.functional.localizers import localizer_coordinates
 from intake_laion_fmri.reading.stored import StorePlan, with_stored
@@ -39,6 +39,7 @@ def open_betas(
     pool: Pool = "shared",
     role: Role = "both",
     splits: str | os.PathLike[str] | None = None,
+    zscore: ZScore | None = None,
     localizers: str | None = None,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -81,6 +82,9 @@ def open_betas(
     splits : str or path, optional
         Folder or URL with split files ``<pool>/<name>.json``. By default the environment variable
         ``LAION_FMRI_SPLITS``, or what `splits.find_source` finds.
+    zscore : {"session", "run"}, optional
+        Scale each voxel by its mean and standard deviation (ddof 0, NaN left out) within its session or run: over all
+        trials of it, whatever is selected, while the stream passes. Betas have the unit ``SD`` then.
     localizers : str, optional
         The task of a localizer, such as ``"floc"``, whose contrasts become a coordinate along ``voxel``. They are read
         from the bucket, also with `store`.
@@ -188,8 +192,9 @@ def open_betas(
     ``drop=True`` the condition carries a scalar ``roi`` into the selection, and xarray raises an IndexError.
 
     After `stimuli`, `split` or `role` only the selected trials are there, and a z-score over them has their mean and
-    standard deviation instead of the session's (0.3 to 0.7 SD off for a split). Open all trials, z-score within each
-    session, then select: ``ds.isel(trial=(ds.split_role.sel(pool="shared", split="tau", drop=True) == 2))``.
+    standard deviation instead of the session's (0.3 to 0.7 SD off for a split). `zscore` has the session's, without a
+    second pass. Opened without it, ``ds.laion.zscore()`` scales all trials, and ``ds.laion.trials(split="tau")`` then
+    selects.
 
     Sessions differ in length, and the chunks of a Zarr array may not: `to_zarr` of lazy sessions writes chunks that
     divide them, often of 2 trials, and refuses to write more than 1,000. Load the Dataset first, or give the betas
@@ -201,6 +206,7 @@ def open_betas(
     """
     trial_query = TrialQuery.from_arguments(session, stimuli, split, pool, role)
     voxel_query = VoxelQuery.from_arguments(roi, mask, min_noise_ceiling, noise_ceiling)
+    check_argument("zscore", zscore)
     may_fall_back = check_argument("fallback", fallback)
     check_argument("store_options", store_options)
     subject = layout.subject_name(subject)
@@ -210,7 +216,7 @@ def open_betas(
         store = open_store(store, store_options)
         try:
             stored = StorePlan.from_store(store, subject, trial_query, voxel_query)
-            parts = stored.read(trial_query, voxel_query, splits=splits, bucket=bucket)
+            parts = stored.read(trial_query, voxel_query, splits=splits, bucket=bucket, zscore=zscore)
         except NotInStoreError:
             if not may_fall_back:
                 raise
@@ -218,7 +224,7 @@ def open_betas(
         contents = betas_contents(bucket, subject, voxel_query)
         source = find_source(splits, bucket=bucket)
         plan = BucketPlan.from_listing(bucket, contents, trial_query, voxel_query)
-        parts = plan.read(plan.fetch(), trial_query, source)
+        parts = plan.read(plan.fetch(), trial_query, source, zscore)
         if store is not None:
             parts = with_stored(parts, store)
     contrasts, more = localizer_coordinates(bucket, subject, localizers, parts.brain.axis)

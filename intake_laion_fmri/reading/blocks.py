@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError
 from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.formats.grid import Grid
+from intake_laion_fmri.formats.moments import scale_groups
 from intake_laion_fmri.formats.nifti import Gather
 from intake_laion_fmri.reading.volumes import ALL_MAPS, open_on_grid, read_map, warn_of
 from intake_laion_fmri.remote.access import SMALL_FILES_IN_FLIGHT, Bucket, ObjectInfo
@@ -51,6 +52,8 @@ class SessionBlock:
     """Rows of the session's trial table: the number of volumes that the file must have."""
     volumes: tuple[int, ...]
     """The chosen volumes, ascending."""
+    groups: tuple[int, ...] | None = None
+    """The group of each volume, within which voxels are scaled; None leaves them as they are."""
 
     def __dask_tokenize__(self) -> object:
         return (
@@ -58,6 +61,7 @@ class SessionBlock:
             *_tokens(self.bucket, self.info, self.grid),
             self.n_trials,
             self.volumes,
+            *(() if self.groups is None else [self.groups]),
         )
 
     def __len__(self) -> int:
@@ -101,7 +105,7 @@ class SessionBlock:
                     f"{name}: expected {self.n_trials} volumes, one per row of its trial table, found "
                     f"{reader.header.n_volumes}. Fetch both files again; if it stays so, report it."
                 )
-            return reader.take(Gather.from_voxels(voxels, self.grid.shape), self.volumes, out)
+            return reader.take(Gather.from_voxels(voxels, self.grid.shape), self.volumes, out, _as_array(self.groups))
 
 
 @dataclass(frozen=True)
@@ -193,10 +197,19 @@ class StoreBlock:
     """The chunks with a chosen voxel, ascending, with their checksums."""
     volumes: tuple[int, ...]
     """The chosen trials, ascending."""
+    groups: tuple[int, ...] | None = None
+    """The group of each trial of the session, within which voxels are scaled; None leaves them as they are."""
 
     def __dask_tokenize__(self) -> object:
         # The rest follows from these, and from the voxels, which have a token of their own.
-        return ("intake_laion_fmri.StoreBlock", self.store.__dask_tokenize__(), self.array, self.checksum, self.volumes)
+        tokens = (
+            "intake_laion_fmri.StoreBlock",
+            self.store.__dask_tokenize__(),
+            self.array,
+            self.checksum,
+            self.volumes,
+        )
+        return tokens if self.groups is None else (*tokens, self.groups)
 
     def __len__(self) -> int:
         return len(self.volumes)
@@ -224,7 +237,8 @@ class StoreBlock:
         """
         result = np.empty((len(self.volumes), len(positions)), dtype=np.float32) if out is None else out
         sorting = np.argsort(positions, kind="stable")
-        target = _Columns(result, positions[sorting], self.grid.width, np.asarray(self.volumes, dtype=np.intp))
+        volumes = np.asarray(self.volumes, dtype=np.intp)
+        target = _Columns(result, positions[sorting], self.grid.width, volumes, _as_array(self.groups))
         back = np.empty_like(sorting)
         back[sorting] = np.arange(len(sorting))
         threads = self._threads()
@@ -261,6 +275,10 @@ class StoreBlock:
         )
 
 
+def _as_array(groups: tuple[int, ...] | None) -> NDArray[np.intp] | None:
+    return None if groups is None else np.asarray(groups, dtype=np.intp)
+
+
 class Step(NamedTuple):
     """A block and the method that reads it."""
 
@@ -276,9 +294,15 @@ class _Columns:
     """Chosen trials and voxels, filled chunk by chunk in the order in which they are stored."""
 
     def __init__(
-        self, result: NDArray[np.float32], positions: NDArray[np.int64], width: int, volumes: NDArray[np.intp]
+        self,
+        result: NDArray[np.float32],
+        positions: NDArray[np.int64],
+        width: int,
+        volumes: NDArray[np.intp],
+        groups: NDArray[np.intp] | None = None,
     ) -> None:
-        self._result, self._positions, self._width, self._volumes = result, positions, width, volumes
+        self._result, self._positions, self._width = result, positions, width
+        self._volumes, self._groups = volumes, groups
 
     def take(self, chunk: int, values: NDArray[Any]) -> None:
         """Copy the chosen trials and voxels of a chunk."""
@@ -287,11 +311,13 @@ class _Columns:
         if start == stop:  # fewer voxels were chosen after its chunks
             return
         columns = self._positions[start:stop] - first
+        is_run = stop - start == columns[-1] - columns[0] + 1
+        chosen = slice(columns[0], columns[-1] + 1) if is_run else columns
+        if self._groups is not None:  # over all trials, whichever are chosen
+            values, chosen = scale_groups(values[:, chosen], self._groups), slice(None)
         if len(self._volumes) < len(values):
             values = values[self._volumes]
-        is_run = stop - start == columns[-1] - columns[0] + 1
-        chosen = values[:, columns[0] : columns[-1] + 1] if is_run else values[:, columns]
-        self._result[:, start:stop] = chosen
+        self._result[:, start:stop] = values[:, chosen]
 
 
 def _slabs(values: NDArray[np.float32]) -> list[NDArray[np.float32]]:

@@ -21,8 +21,15 @@ from intake_laion_fmri.axes.trials import not_understood, stack_stored
 from intake_laion_fmri.axes.voxels import SUBJECT_MAPS, VoxelAxis
 from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError, NotInStoreError, Remarks
 from intake_laion_fmri.formats.grid import Coordinates
-from intake_laion_fmri.reading.assembly import BetasParts, choose_trials, split_coordinates, volumes_of
-from intake_laion_fmri.reading.blocks import Step, StoreBlock
+from intake_laion_fmri.reading.assembly import (
+    BetasParts,
+    choose_trials,
+    scaling_attrs,
+    scaling_groups,
+    split_coordinates,
+    volumes_of,
+)
+from intake_laion_fmri.reading.blocks import SessionBlock, Step, StoreBlock
 from intake_laion_fmri.reading.sessions import choose_sessions
 from intake_laion_fmri.reading.trial_plans import TrialQuery
 from intake_laion_fmri.reading.voxel_plans import Brain, VoxelQuery
@@ -100,6 +107,7 @@ class StorePlan:
         *,
         splits: str | os.PathLike[str] | None,
         bucket: Bucket,
+        zscore: str | None = None,
     ) -> BetasParts:
         """Return the parts of the Dataset.
 
@@ -110,6 +118,8 @@ class StorePlan:
         splits, bucket
             Where split files are, as in `splits.find_source`: looked at only where the user names them, a split
             is of the pool of all subjects, or the store does not tell the same of all sessions.
+        zscore : {"session", "run"}, optional
+            Within what voxels are scaled.
 
         Raises
         ------
@@ -138,6 +148,7 @@ class StorePlan:
         positions = positions[np.argsort(brain.axis.index[positions], kind="stable")]
         table = stack_stored([self._table(session, contents, of_trials) for session in self.sessions])
         table.attrs = {name: dict(first.arrays[name]["attributes"]) for name in numbered}
+        groups = scaling_groups(table, zscore)
         unfetched: list[str] = []
         if source is None:
             roles = self._roles(contents)
@@ -150,11 +161,11 @@ class StorePlan:
             table,
             brain.take(positions),
             roles,
-            _steps(self.store, self.sessions, table, positions),
+            _steps(self.store, self.sessions, table, positions, groups),
             tuple(info for session in self.sessions for info in session.sources),
             voxels.mask,
             remarks,
-            first.record.options.rounding.attrs,
+            {**first.record.options.rounding.attrs, **scaling_attrs(zscore)},
         )
 
     @property
@@ -257,24 +268,32 @@ def _stored_brain(session: StoredSession, contents: Mapping[str, bytes], *, wher
 
 
 def _steps(
-    store: Bucket, sessions: Sequence[StoredSession], table: pd.DataFrame, positions: NDArray[np.int64]
+    store: Bucket,
+    sessions: Sequence[StoredSession],
+    table: pd.DataFrame,
+    positions: NDArray[np.int64],
+    groups: Mapping[str, tuple[int, ...]],
 ) -> dict[str, Step]:
     """Return the steps that read the trials of a table, at some positions of the stored voxels."""
     widths = {session.grid.width for session in sessions}  # one, as a rule
     chunks = {width: np.flatnonzero(np.bincount(positions // width)) for width in widths}
     return {
-        session.session: _step(store, session, table, positions, chunks[session.grid.width]) for session in sessions
+        name: Step(
+            StoreBlock.read,
+            StoreBlock(
+                store,
+                f"{session.group}/{BETAS}",
+                session.checksum,
+                session.grid,
+                tuple(session.grid.parts(chunks[session.grid.width], session.record.chunks)),
+                volumes_of(table, name),
+                groups.get(name),
+            ),
+            positions,
+        )
+        for session in sessions
+        for name in [session.session]
     }
-
-
-def _step(
-    store: Bucket, session: StoredSession, table: pd.DataFrame, positions: NDArray[np.int64], chunks: NDArray[np.intp]
-) -> Step:
-    parts = tuple(session.grid.parts(chunks, session.record.chunks))
-    block = StoreBlock(
-        store, f"{session.group}/{BETAS}", session.checksum, session.grid, parts, volumes_of(table, session.session)
-    )
-    return Step(StoreBlock.read, block, positions)
 
 
 def with_stored(parts: BetasParts, store: Bucket) -> BetasParts:
@@ -315,8 +334,10 @@ def with_stored(parts: BetasParts, store: Bucket) -> BetasParts:
     for session in found.values():
         here = positions[session.record.axis]
         if here is not None:
-            steps |= _steps(store, [session], parts.table, here)
-            attrs = options.rounding.attrs
+            block = parts.steps[session.session].block
+            groups = {session.session: block.groups} if isinstance(block, SessionBlock) and block.groups else {}
+            steps |= _steps(store, [session], parts.table, here, groups)
+            attrs = {**attrs, **options.rounding.attrs}
     return dataclasses.replace(parts, steps=steps, betas_attrs=attrs)
 
 

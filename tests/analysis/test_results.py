@@ -310,3 +310,35 @@ def test_the_accessor_shows_what_it_has(lazy: xr.Dataset) -> None:
     with pytest.raises(AttributeError, match="laion has no 'zscores'"):
         _ = lazy.laion.zscores
     assert "zscore" in repr(lazy.laion)
+
+
+@pytest.mark.parametrize("within", ["session", "run"])
+def test_scaling_while_reading(tiny: Path, lazy: xr.Dataset, within: Any) -> None:
+    """By all trials of the session, whatever is selected: selecting before is selecting after, to the bit."""
+    scaled = lazy.laion.zscore(within)
+    for subject, choice in (
+        ("sub-01", {"roi": "face", "split": "tau"}),
+        ("sub-01", {"stimuli": "ood"}),
+        ("sub-03", {}),
+    ):
+        found = open_betas(subject, zscore=within, bucket=tiny, **choice)
+        whole = scaled if subject == "sub-01" else open_betas(subject, bucket=tiny).laion.zscore(within)
+        expected = whole.sel(trial=found["trial"].values, voxel=found["voxel"].values)["betas"].values
+        np.testing.assert_array_equal(found["betas"].values, expected)
+        assert found["betas"].attrs["units"] == "SD"
+    assert open_betas("sub-01", bucket=tiny)["betas"].attrs["units"] == "relative units"
+    with pytest.raises(ValueError, match=r"'sessions'.*session"):
+        open_betas("sub-01", zscore="sessions", bucket=tiny)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("within", ["session", "run"])
+def test_scaling_from_a_store(tiny: Path, tmp_path: Path, within: Any) -> None:
+    from intake_laion_fmri import build_store
+
+    build_store(tmp_path / "store", bucket=tiny, subjects="sub-03", sessions=[1, 2])
+    options: dict[str, Any] = {"session": [1, 2], "stimuli": "shared", "roi": "laion", "zscore": within, "bucket": tiny}
+    from_store = open_betas("sub-03", store=tmp_path / "store", **options)
+    xr.testing.assert_identical(from_store.compute(), open_betas("sub-03", **options).compute())
+    del options["session"]
+    joined = open_betas("sub-03", store=tmp_path / "store", fallback=True, **options)
+    xr.testing.assert_identical(joined.compute(), open_betas("sub-03", **options).compute())
