@@ -123,3 +123,46 @@ class Grid:
 def _rounded(grid: Grid) -> list[list[float]]:
     rounded: list[list[float]] = np.round(grid.matrix()[:3], 4).tolist()
     return rounded
+
+
+@dataclass(frozen=True, eq=False)
+class Gather:
+    """The positions of chosen voxels in a volume on disk, and the way back to their own order.
+
+    On disk a volume is Fortran-ordered; voxels are named by their C-order index.
+    """
+
+    shape: tuple[int, int, int]
+    """Shape of the grid."""
+    offsets: NDArray[np.intp]
+    """Shape (voxel,): positions in the volume on disk, ascending."""
+    order: NDArray[np.intp]
+    """Shape (voxel,): which of `offsets` belongs to each voxel that was asked for."""
+
+    @classmethod
+    def from_voxels(cls, voxels: NDArray[np.integer[Any]], shape: tuple[int, int, int]) -> Gather:
+        """Plan the reading of voxels.
+
+        Parameters
+        ----------
+        voxels : array of int, shape (voxel,)
+            C-order flat indices into the grid, in any order, also with repeats.
+        shape : tuple of int
+            Shape of the grid.
+
+        Raises
+        ------
+        ValueError
+            If a voxel lies outside the grid.
+        """
+        # Idea: read in the order of the disk, and keep the inverse of that sorting, which puts a row back.
+        # Reference: NIfTI-1 stores x fastest (Fortran order); voxels are numbered in C-order, as NumPy ravels.
+        # Cost: O(n log n) for n voxels, once a block; two integers a voxel are kept.
+        positions = np.ravel_multi_index(np.unravel_index(np.asarray(voxels, dtype=np.intp), shape), shape, order="F")
+        sorting = np.argsort(positions, kind="stable")
+        order = np.empty_like(sorting)
+        order[sorting] = np.arange(len(sorting))
+        return cls(shape, positions[sorting], order)
+
+    def __len__(self) -> int:
+        return len(self.offsets)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.forks import submitted
+from intake_laion_fmri.formats.grid import Gather
 from intake_laion_fmri.formats.gunzip import open_gzip
 from intake_laion_fmri.formats.moments import Moments
 from intake_laion_fmri.formats.nifti_header import HeaderReader, read_header
@@ -37,49 +37,6 @@ ROWS_IN_FLIGHT = 3
 MAX_VOXELS = 2**23
 """Voxels of a grid, at most: three times those of the bucket's grids. A mask tells the grid
 that everything else is compared with, so only this bounds what its header can promise and its stream unpack to."""
-
-
-@dataclass(frozen=True, eq=False)
-class Gather:
-    """The positions of chosen voxels in a volume on disk, and the way back to their own order.
-
-    On disk a volume is Fortran-ordered; voxels are named by their C-order index.
-    """
-
-    shape: tuple[int, int, int]
-    """Shape of the grid."""
-    offsets: NDArray[np.intp]
-    """Shape (voxel,): positions in the volume on disk, ascending."""
-    order: NDArray[np.intp]
-    """Shape (voxel,): which of `offsets` belongs to each voxel that was asked for."""
-
-    @classmethod
-    def from_voxels(cls, voxels: NDArray[np.integer[Any]], shape: tuple[int, int, int]) -> Gather:
-        """Plan the reading of voxels.
-
-        Parameters
-        ----------
-        voxels : array of int, shape (voxel,)
-            C-order flat indices into the grid, in any order, also with repeats.
-        shape : tuple of int
-            Shape of the grid.
-
-        Raises
-        ------
-        ValueError
-            If a voxel lies outside the grid.
-        """
-        # Idea: read in the order of the disk, and keep the inverse of that sorting, which puts a row back.
-        # Reference: NIfTI-1 stores x fastest (Fortran order); voxels are numbered in C-order, as NumPy ravels.
-        # Cost: O(n log n) for n voxels, once a block; two integers a voxel are kept.
-        positions = np.ravel_multi_index(np.unravel_index(np.asarray(voxels, dtype=np.intp), shape), shape, order="F")
-        sorting = np.argsort(positions, kind="stable")
-        order = np.empty_like(sorting)
-        order[sorting] = np.arange(len(sorting))
-        return cls(shape, positions[sorting], order)
-
-    def __len__(self) -> int:
-        return len(self.offsets)
 
 
 class VolumeReader:
@@ -158,9 +115,7 @@ class VolumeReader:
         header = self.header
         if gather.shape != header.grid.shape:
             raise self._error(f"expected a grid of {gather.shape} voxels, found {header.grid.shape}")
-        wanted = np.asarray(volumes, dtype=np.intp)
-        if len(wanted) and not (np.all(np.diff(wanted) > 0) and wanted[0] >= 0 and wanted[-1] < header.n_volumes):
-            raise ValueError(f"volumes must ascend within 0..{header.n_volumes - 1}: {volumes!r}")
+        wanted = _ascending(volumes, header.n_volumes)
         result = np.empty((len(wanted), len(gather)), dtype=np.float32) if out is None else out
         if not len(wanted):
             return result
@@ -175,10 +130,8 @@ class VolumeReader:
         with ThreadPoolExecutor(1, thread_name_prefix="nifti-order") as second:
             for volume in range(header.n_volumes):
                 slot = volume % ROWS_IN_FLIGHT
-                waiting = busy[slot]
-                if waiting is not None:
-                    waiting.result()
-                    busy[slot] = None
+                _finish(busy[slot])
+                busy[slot] = None
                 row = row_of.get(volume)
                 keep = row is not None or moments is not None
                 for number, piece in enumerate(self._pieces(volume)):
@@ -186,15 +139,13 @@ class VolumeReader:
                         positions, start, stop = cuts[number]
                         np.take(piece, positions, out=rows[slot][start:stop], mode="clip")
                 if keep:
-                    target = None if row is None else result[row]
+                    task = rows[slot], gather.order, None if row is None else result[row], moments, volume
                     if len(wanted) == 1 and moments is None:
-                        self._put_in_order(rows[slot], gather.order, target)
+                        self._put_in_order(*task)
                     else:
-                        task = rows[slot], gather.order, target, moments, volume
                         busy[slot] = submitted(second, self._put_in_order, *task)
             for future in busy:
-                if future is not None:
-                    future.result()
+                _finish(future)
         self._expect_end()
         if moments is not None:
             moments.apply(wanted, gather.order, result)
@@ -350,3 +301,15 @@ class VolumeReader:
 
     def _error(self, found: str) -> DataIntegrityError:
         return DataIntegrityError(f"{self._name}: {found}. Fetch the file again; if it stays so, report it.")
+
+
+def _ascending(volumes: Sequence[int], n_volumes: int) -> NDArray[np.intp]:
+    wanted = np.asarray(volumes, dtype=np.intp)
+    if len(wanted) and not (np.all(np.diff(wanted) > 0) and wanted[0] >= 0 and wanted[-1] < n_volumes):
+        raise ValueError(f"volumes must ascend within 0..{n_volumes - 1}: {volumes!r}")
+    return wanted
+
+
+def _finish(task: Future[None] | None) -> None:
+    if task is not None:
+        task.result()

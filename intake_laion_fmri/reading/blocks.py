@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError
 from intake_laion_fmri.forks import concurrently
-from intake_laion_fmri.formats.grid import Grid
+from intake_laion_fmri.formats.grid import Gather, Grid
 from intake_laion_fmri.formats.moments import scale_groups
-from intake_laion_fmri.formats.nifti import Gather
 from intake_laion_fmri.reading.volumes import ALL_MAPS, open_on_grid, read_map, warn_of
 from intake_laion_fmri.remote.access import SMALL_FILES_IN_FLIGHT, Bucket, ObjectInfo
 from intake_laion_fmri.store.chunk_table import Part

@@ -149,11 +149,7 @@ class StorePlan:
         table = stack_stored([self._table(session, contents, of_trials) for session in self.sessions])
         table.attrs = {name: dict(first.arrays[name]["attributes"]) for name in numbered}
         groups = scaling_groups(table, zscore)
-        unfetched: list[str] = []
-        if source is None:
-            roles = self._roles(contents)
-        else:
-            roles, unfetched = split_coordinates(table, self.subject, source)
+        roles, unfetched = split_coordinates(table, self.subject, source) if source else (self._roles(contents), [])
         table, roles = choose_trials(table, roles, query, self.subject, source)
         remarks = Remarks((*self._missing(first), *unfetched), tuple(not_understood(table)))
         return BetasParts(

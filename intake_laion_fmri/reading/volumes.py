@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from intake_laion_fmri.axes.contrasts import LOCALIZER_MAPS
 from intake_laion_fmri.axes.voxels import SESSION_MAPS, SUBJECT_MAPS
 from intake_laion_fmri.errors import DataIntegrityError, UnexpectedContentWarning
-from intake_laion_fmri.formats.grid import Grid
-from intake_laion_fmri.formats.nifti import Gather, VolumeReader
+from intake_laion_fmri.formats.grid import Gather, Grid
+from intake_laion_fmri.formats.nifti import VolumeReader
 
 ALL_MAPS = {**SUBJECT_MAPS, **SESSION_MAPS, **LOCALIZER_MAPS}
 

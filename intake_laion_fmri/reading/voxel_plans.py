@@ -19,9 +19,9 @@ from intake_laion_fmri import layout
 from intake_laion_fmri.axes.rois import RoiExpression, RoiMembership, RoiNames, roi_coordinates
 from intake_laion_fmri.axes.voxels import MASKS, SUBJECT_MAPS, VOXEL, VoxelAxis
 from intake_laion_fmri.errors import NotInBucketError, Remarks
-from intake_laion_fmri.formats.grid import Coordinates
+from intake_laion_fmri.formats.grid import Coordinates, Gather
 from intake_laion_fmri.formats.masks import mask_of
-from intake_laion_fmri.formats.nifti import Gather, VolumeReader
+from intake_laion_fmri.formats.nifti import VolumeReader
 from intake_laion_fmri.reading.arguments import check_argument
 from intake_laion_fmri.reading.contents import SubjectContents, roi_files
 from intake_laion_fmri.reading.roi_files import (

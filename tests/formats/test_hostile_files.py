@@ -44,7 +44,8 @@ from intake_laion_fmri.betas import open_maps
 from intake_laion_fmri.catalog.inventory import take_inventory
 from intake_laion_fmri.discovery import get_rois, get_sessions, get_subjects
 from intake_laion_fmri.errors import DataIntegrityError, MissingFileWarning
-from intake_laion_fmri.formats.nifti import Gather, VolumeReader
+from intake_laion_fmri.formats.grid import Gather
+from intake_laion_fmri.formats.nifti import VolumeReader
 from intake_laion_fmri.remote.access import open_bucket
 
 pytest_plugins = ["hostile_fixtures"]

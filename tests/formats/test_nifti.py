@@ -18,7 +18,8 @@ from hypothesis.extra import numpy as hnp
 
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.formats import nifti
-from intake_laion_fmri.formats.nifti import Gather, VolumeReader
+from intake_laion_fmri.formats.grid import Gather
+from intake_laion_fmri.formats.nifti import VolumeReader
 
 AFFINE = np.array([[-1.7, -0.3, 0.1, 90.0], [0.2, 1.7, 0.4, -70.0], [0.1, -0.4, 1.7, -60.0], [0, 0, 0, 1.0]])
 

@@ -34,7 +34,8 @@ from intake_laion_fmri.axes.labels import parse_label
 from intake_laion_fmri.axes.trial_table import read_trials
 from intake_laion_fmri.formats.freesurfer import read_label
 from intake_laion_fmri.formats.gifti import read_func_gii
-from intake_laion_fmri.formats.nifti import Gather, VolumeReader
+from intake_laion_fmri.formats.grid import Gather
+from intake_laion_fmri.formats.nifti import VolumeReader
 
 pytest_plugins = ["fuzzing_fixtures"]
 pytestmark = pytest.mark.usefixtures("bounded_memory")
