@@ -20,7 +20,7 @@ _ANALYSIS = f"{_PACKAGE}.analysis"
 OPERATIONS = {
     **dict.fromkeys(("average", "finite", "matrices", "noise_ceiling", "rdm", "reliability", "repetitions"), _ANALYSIS),
     **dict.fromkeys(("roi", "trials", "zscore"), _ANALYSIS),
-    "to_nifti": f"{_PACKAGE}.axes.voxels",
+    "to_nifti": f"{_PACKAGE}.axes.volumes",
 }
 """Name of a method → the module with the function, whose first argument is the Dataset or DataArray."""
 

@@ -43,7 +43,7 @@ def test_images(tiny: Path, image: str, res: Any) -> None:
     assert isinstance(ds[name].data, dask.array.Array)
     np.testing.assert_array_equal(ds[name], values)
     assert nibabel.aff2axcodes(oracle.affine) == ("L", "A", "S")
-    back = to_nifti(ds[name])
+    back = ds[name].laion.to_nifti()
     np.testing.assert_array_equal(back.get_fdata(), values)
     np.testing.assert_allclose(back.affine, oracle.affine, atol=1e-5)
 
