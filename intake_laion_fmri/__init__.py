@@ -36,7 +36,10 @@ if TYPE_CHECKING:
     from intake_laion_fmri.mirror.run import mirror_bucket
     from intake_laion_fmri.reading.anatomy import open_anatomy
     from intake_laion_fmri.reading.functional.localizers import open_localizers
+    from intake_laion_fmri.reading.stimuli.captions import open_captions
+    from intake_laion_fmri.reading.stimuli.embeddings import open_embeddings
     from intake_laion_fmri.reading.stimuli.images import open_stimuli
+    from intake_laion_fmri.reading.stimuli.segmentations import open_segmentations, union_masks
     from intake_laion_fmri.reading.stimuli.table import open_stimulus_table
     from intake_laion_fmri.reading.surfaces import open_surfaces
     from intake_laion_fmri.sources import Source
@@ -73,11 +76,14 @@ __all__ = [
     "mirror_bucket",
     "open_anatomy",
     "open_betas",
+    "open_captions",
     "open_catalog",
+    "open_embeddings",
     "open_localizers",
     "open_maps",
     "open_noise_ceilings",
     "open_rois",
+    "open_segmentations",
     "open_stimuli",
     "open_stimulus_table",
     "open_surfaces",
@@ -85,6 +91,7 @@ __all__ = [
     "request_stimulus_access",
     "resolve_subject_id",
     "to_nifti",
+    "union_masks",
 ]
 
 _HOMES = {
@@ -92,6 +99,7 @@ _HOMES = {
     "mirror_bucket": "mirror.run",
     "open_catalog": "drivers",
     "to_nifti": "axes.volumes",
+    "union_masks": "reading.stimuli.segmentations",
     # The names that the data set's own package has.
     **dict.fromkeys(("dataset_initialize", "get_data_dir"), "config"),
     **dict.fromkeys(("describe", "get_rois", "get_subjects"), "discovery"),

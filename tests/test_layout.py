@@ -147,8 +147,6 @@ GLOBS = {
 
 NOT_IN_THE_DEMO = {
     *("bold", "events", "raw_bold", "raw_sbref", "raw_sbref_part"),
-    *("embeddings", "captions", "segmentations", "segmentation_table"),
-    "archived_embeddings",
 }
 
 

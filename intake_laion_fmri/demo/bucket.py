@@ -44,6 +44,7 @@ import numpy as np
 
 from intake_laion_fmri.demo.anatomy import write_anatomy, write_freesurfer_images
 from intake_laion_fmri.demo.betas import write_session, write_subject_maps
+from intake_laion_fmri.demo.descriptions import write_descriptions
 from intake_laion_fmri.demo.files import as_json, write
 from intake_laion_fmri.demo.localizers import write_localizers
 from intake_laion_fmri.demo.rois import write_rois
@@ -250,6 +251,7 @@ def _write_bucket(root: Path, scale: Scale, seed: int, progress: Callable[[int, 
             _write_held_out(glm / session / "func", glm / scale.sessions[0] / "func", session)
     write_splits(root / "derivatives/splits", scale, seed)
     write_stimuli(root / "stimuli", scale, seed)
+    write_descriptions(root, scale, seed)
 
 
 def _write_held_out(folder: Path, like: Path, session: str) -> None:

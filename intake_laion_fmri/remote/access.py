@@ -6,9 +6,10 @@ What is opened anywhere in this package is opened through the roots that are mad
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from intake_laion_fmri.errors import MissingFileWarning, NotInBucketError
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.remote import addresses, data_folder
 from intake_laion_fmri.remote.bucket import Bucket
+from intake_laion_fmri.remote.cache import SmallFileCache
 from intake_laion_fmri.remote.copy import MirrorFolder
 from intake_laion_fmri.remote.messages import BUCKET_VARIABLE, MIRROR_VARIABLE, OF_STORES, Wording
 from intake_laion_fmri.remote.mirrored import Copies, MirrorAlone, MirrorFirst
@@ -33,11 +35,13 @@ __all__ = [
     "Bucket",
     "ObjectInfo",
     "check_storage_options",
+    "kept_of",
     "mirror_alone",
     "open_bucket",
     "open_root",
     "open_source",
     "open_store",
+    "parts_of",
     "read_pinned",
 ]
 
@@ -207,6 +211,38 @@ def _only_mirror(given: bool | None) -> bool:
     if text not in ("", "0", "1", "false", "true"):
         raise ValueError(f"{MIRROR_ONLY_VARIABLE}={text!r}: expected 1 or 0.")
     return text in ("1", "true")
+
+
+def parts_of(bucket: Bucket, info: ObjectInfo) -> Callable[[int, int], bytes]:
+    """Return what reads the bytes of an object from one position to before another: of its copy, or by a request."""
+    path = bucket.copies.path_of(info)
+    if path is None:
+        return functools.partial(bucket.requests.read_part, info)
+    folder = Bucket(path.parent.as_posix())
+    return functools.partial(folder.requests.read_part, folder.state(path.name))
+
+
+def kept_of(bucket: Bucket, info: ObjectInfo, what: str, make: Callable[[], bytes]) -> bytes:
+    """Return what is made of an object, from the user's cache where the object has not changed since.
+
+    Parameters
+    ----------
+    bucket, info
+        The object.
+    what : str
+        Name of what is made, with its version.
+    make : callable
+        Makes it, and is not called where it is kept. Of local files nothing is kept.
+    """
+    if bucket.is_local or not info.etag or info.key == layout.GATED:
+        return make()
+    cache, name = SmallFileCache.of_user(), f"{bucket.name_in_cache(info)}\n{what}"
+    kept = cache.get(name)
+    if kept is None:
+        kept = make()
+        cache.put(name, kept)
+        cache.trim()
+    return kept
 
 
 def open_root(

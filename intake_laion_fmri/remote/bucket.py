@@ -155,7 +155,7 @@ class Bucket:
         return True
 
     def fetch(self, objects: Iterable[ObjectInfo], failures: dict[str, Exception] | None = None) -> dict[str, bytes]:
-        """Read whole small objects, many at a time: from copies, from the user's cache, or with one GET each.
+        """Read whole objects, many at a time: from copies, the user's cache, or with a GET each; large ones in parts.
 
         Parameters
         ----------
@@ -183,7 +183,7 @@ class Bucket:
         found = self.copies.contents(wanted, failures)
         rest = [info for info in wanted if info.key not in found and info.key not in (failures or ())]
         cache = None if self.is_local else SmallFileCache.of_user()
-        cached = CachedReads(cache, lambda info: self.requests.read_part(info, 0, info.size), self._name_in_cache)
+        cached = CachedReads(cache, self.requests.read_whole, self.name_in_cache)
 
         def tried(info: ObjectInfo) -> bytes | None:
             error: Exception | None = self._too_large(info)
@@ -204,7 +204,8 @@ class Bucket:
         cached.trim()
         return {info.key: found[info.key] for info in wanted if info.key in found}
 
-    def _name_in_cache(self, info: ObjectInfo) -> str:
+    def name_in_cache(self, info: ObjectInfo) -> str:
+        """Return the name of an object's content in the user's cache; of another version it is another."""
         return "\n".join([self._server, addresses.below(self.address, info.key), info.etag, str(info.size)])
 
     @functools.cached_property

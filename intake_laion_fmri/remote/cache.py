@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from intake_laion_fmri.layout import ObjectInfo
+from intake_laion_fmri.layout import GATED, ObjectInfo
 from intake_laion_fmri.remote import atomic, marks
 from intake_laion_fmri.remote.addresses import user_folder
 
@@ -152,8 +152,8 @@ class CachedReads:
         self._added = threading.Event()
 
     def read(self, info: ObjectInfo) -> bytes:
-        """Return the content of a file."""
-        if self._cache is None or not info.etag:
+        """Return the content of a file; of one that was given to this user alone, no copy is kept."""
+        if self._cache is None or not info.etag or info.key == GATED:
             return self._read(info)
         name = self._name(info)
         content = self._cache.get(name)

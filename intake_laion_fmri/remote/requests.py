@@ -25,6 +25,12 @@ from intake_laion_fmri.remote.stream import BLOCKS_IN_FLIGHT, BlockReader
 
 SMALL_FILES_IN_FLIGHT = 16
 
+WHOLE_IN_FLIGHT = 8
+"""Ranged requests under way for a whole object: with eight 54 MB took 0.34 s, with one 0.76 s (100 MB/s each)."""
+
+LEAST_PART_BYTES = 4 * 1024 * 1024
+"""Bytes that a request of its own is worth."""
+
 LISTING_BYTES = 5_000_000
 """What a listing may come to, for the time that it is given: some 15,000 objects."""
 
@@ -148,6 +154,22 @@ class Requests:
         with self._named(key):
             return self.backend.get(key, start, stop, seconds, most=most)
 
+    def read_whole(self, info: ObjectInfo) -> bytes:
+        """Read a whole listed object: from a server in `WHOLE_IN_FLIGHT` parts at once where it is large."""
+        n_bytes = max(LEAST_PART_BYTES, -(-info.size // WHOLE_IN_FLIGHT))
+        backend = self.backend
+        if not backend.is_remote or info.size <= n_bytes:
+            return self.read_part(info, 0, info.size)
+        if not self._request(info.key, lambda seconds: backend.probe(info.key, seconds))[1]:
+            return self.read_part(info, 0, info.size)
+        starts = range(0, info.size, n_bytes)
+        parts = concurrently(
+            lambda start: self.read_part(info, start, min(start + n_bytes, info.size)), starts, WHOLE_IN_FLIGHT
+        )
+        content = b"".join(parts)
+        self._expect_bytes(info, content, 0, info.size)
+        return content
+
     def read_part(self, info: ObjectInfo, start: int, stop: int) -> bytes:
         """Read some bytes of a listed object, all of them or none."""
         if start == stop:
@@ -161,7 +183,7 @@ class Requests:
             return answer.content
 
         # The line is shared with the other requests that are under way.
-        sharing = SMALL_FILES_IN_FLIGHT if is_whole else BLOCKS_IN_FLIGHT
+        sharing = SMALL_FILES_IN_FLIGHT if is_whole else max(BLOCKS_IN_FLIGHT, WHOLE_IN_FLIGHT)
         return self.ask(info.key, cat, size=(stop - start) * sharing)
 
     def _has_version(self, info: ObjectInfo, answer: Answer) -> bool:

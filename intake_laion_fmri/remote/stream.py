@@ -12,6 +12,7 @@ from intake_laion_fmri.forks import submitted
 
 BLOCK_BYTES = 8 * 1024 * 1024
 FIRST_BLOCK_BYTES = 512 * 1024
+PIECE_BYTES = 64 * 1024
 BLOCKS_IN_FLIGHT = 4
 """Ranged requests under way for one stream: four of 8 MiB hide the latency and fill the line (see benchmarks)."""
 
@@ -77,3 +78,46 @@ class BlockReader(io.RawIOBase):
             stop = min(self._next + length, self._size)
             self._pending.append(submitted(self._pool, self._fetch, self._next, stop))
             self._next = stop
+
+
+class RangedFile(io.RawIOBase):
+    """A file that can be sought in, over ranged requests: for the head of a large one, a request per 64 KiB.
+
+    Parameters
+    ----------
+    fetch : callable
+        Returns the bytes from one position to before another.
+    size : int
+        Of the file.
+    """
+
+    def __init__(self, fetch: Callable[[int, int], bytes], size: int) -> None:
+        self._fetch, self._size, self._at = fetch, size, 0
+        self._pieces: dict[int, bytes] = {}
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a position, which may be behind the end."""
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def readinto(self, target: Any) -> int:
+        """Read what there is of the piece at this position, and ask for it if it was not."""
+        number, skipped = divmod(self._at, PIECE_BYTES)
+        if self._at >= self._size:
+            return 0
+        if number not in self._pieces:
+            start = number * PIECE_BYTES
+            self._pieces[number] = self._fetch(start, min(start + PIECE_BYTES, self._size))
+        view = memoryview(target).cast("B")
+        found = self._pieces[number][skipped : skipped + len(view)]
+        view[: len(found)] = found
+        self._at += len(found)
+        return len(found)

@@ -71,6 +71,8 @@ KEYS = [
     r"(run-0\d_)?(space-T1w_res-1pt[58]|hemi-[LR]_space-fsnative)_contrast-[A-Za-z]+_stat-(z|effect)_statmap"
     r"\.(nii\.gz|func\.gii|json)",
     r"stimuli/task-images_(metadata\.csv|stimuli\.h5)",
+    r"(stimuli|archive/embeddings/v1)/task-images_desc-(CLIP|DINOv2|PEcore|SigLIP2)_embeddings\.h5",
+    r"stimuli/task-images_desc-(captions\.csv|segmentations\.h5|segmentations_metadata\.csv)",
     r"derivatives/splits/(shared|sub-\d\d)/(random_[0-4]|cluster_k5_[0-4]|tau|ood)\.json",
 ]
 
@@ -103,7 +105,7 @@ def test_keys_are_those_of_the_bucket(bucket):
     """A reader written against the documented layout finds every file, and nothing of another layout."""
     for key in files(bucket):
         assert any(re.fullmatch(pattern, key) for pattern in KEYS), key
-    assert {path.name for path in bucket.iterdir() if path.is_dir()} == {"derivatives", "stimuli"}
+    assert {path.name for path in bucket.iterdir() if path.is_dir()} == {"archive", "derivatives", "stimuli"}
 
 
 def test_every_key_pattern_occurs(bucket):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from intake_laion_fmri import layout
@@ -77,3 +77,11 @@ def stimulus_table(bucket: Bucket, listing: Mapping[str, ObjectInfo]) -> pd.Data
     if key not in listing:
         raise bucket.missing(key, listing)
     return read_stimulus_table(bucket.fetch([listing[key]])[key], name=bucket.locate(key))
+
+
+def known_labels(bucket: Bucket, listing: Mapping[str, ObjectInfo], otherwise: Callable[[], list[str]]) -> list[str]:
+    """Return the labels of all images; of a bucket without a stimulus table those that another file knows."""
+    if layout.STIMULUS_METADATA not in listing:
+        return otherwise()
+    labels: list[str] = stimulus_table(bucket, listing).index.tolist()
+    return labels

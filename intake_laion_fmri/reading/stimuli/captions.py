@@ -1,0 +1,100 @@
+"""What people and models wrote of the images: captions, opened as a table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.axes.images import IMAGE, Images, choose_images
+from intake_laion_fmri.errors import check_option
+from intake_laion_fmri.formats.csv_table import read_csv_table, whole_numbers
+from intake_laion_fmri.reading.stimuli.table import known_labels, listed_stimuli
+from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_RENAMED = {"image_name": IMAGE, "caption_idx": "index"}
+_COLUMNS = ("image_name", "caption_idx", "source", "caption", "origin_collection", "participant_id", "ai_model")
+
+
+def open_captions(
+    images: Images = None,
+    *,
+    source: str | None = None,
+    human: bool | None = None,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
+) -> pd.DataFrame:
+    """Read the captions of the images: five or six of a shared one, three of the others.
+
+    Parameters
+    ----------
+    images : str, sequence of str, Dataset, DataArray or DataFrame, optional
+        As in `open_embeddings`; an image that is named several times is there once. By default all.
+    source : str, optional
+        Keep captions of this source, as the file names it.
+    human : bool, optional
+        True keeps what people wrote, False what a model did.
+    bucket, storage_options, mirror, mirror_only
+        As in `open_betas`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each caption, by image in the order of `images` and then as in the file: ``image`` (the label),
+        ``index`` (0 is a model's), ``source``, ``caption``, ``origin_collection``, ``participant_id``, ``ai_model``
+        (empty for people's). All are texts but ``index``.
+
+    Raises
+    ------
+    ValueError
+        For an unknown image or source, with the nearest ones. An image without captions is no error.
+    NotInBucketError
+        If the bucket has no captions.
+    AccessDeniedError, BucketUnreachableError
+        As in `open_betas`.
+    DataIntegrityError
+        If the file is no such table.
+
+    Notes
+    -----
+    One listing and one request, two with `images`; the user's cache keeps the answers. The file is
+    ``stimuli/task-images_desc-captions.csv``.
+    """
+    bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    if human is not None and not isinstance(human, bool | np.bool_):
+        raise TypeError(f"human={human!r}: expected True, False or None.")
+    listing = listed_stimuli(bucket)
+    table = _captions(bucket, listing)
+    if images is not None:
+        chosen = choose_images(
+            images, known_labels(bucket, listing, table[IMAGE].unique().tolist), where=bucket.url
+        ).labels
+        rank = {label: number for number, label in enumerate(dict.fromkeys(chosen))}
+        table = table[table[IMAGE].isin(rank)].sort_values(IMAGE, key=lambda names: names.map(rank), kind="stable")
+    if source is not None:
+        check_option("source", source, valid=sorted(set(table["source"])))
+        table = table[table["source"] == source]
+    if human is not None:
+        table = table[(table["ai_model"] == "") == human]
+    return table.reset_index(drop=True)
+
+
+def _captions(bucket: Bucket, listing: Mapping[str, ObjectInfo]) -> pd.DataFrame:
+    import pandas as pd
+
+    key = layout.key("captions")
+    if key not in listing:
+        raise bucket.missing(key, listing)
+    name = bucket.locate(key)
+    table = read_csv_table(bucket.fetch([listing[key]])[key], name=name, needed=_COLUMNS)
+    table["caption_idx"] = whole_numbers(table, "caption_idx", name=name)
+    table.columns = pd.Index([_RENAMED.get(column, column) for column in table.columns])
+    return table

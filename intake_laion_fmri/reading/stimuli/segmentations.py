@@ -1,0 +1,270 @@
+"""Where things are in the shared images: a table of masks, and the masks as a lazy array."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.axes.images import IMAGE, Images, choose_images
+from intake_laion_fmri.errors import DataIntegrityError, check_option, is_several
+from intake_laion_fmri.forks import PerProcess
+from intake_laion_fmri.formats.chunk_index import ChunkIndex
+from intake_laion_fmri.formats.csv_table import flags, numbers, read_csv_table, whole_numbers
+from intake_laion_fmri.formats.hdf5 import open_hdf5
+from intake_laion_fmri.reading.assembly import attributes
+from intake_laion_fmri.reading.blocks import Step
+from intake_laion_fmri.reading.lazy_arrays import lazy_rows
+from intake_laion_fmri.reading.stimuli.table import known_labels, listed_stimuli
+from intake_laion_fmri.remote.access import Bucket, ObjectInfo, kept_of, open_bucket, parts_of
+from intake_laion_fmri.remote.stream import RangedFile
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+MASK = "mask"
+"""Dimension of the masks; its index is the row in the file of masks, the table's ``mask_row``."""
+
+_BOX = ("box_x0", "box_y0", "box_x1", "box_y1")
+_COLUMNS = ("mask_row", "image_name", "noun", "instance_id", "score", *_BOX, "localized")
+_TEXTS: Mapping[str, str] = {
+    IMAGE: "stimulus file name",
+    "noun": "what the mask is of",
+    "instance": "number of the instance; not consecutive",
+    "score": "confidence of the segmentation",
+    "localized": "whether the noun was found in the image",
+    **dict.fromkeys(_BOX, "side of the box around the mask, in pixels"),
+}
+_MOST_INDEXES = 4
+
+
+def open_segmentations(
+    images: Images = None,
+    *,
+    nouns: str | Sequence[str] | None = None,
+    localized: bool | None = None,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
+) -> xr.Dataset:
+    """Open the masks of things in the shared images: 24,011 in the published bucket.
+
+    Parameters
+    ----------
+    images : str, sequence of str, Dataset, DataArray or DataFrame, optional
+        As in `open_embeddings`; an image that is named several times is there once, and one without masks has none.
+        By default all.
+    nouns : str or sequence of str, optional
+        Keep the masks of these nouns.
+    localized : bool, optional
+        True keeps masks whose noun was found in the image, False the others.
+    bucket, storage_options, mirror, mirror_only
+        As in `open_betas`.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``masks`` (mask, y, x), uint8, a Dask array with a block for each mask. Along ``mask`` (index: the row in the
+        file of masks), in the order of the table: ``image``, ``noun``, ``instance``, ``score``, ``box_x0``,
+        ``box_y0``, ``box_x1``, ``box_y1`` and ``localized``. ``.to_dataframe()`` of the coordinates is the table;
+        `union_masks` joins the masks of a noun.
+
+    Raises
+    ------
+    ValueError
+        For an unknown noun or a label that is none of the data set's, with the nearest ones.
+    NotInBucketError
+        If the bucket has no segmentations.
+    AccessDeniedError, BucketUnreachableError
+        As in `open_betas`.
+    DataIntegrityError
+        If the table is none or does not fit the masks, or the file is truncated or hostile.
+
+    Notes
+    -----
+    Opening makes a listing, and reads the table (cached) and the head of the file: a request or a few, of 64 KiB. A
+    mask is a task, and a request of 3 kB once it is known where it lies. That index of the file is made when the first
+    masks are computed: the file is then read once, 68 MB in eight requests at once, and the user's cache keeps the
+    index, 0.1 MB, for the next time. The files are ``stimuli/task-images_desc-segmentations.h5`` and its
+    ``_metadata.csv``.
+    """
+    import xarray as xr
+
+    bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    listing = listed_stimuli(bucket)
+    keys = layout.key("segmentation_table"), layout.key("segmentations")
+    for key in keys:
+        if key not in listing:
+            raise bucket.missing(key, listing)
+    info = listing[keys[1]]
+    table = _select(_table(bucket, listing[keys[0]]), images, nouns, localized, bucket, listing)
+    shape = _shape(bucket, info)
+    rows = table["mask_row"].to_numpy()
+    if len(rows) and rows.max() >= shape[0]:
+        raise DataIntegrityError(
+            f"{bucket.locate(keys[0])}: expected rows of the {shape[0]} masks of {keys[1]}, found {rows.max()}. Fetch "
+            "both files again; if it stays so, report it."
+        )
+    file = MaskFile(bucket, info)
+    steps = [Step(MaskBlock.read, MaskBlock(file, int(row)), None) for row in rows]
+    masks = lazy_rows("masks", steps, shape=shape[1:], dtype="uint8")
+    return xr.Dataset(
+        {"masks": ((MASK, "y", "x"), masks, {"long_name": "1 where the thing is"})},
+        coords={
+            MASK: ((MASK,), rows, {"long_name": "row in the file of masks"}),
+            **{name: ((MASK,), table[name].to_numpy(), {"long_name": text}) for name, text in _TEXTS.items()},
+        },
+        attrs=attributes("segmentations of the shared images", [listing[key] for key in keys], None, None),
+    )
+
+
+def union_masks(segmentations: xr.Dataset) -> xr.Dataset:
+    """Join the masks of each noun in each image.
+
+    Parameters
+    ----------
+    segmentations : xarray.Dataset
+        Of `open_segmentations`, or a part of it.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``masks`` (mask, y, x) uint8, lazy where they were: 1 where any mask of the noun is. Along ``mask``, without an
+        index, in the order of first occurrence: ``image``, ``noun``, and ``n_masks`` int64, the number joined.
+    """
+    import dask.array as da
+    import xarray as xr
+
+    pairs: dict[tuple[str, str], list[int]] = {}
+    for number, pair in enumerate(zip(segmentations[IMAGE].values, segmentations["noun"].values, strict=True)):
+        pairs.setdefault(pair, []).append(number)
+    masks = segmentations["masks"].data
+    joined = [masks[rows].max(axis=0) for rows in pairs.values()]
+    stack = np.stack if isinstance(masks, np.ndarray) else da.stack
+    values = stack(joined) if joined else masks[:0]
+    image, noun = (np.array([pair[k] for pair in pairs], dtype=object) for k in (0, 1))
+    counts = np.array([len(rows) for rows in pairs.values()], dtype=np.int64)
+    return xr.Dataset(
+        {"masks": ((MASK, "y", "x"), values, segmentations["masks"].attrs)},
+        coords={
+            IMAGE: ((MASK,), image, {"long_name": _TEXTS[IMAGE]}),
+            "noun": ((MASK,), noun, {"long_name": _TEXTS["noun"]}),
+            "n_masks": ((MASK,), counts, {"long_name": "number of masks that were joined"}),
+        },
+        attrs=segmentations.attrs,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class MaskFile:
+    """The file of masks, read by its index and not by HDF5."""
+
+    bucket: Bucket
+    """Where it is."""
+    info: ObjectInfo
+    """The file."""
+
+    def __dask_tokenize__(self) -> object:
+        return ("intake_laion_fmri.MaskFile", self.bucket, self.info)
+
+    def index(self) -> ChunkIndex:
+        """Return where its masks are: once in a process, and from the user's cache where it is known."""
+        lock, known = _INDEXES.get()
+        name = (self.bucket.address, self.info.key, self.info.etag, self.info.size)
+        with lock:
+            if name not in known:
+                for old in list(known)[: 1 - _MOST_INDEXES]:
+                    del known[old]
+                content = kept_of(self.bucket, self.info, "chunk index 1", self._make_index)
+                known[name] = ChunkIndex.from_bytes(content)
+            return known[name]
+
+    def _make_index(self) -> bytes:
+        content = self.bucket.fetch([self.info])[self.info.key]
+        with open_hdf5(content, name=self.bucket.locate(self.info.key)) as file:
+            return file.index(file.dataset("masks", "number", ndim=3)).to_bytes()
+
+
+_INDEXES: PerProcess[tuple[threading.Lock, dict[tuple[str, str, str, int], ChunkIndex]]] = PerProcess(
+    lambda: (threading.Lock(), {})
+)
+"""Of the files that this process has read masks of lately."""
+
+
+@dataclass(frozen=True, eq=False)
+class MaskBlock:
+    """A mask, to be read by a task."""
+
+    file: MaskFile
+    """The file."""
+    row: int
+    """In the file."""
+
+    def __dask_tokenize__(self) -> object:
+        return ("intake_laion_fmri.MaskBlock", self.file, self.row)
+
+    def __len__(self) -> int:
+        return 1
+
+    def read(self, _: object = None) -> NDArray[np.uint8]:
+        """Return the mask: (1, y, x)."""
+        bucket, info, index = self.file.bucket, self.file.info, self.file.index()
+        fetch, numbers_ = parts_of(bucket, info), index.chunks_of(self.row)
+        starts, sizes = index.starts.tolist(), index.sizes.tolist()
+        contents = [fetch(starts[k], starts[k] + sizes[k]) for k in numbers_]
+        return index.row(self.row, contents, name=bucket.locate(info.key))[None].astype(np.uint8, copy=False)
+
+
+def _table(bucket: Bucket, info: ObjectInfo) -> pd.DataFrame:
+    name = bucket.locate(info.key)
+    table = read_csv_table(bucket.fetch([info])[info.key], name=name, needed=_COLUMNS)
+    table[IMAGE] = table["image_name"]
+    table["instance"] = whole_numbers(table, "instance_id", name=name)
+    table["mask_row"] = whole_numbers(table, "mask_row", name=name)
+    table["localized"] = flags(table, "localized", name=name)
+    for column in ("score", *_BOX):
+        table[column] = numbers(table, column, name=name)
+    if table["mask_row"].duplicated().any():
+        raise DataIntegrityError(f"{name}: expected each mask_row once. Fetch it again; if it stays so, report it.")
+    return table
+
+
+def _select(
+    table: pd.DataFrame,
+    images: Images,
+    nouns: str | Sequence[str] | None,
+    localized: bool | None,
+    bucket: Bucket,
+    listing: Mapping[str, ObjectInfo],
+) -> pd.DataFrame:
+    if images is not None:
+        chosen = choose_images(
+            images, known_labels(bucket, listing, table[IMAGE].unique().tolist), where=bucket.url
+        ).labels
+        table = table[table[IMAGE].isin(set(chosen))]
+    if nouns is not None:
+        names = list(nouns) if is_several(nouns) else [nouns]
+        known = sorted(set(table["noun"]))
+        for noun in names:
+            check_option("noun", noun, valid=known)
+        table = table[table["noun"].isin(names)]
+    if localized is not None:
+        if not isinstance(localized, bool | np.bool_):
+            raise TypeError(f"localized={localized!r}: expected True, False or None.")
+        table = table[table["localized"] == localized]
+    return table
+
+
+def _shape(bucket: Bucket, info: ObjectInfo) -> tuple[int, ...]:
+    """Return the shape of the masks, out of the head of their file."""
+    head = RangedFile(parts_of(bucket, info), info.size)
+    with open_hdf5(head, name=bucket.locate(info.key)) as file:  # type: ignore[arg-type]
+        return tuple(map(int, file.dataset("masks", "number", ndim=3).shape))
