@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.config import get_data_dir
@@ -14,11 +14,11 @@ from intake_laion_fmri.errors import (
     BucketUnreachableError,
     NoMatchingDataError,
     NotInBucketError,
-    NotYetError,
     OfflineWarning,
     UnknownValueError,
     is_several,
 )
+from intake_laion_fmri.mirror.gated import fetch_stimuli
 from intake_laion_fmri.mirror.report import MirrorPlan, MirrorProgress
 from intake_laion_fmri.mirror.run import NOTICE, fill_mirror, licence_notice, plan_mirror
 from intake_laion_fmri.mirror.selection import AVERAGES, MirrorSelection
@@ -201,12 +201,33 @@ def download_segmentations(
     _copy([{"kinds": "segmentations"}], data_dir, 1, bucket, storage_options, progress)
 
 
-def download_stimuli(data_dir: str | os.PathLike[str] | None = None, server_url: str | None = None) -> NoReturn:
-    """Raise NotYetError: the images come with their source. `request_stimulus_access` tells where to ask for them."""
-    raise NotYetError(
-        f"download_stimuli is not here yet. Ask for the images at {layout.REQUEST_URL}, and copy them with the data "
-        "set's own package, laion_fmri."
-    )
+def download_stimuli(data_dir: str | os.PathLike[str] | None = None, server_url: str | None = None) -> dict[str, Path]:
+    """Fetch the images and their table, once they were asked for, and print where they are.
+
+    Parameters
+    ----------
+    data_dir : str or path, optional
+        The folder; by default the one that `config.dataset_initialize` has named.
+    server_url : str, optional
+        Address of the access service; by default ``LAION_FMRI_ACCESS_URL``, or the data set's.
+
+    Returns
+    -------
+    dict
+        Name of each file → where it is. The images may be read by this user alone.
+
+    Raises
+    ------
+    AccessDeniedError
+        If there is no request id, in ``LAION_FMRI_REQUEST_ID`` or where the data set's own package keeps it, or the
+        service does not give the images for it: says what to do. No form is filled in here.
+    DataDirNotSetError, BucketUnreachableError, DataIntegrityError, FileExistsError, OSError
+        As in `download`; what was received is kept, and the next call goes on with it.
+    """
+    found = fetch_stimuli(get_data_dir() if data_dir is None else data_dir, server_url=server_url)
+    for path in found.values():
+        print(path)
+    return found
 
 
 def accept_license() -> None:

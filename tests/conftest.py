@@ -67,6 +67,7 @@ def _nothing_of_the_users_own(_cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.delenv(name)
     monkeypatch.setenv("LAION_FMRI_CACHE", str(_cache))
     monkeypatch.setenv("LAION_FMRI_CONFIG", str(_cache.parent / f"settings-{uuid.uuid4().hex}"))
+    monkeypatch.setenv("LAION_FMRI_ACCESS_URL", "http://127.0.0.1:9")
     monkeypatch.setattr(split_sources, "ADDRESS", "http://127.0.0.1:9/nobody")
     monkeypatch.setattr(pinned, "_failures", {})
     monkeypatch.setattr(mirrored, "_told", set())

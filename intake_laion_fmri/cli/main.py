@@ -13,6 +13,7 @@ from intake_laion_fmri.cli.demo import demo
 from intake_laion_fmri.cli.download import COMMANDS
 from intake_laion_fmri.cli.exits import Program
 from intake_laion_fmri.cli.mirror import mirror
+from intake_laion_fmri.cli.stimuli import stimuli
 from intake_laion_fmri.cli.store import store
 
 _EPILOG = """\b
@@ -54,5 +55,5 @@ def main() -> None:
     """
 
 
-for _command in (info, ls, mirror, store, catalog, demo, cache, config, *COMMANDS):
+for _command in (info, ls, mirror, stimuli, store, catalog, demo, cache, config, *COMMANDS):
     main.add_command(_command)

@@ -47,7 +47,16 @@ class PartialFile:
     Pieces are handed out in runs, in ascending order, and put in place in any order.
     """
 
-    def __init__(self, path: Path, within: Path, info: ObjectInfo, piece_bytes: int, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        path: Path,
+        within: Path,
+        info: ObjectInfo,
+        piece_bytes: int,
+        stop: threading.Event,
+        *,
+        private: bool = False,
+    ) -> None:
         self.info = info
         self.piece_bytes = piece_bytes
         self.n_pieces = -(-info.size // piece_bytes)
@@ -56,7 +65,7 @@ class PartialFile:
         self._changed = threading.Condition()
         self._front = 0
         with contextlib.ExitStack() as opened:
-            self.data = opened.enter_context(atomic.open_in_place(path, within=within))
+            self.data = opened.enter_context(atomic.open_in_place(path, within=within, private=private))
             self.data.truncate(info.size)
             # An object of one piece is all or nothing.
             self._state = opened.enter_context(self._open_state()) if self.n_pieces > 1 else None

@@ -37,6 +37,7 @@ def write_whole(
     *,
     durable: bool = False,
     exclusive: bool = False,
+    private: bool = False,
     within: AnyPath | None = None,
 ) -> None:
     """Write a file that appears whole or not at all, in place of any that is there.
@@ -51,6 +52,8 @@ def write_whole(
         Whether it has to outlive a power failure as soon as it can be seen.
     exclusive : bool, default False
         Raise FileExistsError where there is one; of several writers one wins.
+    private : bool, default False
+        Whether nobody but this user may read it.
     within : str or path, optional
         Folder above it below which no link is followed.
 
@@ -63,7 +66,8 @@ def write_whole(
     with open_parent(path, within, make=True, durable=durable) as parent:
         temporary = _temporary_name(path.name)
         try:
-            with open(parent.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            with open(parent.open(temporary, flags, private=private), "wb") as file:
                 _fill(file, content, durable=durable)
             if not exclusive:
                 os.replace(parent.at(temporary), parent.at(path.name), src_dir_fd=parent.fd, dst_dir_fd=parent.fd)
@@ -92,8 +96,10 @@ def open_new(path: AnyPath) -> BinaryIO:
     return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK, 0o666), "wb")
 
 
-def open_in_place(path: AnyPath, *, within: AnyPath | None = None) -> io.FileIO:
+def open_in_place(path: AnyPath, *, within: AnyPath | None = None, private: bool = False) -> io.FileIO:
     """Open a file for reading and writing where it lies, made if it is not there; its readers see it grow.
+
+    One that is made private may be read by this user alone.
 
     Raises
     ------
@@ -102,7 +108,8 @@ def open_in_place(path: AnyPath, *, within: AnyPath | None = None) -> io.FileIO:
     """
     path = Path(path)
     with open_parent(path, within, make=True) as parent:
-        number = parent.open(path.name, os.O_RDWR | os.O_CREAT | getattr(os, "O_NONBLOCK", 0))
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
+        number = parent.open(path.name, flags, private=private)
         state = os.fstat(number)
         if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1:
             os.close(number)

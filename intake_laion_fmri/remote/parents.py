@@ -59,9 +59,9 @@ class Parent:
         """Return a name as functions of `os` take it beside `fd`."""
         return name if self.fd is not None else os.path.join(self.path, name)
 
-    def open(self, name: str, flags: int) -> int:
-        """Open a file of the folder, unless it is a link."""
-        return os.open(self.at(name), flags | NO_LINK, 0o666, dir_fd=self.fd)
+    def open(self, name: str, flags: int, *, private: bool = False) -> int:
+        """Open a file of the folder, unless it is a link; one that is made private may be read by this user alone."""
+        return os.open(self.at(name), flags | NO_LINK, 0o600 if private else 0o666, dir_fd=self.fd)
 
     def link(self, old: str, new: str) -> None:
         """Give a file a new name; FileExistsError if there is one of that name."""

@@ -84,7 +84,7 @@ def test_how_it_ends(bucket: Path, folder: Path) -> None:
     assert run(bucket, "download --ses first").exit_code == 2
     assert run(bucket / "nowhere", "download-captions").exit_code == 5
     result = CliRunner().invoke(main, ["download-stimuli"])
-    assert (result.exit_code, layout.REQUEST_URL in result.output) == (1, True)
+    assert (result.exit_code, layout.REQUEST_URL in result.output) == (4, True)
     assert not list(folder.glob("[!.]*"))
 
 

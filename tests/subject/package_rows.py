@@ -252,6 +252,11 @@ FUNCTIONS: dict[str, Name] = {
     "download.download_embeddings": Name("models='all', data_dir=None"),
     "download.download_captions": Name("data_dir=None"),
     "download.download_segmentations": Name("data_dir=None"),
+    "download.download_stimuli": Name(
+        "data_dir=None, server_url=None",
+        (),
+        "Takes a request id from `LAION_FMRI_REQUEST_ID` or where their package keeps it; fills in no form.",
+    ),
     "download.request_stimulus_access": Name(
         "",
         (Call("download.request_stimulus_access()", str),),
@@ -313,7 +318,6 @@ WAITS: dict[str, str] = {
             *("stimuli.Stimuli", "stimuli.load_stimuli", "embeddings.Embeddings", "embeddings.load_embeddings"),
             *("captions.Captions", "segmentations.Segmentations", "stimuli.as_displayed_rgb"),
             *("group.get_shared_images", "group.get_shared_stimulus_metadata"),
-            "download.download_stimuli",
         ],
         _IMAGES,
     ),
