@@ -23,6 +23,7 @@ from intake_laion_fmri.subject.reader import Flags, SubjectReader
 
 if TYPE_CHECKING:
     import nibabel
+    import xarray as xr
 
 __all__ = ["Volumes"]
 
@@ -173,11 +174,26 @@ class Volumes:
         """Return the file of the brain mask; as `get_t1w`. `get_brain_mask` gives its values."""
         return self._anatomical_path("brain_mask", res)
 
+    def open_t1w(self, *, res: Resolution = None) -> xr.Dataset:
+        """Open the T1-weighted image, which `get_t1w` names, lazily; see `intake_laion_fmri.open_anatomy`."""
+        return self._open_anatomy("T1w", res)
+
+    def open_t2w(self, *, res: Resolution = None) -> xr.Dataset:
+        """Open the T2-weighted image; as `open_t1w`."""
+        return self._open_anatomy("T2w", res)
+
+    def open_anatomical_brain_mask(self, *, res: Resolution = None) -> xr.Dataset:
+        """Open the brain mask; as `open_t1w`."""
+        return self._open_anatomy("brain_mask", res)
+
+    def _open_anatomy(self, image: str, res: Resolution) -> xr.Dataset:
+        return open_anatomy(self._reader.subject, image=image, res=res, bucket=self._reader.place)
+
     def _anatomical_path(self, image: str, res: object) -> Path:
         return path_of_object(self._reader.place, self._anatomical_object(image, res))
 
     def _full_brain_mask(self) -> NDArray[np.bool_]:
-        ds = open_anatomy(self._reader.subject, image="brain_mask", res=None, bucket=self._reader.place)
+        ds = self._open_anatomy("brain_mask", None)
         return np.asarray(ds["brain_mask"].values.reshape(-1), dtype=bool)
 
     def _anatomical_object(self, image: str, res: object) -> ObjectInfo:

@@ -189,8 +189,8 @@ SUBJECT: dict[str, Name] = {
     "get_anatomical_dir": Name(""),
     "has_freesurfer": Name("", (Call("sub.has_freesurfer()", bool),), "", "open_surfaces('sub-01')"),
     "get_freesurfer_dir": Name(""),
-    "get_t1w": Name("*, res=None", (Call("sub.get_t1w()", Path),), _ANATOMY),
-    "get_t2w": Name("*, res=None", (Call("sub.get_t2w()", Path),), _ANATOMY),
+    "get_t1w": Name("*, res=None", (Call("sub.get_t1w()", Path),), _ANATOMY, "sub.open_t1w()"),
+    "get_t2w": Name("*, res=None", (Call("sub.get_t2w()", Path),), _ANATOMY, "sub.open_t2w()"),
     "get_anatomical_brain_mask": Name("*, res=None", (Call("sub.get_anatomical_brain_mask()", Path),), _ANATOMY),
     "to_nifti": Name(
         "values, output_path=None, roi=None, mask=None, mask_source='anatomical'",

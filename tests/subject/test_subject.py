@@ -303,6 +303,15 @@ def test_the_anatomy_is_files(sub: Subject, tiny: Path, own_tiny: Path) -> None:
     assert own.get_n_voxels(res=None) == (values > 0).sum()
 
 
+def test_the_anatomy_opens_as_datasets_too(sub: Subject) -> None:
+    for opened, path, name in (
+        (sub.open_t1w(), sub.get_t1w(), "T1w"),
+        (sub.open_t2w(res="1pt8"), sub.get_t2w(res="1pt8"), "T2w"),
+        (sub.open_anatomical_brain_mask(), sub.get_anatomical_brain_mask(), "brain_mask"),
+    ):
+        np.testing.assert_array_equal(opened[name], np.asarray(nibabel.load(path).dataobj))
+
+
 def test_without_the_anatomy_the_mask_is_the_other_one(own_tiny: Path) -> None:
     """As in the page's days; one warning for all calls."""
     shutil.rmtree(own_tiny / "derivatives/anatomical/sub-01")
