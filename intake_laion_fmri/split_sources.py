@@ -41,6 +41,12 @@ REVISION = "cd9f1412a0dee64569f53f6cc44560c24dc4ebc6"
 """Commit of ViCCo-Group/LAION-fMRI whose split files the sums that ship here belong to. Upstream, ``random_*`` exists
 in three revisions under the same names."""
 
+PINNED, UNPINNED = "2026-05", "2026-09"
+REVISIONS = (PINNED, UNPINNED)
+"""Revisions of the published splits, by the month in which they came: the one that is pinned here, and the one after
+that keeps duplicate images on one side, which an installed ``laion_fmri`` of that time or later brings. The one of the
+summer between them has no name here."""
+
 FILES_IN_FLIGHT = 8
 """Split files that are read at a time."""
 
@@ -100,7 +106,7 @@ class SplitSource:
                     f"{self.root.locate(path)} does not exist. {self._beside(pool)} Expected a folder with split "
                     f"files <pool>/<name>.json: add the file, or name another folder with splits= or {SPLITS_VARIABLE}."
                 ) from error
-        sums = _published_sums()
+        sums = published_sums()
         if key not in sums:
             raise NotInBucketError(
                 f"There is no published split file {key!r}: they are for the pools {', '.join(published_pools())}. "
@@ -133,7 +139,7 @@ class SplitSource:
             If the folder cannot be listed.
         """
         if self.pinned:
-            keys: Iterable[str] = _published_sums()
+            keys: Iterable[str] = published_sums()
         else:
             found = self.root.find(self.folder) if self.listing is None else self.listing
             keys = (key.removeprefix(f"{self.folder}/") for key in found)
@@ -177,10 +183,10 @@ def find_source(
     Parameters
     ----------
     splits : str or path, optional
-        Folder or URL of one's own, with files ``<pool>/<name>.json``. By default, in this order: the environment
-        variable ``LAION_FMRI_SPLITS``; the bucket, where it holds splits of its own; an installed ``laion_fmri``
-        package, with a warning where its files are of another revision; the published files of the pinned revision,
-        from a mirror or through the user's cache.
+        Folder or URL of one's own, with files ``<pool>/<name>.json``; or one of `REVISIONS`, whatever the bucket and
+        an installed package have. By default, in this order: the environment variable ``LAION_FMRI_SPLITS``; the
+        bucket, where it holds splits of its own; an installed ``laion_fmri`` package, with a warning where its files
+        are of another revision; the published files of the pinned revision, from a mirror or through the user's cache.
     bucket, storage_options, mirror, mirror_only
         The bucket in use, as in `intake_laion_fmri.open_betas`.
 
@@ -193,8 +199,13 @@ def find_source(
     ------
     BucketUnreachableError
         If the bucket does not answer.
+    NotInBucketError
+        If the revision is not on this machine.
     """
     named = named_source(splits)
+    if named in REVISIONS:
+        bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+        return _upstream_beside(bucket) if named == PINNED else _installed_revision()
     if named is not None:
         root = open_root(named, argument=SPLITS_VARIABLE if splits is None or splits == "" else "splits")
         return SplitSource(root.url, root)
@@ -212,12 +223,7 @@ def find_source(
             return own  # others may not stand in for it: it fails where it is read
         if listing:
             return dataclasses.replace(own, listing=listing)
-    package = importlib.util.find_spec("laion_fmri")
-    for location in (package.submodule_search_locations or []) if package else []:
-        folder = Path(location) / "splits" / "data"
-        if folder.is_dir():
-            return SplitSource(f"laion_fmri package in {location}", open_root(folder), was_found=True)
-    return _upstream_beside(bucket)
+    return _installed() or _upstream_beside(bucket)
 
 
 def named_source(splits: str | os.PathLike[str] | None) -> str | os.PathLike[str] | None:
@@ -249,14 +255,40 @@ def copies_in(mirror: Path) -> Path:
     return MirrorFolder(mirror).metadata / "splits" / REVISION
 
 
-def published_sums() -> Mapping[str, str]:
-    """Return the SHA-256 of each published split file: ``<pool>/<name>.json`` → sum."""
-    return _published_sums()
-
-
 def published_pools() -> list[str]:
     """List the pools of the published files, sorted."""
-    return sorted({key.partition("/")[0] for key in _published_sums()})
+    return sorted({key.partition("/")[0] for key in published_sums()})
+
+
+def _installed() -> SplitSource | None:
+    """Return the split files of an installed package of the data set; None without one."""
+    package = importlib.util.find_spec("laion_fmri")
+    for location in (package.submodule_search_locations or []) if package else []:
+        folder = Path(location) / "splits" / "data"
+        if folder.is_dir():
+            return SplitSource(f"laion_fmri package in {location}", open_root(folder), was_found=True)
+    return None
+
+
+def _installed_revision() -> SplitSource:
+    """Return the split files of an installed package, if they are of the revision `UNPINNED`."""
+    found = _installed()
+    files = found.root.find("") if found else {}
+    drawn = [key for key in files if key.endswith("/random_0.json") and layout.is_subject(key.partition("/")[0])]
+    if found and drawn:
+        split = read_split(found, drawn[0].partition("/")[0], "random_0")
+        if split.params.get("revision") == _REVISION_OF_FILES:
+            return dataclasses.replace(found, revision=UNPINNED, was_found=False)
+    there = f"that of {found.root.url} is another" if found else "no package laion_fmri is installed"
+    raise NotInBucketError(
+        f"splits={UNPINNED!r}: the files of this revision come with the data set's own package, and {there}. Install "
+        f"laion_fmri of September 2026 or later, name a folder that holds them as <pool>/<name>.json, or take "
+        f"splits={PINNED!r}."
+    )
+
+
+_REVISION_OF_FILES = 2
+"""What the files of `UNPINNED` say of themselves, in ``params``."""
 
 
 def _upstream_beside(bucket: Bucket) -> SplitSource:
@@ -283,8 +315,8 @@ def _copied(path: Path, sha256: str) -> bytes | None:
 
 
 @functools.cache
-def _published_sums() -> Mapping[str, str]:
-    """Key → SHA-256 of the published split files."""
+def published_sums() -> Mapping[str, str]:
+    """Return the SHA-256 of each published split file: ``<pool>/<name>.json`` → sum."""
     text = (importlib.resources.files("intake_laion_fmri") / "splits.sha256").read_text(encoding="ascii")
     pairs = (line.split() for line in text.splitlines())
     return MappingProxyType({key: digest for digest, key in pairs})
@@ -300,7 +332,7 @@ def revision_of(source: SplitSource, read: Collection[Split]) -> str:
     """Return the revision of split files; warn if an installed package has another than the pinned one."""
     if not source.was_found:
         return source.revision
-    sums = _published_sums()
+    sums = published_sums()
     others = sorted(key for split in read if sums.get(key := f"{split.pool}/{split.name}.json") != split.sha256)
     if not others:
         return REVISION

@@ -143,7 +143,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.rglob("*.json")
     }
-    monkeypatch.setattr(split_sources, "_published_sums", lambda: sums)
+    monkeypatch.setattr(split_sources, "published_sums", lambda: sums)
     monkeypatch.setenv("LAION_FMRI_CACHE", str(cache))
     with Server(folder) as running:
         monkeypatch.setattr(split_sources, "ADDRESS", running.address)
@@ -170,7 +170,7 @@ def test_the_published_files_are_fetched_once(reference: Path, tmp_path: Path) -
         threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         source = split_sources.upstream(running.address, tmp_path)
         first = {(pool, name): source.read(pool, name) for pool in POOLS for name in NAMES}
-        assert sorted(running.requests) == sorted(split_sources._published_sums())
+        assert sorted(running.requests) == sorted(split_sources.published_sums())
         running.shutdown()
     again = split_sources.upstream(running.address, tmp_path)
     assert {(pool, name): again.read(pool, name) for pool in POOLS for name in NAMES} == first
@@ -419,7 +419,7 @@ import json, sys
 from intake_laion_fmri import split_sources
 address, cache, sums = sys.argv[1:]
 sums = json.loads(sums)
-split_sources._published_sums = lambda: sums
+split_sources.published_sums = lambda: sums
 source = split_sources.upstream(address, __import__("pathlib").Path(cache))
 for _ in range(3):
     read = [split_sources.read_split(source, *key.removesuffix(".json").split("/")).n_train for key in sums]
@@ -429,7 +429,7 @@ print(read == [2] * len(sums))
 
 def test_two_processes_at_once(server: Server, tmp_path: Path, python_environment: dict[str, str]) -> None:
     """Both get whole files, and so does the cache."""
-    sums = split_sources._published_sums()
+    sums = split_sources.published_sums()
     command = [sys.executable, "-W", "error", "-c", FETCH_ALL, server.address, str(tmp_path / "both"), json.dumps(sums)]
     processes = [
         subprocess.Popen(command, env=python_environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

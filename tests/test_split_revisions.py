@@ -12,7 +12,7 @@ from types import MappingProxyType
 import pytest
 
 from intake_laion_fmri import open_betas, split_sources, splits
-from intake_laion_fmri.errors import OtherSplitsWarning
+from intake_laion_fmri.errors import NotInBucketError, OtherSplitsWarning
 
 CHANGED = "random_0"
 
@@ -33,7 +33,7 @@ def installed(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.rglob("*.json")
     }
-    monkeypatch.setattr(split_sources, "_published_sums", lambda: MappingProxyType(sums))
+    monkeypatch.setattr(split_sources, "published_sums", lambda: MappingProxyType(sums))
     monkeypatch.syspath_prepend(tmp_path / "site")
     return folder
 
@@ -102,3 +102,27 @@ def test_a_variable_is_named_in_errors(monkeypatch: pytest.MonkeyPatch, tiny: Pa
     monkeypatch.setenv("LAION_FMRI_BUCKET", "s4://x")
     with pytest.raises(ValueError, match="LAION_FMRI_BUCKET='s4://x'"):
         open_betas("sub-01")
+
+
+def test_revisions_have_names(bucket: Path, installed: Path) -> None:
+    """The pinned one, whatever is installed; and that of an installed package, if it is the one that is meant."""
+    for pool in ("sub-01", "sub-03"):
+        path = installed / pool / f"{CHANGED}.json"
+        fields = json.loads(path.read_bytes())
+        path.write_text(json.dumps({**fields, "params": {**fields["params"], "revision": 2}}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        split = splits.load_split(CHANGED, splits="2026-09")
+        ds = open_betas("sub-01", bucket=bucket, session=1, roi="face", splits="2026-09")
+    assert (split.revision, ds.split_role.attrs["revision"]) == ("2026-09", "2026-09")
+    assert split_sources.find_source("2026-05", bucket=bucket).revision == split_sources.REVISION
+    assert split_sources.find_source("2026-05", bucket=bucket).pinned
+
+
+def test_a_revision_that_is_not_there(bucket: Path, installed: Path) -> None:
+    """No other one stands in for it."""
+    with pytest.raises(NotInBucketError, match=r"is another.*Install laion_fmri of September 2026"):
+        splits.load_split(CHANGED, splits="2026-09")
+    shutil.rmtree(installed)
+    with pytest.raises(NotInBucketError, match=r"no package laion_fmri is installed.*splits='2026-05'"):
+        open_betas("sub-01", bucket=bucket, session=1, roi="face", splits="2026-09")

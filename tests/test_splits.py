@@ -69,7 +69,7 @@ def test_the_names_of_the_page() -> None:
 
 
 def test_the_sums_ship_with_the_package() -> None:
-    sums = split_sources._published_sums()
+    sums = split_sources.published_sums()
     assert set(sums) == {f"{pool}/{name}.json" for pool in POOLS for name in NAMES}
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in sums.values())
 
@@ -81,7 +81,7 @@ def test_the_sums_that_ship_are_those_of_the_files(reference: Path) -> None:
         for path in reference.rglob("*.json")
     }
     assert len(found) == 72
-    assert split_sources._published_sums() == found
+    assert split_sources.published_sums() == found
 
 
 @pytest.mark.parametrize("pool", POOLS)
@@ -136,7 +136,7 @@ def test_what_a_split_tells(reference: Path) -> None:
     assert (split.splitter, split.params) == (file["splitter"], file["params"])
     assert split.variants[0].variant_id == 0
     assert split.revision == str(reference)
-    assert split.sha256 == split_sources._published_sums()["shared/cluster_k5_3.json"]
+    assert split.sha256 == split_sources.published_sums()["shared/cluster_k5_3.json"]
     families = {splits.load_split(name, splits=reference).split_family for name in NAMES}
     assert families == {"random", "cluster_k5", "tau", "ood"}
 

@@ -80,8 +80,9 @@ def open_betas(
     role : {"train", "test", "both"}, default "both"
         The side of the split.
     splits : str or path, optional
-        Folder or URL with split files ``<pool>/<name>.json``. By default the environment variable
-        ``LAION_FMRI_SPLITS``, or what `splits.find_source` finds.
+        Folder or URL with split files ``<pool>/<name>.json``, or a revision of the published ones: ``"2026-05"``,
+        which is pinned here, or ``"2026-09"``, which an installed ``laion_fmri`` brings. By default the environment
+        variable ``LAION_FMRI_SPLITS``, or what `splits.find_source` finds.
     zscore : {"session", "run"}, optional
         Scale each voxel by its mean and standard deviation (ddof 0, NaN left out) within its session or run: over all
         trials of it, whatever is selected, while the stream passes. Betas have the unit ``SD`` then.

@@ -40,7 +40,7 @@ def published(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
         for path in folder.rglob("*.json")
     }
     assert {key.partition("/")[0] for key in sums} >= {"shared", "sub-01"}
-    monkeypatch.setattr(split_sources, "_published_sums", lambda: sums)
+    monkeypatch.setattr(split_sources, "published_sums", lambda: sums)
     return folder
 
 
