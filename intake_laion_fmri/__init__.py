@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from intake_laion_fmri.group import Group, load_subjects
     from intake_laion_fmri.mirror.run import mirror_bucket
     from intake_laion_fmri.reading.anatomy import open_anatomy
+    from intake_laion_fmri.reading.functional.events import open_events
     from intake_laion_fmri.reading.functional.localizers import open_localizers
     from intake_laion_fmri.reading.stimuli.captions import open_captions
     from intake_laion_fmri.reading.stimuli.embeddings import open_embeddings
@@ -79,6 +80,7 @@ __all__ = [
     "open_captions",
     "open_catalog",
     "open_embeddings",
+    "open_events",
     "open_localizers",
     "open_maps",
     "open_noise_ceilings",

@@ -129,6 +129,13 @@ _ROWS = (
         "Localizers of {who}, contrast x voxel or vertex: a lazy xarray Dataset.",
     ),
     Source(
+        "events",
+        "reading.functional.events:open_events",
+        "dataframe",
+        ("events", "trials"),
+        "Events of {who}, a pandas DataFrame: what was shown when, answers and reaction times.",
+    ),
+    Source(
         "stimulus_table",
         "reading.stimuli.table:open_stimulus_table",
         "dataframe",

@@ -146,9 +146,11 @@ def test_inspection(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert inspect_bucket(bucket=small) is None
     assert capsys.readouterr().out.splitlines() == [
         f"Bucket: {small}",
-        "Top-level prefixes (2):",
+        "Top-level prefixes (8):",
+        "  archive/",
         "  derivatives/",
         "  stimuli/",
+        *(f"  {subject}/" for subject in SUBJECTS),
         f"{BETAS}/: 5 entries, 5 sub-* entries",
         f"{ROIS}/: 5 entries, 5 sub-* entries",
     ]
@@ -159,7 +161,7 @@ def test_inspection_counts_what_is_no_subject(own_tiny: Path, capsys: pytest.Cap
     (own_tiny / "sourcedata").mkdir()
     inspect_bucket(bucket=own_tiny)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1:5] == ["Top-level prefixes (3):", "  derivatives/", "  sourcedata/", "  stimuli/"]
+    assert lines[1:6] == ["Top-level prefixes (6):", "  archive/", "  derivatives/", "  sourcedata/", "  stimuli/"]
     assert lines[-1] == f"{ROIS}/: 3 entries, 2 sub-* entries"
     assert get_subjects(bucket=own_tiny) == ["sub-01", "sub-03"]
 

@@ -146,7 +146,7 @@ GLOBS = {
 
 
 NOT_IN_THE_DEMO = {
-    *("bold", "events", "raw_bold", "raw_sbref", "raw_sbref_part"),
+    *("bold", "raw_bold", "raw_sbref", "raw_sbref_part"),
 }
 
 

@@ -45,6 +45,7 @@ import numpy as np
 from intake_laion_fmri.demo.anatomy import write_anatomy, write_freesurfer_images
 from intake_laion_fmri.demo.betas import write_session, write_subject_maps
 from intake_laion_fmri.demo.descriptions import write_descriptions
+from intake_laion_fmri.demo.events import write_events
 from intake_laion_fmri.demo.files import as_json, write
 from intake_laion_fmri.demo.localizers import write_localizers
 from intake_laion_fmri.demo.rois import write_rois
@@ -65,6 +66,7 @@ FORMAT_VERSION = 5
 
 _GENERATOR = "intake_laion_fmri.demo"
 _DESCRIPTION = "dataset_description.json"
+_HELD_OUT = "held out: must never be read\n"
 _WAIT_SECONDS = 300.0
 """How long to wait for another process that writes the same."""
 
@@ -244,11 +246,14 @@ def _write_bucket(root: Path, scale: Scale, seed: int, progress: Callable[[int, 
         write_surfaces(root / "derivatives/freesurfer" / subject, truth)
         write_rois(root / "derivatives/rois" / subject, truth)
         write_localizers(root / "derivatives/localizers", truth, seed)
+        write_events(root, truth)
         glm = root / "derivatives/glmsingle-tedana" / subject
         kept = [write_session(glm / s / "func", truth, s, scale, seed, advance) for s in scale.sessions]
         write_subject_maps(glm, truth, scale, np.concatenate(kept))
         for session in scale.held_out:
             _write_held_out(glm / session / "func", glm / scale.sessions[0] / "func", session)
+            hidden = root / subject / session / "func" / f"{subject}_{session}_task-images_run-01_events.tsv"
+            write(hidden, _HELD_OUT)
     write_splits(root / "derivatives/splits", scale, seed)
     write_stimuli(root / "stimuli", scale, seed)
     write_descriptions(root, scale, seed)
@@ -257,7 +262,7 @@ def _write_bucket(root: Path, scale: Scale, seed: int, progress: Callable[[int, 
 def _write_held_out(folder: Path, like: Path, session: str) -> None:
     """Give a held-out session the keys of a public one; being no table, JSON or gzip stream, they fail any reader."""
     for path in like.iterdir():
-        write(folder / path.name.replace(like.parent.name, session), "held out: must never be read\n")
+        write(folder / path.name.replace(like.parent.name, session), _HELD_OUT)
 
 
 def _write_root(root: Path, recipe: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from intake_laion_fmri import layout
+from intake_laion_fmri.axes.events import COLUMNS as EVENT_COLUMNS
 from intake_laion_fmri.axes.images import named_images
 from intake_laion_fmri.axes.rois import check_selection
 from intake_laion_fmri.axes.trials import STIMULI
@@ -186,6 +187,27 @@ def _check_task(name: str, value: object) -> str | None:
     return value
 
 
+def _check_runs(run: object) -> tuple[int, ...] | None:
+    """Return the numbers of runs, each once; None stands for all."""
+    if run is None:
+        return None
+    asked: list[Any] = list(run) if is_several(run) else [run]  # type: ignore[call-overload]
+    for number in asked or [None]:
+        if isinstance(number, bool) or not isinstance(number, numbers.Integral) or int(number) < 1:
+            raise ValueError(f"run={run!r} names no run. Expected a number from 1 on, a list of them, or None.")
+    return tuple(dict.fromkeys(map(int, asked)))
+
+
+def _check_events(columns: object) -> tuple[str, ...]:
+    """Return the columns of events, each once."""
+    if columns is None:
+        return ()
+    names: list[Any] = list(columns) if is_several(columns) else [columns]  # type: ignore[call-overload]
+    for name in names:
+        check_option("events", name, valid=EVENT_COLUMNS)
+    return tuple(dict.fromkeys(names))
+
+
 def _check_percentage(value: object) -> float | None:
     if value is None:
         return None
@@ -224,6 +246,8 @@ _CHECKS: Mapping[str, Callable[[Any], object]] = {
     "split": functools.partial(check_option, "split", valid=SPLITS, optional=True),
     "pool": _check_pool,
     "role": functools.partial(check_option, "role", valid=get_args(Role)),
+    "events": _check_events,
+    "run": _check_runs,
     "localizers": functools.partial(_check_task, "localizers"),
     "task": functools.partial(_check_task, "task"),
     "splits": lambda splits: None if splits is None else open_root(splits, argument="splits"),

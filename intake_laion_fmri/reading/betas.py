@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from intake_laion_fmri.axes.voxels import Mask, NoiseCeiling
 from intake_laion_fmri.errors import NotInStoreError
 from intake_laion_fmri.reading.arguments import ALL, SessionSelection, ZScore, check_argument
 from intake_laion_fmri.reading.assembly import BucketPlan, betas_contents
+from intake_laion_fmri.reading.functional.events import trial_events
 from intake_laion_fmri.reading.functional.localizers import localizer_coordinates
 from intake_laion_fmri.reading.stored import StorePlan, with_stored
 from intake_laion_fmri.reading.trial_plans import TrialQuery
@@ -41,6 +42,7 @@ def open_betas(
     splits: str | os.PathLike[str] | None = None,
     zscore: ZScore | None = None,
     localizers: str | None = None,
+    events: str | Sequence[str] | None = None,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
     mirror: str | os.PathLike[str] | None = None,
@@ -89,6 +91,9 @@ def open_betas(
     localizers : str, optional
         The task of a localizer, such as ``"floc"``, whose contrasts become a coordinate along ``voxel``. They are read
         from the bucket, also with `store`.
+    events : str or sequence of str, optional
+        Columns of `open_events`, such as ``"response_time"``, that become coordinates along ``trial``. They are read
+        from the bucket, also with `store`.
     bucket : str or path, optional
         URL or folder with the bucket's layout; by default the environment variable ``LAION_FMRI_BUCKET``, or
         ``s3://laion-fmri``.
@@ -129,6 +134,7 @@ def open_betas(
           subject's own; its attributes tell the files' revision and SHA-256 sums;
         - with `localizers`, ``localizer`` (contrast, voxel), z-values in memory, with ``contrast`` (index: names),
           ``localizer_task`` and ``localizer_session``;
+        - with `events`, each column along ``trial``: numbers as float64 with NaN for none, or texts;
         - ``subject`` and ``grid``, scalars. The attributes of ``grid`` are ``affine``, ``shape`` and ``space`` of the
           voxels; it stays with means and other results, which `to_nifti` puts back into a volume by it.
 
@@ -181,7 +187,8 @@ def open_betas(
     trial tables up to the last session, the subject's maps and its ROI volumes, the stimulus table, about 76 requests
     for a whole subject, 16 at a time; and 22 split files, which are fetched once, or read from the bucket where it
     holds its own. What the user's cache holds is not asked for again: the listings tell whether it is current.
-    `localizers` cost one more listing, and a request per contrast.
+    `localizers` cost one more listing, and a request per contrast; `events` two listings a session, and a
+    request per run.
 
     Computing reads each session's ``.nii.gz`` once, to its end, where its checksum is; a session without a selected
     trial is not read. It costs one unpacking of that stream, two requests that tell whether the object was replaced,
@@ -228,6 +235,7 @@ def open_betas(
         parts = plan.read(plan.fetch(), trial_query, source, zscore)
         if store is not None:
             parts = with_stored(parts, store)
-    contrasts, more = localizer_coordinates(bucket, subject, localizers, parts.brain.axis)
+    contrasts, maps = localizer_coordinates(bucket, subject, localizers, parts.brain.axis)
+    answers, tables = trial_events(bucket, subject, events, parts.table)
     parts.remarks.warn(stacklevel=2)
-    return replace(parts, sources=(*parts.sources, *more)).dataset().assign_coords(contrasts)
+    return replace(parts, sources=(*parts.sources, *maps, *tables)).dataset().assign_coords(contrasts | answers)

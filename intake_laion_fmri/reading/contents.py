@@ -94,7 +94,7 @@ def subject_contents(
     objects: dict[str, ObjectInfo] = {}
     is_known = False
     each = tuple(dict.fromkeys(listed))
-    for tree, found in zip(each, _at_once(bucket, [tree.folder(subject) for tree in each]), strict=True):
+    for tree, found in zip(each, find_each(bucket, [tree.folder(subject) for tree in each]), strict=True):
         objects |= found
         is_known |= bool(found) and tree.per == "subject"
     if not is_known:
@@ -108,12 +108,13 @@ def dataset_objects(bucket: Bucket) -> dict[str, ObjectInfo]:
     """List the objects of trees without folders of subjects: of stimuli, splits, and at the root; four listings."""
     folders = [tree.root for tree in layout.TREES if tree.per == "dataset" and tree.root]
     objects = {key: info for key, info in bucket.root_files().items() if layout.tree_of(key)}
-    for found in _at_once(bucket, folders):
+    for found in find_each(bucket, folders):
         objects |= found
     return objects
 
 
-def _at_once(bucket: Bucket, folders: Sequence[str]) -> list[dict[str, ObjectInfo]]:
+def find_each(bucket: Bucket, folders: Sequence[str]) -> list[dict[str, ObjectInfo]]:
+    """List folders, at once from a server; see `Bucket.find`."""
     if bucket.is_local:
         return [bucket.find(folder) for folder in folders]
     # Whoever interrupts it need not wait for a server.

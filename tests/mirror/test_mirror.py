@@ -66,7 +66,7 @@ def test_everything(tiny: Path, tmp_path: Path) -> None:
     assert plan.fetch == plan.objects
     assert (plan.complete, plan.unrecorded, plan.refused, plan.gated) == ((), (), (), 0)
     assert plan.bytes_to_fetch == plan.n_bytes == sum(map(len, public(tiny).values()))
-    assert plan.held_out == sum(1 for name in files(tiny) if "/ses-31/" in name and "localizers" not in name)
+    assert plan.held_out == sum(1 for name in files(tiny) if "/ses-31/" in name and "glmsingle" in name)
     assert plan.free_bytes > 0
     assert not (tmp_path / "new").exists()
 
