@@ -154,21 +154,8 @@ class OtherSplitsWarning(UserWarning):
 def unknown_value(what: str, value: object, valid: Iterable[str], *, where: str = "") -> UnknownValueError:
     """Describe a value that is not among the valid ones, naming the nearest.
 
-    Parameters
-    ----------
-    what : str
-        The kind of value, for instance ``"ROI"``.
-    value : object
-        What was given.
-    valid : iterable of str
-        What would have been valid.
-    where : str, optional
-        Where the valid values come from, for instance ``"sub-01 in s3://laion-fmri"``.
-
-    Returns
-    -------
-    UnknownValueError
-        To be raised by the caller; of a subject, `SubjectNotFoundError`.
+    `what` is the kind of value, such as ``"ROI"``, and `where` where the valid ones come from, such as ``"sub-01 in
+    s3://laion-fmri"``.
     """
     names = list(valid)
     by_folded_name = {name.casefold(): name for name in names}
@@ -184,23 +171,9 @@ def unknown_value(what: str, value: object, valid: Iterable[str], *, where: str 
 
 
 def check_option(name: str, value: object, *, valid: Iterable[str], optional: bool = False) -> object:
-    """Return the value of an argument that takes one of some texts.
+    """Return the value of an argument that takes one of some texts, or None where it is `optional`.
 
-    Parameters
-    ----------
-    name : str
-        The argument.
-    value : object
-        What was given.
-    valid : iterable of str
-        What it takes.
-    optional : bool, default False
-        Whether it takes None too.
-
-    Raises
-    ------
-    ValueError
-        If it is something else, with the nearest ones.
+    ValueError if it is something else, with the nearest ones.
     """
     names = list(valid)
     if not (optional and value is None) and not (isinstance(value, str) and value in names):

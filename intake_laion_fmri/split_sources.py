@@ -114,7 +114,7 @@ class SplitSource:
                 f"{SPLITS_VARIABLE}."
             )
         for folder in self.copies:
-            content = _copied(folder / key, sums[key])
+            content = copied(folder / key, sums[key])
             if content is not None:
                 return content
         if self.is_offline:
@@ -304,7 +304,7 @@ def _upstream_beside(bucket: Bucket) -> SplitSource:
     return dataclasses.replace(source, copies=tuple(copies), is_offline=is_offline)
 
 
-def _copied(path: Path, sha256: str) -> bytes | None:
+def copied(path: Path, sha256: str) -> bytes | None:
     """Return the content of a file if it has this sum."""
     try:
         with path.open("rb") as file:

@@ -49,10 +49,7 @@ class Label:
 def parse_label(label: str) -> Label | None:
     """Parse a stimulus label; None if it does not follow the data set's grammar.
 
-    Parameters
-    ----------
-    label : str
-        Taken whole: labels hold spaces, dots, ``+`` and pieces of URLs, and are never decoded.
+    It is taken whole: labels hold spaces, dots, ``+`` and pieces of URLs, and are never decoded.
     """
     match = _LABEL.fullmatch(label)
     if match is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ SHARED = "shared"
 OOD = "ood"
 """The split whose test side is the out-of-distribution images, in every pool."""
 
-ROLES: Mapping[str, int] = MappingProxyType({"unused": 0, "train": 1, "test": 2})
+ROLES: Mapping[str, int] = {"unused": 0, "train": 1, "test": 2}
 """Name of a role → its flag in ``split_role``."""
 
 

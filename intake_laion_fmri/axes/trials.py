@@ -7,7 +7,6 @@ of its betas, so rows are never re-sorted.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -28,37 +27,33 @@ TRIALS_PER_SESSION = 10_000
 COLUMNS = ("session", "run", "beta_index", "label")
 """Columns of a trial table in the bucket."""
 
-LONG_NAMES: Mapping[str, str] = MappingProxyType(
-    {
-        TRIAL: "session number x 10000 + beta_index",
-        "session": "session",
-        "run": "run within the session",
-        "beta_index": "index of the volume within the session, from 0",
-        "label": "stimulus file name",
-        "shared": "whether all subjects saw the image",
-        "dataset": "source of the image, empty where its label does not tell it",
-        "ood_type": "type of an out-of-distribution image, empty for others",
-        "n_repeats": "planned number of presentations of the image to the subject",
-        "repetition": "earlier presentations of the image to the subject, over all public sessions",
-        "stimulus": "row of the image in the stimulus table, -1 where it has none",
-    }
-)
+LONG_NAMES: Mapping[str, str] = {
+    TRIAL: "session number x 10000 + beta_index",
+    "session": "session",
+    "run": "run within the session",
+    "beta_index": "index of the volume within the session, from 0",
+    "label": "stimulus file name",
+    "shared": "whether all subjects saw the image",
+    "dataset": "source of the image, empty where its label does not tell it",
+    "ood_type": "type of an out-of-distribution image, empty for others",
+    "n_repeats": "planned number of presentations of the image to the subject",
+    "repetition": "earlier presentations of the image to the subject, over all public sessions",
+    "stimulus": "row of the image in the stimulus table, -1 where it has none",
+}
 """Name of a column or coordinate → what it means."""
 
-DTYPES: Mapping[str, Any] = MappingProxyType(
-    {
-        "session": object,
-        "run": np.int64,
-        "beta_index": np.int64,
-        "label": object,
-        "shared": np.bool_,
-        "dataset": object,
-        "ood_type": object,
-        "n_repeats": np.int64,
-        "repetition": np.int64,
-        "stimulus": np.int32,
-    }
-)
+DTYPES: Mapping[str, Any] = {
+    "session": object,
+    "run": np.int64,
+    "beta_index": np.int64,
+    "label": object,
+    "shared": np.bool_,
+    "dataset": object,
+    "ood_type": object,
+    "n_repeats": np.int64,
+    "repetition": np.int64,
+    "stimulus": np.int32,
+}
 
 Stimuli = Literal["shared", "unique", "ood"]
 """Images that all subjects saw, OOD among them; images that only this subject saw; out-of-distribution images."""
@@ -74,13 +69,7 @@ _LAST_SESSION = 99_999_999
 
 
 def not_understood(trials: pd.DataFrame) -> list[str]:
-    """Describe the labels of a table that do not follow the data set's grammar; empty if all do.
-
-    Parameters
-    ----------
-    trials : pandas.DataFrame
-        From `stack_sessions`.
-    """
+    """Describe the labels of a table that do not follow the data set's grammar; empty if all do."""
     unknown = (trials["dataset"] == "").to_numpy(dtype=bool)
     if not unknown.any():
         return []
@@ -156,19 +145,7 @@ def stack_stored(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
 
 
 def stimuli_of(trials: pd.DataFrame, stimuli: str) -> NDArray[np.bool_]:
-    """Return True for the trials that show stimuli of a kind.
-
-    Parameters
-    ----------
-    trials : pandas.DataFrame
-        From `stack_sessions`.
-    stimuli : str
-        One of `STIMULI`.
-
-    Returns
-    -------
-    array of bool, shape (trial,)
-    """
+    """Return True for the trials of a table that show stimuli of a kind, one of `STIMULI`; shape (trial,)."""
     shared = trials["shared"].to_numpy(dtype=bool)
     if stimuli == "ood":
         return (trials["dataset"] == "OOD").to_numpy(dtype=bool)
@@ -177,18 +154,10 @@ def stimuli_of(trials: pd.DataFrame, stimuli: str) -> NDArray[np.bool_]:
 
 
 def trial_coordinates(trials: pd.DataFrame) -> dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]:
-    """Return the index and the coordinates along ``trial``, as xarray takes them.
+    """Return the index and the coordinates along ``trial`` of any rows of a table, as xarray takes them.
 
-    Parameters
-    ----------
-    trials : pandas.DataFrame
-        From `stack_sessions`, any rows of it; its ``attrs`` may hold further attributes of a column.
-
-    Returns
-    -------
-    dict
-        Name → dimensions, values, attributes. Texts are objects: fixed-width texts do not survive a Zarr v3 store
-        without a warning.
+    Further attributes of a column may be in the table's ``attrs``. Texts are objects: fixed-width texts do not survive a
+    Zarr v3 store without a warning.
     """
     values = {TRIAL: trials.index.to_numpy(dtype=np.int64)}
     values |= {name: trials[name].to_numpy(dtype=dtype) for name, dtype in DTYPES.items() if name in trials}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -46,15 +45,13 @@ Mask = Literal["rsquare", "anatomical", "rsquare_or_nan"]
 
 # The data set's package has "neither 0 nor NaN", with negative values inside: 271,557 voxels of sub-01. Until mid-2026
 # it took NaN for inside: saved files of that time, and Brain-Score's, lie on that axis of 272,080 voxels.
-MASKS: Mapping[str, MaskRule] = MappingProxyType(
-    {
-        "rsquare": MaskRule("r2_mean", "mean R2 neither 0 nor NaN", lambda values: (values != 0) & ~np.isnan(values)),
-        "anatomical": MaskRule(
-            "brain_mask", "anatomical brain mask > 0", lambda values: np.isfinite(values) & (values > 0)
-        ),
-        "rsquare_or_nan": MaskRule("r2_mean", "mean R2 not 0, NaN included", lambda values: values != 0),
-    }
-)
+MASKS: Mapping[str, MaskRule] = {
+    "rsquare": MaskRule("r2_mean", "mean R2 neither 0 nor NaN", lambda values: (values != 0) & ~np.isnan(values)),
+    "anatomical": MaskRule(
+        "brain_mask", "anatomical brain mask > 0", lambda values: np.isfinite(values) & (values > 0)
+    ),
+    "rsquare_or_nan": MaskRule("r2_mean", "mean R2 not 0, NaN included", lambda values: values != 0),
+}
 """Name of a mask → its rule."""
 
 
@@ -88,19 +85,9 @@ class VoxelMap:
         return np.nan if np.dtype(self.dtype).kind == "f" else NO_INDEX
 
     def cast(self, values: NDArray[np.float32], *, name: str) -> NDArray[Any]:
-        """Convert values to the type of the map.
+        """Convert values as read, float32, to the type of the map; `name` is the file's.
 
-        Parameters
-        ----------
-        values : array of float32
-            As read.
-        name : str
-            What to call the file in errors.
-
-        Raises
-        ------
-        DataIntegrityError
-            If an index is no whole number, or not in the map's valid range.
+        DataIntegrityError if an index is no whole number, or not in the map's valid range.
         """
         if np.dtype(self.dtype).kind == "f":
             return values.astype(self.dtype, copy=False)
@@ -116,7 +103,7 @@ class VoxelMap:
 
 
 def _attributes(long_name: str, units: str, **more: Any) -> Mapping[str, Any]:
-    return MappingProxyType({"long_name": long_name, "units": units, **more})
+    return {"long_name": long_name, "units": units, **more}
 
 
 def _noise_ceiling(images: str) -> Mapping[str, Any]:
@@ -128,39 +115,35 @@ def _explained(over: str = "") -> Mapping[str, Any]:
     return _attributes(f"variance explained by the GLM{over}", "percent", valid_max=100.0)
 
 
-SUBJECT_MAPS: Mapping[str, VoxelMap] = MappingProxyType(
-    {
+_IMAGES = {"12rep": "images shown 12 times", "4rep": "images shown 4 times", "all": "all repeated images"}
+
+SUBJECT_MAPS: Mapping[str, VoxelMap] = {
+    **{
         f"nc_{name}": VoxelMap("noise_ceiling", _noise_ceiling(f"from {images}"), entity=layout.NOISE_CEILINGS[name])
-        for name, images in {
-            "12rep": "images shown 12 times",
-            "4rep": "images shown 4 times",
-            "all": "all repeated images",
-        }.items()
-    }
-    | {"r2_mean": VoxelMap("r2_mean", _explained(", mean over sessions"))}
-)
+        for name, images in _IMAGES.items()
+    },
+    "r2_mean": VoxelMap("r2_mean", _explained(", mean over sessions")),
+}
 """Name of a coordinate or variable along ``voxel`` → the map of the whole subject that holds it."""
 
-SESSION_MAPS: Mapping[str, VoxelMap] = MappingProxyType(
-    {
-        "noise_ceiling": VoxelMap("session_noise_ceiling", _noise_ceiling("within the session")),
-        "r2": VoxelMap("session_r2", _explained()),
-        "hrf_index": VoxelMap(
-            "hrf_index",
-            _attributes(
-                "index of the haemodynamic response function in GLMsingle's library",
-                "1",
-                valid_range=[0, 19],
-                comment=f"{NO_INDEX}: none",
-            ),
-            dtype="int32",
+SESSION_MAPS: Mapping[str, VoxelMap] = {
+    "noise_ceiling": VoxelMap("session_noise_ceiling", _noise_ceiling("within the session")),
+    "r2": VoxelMap("session_r2", _explained()),
+    "hrf_index": VoxelMap(
+        "hrf_index",
+        _attributes(
+            "index of the haemodynamic response function in GLMsingle's library",
+            "1",
+            valid_range=[0, 19],
+            comment=f"{NO_INDEX}: none",
         ),
-        "ridge_fraction": VoxelMap(
-            "ridge_fraction",
-            _attributes("fraction of the unregularised betas that ridge regression left", "1", valid_range=[0.0, 1.0]),
-        ),
-    }
-)
+        dtype="int32",
+    ),
+    "ridge_fraction": VoxelMap(
+        "ridge_fraction",
+        _attributes("fraction of the unregularised betas that ridge regression left", "1", valid_range=[0.0, 1.0]),
+    ),
+}
 """Name of a variable along ``session`` and ``voxel`` → the map of a session that holds it."""
 
 
@@ -186,17 +169,9 @@ class VoxelAxis:
         return (matrix[:3, :3] @ self.ijk().astype(np.float64) + matrix[:3, 3:]).astype(np.float32)
 
     def coordinates(self, space: str) -> Coordinates:
-        """Return the index and the coordinates that follow from the grid alone.
+        """Return the index and the coordinates that follow from the grid alone; `space` is their BIDS space.
 
-        Parameters
-        ----------
-        space : str
-            BIDS space of the world coordinates, for their attributes.
-
-        Returns
-        -------
-        dict
-            ``voxel`` (int64), ``i j k`` (int32) and ``x y z`` (float32, mm).
+        ``voxel`` (int64), ``i j k`` (int32) and ``x y z`` (float32, mm).
         """
         coordinates: Coordinates = {
             VOXEL: ((VOXEL,), self.index, {"long_name": "C-order flat index into the grid"}),

@@ -135,12 +135,9 @@ def pending_jobs(
 ) -> tuple[list[SessionReport], list[Job]]:
     """Return reports of the sessions that are complete, and jobs for the others."""
     wanted = [(session, plan) for subject in plans.values() for session, plan in subject.sessions.items()]
-
-    def status_of(one: tuple[str, BucketPlan]) -> str:
-        session, plan = one
-        return session_status(root, plan, session, options)
-
-    statuses = concurrently(status_of, wanted, SMALL_FILES_IN_FLIGHT, name="store")
+    statuses = concurrently(
+        lambda pair: session_status(root, pair[1], pair[0], options), wanted, SMALL_FILES_IN_FLIGHT, name="store"
+    )
     complete, jobs = [], []
     for (session, plan), status in zip(wanted, statuses, strict=True):
         if status == "complete":

@@ -119,15 +119,7 @@ def _coordinates(parts: BetasParts, grid: ChunkGrid) -> tuple[dict[str, bytes], 
 
 
 def axis_sum(attributes: Mapping[str, Any], arrays: Mapping[str, Any], objects: Mapping[str, bytes]) -> str:
-    """Return the SHA-256 of all coordinates along voxels and ROIs, and of the grid.
-
-    Parameters
-    ----------
-    attributes, arrays
-        Of a session's group.
-    objects : mapping
-        Key below the group → content.
-    """
+    """Return the SHA-256 of all coordinates along voxels and ROIs, and of the grid, of a session's group."""
     axis = hashlib.sha256(json.dumps([attributes[name] for name in ("affine", "grid_shape", "mask")]).encode())
     for name, metadata in sorted(arrays.items()):
         if not {"trial", "pool", "split"} & set(metadata.get("dimension_names", ())):

@@ -31,18 +31,10 @@ class Change:
 
 
 def compare(known: Inventory, found: Inventory) -> list[Change]:
-    """List what is new, gone or changed between two inventories.
+    """List what is new, gone or changed between two inventories, sorted.
 
-    Parameters
-    ----------
-    known, found : Inventory
-        What was, and what is.
-
-    Returns
-    -------
-    list of Change
-        Sorted. What one of them does not know (sizes, formats) is no difference; ROIs whose names were not known are
-        new, and their numbers are compared with the documented ones.
+    What one of them does not know (sizes, formats) is no difference; ROIs whose names were not known are new, and their
+    numbers are compared with the documented ones.
     """
     changes = []
     for subject in {*known.subjects, *found.subjects}:

@@ -40,18 +40,10 @@ _HEADER_V2 = """\
 
 
 def catalog_files(inventory: Inventory) -> dict[str, str]:
-    """Make the catalog's files.
+    """Make the texts of the catalog's files: file name → text.
 
-    Parameters
-    ----------
-    inventory : Inventory
-        What is to be described.
-
-    Returns
-    -------
-    dict
-        File name → text, in an order in which a file only refers to files before it: the subjects' catalogs, the root
-        catalogs of both generations of Intake, and the inventory itself.
+    A file only refers to files before it: the subjects' catalogs come first, then the root catalogs of both generations
+    of Intake, and the inventory itself.
     """
     files = {
         f"{name}.yaml": _HEADER + yaml_text(_subject_catalog(name, subject, inventory.source))
@@ -64,19 +56,7 @@ def catalog_files(inventory: Inventory) -> dict[str, str]:
 
 
 def changed_files(files: Mapping[str, str], folder: Path) -> list[Change]:
-    """List the files of a folder that differ from what they should be.
-
-    Parameters
-    ----------
-    files : mapping
-        File name → text, of `catalog_files`.
-    folder : path
-        Where they should be.
-
-    Returns
-    -------
-    list of Change
-    """
+    """List the files of a folder that differ from what they should be, of `catalog_files`."""
     changes = []
     for name, text in files.items():
         path = folder / name
@@ -89,19 +69,9 @@ def changed_files(files: Mapping[str, str], folder: Path) -> list[Change]:
 
 
 def write_files(files: Mapping[str, str], folder: Path) -> list[Path]:
-    """Write files that differ from what is there; each appears whole or not at all.
+    """Write files that differ from what is there, each whole or not at all; return those written or removed.
 
-    Parameters
-    ----------
-    files : mapping
-        File name → text.
-    folder : path
-        Made where it is missing. Catalogs of subjects that `files` has not, written here before, are removed.
-
-    Returns
-    -------
-    list of Path
-        Those written or removed.
+    The folder is made where it is missing. Catalogs of subjects that `files` has not, written here before, are removed.
 
     Raises
     ------
@@ -126,13 +96,7 @@ def write_files(files: Mapping[str, str], folder: Path) -> list[Path]:
 
 
 def write_file(path: Path, text: str) -> None:
-    """Write one catalog, which appears whole or not at all.
-
-    Raises
-    ------
-    FileExistsError
-        If there is a file that is no catalog of this package.
-    """
+    """Write one catalog, whole; FileExistsError if there is a file that is no catalog of this package."""
     raise_unless_ours(path, CATALOG)
     atomic.write_whole(path, text.encode())
 

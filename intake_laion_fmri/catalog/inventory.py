@@ -190,21 +190,7 @@ def catalog_folder() -> Path:
 def read_inventory(folder: Path) -> Inventory:
     """Read the inventory that a folder's catalog files were made from.
 
-    Parameters
-    ----------
-    folder : path
-        A folder that `write_files` has written to, or `catalog_folder()`.
-
-    Returns
-    -------
-    Inventory
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is none.
-    DataIntegrityError
-        If it cannot be understood.
+    FileNotFoundError if there is none, DataIntegrityError if it cannot be understood.
     """
     path = folder / INVENTORY_FILE
     try:
@@ -221,27 +207,8 @@ def read_inventory(folder: Path) -> Inventory:
 def take_inventory(bucket: Bucket) -> Inventory:
     """List what a bucket holds now: two listings, and two per subject.
 
-    Parameters
-    ----------
-    bucket : Bucket
-        Where to look.
-
-    Returns
-    -------
-    Inventory
-        The same for the same objects, wherever they are, apart from its source.
-
-    Raises
-    ------
-    NotInBucketError
-        If there is no such bucket, or it holds nothing of the data set.
-    AccessDeniedError, BucketUnreachableError
-        If it cannot be listed.
-
-    Warns
-    -----
-    IncompleteBucketWarning
-        If a tree misses subjects that another has.
+    The result is the same for the same objects, wherever they are, apart from its source. Errors and warnings are those
+    of `discovery.get_subjects`.
     """
     found = {}
     for subject in get_subjects(bucket=bucket, refresh=True):

@@ -96,14 +96,8 @@ def _write_to_nowhere() -> None:
 def epilog(examples: str, *, done: str, failed: str, more: str = "") -> str:
     """Return the end of a command's help: examples line by line, anything else to know, and the exit codes.
 
-    Parameters
-    ----------
-    examples : str
-        A line for each.
-    done, failed : str
-        What the exit codes 0 and 1 say.
-    more : str, optional
-        Paragraphs between, marked for click as these are.
+    `done` and `failed` are what the exit codes 0 and 1 say; `more` are paragraphs between, marked for click as these
+    are.
     """
     indented = "\n".join(f"  {line}" for line in inspect.cleandoc(examples).splitlines())
     codes = f"""\b

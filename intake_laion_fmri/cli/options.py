@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,20 +45,16 @@ class BucketChoice:
         """Return the bucket; nothing is contacted."""
         from intake_laion_fmri.remote.access import open_bucket
 
-        try:
+        with _errors_of_usage():
             options = _with_endpoint(self.endpoint_url, self.options)
             return open_bucket(self.url, options, mirror=self.mirror, mirror_only=self.mirror_only)
-        except (ValueError, TypeError) as error:
-            raise click.UsageError(cli_message(error)) from error
 
     def source(self) -> Bucket:
         """Return the bucket itself, whatever mirror is named to be read first."""
         from intake_laion_fmri.remote.access import open_source
 
-        try:
+        with _errors_of_usage():
             return open_source(self.url, _with_endpoint(self.endpoint_url, self.options))
-        except (ValueError, TypeError) as error:
-            raise click.UsageError(cli_message(error)) from error
 
 
 @dataclass(frozen=True)
@@ -78,10 +75,8 @@ class StoreChoice:
         """Return the store; nothing is contacted."""
         from intake_laion_fmri.remote.access import open_store
 
-        try:
+        with _errors_of_usage():
             return open_store(url, self.options)
-        except (ValueError, TypeError) as error:
-            raise click.UsageError(cli_message(error)) from error
 
 
 def source_options(default: str = "LAION_FMRI_BUCKET, or the real bucket") -> Callable[[Command], Command]:
@@ -128,12 +123,9 @@ def store_options(command: Command) -> Command:
 
 def selection_options(command: Command) -> Command:
     """Add the options that choose subjects and sessions."""
-    for option in (
-        click.option("--session", "sessions", multiple=True, help="ses-01, 01 or 1; may be given several times."),
-        click.option("--subject", "subjects", multiple=True, help="sub-01 or 01; may be given several times."),
-    ):
-        command = option(command)
-    return command
+    session = click.option("--session", "sessions", multiple=True, help="ses-01, 01 or 1; may be given several times.")
+    subject = click.option("--subject", "subjects", multiple=True, help="sub-01 or 01; may be given several times.")
+    return subject(session(command))
 
 
 def group_option(more: str = "") -> Callable[[Command], Command]:
@@ -177,6 +169,14 @@ def _parse_options(context: click.Context, parameter: click.Parameter, given: tu
         except ValueError:
             options[name] = value
     return options
+
+
+@contextmanager
+def _errors_of_usage() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise click.UsageError(cli_message(error)) from error
 
 
 def _with_endpoint(endpoint_url: str | None, options: dict[str, Any]) -> dict[str, Any]:

@@ -74,12 +74,7 @@ def print_json(value: object) -> None:
 def print_table(table: Table, *, wrap: bool = True) -> None:
     """Print a table on a terminal; in a pipe a line for each row, fields separated by tabs.
 
-    Parameters
-    ----------
-    table : Table
-        What to print.
-    wrap : bool, default True
-        Whether a terminal's width is kept to. Without, a line is a row there too, so that it can be copied.
+    Without `wrap`, a line is a row on a terminal too, however wide, so that it can be copied.
     """
     if not on_terminal(sys.stdout):
         for row in table.rows:

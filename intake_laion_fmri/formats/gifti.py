@@ -6,7 +6,6 @@ import base64
 import re
 import zlib
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -100,26 +99,22 @@ def _values(content: bytes, *, name: str, hemi: str | None) -> NDArray[Any]:
     return _decode(attributes, _text(root, broken), n_vertices, broken)
 
 
-_GIFTI_TYPES: Mapping[str, str] = MappingProxyType(
-    {
-        "NIFTI_TYPE_UINT8": "u1",
-        "NIFTI_TYPE_INT8": "i1",
-        "NIFTI_TYPE_UINT16": "u2",
-        "NIFTI_TYPE_INT16": "i2",
-        "NIFTI_TYPE_UINT32": "u4",
-        "NIFTI_TYPE_INT32": "i4",
-        "NIFTI_TYPE_UINT64": "u8",
-        "NIFTI_TYPE_INT64": "i8",
-        "NIFTI_TYPE_FLOAT32": "f4",
-        "NIFTI_TYPE_FLOAT64": "f8",
-    }
-)
-_GIFTI_ENDIANS: Mapping[str, str] = MappingProxyType(
-    # The second of each is what old versions of nibabel wrote.
-    {"LittleEndian": "<", "BigEndian": ">", "GIFTI_ENDIAN_LITTLE": "<", "GIFTI_ENDIAN_BIG": ">"}
-)
+_GIFTI_TYPES: Mapping[str, str] = {
+    "NIFTI_TYPE_UINT8": "u1",
+    "NIFTI_TYPE_INT8": "i1",
+    "NIFTI_TYPE_UINT16": "u2",
+    "NIFTI_TYPE_INT16": "i2",
+    "NIFTI_TYPE_UINT32": "u4",
+    "NIFTI_TYPE_INT32": "i4",
+    "NIFTI_TYPE_UINT64": "u8",
+    "NIFTI_TYPE_INT64": "i8",
+    "NIFTI_TYPE_FLOAT32": "f4",
+    "NIFTI_TYPE_FLOAT64": "f8",
+}
+# The second of each is what old versions of nibabel wrote.
+_GIFTI_ENDIANS = {"LittleEndian": "<", "BigEndian": ">", "GIFTI_ENDIAN_LITTLE": "<", "GIFTI_ENDIAN_BIG": ">"}
 _NO_MASKS = frozenset({"NIFTI_INTENT_NODE_INDEX", "NIFTI_INTENT_POINTSET", "NIFTI_INTENT_TRIANGLE"})
-_HEMISPHERE_WORDS: Mapping[str, str] = MappingProxyType({"L": "left", "R": "right"})
+_HEMISPHERE_WORDS: Mapping[str, str] = {"L": "left", "R": "right"}
 
 _LATIN_1 = re.compile(rb"\s{0,80}<\?xml [^>]{0,200}encoding=[\"']iso-8859-1[\"']", re.IGNORECASE)
 

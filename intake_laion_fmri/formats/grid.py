@@ -50,16 +50,8 @@ class Grid:
     def coordinate(self, space: str) -> Coordinates:
         """Return the scalar coordinate ``grid``, a grid mapping of the CF conventions.
 
-        Parameters
-        ----------
-        space : str
-            BIDS space of the world coordinates.
-
-        Returns
-        -------
-        dict
-            ``grid``, whose attributes are ``affine`` (16 numbers, row by row: voxel indices → mm), ``shape`` and
-            ``space``; its value tells grids apart.
+        Its attributes are ``affine`` (16 numbers, row by row: voxel indices → mm), ``shape`` and ``space``, the BIDS
+        space of the world coordinates; its value tells grids apart.
         """
         attrs = {
             "long_name": "voxel grid",
@@ -97,13 +89,7 @@ class Grid:
         return math.inf if math.isnan(distance) else distance
 
     def difference(self, other: Grid) -> str | None:
-        """Describe how another grid differs, in the form "expected …, found …"; None where it may be taken for this.
-
-        Parameters
-        ----------
-        other : Grid
-            The grid that was found, where this one was expected.
-        """
+        """Describe how another grid differs, as "expected …, found …"; None where it may be taken for this one."""
         if self.shape != other.shape:
             return f"expected a grid of {self.shape} voxels, found {other.shape}"
         distance = round(self.corner_distance(other), 4)

@@ -12,15 +12,9 @@ READ_BYTES = 512 * 1024
 def open_gzip(file: Any, read_bytes: int = READ_BYTES) -> io.RawIOBase:
     """Return a stream of the unpacked bytes of a file; only its `readinto` is used.
 
+    The file is read forward only, `read_bytes` packed bytes at a time; closing it is up to the caller.
     ``isal_zlib._GzipReader`` is what `isal.igzip.IGzipFile` itself reads through. The public class reads and then
     copies, which costs 5 % of a session. It is the fallback for releases of isal without that reader.
-
-    Parameters
-    ----------
-    file : binary file object
-        The packed bytes, at their start. Read forward only; closing it is up to the caller.
-    read_bytes : int, default 512 KiB
-        Packed bytes that are read at a time.
     """
     # Imported late: this module is loaded in workers that may never unpack a stream.
     from isal import igzip, isal_zlib

@@ -174,13 +174,9 @@ class VolumeReader:
         grid = self.header.grid
         if grid.size > MAX_VOXELS:
             raise self._error(f"expected a grid of at most {MAX_VOXELS} voxels, found {grid.shape}")
-        inside, start = np.empty(grid.size, dtype=bool), 0
-        for piece in self._pieces(0):
-            inside[start : start + len(piece)] = rule(self._scale(piece))
-            start += len(piece)
-        self._expect_end()
+        inside = self._filled(np.empty(grid.size, dtype=bool), lambda piece: rule(self._scale(piece)))
         # Put into C-order as flags: an eighth of what the indices would take, where everything is inside.
-        return np.flatnonzero(inside.reshape(grid.shape, order="F").ravel()).astype(np.int64, copy=False)
+        return np.flatnonzero(inside.ravel()).astype(np.int64, copy=False)
 
     def volume(self) -> NDArray[np.float32]:
         """Return a single volume as a whole.
@@ -198,10 +194,13 @@ class VolumeReader:
             If there is more than one volume, the stream is truncated or corrupt, or its length contradicts its header.
         """
         self.expect_single()
-        result = np.empty(self.header.grid.size, dtype=np.float32)
+        return self._filled(np.empty(self.header.grid.size, dtype=np.float32), self._scale)
+
+    def _filled(self, result: NDArray[Any], value: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
+        """Fill an array with a value for each voxel of the first volume, and return it in the shape of the grid."""
         start = 0
         for piece in self._pieces(0):
-            result[start : start + len(piece)] = self._scale(piece)
+            result[start : start + len(piece)] = value(piece)
             start += len(piece)
         self._expect_end()
         return result.reshape(self.header.grid.shape, order="F")

@@ -109,12 +109,8 @@ def read_header(
 ) -> tuple[VolumeHeader, int]:
     """Read the header at the beginning of a stream; return it and its bytes.
 
-    Parameters
-    ----------
-    read : callable
-        Takes a number of bytes and returns the next of the stream.
-    error_of : callable
-        Takes what was expected and found, and returns the error to raise.
+    `read` takes a number of bytes and returns the next of the stream; `error_of` takes what was expected and found, and
+    returns the error to raise.
     """
     import nibabel
 

@@ -23,28 +23,10 @@ MD5, GZIP, SIZE = "md5", "gzip", "size"
 
 
 def check_file(path: Path, info: ObjectInfo, how: str, *, stop: threading.Event | None = None) -> int:
-    """Read a file to its end and check that it is an object.
+    """Read a file to its end and return its CRC-32; DataIntegrityError if it is not the object.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    info : ObjectInfo
-        The object.
-    how : {"md5", "gzip", "size"}
-        By its ETag, by its gzip stream, or by its size.
-    stop : threading.Event, optional
-        Once it is set, `TransferStoppedError` is raised.
-
-    Returns
-    -------
-    int
-        CRC-32 of the file.
-
-    Raises
-    ------
-    DataIntegrityError
-        If it is damaged.
+    It is checked by its ETag, by its gzip stream or by its size, as `how` says: `MD5`, `GZIP` or `SIZE`. Once `stop` is
+    set, `TransferStoppedError` is raised.
     """
     try:
         with path.open("rb", buffering=0) as file:

@@ -54,18 +54,6 @@ _OF_ONE_OBJECT = frozenset(
 Outcome = tuple[ObjectInfo, "Future[Fetched]"]
 
 
-class _Counter:
-    """A number that several threads add to."""
-
-    def __init__(self) -> None:
-        self.value = 0
-        self._lock = threading.Lock()
-
-    def add(self, count: int) -> None:
-        with self._lock:
-            self.value += count
-
-
 class CopyingRun:
     """A run that copies the objects of a plan."""
 
@@ -82,13 +70,14 @@ class CopyingRun:
         """Key → what is in its place."""
         self.current = {info.key: info for info in plan.objects if info.key not in self.left_alone}
         """Key → the object as it was copied."""
-        self.received = _Counter()
+        self.received = 0
+        """Bytes."""
         self.seconds = 0.0
         self.interrupted = False
         self._plan, self._folder, self._progress = plan, folder, progress
         self._piece_bytes, self._request_bytes = piece_bytes, request_bytes
         self._jobs = jobs
-        self._stop = threading.Event()
+        self._stop, self._lock = threading.Event(), threading.Lock()
         self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         self._busy: dict[ObjectInfo, _Busy] = {}
         self._errors: list[Exception] = []
@@ -139,11 +128,15 @@ class CopyingRun:
             requests=requests,
             piece_bytes=self._piece_bytes,
             request_bytes=self._request_bytes,
-            received=self.received.add,
+            received=self._receive,
             stop=self._stop,
             wait_seconds=wait_seconds,
         )
         future.add_done_callback(lambda done: self._outcomes.put((info, done)))
+
+    def _receive(self, count: int) -> None:
+        with self._lock:  # each transfer calls it from threads of its own
+            self.received += count
 
     def _take(self, requests: int) -> None:
         """Settle a finished object, or wait a little; try objects again that another process was fetching."""
@@ -197,7 +190,7 @@ class CopyingRun:
             self._reported = seconds
             n_files = len(self._plan.unrecorded) + len(self._plan.fetch)
             n_bytes = self._plan.bytes_to_fetch
-            received = min(self.received.value, n_bytes)
+            received = min(self.received, n_bytes)
             self._progress(MirrorProgress(len(self._done), n_files, received, n_bytes, seconds, finished))
 
 

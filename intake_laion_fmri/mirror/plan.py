@@ -45,9 +45,12 @@ def plan_from_listings(
     public = [info for info in chosen if layout.is_of_public(info.key)]
     ungated = [info for info in public if info.key != layout.GATED]
     folders = _folders_among(listed)
-    refused = {
-        info.key: reason for info in ungated if (reason := rejection(info.key) or _same_as_folder(info.key, folders))
-    }
+    refused = {}
+    for key in (info.key for info in ungated):
+        if reason := rejection(key):
+            refused[key] = reason
+        elif key in folders:
+            refused[key] = f"has the name of a folder, in which {folders[key]!r} lies"
     objects = [info for info in ungated if info.key not in refused]
     complete, unrecorded, fetch, left_alone = _compared(folder, objects)
     return MirrorPlan(
@@ -79,10 +82,6 @@ def _folders_among(keys: Iterable[str]) -> dict[str, str]:
             folders[folder] = key
             folder = folder.rpartition("/")[0]
     return folders
-
-
-def _same_as_folder(key: str, folders: Mapping[str, str]) -> str | None:
-    return f"has the name of a folder, in which {folders[key]!r} lies" if key in folders else None
 
 
 def _compared(

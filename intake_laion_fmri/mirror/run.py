@@ -246,7 +246,7 @@ def fill_mirror(
         fetched=statuses["fetched"],
         adopted=statuses["adopted"],
         replaced=sum(fetched.replaced for fetched, _ in done),
-        bytes_received=run.received.value,
+        bytes_received=run.received,
         held_out=plan.held_out,
         gated=plan.gated,
         refused=plan.refused,

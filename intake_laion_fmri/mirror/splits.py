@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.roles import SHARED
 from intake_laion_fmri.errors import BucketUnreachableError, DataIntegrityError
+from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.mirror.selection import subject_of
 from intake_laion_fmri.remote import atomic
 from intake_laion_fmri.remote.access import open_root
@@ -21,6 +20,7 @@ from intake_laion_fmri.remote.copy import MirrorFolder
 from intake_laion_fmri.split_sources import (
     FILES_IN_FLIGHT,
     SplitSource,
+    copied,
     copies_in,
     named_source,
     published_sums,
@@ -41,23 +41,13 @@ def pools_of(keys: Iterable[str]) -> tuple[str, ...]:
 def bring_splits(folder: MirrorFolder, pools: Sequence[str]) -> tuple[str, ...]:
     """Copy the published split files of some pools to a mirror, so far as they are not there.
 
-    Parameters
-    ----------
-    folder : MirrorFolder
-        The mirror.
-    pools : sequence of str
-        ``"shared"`` and subjects.
-
-    Returns
-    -------
-    tuple of str
-        What could not be done, in words. That is no error: nothing of the bucket is missing.
+    Returns what could not be done, in words. That is no error: nothing of the bucket is missing.
     """
     copies, source = copies_in(folder.path), _source()
     missing = [
         key
         for key, sha256 in published_sums().items()
-        if key.partition("/")[0] in pools and _sum_of(copies / key) != sha256
+        if key.partition("/")[0] in pools and copied(copies / key, sha256) is None
     ]
     if not missing:
         return ()
@@ -70,8 +60,7 @@ def bring_splits(folder: MirrorFolder, pools: Sequence[str]) -> tuple[str, ...]:
 
     try:
         folder.workplace("splits")
-        with ThreadPoolExecutor(FILES_IN_FLIGHT, thread_name_prefix="laion-splits") as threads:
-            list(threads.map(bring, missing))
+        concurrently(bring, missing, FILES_IN_FLIGHT, name="splits")
     except (BucketUnreachableError, DataIntegrityError, OSError) as error:
         return (f"The published split files were not copied; without them splits cannot be told offline: {error}",)
     return ()
@@ -84,10 +73,3 @@ def _source() -> SplitSource:
         return upstream()
     root = open_root(given)
     return SplitSource(root.url, root)
-
-
-def _sum_of(path: Path) -> str | None:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return None

@@ -53,12 +53,7 @@ def what_is_in_the_way(folder: MirrorFolder, info: ObjectInfo, copy: Copy | None
 def tidy(folder: MirrorFolder, objects: Iterable[ObjectInfo]) -> None:
     """Remove leftovers of killed runs, and parts of outdated versions.
 
-    Parameters
-    ----------
-    folder : MirrorFolder
-        The mirror.
-    objects : iterable of ObjectInfo
-        What this run was for, as it is now. Parts of other objects may still be of use, and stay.
+    `objects` are what this run was for, as it is now. Parts of other objects may still be of use, and stay.
     """
     current = {info.key: info for info in objects}
     by_lock: dict[str, list[Path]] = {}

@@ -65,28 +65,9 @@ def fetch_object(
 ) -> Fetched:
     """Fetch an object into a mirror, unless a complete copy is there.
 
-    Parameters
-    ----------
-    bucket : Bucket
-        Where it is; a remote root or a folder.
-    info : ObjectInfo
-        From a listing.
-    folder : MirrorFolder
-        The mirror.
-    requests : int, default 4
-        Ranged requests under way at a time.
-    piece_bytes, request_bytes : int, optional
-        What is kept of a transfer that is killed, and what is asked for at a time.
-    received : callable, optional
-        Called with the number of bytes received, from several threads.
-    stop : threading.Event, optional
-        Once it is set, the transfer ends within a fraction of a second.
-    wait_seconds : float, default 0
-        How long to wait for another process that is fetching the object.
-
-    Returns
-    -------
-    Fetched
+    `requests` requests of `request_bytes` are under way at a time; whole pieces of `piece_bytes` outlive the process.
+    `received` is called with the number of bytes received, from several threads. Once `stop` is set, the transfer ends
+    within a fraction of a second. Another process that is fetching the object is waited for `wait_seconds`.
 
     Raises
     ------

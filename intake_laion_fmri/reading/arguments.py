@@ -43,46 +43,18 @@ SessionSelection = str | int | Sequence[str | int]
 
 
 def check_argument(name: str, value: object) -> object:
-    """Check an argument, as far as that is possible without looking into the bucket.
+    """Return an argument in its canonical form, checked as far as that is possible without looking into the bucket.
 
-    Parameters
-    ----------
-    name : str
-        Name of the argument.
-    value : object
-        Its value.
-
-    Returns
-    -------
-    object
-        The value in its canonical form.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If it cannot be right, whichever function it is for.
+    ValueError or TypeError if it cannot be right, whichever function it is for.
     """
     return _CHECKS[name](value)
 
 
 def check_arguments(function: Callable[..., Any], arguments: Mapping[str, object], *, where: str) -> None:
-    """Check arguments for a function that opens data, by name and by value.
+    """Check arguments for a function that opens data, by name and by value; `where` is what takes them, for errors.
 
-    Parameters
-    ----------
-    function : callable
-        One of the functions of `betas` or `discovery`.
-    arguments : mapping
-        Name → value.
-    where : str
-        What takes them, for errors.
-
-    Raises
-    ------
-    TypeError
-        If the function has no such argument, with the nearest names.
-    ValueError, TypeError
-        If a value cannot be right.
+    TypeError if the function has no such argument, with the nearest names; ValueError or TypeError if a value cannot be
+    right.
     """
     names = inspect.signature(function).parameters
     for name, value in arguments.items():
@@ -104,10 +76,7 @@ def _check_images(images: object) -> object:
 def check_sessions(session: object) -> tuple[str, ...] | None:
     """Return the chosen sessions, ascending and each once; None stands for all.
 
-    Raises
-    ------
-    ValueError
-        If one cannot be a session, or the list is empty.
+    ValueError if one cannot be a session, or the list is empty.
     """
     names = _check_names("session", session, layout.session_name)
     return None if names is None else tuple(sorted(names, key=layout.session_number))
@@ -116,10 +85,7 @@ def check_sessions(session: object) -> tuple[str, ...] | None:
 def check_subjects(subjects: object) -> tuple[str, ...] | None:
     """Return the chosen subjects, sorted and each once; None stands for all.
 
-    Raises
-    ------
-    ValueError
-        If one cannot be a subject, or the list is empty.
+    ValueError if one cannot be a subject, or the list is empty.
     """
     names = _check_names("subjects", subjects, layout.subject_name)
     return None if names is None else tuple(sorted(names))
@@ -141,13 +107,7 @@ def _check_names(argument: str, value: object, canonical: Callable[[object], str
 
 
 def chosen(name: str, value: str, valid: Iterable[str]) -> tuple[str, ...]:
-    """Return the values that an argument stands for: its own, or every valid one for ``"all"``.
-
-    Raises
-    ------
-    ValueError
-        If the value is not valid, with the nearest ones.
-    """
+    """Return the values that an argument stands for: its own, which must be valid, or every valid one for ``"all"``."""
     check_argument(name, value)
     return tuple(valid) if value == ALL else (value,)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-_PUBLISHED: Mapping[str, str] = MappingProxyType({"project": "LAION-fMRI", "publisher_url": layout.BUCKET_URL})
+_PUBLISHED: Mapping[str, str] = {"project": "LAION-fMRI", "publisher_url": layout.BUCKET_URL}
 """Attributes of every Dataset, with which it has at least ten: a notebook folds these, and `sources` may fill pages."""
 
 _BETAS_ATTRS = {"long_name": "single-trial GLMsingle TYPED betas", "units": "relative units"}

@@ -16,23 +16,9 @@ if TYPE_CHECKING:
 
 
 def lazy_rows(name: str, steps: Sequence[Step], *, shape: tuple[int, ...], dtype: str = "float32") -> da.Array:
-    """Stack blocks along a first axis: one task per block.
+    """Stack blocks along a first axis, shape (sum of the blocks' lengths, *shape): one task per block.
 
-    Parameters
-    ----------
-    name : str
-        Beginning of the tasks' names.
-    steps : sequence of Step
-        In the order of the result; blocks of length 0 have no task.
-    shape : tuple of int
-        Of a row.
-    dtype : str, default "float32"
-        Of the result.
-
-    Returns
-    -------
-    dask.array.Array
-        Shape (sum of the blocks' lengths, *shape).
+    Blocks of length 0 have no task; the tasks' names begin with `name`.
     """
     import dask.array as da
     from dask.base import tokenize
@@ -84,15 +70,6 @@ def load_rows(array: da.Array) -> NDArray[Any]:
     Idea: each block of `lazy_rows` fills its rows of one array. Dask copies a result of one block and joins several, so
     that it holds each twice for a while: 2.3 GB for a session of a whole brain. Where it computes in other processes or
     arrays were changed, it is left to it.
-
-    Parameters
-    ----------
-    array : dask.array.Array
-        Any.
-
-    Returns
-    -------
-    array
     """
     return load_each([array])[0]
 

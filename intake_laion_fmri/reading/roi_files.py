@@ -45,16 +45,8 @@ class RoiForm:
     ) -> T:
         """Read the file; DataIntegrityError if a file of another spelling differs.
 
-        Parameters
-        ----------
-        bucket : Bucket
-            Where it is, for errors.
-        files : mapping
-            Key → content.
-        read : callable
-            Called with content and name of a file.
-        same : callable
-            Called with what was read of two files; returns True if they are the same.
+        `files` are key → content, of this bucket. `read` takes content and name of a file; `same` takes what was read
+        of two, and returns True if they are the same.
         """
         first, *others = self.infos
         content = files[first.key]

@@ -200,20 +200,7 @@ class RoiPlan:
         hemis: Sequence[str],
         only: RoiExpression | None = None,
     ) -> RoiPlan:
-        """Find the objects.
-
-        Parameters
-        ----------
-        bucket : Bucket
-            Where to read from.
-        contents : SubjectContents
-            The subject's listing.
-        query : VoxelQuery
-            The selection of voxels and vertices.
-        formats, hemis : sequence of str
-            What to read.
-        only : RoiExpression, optional
-            Names and categories of the ROIs to read; by default all.
+        """Find the objects of ROIs in some formats, on some hemispheres; by default of all ROIs.
 
         Raises
         ------

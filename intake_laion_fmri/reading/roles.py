@@ -20,27 +20,10 @@ if TYPE_CHECKING:
 def split_roles(
     trials: pd.DataFrame, subject: str, source: SplitSource
 ) -> dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]:
-    """Return the roles of trials in every split of the shared pool and of the subject's own.
+    """Return the roles of trials in every split of the shared pool and of the subject's own, as coordinates.
 
-    Parameters
-    ----------
-    trials : pandas.DataFrame
-        With the column ``label``.
-    subject : str
-        ``"sub-01"``.
-    source : SplitSource
-        Where the files are.
-
-    Returns
-    -------
-    dict
-        ``split_role`` (pool, split, trial), int8: 0 unused, 1 train, 2 test, as CF flags, with the revision and the
-        files' sums in its attributes; ``pool`` and ``split``. As xarray takes coordinates.
-
-    Raises
-    ------
-    NotInBucketError, BucketUnreachableError, DataIntegrityError
-        As `SplitSource.read`.
+    ``split_role`` (pool, split, trial), int8: 0 unused, 1 train, 2 test, as CF flags, with the revision and the files'
+    sums in its attributes; ``pool`` and ``split``. Errors are those of `SplitSource.read`.
     """
     import pandas as pd
 
@@ -76,26 +59,10 @@ def split_roles(
 def role_mask(
     trials: pd.DataFrame, subject: str, *, split: str, pool: str, role: str, source: SplitSource | None
 ) -> NDArray[np.bool_]:
-    """Return True for the trials with a role in a split.
+    """Return True for the trials with a role in a split, shape (trial,).
 
-    Parameters
-    ----------
-    trials : pandas.DataFrame
-        With the column ``label``.
-    subject
-        As in `split_roles`.
-    source : SplitSource or None
-        Where the files are; not needed for ``ood``.
-    split : str
-        One of `list_splits`.
-    pool : {"shared", "subject", "pooled"}
-        The pool of the images that all subjects saw, the subject's own, or that of all images.
-    role : {"train", "test", "both"}
-        The side of the split.
-
-    Returns
-    -------
-    array of bool, shape (trial,)
+    `pool` may be ``"shared"``, ``"subject"``, or ``"pooled"`` for that of all images. `source` says where the files
+    are; it is not needed for ``ood``.
     """
     folder = subject if pool == "subject" else pool
     labels = trials["label"].to_numpy(dtype=object)

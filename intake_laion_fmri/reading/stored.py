@@ -111,15 +111,9 @@ class StorePlan:
     ) -> BetasParts:
         """Return the parts of the Dataset.
 
-        Parameters
-        ----------
-        query, voxels
-            The selection.
-        splits, bucket
-            Where split files are, as in `splits.find_source`: looked at only where the user names them, a split
-            is of the pool of all subjects, or the store does not tell the same of all sessions.
-        zscore : {"session", "run"}, optional
-            Within what voxels are scaled.
+        `splits` and `bucket` tell where split files are, as in `splits.find_source`: looked at only where the user
+        names them, a split is of the pool of all subjects, or the store does not tell the same of all sessions. Voxels
+        are scaled within `zscore`, if that is given.
 
         Raises
         ------
@@ -293,20 +287,9 @@ def _steps(
 
 
 def with_stored(parts: BetasParts, store: Bucket) -> BetasParts:
-    """Read sessions of a Dataset from a store instead of the bucket, where it holds them.
+    """Read sessions of a Dataset from a store instead of the bucket, with the same labels.
 
-    Parameters
-    ----------
-    parts : BetasParts
-        From the bucket.
-    store : Bucket
-        The store.
-
-    Returns
-    -------
-    BetasParts
-        With the same labels. A session is read from the store where that holds all the chosen voxels, and was built
-        from the objects that the bucket holds now.
+    Those that the store holds with all the chosen voxels, built from the objects that the bucket holds now.
     """
     try:
         options = read_options(store)

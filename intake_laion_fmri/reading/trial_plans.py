@@ -67,18 +67,10 @@ class TrialQuery:
     def select(
         self, table: pd.DataFrame, subject: str, source: SplitSource | None, roles: Coordinates | None = None
     ) -> NDArray[np.bool_]:
-        """Return True for the chosen trials of a table.
+        """Return True for the chosen trials of a table from `trials.stack_sessions`.
 
-        Parameters
-        ----------
-        table : pandas.DataFrame
-            From `trials.stack_sessions`.
-        subject : str
-            ``"sub-01"``.
-        source : SplitSource or None
-            Where split files are; not needed where `roles` are given, or `needs_files` is False.
-        roles : dict, optional
-            From `roles.split_roles`, of this table; empty if split files are missing.
+        `source` says where split files are: not needed where `needs_files` is False, or with the `roles` of this table
+        from `roles.split_roles`, which are empty if split files are missing.
         """
         chosen = np.ones(len(table), dtype=bool)
         if self.stimuli is not None:

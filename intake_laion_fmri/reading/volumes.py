@@ -32,31 +32,11 @@ def read_map(
     gather: Gather | None,
     note: Callable[[str], None] = warn_of,
 ) -> NDArray[Any]:
-    """Read a map from a file.
+    """Read a map, one of `ALL_MAPS`, from its packed file, in its own type.
 
-    Parameters
-    ----------
-    map : str
-        Its name in `ALL_MAPS`, for its type.
-    file : binary file object
-        The packed bytes.
-    name : str
-        What to call the file in errors.
-    grid : Grid
-        The grid that it must be on.
-    gather : Gather or None
-        The voxels; None for the whole volume.
-    note : callable, optional
-        Called with what differs from what is documented, in words; by default a warning is given.
-
-    Returns
-    -------
-    array, shape (voxel,) or (i, j, k)
-
-    Raises
-    ------
-    DataIntegrityError
-        If the file is broken, on another grid, no single volume, or its values cannot be of this map.
+    Shape (voxel,) for the voxels of `gather`, or (i, j, k) without. `note` is called with what differs from what is
+    documented, in words; by default a warning is given. DataIntegrityError if the file is broken, on another grid, no
+    single volume, or its values cannot be of this map.
     """
     return ALL_MAPS[map].cast(read_volume(file, name=name, grid=grid, gather=gather, note=note), name=name)
 

@@ -131,15 +131,7 @@ def protocol_of(address: str) -> str:
 
 
 def below(address: str, key: str) -> str:
-    """Return the URL or path of an object below a root.
-
-    Parameters
-    ----------
-    address : str
-        As `resolved` returns it.
-    key : str
-        Path below the root; "" is the root itself.
-    """
+    """Return the URL or path of an object below an address from `resolved`; the key "" is the root itself."""
     if not key:
         return address
     outermost, *inner = links(address)

@@ -220,19 +220,10 @@ def remove_tree(folder: AnyPath) -> None:
 
 
 def remove_known(folder: AnyPath, known: Callable[[str], bool]) -> list[str]:
-    """Remove what is known of a folder, and folders that are empty then.
+    """Remove what is known of a folder, and folders that are empty then; return what is left, ascending.
 
-    Parameters
-    ----------
-    folder : str or path
-        The folder. It need not exist.
-    known : callable
-        Takes the path of a file below the folder, with ``/``; returns True if this project wrote it.
-
-    Returns
-    -------
-    list of str
-        Files and links that are left, ascending.
+    `known` takes the path of a file below the folder, with ``/``; it returns True if this project wrote it. The folder
+    need not exist.
     """
     left = []
     for file in list(files_below(folder)):

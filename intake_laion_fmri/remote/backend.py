@@ -82,42 +82,22 @@ class Backend(ABC):
 
     @abstractmethod
     def get(self, key: str, start: int | None, stop: int | None, seconds: float, *, most: int) -> Answer:
-        """Read an object, or bytes of it.
+        """Read an object, or its bytes from `start` to before `stop`; the whole of it where both are None.
 
-        Parameters
-        ----------
-        key : str
-            Path below the root.
-        start, stop : int or None
-            Bytes from `start` to before `stop`; the whole object where both are None.
-        seconds : float
-            Time for the request.
-        most : int
-            How many bytes are expected at most; one more is read, and then no other.
+        At most `most` bytes are expected; one more is read, and then no other.
         """
 
     def probe(self, key: str, seconds: float) -> tuple[ObjectInfo | None, bool]:
-        """Return how an object is streamed.
+        """Return size and ETag, where that needs a request, and whether an object is streamed in parts.
 
-        Returns
-        -------
-        tuple
-            Size and ETag, where a request was needed to find out; and whether it is read in parts, by `get`, or else
-            by `open`.
+        In parts it is read by `get`, or else by `open`.
         """
         return None, True
 
     def open(self, key: str, seconds: float, errors: Callable[[], AbstractContextManager[None]]) -> BinaryIO:
-        """Open an object for reading once from its start.
+        """Open an object for reading once from its start, within `seconds`, which each piece of it may take, too.
 
-        Parameters
-        ----------
-        key : str
-            Path below the root.
-        seconds : float
-            Time for the answer to begin, and for each piece of it.
-        errors : callable
-            Returns a context for errors of reading.
+        `errors` returns a context for errors of reading.
         """
         raise NotImplementedError
 
@@ -143,15 +123,7 @@ class Backend(ABC):
 
 
 class FileSystemBackend(Backend):
-    """A back-end over one of fsspec's file systems, which does all the writing.
-
-    Parameters
-    ----------
-    file_system : fsspec.AbstractFileSystem
-        Makes the requests.
-    root : str
-        Path of the root.
-    """
+    """A back-end over one of fsspec's file systems, which does all the writing."""
 
     file_system: AbstractFileSystem
 

@@ -21,7 +21,7 @@ from intake_laion_fmri.remote import addresses
 from intake_laion_fmri.remote.answers import LARGEST_BYTES
 from intake_laion_fmri.remote.backend import Backend, Listing
 from intake_laion_fmri.remote.cache import LARGEST_BYTES as KEPT_BYTES
-from intake_laion_fmri.remote.cache import CachedReads, SmallFileCache
+from intake_laion_fmri.remote.cache import SmallFileCache
 from intake_laion_fmri.remote.messages import Messages, Wording
 from intake_laion_fmri.remote.mirrored import Copies
 from intake_laion_fmri.remote.requests import SMALL_FILES_IN_FLIGHT, Requests
@@ -178,18 +178,17 @@ class Bucket:
             If an object has not the size, or not the MD5, that the listing said, or is larger than `LARGEST_BYTES`.
         """
         wanted = list(objects)
-        if failures is None:
-            self._expect_small(wanted)
+        if failures is None and (too_large := next(filter(None, map(self._too_large, wanted)), None)):
+            raise too_large
         found = self.copies.contents(wanted, failures)
         rest = [info for info in wanted if info.key not in found and info.key not in (failures or ())]
-        cache = None if self.is_local else SmallFileCache.of_user()
-        cached = CachedReads(cache, self.requests.read_whole, self.name_in_cache)
+        cache = SmallFileCache(None, 0) if self.is_local else SmallFileCache.of_user()
 
         def tried(info: ObjectInfo) -> bytes | None:
             error: Exception | None = self._too_large(info)
             if error is None:
                 try:
-                    return cached.read(info)
+                    return cache.read(info, self.name_in_cache(info), self.requests.read_whole)
                 except (NotInBucketError, AccessDeniedError) as unreadable:
                     if self.backend.lists_what_is_there and isinstance(unreadable, NotInBucketError):
                         raise  # it has just been listed: gone between two requests, or denied by mistake
@@ -201,7 +200,8 @@ class Bucket:
 
         contents = concurrently(tried, rest, SMALL_FILES_IN_FLIGHT)
         found |= {info.key: content for info, content in zip(rest, contents, strict=True) if content is not None}
-        cached.trim()
+        if cache.added.is_set():
+            cache.trim()
         return {info.key: found[info.key] for info in wanted if info.key in found}
 
     def name_in_cache(self, info: ObjectInfo) -> str:
@@ -324,13 +324,8 @@ class Bucket:
         described = self.copies.missing(self.messages, key)
         return described or self.messages.missing(key, beside, self.backend.reason_of_absence(key))
 
-    def _expect_small(self, objects: Iterable[ObjectInfo]) -> None:
-        """Raise DataIntegrityError for an object that is not to be taken whole into memory."""
-        for info in objects:
-            if error := self._too_large(info):
-                raise error
-
     def _too_large(self, info: ObjectInfo) -> DataIntegrityError | None:
+        """Return the error for an object that is not to be taken whole into memory."""
         if info.size <= LARGEST_BYTES:
             return None
         return DataIntegrityError(

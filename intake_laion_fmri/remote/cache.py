@@ -19,7 +19,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from intake_laion_fmri.layout import GATED, ObjectInfo
@@ -82,18 +82,35 @@ class CacheInfo:
 
 @dataclass(frozen=True)
 class SmallFileCache:
-    """The copies of small files."""
+    """The copies of small files; several threads may use it."""
 
     folder: Path | None
     """Where they are; None keeps nothing."""
     limit: int
     """Most bytes to keep."""
+    added: threading.Event = field(default_factory=threading.Event, compare=False)
+    """Set once a file was added to it."""
 
     @classmethod
     def of_user(cls) -> SmallFileCache:
         """Return the user's."""
         own = own_folder()
         return cls(own and own / _OBJECTS, _limit())
+
+    def read(self, info: ObjectInfo, name: str, fetch: Callable[[ObjectInfo], bytes]) -> bytes:
+        """Return the content of an object: the copy of this name, if it is current, or what is fetched.
+
+        Of what was given to this user alone no copy is kept.
+        """
+        if not info.etag or info.key == GATED:
+            return fetch(info)
+        content = self.get(name)
+        if content is None or len(content) != info.size:
+            content = fetch(info)
+            if info.size <= LARGEST_BYTES:
+                self.put(name, content)
+                self.added.set()
+        return content
 
     def get(self, name: str) -> bytes | None:
         """Return a copy, or None where there is none that is intact, or none is wanted."""
@@ -132,44 +149,6 @@ class SmallFileCache:
         return folder / hashlib.sha256(name.encode()).hexdigest()
 
 
-class CachedReads:
-    """Reads of small files in several threads: from a cache where a copy is current, or else from their bucket.
-
-    Parameters
-    ----------
-    cache : SmallFileCache or None
-        Where copies are kept, if anywhere.
-    read : callable
-        Reads a file from the bucket.
-    name : callable
-        Returns the name of a file in the cache.
-    """
-
-    def __init__(
-        self, cache: SmallFileCache | None, read: Callable[[ObjectInfo], bytes], name: Callable[[ObjectInfo], str]
-    ) -> None:
-        self._cache, self._read, self._name = cache, read, name
-        self._added = threading.Event()
-
-    def read(self, info: ObjectInfo) -> bytes:
-        """Return the content of a file; of one that was given to this user alone, no copy is kept."""
-        if self._cache is None or not info.etag or info.key == GATED:
-            return self._read(info)
-        name = self._name(info)
-        content = self._cache.get(name)
-        if content is None or len(content) != info.size:
-            content = self._read(info)
-            if info.size <= LARGEST_BYTES:
-                self._cache.put(name, content)
-                self._added.set()
-        return content
-
-    def trim(self) -> None:
-        """Bring the cache back to its limit, if something was added to it."""
-        if self._cache and self._added.is_set():
-            self._cache.trim()
-
-
 def _sum(name: str, content: bytes) -> bytes:
     """Return a checksum of a copy and of what it is a copy of: under another name it is none."""
     digest = hashlib.sha256(hashlib.sha256(name.encode()).digest())
@@ -193,12 +172,7 @@ def read_kept(path: Path) -> bytes | None:
 def keep(path: Path, content: bytes) -> None:
     """Write a file to a cache, whole, where that can be done.
 
-    Parameters
-    ----------
-    path : path
-        In the user's cache, nothing is written unless the folder is this package's own, or can become so.
-    content : bytes
-        What it holds.
+    In the user's cache nothing is written unless the folder is this package's own, or can become so.
     """
     own = own_folder()
     with contextlib.suppress(OSError):

@@ -25,19 +25,8 @@ if TYPE_CHECKING:
 def connected(messages: Messages, network: NetworkPolicy) -> Backend:
     """Connect to a root; some file systems make a request for it.
 
-    Parameters
-    ----------
-    messages : Messages
-        With the address and the options, and for errors.
-    network : NetworkPolicy
-        Bounds of the client.
-
-    Raises
-    ------
-    ValueError
-        If an option is unknown, or a secret was replaced by `redact.HIDDEN`.
-    ImportError
-        If a package is missing.
+    ValueError for an unknown option, or a secret that was replaced by `redact.HIDDEN`; ImportError where a package is
+    missing.
     """
     address, wording = messages.address, messages.wording
     if redact.holds_hidden([address if "://" in address else "", messages.storage_options]):

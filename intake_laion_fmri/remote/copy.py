@@ -85,17 +85,8 @@ class MirrorFolder(MirrorRecords):
         """Return where an object belongs, for writing.
 
         A folder of the mirror may be a link that this user has made, for instance to another disk. One that somebody
-        else has put there is not written through: it could lead to this user's files.
-
-        Parameters
-        ----------
-        key : str
-            Path below the bucket's root.
-
-        Raises
-        ------
-        DataIntegrityError
-            If the key would leave the folder or cannot be a file's name, or a link of another user is on the way.
+        else has put there is not written through: it could lead to this user's files. That is a DataIntegrityError, as
+        is a key that would leave the folder or cannot be a file's name.
         """
         *folders, name = self.path_of(key).relative_to(self.path).parts
         base = path = self.path
@@ -118,19 +109,11 @@ class MirrorFolder(MirrorRecords):
     def holds(self, info: ObjectInfo) -> Path | None:
         """Return the local file of an object if it is complete and current, as far as is known without reading it all.
 
-        Parameters
-        ----------
-        info : ObjectInfo
-            From the bucket's listing, with the size and ETag that are current.
-
-        Returns
-        -------
-        Path or None
-            None too where the key cannot be a file's. A file with a record counts if the ETag, its size and its
-            modification time agree. Any other file counts if its content is proved to be the object's: by the sum in
-            a record where the time alone differs (mirrors get copied), or by the ETag. Files of more than
-            `PROVED_BYTES` are proved by `proves`, when they are read. An ROI's file may lack the hyphens inside its
-            label, as in copies that the data set's own package makes.
+        None too where the key cannot be a file's. A file with a record counts if the ETag, its size and its
+        modification time agree with the bucket's listing. Any other file counts if its content is proved to be the
+        object's: by the sum in a record where the time alone differs (mirrors get copied), or by the ETag. Files of
+        more than `PROVED_BYTES` are proved by `proves`, when they are read. An ROI's file may lack the hyphens inside
+        its label, as in copies that the data set's own package makes.
         """
         copy = self.copy_of(info.key)
         return copy.path if copy and self._is_held(copy, info) else None

@@ -19,19 +19,10 @@ from intake_laion_fmri.remote.retry import Attempts
 
 @contextmanager
 def errors_of(messages: Messages, key: str, attempts: Attempts | None = None) -> Iterator[None]:
-    """Turn what a file system raises into the contract's errors.
+    """Turn what a file system raises into the contract's errors about a key; `attempts` are those so far.
 
-    What they say holds all that their causes do, and the tracebacks of a client's tries have some 90 lines: they
-    are left out, except those of unforeseen answers.
-
-    Parameters
-    ----------
-    messages : Messages
-        Those of the root.
-    key : str
-        Path below the root that is asked for.
-    attempts : Attempts, optional
-        Attempts so far, for the message.
+    What they say holds all that their causes do, and the tracebacks of a client's tries have some 90 lines: they are
+    left out, except those of unforeseen answers.
     """
     try:
         yield

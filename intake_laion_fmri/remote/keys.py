@@ -16,17 +16,9 @@ _PLAIN = re.compile(r"[A-Za-z0-9_][\w.+-]*(?:/[A-Za-z0-9_][\w.+-]*)*", re.ASCII)
 
 
 def rejection(key: str) -> str | None:
-    """Return why an object cannot be a file of a mirror; None if it can.
+    """Return why an object of any key cannot be a file of a mirror; None if it can.
 
-    Parameters
-    ----------
-    key : str
-        Path below a bucket's root, which may hold anything.
-
-    Returns
-    -------
-    str or None
-        To follow "it": ``"has a part '..'"``.
+    The text follows "it": ``"has a part '..'"``.
     """
     parts = key.split("/")
     if _PLAIN(key) and parts[0] != METADATA_FOLDER and ".." not in parts and len(key) <= NAME_BYTES:

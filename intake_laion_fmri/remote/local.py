@@ -190,21 +190,9 @@ def _open_regular(path: str) -> io.FileIO:
 
 
 def _read(path: str, start: int = 0, stop: int | None = None, *, most: int | None = None) -> Answer:
-    """Read a file, or the bytes from `start` to before `stop`.
+    """Read a file, or the bytes from `start` to before `stop`; of more than `most` bytes one more, and no other.
 
-    Parameters
-    ----------
-    path : str
-        The file.
-    start, stop : int, optional
-        Bytes to read; the file may have fewer.
-    most : int, optional
-        How many bytes are expected at most; one more is read, and then no other.
-
-    Returns
-    -------
-    Answer
-        With the file's state after the last byte was read: that of before would be another if it was written to.
+    The answer has the file's state after the last byte was read: that of before would be another if it was written to.
     """
     with _open_regular(path) as file:
         file.seek(start)

@@ -135,16 +135,10 @@ class Messages:
         )
 
     def missing(self, key: str, beside: Iterable[str], reason: str) -> NotInBucketError:
-        """Describe an object that is needed and absent.
+        """Describe an object that is needed and absent, and name what is beside it.
 
-        Parameters
-        ----------
-        key : str
-            The absent object.
-        beside : iterable of str
-            Keys from the listing in which it was looked for; those beside it are named.
-        reason : str
-            Why something at its path counts as absent; "" where nothing is there.
+        `beside` are keys of the listing in which it was looked for. `reason` says why something at its path counts as
+        absent; "" where nothing is there.
         """
         if reason:
             return NotInBucketError(f"{self.locate(key)} is not in the bucket: {reason}.")

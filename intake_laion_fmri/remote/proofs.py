@@ -7,6 +7,8 @@ programs use one of a few lengths. Any other ETag, such as that of a web server 
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import io
 import os
@@ -26,11 +28,7 @@ _CONSOLE_PART_BYTES = 17_179_870
 
 _READ_BYTES = 1024 * 1024
 
-_sums: dict[tuple[object, ...], bool] = {}
-"""File with its state, and an ETag → whether it is that object, for this process."""
-
-_crcs: dict[tuple[object, ...], int] = {}
-"""File with its state → its CRC-32, for this process."""
+_Identity = tuple[str, int, int, int, int, int]
 
 
 def is_whole_md5(etag: str) -> bool:
@@ -52,29 +50,16 @@ def file_is(path: Path, state: os.stat_result, info: ObjectInfo) -> bool:
     """Return True if the ETag proves that a file is the object; it is read once for each state of it."""
     if state.st_size != info.size or not can_tell(info):
         return False
-    known = (*_identity(path, state), info.etag)
-    if known not in _sums:
-        try:
-            with path.open("rb") as file:
-                _sums[known] = _proved(file, info)
-        except OSError:
-            return False
-    return _sums[known]
+    with contextlib.suppress(OSError):
+        return _file_is(_identity(path, state), info.size, info.etag)
+    return False
 
 
 def crc32_of_file(path: Path, state: os.stat_result) -> int | None:
     """Return the CRC-32 of a file, which is read once for each state of it; None where it cannot be read."""
-    known = _identity(path, state)
-    if known not in _crcs:
-        crc32 = 0
-        try:
-            with path.open("rb", buffering=0) as file:
-                while data := file.read(_READ_BYTES):
-                    crc32 = crc32_of(data, crc32)
-        except OSError:
-            return None
-        _crcs[known] = crc32
-    return _crcs[known]
+    with contextlib.suppress(OSError):
+        return _crc32_of_file(_identity(path, state))
+    return None
 
 
 def crc32_of(content: bytes | bytearray | memoryview, start: int = 0) -> int:
@@ -84,8 +69,23 @@ def crc32_of(content: bytes | bytearray | memoryview, start: int = 0) -> int:
     return int(isal_zlib.crc32(content, start))
 
 
-def _identity(path: Path, state: os.stat_result) -> tuple[object, ...]:
-    """Return the state of a file that changes with its content; nobody sets the time of change (``ctime``) back."""
+@functools.cache
+def _file_is(identity: _Identity, size: int, etag: str) -> bool:
+    with open(identity[0], "rb") as file:
+        return _proved(file, ObjectInfo("", size, etag))
+
+
+@functools.cache
+def _crc32_of_file(identity: _Identity) -> int:
+    crc32 = 0
+    with open(identity[0], "rb", buffering=0) as file:
+        while data := file.read(_READ_BYTES):
+            crc32 = crc32_of(data, crc32)
+    return crc32
+
+
+def _identity(path: Path, state: os.stat_result) -> _Identity:
+    """Return path and state of a file, which change with its content: nobody sets ``ctime`` back."""
     return os.fspath(path), state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 

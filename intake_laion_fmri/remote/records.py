@@ -91,21 +91,10 @@ class MirrorRecords:
         return {}
 
     def workplace(self, name: str) -> Path:
-        """Return a folder for what is under way, made if it does not exist.
+        """Return a folder for what is under way, such as ``"records"``, made if it does not exist.
 
-        Parameters
-        ----------
-        name : str
-            ``"records"``, ``"partial"``, ``"listings"``, ``"splits"`` or ``"locks"``.
-
-        Raises
-        ------
-        FileExistsError
-            If the folder `METADATA_FOLDER` is not this project's.
-        DataIntegrityError
-            If a link is in its place.
-        OSError
-            If it cannot be made.
+        FileExistsError if the folder `METADATA_FOLDER` is not this project's, DataIntegrityError if a link is in its
+        place.
         """
         folder = self.metadata / name
         # Called several times for each file: folders that are still the ones that were checked are not checked again.
@@ -166,18 +155,10 @@ class MirrorRecords:
         self.write("records", f"{name_of(record.location)}.json", json.dumps(vars(record), indent=1).encode())
 
     def listing(self, folder: str) -> dict[str, ObjectInfo] | None:
-        """Return the bucket's objects below a folder, as of its last listing for this mirror.
+        """Return the bucket's objects below a folder as last listed for this mirror; None where nothing is known.
 
-        Parameters
-        ----------
-        folder : str
-            Path below the bucket's root; "" is all that was ever listed.
-
-        Returns
-        -------
-        dict or None
-            Key → object, from the newest listings of that folder, of folders above it and below it. None where
-            nothing is known.
+        Key → object, from the newest listings of that folder, of folders above it and below it; "" is all that was
+        listed.
         """
         # Idea: listings are applied from the oldest to the newest, each in place of what older ones said of its folder.
         # Cost: O(objects) for each listing that concerns the folder.
@@ -195,14 +176,9 @@ class MirrorRecords:
         return dict(sorted(found.items()))
 
     def save_listing(self, folder: str, objects: Mapping[str, ObjectInfo]) -> None:
-        """Keep a listing of the bucket, in place of any earlier one of this folder.
+        """Keep a listing of a folder of the bucket, with all that is below it, in place of any earlier one.
 
-        Parameters
-        ----------
-        folder : str
-            What was listed, with all that is below it; of the bucket itself, "", only the files directly in it.
-        objects : mapping
-            Key → object.
+        Of the bucket itself, "", only the files directly in it are listed.
         """
         rows = [(info.key, info.size, info.etag) for info in objects.values()]
         content = json.dumps({"folder": folder, "listed": now(), "objects": rows}).encode()

@@ -37,23 +37,11 @@ LISTING_BYTES = 5_000_000
 T = TypeVar("T")
 
 
-def _itself(info: ObjectInfo) -> ObjectInfo:
-    return info
-
-
 class Requests:
     """Requests for the objects of one root, whose connection each process makes on first use.
 
-    Parameters
-    ----------
-    messages : Messages
-        Those of the root, with its address and options.
-    network : NetworkPolicy
-        How patient requests are.
-    impatient : bool, default False
-        Whether a root that has not answered lately fails at once.
-    known : callable, optional
-        Returns the state of an object in the bucket for that of its copy.
+    With `impatient`, a root that has not answered lately fails at once. `known` returns the state of an object in the
+    bucket for that of its copy.
     """
 
     def __init__(
@@ -62,7 +50,7 @@ class Requests:
         network: NetworkPolicy,
         *,
         impatient: bool = False,
-        known: Callable[[ObjectInfo], ObjectInfo] = _itself,
+        known: Callable[[ObjectInfo], ObjectInfo] = lambda info: info,
     ) -> None:
         self.messages, self._network, self._impatient, self._known = messages, network, impatient, known
         self._backends = PerProcess(self._connect)
@@ -281,16 +269,9 @@ class Requests:
             return action(0)
 
     def ask(self, key: str, action: Callable[[float], T], *, size: int = 0) -> T:
-        """Do something with the file system, and do it again where that may help: the one place that retries.
+        """Do something with the file system, and do it again where that may help: nothing else retries.
 
-        Parameters
-        ----------
-        key : str
-            What it is about, for errors.
-        action : callable
-            Takes the seconds that it may take.
-        size : int, default 0
-            Bytes that are asked for.
+        `action` takes the seconds that it may take; `key` is what it is about, for errors, and `size` its bytes.
         """
         if self._impatient:
             pinned.raise_if_silent(self.messages, key)

@@ -112,15 +112,7 @@ def _policy_of_environment() -> NetworkPolicy:
 
 
 class Attempts:
-    """The attempts of one request: how many, and until when.
-
-    Parameters
-    ----------
-    policy : NetworkPolicy
-        What sets the bounds.
-    size : int, default 0
-        Bytes that are asked for.
-    """
+    """The attempts of one request for `size` bytes: how many, and until when."""
 
     def __init__(self, policy: NetworkPolicy, size: int = 0) -> None:
         self._policy, self._size = policy, size
@@ -144,10 +136,7 @@ class Attempts:
     def again(self, wait: Callable[[float], object] = time.sleep) -> bool:
         """Wait for the next attempt after a failure; return False if there is none.
 
-        Parameters
-        ----------
-        wait : callable, default time.sleep
-            Waits for so many seconds; one that can be woken up, where somebody may want to stop.
+        `wait` takes the seconds; it can be one that is woken up, where somebody may want to stop.
         """
         self._failures += 1
         pause = random.uniform(0, min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (self._failures - 1)))

@@ -57,28 +57,11 @@ class S3Objects(FileSystemBackend):
         return self._pages(folder, seconds, deep=True)[0]
 
     def _pages(self, folder: str, seconds: float, *, deep: bool) -> tuple[dict[str, ObjectInfo], set[str]]:
-        """List the objects below a folder.
+        """List the objects below a folder, all of them or those directly in it, with the folders directly below.
 
-        Parameters
-        ----------
-        folder : str
-            Path below the root.
-        seconds : float
-            Time for all pages.
-        deep : bool
-            Whether to list what lies in folders of this folder too.
-
-        Returns
-        -------
-        tuple
-            Key → object, and the keys of the folders directly below; those are empty where `deep`.
-
-        Raises
-        ------
-        NoSuchBucketError
-            If the bucket does not exist. To S3, an absent folder is an empty listing.
-        WrongAnswerError
-            If an answer is no listing: XML of something else, as of a hotel's network, would look like an empty one.
+        NoSuchBucketError if the bucket does not exist; to S3, an absent folder is an empty listing. WrongAnswerError if
+        an answer is no listing: XML of something else, as of a hotel's network, would look like an empty one. `seconds`
+        are for all pages.
         """
         end = time.monotonic() + seconds
         bucket, path = self.split(folder)

@@ -29,14 +29,9 @@ _OF_PROGRAMS = {"asynchronous", "loop"}
 
 
 def checked_by_type(options: Mapping[str, Any], argument: str) -> dict[str, Any]:
-    """Return options without those that are None; TypeError or ValueError for what can have no such value.
+    """Return options of s3fs without those that are None; TypeError or ValueError for what can have no such value.
 
-    Parameters
-    ----------
-    options : mapping
-        Options of s3fs.
-    argument : str
-        What the user gave them by, for errors.
+    `argument` is what the user gave them by, for errors.
     """
     given = {name: value for name, value in options.items() if value is not None}
     for name in _MAPPINGS:

@@ -166,19 +166,9 @@ class ChunkGrid:
         return slice(start, min(start + self.per_object * self.width, self.n_voxels))
 
     def pack(self, values: NDArray[Any]) -> tuple[list[bytes], ChunkTable]:
-        """Pack the voxels of one object.
+        """Pack the voxels of one object, shape (trial, voxel).
 
-        Parameters
-        ----------
-        values : array, shape (trial, voxel)
-            The voxels of `voxels_of`, in the type of the grid.
-
-        Returns
-        -------
-        content : list of bytes
-            The object, in pieces.
-        table : ChunkTable
-            Of its chunks.
+        Returns the object, in pieces, and the table of its chunks.
         """
         chunks = [self._pack_chunk(values[:, at : at + self.width]) for at in range(0, values.shape[1], self.width)]
         table = ChunkTable(tuple(map(crc32c, chunks)), tuple(len(chunk) + CRC_BYTES for chunk in chunks))
@@ -188,19 +178,9 @@ class ChunkGrid:
         return content, table
 
     def parts(self, chunks: Sequence[int] | NDArray[np.integer[Any]], table: ChunkTable) -> list[Part]:
-        """List the byte ranges that hold some chunks.
+        """List the byte ranges that hold some chunks, whose numbers ascend; `table` is of all chunks.
 
-        Parameters
-        ----------
-        chunks : sequence of int
-            Numbers, ascending.
-        table : ChunkTable
-            Of all chunks.
-
-        Returns
-        -------
-        list of Part
-            Chunks that lie side by side in an object are read together.
+        Chunks that lie side by side in an object are read together.
         """
         # Idea: runs of consecutive chunks within an object are one range; cumulated sizes give where each begins.
         # Reference: docs/store-format.md, "sharding_indexed" of the Zarr v3 specification with the index at the start.
@@ -220,24 +200,10 @@ class ChunkGrid:
         return parts
 
     def unpack(self, part: Part, content: bytes) -> Iterator[NDArray[Any]]:
-        """Unpack the chunks of a part.
+        """Yield the chunks of a part from its bytes, in order.
 
-        Parameters
-        ----------
-        part : Part
-            From `parts`.
-        content : bytes
-            What was read of it.
-
-        Yields
-        ------
-        array, shape (trial, voxel)
-            The chunks, in order; the last one of the array is padded with NaN.
-
-        Raises
-        ------
-        ValueError
-            If these are not the bytes that were recorded; names the chunk.
+        Each has the shape (trial, voxel); the last one of the array is padded with NaN. ValueError if these are not the
+        bytes that were recorded; names the chunk.
         """
         view = memoryview(content)
         if len(view) != sum(part.sizes):
@@ -256,17 +222,7 @@ class ChunkGrid:
             yield np.frombuffer(data, dtype=self._dtype).reshape(self.n_trials, self.width)
 
     def check_object(self, number: int, content: bytes, table: ChunkTable) -> None:
-        """Raise ValueError unless a whole object is as recorded.
-
-        Parameters
-        ----------
-        number : int
-            Number of the object.
-        content : bytes
-            All of it.
-        table : ChunkTable
-            Of all chunks of the array.
-        """
+        """Raise ValueError unless a whole object is as recorded; `table` is of all chunks of the array."""
         first = number * self.per_object
         (part,) = self.parts(range(first, min(first + self.per_object, self.n_chunks)), table)
         if len(content) != part.stop:

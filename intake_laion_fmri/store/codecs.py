@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, Literal
 
 Codec = Literal["none", "lz4", "zstd"]
 """Name of a codec; `CODECS` has its configuration."""
 
-CODECS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {
-        "none": MappingProxyType({}),
-        "lz4": MappingProxyType({"cname": "lz4", "clevel": 5, "shuffle": "bitshuffle", "blocksize": 0}),
-        "zstd": MappingProxyType({"cname": "zstd", "clevel": 1, "shuffle": "bitshuffle", "blocksize": 0}),
-    }
-)
+CODECS: Mapping[str, Mapping[str, Any]] = {
+    "none": {},
+    "lz4": {"cname": "lz4", "clevel": 5, "shuffle": "bitshuffle", "blocksize": 0},
+    "zstd": {"cname": "zstd", "clevel": 1, "shuffle": "bitshuffle", "blocksize": 0},
+}
 """Name of a codec → the configuration of Zarr's ``blosc`` codec, without the size of items; ``none`` packs nothing."""
 
 CRC_BYTES = 4

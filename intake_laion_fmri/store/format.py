@@ -14,7 +14,6 @@ import re
 import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 from numpy.typing import NDArray
@@ -32,10 +31,13 @@ from intake_laion_fmri.store.metadata import object_sum, read_group, recorded, u
 from intake_laion_fmri.store.options import StoreOptions
 from intake_laion_fmri.store.order import ORDER_RULE
 
-STORED_DTYPES: Mapping[str, str] = MappingProxyType(
-    {"run": "int16", "beta_index": "int32", "n_repeats": "int8", "repetition": "int8", "i": "int16", "j": "int16"}
-    | {"k": "int16"}
-)
+STORED_DTYPES: Mapping[str, str] = {
+    "run": "int16",
+    "beta_index": "int32",
+    "n_repeats": "int8",
+    "repetition": "int8",
+    **dict.fromkeys("ijk", "int16"),
+}
 """Types of coordinates that are narrower in a store than in a Dataset, where arithmetic must not overflow."""
 
 BETAS = "betas"
@@ -248,21 +250,9 @@ class StoredSession:
         return f"{self.group}/{coordinate_key(array, self.arrays[array])}"
 
     def value(self, array: str, contents: Mapping[str, bytes], *, where: str) -> NDArray[Any]:
-        """Return a coordinate.
+        """Return a coordinate from what was read, key below the root → content; `where` is the store, for errors.
 
-        Parameters
-        ----------
-        array : str
-            Its name.
-        contents : mapping
-            Key below the root → content, of what was read.
-        where : str
-            The store, for errors.
-
-        Raises
-        ------
-        DataIntegrityError
-            If its object is missing, or not the one that was recorded.
+        DataIntegrityError if its object is missing, or not the one that was recorded.
         """
         key = self.key(array)
         expected = self.record.objects.get(coordinate_key(array, self.arrays[array]))

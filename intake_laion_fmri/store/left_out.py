@@ -50,14 +50,8 @@ class LeftOut:
     ) -> int:
         """Count the left-out voxels that a selection may choose.
 
-        Parameters
-        ----------
-        rois : RoiMembership or None
-            The subject's ROIs; whose voxels these are is of no account.
-        roi : RoiExpression or None
-            The selected ROIs, all of them known; None for the whole mask.
-        map, least
-            The map that a threshold reads, and the threshold, where there is one.
+        `rois` are the subject's, whosever voxels these are, and `roi` those that are selected, all of them known; `map`
+        and `least` are the map that a threshold reads, and the threshold, where there is one.
         """
         sets = [entry for entry in self.sets if map is None or self._reaches(entry, map, least or 0.0)]
         if not sets or roi is None or rois is None:

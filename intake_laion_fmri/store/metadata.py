@@ -46,15 +46,7 @@ def sum_of_inputs(infos: Iterable[ObjectInfo]) -> str:
 
 
 def group_metadata(attributes: Mapping[str, Any], arrays: Mapping[str, Any] | None = None) -> bytes:
-    """Return the metadata of a group.
-
-    Parameters
-    ----------
-    attributes : mapping
-        Its attributes.
-    arrays : mapping, optional
-        Name → metadata of its arrays, which are then read with the group's own.
-    """
+    """Return the metadata of a group, with those of its arrays, which are then read together, where it has any."""
     content: dict[str, Any] = {"attributes": dict(attributes), "zarr_format": 3, "node_type": "group"}
     if arrays is not None:
         content["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": dict(arrays)}
@@ -107,19 +99,9 @@ class GroupMetadata(NamedTuple):
 
 
 def read_group(content: bytes, *, name: str) -> GroupMetadata:
-    """Parse the metadata of a group.
+    """Parse the metadata of a group; `name` says where they are from.
 
-    Parameters
-    ----------
-    content : bytes
-        The group's metadata.
-    name : str
-        Where the metadata are from, for errors.
-
-    Raises
-    ------
-    DataIntegrityError
-        If they are no such metadata, were changed, or are of another version of the layout.
+    DataIntegrityError if they are no such metadata, were changed, or are of another version of the layout.
     """
     try:
         group = json.loads(content)

@@ -70,21 +70,10 @@ class StoreWriter(ABC):
     def writing(
         self, group: str, *, wait: bool = False, while_waiting: Callable[[], object] = lambda: None
     ) -> AbstractContextManager[GroupWriter]:
-        """Write a group.
+        """Yield a writer for a group; what was put into it is gone unless it was published.
 
-        Parameters
-        ----------
-        group : str
-            Path of the group below the root.
-        wait : bool, default False
-            Whether to wait where another builder on the same file system is writing this group.
-        while_waiting : callable, optional
-            Called each second meanwhile; it ends the waiting by raising something.
-
-        Yields
-        ------
-        GroupWriter
-            What was put into it is gone unless it was published.
+        With `wait`, another builder on the same file system that is writing this group is waited for; `while_waiting`
+        is called each second meanwhile, and ends the waiting by raising something.
 
         Raises
         ------
@@ -238,11 +227,5 @@ class _ObjectWriter(StoreWriter):
 
 
 def store_writer(root: Bucket) -> StoreWriter:
-    """Return the writer of a store.
-
-    Parameters
-    ----------
-    root : Bucket
-        As `open_store` returns it.
-    """
+    """Return the writer of a store, whose root is as `open_store` returns it."""
     return _DiskWriter(root) if root.is_local else _ObjectWriter(root)

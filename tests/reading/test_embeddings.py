@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -24,7 +23,7 @@ from intake_laion_fmri.mirror.run import mirror_bucket
 from intake_laion_fmri.readers import EmbeddingsData, EmbeddingsReader
 from intake_laion_fmri.remote import requests
 from intake_laion_fmri.remote.access import ObjectInfo, open_bucket
-from intake_laion_fmri.remote.cache import CachedReads, cache_info
+from intake_laion_fmri.remote.cache import SmallFileCache, cache_info
 
 MODELS = ["CLIP", "DINOv2", "PEcore", "SigLIP2"]
 ARCHIVE = "archive/embeddings/v1"
@@ -179,14 +178,13 @@ def test_a_large_object_comes_in_eight_parts_at_once(tiny: Path, s3: Any, monkey
         bucket.requests.read_whole(replace(info, etag="0" * 32))
 
 
-def test_images_that_were_given_to_one_user_are_never_kept(tiny: Path) -> None:
+def test_images_that_were_given_to_one_user_are_never_kept(tmp_path: Path) -> None:
     """A cache may be read by others; even where a bucket of one's own gives them to all."""
-    kept: list[str] = []
-    cache = SimpleNamespace(get=lambda name: None, put=lambda name, content: kept.append(name), trim=lambda: None)
-    reads = CachedReads(cache, lambda info: b"x", lambda info: info.key)  # type: ignore[arg-type]
+    cache = SmallFileCache(tmp_path, 1000)
     for key in (layout.GATED, layout.STIMULUS_METADATA):
-        assert reads.read(ObjectInfo(key, 1, "etag")) == b"x"
-    assert kept == [layout.STIMULUS_METADATA]
+        assert cache.read(ObjectInfo(key, 1, "etag"), key, lambda info: b"x") == b"x"
+    assert cache.get(layout.GATED) is None
+    assert cache.get(layout.STIMULUS_METADATA) == b"x"
 
 
 def group_instead(file: h5py.File) -> None:
