@@ -324,16 +324,16 @@ def test_only_what_is_wanted_is_streamed(
 def test_what_is_asked_of_a_server(s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The numbers in `open_betas`'s docstring: of listings, of small files, of split files in the bucket."""
     monkeypatch.setenv("LAION_FMRI_CACHE", str(tmp_path))
-    place = {"bucket": s3.url, "storage_options": s3.storage_options}
+    where = {"bucket": s3.url, "storage_options": s3.storage_options}
     with s3.requests() as asked:
-        ds = open_betas("sub-01", **place)
+        ds = open_betas("sub-01", **where)
     # 3 trial tables, the stimulus table, 4 maps, 40 ROIs; 22 split files, whose sizes need not be asked for.
     assert asked == {"LIST": 4, "GET": 3 + 1 + 4 + 40 + 22}
     with s3.requests() as asked:
         ds.compute()
     assert asked == {"GET": 3, "HEAD": 2 * 3}
     with s3.requests() as asked:
-        one = open_betas("sub-01", session=1, mask="anatomical", **place)
+        one = open_betas("sub-01", session=1, mask="anatomical", **where)
     assert asked == {"LIST": 5, "GET": 1}  # the mask: the rest is in the user's cache, and the listings tell its ETags
     with s3.requests() as asked:
         one.compute()

@@ -156,8 +156,8 @@ def stimuli_of(trials: pd.DataFrame, stimuli: str) -> NDArray[np.bool_]:
 def trial_coordinates(trials: pd.DataFrame) -> dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]:
     """Return the index and the coordinates along ``trial`` of any rows of a table, as xarray takes them.
 
-    Further attributes of a column may be in the table's ``attrs``. Texts are objects: fixed-width texts do not survive a
-    Zarr v3 store without a warning.
+    Further attributes of a column may be in the table's ``attrs``. Texts are objects: fixed-width texts do not survive
+    a Zarr v3 store without a warning.
     """
     values = {TRIAL: trials.index.to_numpy(dtype=np.int64)}
     values |= {name: trials[name].to_numpy(dtype=dtype) for name, dtype in DTYPES.items() if name in trials}

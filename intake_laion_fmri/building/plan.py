@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -174,7 +174,9 @@ def session_status(root: Bucket, plan: BucketPlan, session: str, options: StoreO
 
 def expect_apart(root: Bucket, source: Bucket) -> None:
     """Raise ValueError where a store would lie inside its bucket or mirror, or these inside the store."""
-    for kind, other in _roots(source):
+    mirror = source.copies.mirror
+    roots = [("bucket", source), *([("mirror", Bucket(os.fspath(mirror.path)))] if mirror else [])]
+    for kind, other in roots:
         if root.is_local and other.is_local:
             paths = [Path(os.path.realpath(bucket.root)) for bucket in (root, other)]
             inside = paths[0].is_relative_to(paths[1]) or paths[1].is_relative_to(paths[0])
@@ -193,12 +195,6 @@ def _serve_alike(root: Bucket, other: Bucket) -> bool:
     if not (root.is_s3 and other.is_s3):
         return type(root.file_system) is type(other.file_system)
     return root.messages.endpoint() == other.messages.endpoint()
-
-
-def _roots(bucket: Bucket) -> Iterator[tuple[str, Bucket]]:
-    yield "bucket", bucket
-    if bucket.copies.mirror is not None:
-        yield "mirror", Bucket(os.fspath(bucket.copies.mirror.path))
 
 
 def _is_foreign(content: bytes) -> bool:

@@ -64,7 +64,7 @@ def build_session(job: Job, received: Callable[[int], None] | None = None) -> Se
         objects, group = _coordinates(parts, grid)
         if status == "renewed":
             writer.withdraw()
-        _put_coordinates(writer, objects, threads=store.small_at_a_time)
+        concurrently(lambda key: _put(writer, key, [objects[key]]), objects, store.small_at_a_time, name="store")
         table = _put_betas(writer, grid, job.options.rounding, values, threads=store.large_at_a_time)
         tables = _tables(plan, files) if "repetition" in group.arrays else {}
         inputs = sum_of_inputs(plan.inputs)
@@ -147,11 +147,6 @@ def _as_zarr(dataset: xr.Dataset, encoding: dict[str, Any]) -> dict[str, bytes]:
         write_empty_chunks=True,
     )
     return {key: buffer.to_bytes() for key, buffer in sorted(memory.items())}
-
-
-def _put_coordinates(writer: GroupWriter, objects: Mapping[str, bytes], *, threads: int) -> None:
-    """Write the objects of the coordinates."""
-    concurrently(lambda key: _put(writer, key, [objects[key]]), objects, threads, name="store")
 
 
 def _put_betas(

@@ -243,7 +243,8 @@ class StoreBlock:
         threads = self._threads()
         concurrently(functools.partial(self._read_part, target=target), self.parts, threads, name="chunks")
         if np.any(np.diff(sorting) != 1):
-            concurrently(functools.partial(_reorder_columns, order=back), _slabs(result), threads, name="chunks")
+            slabs = np.array_split(result, min(8, len(result)))  # along its rows, for threads to take
+            concurrently(functools.partial(_reorder_columns, order=back), slabs, threads, name="chunks")
         return result
 
     def _threads(self) -> int:
@@ -317,11 +318,6 @@ class _Columns:
         if len(self._volumes) < len(values):
             values = values[self._volumes]
         self._result[:, start:stop] = values[:, chosen]
-
-
-def _slabs(values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """Cut an array into a few parts along its rows, for threads to take."""
-    return np.array_split(values, min(8, len(values)))
 
 
 def _reorder_columns(values: NDArray[np.float32], order: NDArray[np.intp]) -> None:

@@ -44,9 +44,10 @@ def choose_sessions(
     chosen = []
     for session in found if asked is None else asked:
         if layout.is_held_out(session):
+            span = f"{found[0]} to {found[-1]}" if found else "none (the bucket has no public session of this subject)"
             raise AccessDeniedError(
                 f"{session} of {subject} is held out by the data set's authors: its betas and maps are not "
-                f"public. Use one of {_span(found)}, or ask {layout.CONTACT}."
+                f"public. Use one of {span}, or ask {layout.CONTACT}."
             )
         names = layout.same_session(session, found) or layout.same_session(session, folders)
         if not names:
@@ -58,7 +59,3 @@ def choose_sessions(
             )
         chosen += names
     return tuple(chosen)
-
-
-def _span(sessions: Sequence[str]) -> str:
-    return f"{sessions[0]} to {sessions[-1]}" if sessions else "none (the bucket has no public session of this subject)"

@@ -100,7 +100,7 @@ class MirrorFolder(MirrorRecords):
     def _expect_own(self, link: Path) -> None:
         """Raise for a link that another user has made; links that root has made are as good as one's own."""
         owner = link.lstat().st_uid
-        if owner not in (0, _user(owner)):
+        if hasattr(os, "geteuid") and owner not in (0, os.geteuid()):
             raise DataIntegrityError(
                 f"{link} is a link of another user (number {owner}), to {os.path.realpath(link)}: nothing is written "
                 "there. Remove the link, make it yourself, or mirror to that other place."
@@ -274,8 +274,3 @@ def _content(path: Path, size: int) -> bytes | None:
     except OSError:
         return None
     return content if len(content) == size else None
-
-
-def _user(otherwise: int) -> int:
-    """Return this user's number; on a system without such numbers, any will do."""
-    return os.geteuid() if hasattr(os, "geteuid") else otherwise

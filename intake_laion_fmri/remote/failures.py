@@ -34,7 +34,8 @@ def errors_of(messages: Messages, key: str, attempts: Attempts | None = None) ->
         ) from None
     except PermissionError:
         raise _denied(messages, key) from None
-    except _client_errors() as error:
+    # The S3 client cannot even make a request: an impossible name, no credentials.
+    except _loaded("botocore.exceptions", "ParamValidationError", "NoCredentialsError", "ProfileNotFound") as error:
         raise ValueError(
             f"{messages.locate(key)} cannot be asked for: {redact.text(error)}. Check the URL and "
             f"{messages.wording.options_argument} (public data are read with {{'anon': True}})."
@@ -74,11 +75,6 @@ def _wrong_option(messages: Messages, error: TypeError) -> str:
         f"{messages.wording.options_argument}: something in {names} is no option of {messages.protocol}, or has not "
         f"such a value: {redact.text(error)}. Correct it, or leave it away."
     )
-
-
-def _client_errors() -> tuple[type[BaseException], ...]:
-    """Return the errors of an S3 client that cannot even make a request: an impossible name, no credentials."""
-    return _loaded("botocore.exceptions", "ParamValidationError", "NoCredentialsError", "ProfileNotFound")
 
 
 def _transport_errors() -> tuple[type[BaseException], ...]:

@@ -183,8 +183,8 @@ def test_the_command_line_echoes_no_secret(options: list[str], tmp_path: Path, m
     """Whatever is wrong with what was given."""
     monkeypatch.setenv("LAION_FMRI_NETWORK", "attempts=1,total_seconds=2")
     for command in (["info"], ["catalog", "write", "--out", str(tmp_path)], ["ls"]):
-        place = [] if "--bucket" in options else ["--bucket", "s3://x"]
-        done = CliRunner().invoke(main, [*command, *place, *options])
+        where = [] if "--bucket" in options else ["--bucket", "s3://x"]
+        done = CliRunner().invoke(main, [*command, *where, *options])
         assert done.exit_code not in (0, None)
         assert done.output
         assert PW not in done.output

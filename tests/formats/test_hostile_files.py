@@ -536,13 +536,13 @@ def test_unusual_keys_on_a_server(s3: Any, one_session: Path) -> None:
             s3.client.put_object(Bucket=bucket, Key=key, Body=b"hostile")
             put.append(key)
     start = s3.log.stat().st_size
-    place = {"bucket": f"s3://{bucket}", "storage_options": s3.store_options}
+    where = {"bucket": f"s3://{bucket}", "storage_options": s3.store_options}
     with pytest.warns(MissingFileWarning, match="^Left out: the folders 'ses-"):
-        found = open_betas("sub-01", **place).compute(scheduler="synchronous")
+        found = open_betas("sub-01", **where).compute(scheduler="synchronous")
     expected = read_betas(one_session)
     assert found.drop_attrs().identical(expected.drop_attrs())
-    assert list(get_sessions("sub-01", **place)) == ["ses-01"]
-    assert get_rois("sub-01", **place) == ["OPA", "PPA"]
+    assert list(get_sessions("sub-01", **where)) == ["ses-01"]
+    assert get_rois("sub-01", **where) == ["OPA", "PPA"]
     asked = re.findall(f"GET /{bucket}/([^ ?]+) ", s3.log.read_text()[start:])
     assert {unquote(one) for one in asked} <= set(real)
     assert len(asked) > 20

@@ -274,9 +274,9 @@ def test_from_a_folder(own_tiny: Path, tmp_path: Path) -> None:
 
 def test_from_s3(s3: Any, tiny: Path, tmp_path: Path) -> None:
     """One GET for each small file, no HEAD; each tree listed once; a second run lists, and does nothing else."""
-    place = {"bucket": s3.url, "storage_options": s3.storage_options}
+    where = {"bucket": s3.url, "storage_options": s3.storage_options}
     with s3.requests() as asked:
-        report = mirror_bucket(tmp_path, **place)
+        report = mirror_bucket(tmp_path, **where)
     assert files(tmp_path) == public(tiny)
     assert report.held_out > 0
     assert asked["HEAD"] == 0
@@ -284,7 +284,7 @@ def test_from_s3(s3: Any, tiny: Path, tmp_path: Path) -> None:
     assert asked["LIST"] <= 7
     assert {record.checked for record in MirrorFolder(tmp_path).records()} == {"md5"}
     with s3.requests() as asked:
-        again = mirror_bucket(tmp_path, **place)
+        again = mirror_bucket(tmp_path, **where)
     assert (again.fetched, again.bytes_received) == (0, 0)
     assert asked.keys() == {"LIST"}
     assert asked["LIST"] <= 7
@@ -307,11 +307,11 @@ def test_5000_objects(many: Path, tmp_path: Path) -> None:
     """A run that has nothing to do takes the pages of one listing; how long, benchmarks/mirror.py shows."""
     log = tmp_path / "log"
     with serve(many, log=log) as bucket:
-        place = {"bucket": bucket.url, "storage_options": bucket.storage_options}
+        where = {"bucket": bucket.url, "storage_options": bucket.storage_options}
         shutil.copytree(many, tmp_path / "mirror", copy_function=os.link)
-        assert mirror_bucket(tmp_path / "mirror", **place).adopted == 5000
+        assert mirror_bucket(tmp_path / "mirror", **where).adopted == 5000
         log.write_text("")
-        report = mirror_bucket(tmp_path / "mirror", **place)
+        report = mirror_bucket(tmp_path / "mirror", **where)
     requests = log.read_text().splitlines()
     assert (report.n_files, report.fetched) == (5000, 0)
     assert all("list-type=2" in one for one in requests)
@@ -494,19 +494,19 @@ def test_download_without_a_network(s3: Any, tmp_path: Path, capsys: pytest.Capt
     config.dataset_initialize(tmp_path)
     choice = {"subject": "sub-01", "ses": "ses-01"}
     with FaultyProxy.before(s3.endpoint) as server:
-        place = {"bucket": s3.url, "storage_options": {"client_kwargs": {"endpoint_url": server.endpoint}}}
-        download(**choice, **place)
+        where = {"bucket": s3.url, "storage_options": {"client_kwargs": {"endpoint_url": server.endpoint}}}
+        download(**choice, **where)
     capsys.readouterr()
     with pytest.warns(OfflineWarning, match="does not answer: nothing was copied"):
-        download(**choice, **place)
+        download(**choice, **where)
     assert re.fullmatch(r"All \d+ files are in .*\n", capsys.readouterr().out)
     for other in ({"subject": "sub-01", "ses": "ses-02"}, {"subject": "sub-03"}, {}):
         with pytest.raises(BucketUnreachableError, match=re.escape(server.endpoint)):
-            download(**other, **place)
+            download(**other, **where)
     (tmp_path / layout.key("trials", subject="sub-01", session="ses-01")).unlink()
     with pytest.raises(BucketUnreachableError):
-        download(**choice, **place)
+        download(**choice, **where)
     (tmp_path / "empty").mkdir()
     config.dataset_initialize(tmp_path / "empty")
     with pytest.raises(BucketUnreachableError):
-        download(**choice, **place)
+        download(**choice, **where)

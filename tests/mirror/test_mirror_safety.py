@@ -77,14 +77,14 @@ def test_what_is_in_the_place_of_a_file(
     tiny: Path, s3: Any, tmp_path: Path, put: Callable[[Path, int], object], what: str, server: bool
 ) -> None:
     """It stays as it is, also in further runs; everything else is copied."""
-    place: dict[str, Any] = {"bucket": s3.url, "storage_options": s3.storage_options} if server else {"bucket": tiny}
+    where: dict[str, Any] = {"bucket": s3.url, "storage_options": s3.storage_options} if server else {"bucket": tiny}
     path = tmp_path / TRIALS
     path.parent.mkdir(parents=True)
     put(path, (tiny / TRIALS).stat().st_size)
     before = path.lstat()
     for _ in range(2):
         with pytest.warns(LeftAloneWarning, match=r"^1 of the bucket's objects .*trials\.tsv' \(" + what):
-            report = mirror_bucket(tmp_path, **place | CHOICE)
+            report = mirror_bucket(tmp_path, **where | CHOICE)
         assert [key for key, _ in report.left_alone] == [TRIALS]
         assert any("left alone" in line for line in report.left_out)
         after = path.lstat()
@@ -332,14 +332,14 @@ def swapped(path: Path) -> None:
 @pytest.mark.parametrize("recorded", [True, False])
 def test_other_labels_of_the_same_size_and_time(s3: Any, tiny: Path, tmp_path: Path, recorded: bool) -> None:
     """The copy is not read: the bucket is asked, or it is an error; also in a process that has read the copy before."""
-    place = {"bucket": s3.url, "storage_options": s3.storage_options}
+    where = {"bucket": s3.url, "storage_options": s3.storage_options}
     if recorded:
-        mirror_bucket(tmp_path, **place, **CHOICE | {"kinds": ["trials", "betas"]})
+        mirror_bucket(tmp_path, **where, **CHOICE | {"kinds": ["trials", "betas"]})
     else:
         shutil.copytree(tiny, tmp_path, dirs_exist_ok=True)
-    expected = open_trials("sub-01", session=1, mirror=tmp_path, **place)
+    expected = open_trials("sub-01", session=1, mirror=tmp_path, **where)
     swapped(tmp_path / TRIALS)
-    assert open_trials("sub-01", session=1, mirror=tmp_path, **place).equals(expected)
+    assert open_trials("sub-01", session=1, mirror=tmp_path, **where).equals(expected)
     if recorded:
         with pytest.raises(DataIntegrityError, match="is not what was copied there"):
             open_trials("sub-01", session=1, mirror=tmp_path, mirror_only=True)
@@ -425,13 +425,13 @@ def test_a_copy_that_nothing_tells_of(tiny: Path, tmp_path: Path, monkeypatch: p
     path.parent.mkdir(parents=True)
     shutil.copy2(tiny / TRIALS, path)
     swapped(path)
-    place = {"bucket": f"remote://{tiny}"}
+    where = {"bucket": f"remote://{tiny}"}
     expected = open_trials("sub-01", session=1, bucket=tiny)
     with pytest.warns(LeftAloneWarning, match="nothing tells whether they are the same"):
-        assert open_trials("sub-01", session=1, mirror=tmp_path / "mirror", **place).equals(expected)
+        assert open_trials("sub-01", session=1, mirror=tmp_path / "mirror", **where).equals(expected)
     shutil.copy2(tiny / TRIALS, path)
-    assert mirror_bucket(tmp_path / "mirror", **place, **CHOICE).adopted == 1
-    assert open_trials("sub-01", session=1, mirror=tmp_path / "mirror", **place).equals(expected)
+    assert mirror_bucket(tmp_path / "mirror", **where, **CHOICE).adopted == 1
+    assert open_trials("sub-01", session=1, mirror=tmp_path / "mirror", **where).equals(expected)
 
 
 # --- the data set's own package, and odd objects ----------------------------------------------------------------------
@@ -447,18 +447,18 @@ def test_no_second_spelling(s3: Any, tiny: Path, tmp_path: Path) -> None:
             )
             (tmp_path / alias).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(tiny / name, tmp_path / alias)
-    place = {"bucket": s3.url, "storage_options": s3.storage_options}
+    where = {"bucket": s3.url, "storage_options": s3.storage_options}
     before = {name for name in layout_files(tmp_path) if "/rois/" in name}
-    report = mirror_bucket(tmp_path, subjects="sub-01", **place)
+    report = mirror_bucket(tmp_path, subjects="sub-01", **where)
     assert {name for name in layout_files(tmp_path) if "/rois/" in name} == before
     assert report.adopted > 0
     assert not report.left_alone
-    assert mirror_bucket(tmp_path, subjects="sub-01", **place).adopted == 0
+    assert mirror_bucket(tmp_path, subjects="sub-01", **where).adopted == 0
     assert {one.status for one in verify_mirror(tmp_path)} == {"complete"}
     expected = open_rois("sub-01", bucket=tiny).in_roi
     assert open_rois("sub-01", bucket=tmp_path).in_roi.equals(expected)
     assert open_rois("sub-01", mirror=tmp_path, mirror_only=True).in_roi.equals(expected)
-    assert open_rois("sub-01", mirror=tmp_path, **place).in_roi.equals(expected)
+    assert open_rois("sub-01", mirror=tmp_path, **where).in_roi.equals(expected)
 
 
 def test_an_object_named_like_a_folder(s3: Any, tiny: Path, tmp_path: Path) -> None:

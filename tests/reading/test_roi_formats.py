@@ -283,10 +283,10 @@ def test_the_dictionary_reads_the_files_of_its_rois_only(tiny: Path, counted: st
 @full("the same files from a server, three seconds; test_s3 is in the fast tier")
 def test_from_a_real_server(s3: Any, tiny: Path) -> None:
     """The same Dataset and dictionary as from the disk, but for the files' ETags."""
-    place = {"bucket": s3.url, "storage_options": s3.storage_options}
-    found = open_rois("sub-03", roi="face", format="all", **place)
+    where = {"bucket": s3.url, "storage_options": s3.storage_options}
+    found = open_rois("sub-03", roi="face", format="all", **where)
     xr.testing.assert_equal(found, open_rois("sub-03", roi="face", format="all", bucket=tiny))
-    np.testing.assert_equal(roi_data("sub-03", "PPA", **place), roi_data("sub-03", "PPA", bucket=tiny))
+    np.testing.assert_equal(roi_data("sub-03", "PPA", **where), roi_data("sub-03", "PPA", bucket=tiny))
 
 
 # --- what is missing --------------------------------------------------------------------------------------------------
