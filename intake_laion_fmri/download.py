@@ -22,7 +22,7 @@ from intake_laion_fmri.mirror.gated import fetch_stimuli
 from intake_laion_fmri.mirror.report import MirrorPlan, MirrorProgress
 from intake_laion_fmri.mirror.run import NOTICE, fill_mirror, licence_notice, plan_mirror
 from intake_laion_fmri.mirror.selection import AVERAGES, MirrorSelection
-from intake_laion_fmri.remote.access import Bucket
+from intake_laion_fmri.remote.access import Bucket, open_source
 
 __all__ = [
     "AVERAGES",
@@ -76,7 +76,7 @@ def download(
         BIDS entities that the files' names must have, with or without the prefix. A file in whose name an entity does
         not occur is copied.
     include_stimuli : bool, default False
-        Whether to copy the public tables about the stimuli too. The images are given by the data set's authors only.
+        Whether to fetch the images too, as `download_stimuli` does: they are given under a data use agreement only.
     include_embeddings : bool or sequence of str, default False
         Whether to copy the embeddings of the images; or the models whose embeddings, such as ``["CLIP"]``.
     include_freesurfer, include_anatomical, include_localizers : bool, default False
@@ -101,7 +101,9 @@ def download(
     DataDirNotSetError
         If no folder was named with `config.dataset_initialize`.
     AccessDeniedError
-        If a held-out session is asked for, or the images.
+        If a held-out session is asked for.
+    LicenseNotAcceptedError
+        If the images are asked for, and the data set's authors have not given them: says where to ask.
     NotInBucketError, BucketUnreachableError, DataIntegrityError, OSError
         As in `mirror.mirror_bucket`.
 
@@ -125,6 +127,8 @@ def download(
     if include_embeddings is not False:
         choices.append(_of_models("all" if include_embeddings is True else include_embeddings))
     _copy(choices, None, n_jobs, bucket, storage_options, progress)
+    if include_stimuli and open_source(bucket, storage_options).url == layout.BUCKET_URL:
+        download_stimuli()  # a bucket of one's own has no service that gives them
 
 
 def download_raw(
@@ -218,7 +222,7 @@ def download_stimuli(data_dir: str | os.PathLike[str] | None = None, server_url:
 
     Raises
     ------
-    AccessDeniedError
+    LicenseNotAcceptedError
         If there is no request id, in ``LAION_FMRI_REQUEST_ID`` or where the data set's own package keeps it, or the
         service does not give the images for it: says what to do. No form is filled in here.
     DataDirNotSetError, BucketUnreachableError, DataIntegrityError, FileExistsError, OSError

@@ -79,7 +79,7 @@ def _copying(source: BucketChoice) -> Iterator[dict[str, Any]]:
 
 @_command("download", " --subject sub-01 sub-03 --ses ses-01 --include-anatomical")
 @_values("subject", "ses", *layout.ENTITIES)
-@click.option("--include-stimuli", is_flag=True, help="The public tables of the stimuli too.")
+@click.option("--include-stimuli", is_flag=True, help="The images too, once they were asked for.")
 @click.option(
     "--include-embeddings",
     is_flag=False,

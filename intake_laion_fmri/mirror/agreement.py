@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.errors import AccessDeniedError, BucketUnreachableError, DataIntegrityError
+from intake_laion_fmri.errors import BucketUnreachableError, DataIntegrityError, LicenseNotAcceptedError
 from intake_laion_fmri.remote.retry import Attempts, network_policy
 
 ACCESS_VARIABLE = "LAION_FMRI_ACCESS_URL"
@@ -135,20 +135,20 @@ class AccessService:
         if error.code == 403 and told.get("error") == "terms_outdated":
             version = str(told.get("current_terms_version", "")) or "a newer version"
             where = str(told.get("accept_url") or f"{self.url}/terms/accept")
-            raise AccessDeniedError(
+            raise LicenseNotAcceptedError(
                 f"The terms of use of the images have changed ({version[:50]}): accept them at {where[:500]}, then run "
                 "this again."
             ) from None
         if error.code == 403 and "revoked" in str(detail).lower():
-            raise AccessDeniedError(
+            raise LicenseNotAcceptedError(
                 f"The access to the images was revoked for this request id. Write to {layout.CONTACT}, or ask again at "
                 f"{layout.REQUEST_URL}."
             ) from None
         if error.code in (400, 404, 422):
-            raise AccessDeniedError(
+            raise LicenseNotAcceptedError(
                 f"{self.url} does not know this request id: check it for a slip, or ask again at {layout.REQUEST_URL}."
             ) from None
-        raise AccessDeniedError(f"{self.url} refuses to give the images (HTTP {error.code}). {_HOW}.") from None
+        raise LicenseNotAcceptedError(f"{self.url} refuses to give the images (HTTP {error.code}). {_HOW}.") from None
 
     def unreachable(self, reason: str) -> BucketUnreachableError:
         """Describe a service that does not answer."""
@@ -199,7 +199,7 @@ def find_request_id(given: str | None = None) -> str:
     """
     found = given or os.environ.get(ID_VARIABLE) or _kept_id()
     if not found:
-        raise AccessDeniedError(
+        raise LicenseNotAcceptedError(
             f"The images are given under a data use agreement. Ask for them at {layout.REQUEST_URL}: the answer is a "
             f"request id. Give it in the environment variable {ID_VARIABLE}, or with --request-id; the one that the "
             "data set's own package keeps in ~/.cache/laion-fmri/auth.json is found by itself."

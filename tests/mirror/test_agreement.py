@@ -14,11 +14,18 @@ import numpy as np
 import pytest
 from access_server import REQUEST_ID, AccessServer, access_server
 from click.testing import CliRunner
+from conftest import S3
 
 from intake_laion_fmri import layout, open_stimuli
 from intake_laion_fmri.cli.main import main
 from intake_laion_fmri.config import dataset_initialize, set_network
-from intake_laion_fmri.errors import AccessDeniedError, BucketUnreachableError, DataIntegrityError
+from intake_laion_fmri.download import download
+from intake_laion_fmri.errors import (
+    AccessDeniedError,
+    BucketUnreachableError,
+    DataIntegrityError,
+    LicenseNotAcceptedError,
+)
 from intake_laion_fmri.mirror import gated
 from intake_laion_fmri.mirror.gated import fetch_stimuli
 from intake_laion_fmri.mirror.partial import PIECE_BYTES
@@ -250,6 +257,20 @@ def test_the_command(server: AccessServer, tmp_path: Path, monkeypatch: pytest.M
         if path.is_file():
             assert REQUEST_ID.encode() not in path.read_bytes()
             assert b"Signature" not in path.read_bytes()
+
+
+def test_they_come_with_a_download(
+    server: AccessServer, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the data set's own package, whose name of the error without an agreement catches this one."""
+    dataset_initialize(tmp_path)
+    choice: dict[str, Any] = {"ses": "averages", "desc": "R2mean", "include_stimuli": True}
+    where: dict[str, Any] = {"bucket": s3.url, "storage_options": s3.storage_options}
+    with pytest.raises(LicenseNotAcceptedError, match=layout.REQUEST_URL):
+        download(**choice, **where)
+    monkeypatch.setenv("LAION_FMRI_REQUEST_ID", REQUEST_ID)
+    download(**choice, **where)
+    assert (tmp_path / "stimuli" / IMAGES).read_bytes() == server.files[IMAGES]
 
 
 def test_two_at_once(server: AccessServer, tmp_path: Path) -> None:
