@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from intake_laion_fmri.reading.arguments import SessionSelection, check_subjects
 from intake_laion_fmri.remote.access import Bucket, open_bucket
 from intake_laion_fmri.subject import Subject, load_subject
 from intake_laion_fmri.subject.waiting import not_yet
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Group", "load_subjects"]
 
@@ -110,9 +113,14 @@ class Group:
         """Raise NotYetError: images come with their source."""
         raise not_yet("Group.get_shared_images", "use laion_fmri")
 
-    def get_shared_stimulus_metadata(self) -> NoReturn:
-        """Raise NotYetError: the stimulus table comes with the source of images."""
-        raise not_yet(
-            "Group.get_shared_stimulus_metadata",
-            "choose the rows of Subject.get_stimulus_metadata whose unique_or_shared is 'shared'",
-        )
+    def get_shared_stimulus_metadata(self) -> pd.DataFrame:
+        """Read the rows of the stimulus table whose images all subjects saw, in its order.
+
+        Raises
+        ------
+        StimuliNotDownloadedError
+            If the bucket has no such table.
+        """
+        first, *_ = self._subjects.values()
+        images = first.get_stimulus_metadata()
+        return images[images["unique_or_shared"] == "shared"].reset_index(drop=True)

@@ -238,6 +238,9 @@ FUNCTIONS: dict[str, Name] = {
         ),
         "Warns that rows are not aligned between subjects: each has its own trials, in its order.",
     ),
+    "group.Group.get_shared_stimulus_metadata": Name(
+        "", (Call("group.load_subjects('all').get_shared_stimulus_metadata()", pd.DataFrame),)
+    ),
     "download.download": Name(
         "subject=None, ses=None, task=None, space=None, desc=None, stat=None, suffix=None, "
         "extension=None, include_stimuli=False, include_embeddings=False, include_freesurfer=False, "
@@ -317,7 +320,7 @@ WAITS: dict[str, str] = {
         [
             *("stimuli.Stimuli", "stimuli.load_stimuli", "embeddings.Embeddings", "embeddings.load_embeddings"),
             *("captions.Captions", "segmentations.Segmentations", "stimuli.as_displayed_rgb"),
-            *("group.get_shared_images", "group.get_shared_stimulus_metadata"),
+            "group.Group.get_shared_images",
         ],
         _IMAGES,
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import plain_arrays as oracle
 import pytest
 
@@ -50,7 +51,10 @@ def test_shared_betas(group: Group, tiny: Path) -> None:
         np.testing.assert_array_equal(values, oracle.betas(tiny, "ses-01", index, name)[rows])
 
 
-def test_what_waits_says_so(group: Group) -> None:
-    for call in (group.get_shared_images, group.get_shared_stimulus_metadata):
-        with pytest.raises(NotYetError, match="is not here yet"):
-            call()
+def test_shared_images(group: Group, tiny: Path) -> None:
+    """Of the images themselves it says what to do until they are here."""
+    table = pd.read_csv(tiny / "stimuli/task-images_metadata.csv", keep_default_na=False)
+    shared = table[table["image_name"].str.startswith("shared_")].reset_index(drop=True)
+    pd.testing.assert_frame_equal(group.get_shared_stimulus_metadata(), shared)
+    with pytest.raises(NotYetError, match="is not here yet"):
+        group.get_shared_images()

@@ -238,10 +238,13 @@ def test_its_commands() -> None:
         assert {*options} <= {name for one in main.commands[word].params for name in one.opts}
 
 
-def test_what_waits_is_counted() -> None:
-    """Whoever brings a source takes its rows out of `WAITS`."""
+def test_what_waits_is_not_there() -> None:
+    """Whoever brings a name takes its row out of `WAITS`."""
     assert not set(WAITS) & {*FUNCTIONS, *(f"Subject.{name}" for name in SUBJECT)}
-    assert (len(SUBJECT), len(FUNCTIONS), len(WAITS)) == (23, 27, 22)
+    for name in WAITS:
+        if name.partition(".")[0] not in {"Subject", "group"}:  # those raise NotYetError
+            with pytest.raises((ImportError, AttributeError)):
+                found_in(name)
     with pytest.raises(NotImplementedError) as caught:
         raise NotYetError
     assert isinstance(caught.value, RuntimeError)
