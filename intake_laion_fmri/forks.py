@@ -47,23 +47,9 @@ def concurrently(
 ) -> list[Result]:
     """Call a function with many items, some at a time; one by one where no thread can be started any more.
 
-    Parameters
-    ----------
-    function : callable
-        Called with each item.
-    items : iterable
-        The items.
-    most : int
-        Calls at a time; one is made in this thread.
-    name : str, default "fetch"
-        Name of the threads, after ``laion-``.
-    wait : bool, default True
-        Whether calls under way are waited for after a failure or an interrupt. No other is begun then.
-
-    Returns
-    -------
-    list
-        Results, in the order of the items. The first failure in this order is raised.
+    The results are in the order of the items, and the first failure in this order is raised. With a failure or an
+    interrupt no other call is begun; those under way are waited for unless `wait` is False. Of one call at a time no
+    thread is made.
     """
     if most == 1:
         return [function(item) for item in items]

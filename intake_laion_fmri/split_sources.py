@@ -236,12 +236,7 @@ def named_source(splits: str | os.PathLike[str] | None) -> str | os.PathLike[str
 def upstream(address: str | None = None, cache: Path | None = None) -> SplitSource:
     """Return the published split files of the pinned revision.
 
-    Parameters
-    ----------
-    address : str, optional
-        Where the repository's files are served; by default `ADDRESS`.
-    cache : path, optional
-        Where fetched files are kept; by default in the user's cache folder.
+    By default they are served at `ADDRESS`, and kept in the user's cache folder.
     """
     # As other clients do, and unlike aiohttp by itself: through the proxy that the environment names.
     options = {"client_kwargs": {"trust_env": True}}

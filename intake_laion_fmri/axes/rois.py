@@ -132,23 +132,9 @@ class RoiMembership:
     """Shape (roi, voxel)."""
 
     def select(self, roi: RoiExpression, *, where: str) -> NDArray[np.bool_]:
-        """Return True for the voxels that an expression selects.
+        """Return True for the voxels that an expression selects, shape (voxel,); `where` is whose ROIs these are.
 
-        Parameters
-        ----------
-        roi : RoiExpression
-            The selection.
-        where : str
-            Whose ROIs these are, for errors.
-
-        Returns
-        -------
-        array of bool, shape (voxel,)
-
-        Raises
-        ------
-        ValueError
-            If the subject lacks a name of the expression; with the nearest names.
+        ValueError if the subject lacks a name of the expression; with the nearest names.
         """
         chosen = np.zeros(self.inside.shape[1], dtype=bool)
         for part in roi.parts:

@@ -122,15 +122,7 @@ def stack_sessions(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
 def stack_stored(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
     """Stack tables as `stack_sessions` does, without counting repetitions.
 
-    Parameters
-    ----------
-    tables : sequence of (int, pandas.DataFrame)
-        Session number and its table, ascending: the columns of `COLUMNS`, and ``repetition`` in all or in none.
-
-    Returns
-    -------
-    pandas.DataFrame
-        As of `stack_sessions`.
+    They have the columns of `COLUMNS`, and ``repetition`` in all or in none.
     """
     import pandas as pd
 

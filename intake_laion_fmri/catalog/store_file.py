@@ -18,21 +18,12 @@ _HEADER_STORE = """\
 
 
 def store_catalog(info: StoreInfo, storage_options: Mapping[str, Any] | None = None) -> str:
-    """Return a catalog of a store that needs intake-xarray only.
+    """Return a catalog of a store that needs intake-xarray only, as YAML.
 
-    Parameters
-    ----------
-    info : StoreInfo
-        What the store holds.
-    storage_options : mapping, optional
-        Options of the store's file system; only those are written that are known to be no secrets.
-
-    Returns
-    -------
-    str
-        YAML, to be executed by Intake as every catalog; it is made so that the store's address is none of it that runs.
-        It has an entry per session, ``sub-01_ses-01``, and one for all sessions of a subject along ``trial``,
-        ``sub-01``, where they have the same voxels. Voxels are in stored order there, and the chunks are the store's.
+    It is executed by Intake as every catalog, and made so that the store's address is none of it that runs. It has an
+    entry per session, ``sub-01_ses-01``, and one for all sessions of a subject along ``trial``, ``sub-01``, where they
+    have the same voxels. Voxels are in stored order there, and the chunks are the store's. Of the options of the
+    store's file system only those are written that are known to be no secrets.
 
     Raises
     ------

@@ -127,46 +127,20 @@ class MapBlock:
         return 1
 
     def read(self, voxels: NDArray[np.int64]) -> NDArray[Any]:
-        """Stream the file once and return chosen voxels, in the type of the map.
+        """Stream the file once and return chosen voxels, shape (1, voxel), in the type of the map.
 
-        Parameters
-        ----------
-        voxels : array of int64, shape (voxel,)
-            C-order flat indices into the grid.
-
-        Returns
-        -------
-        array, shape (1, voxel)
-
-        Raises
-        ------
-        DataIntegrityError
-            If the file is truncated, corrupt, replaced, on another grid, no single volume, or holds what is no index
-            where indices are expected.
-        NotInBucketError, AccessDeniedError, BucketUnreachableError
-            If it cannot be read.
+        The voxels are C-order flat indices into the grid. Errors are those of `volumes.read_map`, and of a file that
+        cannot be read.
         """
         if not len(voxels):
             return np.empty((1, 0), dtype=ALL_MAPS[self.map].dtype)
         return self._read(Gather.from_voxels(voxels, self.grid.shape))[np.newaxis]
 
     def read_volume(self, kept: NDArray[np.int64] | None) -> NDArray[Any]:
-        """Stream the file once and return the whole volume, in the type of the map.
+        """Stream the file once and return the whole volume, shape (1, i, j, k), in the type of the map.
 
-        Parameters
-        ----------
-        kept : array of int64, shape (voxel,), or None
-            C-order flat indices of the voxels to keep; the others become NaN, or -1 in a map of indices. None keeps
-            all.
-
-        Returns
-        -------
-        array, shape (1, i, j, k)
-
-        Raises
-        ------
-        DataIntegrityError, NotInBucketError, AccessDeniedError, BucketUnreachableError
-            As in `read`.
+        All voxels but the C-order flat indices `kept` become NaN, or -1 in a map of indices; None keeps all. Errors are
+        those of `read`.
         """
         volume = self._read(None)
         if kept is not None:

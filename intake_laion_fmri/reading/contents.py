@@ -60,24 +60,8 @@ def subject_contents(
 ) -> SubjectContents:
     """List the objects of a subject: a few hundred, by listings that are under way at once.
 
-    From S3 these are two listings, three with `anatomy`: 115 to 170 kB for a whole subject.
-
-    Parameters
-    ----------
-    bucket : Bucket
-        Where to look.
-    subject : str
-        ``"sub-01"``.
-    anatomy : bool, default False
-        Whether to list the anatomical tree too.
-    everything : bool, default False
-        Whether to list all trees with a folder for each subject.
-    trees : sequence of layout.Tree, optional
-        Others to list: of a subject, or of the whole data set.
-
-    Returns
-    -------
-    SubjectContents
+    From S3 these are two listings, three with `anatomy`: 115 to 170 kB for a whole subject. With `everything`, all
+    trees with a folder for each subject are listed.
 
     Raises
     ------

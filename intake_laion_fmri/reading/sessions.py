@@ -18,18 +18,8 @@ def choose_sessions(
 ) -> tuple[str, ...]:
     """Return the folders of the chosen sessions, or of all sessions found.
 
-    Parameters
-    ----------
-    bucket : Bucket
-        Where they are, for errors.
-    subject : str
-        ``"sub-01"``.
-    asked : tuple of str, or None
-        Names from `layout.session_name`; the number counts, so that ``ses-01`` is a folder ``ses-001`` too.
-    found : sequence of str
-        The folders that all stands for, ascending.
-    known : iterable of str
-        The folders that may be asked for.
+    `asked` are names from `layout.session_name`; the number counts, so that ``ses-01`` is a folder ``ses-001`` too.
+    `found` are the folders that all stands for, ascending, and `known` those that may be asked for.
 
     Raises
     ------

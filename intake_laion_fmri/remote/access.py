@@ -134,27 +134,10 @@ def open_source(
 
 
 def open_store(store: str | os.PathLike[str] | Bucket, store_options: Mapping[str, Any] | None = None) -> Bucket:
-    """Open the root of a store.
+    """Open the root of a store: a URL that fsspec knows, or a local folder; nothing is contacted yet.
 
-    Parameters
-    ----------
-    store : str or path
-        URL that fsspec knows, or a local folder.
-    store_options : mapping, optional
-        Options of its file system. For S3 credentials and region are found as in every other program; a public store
-        needs ``{"anon": True}``.
-
-    Returns
-    -------
-    Bucket
-        Nothing is contacted yet.
-
-    Raises
-    ------
-    ValueError
-        If fsspec knows no such protocol.
-    TypeError
-        If `store` is neither a text nor a path, or `store_options` is no mapping.
+    For S3 credentials and region are found as in every other program; a public store needs ``{"anon": True}``. Errors
+    are those of `open_bucket`.
     """
     if isinstance(store, Bucket):
         return store
@@ -253,20 +236,10 @@ def open_root(
     wording: Wording | None = None,
     argument: str = "",
 ) -> Bucket:
-    """Return a root of some kind, such as one of split files: errors as in `open_bucket`.
+    """Return a root of some kind, such as one of split files; nothing is contacted yet.
 
-    Parameters
-    ----------
-    given : str or path
-        URL or folder.
-    storage_options : mapping, optional
-        Options of the file system.
-    s3_defaults : mapping, optional
-        Options that are added for S3; by default those of public data.
-    wording : Wording, optional
-        Texts of its kind; by default those of a bucket.
-    argument : str, optional
-        Name of the argument that it was given by, for errors; by default that of its kind.
+    `s3_defaults` are added to its options for S3: by default those of public data. `wording` has the texts of its kind,
+    by default those of a bucket, and `argument` is what it was given by, for errors, which are those of `open_bucket`.
     """
     wording = wording or Wording()
     check_storage_options(storage_options, wording.options_argument)

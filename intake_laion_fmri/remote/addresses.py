@@ -34,27 +34,11 @@ _ARN_OF_BUCKET = re.compile(r"arn:aws[a-z\-]*:s3:::")
 
 
 def resolved(given: object, argument: str) -> str:
-    """Return the absolute path or the URL that a user means.
+    """Return the absolute path with slashes, or the URL without trailing slashes, that a user means.
 
-    Parameters
-    ----------
-    given : str or path
-        A path object is always a local path. A text is one unless it begins with a protocol that fsspec knows and
-        ``://``, or is a ``file:`` URL.
-    argument : str
-        Name of the argument, for errors.
-
-    Returns
-    -------
-    str
-        An absolute path with slashes, or a URL without trailing slashes.
-
-    Raises
-    ------
-    TypeError
-        If it is neither a text nor a path.
-    ValueError
-        If it names nothing, has an unknown protocol, or could be two things.
+    A path object is always a local path. A text is one unless it begins with a protocol that fsspec knows and ``://``,
+    or is a ``file:`` URL. `argument` is its name, for errors: TypeError if it is neither a text nor a path; ValueError
+    if it names nothing, has an unknown protocol, or could be two things.
     """
     if not isinstance(given, str | os.PathLike):
         raise TypeError(f"{argument} must be a URL or a folder, found {redact.text(repr(given))}.")
@@ -75,12 +59,8 @@ def resolved(given: object, argument: str) -> str:
 def local_folder(given: object, argument: str) -> Path:
     """Return the absolute path of a folder on this machine.
 
-    Raises
-    ------
-    TypeError
-        If it is neither a text nor a path.
-    ValueError
-        If it names nothing, or is a URL of something else than a file.
+    TypeError if it is neither a text nor a path; ValueError if it names nothing, or is a URL of something else than a
+    file.
     """
     if not isinstance(given, str | os.PathLike):
         raise TypeError(f"{argument} must be a local folder, found {redact.text(repr(given))}.")

@@ -158,22 +158,11 @@ def sync_files(paths: Sequence[Path], *, top: Path) -> None:
 
 
 def put_in_place(new: AnyPath, target: AnyPath, *, durable: bool = False) -> Path | None:
-    """Move a folder to where another one may be.
+    """Move a folder to where another one may be, on the same file system; the folders above are made.
 
-    Parameters
-    ----------
-    new : str or path
-        The folder, on the same file system.
-    target : str or path
-        Its place; the folders above it are made.
-    durable : bool, default False
-        Whether the move has to outlive a power failure.
-
-    Returns
-    -------
-    path or None
-        Where the other one is now, beside `new`; None if there was none. Where the system can exchange two folders, in
-        no moment was there neither; elsewhere the other one is moved away first, to ``<new>.outdated``.
+    Returns where the other one is now, beside `new`; None if there was none. Where the system can exchange two folders,
+    in no moment was there neither; elsewhere the other one is moved away first, to ``<new>.outdated``. If `durable`,
+    the move outlives a power failure.
     """
     new, target = Path(new), Path(target)
     make_folder(target.parent, durable=durable)

@@ -55,21 +55,8 @@ def remember_silent(messages: Messages, error: BucketUnreachableError) -> None:
 def read_pinned(root: _Root, key: str, *, sha256: str, cache: Path | None) -> bytes:
     """Read a small file that is known by its sum: from the cache, or once from its root.
 
-    Parameters
-    ----------
-    root : Bucket
-        Where the file is served.
-    key : str
-        Its path below the root, and below the cache.
-    sha256 : str
-        Its sum. A cached file with another sum is fetched again.
-    cache : path or None
-        The folder to keep it in, if any. A file appears there whole and checked, or not at all; several processes may
-        fetch it at a time. Where the folder cannot be written to, the file is used without being kept.
-
-    Returns
-    -------
-    bytes
+    A cached file with another sum is fetched again. A file appears in `cache` whole and checked, or not at all; several
+    processes may fetch it at a time. Where the folder cannot be written to, the file is used without being kept.
 
     Raises
     ------

@@ -57,13 +57,8 @@ def checked_by_type(options: Mapping[str, Any], argument: str) -> dict[str, Any]
 def for_client(options: Mapping[str, Any], argument: str) -> dict[str, Any]:
     """Return options that s3fs can make a client of, whatever the variables and files of AWS say.
 
-    Raises
-    ------
-    ValueError
-        For an option of a name that nothing takes, with the nearest; for two endpoints; for a profile, a file of
-        settings or of certificates that is named and is not there, or cannot be read.
-    TypeError
-        As `checked_by_type`.
+    ValueError for an option of a name that nothing takes, with the nearest; for two endpoints; for a profile, a file of
+    settings or of certificates that is named and is not there, or cannot be read. TypeError as `checked_by_type`.
     """
     given = checked_by_type(options, argument)
     _raise_for_unknown(given, argument)

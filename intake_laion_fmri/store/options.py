@@ -42,17 +42,8 @@ class StoreOptions:
     def from_arguments(cls, given: Mapping[str, Any], stored: StoreOptions | None = None) -> StoreOptions:
         """Check the options that a user gave.
 
-        Parameters
-        ----------
-        given : mapping
-            Name → value; what is missing, or None, is as in `stored`, or the default.
-        stored : StoreOptions, optional
-            The options of the store that is there.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If a value cannot be right, or the store has another.
+        What is missing, or None, is as in `stored`, the options of the store that is there, or the default. ValueError
+        or TypeError if a value cannot be right, or the store has another.
         """
         named = {name: value for name, value in given.items() if value is not None}
         checked = {name: _CHECKS[name](value) for name, value in named.items()}
