@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from intake_laion_fmri.reading.stimuli.table import open_stimulus_table
     from intake_laion_fmri.reading.surfaces import open_surfaces
     from intake_laion_fmri.sources import Source
+    from intake_laion_fmri.stimuli import Stimuli, as_displayed_rgb, load_stimuli
     from intake_laion_fmri.subject import Subject, load_subject, resolve_subject_id
 
     cat: LaionCatalog
@@ -57,10 +58,12 @@ __all__ = [
     "Group",
     "LicenseNotAcceptedError",
     "NoMatchingDataError",
+    "Stimuli",
     "StimuliNotDownloadedError",
     "Subject",
     "SubjectNotFoundError",
     "__version__",
+    "as_displayed_rgb",
     "build_store",
     "cat",
     "dataset_initialize",
@@ -72,6 +75,7 @@ __all__ = [
     "get_data_dir",
     "get_rois",
     "get_subjects",
+    "load_stimuli",
     "load_subject",
     "load_subjects",
     "mirror_bucket",
@@ -107,6 +111,7 @@ _HOMES = {
     **dict.fromkeys(("describe", "get_rois", "get_subjects"), "discovery"),
     **dict.fromkeys(("Group", "load_subjects"), "group"),
     **dict.fromkeys(("Subject", "load_subject", "resolve_subject_id"), "subject"),
+    **dict.fromkeys(("Stimuli", "as_displayed_rgb", "load_stimuli"), "stimuli"),
     **dict.fromkeys(
         [f"download_{what}" for what in ("captions", "embeddings", "segmentations", "stimuli")], "download"
     ),
@@ -121,7 +126,7 @@ _HOMES = {
 }
 
 
-_MODULES = {"config", "derivatives", "discovery", "download", "group", "splits", "subject"}
+_MODULES = {"config", "derivatives", "discovery", "download", "group", "splits", "stimuli", "subject"}
 """Those that the data set's own package loads with itself, so that ``laion_fmri.splits.load_split`` works."""
 
 

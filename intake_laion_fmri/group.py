@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from intake_laion_fmri import discovery
 from intake_laion_fmri.axes.rois import RoiSelection
 from intake_laion_fmri.axes.voxels import Mask
-from intake_laion_fmri.errors import unknown_value
+from intake_laion_fmri.errors import check_option, unknown_value
 from intake_laion_fmri.reading.arguments import SessionSelection, check_subjects
 from intake_laion_fmri.remote.access import Bucket, open_bucket
 from intake_laion_fmri.subject import Subject, load_subject
-from intake_laion_fmri.subject.waiting import not_yet
 
 if TYPE_CHECKING:
     import pandas as pd
+    from PIL import Image
 
 __all__ = ["Group", "load_subjects"]
 
@@ -109,18 +109,20 @@ class Group:
             for name, subject in self
         }
 
-    def get_shared_images(self, format: str = "pil") -> NoReturn:
-        """Raise NotYetError: images come with their source."""
-        raise not_yet("Group.get_shared_images", "use laion_fmri")
+    def get_shared_images(self, format: Literal["pil", "numpy"] = "pil") -> list[Image.Image] | NDArray[np.uint8]:
+        """Read the images that all subjects saw, in the order of `get_shared_stimulus_metadata`, as they were shown.
+
+        Parameters
+        ----------
+        format : {"pil", "numpy"}, default "pil"
+            A list of Pillow's images, or one array (image, y, x, 3) of uint8: 4.5 GB. Smaller ones, lazily, are those
+            of ``intake_laion_fmri.open_stimuli("shared", size=224)``.
+        """
+        check_option("format", format, valid=("pil", "numpy"))
+        images = self[0].images
+        return images.shared_array() if format == "numpy" else images.shared()
 
     def get_shared_stimulus_metadata(self) -> pd.DataFrame:
-        """Read the rows of the stimulus table whose images all subjects saw, in its order.
-
-        Raises
-        ------
-        StimuliNotDownloadedError
-            If the bucket has no such table.
-        """
-        first, *_ = self._subjects.values()
-        images = first.get_stimulus_metadata()
-        return images[images["unique_or_shared"] == "shared"].reset_index(drop=True)
+        """Return the rows of the stimulus table of the images that all subjects saw."""
+        table = self[0].get_stimulus_metadata()
+        return table[table["unique_or_shared"] == "shared"].reset_index(drop=True)

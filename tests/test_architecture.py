@@ -46,6 +46,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
         "subject": "axes discovery errors layout mirror reading remote",
         "group": "axes discovery errors reading remote subject",
         "derivatives": "errors layout mirror remote",
+        "stimuli": "subject",
         "download": "config errors layout mirror remote",
         "catalog": "building discovery errors layout reading redact remote sources",
         "drivers": "catalog errors layout reading redact sources",

@@ -5,6 +5,7 @@ Source: the interface of ``laion_fmri.subject`` (ViCCo-Group/LAION-fMRI), Septem
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import warnings
@@ -29,6 +30,7 @@ from intake_laion_fmri.errors import (
 from intake_laion_fmri.reading import rois
 from intake_laion_fmri.reading.arguments import SessionSelection
 from intake_laion_fmri.remote.access import Bucket, open_bucket, open_store
+from intake_laion_fmri.subject.images import TrialImages
 from intake_laion_fmri.subject.reader import Flags, SubjectReader, one_or_each
 from intake_laion_fmri.subject.tables import Tables
 from intake_laion_fmri.subject.volumes import Volumes
@@ -146,6 +148,11 @@ class Subject(Tables, Volumes, Waiting):
         self.subject = self.subject_id = subject
         self._bucket = bucket
         self._reader = SubjectReader(bucket, subject, store, fallback)
+
+    @functools.cached_property
+    def images(self) -> TrialImages:
+        """The images of the trials, by the row of `metadata`: encoded, as Pillow's, or as one array."""
+        return TrialImages(self, self._bucket)
 
     def __repr__(self) -> str:
         return f"<Subject {self.subject} in {self._bucket.url}>"

@@ -16,7 +16,7 @@ _RAW = "copy the subject's raw folder with any S3 client, and open the files wit
 
 WAITING: Mapping[str, str] = MappingProxyType(
     {
-        **dict.fromkeys(("images", "embeddings", "segmentations", "captions"), _THEIRS),
+        **dict.fromkeys(("embeddings", "segmentations", "captions"), _THEIRS),
         **dict.fromkeys(("to_template", "volume_to_surface", "surface_to_template"), _SURFACE),
         "volume_to_template": "write a volume with to_nifti, and resample it with nilearn.image.resample_img",
         "to_torch_dataset": "give the array of get_betas to torch.utils.data.TensorDataset",
@@ -49,7 +49,7 @@ def _method(name: str) -> Callable[..., NoReturn]:
 class Waiting:
     """The names of `WAITING`: properties raise when they are read, methods when they are called."""
 
-    images, embeddings, segmentations, captions = map(_property, ("images", "embeddings", "segmentations", "captions"))
+    embeddings, segmentations, captions = map(_property, ("embeddings", "segmentations", "captions"))
     to_template = _method("to_template")
     volume_to_surface = _method("volume_to_surface")
     volume_to_template = _method("volume_to_template")

@@ -17,6 +17,7 @@ import pandas as pd
 
 from intake_laion_fmri.group import Group
 from intake_laion_fmri.splits import Split
+from intake_laion_fmri.stimuli import Stimuli
 from intake_laion_fmri.subject import Subject
 from intake_laion_fmri.subject.waiting import WAITING
 
@@ -255,6 +256,15 @@ FUNCTIONS: dict[str, Name] = {
     "download.download_embeddings": Name("models='all', data_dir=None"),
     "download.download_captions": Name("data_dir=None"),
     "download.download_segmentations": Name("data_dir=None"),
+    "group.Group.get_shared_images": Name("format='pil'"),
+    "stimuli.load_stimuli": Name(
+        "data_dir=None",
+        (Call("stimuli.load_stimuli()", Stimuli),),
+        "Reads the bucket or a mirror as everything else does; what is absent says where the images are asked for.",
+        "open_stimuli()",
+    ),
+    "stimuli.Stimuli": Name("data_dir=None"),
+    "stimuli.as_displayed_rgb": Name("image"),
     "download.download_stimuli": Name(
         "data_dir=None, server_url=None",
         (),
@@ -318,9 +328,8 @@ WAITS: dict[str, str] = {
     **{f"Subject.{name}": instead for name, instead in WAITING.items()},
     **dict.fromkeys(
         [
-            *("stimuli.Stimuli", "stimuli.load_stimuli", "embeddings.Embeddings", "embeddings.load_embeddings"),
-            *("captions.Captions", "segmentations.Segmentations", "stimuli.as_displayed_rgb"),
-            "group.Group.get_shared_images",
+            *("embeddings.Embeddings", "embeddings.load_embeddings"),
+            *("captions.Captions", "segmentations.Segmentations"),
         ],
         _IMAGES,
     ),
@@ -335,10 +344,11 @@ COMMANDS: tuple[str, ...] = (
 
 TOP: dict[str, str] = {
     **dict.fromkeys([f"download_{what}" for what in ("captions", "embeddings", "segmentations")], "download"),
-    "request_stimulus_access": "download",
+    **dict.fromkeys(["download_stimuli", "request_stimulus_access"], "download"),
     **dict.fromkeys(["dataset_initialize", "get_data_dir"], "config"),
     **dict.fromkeys(["describe", "get_rois", "get_subjects"], "discovery"),
     **dict.fromkeys(["Group", "load_subjects"], "group"),
+    **dict.fromkeys(["Stimuli", "as_displayed_rgb", "load_stimuli"], "stimuli"),
     **dict.fromkeys(["Subject", "load_subject", "resolve_subject_id"], "subject"),
 }
 """Names of ``laion_fmri`` itself → their home here."""

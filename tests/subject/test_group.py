@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import plain_arrays as oracle
 import pytest
 
-from intake_laion_fmri.errors import NotYetError
 from intake_laion_fmri.group import Group, load_subjects
 
 
@@ -51,10 +49,15 @@ def test_shared_betas(group: Group, tiny: Path) -> None:
         np.testing.assert_array_equal(values, oracle.betas(tiny, "ses-01", index, name)[rows])
 
 
-def test_shared_images(group: Group, tiny: Path) -> None:
-    """Of the images themselves it says what to do until they are here."""
-    table = pd.read_csv(tiny / "stimuli/task-images_metadata.csv", keep_default_na=False)
-    shared = table[table["image_name"].str.startswith("shared_")].reset_index(drop=True)
-    pd.testing.assert_frame_equal(group.get_shared_stimulus_metadata(), shared)
-    with pytest.raises(NotYetError, match="is not here yet"):
-        group.get_shared_images()
+def test_shared_images(group: Group) -> None:
+    """A row of the table for each, in its order."""
+    table = group.get_shared_stimulus_metadata()
+    assert set(table["unique_or_shared"]) == {"shared"}
+    pictures, array = group.get_shared_images(), group.get_shared_images("numpy")
+    assert len(pictures) == len(table)
+    np.testing.assert_array_equal(array, [np.asarray(picture) for picture in pictures])
+    first = group[0].metadata.query("unique_or_shared == 'shared'").iloc[0]
+    row = table.index[table["image_name"] == first["image_name"]][0]
+    np.testing.assert_array_equal(array[row], np.asarray(group[0].images.get(first.name)))
+    with pytest.raises(ValueError, match="Did you mean 'pil'"):
+        group.get_shared_images("PIL")  # type: ignore[arg-type]

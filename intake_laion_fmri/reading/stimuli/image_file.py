@@ -154,6 +154,11 @@ class ImageBlock:
         return f"{self.root.locate(self.info.key)}: {self.labels[number]}"
 
 
+def as_displayed_rgb(image: Image.Image) -> Image.Image:
+    """Return a Pillow image as it was shown: RGB, over grey 128 where it is transparent."""
+    return as_displayed(image)
+
+
 class _Pages(io.RawIOBase):
     """An object as a file that can be sought in, each read a request."""
 

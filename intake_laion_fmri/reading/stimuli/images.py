@@ -94,7 +94,7 @@ def open_stimuli(
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     file = ImageFile.from_bucket(bucket)
     selection = file.choose(images)
-    array = _lazy_images(file, selection, None if size is None else int(size), mode, _length(chunks))
+    array = lazy_images(file, selection, None if size is None else int(size), mode, _length(chunks))
     coordinates = _coordinates(file, selection)
     if mode == "RGB":
         coordinates["channel"] = ("channel", np.array(["R", "G", "B"], dtype=object))
@@ -104,7 +104,7 @@ def open_stimuli(
     return xr.Dataset({"images": variable}, coords=coordinates, attrs=attrs)
 
 
-def _lazy_images(
+def lazy_images(
     file: ImageFile, selection: ImageSelection, size: int | None, mode: Mode, length: int | None
 ) -> da.Array:
     """Return the chosen images: repeats are read once, and taken from what was read."""

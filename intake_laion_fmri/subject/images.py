@@ -1,0 +1,225 @@
+"""The images, under the names of the data set's own package: by name or row, or by the trial that shows them.
+
+Source: the interface of ``laion_fmri.stimuli`` and of ``Subject.images`` (ViCCo-Group/LAION-fMRI), September 2026.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri.errors import NotInBucketError, StimuliNotDownloadedError, unknown_value
+from intake_laion_fmri.layout import same_session, session_name
+from intake_laion_fmri.reading.stimuli.image_file import ImageFile, as_displayed_rgb
+from intake_laion_fmri.reading.stimuli.images import lazy_images
+from intake_laion_fmri.remote.access import Bucket, open_bucket
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from PIL import Image
+
+    from intake_laion_fmri.subject.tables import Tables
+
+__all__ = ["Images", "Stimuli", "TrialImages", "as_displayed_rgb", "load_stimuli"]
+
+
+def load_stimuli(
+    data_dir: str | os.PathLike[str] | None = None,
+    *,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
+) -> Stimuli:
+    """Return the images of the data set.
+
+    Parameters
+    ----------
+    data_dir : str or path, optional
+        A folder that holds them: short for `bucket`.
+    bucket, storage_options, mirror, mirror_only
+        As in `intake_laion_fmri.open_stimuli`.
+
+    Returns
+    -------
+    Stimuli
+
+    Raises
+    ------
+    StimuliNotDownloadedError
+        If there are none: says where to ask.
+    AccessDeniedError, BucketUnreachableError, DataIntegrityError
+        As in `intake_laion_fmri.open_stimuli`.
+    """
+    place = bucket if data_dir is None else data_dir
+    return Stimuli(bucket=open_bucket(place, storage_options, mirror=mirror, mirror_only=mirror_only))
+
+
+class Images:
+    """Images by name or by row of the stimulus table."""
+
+    def __init__(self, file: ImageFile) -> None:
+        self._file = file
+
+    def __len__(self) -> int:
+        return len(self._file.table)
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        """Yield name and encoded image, in the order of the table."""
+        return ((name, self[name]) for name in self.names())
+
+    def __contains__(self, key: object) -> bool:
+        if isinstance(key, str):
+            return key in self._file.table.index
+        return isinstance(key, int | np.integer) and 0 <= int(key) < len(self)
+
+    def __getitem__(self, key: str | int) -> bytes:
+        """Return an image as the file holds it: JPEG or PNG."""
+        return self._file.encoded(self._name(key))
+
+    def get(self, key: str | int, *, as_displayed: bool = True) -> Image.Image:
+        """Return an image as Pillow's: as it was shown, or with its transparency."""
+        return self._file.get(self._name(key), displayed=as_displayed)
+
+    def names(self) -> list[str]:
+        """Return the names of all images, in the order of the table."""
+        return [str(name) for name in self._file.table.index]
+
+    def index_of(self, name: str) -> int:
+        """Return the row of an image; KeyError for an unknown one, with the nearest names."""
+        if name not in self._file.table.index:
+            try:
+                self._file.choose([name])
+            except ValueError as error:
+                raise KeyError(str(error)) from None
+        return int(self._file.table["row"].loc[name])
+
+    def _name(self, key: str | int) -> str:
+        if isinstance(key, str):
+            self.index_of(key)
+            return key
+        row = operator.index(key)
+        if not 0 <= row < len(self):
+            raise IndexError(f"Image {row}: expected a row from 0 to {len(self) - 1}, or a name.")
+        return str(self._file.table.index[row])
+
+
+class Stimuli:
+    """The images with their table; made by `load_stimuli`.
+
+    Parameters
+    ----------
+    data_dir : str or path, optional
+        A folder that holds them.
+    bucket : Bucket, optional
+        Where to read from. By default as in `load_stimuli`.
+    """
+
+    def __init__(self, data_dir: str | os.PathLike[str] | None = None, *, bucket: Bucket | None = None) -> None:
+        place = bucket or open_bucket(data_dir)
+        try:
+            self._file = ImageFile.from_bucket(place)
+        except NotInBucketError as error:
+            raise StimuliNotDownloadedError(str(error)) from error
+        self.images = Images(self._file)
+        """The images, by name or by row."""
+        self.get, self.index_of, self.names = self.images.get, self.images.index_of, self.images.names
+
+    def __repr__(self) -> str:
+        return f"<Stimuli: {len(self)} images in {self._file.root.url}>"
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        return iter(self.images)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.images
+
+    def __getitem__(self, key: str | int) -> bytes:
+        return self.images[key]
+
+    def __enter__(self) -> Stimuli:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Do nothing: no file is held open."""
+
+    @functools.cached_property
+    def metadata(self) -> pd.DataFrame:
+        """The table: ``image_name, dataset, participant, unique_or_shared, n_reps``, as in its file."""
+        table = self._file.table.reset_index().drop(columns=["row", "subject"])
+        table["n_reps"] = [f"{n}rep" for n in table["n_reps"]]
+        return table
+
+
+class TrialImages:
+    """The images of a subject's trials, by the row of `Subject.metadata`."""
+
+    def __init__(self, subject: Tables, bucket: Bucket) -> None:
+        self._subject, self._bucket = subject, bucket
+
+    @functools.cached_property
+    def _stimuli(self) -> Stimuli:
+        return Stimuli(bucket=self._bucket)
+
+    def __len__(self) -> int:
+        return len(self._subject.metadata)
+
+    def __getitem__(self, trial: int) -> bytes:
+        """Return the image of a trial as the file holds it."""
+        return self._stimuli.images[self._label(trial)]
+
+    def get(self, trial: int, *, as_displayed: bool = True) -> Image.Image:
+        """Return the image of a trial as Pillow's: as it was shown, or with its transparency."""
+        return self._stimuli.get(self._label(trial), as_displayed=as_displayed)
+
+    def all(self, session: str | int | None = None) -> Iterator[Image.Image]:
+        """Yield the images of all trials, or of a session's, in their order, as they were shown."""
+        return (self._stimuli.get(label) for label in self._labels(session))
+
+    def array(self, session: str | int | None = None) -> NDArray[np.uint8]:
+        """Return the images of all trials, or of a session's: (trial, y, x, 3), uint8; 3 MB a trial.
+
+        `intake_laion_fmri.open_stimuli` gives the same lazily, and in any size.
+        """
+        return _array(self._stimuli._file, self._labels(session))
+
+    def shared(self) -> list[Image.Image]:
+        """Return the images that all subjects saw, in the order of the stimulus table, as they were shown."""
+        return [self._stimuli.get(str(label)) for label in self._stimuli._file.choose("shared").labels]
+
+    def shared_array(self) -> NDArray[np.uint8]:
+        """Return the same as one array: (image, y, x, 3), uint8."""
+        return _array(self._stimuli._file, "shared")
+
+    def _label(self, trial: int) -> str:
+        row = operator.index(trial)
+        if not -len(self) <= row < len(self):
+            raise IndexError(f"Trial {row}: expected a row of metadata, from 0 to {len(self) - 1}.")
+        return str(self._subject.metadata["image_name"].iloc[row])
+
+    def _labels(self, session: str | int | None) -> list[str]:
+        table = self._subject.metadata
+        if session is not None:
+            known = [str(name) for name in table["session"].unique()]
+            names = same_session(session_name(session), known)
+            if not names:
+                raise unknown_value("session", session, known)
+            table = table[table["session"].isin(names)]
+        return [str(label) for label in table["image_name"]]
+
+
+def _array(file: ImageFile, images: str | list[str]) -> NDArray[np.uint8]:
+    array: NDArray[np.uint8] = lazy_images(file, file.choose(images), None, "RGB", None).compute()
+    return array

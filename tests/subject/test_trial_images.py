@@ -1,0 +1,95 @@
+"""The images under the names of the data set's own package, against h5py and Pillow."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import intake_laion_fmri
+from intake_laion_fmri import layout, load_subject
+from intake_laion_fmri.errors import AccessDeniedError, StimuliNotDownloadedError
+from intake_laion_fmri.stimuli import Stimuli, as_displayed_rgb, load_stimuli
+
+FILE = "stimuli/task-images_stimuli.h5"
+TABLE = "stimuli/task-images_metadata.csv"
+
+
+def oracle(bucket: Path) -> dict[str, bytes]:
+    labels = pd.read_csv(bucket / TABLE, keep_default_na=False)["image_name"]
+    with h5py.File(bucket / FILE) as file:
+        return {label: bytes(content) for label, content in zip(labels, file["images"], strict=True)}
+
+
+def shown(content: bytes) -> np.ndarray:
+    picture = Image.open(io.BytesIO(content)).convert("RGBA")
+    return np.asarray(Image.alpha_composite(Image.new("RGBA", picture.size, (128, 128, 128, 255)), picture))[..., :3]
+
+
+def test_images_by_name_and_row(tiny: Path) -> None:
+    expected = oracle(tiny)
+    with load_stimuli(tiny) as stimuli:
+        names = stimuli.names()
+        assert names == list(expected)
+        assert len(stimuli) == len(stimuli.images) == len(expected)
+        assert dict(stimuli) == dict(stimuli.images) == expected
+        row = next(row for row, name in enumerate(names) if name.endswith(".png"))
+        for key in (row, names[row], np.int64(row)):
+            assert stimuli.images[key] == stimuli[key] == expected[names[row]]
+            np.testing.assert_array_equal(np.asarray(stimuli.get(key)), shown(expected[names[row]]))
+            assert key in stimuli
+        assert stimuli.images.get(row, as_displayed=False).mode == "RGBA"
+        assert stimuli.index_of(names[row]) == row
+        table = pd.read_csv(tiny / TABLE, keep_default_na=False, dtype=object)
+        pd.testing.assert_frame_equal(stimuli.metadata.astype(object), table, check_dtype=False)
+        assert "nothing" not in stimuli
+        assert len(names) not in stimuli.images
+        for wrong, error in (("nothing", KeyError), (len(names), IndexError), (-1, IndexError), (1.5, TypeError)):
+            with pytest.raises(error):
+                stimuli.images[wrong]  # type: ignore[index]
+
+
+def test_the_images_of_trials(tiny: Path) -> None:
+    """By the row of the metadata: repeats are the same image."""
+    sub, expected = load_subject("sub-03", bucket=tiny), oracle(tiny)
+    labels = sub.metadata["image_name"].tolist()
+    assert len(sub.images) == len(labels)
+    for trial in (0, 5, -1):
+        assert sub.images[trial] == expected[labels[trial]]
+        np.testing.assert_array_equal(np.asarray(sub.images.get(trial)), shown(expected[labels[trial]]))
+    of_session = sub.metadata[sub.metadata["session"] == "ses-02"]["image_name"].tolist()
+    array = sub.images.array("ses-02")
+    assert (array.shape, array.dtype) == ((len(of_session), 48, 48, 3), np.uint8)
+    for found, picture, label in zip(array, sub.images.all(2), of_session, strict=True):
+        np.testing.assert_array_equal(found, shown(expected[label]))
+        np.testing.assert_array_equal(found, np.asarray(picture))
+    assert len(list(sub.images.all())) == len(labels)
+    assert [expected[labels[k]] for k in sub.metadata.index[:3]] == [sub.images[k] for k in range(3)]
+    with pytest.raises(IndexError, match="expected a row of metadata"):
+        sub.images[len(labels)]
+    with pytest.raises(ValueError, match="Unknown session"):
+        sub.images.array("ses-09")
+
+
+def test_without_images(own_tiny: Path, s3: Any) -> None:
+    """The table alone is enough for the metadata; the images say where they are asked for."""
+    (own_tiny / FILE).unlink()
+    sub = load_subject("sub-01", bucket=own_tiny)
+    assert len(sub.images) == len(sub.metadata)
+    with pytest.raises(StimuliNotDownloadedError, match=layout.REQUEST_URL):
+        sub.images[0]
+    with pytest.raises(intake_laion_fmri.StimuliNotDownloadedError):
+        Stimuli(own_tiny)
+    with pytest.raises(AccessDeniedError, match=layout.REQUEST_URL):
+        load_stimuli(bucket=s3.url, storage_options=s3.storage_options)
+
+
+def test_as_displayed() -> None:
+    picture = Image.new("RGBA", (2, 2), (255, 0, 0, 0))
+    assert np.asarray(as_displayed_rgb(picture)).tolist() == [[[128] * 3] * 2] * 2
