@@ -215,7 +215,10 @@ def _lazy_means(data: Any, codes: NDArray[np.intp], n_images: int, nan: Missing)
 
     numbers = da.from_array(codes[:, None].astype(np.intp), chunks=(data.chunks[0], 1))
     ones = (tuple(1 for _ in data.chunks[0]), tuple(1 for _ in data.chunks[1]))
-    parts = da.map_blocks(_part, data, numbers, nan=nan, chunks=ones, dtype=object, meta=np.empty((0, 0), object))
+    # In float32 the sums of many sessions are as large as the trials, not twice as large; each is rounded once more.
+    dtype = np.float32 if data.numblocks[0] > 1 else np.float64
+    kernel = functools.partial(_part, nan=nan, dtype=dtype)
+    parts = da.map_blocks(kernel, data, numbers, chunks=ones, dtype=object, meta=np.empty((0, 0), object))
     widths = data.chunks[1]
     return da.blockwise(
         functools.partial(_joined, n_images=n_images),
@@ -230,11 +233,10 @@ def _lazy_means(data: Any, codes: NDArray[np.intp], n_images: int, nan: Missing)
     )
 
 
-def _part(block: NDArray[np.floating], codes: NDArray[np.intp], *, nan: Missing) -> NDArray[np.object_]:
+def _part(block: NDArray[np.floating], codes: NDArray[np.intp], *, nan: Missing, dtype: Any) -> NDArray[np.object_]:
     part = np.empty((1, 1), dtype=object)
     found = block_sums(block, codes[:, 0], nan)
-    # In float32 the sums of all sessions are as large as the trials, not twice as large; each is rounded once.
-    part[0, 0] = found._replace(sums=found.sums.astype(np.float32))
+    part[0, 0] = found._replace(sums=found.sums.astype(dtype, copy=False))
     return part
 
 

@@ -32,6 +32,9 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 ZScore = Literal["session", "run"]
 """Within what voxels are scaled."""
 
+Chunks = Literal["session", "voxel"] | Mapping[str, int]
+"""Blocks of lazy betas: a session each, or all trials and some thousand voxels, or ``{"voxel": 1024}``."""
+
 GridForm = Literal["voxel", "volume"]
 """The form of a map: the chosen voxels, or the grid as a whole."""
 
@@ -71,6 +74,26 @@ def labels_alone(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_images(images: object) -> object:
     return images if images is None or isinstance(images, str) else named_images(images)
+
+
+def check_chunks(chunks: object) -> Chunks:
+    """Return the blocks of lazy betas, checked.
+
+    Raises
+    ------
+    ValueError
+        If they are something else than ``"session"``, ``"voxel"`` or ``{"voxel": n}``.
+    """
+    if isinstance(chunks, Mapping):
+        width = chunks.get("voxel")
+        if set(chunks) == {"voxel"} and isinstance(width, int) and not isinstance(width, bool) and width > 0:
+            return {"voxel": width}
+    elif chunks in ("session", "voxel"):
+        return chunks
+    raise ValueError(
+        f"chunks={chunks!r}: expected 'session', 'voxel', or a number of voxels such as {{'voxel': 1024}}. Trials are "
+        "never cut within a session."
+    )
 
 
 def check_sessions(session: object) -> tuple[str, ...] | None:
@@ -191,6 +214,7 @@ def _check_percentage(value: object) -> float | None:
 
 _CHECKS: Mapping[str, Callable[[Any], object]] = {
     "subject": layout.subject_name,
+    "chunks": check_chunks,
     "zscore": lambda value: check_option("zscore", value, valid=get_args(ZScore), optional=True),
     # None is the subject level of maps; where it means nothing, the function that is called refuses it.
     "session": lambda session: None if session is None else check_sessions(session),

@@ -18,7 +18,7 @@ from intake_laion_fmri.formats.grid import GRID, Coordinates, Grid
 from intake_laion_fmri.reading.blocks import SessionBlock, Step
 from intake_laion_fmri.reading.contents import SubjectContents, subject_contents
 from intake_laion_fmri.reading.fetched import Fetched
-from intake_laion_fmri.reading.lazy_arrays import lazy_rows, load_rows
+from intake_laion_fmri.reading.lazy_arrays import lazy_columns, lazy_rows, load_rows
 from intake_laion_fmri.reading.roi_files import UNREADABLE
 from intake_laion_fmri.reading.roles import split_roles
 from intake_laion_fmri.reading.trial_plans import TrialPlan, TrialQuery
@@ -59,10 +59,15 @@ class BetasParts:
     """Remarks on files that were left out, or differ from the documentation."""
     betas_attrs: Mapping[str, Any] = field(default_factory=dict)
     """Further attributes of the betas."""
+    slabs: tuple[Step, ...] = ()
+    """How blocks of voxels are read, of all sessions at once; none where sessions are the blocks."""
 
     def dataset(self) -> xr.Dataset:
         """Return the Dataset that `open_betas` describes."""
-        betas = lazy_rows("betas", list(self.steps.values()), shape=(len(self.brain.axis),))
+        if self.slabs:
+            betas = lazy_columns("betas", self.slabs, n_rows=len(self.table))
+        else:
+            betas = lazy_rows("betas", list(self.steps.values()), shape=(len(self.brain.axis),))
         dataset = self.stored(betas).assign_coords(self.brain.axis.grid.coordinate(layout.SPACE))
         dataset["betas"].attrs["grid_mapping"] = GRID
         return dataset.assign_attrs(_PUBLISHED)

@@ -12,12 +12,13 @@ from intake_laion_fmri.axes.rois import RoiSelection
 from intake_laion_fmri.axes.trials import Stimuli
 from intake_laion_fmri.axes.voxels import Mask, NoiseCeiling
 from intake_laion_fmri.errors import NotInStoreError
-from intake_laion_fmri.reading.arguments import ALL, SessionSelection, ZScore, check_argument
+from intake_laion_fmri.reading.arguments import ALL, Chunks, SessionSelection, ZScore, check_argument, check_chunks
 from intake_laion_fmri.reading.assembly import BucketPlan, betas_contents
 from intake_laion_fmri.reading.functional.events import trial_events
 from intake_laion_fmri.reading.functional.localizers import localizer_coordinates
 from intake_laion_fmri.reading.stored import StorePlan, with_stored
 from intake_laion_fmri.reading.trial_plans import TrialQuery
+from intake_laion_fmri.reading.voxel_blocks import voxel_blocks
 from intake_laion_fmri.reading.voxel_plans import VoxelQuery
 from intake_laion_fmri.remote.access import Bucket, open_bucket, open_store
 from intake_laion_fmri.split_sources import find_source
@@ -50,6 +51,7 @@ def open_betas(
     store: str | os.PathLike[str] | Bucket | None = None,
     store_options: Mapping[str, Any] | None = None,
     fallback: bool = False,
+    chunks: Chunks = "session",
 ) -> xr.Dataset:
     """Open the single-trial betas of a subject as a lazy, labelled Dataset.
 
@@ -117,6 +119,11 @@ def open_betas(
     fallback : bool, default False
         Whether to read from the bucket what the store does not hold; otherwise that is an error. From the store come
         whole sessions, of which it holds every chosen voxel. It need not be there.
+    chunks : {"session", "voxel"} or mapping, default "session"
+        The blocks of the lazy array: a session each; or, from a store alone, all trials and some thousand voxels, about
+        128 MB, or as many voxels as ``{"voxel": 1024}`` says. Blocks of voxels come in the order in which the store
+        holds them, so that ``voxel`` does not ascend: z-scores, averages, noise ceilings and regressions then need no
+        block but one at a time, and ``sortby("voxel")`` puts a result in order.
 
     Returns
     -------
@@ -215,6 +222,7 @@ def open_betas(
     trial_query = TrialQuery.from_arguments(session, stimuli, split, pool, role)
     voxel_query = VoxelQuery.from_arguments(roi, mask, min_noise_ceiling, noise_ceiling)
     check_argument("zscore", zscore)
+    blocks = check_chunks(chunks)
     may_fall_back = check_argument("fallback", fallback)
     check_argument("store_options", store_options)
     subject = layout.subject_name(subject)
@@ -235,6 +243,9 @@ def open_betas(
         parts = plan.read(plan.fetch(), trial_query, source, zscore)
         if store is not None:
             parts = with_stored(parts, store)
+    if blocks != "session":
+        order, slabs = voxel_blocks(list(parts.steps.values()), blocks)
+        parts = replace(parts, brain=parts.brain.take(order), slabs=slabs)
     contrasts, maps = localizer_coordinates(bucket, subject, localizers, parts.brain.axis)
     answers, tables = trial_events(bucket, subject, events, parts.table)
     parts.remarks.warn(stacklevel=2)

@@ -342,3 +342,62 @@ def test_scaling_from_a_store(tiny: Path, tmp_path: Path, within: Any) -> None:
     del options["session"]
     joined = open_betas("sub-03", store=tmp_path / "store", fallback=True, **options)
     xr.testing.assert_identical(joined.compute(), open_betas("sub-03", **options).compute())
+
+
+@pytest.fixture(scope="module")
+def store(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from intake_laion_fmri import build_store
+
+    path = tmp_path_factory.mktemp("voxels") / "store"
+    build_store(path, bucket=tiny, subjects="sub-01", chunk_voxels=32)
+    return path
+
+
+@pytest.mark.parametrize("chunks", ["voxel", {"voxel": 40}, {"voxel": 1}])
+@pytest.mark.parametrize("choice", [{}, {"roi": "face", "stimuli": "shared"}, {"zscore": "run", "session": [1, 3]}])
+def test_blocks_of_voxels(tiny: Path, store: Path, choice: dict[str, Any], chunks: Any) -> None:
+    """The same Dataset in another order, each chunk in one block: operations need no other block."""
+    whole = open_betas("sub-01", store=store, bucket=tiny, **choice)
+    found = open_betas("sub-01", store=store, bucket=tiny, chunks=chunks, **choice)
+    betas = found["betas"].data
+    assert betas.numblocks[0] == 1
+    assert len(dict(betas.__dask_graph__())) == 2 * betas.numblocks[1]
+    assert (betas.numblocks[1] == 1) is (chunks == "voxel" or found.sizes["voxel"] < chunks["voxel"])
+    xr.testing.assert_identical(found.sortby("voxel").compute(), whole.compute())
+    np.testing.assert_array_equal(found["betas"].values, analysis_loaded(found)["betas"].values)
+    np.testing.assert_array_equal(
+        found.laion.average().sortby("voxel")["betas"].values, whole.compute().laion.average()["betas"].values
+    )
+    ceilings = found.laion.noise_ceiling(within=None)["noise_ceiling"]
+    assert len(dict(dask.optimize(ceilings.data)[0].__dask_graph__())) <= 5 * betas.numblocks[1]
+
+
+def analysis_loaded(dataset: xr.Dataset) -> xr.Dataset:
+    from intake_laion_fmri.reading.assembly import loaded
+
+    return loaded(dataset)
+
+
+def test_blocks_of_voxels_read_chunks_once(tiny: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from intake_laion_fmri.remote.bucket import Bucket
+
+    found = open_betas("sub-01", store=store, bucket=tiny, chunks={"voxel": 50})
+    seen: list[tuple[Any, ...]] = []
+    read = Bucket.read
+    monkeypatch.setattr(Bucket, "read", lambda self, *args: seen.append(args) or read(self, *args))
+    found["betas"].compute()
+    stored = [(key, at) for key, start, stop in seen for at in range(start, stop)]
+    assert len(stored) == len(set(stored))
+
+
+@pytest.mark.parametrize("chunks", ["voxels", {"trial": 10}, {"voxel": 0}, {"voxel": True}, 100, None])
+def test_other_blocks(tiny: Path, chunks: Any) -> None:
+    with pytest.raises(ValueError, match=r"expected 'session', 'voxel', or a number of voxels"):
+        open_betas("sub-01", bucket=tiny, chunks=chunks)
+
+
+def test_blocks_of_voxels_need_a_store(tiny: Path, store: Path) -> None:
+    with pytest.raises(ValueError, match=r"would unpack every session once more"):
+        open_betas("sub-01", bucket=tiny, chunks="voxel")
+    with pytest.raises(ValueError, match=r"leave fallback= out"):
+        open_betas("sub-03", store=store, bucket=tiny, fallback=True, chunks="voxel")

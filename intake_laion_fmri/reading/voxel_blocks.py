@@ -1,0 +1,123 @@
+"""Blocks of all trials and some thousand voxels of a store, for work that needs every trial of a voxel at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri.axes.voxels import VOXEL
+from intake_laion_fmri.reading.arguments import Chunks
+from intake_laion_fmri.reading.blocks import Step, StoreBlock
+from intake_laion_fmri.store.chunk_table import Part
+
+BLOCK_BYTES = 128 * 1024 * 1024
+"""Bytes of a block, about, where its width is not given."""
+
+MOST_VOXELS = 4096
+"""Voxels of a block where its width is not given, about, however few the trials."""
+
+
+@dataclass(frozen=True)
+class VoxelBlock:
+    """The chosen trials of all sessions in some chunks of a store, as a worker reads them."""
+
+    sessions: tuple[StoreBlock, ...]
+    """A session each, ascending, with the chunks of these voxels alone."""
+
+    def __dask_tokenize__(self) -> object:
+        return ("intake_laion_fmri.VoxelBlock", *(block.__dask_tokenize__() for block in self.sessions))
+
+    def __len__(self) -> int:
+        return sum(map(len, self.sessions))
+
+    def read(self, positions: NDArray[np.int64], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Read the chunks and return the chosen trials; see `StoreBlock.read`.
+
+        Parameters
+        ----------
+        positions : array of int64, shape (voxel,)
+            Where the voxels stand in the arrays of the sessions.
+        out : array of float32, shape (trial, voxel), optional
+            Where to put the result, instead of an array of its own.
+
+        Returns
+        -------
+        array of float32, shape (trial, voxel)
+        """
+        result = np.empty((len(self), len(positions)), dtype=np.float32) if out is None else out
+        start = 0
+        for block in self.sessions:
+            block.read(positions, out=result[start : start + len(block)])
+            start += len(block)
+        return result
+
+
+def voxel_blocks(steps: Sequence[Step], chunks: Chunks) -> tuple[NDArray[np.intp], tuple[Step, ...]]:
+    """Cut sessions of a store into blocks of voxels, in the order in which it holds these.
+
+    Parameters
+    ----------
+    steps : sequence of Step
+        A session each, ascending.
+    chunks : "voxel" or mapping
+        As of `open_betas`, checked.
+
+    Returns
+    -------
+    order : array of int, shape (voxel,)
+        The voxels of a step in the order of the blocks.
+    steps : tuple of Step
+        A block each.
+
+    Raises
+    ------
+    ValueError
+        If a session is read from a stream.
+    """
+    stored = [step.block for step in steps if isinstance(step.block, StoreBlock)]
+    if len(stored) < len(steps):
+        raise ValueError(
+            f"chunks={chunks!r} needs a store that holds all of it: from a stream each block of voxels would unpack "
+            "every session once more. Build one with 'intake-laion-fmri store build', name it with store=, and leave "
+            "fallback= out; or take chunks='session'."
+        )
+    positions = next((step.voxels for step in steps if step.voxels is not None), np.empty(0, dtype=np.int64))
+    order = np.argsort(positions, kind="stable")
+    if not len(positions):
+        return order, ()
+    width = chunks[VOXEL] if isinstance(chunks, Mapping) else _width(sum(map(len, stored)))
+    blocks = []
+    for slab in _slabs(positions[order], stored[0].grid.width, width):
+        numbers = np.unique(slab // stored[0].grid.width)
+        sessions = tuple(dataclasses.replace(block, parts=tuple(_within(block.parts, numbers))) for block in stored)
+        blocks.append(Step(VoxelBlock.read, VoxelBlock(sessions), slab))
+    return order, tuple(blocks)
+
+
+def _width(n_trials: int) -> int:
+    return max(1, min(MOST_VOXELS, BLOCK_BYTES // max(1, 4 * n_trials)))
+
+
+def _slabs(positions: NDArray[np.int64], chunk: int, width: int) -> Iterator[NDArray[np.int64]]:
+    """Cut ascending positions into slabs of about a width, between chunks, so that none is read twice."""
+    ends = np.flatnonzero(np.diff(positions // chunk)) + 1
+    start = 0
+    for end, following in zip(ends, [*ends[1:], len(positions)], strict=True):
+        if following - start > width:
+            yield positions[start:end]
+            start = int(end)
+    yield positions[start:]
+
+
+def _within(parts: Sequence[Part], chunks: NDArray[np.int64]) -> Iterator[Part]:
+    """Cut parts down to some chunks, from the first to the last of these in each."""
+    for part in parts:
+        inside = np.flatnonzero(np.isin(part.chunks, chunks))
+        if len(inside):
+            first, last = int(inside[0]), int(inside[-1]) + 1
+            start = part.start + int(sum(part.sizes[:first]))
+            yield Part(part.key, start, part.chunks[first:last], part.sums[first:last], part.sizes[first:last])
