@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from intake_laion_fmri.sources import Source
     from intake_laion_fmri.stimuli import Stimuli, as_displayed_rgb, load_stimuli
     from intake_laion_fmri.subject import Subject, load_subject, resolve_subject_id
+    from intake_laion_fmri.templates import to_fsaverage, to_mni305
 
     cat: LaionCatalog
 
@@ -96,6 +97,8 @@ __all__ = [
     "open_trials",
     "request_stimulus_access",
     "resolve_subject_id",
+    "to_fsaverage",
+    "to_mni305",
     "to_nifti",
     "union_masks",
 ]
@@ -116,6 +119,7 @@ _HOMES = {
         [f"download_{what}" for what in ("captions", "embeddings", "segmentations", "stimuli")], "download"
     ),
     "request_stimulus_access": "download",
+    **dict.fromkeys(("to_fsaverage", "to_mni305"), "templates"),
     **dict.fromkeys(
         (
             *("DataDirNotSetError", "DataNotDownloadedError", "DataNotFoundError", "LicenseNotAcceptedError"),
@@ -126,7 +130,7 @@ _HOMES = {
 }
 
 
-_MODULES = {"config", "derivatives", "discovery", "download", "group", "splits", "stimuli", "subject"}
+_MODULES = {"config", "derivatives", "discovery", "download", "group", "splits", "stimuli", "subject", "templates"}
 """Those that the data set's own package loads with itself, so that ``laion_fmri.splits.load_split`` works."""
 
 

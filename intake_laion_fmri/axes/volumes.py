@@ -55,7 +55,7 @@ def to_nifti(values: xr.DataArray, like: xr.Dataset | None = None, *, fill: floa
         raise ValueError("The grid is unknown: pass like=, the Dataset that the values were computed from.")
     is_volume = set(_IJK) <= set(values.dims)
     index = _volume_index(values, grid) if is_volume else _voxel_index(values)
-    if len(np.unique(index)) != len(index):
+    if not is_volume and len(np.unique(index)) != len(index):
         raise ValueError("Some voxels come twice. Put one subject's values back at a time, each voxel once.")
     if len(index) and (index.min() < 0 or index.max() >= grid.size):
         raise ValueError(f"Voxels {index.min()}..{index.max()} do not fit a grid of {grid.shape} voxels.")
@@ -95,6 +95,8 @@ def _volume_index(values: xr.DataArray, grid: Grid) -> NDArray[np.int64]:
         if name not in values.coords and values.sizes[name] != length:
             raise ValueError(f"Expected {length} values along {name!r}, or its coordinate; found {values.sizes[name]}.")
         along.append(values[name].values)
+        if len(np.unique(along[-1])) != len(along[-1]):
+            raise ValueError(f"Some values of the coordinate {name!r} come twice.")
         if len(along[-1]) and not 0 <= along[-1].min() <= along[-1].max() < length:
             raise ValueError(f"The coordinate {name!r} does not fit a grid of {grid.shape} voxels.")
     return np.ravel_multi_index(np.ix_(*along), grid.shape).reshape(-1)

@@ -33,6 +33,7 @@ from intake_laion_fmri.remote.access import Bucket, open_bucket, open_store
 from intake_laion_fmri.subject.images import TrialImages
 from intake_laion_fmri.subject.reader import Flags, SubjectReader, one_or_each
 from intake_laion_fmri.subject.tables import Tables
+from intake_laion_fmri.subject.templates import Templates
 from intake_laion_fmri.subject.volumes import Volumes
 from intake_laion_fmri.subject.waiting import Waiting
 
@@ -126,7 +127,7 @@ def resolve_subject_id(subject: str) -> str:
         raise SubjectNotFoundError(str(error)) from None
 
 
-class Subject(Tables, Volumes, Waiting):
+class Subject(Tables, Volumes, Templates, Waiting):
     """One subject of the bucket; made by `load_subject`.
 
     Voxels are those of a mask, in the C-order of the grid: ``mask_source`` is ``"anatomical"``, or ``"rsquare"`` with

@@ -11,14 +11,11 @@ from intake_laion_fmri.errors import NotYetError
 __all__ = ["WAITING", "Waiting", "not_yet"]
 
 _THEIRS = "use the data set's own package, laion_fmri"
-_SURFACE = "write a volume with to_nifti, and project it with nilearn.surface.vol_to_surf"
 _RAW = "copy the subject's raw folder with any S3 client, and open the files with nibabel and pandas"
 
 WAITING: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(("embeddings", "segmentations", "captions"), _THEIRS),
-        **dict.fromkeys(("to_template", "volume_to_surface", "surface_to_template"), _SURFACE),
-        "volume_to_template": "write a volume with to_nifti, and resample it with nilearn.image.resample_img",
         "to_torch_dataset": "give the array of get_betas to torch.utils.data.TensorDataset",
         **dict.fromkeys(("has_raw", "get_events", "get_raw_bold", "get_sbref"), _RAW),
     }
@@ -50,10 +47,6 @@ class Waiting:
     """The names of `WAITING`: properties raise when they are read, methods when they are called."""
 
     embeddings, segmentations, captions = map(_property, ("embeddings", "segmentations", "captions"))
-    to_template = _method("to_template")
-    volume_to_surface = _method("volume_to_surface")
-    volume_to_template = _method("volume_to_template")
-    surface_to_template = _method("surface_to_template")
     to_torch_dataset = _method("to_torch_dataset")
     has_raw = _method("has_raw")
     get_events = _method("get_events")

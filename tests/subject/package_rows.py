@@ -203,6 +203,33 @@ SUBJECT: dict[str, Name] = {
         "Without a path it returns the image. Values of several maps make a 4-D image.",
         "to_nifti(ds.nc_12rep)",
     ),
+    "to_template": Name(
+        "values, target, *, hemi=None, route='auto', surface='white', fsaverage_density='fsaverage5', "
+        "fslr_density='32k', interpolation='linear', output_dir=None, desc=None, session=None, "
+        "mask_source='anatomical'",
+        (
+            Call("sub.to_template(np.ones(sub.get_n_voxels()), 'MNI305')", nibabel.Nifti1Image),
+            Call("sub.to_template(np.ones(sub.get_n_voxels()), 'MNI152')", error=ValueError),
+            Call("sub.to_template(np.ones(3), 'fsaverage')", error=ValueError),
+        ),
+        "fsLR has no target: its spheres are not in the data set. A vertex is NaN where less than half of its weight "
+        "lies on numbers; what is left is weighted anew.",
+        "to_fsaverage(ds.betas), to_mni305(ds.betas)",
+    ),
+    "volume_to_surface": Name(
+        "values, target='fsaverage'",
+        (
+            Call(
+                "sub.volume_to_surface(np.ones((2, sub.get_n_voxels())))",
+                dict.fromkeys("LR", Array("float32", ("rows", "vertices of fsaverage5"))),
+            ),
+        ),
+    ),
+    "volume_to_template": Name("values, target"),
+    "surface_to_template": Name(
+        "values, target='fsaverage', *, hemi=None, fsaverage_density='fsaverage5'",
+        (Call("sub.surface_to_template(np.ones(642), hemi='L')", Array("float32", ("vertices of fsaverage5",))),),
+    ),
     "get_voxel_coordinates": Name(
         _SELECTION,
         (Call("sub.get_voxel_coordinates(roi='face')", Array("float64", ("face", "xyz"))),),

@@ -45,6 +45,7 @@ def mirrored(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         mirror_bucket(folder, bucket=tiny, subjects="sub-01")
+        mirror_bucket(folder, bucket=tiny, subjects="sub-01", kinds="freesurfer")
     return folder
 
 

@@ -1,0 +1,94 @@
+"""The sphere of the template fsaverage: from a folder of FreeSurfer's subjects, or from nilearn."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri.errors import NotInBucketError, check_option
+from intake_laion_fmri.formats.surfaces import read_geometry
+from intake_laion_fmri.remote.access import open_bucket
+
+DENSITIES = {"fsaverage5": 10_242, "fsaverage6": 40_962, "fsaverage7": 163_842}
+"""Density → vertices of a hemisphere. The vertices of a coarser one are the first of a finer one."""
+
+_FOLDERS = {"fsaverage5": ("fsaverage5", "fsaverage"), "fsaverage6": ("fsaverage6", "fsaverage")}
+
+
+def template_sphere(density: str, hemi: str, freesurfer: str | os.PathLike[str] | None = None) -> NDArray[np.float32]:
+    """Return the vertices of fsaverage on its sphere, shape (vertex, 3).
+
+    Parameters
+    ----------
+    density : {"fsaverage5", "fsaverage6", "fsaverage7"}
+        How many there are.
+    hemi : {"L", "R"}
+        The hemisphere.
+    freesurfer : str or path, optional
+        A folder of FreeSurfer's subjects, with ``fsaverage`` in it. By default ``$SUBJECTS_DIR``, then
+        ``$FREESURFER_HOME/subjects``, then what nilearn brings (fsaverage5), or downloads once (6 and 7).
+
+    Raises
+    ------
+    NotInBucketError
+        If it is in none of these.
+    """
+    check_option("density", density, valid=DENSITIES)
+    tried = []
+    for folder in _folders(freesurfer):
+        found = _in_folder(folder, density, hemi)
+        if found is not None:
+            return found
+        tried.append(folder)
+    found = None if freesurfer is not None else _of_nilearn(density, hemi)
+    if found is None:
+        looked = f"no {', '.join(tried)} has it" if tried else "neither $SUBJECTS_DIR nor $FREESURFER_HOME is set"
+        nilearn = "" if freesurfer is not None else ", and nilearn, which downloads it once, does not give it"
+        raise NotInBucketError(
+            f"The sphere of {density} is not on this machine: {looked}{nilearn}. Name a folder of FreeSurfer's "
+            "subjects with freesurfer=FOLDER, call nilearn.datasets.fetch_surf_fsaverage where there is a network, or "
+            "take density='fsaverage5', which nilearn brings along."
+        )
+    return found
+
+
+def _folders(freesurfer: str | os.PathLike[str] | None) -> Iterator[str]:
+    if freesurfer is not None:
+        yield os.fspath(freesurfer)
+        return
+    if os.environ.get("SUBJECTS_DIR"):
+        yield os.environ["SUBJECTS_DIR"]
+    if os.environ.get("FREESURFER_HOME"):
+        yield f"{os.environ['FREESURFER_HOME']}/subjects"
+
+
+def _in_folder(folder: str, density: str, hemi: str) -> NDArray[np.float32] | None:
+    place, side = open_bucket(folder), {"L": "lh", "R": "rh"}[hemi]
+    for subject in _FOLDERS.get(density, ("fsaverage",)):
+        try:
+            content = place.read(key := f"{subject}/surf/{side}.sphere.reg")
+        except NotInBucketError:
+            continue
+        xyz = read_geometry(content, name=place.locate(key)).xyz
+        if len(xyz) >= DENSITIES[density]:
+            return xyz[: DENSITIES[density]]
+    return None
+
+
+def _of_nilearn(density: str, hemi: str) -> NDArray[np.float32] | None:
+    """Return nilearn's; None without nilearn, or where it cannot download it."""
+    try:
+        from nilearn.datasets import fetch_surf_fsaverage
+        from nilearn.surface import load_surf_mesh
+    except ImportError:
+        return None
+    try:
+        files: Any = fetch_surf_fsaverage(density)
+    except OSError:  # no network, or no disk
+        return None
+    xyz: NDArray[Any] = load_surf_mesh(files[{"L": "sphere_left", "R": "sphere_right"}[hemi]]).coordinates
+    return np.asarray(xyz, dtype=np.float32) if len(xyz) == DENSITIES[density] else None
