@@ -38,9 +38,10 @@ MAY_IMPORT: Mapping[str, set[str]] = {
         "splits": "axes errors forks formats remote split_sources",
         "store": "axes errors formats layout remote",
         "reading": "accessor axes errors forks formats layout remote split_sources splits store",
+        "engine": "reading",
         "discovery": "errors layout reading remote",
         "betas": "reading",
-        "analysis": "axes errors formats layout reading remote",
+        "analysis": "axes errors formats",
         "building": "axes errors forks layout reading remote split_sources store",
         "mirror": "axes errors forks formats layout reading remote split_sources splits",
         "subject": "axes discovery errors layout mirror reading remote",
@@ -88,6 +89,7 @@ SLOW = {
 }
 AT_THE_TOP = {
     ("readers", "intake"),
+    ("engine", "xarray"),  # a subclass; loaded by xarray when it lists its engines
     ("accessor", "xarray"),  # loaded with the first Dataset
     ("catalog.datasource", "intake"),
     ("drivers", "intake"),  # drivers are subclasses, and Intake is there when they are loaded

@@ -1,0 +1,62 @@
+"""``xarray.open_dataset("s3://laion-fmri", engine="laion_fmri", subject="sub-01")``: xarray's own way in."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import xarray as xr
+from xarray.backends import BackendEntrypoint
+
+
+class LaionBackend(BackendEntrypoint):
+    """Opens the betas of a subject, as `open_betas` does, from the bucket whose URL or folder is given.
+
+    The options are those of `open_betas`, but for ``bucket`` and ``chunks``: xarray's own ``chunks`` cuts the blocks
+    further, and None leaves them as they are, a session each.
+    """
+
+    description = "Single-trial betas of LAION-fMRI, from a bucket or a copy of it"
+    url = "https://github.com/ViCCo-Group/LAION-fMRI"
+    open_dataset_parameters: ClassVar[tuple[str, ...]] = ("filename_or_obj", "drop_variables")
+
+    def open_dataset(
+        self, filename_or_obj: Any, *, drop_variables: str | Iterable[str] | None = None, **options: Any
+    ) -> xr.Dataset:
+        """Open the betas of a subject.
+
+        Parameters
+        ----------
+        filename_or_obj : str or path
+            The bucket: ``"s3://laion-fmri"``, another URL, or a folder.
+        drop_variables : str or iterable of str, optional
+            Variables and coordinates to leave out.
+        **options
+            Of `open_betas`: ``subject`` is needed.
+
+        Returns
+        -------
+        xarray.Dataset
+            That of `open_betas`, with the same errors and warnings.
+
+        Raises
+        ------
+        TypeError
+            If `open_betas` has no such option, or ``subject`` is missing.
+        """
+        from intake_laion_fmri.reading.betas import open_betas
+
+        known = set(inspect.signature(open_betas).parameters) - {"bucket", "chunks"}
+        unknown = sorted(set(options) - known)
+        if unknown or "subject" not in options:
+            what = f"has no option {unknown[0]!r}" if unknown else "needs subject="
+            raise TypeError(f"engine='laion_fmri' {what}. Its options are {', '.join(sorted(known))}.")
+        dataset = open_betas(**options, bucket=os.fspath(filename_or_obj))
+        dropped = [drop_variables] if isinstance(drop_variables, str) else list(drop_variables or ())
+        return dataset.drop_vars(dropped, errors="ignore")
+
+    def guess_can_open(self, filename_or_obj: Any) -> bool:
+        """Return False: a bucket is told by its engine alone."""
+        return False
