@@ -35,6 +35,10 @@ __all__ = [
 ]
 
 
+_INSPECTED = (*layout.MAIN_TREES, layout.FREESURFER, layout.ANATOMY, layout.LOCALIZERS)
+"""The trees of `inspect_bucket`, in its order."""
+
+
 def get_subjects(
     *,
     bucket: str | os.PathLike[str] | Bucket | None = None,
@@ -227,7 +231,7 @@ def inspect_bucket(
     mirror_only: bool | None = None,
     refresh: bool = False,
 ) -> None:
-    """Print the bucket's top-level folders and the number of subjects in each tree; three listings.
+    """Print the bucket's top-level folders and the number of subjects in each tree that is there; six listings.
 
     Parameters
     ----------
@@ -241,9 +245,12 @@ def inspect_bucket(
     print(f"Top-level prefixes ({len(top)}):")
     for name in top:
         print(f"  {name}/")
-    for tree in layout.MAIN_TREES:
-        entries = recent_folders(bucket, tree.root, refresh=False)
-        print(f"{tree.root}/: {len(entries)} entries, {len(only_subjects(entries))} sub-* entries")
+    for tree in _INSPECTED:
+        entries = recent_folders(bucket, tree.root, refresh=refresh and not tree.is_main)
+        if entries or tree.is_main:
+            print(f"{tree.root}/: {len(entries)} entries, {len(only_subjects(entries))} sub-* entries")
+    if raw := only_subjects(top):
+        print(f"sub-*/  (raw BIDS root): {len(top)} entries, {len(raw)} sub-* entries")
 
 
 def inventory(

@@ -5,6 +5,7 @@ The code of the page runs line for line in a process of its own, on the demo buc
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -162,6 +163,15 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_demo(tmp_path_factory.mktemp("page") / "bucket", scale="small")
 
 
+@pytest.fixture(scope="module")
+def early(small: Path) -> Path:
+    """What the bucket held when the page was written: betas and ROIs; and splits of its own."""
+    folder = small.parent / "early"
+    for tree in ("glmsingle-tedana", "rois", "splits"):
+        shutil.copytree(small / "derivatives" / tree, folder / "derivatives" / tree)
+    return folder
+
+
 def run(code: str, folder: Path, environment: dict[str, str]) -> str:
     """Run code as a user would, warnings being errors, and return what it printed."""
     done = subprocess.run(
@@ -180,7 +190,7 @@ def run(code: str, folder: Path, environment: dict[str, str]) -> str:
 @pytest.mark.parametrize("where", sampled(["disk", "s3"], keep=1))
 def test_the_page(
     where: str,
-    small: Path,
+    early: Path,
     reference: Path,
     request: pytest.FixtureRequest,
     tmp_path: Path,
@@ -189,10 +199,10 @@ def test_the_page(
     """Prints what the page prints, with the published splits."""
     environment = python_environment | {"LAION_FMRI_SPLITS": str(reference)}
     if where == "disk":
-        environment["LAION_FMRI_BUCKET"] = str(small)
+        environment["LAION_FMRI_BUCKET"] = str(early)
     else:
         s3 = request.getfixturevalue("s3")
-        upload(s3, small, "small-demo")
+        upload(s3, early, "small-demo")
         environment |= {"LAION_FMRI_BUCKET": "s3://small-demo", "AWS_ENDPOINT_URL": s3.endpoint}
     printed = run(CODE, tmp_path, environment)
     assert printed == PRINTED.replace("@BUCKET@", environment["LAION_FMRI_BUCKET"])
@@ -210,11 +220,11 @@ def upload(s3: Any, folder: Path, bucket: str) -> None:
 
 
 def test_the_page_with_the_splits_of_the_bucket(
-    small: Path, tmp_path: Path, python_environment: dict[str, str]
+    early: Path, tmp_path: Path, python_environment: dict[str, str]
 ) -> None:
     """Without the published files only the sizes of the splits differ."""
-    printed = run(CODE, tmp_path, python_environment | {"LAION_FMRI_BUCKET": str(small)}).splitlines()
-    expected = PRINTED.replace("@BUCKET@", str(small)).splitlines()
+    printed = run(CODE, tmp_path, python_environment | {"LAION_FMRI_BUCKET": str(early)}).splitlines()
+    expected = PRINTED.replace("@BUCKET@", str(early)).splitlines()
     differing = [line.split(":")[0] for line, other in zip(expected, printed, strict=True) if line != other]
     assert differing == ["n_train", "n_test", "Loaded", "OOD shape only"]
 

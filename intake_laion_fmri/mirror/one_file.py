@@ -63,7 +63,7 @@ def _in_mirror(bucket: Bucket, mirror: MirrorFolder, info: ObjectInfo) -> Path |
 
 def _in_cache(bucket: Bucket, info: ObjectInfo) -> Path:
     """Return the file in the cache: one that is there is fetched again unless its ETag proves it."""
-    path = path_in_cache(f"{bucket.address}\n{info.etag}\n{info.size}", info.key)
+    path = path_in_cache(f"{bucket.url}\n{info.etag}\n{info.size}", info.key)
     if path is None:
         raise NotInBucketError(
             f"{bucket.locate(info.key)} is not on this machine, and the cache is switched off, so that it has no path. "

@@ -72,10 +72,11 @@ def test_the_help_of_the_whole() -> None:
     """Each command with a line of its own, in the order in which one needs them; variables and exit codes."""
     text = run("--help").stdout
     commands = re.findall(r"^  (\w+)  +\w", text, flags=re.MULTILINE)
-    assert [name for name in commands if name.islower()][:7] == [
+    assert [name for name in commands if name.islower()][:8] == [
         "info",
         "ls",
         "mirror",
+        "stimuli",
         "store",
         "catalog",
         "demo",
