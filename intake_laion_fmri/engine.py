@@ -14,8 +14,8 @@ from xarray.backends import BackendEntrypoint
 class LaionBackend(BackendEntrypoint):
     """Opens the betas of a subject, as `open_betas` does, from the bucket whose URL or folder is given.
 
-    The options are those of `open_betas`, but for ``bucket`` and ``chunks``: xarray's own ``chunks`` cuts the blocks
-    further, and None leaves them as they are, a session each.
+    The options are those of `open_betas`, but for ``bucket`` and ``chunks``: xarray's own ``chunks={}`` gives a block a
+    session; without ``chunks``, betas are read when they are first looked at, as xarray reads every file.
     """
 
     description = "Single-trial betas of LAION-fMRI, from a bucket or a copy of it"
@@ -54,6 +54,8 @@ class LaionBackend(BackendEntrypoint):
             what = f"has no option {unknown[0]!r}" if unknown else "needs subject="
             raise TypeError(f"engine='laion_fmri' {what}. Its options are {', '.join(sorted(known))}.")
         dataset = open_betas(**options, bucket=os.fspath(filename_or_obj))
+        betas = dataset["betas"]
+        betas.encoding["preferred_chunks"] = dict(betas.chunksizes)
         dropped = [drop_variables] if isinstance(drop_variables, str) else list(drop_variables or ())
         return dataset.drop_vars(dropped, errors="ignore")
 

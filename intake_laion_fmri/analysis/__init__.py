@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from intake_laion_fmri.analysis.modelling import matrices
     from intake_laion_fmri.analysis.scaling import zscore
     from intake_laion_fmri.analysis.selecting import finite, roi, trials
-    from intake_laion_fmri.reading.positions import convert_positions
+    from intake_laion_fmri.subject.positions import convert_positions
 
 __all__ = [
     "average",
@@ -36,7 +36,7 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from intake_laion_fmri.analysis import averaging, ceilings, comparing, modelling, scaling, selecting
-    from intake_laion_fmri.reading import positions
+    from intake_laion_fmri.subject import positions
 
     homes = (averaging, ceilings, comparing, modelling, positions, scaling, selecting)
     return next(getattr(module, name) for module in homes if name in module.__all__)

@@ -19,17 +19,19 @@ def test_it_is_registered() -> None:
 
 
 def test_betas(tiny: Path) -> None:
-    """By name and by class; lazy, a block a session, and cut further by xarray's chunks."""
+    """By name and by class; read when looked at, or as blocks of sessions, joined by xarray's chunks."""
     options = {"subject": "sub-01", "roi": "face", "zscore": "session"}
     expected = open_betas(**options, bucket=tiny)  # type: ignore[arg-type]
     for engine in ("laion_fmri", LaionBackend):
-        found = xr.open_dataset(tiny, engine=engine, **options)
-        xr.testing.assert_identical(found, expected)
+        found = xr.open_dataset(tiny, engine=engine, chunks={}, **options)
         assert found["betas"].chunks == expected["betas"].chunks
-        assert found["betas"].data.name == expected["betas"].data.name
-    cut = xr.open_dataset(tiny, engine="laion_fmri", chunks={"trial": 10}, drop_variables="in_roi", **options)
+        xr.testing.assert_identical(found.compute(), expected.compute())
+        at_once = xr.open_dataset(tiny, engine=engine, **options)
+        assert not at_once["betas"].variable._in_memory
+        xr.testing.assert_identical(at_once, expected)
+    cut = xr.open_dataset(tiny, engine="laion_fmri", chunks={"trial": -1}, drop_variables="in_roi", **options)
     assert cut["betas"].chunks is not None
-    assert max(cut["betas"].chunks[0]) == 10
+    assert cut["betas"].chunks[0] == (expected.sizes["trial"],)
     assert "in_roi" not in cut.coords
     xr.testing.assert_equal(cut["betas"].compute(), expected["betas"].drop_vars("in_roi", errors="ignore").compute())
 
