@@ -31,6 +31,7 @@ Environment:
   LAION_FMRI_NETWORK      how patient requests are, such as attempts=3,total_seconds=20
   LAION_FMRI_CACHE        folder of the cache; LAION_FMRI_CACHE_LIMIT: its most bytes
   LAION_FMRI_SPLITS       folder or URL of split files
+  LAION_FMRI_REQUEST_ID   what the form for the images gave; LAION_FMRI_ACCESS_URL: the service that takes it
 
 \b
 Exit codes:
