@@ -17,8 +17,9 @@ from intake_laion_fmri.building.processes import block_memory
 from intake_laion_fmri.building.report import SessionReport
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.forks import concurrently
-from intake_laion_fmri.reading.assembly import BetasParts, BucketPlan, betas_contents
+from intake_laion_fmri.reading.assembly import BetasParts, BucketPlan
 from intake_laion_fmri.reading.blocks import SessionBlock
+from intake_laion_fmri.reading.contents import betas_contents
 from intake_laion_fmri.reading.voxel_plans import Brain, VoxelQuery
 from intake_laion_fmri.split_sources import find_source
 from intake_laion_fmri.store.chunk_table import ChunkTable
@@ -39,7 +40,7 @@ def build_session(job: Job, received: Callable[[int], None] | None = None) -> Se
     """Build a session, unless another builder has done so meanwhile."""
     start = time.monotonic()
     query = VoxelQuery.from_arguments(job.options.roi, job.options.mask)
-    contents = betas_contents(job.bucket, job.subject, query)
+    contents = betas_contents(job.bucket, job.subject, anatomy=query.needs_anatomy)
     plan = session_plan(job.bucket, contents, job.session, job.options)
 
     def look() -> None:

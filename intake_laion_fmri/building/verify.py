@@ -19,8 +19,9 @@ from intake_laion_fmri.building.plan import session_plan, whole_session
 from intake_laion_fmri.building.session import axis_sum, kept_voxels
 from intake_laion_fmri.errors import NotInBucketError, unknown_value
 from intake_laion_fmri.reading.arguments import ALL, SessionSelection, check_sessions, check_subjects
-from intake_laion_fmri.reading.assembly import BetasParts, betas_contents
+from intake_laion_fmri.reading.assembly import BetasParts
 from intake_laion_fmri.reading.blocks import SessionBlock
+from intake_laion_fmri.reading.contents import betas_contents
 from intake_laion_fmri.reading.voxel_plans import VoxelQuery
 from intake_laion_fmri.remote.access import Bucket, open_bucket, open_store
 from intake_laion_fmri.split_sources import find_source
@@ -219,7 +220,7 @@ def _difference(root: Bucket, stored: StoredSession, bucket: Bucket, splits: str
     """Return the first thing in which a session differs from the bucket, or an empty text."""
     options = stored.record.options
     query = VoxelQuery.from_arguments(options.roi, options.mask)
-    contents = betas_contents(bucket, stored.subject, query)
+    contents = betas_contents(bucket, stored.subject, anatomy=query.needs_anatomy)
     plan = session_plan(bucket, contents, stored.session, options)
     parts = plan.read(plan.fetch(), whole_session(stored.session), find_source(splits, bucket=bucket))
     kept, _ = kept_voxels(parts, query, where=f"{stored.subject} in {bucket.url}")

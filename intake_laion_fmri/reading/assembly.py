@@ -16,7 +16,7 @@ from intake_laion_fmri.axes.voxels import MASKS, VOXEL
 from intake_laion_fmri.errors import BucketUnreachableError, Remarks
 from intake_laion_fmri.formats.grid import GRID, Coordinates, Grid
 from intake_laion_fmri.reading.blocks import SessionBlock, Step
-from intake_laion_fmri.reading.contents import SubjectContents, subject_contents
+from intake_laion_fmri.reading.contents import SubjectContents
 from intake_laion_fmri.reading.fetched import Fetched
 from intake_laion_fmri.reading.lazy_arrays import lazy_columns, lazy_rows, load_rows
 from intake_laion_fmri.reading.roi_files import UNREADABLE
@@ -163,11 +163,6 @@ class BucketPlan:
             remarks + brain.remarks + Remarks(tuple(unfetched)),
             scaling_attrs(zscore),
         )
-
-
-def betas_contents(bucket: Bucket, subject: str, query: VoxelQuery) -> SubjectContents:
-    """List the objects of a subject that betas need; the stimulus table may be among them."""
-    return subject_contents(bucket, subject, anatomy=query.needs_anatomy, trees=[layout.STIMULI])
 
 
 def loaded(dataset: xr.Dataset) -> xr.Dataset:

@@ -13,7 +13,8 @@ from intake_laion_fmri.axes.trials import Stimuli
 from intake_laion_fmri.axes.voxels import Mask, NoiseCeiling
 from intake_laion_fmri.errors import NotInStoreError
 from intake_laion_fmri.reading.arguments import ALL, Chunks, SessionSelection, ZScore, check_argument, check_chunks
-from intake_laion_fmri.reading.assembly import BucketPlan, betas_contents
+from intake_laion_fmri.reading.assembly import BucketPlan
+from intake_laion_fmri.reading.contents import betas_contents
 from intake_laion_fmri.reading.functional.events import trial_events
 from intake_laion_fmri.reading.functional.localizers import localizer_coordinates
 from intake_laion_fmri.reading.stored import StorePlan, with_stored
@@ -237,7 +238,7 @@ def open_betas(
             if not may_fall_back:
                 raise
     if parts is None:
-        contents = betas_contents(bucket, subject, voxel_query)
+        contents = betas_contents(bucket, subject, anatomy=voxel_query.needs_anatomy)
         source = find_source(splits, bucket=bucket)
         plan = BucketPlan.from_listing(bucket, contents, trial_query, voxel_query)
         parts = plan.read(plan.fetch(), trial_query, source, zscore)

@@ -61,7 +61,7 @@ def subject_contents(
     """List the objects of a subject: a few hundred, by listings that are under way at once.
 
     From S3 these are two listings, three with `anatomy`: 115 to 170 kB for a whole subject. With `everything`, all
-    trees with a folder for each subject are listed.
+    trees with a folder for each subject are listed. `trees` are others to list, of a subject or of the whole data set.
 
     Raises
     ------
@@ -95,6 +95,11 @@ def dataset_objects(bucket: Bucket) -> dict[str, ObjectInfo]:
     for found in find_each(bucket, folders):
         objects |= found
     return objects
+
+
+def betas_contents(bucket: Bucket, subject: str, *, anatomy: bool) -> SubjectContents:
+    """List the objects of a subject that betas need; the stimulus table may be among them."""
+    return subject_contents(bucket, subject, anatomy=anatomy, trees=[layout.STIMULI])
 
 
 def find_each(bucket: Bucket, folders: Sequence[str]) -> list[dict[str, ObjectInfo]]:
