@@ -282,22 +282,9 @@ def test_imports_go_round_in_no_circle() -> None:
         pytest.fail(f"a circle: {' → '.join(error.args[1])}")
 
 
-def is_a_name_alone(source: str) -> bool:
-    """Return True for a module that defines nothing, and gives names of others: those of the data set's own package."""
-    body = ast.parse(source).body[1:]
-    names = [node for node in body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"]
-    return len(names) == 1 and all(isinstance(node, ast.ImportFrom) or node in names for node in body)
-
-
-def test_a_name_alone_is_told_from_a_module() -> None:
-    """Its arrow is none that a newcomer has to follow."""
-    assert is_a_name_alone(SOURCES["templates"])
-    assert not any(is_a_name_alone(SOURCES[name]) for name in ("group", "subject.templates", "reading", "remote"))
-
-
 def test_the_house_stays_small() -> None:
     """What a newcomer meets at once: so many arrows between the wings, so many names in a folder."""
-    assert len([unit for unit, _ in arrows() if not is_a_name_alone(SOURCES.get(unit, ""))]) <= MOST_ARROWS
+    assert len(arrows()) <= MOST_ARROWS
     tests = Path(__file__).parent
     for top in (FOLDER, tests):
         for folder in [top, *(path for path in top.rglob("*") if path.is_dir() and path.name != "__pycache__")]:
