@@ -31,7 +31,7 @@ def read_csv_table(content: bytes, *, name: str, needed: Collection[str]) -> pd.
     Returns
     -------
     pandas.DataFrame
-        Every column, of type object.
+        Every column, of texts.
 
     Raises
     ------
@@ -57,16 +57,16 @@ def read_csv_table(content: bytes, *, name: str, needed: Collection[str]) -> pd.
 
 def whole_numbers(table: pd.DataFrame, column: str, *, name: str) -> NDArray[np.int64]:
     """Return a column of numbers from 0 on; DataIntegrityError names the row of anything else."""
-    for number, text in enumerate(table[column]):
+    for number, text in enumerate(table[column].tolist()):
         if not (text.isascii() and text.isdecimal() and len(text) < 19):
             raise Broken(name)(f"row {number}: {column}: expected a number from 0 on, found {text[:80]!r}")
-    return np.array([int(text) for text in table[column]], dtype=np.int64)
+    return np.array([int(text) for text in table[column].tolist()], dtype=np.int64)
 
 
 def numbers(table: pd.DataFrame, column: str, *, name: str) -> NDArray[np.float64]:
     """Return a column of numbers; NaN where it is empty; DataIntegrityError names the row of anything else."""
     found = np.full(len(table), np.nan)
-    for number, text in enumerate(table[column]):
+    for number, text in enumerate(table[column].tolist()):
         try:
             found[number] = float(text) if text else np.nan
         except ValueError as error:
@@ -77,10 +77,10 @@ def numbers(table: pd.DataFrame, column: str, *, name: str) -> NDArray[np.float6
 def flags(table: pd.DataFrame, column: str, *, name: str) -> NDArray[np.bool_]:
     """Return a column of true and false; DataIntegrityError names the row of anything else."""
     words = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
-    for number, text in enumerate(table[column]):
+    for number, text in enumerate(table[column].tolist()):
         if text.lower() not in words:
             raise Broken(name)(f"row {number}: {column}: expected True or False, found {text[:80]!r}")
-    return np.array([words[text.lower()] for text in table[column]], dtype=bool)
+    return np.array([words[text.lower()] for text in table[column].tolist()], dtype=bool)
 
 
 def _texts(values: tuple[str, ...]) -> NDArray[np.object_]:

@@ -140,27 +140,34 @@ def union_masks(segmentations: xr.Dataset) -> xr.Dataset:
         ``masks`` (mask, y, x) uint8, lazy where they were: 1 where any mask of the noun is. Along ``mask``, without an
         index, in the order of first occurrence: ``image``, ``noun``, and ``n_masks`` int64, the number joined.
     """
-    import dask.array as da
     import xarray as xr
 
     pairs: dict[tuple[str, str], list[int]] = {}
     for number, pair in enumerate(zip(segmentations[IMAGE].values, segmentations["noun"].values, strict=True)):
         pairs.setdefault(pair, []).append(number)
-    masks = segmentations["masks"].data
-    joined = [masks[rows].max(axis=0) for rows in pairs.values()]
-    stack = np.stack if isinstance(masks, np.ndarray) else da.stack
-    values = stack(joined) if joined else masks[:0]
+    masks = segmentations["masks"].data[[number for rows in pairs.values() for number in rows]]
+    lengths = [len(rows) for rows in pairs.values()]
+    if not isinstance(masks, np.ndarray) and lengths:
+        # A block for each pair, and a task for it: thousands of lazy maxima would take a minute to write down.
+        masks = masks.rechunk({0: tuple(lengths)})
+        values = masks.map_blocks(_joined, dtype=masks.dtype, chunks=((1,) * len(lengths), *masks.chunks[1:]))
+    else:
+        values = np.maximum.reduceat(masks, np.cumsum([0, *lengths[:-1]]), axis=0) if lengths else masks
     image, noun = (np.array([pair[k] for pair in pairs], dtype=object) for k in (0, 1))
-    counts = np.array([len(rows) for rows in pairs.values()], dtype=np.int64)
     return xr.Dataset(
         {"masks": ((MASK, "y", "x"), values, segmentations["masks"].attrs)},
         coords={
             IMAGE: ((MASK,), image, {"long_name": _TEXTS[IMAGE]}),
             "noun": ((MASK,), noun, {"long_name": _TEXTS["noun"]}),
-            "n_masks": ((MASK,), counts, {"long_name": "number of masks that were joined"}),
+            "n_masks": ((MASK,), np.array(lengths, dtype=np.int64), {"long_name": "number of masks that were joined"}),
         },
         attrs=segmentations.attrs,
     )
+
+
+def _joined(masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    joined: NDArray[np.uint8] = masks.max(axis=0, keepdims=True)
+    return joined
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +185,7 @@ class MaskFile:
     def index(self) -> ChunkIndex:
         """Return where its masks are: once in a process, and from the user's cache where it is known."""
         lock, known = _INDEXES.get()
-        name = (self.bucket.address, self.info.key, self.info.etag, self.info.size)
+        name = self.bucket.name_in_cache(self.info)
         with lock:
             if name not in known:
                 for old in list(known)[: 1 - _MOST_INDEXES]:
@@ -193,9 +200,7 @@ class MaskFile:
             return file.index(file.dataset("masks", "number", ndim=3)).to_bytes()
 
 
-_INDEXES: PerProcess[tuple[threading.Lock, dict[tuple[str, str, str, int], ChunkIndex]]] = PerProcess(
-    lambda: (threading.Lock(), {})
-)
+_INDEXES: PerProcess[tuple[threading.Lock, dict[str, ChunkIndex]]] = PerProcess(lambda: (threading.Lock(), {}))
 """Of the files that this process has read masks of lately."""
 
 
