@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from intake_laion_fmri.axes.volumes import to_nifti
     from intake_laion_fmri.betas import open_betas, open_maps, open_noise_ceilings, open_rois, open_trials
     from intake_laion_fmri.building.build import build_store
+    from intake_laion_fmri.captions import Captions
     from intake_laion_fmri.config import dataset_initialize, get_data_dir
     from intake_laion_fmri.discovery import describe, get_rois, get_subjects
     from intake_laion_fmri.download import (
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         request_stimulus_access,
     )
     from intake_laion_fmri.drivers import LaionCatalog, open_catalog
+    from intake_laion_fmri.embeddings import Embeddings, load_embeddings
     from intake_laion_fmri.errors import (
         DataDirNotSetError,
         DataNotDownloadedError,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from intake_laion_fmri.reading.stimuli.segmentations import open_segmentations, union_masks
     from intake_laion_fmri.reading.stimuli.table import open_stimulus_table
     from intake_laion_fmri.reading.surfaces import open_surfaces
+    from intake_laion_fmri.segmentations import Segmentations
     from intake_laion_fmri.sources import Source
     from intake_laion_fmri.stimuli import Stimuli, as_displayed_rgb, load_stimuli
     from intake_laion_fmri.subject import Subject, load_subject, resolve_subject_id
@@ -53,12 +56,15 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Captions",
     "DataDirNotSetError",
     "DataNotDownloadedError",
     "DataNotFoundError",
+    "Embeddings",
     "Group",
     "LicenseNotAcceptedError",
     "NoMatchingDataError",
+    "Segmentations",
     "Stimuli",
     "StimuliNotDownloadedError",
     "Subject",
@@ -76,6 +82,7 @@ __all__ = [
     "get_data_dir",
     "get_rois",
     "get_subjects",
+    "load_embeddings",
     "load_stimuli",
     "load_subject",
     "load_subjects",
@@ -120,6 +127,9 @@ _HOMES = {
     ),
     "request_stimulus_access": "download",
     **dict.fromkeys(("to_fsaverage", "to_mni305"), "templates"),
+    **dict.fromkeys(("Embeddings", "load_embeddings"), "embeddings"),
+    "Captions": "captions",
+    "Segmentations": "segmentations",
     **dict.fromkeys(
         (
             *("DataDirNotSetError", "DataNotDownloadedError", "DataNotFoundError", "LicenseNotAcceptedError"),
@@ -130,7 +140,10 @@ _HOMES = {
 }
 
 
-_MODULES = {"config", "derivatives", "discovery", "download", "group", "splits", "stimuli", "subject", "templates"}
+_MODULES = {
+    *("config", "derivatives", "discovery", "download", "group", "splits", "subject"),
+    *("captions", "embeddings", "segmentations", "stimuli", "templates"),
+}
 """Those that the data set's own package loads with itself, so that ``laion_fmri.splits.load_split`` works."""
 
 

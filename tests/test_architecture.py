@@ -49,6 +49,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
         "group": "axes discovery errors reading remote subject",
         "derivatives": "errors layout mirror remote",
         "stimuli": "subject",
+        **dict.fromkeys(("captions", "embeddings", "segmentations"), "subject"),
         "download": "config errors layout mirror remote",
         "catalog": "building discovery errors layout reading redact remote sources",
         "drivers": "catalog errors layout reading redact sources",

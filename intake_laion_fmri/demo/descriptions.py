@@ -118,7 +118,7 @@ def _write_masks(folder: Path, labels: list[str], seed: int) -> None:
         masks[row, y0:y1, x0:x1] = 1
         score = (0.5 + zlib.crc32(f"{label} {noun} {instance}".encode()) % 500 / 1000) if localized else 0.1
         name = f"{label.rpartition('.')[0]}_{noun}_{instance}.png"
-        rows.append([row, label, noun, instance, score, x0, y0, x1, y1, localized, name])
+        rows.append([row, label, noun, instance, score, x0, y0, x1, y1, int(localized), name])
     _write_csv(folder / "task-images_desc-segmentations_metadata.csv", _MASK_COLUMNS, rows)
     file = io.BytesIO()
     with h5py.File(file, "w") as h5:

@@ -30,6 +30,7 @@ from intake_laion_fmri.errors import (
 from intake_laion_fmri.reading import rois
 from intake_laion_fmri.reading.arguments import SessionSelection
 from intake_laion_fmri.remote.access import Bucket, open_bucket, open_store
+from intake_laion_fmri.subject.described_trials import Descriptions
 from intake_laion_fmri.subject.images import TrialImages
 from intake_laion_fmri.subject.reader import Flags, SubjectReader, one_or_each
 from intake_laion_fmri.subject.tables import Tables
@@ -127,7 +128,7 @@ def resolve_subject_id(subject: str) -> str:
         raise SubjectNotFoundError(str(error)) from None
 
 
-class Subject(Tables, Volumes, Templates, Waiting):
+class Subject(Tables, Volumes, Templates, Descriptions, Waiting):
     """One subject of the bucket; made by `load_subject`.
 
     Voxels are those of a mask, in the C-order of the grid: ``mask_source`` is ``"anatomical"``, or ``"rsquare"`` with

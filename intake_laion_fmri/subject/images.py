@@ -19,6 +19,7 @@ from intake_laion_fmri.layout import same_session, session_name
 from intake_laion_fmri.reading.stimuli.image_file import ImageFile, as_displayed_rgb
 from intake_laion_fmri.reading.stimuli.images import lazy_images
 from intake_laion_fmri.remote.access import Bucket, open_bucket
+from intake_laion_fmri.subject.descriptions import Captions, Embeddings, Segmentations, load_embeddings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,6 +162,21 @@ class Stimuli:
         table = self._file.table.reset_index().drop(columns=["row", "subject"])
         table["n_reps"] = [f"{n}rep" for n in table["n_reps"]]
         return table
+
+    @functools.cached_property
+    def embeddings(self) -> Embeddings:
+        """What models make of the images."""
+        return load_embeddings(bucket=self._file.root)
+
+    @functools.cached_property
+    def captions(self) -> Captions:
+        """What was written of them."""
+        return Captions(bucket=self._file.root)
+
+    @functools.cached_property
+    def segmentations(self) -> Segmentations:
+        """Where things are in them."""
+        return Segmentations(bucket=self._file.root)
 
 
 class TrialImages:

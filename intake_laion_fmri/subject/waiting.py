@@ -10,12 +10,10 @@ from intake_laion_fmri.errors import NotYetError
 
 __all__ = ["WAITING", "Waiting", "not_yet"]
 
-_THEIRS = "use the data set's own package, laion_fmri"
 _RAW = "copy the subject's raw folder with any S3 client, and open the files with nibabel and pandas"
 
 WAITING: Mapping[str, str] = MappingProxyType(
     {
-        **dict.fromkeys(("embeddings", "segmentations", "captions"), _THEIRS),
         "to_torch_dataset": "give the array of get_betas to torch.utils.data.TensorDataset",
         **dict.fromkeys(("has_raw", "get_events", "get_raw_bold", "get_sbref"), _RAW),
     }
@@ -28,13 +26,6 @@ def not_yet(name: str, instead: str) -> NotYetError:
     return NotYetError(f"{name} is not here yet: its source comes later. Until then {instead}.")
 
 
-def _property(name: str) -> property:
-    def get(self: Waiting) -> NoReturn:
-        raise not_yet(f"Subject.{name}", WAITING[name])
-
-    return property(get, doc=f"Raise NotYetError: {WAITING[name]}.")
-
-
 def _method(name: str) -> Callable[..., NoReturn]:
     def call(self: Waiting, *arguments: Any, **options: Any) -> NoReturn:
         raise not_yet(f"Subject.{name}", WAITING[name])
@@ -44,9 +35,8 @@ def _method(name: str) -> Callable[..., NoReturn]:
 
 
 class Waiting:
-    """The names of `WAITING`: properties raise when they are read, methods when they are called."""
+    """The names of `WAITING`: methods that raise when they are called."""
 
-    embeddings, segmentations, captions = map(_property, ("embeddings", "segmentations", "captions"))
     to_torch_dataset = _method("to_torch_dataset")
     has_raw = _method("has_raw")
     get_events = _method("get_events")

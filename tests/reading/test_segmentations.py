@@ -41,7 +41,7 @@ def test_the_masks_are_those_of_the_tables_rows(tiny: Path) -> None:
         assert found[name].values.astype(str).tolist() == [row[column] for row in rows]
     for name in ("score", "box_x0", "box_y0", "box_x1", "box_y1"):
         assert found[name].values.tolist() == [float(row[name]) for row in rows]
-    assert found["localized"].values.tolist() == [row["localized"] == "True" for row in rows]
+    assert found["localized"].values.tolist() == [row["localized"] == "1" for row in rows]
     box = found.isel(mask=int(np.argmax(found["localized"].values)))
     inside = box["masks"].values[int(box["box_y0"]) : int(box["box_y1"]), int(box["box_x0"]) : int(box["box_x1"])]
     assert inside.all()

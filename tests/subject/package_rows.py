@@ -15,6 +15,7 @@ from typing import Any
 import nibabel
 import pandas as pd
 
+from intake_laion_fmri.embeddings import Embeddings
 from intake_laion_fmri.group import Group
 from intake_laion_fmri.splits import Split
 from intake_laion_fmri.stimuli import Stimuli
@@ -63,6 +64,8 @@ _FACE = Array("float32", ("trial", "face"))
 _ANATOMY = (
     "An image that is read over a network is fetched into the mirror, or else the cache, and the path is that file's."
 )
+
+_READ_ON_DEMAND = "Read from the folder first and the bucket after it; nothing has to be downloaded before."
 
 SUBJECT: dict[str, Name] = {
     "get_sessions": Name(
@@ -317,6 +320,59 @@ FUNCTIONS: dict[str, Name] = {
         _ANATOMY,
         "open_localizers('sub-01', task='floc', stat='effect')",
     ),
+    "embeddings.load_embeddings": Name(
+        "models='all', data_dir=None", (Call("embeddings.load_embeddings('CLIP')", Embeddings),)
+    ),
+    "embeddings.Embeddings": Name(
+        "models, data_dir=None", (Call("embeddings.Embeddings('Clip')", error=ValueError),), _READ_ON_DEMAND
+    ),
+    "embeddings.Embeddings.get": Name(
+        "model, image_name",
+        (
+            Call(
+                "embeddings.load_embeddings('CLIP').get('CLIP', [LABEL, LABEL])", Array("float16", ("pair", "feature"))
+            ),
+        ),
+        "Repeated images are allowed. Rows are in the order of the stimulus table, and `[model]` is an array.",
+        "open_embeddings('CLIP', images=betas)",
+    ),
+    "captions.Captions": Name("data_dir=None", (Call("captions.Captions().metadata", pd.DataFrame),), _READ_ON_DEMAND),
+    "captions.Captions.get": Name(
+        "image_name", (Call("captions.Captions().get(LABEL)", pd.DataFrame),), "", "open_captions(LABEL)"
+    ),
+    "captions.Captions.list": Name(
+        "image_name, source=None",
+        (
+            Call("captions.Captions().list(LABEL)", list),
+            Call("captions.Captions().list(LABEL, 'humans')", error=ValueError),
+        ),
+    ),
+    "captions.Captions.human": Name("image_name, limit=None", (Call("captions.Captions().human(LABEL, 2)", list),)),
+    "captions.Captions.ai": Name("image_name", (Call("captions.Captions().ai(LABEL)", str),)),
+    "segmentations.Segmentations": Name(
+        "data_dir=None", (Call("segmentations.Segmentations().metadata", pd.DataFrame),), _READ_ON_DEMAND
+    ),
+    "segmentations.Segmentations.get": Name(
+        "image_name, noun, instance=0",
+        (
+            Call(
+                "segmentations.Segmentations().get(LABEL, segmentations.Segmentations().nouns(LABEL)[0])",
+                Array("uint8", ("y", "x")),
+            ),
+            Call("segmentations.Segmentations().get(LABEL, 'nothing')", error=KeyError),
+        ),
+        "",
+        "open_segmentations(LABEL)",
+    ),
+    "segmentations.Segmentations.for_image": Name(
+        "image_name", (Call("segmentations.Segmentations().for_image(LABEL)", pd.DataFrame),)
+    ),
+    "segmentations.Segmentations.nouns": Name(
+        "image_name, localized_only=True", (Call("segmentations.Segmentations().nouns(LABEL)", list),)
+    ),
+    "segmentations.Segmentations.has_image": Name(
+        "image_name", (Call("segmentations.Segmentations().has_image('unknown.jpg')", bool),)
+    ),
     "config.dataset_initialize": Name(
         "data_dir",
         (Call("config.dataset_initialize('data')"),),
@@ -350,17 +406,7 @@ FUNCTIONS: dict[str, Name] = {
 }
 """Functions and methods of the other modules; one that is required there may have a default here."""
 
-_IMAGES = "images, embeddings, captions and segmentations come with their sources"
-WAITS: dict[str, str] = {
-    **{f"Subject.{name}": instead for name, instead in WAITING.items()},
-    **dict.fromkeys(
-        [
-            *("embeddings.Embeddings", "embeddings.load_embeddings"),
-            *("captions.Captions", "segmentations.Segmentations"),
-        ],
-        _IMAGES,
-    ),
-}
+WAITS: dict[str, str] = {f"Subject.{name}": instead for name, instead in WAITING.items()}
 """Name → why it is not here yet."""
 
 COMMANDS: tuple[str, ...] = (
@@ -376,6 +422,9 @@ TOP: dict[str, str] = {
     **dict.fromkeys(["describe", "get_rois", "get_subjects"], "discovery"),
     **dict.fromkeys(["Group", "load_subjects"], "group"),
     **dict.fromkeys(["Stimuli", "as_displayed_rgb", "load_stimuli"], "stimuli"),
+    **dict.fromkeys(["Embeddings", "load_embeddings"], "embeddings"),
+    "Captions": "captions",
+    "Segmentations": "segmentations",
     **dict.fromkeys(["Subject", "load_subject", "resolve_subject_id"], "subject"),
 }
 """Names of ``laion_fmri`` itself → their home here."""

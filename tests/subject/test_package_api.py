@@ -33,6 +33,7 @@ from intake_laion_fmri.remote.access import ObjectInfo, open_source
 from intake_laion_fmri.store import build_store
 from intake_laion_fmri.subject import Subject, load_subject
 
+LABEL = "shared_12rep_LAION_cluster_1003_i0.jpg"
 FACE = ["FFA1", "FFA2", "OFA", "pSTSfaces"]
 CASES = [(name, call) for name, row in SUBJECT.items() for call in row.calls]
 OFFLINE = "mirror"
@@ -102,7 +103,7 @@ def check(found: Any, kind: Any, sizes: dict[str, int]) -> None:
 
 def result(call: Call, **names: Any) -> Any:
     """Make a call of the table."""
-    return eval(call.text, {"np": np, "FACE": FACE, **names})
+    return eval(call.text, {"np": np, "FACE": FACE, "LABEL": LABEL, **names})
 
 
 @pytest.mark.filterwarnings("ignore:get_n_stimuli counts the stimuli of all subjects")

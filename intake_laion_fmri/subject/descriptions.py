@@ -1,0 +1,269 @@
+"""What describes the images, as arrays and tables: embeddings, captions and segmentations.
+
+By image names; `subject.described_trials` has the same by trials. Source: the interface of ``laion_fmri.embeddings``,
+``.captions`` and ``.segmentations`` (ViCCo-Group/LAION-fMRI), September 2026.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import os
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri.axes.images import IMAGE
+from intake_laion_fmri.errors import check_option
+from intake_laion_fmri.reading.stimuli.captions import open_captions
+from intake_laion_fmri.reading.stimuli.embeddings import list_models, open_embeddings
+from intake_laion_fmri.reading.stimuli.segmentations import open_segmentations
+from intake_laion_fmri.remote.access import Bucket, open_bucket
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+_CAPTION_NAMES = {IMAGE: "image_name", "index": "caption_idx"}
+_MASK_NAMES = {"mask": "mask_row", IMAGE: "image_name", "instance": "instance_id"}
+
+
+class _Described:
+    """What reads a description from a bucket.
+
+    Parameters
+    ----------
+    data_dir : str or path, optional
+        Folder to read first; by default the one that `config.dataset_initialize` has named.
+    bucket, storage_options, mirror_only
+        As in `intake_laion_fmri.open_betas`.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | os.PathLike[str] | None = None,
+        *,
+        bucket: str | os.PathLike[str] | Bucket | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        mirror_only: bool | None = None,
+    ) -> None:
+        self._bucket = open_bucket(bucket, storage_options, mirror=data_dir, mirror_only=mirror_only)
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Do nothing: no file is held open."""
+
+
+class Embeddings(_Described):
+    """Embeddings of the images, each model's file read once when it is asked for.
+
+    Parameters
+    ----------
+    models : str or iterable of str
+        ``"CLIP"``, or several; ValueError for one that is not there, with the nearest.
+    data_dir, bucket, storage_options, mirror_only
+        As in `load_embeddings`.
+    """
+
+    def __init__(
+        self,
+        models: str | Iterable[str],
+        data_dir: str | os.PathLike[str] | None = None,
+        *,
+        bucket: str | os.PathLike[str] | Bucket | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        mirror_only: bool | None = None,
+    ) -> None:
+        super().__init__(data_dir, bucket=bucket, storage_options=storage_options, mirror_only=mirror_only)
+        self.models = [models] if isinstance(models, str) else list(models)
+        """The models, in the order in which they were given."""
+        self._opened = {model: open_embeddings(model, bucket=self._bucket) for model in self.models}
+
+    @property
+    def image_ids(self) -> NDArray[np.object_]:
+        """Names of the images, in the order of the rows: that of the stimulus table for every model."""
+        names: NDArray[np.object_] = next(iter(self._opened.values()))[IMAGE].to_numpy()
+        return names
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def __contains__(self, model: object) -> bool:
+        """Return True for a model, or a pair of a model and an image, that is there."""
+        if isinstance(model, tuple) and len(model) == 2:
+            return model[0] in self._opened and model[1] in self._rows
+        return model in self._opened
+
+    def __getitem__(self, model: str) -> NDArray[np.float16]:
+        """Return the embeddings of all images by a model: (image, feature)."""
+        if model not in self._opened:
+            raise KeyError(f"Unknown model: {model!r}. Valid: {', '.join(self._opened)}.")
+        values: NDArray[np.float16] = self._opened[model].load()["embedding"].to_numpy()
+        return values
+
+    def get(self, model: str, image_name: str | Iterable[str]) -> NDArray[np.float16]:
+        """Return the embedding of an image, (feature,), or those of several, (image, feature), in their order.
+
+        Repeats are allowed. KeyError for a model or an image that is not there.
+        """
+        names = [image_name] if isinstance(image_name, str) else list(image_name)
+        unknown = [name for name in names if name not in self._rows]
+        if unknown:
+            raise KeyError(f"Unknown image name: {unknown[0]!r}. image_ids lists those that there are.")
+        rows = self[model][[self._rows[name] for name in names]]
+        return rows[0] if isinstance(image_name, str) else rows
+
+    @functools.cached_property
+    def _rows(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(self.image_ids)}
+
+
+def load_embeddings(
+    models: Literal["all"] | str | Iterable[str] = "all",
+    data_dir: str | os.PathLike[str] | None = None,
+    *,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    mirror_only: bool | None = None,
+) -> Embeddings:
+    """Return the embeddings of the images by some models, read when they are asked for.
+
+    Parameters
+    ----------
+    models : "all", str or iterable of str, default "all"
+        All that the bucket has, one, or several.
+    data_dir : str or path, optional
+        Folder to read first; by default the one that `config.dataset_initialize` has named.
+    bucket, storage_options, mirror_only
+        As in `intake_laion_fmri.open_betas`.
+
+    Returns
+    -------
+    Embeddings
+
+    Raises
+    ------
+    ValueError, NotInBucketError, AccessDeniedError, BucketUnreachableError, DataIntegrityError
+        As in `intake_laion_fmri.open_embeddings`, which gives lazy, labelled ones.
+    """
+    place = open_bucket(bucket, storage_options, mirror=data_dir, mirror_only=mirror_only)
+    return Embeddings((list_models(place) or ["CLIP"]) if models == "all" else models, bucket=place)
+
+
+class Captions(_Described):
+    """Captions of the images, by name; parameters as in `load_embeddings`, and errors as in `open_captions`."""
+
+    @functools.cached_property
+    def metadata(self) -> pd.DataFrame:
+        """The table of the captions, with the columns of the file."""
+        import pandas as pd
+
+        table: pd.DataFrame = open_captions(bucket=self._bucket)
+        table.columns = pd.Index([_CAPTION_NAMES.get(name, name) for name in table.columns])
+        return table
+
+    def __len__(self) -> int:
+        return len(self.metadata)
+
+    def __contains__(self, image_name: object) -> bool:
+        return image_name in self._by_image
+
+    def images(self) -> builtins.list[str]:
+        """List the images with captions."""
+        return [*self._by_image]
+
+    def get(self, image_name: str) -> pd.DataFrame:
+        """Return the captions of an image by their index; none of an image that has none."""
+        table = self.metadata.take(self._by_image.get(image_name, []))
+        return table.sort_values("caption_idx").reset_index(drop=True)
+
+    def list(self, image_name: str, source: Literal["human", "ai"] | None = None) -> builtins.list[str]:
+        """List the captions of an image as texts, by their index; of one source, if named."""
+        check_option("source", source, valid=("human", "ai"), optional=True)
+        table = self.get(image_name)
+        chosen = table if source is None else table[table["source"] == source]
+        return [*chosen["caption"]]
+
+    def human(self, image_name: str, limit: int | None = None) -> builtins.list[str]:
+        """List what people wrote of an image, at most so many."""
+        return self.list(image_name, "human")[:limit]
+
+    def ai(self, image_name: str) -> str | None:
+        """Return what a model wrote of an image; None where it wrote nothing."""
+        return next(iter(self.list(image_name, "ai")), None)
+
+    @functools.cached_property
+    def _by_image(self) -> Mapping[str, builtins.list[int]]:
+        return _rows_by_image(self.metadata)
+
+
+class Segmentations(_Described):
+    """Masks of things in the shared images; parameters as in `load_embeddings`, errors as in `open_segmentations`."""
+
+    @functools.cached_property
+    def _opened(self) -> xr.Dataset:
+        return open_segmentations(bucket=self._bucket)
+
+    @functools.cached_property
+    def metadata(self) -> pd.DataFrame:
+        """The table of the masks, a row for each, with the columns of the file but ``mask_file``."""
+        import pandas as pd
+
+        columns = {_MASK_NAMES.get(str(name), str(name)): one.to_numpy() for name, one in self._opened.coords.items()}
+        columns["localized"] = columns["localized"].astype(np.int64)
+        return pd.DataFrame(columns)
+
+    def __len__(self) -> int:
+        return len(self.metadata)
+
+    def __getitem__(self, mask_row: int) -> NDArray[np.uint8]:
+        """Return a mask by its row in the file: (y, x), read now."""
+        mask: NDArray[np.uint8] = self._opened["masks"].sel(mask=int(mask_row)).to_numpy()
+        return mask
+
+    def get(self, image_name: str, noun: str, instance: int = 0) -> NDArray[np.uint8]:
+        """Return the mask of a noun in an image by its ``instance_id``; KeyError where there is none."""
+        table = self.for_image(image_name)
+        if table.empty:
+            raise KeyError(f"No masks of {image_name!r}: shared images alone have some; images() lists them.")
+        found = table[(table["noun"] == noun) & (table["instance_id"] == instance)]
+        if found.empty:
+            there = ", ".join(f"{name} {k}" for name, k in zip(table["noun"], table["instance_id"], strict=True))
+            raise KeyError(f"No mask of {noun!r}, instance {instance}, in {image_name!r}. There are: {there}.")
+        return self[found["mask_row"].iloc[0]]
+
+    def for_image(self, image_name: str) -> pd.DataFrame:
+        """Return the rows of `metadata` of an image; none of an image without masks."""
+        return self.metadata.take(self._by_image.get(image_name, [])).reset_index(drop=True)
+
+    def nouns(self, image_name: str, localized_only: bool = True) -> list[str]:
+        """List the nouns of an image, each once; by default those that were localized."""
+        table = self.for_image(image_name)
+        chosen = table[table["localized"] == 1] if localized_only else table
+        return list(dict.fromkeys(chosen["noun"]))
+
+    def has_image(self, image_name: str) -> bool:
+        """Return True if an image has masks."""
+        return image_name in self._by_image
+
+    def images(self) -> list[str]:
+        """List the images with masks, in the order of the table."""
+        return [*self._by_image]
+
+    @functools.cached_property
+    def _by_image(self) -> Mapping[str, builtins.list[int]]:
+        return _rows_by_image(self.metadata)
+
+
+def _rows_by_image(table: pd.DataFrame) -> Mapping[str, builtins.list[int]]:
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(table["image_name"]):
+        rows.setdefault(name, []).append(row)
+    return rows
