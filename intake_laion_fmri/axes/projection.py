@@ -23,7 +23,7 @@ MIN_WEIGHT = 0.5
 ROWS_AT_A_TIME = 16
 """Maps of one product: more take memory, and no less time."""
 
-_NEAREST = (8, 32, 128)
+_NEAREST = (3, 12, 128)
 """Triangles that are tried for a point, in turn."""
 _TOLERANCE = 1e-9
 
@@ -66,15 +66,16 @@ class Projection:
 
     def _block(self, rows: NDArray[Any]) -> NDArray[np.float32]:
         known = np.isfinite(rows)
-        filled = np.ascontiguousarray(np.where(known, rows, 0).T, dtype=np.float32)
-        if (known == known[0]).all():  # as a rule: what is NaN, is NaN in every trial
+        is_whole = bool(known.all())
+        filled = np.ascontiguousarray((rows if is_whole else np.where(known, rows, 0)).T, dtype=np.float32)
+        if is_whole or (known == known[0]).all():  # as a rule: what is NaN, is NaN in every trial
             share = (self.weights @ known[0].astype(np.float32))[:, np.newaxis]
         else:
             share = self.weights @ np.ascontiguousarray(known.T, dtype=np.float32)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            means = (self.weights @ filled) / share
-        result: NDArray[np.float32] = np.where(share >= MIN_WEIGHT, means, np.float32(np.nan)).T
-        return result
+        share[share < MIN_WEIGHT] = np.nan
+        means: NDArray[np.float32] = self.weights @ filled
+        means /= share
+        return means.T
 
     def of(self, first: Projection) -> Projection:
         """Return this projection after another one, as one."""
