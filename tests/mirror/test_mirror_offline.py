@@ -14,7 +14,7 @@ import pytest
 
 from intake_laion_fmri import discovery, layout, open_betas, split_sources
 from intake_laion_fmri.errors import MissingFileWarning, NotInBucketError
-from intake_laion_fmri.mirror import mirror_bucket
+from intake_laion_fmri.mirror import mirror_bucket, splits
 from intake_laion_fmri.mirror.splits import bring_splits
 from intake_laion_fmri.remote.copy import MirrorFolder
 from intake_laion_fmri.remote.records import METADATA_FOLDER
@@ -40,7 +40,8 @@ def published(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
         for path in folder.rglob("*.json")
     }
     assert {key.partition("/")[0] for key in sums} >= {"shared", "sub-01"}
-    monkeypatch.setattr(split_sources, "published_sums", lambda: sums)
+    for module in (split_sources, splits):
+        monkeypatch.setattr(module, "published_sums", lambda: sums)
     return folder
 
 
