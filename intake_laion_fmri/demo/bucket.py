@@ -89,7 +89,7 @@ def write_demo(
         Folder of the bucket. Missing parents are made. A demo bucket of another scale or seed is replaced, unless
         a file in it was added or changed.
     scale
-        A name in `SCALES`, or a `Scale`. ``tiny`` takes under a second and 1 MB, ``small`` a few seconds and 35 MB,
+        A name in `SCALES`, or a `Scale`. ``tiny`` takes a second and 2 MB, ``small`` a few seconds and 45 MB,
         ``session`` one to two minutes and 1.1 GB, in less than 300 MB of memory.
     seed
         Any integer from 0 on.

@@ -105,7 +105,7 @@ SCALES: dict[str, Scale] = {
         analytic_ceilings=True,
     ),
 }
-"""``tiny`` for tests (1 MB), ``small`` for looking at (35 MB), ``session`` for benchmarks (1.1 GB, streamed)."""
+"""``tiny`` for tests (2 MB), ``small`` for looking at (45 MB), ``session`` for benchmarks (1.1 GB, streamed)."""
 
 
 def as_scale(scale: str | Scale) -> Scale:

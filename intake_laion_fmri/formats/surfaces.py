@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from intake_laion_fmri.formats.masks import MAX_VERTICES, NUMBER, Broken, expect_size
 
 _TRIANGLES, _VALUES, _PATCH = b"\xff\xff\xfe", b"\xff\xff\xff", b"\xff\xff\xff\xff"
+_IN_WORLD = b"\0\0\0\x02\0\0\0\x01"
+"""Begins the footer of a surface whose positions are those of the volume already."""
 _MAX_REGIONS = 100_000
 _MAX_NAME = 1_000
 
@@ -141,7 +143,8 @@ def read_geometry(content: bytes, *, name: str) -> Geometry:
     if n_faces and not 0 <= faces.min() <= faces.max() < n_vertices:
         wrong = faces[(faces < 0) | (faces >= n_vertices)][0]
         raise broken(f"expected faces of vertices from 0 to {n_vertices - 1}, found {wrong}")
-    return Geometry(xyz, faces, _to_world(content[data.at : data.at + 10_000].decode("latin-1")))
+    footer = content[data.at : data.at + 10_000]
+    return Geometry(xyz, faces, np.eye(4) if footer.startswith(_IN_WORLD) else _to_world(footer.decode("latin-1")))
 
 
 def _to_world(footer: str) -> NDArray[np.float64] | None:

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import xarray as xr
 from conftest import S3
+from tiers import sampled
 
 from intake_laion_fmri import mirror_bucket, open_catalog, open_rois, open_surfaces
 from intake_laion_fmri.demo import subject_truth
 from intake_laion_fmri.errors import DataIntegrityError, MissingFileWarning, NotInBucketError
+from intake_laion_fmri.formats.lta import read_lta
 from intake_laion_fmri.formats.surfaces import read_annotation, read_geometry, read_patch, read_values
 
 FREESURFER = "derivatives/freesurfer"
@@ -147,6 +149,10 @@ def test_a_surface_that_is_nowhere_in_the_brain(own_tiny: Path) -> None:
     with pytest.raises(DataIntegrityError, match="where in the brain"):
         open_surfaces("sub-01", hemi="L", bucket=own_tiny)
     assert open_surfaces("sub-01", surface="sphere", hemi="L", bucket=own_tiny).sizes["vertex_L"] == 642
+    path = surf(own_tiny, "lh.white")
+    path.write_bytes(path.read_bytes() + struct.pack(">iii", 2, 1, 20))  # it says that these are world millimetres
+    xyz, _ = fs.read_geometry(path)
+    np.testing.assert_array_equal(open_surfaces("sub-01", hemi="L", bucket=own_tiny).xyz_L, xyz.astype(np.float32))
 
 
 # --- broken files -----------------------------------------------------------------------------------------------------
@@ -278,3 +284,29 @@ def test_real_surfaces(tmp_path: Path) -> None:
     parts = read_annotation((tmp_path / "lh.x.annot").read_bytes(), name="lh.x.annot", n_vertices=10_242)
     np.testing.assert_array_equal(parts.regions, regions)
     assert parts.names == tuple(names)
+
+
+@pytest.mark.parametrize("seed", sampled(range(3), keep=1))
+def test_damaged_anyhow(tiny: Path, seed: int) -> None:
+    """Whatever a byte becomes, or wherever a file ends: it is read, or it is an error of ours."""
+    rng = np.random.default_rng(seed)
+    folder = tiny / FREESURFER / "sub-01"
+    readers: dict[str, Any] = {
+        "surf/lh.white": lambda content: read_geometry(content, name="x"),
+        "surf/lh.sulc": lambda content: read_values(content, name="x", n_vertices=642),
+        "surf/lh.full.flat.patch.3d": lambda content: read_patch(content, name="x", n_vertices=642),
+        "label/lh.aparc.annot": lambda content: read_annotation(content, name="x", n_vertices=642),
+        "mri/transforms/talairach.lta": lambda content: read_lta(content, name="x"),
+    }
+    for name, read in readers.items():
+        whole = (folder / name).read_bytes()
+        refused = 0
+        for _ in range(100):
+            content = bytearray(whole)
+            for at in rng.integers(0, min(len(whole), rng.choice([60, len(whole)])), rng.integers(1, 5)):
+                content[at] = rng.integers(256)
+            try:
+                read(bytes(content[: rng.integers(len(content))] if rng.random() < 0.3 else content))
+            except DataIntegrityError:
+                refused += 1
+        assert refused > 20
