@@ -6,11 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import plain_arrays as oracle
 import pytest
+import s3fs
 
 from intake_laion_fmri import dataset_initialize, discovery, get_subjects, layout
 from intake_laion_fmri.config import set_network
@@ -33,9 +35,12 @@ def filled(tiny: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     set_network(attempts=1)
+    s3fs.S3FileSystem.clear_instance_cache()  # a client keeps the address that it was made with
+    yield
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.mark.usefixtures("_no_network")

@@ -7,7 +7,7 @@ that a laboratory loads its responses with.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import plain_arrays as oracle
 import pytest
+import s3fs
 import xarray as xr
 from conftest import S3
 from demo_files import betas_file
@@ -30,12 +31,13 @@ Run = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(params=sampled(["folder", "s3"], keep=1))
-def run(request: pytest.FixtureRequest, tiny: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+def run(request: pytest.FixtureRequest, tiny: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Run]:
     """Run a script where the bucket is a folder, or on a server; return its variables."""
     monkeypatch.chdir(tmp_path)
     if request.param == "s3":
         s3: S3 = request.getfixturevalue("s3")
         monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
+        s3fs.S3FileSystem.clear_instance_cache()  # a client keeps the address that it was made with
         monkeypatch.setenv("LAION_FMRI_SPLITS", str(tiny / layout.SPLITS_ROOT))
     else:
         monkeypatch.setenv("LAION_FMRI_BUCKET", str(tiny))
@@ -45,7 +47,8 @@ def run(request: pytest.FixtureRequest, tiny: Path, monkeypatch: pytest.MonkeyPa
         exec(re.sub(r"^from laion_fmri\b", "from intake_laion_fmri", text, flags=re.MULTILINE), given)
         return given
 
-    return script
+    yield script
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 QUICK_START = """
