@@ -37,8 +37,10 @@ if TYPE_CHECKING:
     from intake_laion_fmri.group import Group, load_subjects
     from intake_laion_fmri.mirror.run import mirror_bucket
     from intake_laion_fmri.reading.anatomy import open_anatomy
+    from intake_laion_fmri.reading.functional.bold import open_bold
     from intake_laion_fmri.reading.functional.events import open_events
     from intake_laion_fmri.reading.functional.localizers import open_localizers
+    from intake_laion_fmri.reading.participants import open_participants
     from intake_laion_fmri.reading.stimuli.captions import open_captions
     from intake_laion_fmri.reading.stimuli.embeddings import open_embeddings
     from intake_laion_fmri.reading.stimuli.images import open_stimuli
@@ -89,6 +91,7 @@ __all__ = [
     "mirror_bucket",
     "open_anatomy",
     "open_betas",
+    "open_bold",
     "open_captions",
     "open_catalog",
     "open_embeddings",
@@ -96,6 +99,7 @@ __all__ = [
     "open_localizers",
     "open_maps",
     "open_noise_ceilings",
+    "open_participants",
     "open_rois",
     "open_segmentations",
     "open_stimuli",

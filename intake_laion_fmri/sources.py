@@ -136,6 +136,22 @@ _ROWS = (
         "Events of {who}, a pandas DataFrame: what was shown when, answers and reaction times.",
     ),
     Source(
+        "bold",
+        "reading.functional.bold:open_bold",
+        "xarray",
+        ("tedana", "raw", "rois", "r2", "anatomy"),
+        "Time series of {who}, time x voxel, preprocessed or raw: a lazy, labelled xarray Dataset.",
+        structure=("timeseries",),
+    ),
+    Source(
+        "participants",
+        "reading.participants:open_participants",
+        "dataframe",
+        ("participants",),
+        "The table of participants, a pandas DataFrame.",
+        of_subject=False,
+    ),
+    Source(
         "stimulus_table",
         "reading.stimuli.table:open_stimulus_table",
         "dataframe",

@@ -157,6 +157,8 @@ def write_subject_maps(glm: Path, truth: SubjectTruth, scale: Scale, z: Doubles)
         planned = truth.planned.values()
         ceiling = _known_ceiling(truth, planned, n_wanted) if scale.analytic_ceilings else _ceiling(z, labels, n_wanted)
         write_map(glm / f"{stem}space-T1w_desc-Noiseceiling{name}_statmap.nii.gz", truth, ceiling)
+        sources = [f"bids::derivatives/glmsingle-tedana/{truth.subject}/{session}" for session in scale.sessions]
+        write(glm / f"{stem}space-T1w_desc-Noiseceiling{name}_statmap.json", {"Units": "percent", "Sources": sources})
     r2 = np.array([_session_r2(truth, session) for session in scale.sessions], dtype=np.float64)
     write_map(glm / f"{stem}space-T1w_stat-rsquare_desc-R2mean_statmap.nii.gz", truth, r2.mean(0).astype(np.float32))
     write(glm / f"{stem}desc-GLMsingle_summary.json", {"Subject": truth.subject, "NumTrials": len(labels)})

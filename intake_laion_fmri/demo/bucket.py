@@ -44,6 +44,7 @@ import numpy as np
 
 from intake_laion_fmri.demo.anatomy import write_anatomy, write_freesurfer_images
 from intake_laion_fmri.demo.betas import write_session, write_subject_maps
+from intake_laion_fmri.demo.bold import write_bold
 from intake_laion_fmri.demo.descriptions import write_descriptions
 from intake_laion_fmri.demo.events import write_events
 from intake_laion_fmri.demo.files import as_json, write
@@ -247,6 +248,7 @@ def _write_bucket(root: Path, scale: Scale, seed: int, progress: Callable[[int, 
         write_rois(root / "derivatives/rois" / subject, truth)
         write_localizers(root / "derivatives/localizers", truth, seed)
         write_events(root, truth)
+        write_bold(root, truth, scale.sessions[0], seed)
         glm = root / "derivatives/glmsingle-tedana" / subject
         kept = [write_session(glm / s / "func", truth, s, scale, seed, advance) for s in scale.sessions]
         write_subject_maps(glm, truth, scale, np.concatenate(kept))
@@ -277,8 +279,10 @@ stimuli are chessboards: they need no agreement, other than those of the data se
 It was written by {_GENERATOR}, for tests, examples and benchmarks: nothing in it says anything about a brain.
 """
     write(root / "README", text)
-    write(root / "participants.tsv", "\n".join(["participant_id", *recipe["Scale"]["subjects"]]) + "\n")
-    write(root / "participants.json", {"participant_id": {"Description": "Synthetic participant"}})
+    people = [f"{subject}\t{24 + int(subject[-2:])}\tn/a" for subject in recipe["Scale"]["subjects"]]
+    write(root / "participants.tsv", "\n".join(["participant_id\tage\tsex", *people]) + "\n")
+    told = {"participant_id": "Synthetic participant", "age": "Years, made up", "sex": "Not made up"}
+    write(root / "participants.json", {name: {"Description": text} for name, text in told.items()})
     sums = _sums(root)
     del sums[_DESCRIPTION]
     write_whole(root / _DESCRIPTION, _description(recipe, sums))

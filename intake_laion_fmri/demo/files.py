@@ -23,7 +23,7 @@ def write_nifti(path: Path, data: Array, affine: Doubles) -> None:
 
 
 def nifti_header(
-    shape: tuple[int, ...], dtype: np.dtype[Any], affine: Doubles, slope: float = 1, inter: float = 0
+    shape: tuple[int, ...], dtype: np.dtype[Any], affine: Doubles, slope: float = 1, inter: float = 0, step: float = 1
 ) -> bytes:
     """Return all that precedes the voxels: 348 bytes of header and 4 that say that no extension follows."""
     header = nibabel.Nifti1Header(endianness="<")
@@ -33,6 +33,7 @@ def nifti_header(
     header.set_sform(affine, code=1)
     header.set_xyzt_units("mm", "sec")
     header.set_slope_inter(slope, inter)
+    header["pixdim"][4] = step
     header["vox_offset"] = 352
     return bytes(header.binaryblock) + bytes(4)
 

@@ -23,6 +23,7 @@ SMALLEST_VOXEL, LARGEST_VOXEL = 0.01, 100.0
 """Sides of voxels, in millimetres, that a header's unit may lead to; otherwise it is taken to be millimetres."""
 
 _MILLIMETRES = {1: ("metres", 1000.0), 2: ("millimetres", 1.0), 3: ("micrometres", 0.001)}  # xyzt_units, lower bits
+_SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}  # xyzt_units, upper bits
 _FLATTEST = 1e-3  # the volume of a voxel, as part of what its sides could span
 _HEADER_SIZES = {348: "nifti1", 540: "nifti2"}
 _MAGICS = {"nifti1": b"n+1", "nifti2": b"n+2"}
@@ -47,6 +48,8 @@ class VolumeHeader:
     """Offset of the stored values; None where the file does not scale."""
     note: str = ""
     """A note on an unusual unit of lengths, or an empty text."""
+    step: float = 0.0
+    """Seconds between volumes; 0 where the file does not tell."""
     max_trailer: int = 0
     """Bytes that may follow the last volume, at most."""
 
@@ -163,4 +166,11 @@ def _validated(raw: Any, expected_magic: bytes, error_of: Callable[[str], DataIn
     offset = float(raw["vox_offset"])
     if not (math.isfinite(offset) and offset == int(offset)):
         raise error_of(f"expected a whole vox_offset, found {offset}")
-    return VolumeHeader(grid, math.prod(shape[3:]), dtype, int(offset), slope, inter, note)
+    return VolumeHeader(grid, math.prod(shape[3:]), dtype, int(offset), slope, inter, note, _step(raw))
+
+
+def _step(raw: Any) -> float:
+    """Return the seconds between volumes that a header tells; 0 for none, or no positive number."""
+    step = float(raw["pixdim"][4]) * _SECONDS.get(int(raw["xyzt_units"]) & 0x38, 1.0)
+    # Files have it as float32: 1.9, and not 1.899999976.
+    return round(step, 6) if math.isfinite(step) and step > 0 else 0.0

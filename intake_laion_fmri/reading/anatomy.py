@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from intake_laion_fmri.reading.assembly import attributes, subject_coordinate
 from intake_laion_fmri.reading.blocks import Step
 from intake_laion_fmri.reading.contents import SubjectContents, subject_contents
 from intake_laion_fmri.reading.lazy_arrays import lazy_rows
+from intake_laion_fmri.reading.volumes import open_beginning
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket
 
 if TYPE_CHECKING:
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 Resolution = Literal["1pt8"] | None
 """Of an image: the grid of the betas, or its own of 0.8 mm."""
 
-_HEADER_BYTES = 32 * 1024
-_MOST_PACKED = 1032
-"""Bytes that a byte of a deflate stream can unpack to, at most: a header that promises more is wrong."""
 _LARGEST = 2**27
 """Voxels of an image, at most: five times those of 0.8 mm."""
 
@@ -160,19 +157,14 @@ def image_header(bucket: Bucket, info: ObjectInfo) -> VolumeHeader:
     DataIntegrityError
         If it is no image of one volume, or promises more than its file can hold.
     """
-    name, reader = bucket.locate(info.key), _reader_of(info)
-    if bucket.is_local or bucket.copies.path_of(info) is not None:
-        with bucket.stream(info) as file:
-            found = VolumeReader(file, name=name, header=reader)
-    else:
-        found = VolumeReader(io.BytesIO(bucket.read(info.key, 0, _HEADER_BYTES)), name=name, header=reader)
+    name = bucket.locate(info.key)
+    found = open_beginning(bucket, info, _reader_of(info))
     found.expect_single()
     header = found.header
-    size = header.grid.size * header.dtype.itemsize
-    if header.grid.size > _LARGEST or size > _MOST_PACKED * info.size:
+    if header.grid.size > _LARGEST:
         raise DataIntegrityError(
-            f"{name}: its header promises {header.grid.shape} voxels, more than its {info.size} bytes can hold. Fetch "
-            "the file again; if it stays so, report it."
+            f"{name}: expected an image of at most {_LARGEST} voxels, found {header.grid.shape}. Fetch the file again; "
+            "if it stays so, report it."
         )
     return header
 

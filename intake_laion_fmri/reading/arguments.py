@@ -231,6 +231,7 @@ _CHECKS: Mapping[str, Callable[[Any], object]] = {
     "pool": _check_pool,
     "role": functools.partial(check_option, "role", valid=get_args(Role)),
     "events": _check_events,
+    "sidecars": functools.partial(_check_flag, "sidecars"),
     "run": _check_runs,
     "localizers": functools.partial(_check_task, "localizers"),
     "task": functools.partial(_check_task, "task"),

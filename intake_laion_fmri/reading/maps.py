@@ -13,13 +13,14 @@ from intake_laion_fmri.axes.rois import RoiSelection
 from intake_laion_fmri.axes.voxels import SESSION_MAPS, SUBJECT_MAPS, VOXEL, Mask, VoxelAxis, grid_coordinates
 from intake_laion_fmri.errors import DataIntegrityError, Remarks
 from intake_laion_fmri.formats.grid import GRID
-from intake_laion_fmri.reading.arguments import ALL, GridForm, MapSelection, SessionSelection
+from intake_laion_fmri.reading.arguments import ALL, GridForm, MapSelection, SessionSelection, check_argument
 from intake_laion_fmri.reading.assembly import attributes, subject_coordinate
 from intake_laion_fmri.reading.blocks import MapBlock, Step
 from intake_laion_fmri.reading.contents import SubjectContents, subject_contents
 from intake_laion_fmri.reading.fetched import Fetched
 from intake_laion_fmri.reading.lazy_arrays import lazy_rows
 from intake_laion_fmri.reading.map_plans import MapPlan, MapQuery
+from intake_laion_fmri.reading.sidecars import sidecar_attribute
 from intake_laion_fmri.reading.voxel_plans import VoxelPlan, VoxelQuery
 from intake_laion_fmri.remote.access import Bucket, open_bucket
 
@@ -39,6 +40,7 @@ def open_maps(
     grid: GridForm = "voxel",
     roi: RoiSelection | None = None,
     mask: Mask = "rsquare",
+    sidecars: bool = False,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
     mirror: str | os.PathLike[str] | None = None,
@@ -62,6 +64,9 @@ def open_maps(
         as it is, outside the mask too.
     mask : {"rsquare", "anatomical", "rsquare_or_nan"}, default "rsquare"
         As in `open_betas`. In a volume it matters to `roi` only.
+    sidecars : bool, default False
+        Whether to read the JSON files beside the maps, into the attribute ``sidecars``: JSON, key → content. Those of
+        noise ceilings name the sessions that they were computed from.
 
     Returns
     -------
@@ -98,7 +103,7 @@ def open_maps(
     for a whole volume. 30 sessions of one map are 33 MB on the voxels of the mask.
     """
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    return _open_maps(subject, session, maps, grid, roi, mask, bucket)[0]
+    return _open_maps(subject, session, maps, grid, roi, mask, sidecars, bucket)[0]
 
 
 def open_noise_ceilings(
@@ -108,6 +113,7 @@ def open_noise_ceilings(
     grid: GridForm = "voxel",
     roi: RoiSelection | None = None,
     mask: Mask = "rsquare",
+    sidecars: bool = False,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
     mirror: str | os.PathLike[str] | None = None,
@@ -117,7 +123,7 @@ def open_noise_ceilings(
 
     Parameters
     ----------
-    subject, session, grid, roi, mask, bucket, storage_options, mirror, mirror_only
+    subject, session, grid, roi, mask, sidecars, bucket, storage_options, mirror, mirror_only
         As in `open_maps`.
 
     Returns
@@ -138,7 +144,7 @@ def open_noise_ceilings(
     """
     maps: str | tuple[str, ...] = ALL if session is None else ("noise_ceiling",)
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    dataset, contents = _open_maps(subject, session, maps, grid, roi, mask, bucket)
+    dataset, contents = _open_maps(subject, session, maps, grid, roi, mask, sidecars, bucket)
     if set(dataset.data_vars) == {"r2_mean"}:
         raise bucket.missing(SUBJECT_MAPS["nc_12rep"].key(contents.subject), contents.objects)
     return dataset
@@ -151,6 +157,7 @@ def _open_maps(
     grid: str,
     roi: RoiSelection | None,
     mask: str,
+    sidecars: bool,
     bucket: Bucket,
 ) -> tuple[xr.Dataset, SubjectContents]:
     import xarray as xr
@@ -186,11 +193,13 @@ def _open_maps(
         coords={**coordinates, "subject": subject_coordinate(contents.subject)},
         attrs=attributes(f"maps of {contents.subject}", used, brain.axis.grid, None if is_whole else mask),
     )
-    remarks = Remarks(plan.missing) + brain.remarks
+    described = (info for infos in plan.files.values() for info in infos)
+    told, faults = sidecar_attribute(bucket, contents.objects, described, wanted=check_argument("sidecars", sidecars))
+    remarks = Remarks(plan.missing) + brain.remarks + faults
     if not variables:
         raise DataIntegrityError(f"None of the maps can be read: {'; '.join(remarks.left_out)}.")
     remarks.warn(stacklevel=3)
-    return dataset, contents
+    return dataset.assign_attrs(told), contents
 
 
 def _lazy_map(

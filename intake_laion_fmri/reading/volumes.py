@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable
 from typing import Any, BinaryIO
@@ -14,6 +15,12 @@ from intake_laion_fmri.axes.voxels import SESSION_MAPS, SUBJECT_MAPS
 from intake_laion_fmri.errors import DataIntegrityError, UnexpectedContentWarning
 from intake_laion_fmri.formats.grid import Gather, Grid
 from intake_laion_fmri.formats.nifti import VolumeReader
+from intake_laion_fmri.formats.nifti_header import HeaderReader, read_header
+from intake_laion_fmri.remote.access import Bucket, ObjectInfo
+
+_HEADER_BYTES = 32 * 1024
+_MOST_PACKED = 1032
+"""Bytes that a byte of a deflate stream can unpack to, at most: a header that promises more is wrong."""
 
 ALL_MAPS = {**SUBJECT_MAPS, **SESSION_MAPS, **LOCALIZER_MAPS}
 
@@ -61,4 +68,28 @@ def open_on_grid(file: BinaryIO, *, name: str, grid: Grid, note: Callable[[str],
     deviation = grid.deviation(reader.header.grid)
     if deviation:
         note(f"{name}: {deviation}")
+    return reader
+
+
+def open_beginning(bucket: Bucket, info: ObjectInfo, header: HeaderReader = read_header) -> VolumeReader:
+    """Open a file for its header alone, of which the beginning is fetched.
+
+    Raises
+    ------
+    DataIntegrityError
+        If it is no such file, or promises more than it can hold.
+    """
+    name = bucket.locate(info.key)
+    if bucket.is_local or bucket.copies.path_of(info) is not None:
+        with bucket.stream(info) as file:
+            reader = VolumeReader(file, name=name, header=header)
+    else:
+        reader = VolumeReader(io.BytesIO(bucket.read(info.key, 0, _HEADER_BYTES)), name=name, header=header)
+    found = reader.header
+    if found.grid.size * found.n_volumes * found.dtype.itemsize > _MOST_PACKED * info.size:
+        several = f"{found.n_volumes} x " if found.n_volumes > 1 else ""
+        raise DataIntegrityError(
+            f"{name}: its header promises {several}{found.grid.shape} voxels, more than its {info.size} bytes can "
+            "hold. Fetch the file again; if it stays so, report it."
+        )
     return reader

@@ -54,7 +54,7 @@ KEYS = [
     r"|space-T1w_desc-Fracridge_statmap\.nii\.gz"
     r"|desc-GLMsingle_summary\.json)",
     r"derivatives/glmsingle-tedana/(?P<sub>sub-\d\d)/(?P=sub)_task-images_("
-    r"space-T1w_desc-Noiseceiling(4rep|12rep|Allrep)_statmap\.nii\.gz"
+    r"space-T1w_desc-Noiseceiling(4rep|12rep|Allrep)_statmap\.(nii\.gz|json)"
     r"|space-T1w_stat-rsquare_desc-R2mean_statmap\.nii\.gz"
     r"|desc-GLMsingle_summary\.json)",
     r"derivatives/rois/(?P<sub>sub-\d\d)/[a-z]+/(?P=sub)_("
@@ -71,6 +71,10 @@ KEYS = [
     r"(run-0\d_)?(space-T1w_res-1pt[58]|hemi-[LR]_space-fsnative)_contrast-[A-Za-z]+_stat-(z|effect)_statmap"
     r"\.(nii\.gz|func\.gii|json)",
     r"(?P<sub>sub-\d\d)/(?P<ses>ses-\d\d)/func/(?P=sub)_(?P=ses)_task-images_run-\d\d_events\.tsv",
+    r"(?P<sub>sub-\d\d)/(?P<ses>ses-\d\d)/func/(?P=sub)_(?P=ses)_task-images_run-\d\d_echo-[123]"
+    r"(_part-(mag|phase)_bold|(_part-mag)?_sbref)\.(nii\.gz|json)",
+    r"derivatives/tedana/(?P<sub>sub-\d\d)/(?P<ses>ses-\d\d)/func/"
+    r"(?P=sub)_(?P=ses)_task-images_run-\d\d_space-T1w_desc-optcom_bold\.(nii\.gz|json)",
     r"stimuli/task-images_(metadata\.csv|stimuli\.h5)",
     r"(stimuli|archive/embeddings/v1)/task-images_desc-(CLIP|DINOv2|PEcore|SigLIP2)_embeddings\.h5",
     r"stimuli/task-images_desc-(captions\.csv|segmentations\.h5|segmentations_metadata\.csv)",
@@ -123,7 +127,7 @@ def test_every_key_pattern_occurs(bucket):
         for session in [*sessions(bucket, subject), "ses-31"]:
             stem = f"glmsingle-tedana/{subject}/{session}/func/{subject}_{session}_task-images"
             assert sum(stem in key for key in keys) == 9
-        assert sum(re.fullmatch(KEYS[2], key) is not None and subject in key for key in keys) == 5
+        assert sum(re.fullmatch(KEYS[2], key) is not None and subject in key for key in keys) == 8
 
 
 @pytest.mark.parametrize("tree", ["glmsingle-tedana", "rois"])
@@ -136,7 +140,7 @@ def test_root_says_that_it_is_synthetic(tiny):
     """Nobody takes the demo for data."""
     assert "SYNTHETIC" in (tiny / "README").read_text()
     assert "Synthetic" in json.loads((tiny / "dataset_description.json").read_text())["Name"]
-    assert (tiny / "participants.tsv").read_text() == "participant_id\nsub-01\nsub-03\n"
+    assert (tiny / "participants.tsv").read_text() == ("participant_id\tage\tsex\nsub-01\t25\tn/a\nsub-03\t27\tn/a\n")
 
 
 def test_held_out_content_is_of_no_format(tiny):

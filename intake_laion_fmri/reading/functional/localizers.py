@@ -27,7 +27,7 @@ from intake_laion_fmri.errors import DataIntegrityError, Remarks
 from intake_laion_fmri.formats.gifti import read_vertex_values
 from intake_laion_fmri.formats.grid import GRID, Coordinates, Grid
 from intake_laion_fmri.formats.nifti import MAX_VOXELS, VolumeReader
-from intake_laion_fmri.reading.arguments import ALL, All
+from intake_laion_fmri.reading.arguments import ALL, All, check_argument
 from intake_laion_fmri.reading.assembly import attributes, subject_coordinate
 from intake_laion_fmri.reading.blocks import MapBlock, Step
 from intake_laion_fmri.reading.contents import SubjectContents, subject_contents
@@ -36,6 +36,7 @@ from intake_laion_fmri.reading.functional.localizer_plans import FITTED, Localiz
 from intake_laion_fmri.reading.functional.surface_blocks import SurfaceBlock
 from intake_laion_fmri.reading.lazy_arrays import lazy_rows
 from intake_laion_fmri.reading.roi_plans import RoiPlan
+from intake_laion_fmri.reading.sidecars import sidecar_attribute
 from intake_laion_fmri.reading.voxel_plans import VoxelPlan, VoxelQuery
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket
 
@@ -74,6 +75,7 @@ def open_localizers(
     roi: RoiSelection | None = None,
     hemi: Hemisphere | All = ALL,
     mask: Mask = "rsquare",
+    sidecars: bool = False,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
     mirror: str | os.PathLike[str] | None = None,
@@ -103,6 +105,8 @@ def open_localizers(
         Hemispheres of the surface. Volumes hold both.
     mask : {"rsquare", "anatomical", "rsquare_or_nan"}, default "rsquare"
         As in `open_betas`; it matters to the betas' voxels only.
+    sidecars : bool, default False
+        Whether to read the JSON files beside the maps, into the attribute ``sidecars``: JSON, key → content.
 
     Returns
     -------
@@ -162,7 +166,10 @@ def open_localizers(
         parts = _as_volumes(bucket, plan, query)
     else:
         parts = _on_voxels(bucket, contents, plan, query, voxel_query)
-    (Remarks(plan.missing) + parts.remarks).warn(stacklevel=2)
+    told, faults = sidecar_attribute(
+        bucket, contents.objects, plan.files.values(), wanted=check_argument("sidecars", sidecars)
+    )
+    (Remarks(plan.missing) + parts.remarks + faults).warn(stacklevel=2)
     coordinates = {
         **contrast_coordinates(plan.contrasts, plan.tasks, plan.sessions),
         **(run_coordinate(plan.runs) if stat == "effect" else {}),
@@ -173,7 +180,7 @@ def open_localizers(
     attrs = attributes(f"localizers of {contents.subject}", used, parts.grid, mask if on_voxels else None)
     if space == SURFACE_SPACE:
         attrs["surface_space"] = SURFACE_SPACE
-    return xr.Dataset(parts.variables, coords=coordinates, attrs=attrs)
+    return xr.Dataset(parts.variables, coords=coordinates, attrs=attrs | told)
 
 
 def localizer_coordinates(

@@ -1,0 +1,264 @@
+"""Time series of a subject's runs, opened as one Dataset."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.axes.rois import RoiSelection
+from intake_laion_fmri.axes.timepoints import ECHO, TIME, time_coordinates
+from intake_laion_fmri.axes.voxels import VOXEL, Mask, VoxelAxis
+from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError, Remarks, check_option, unknown_value
+from intake_laion_fmri.formats.grid import GRID, Coordinates
+from intake_laion_fmri.formats.nifti import MAX_VOXELS
+from intake_laion_fmri.formats.nifti_header import VolumeHeader
+from intake_laion_fmri.reading.arguments import SessionSelection, check_argument
+from intake_laion_fmri.reading.assembly import attributes, subject_coordinate
+from intake_laion_fmri.reading.blocks import SessionBlock, Step
+from intake_laion_fmri.reading.contents import subject_contents
+from intake_laion_fmri.reading.fetched import Fetched
+from intake_laion_fmri.reading.functional.raw_files import RunFile, RunFiles
+from intake_laion_fmri.reading.lazy_arrays import lazy_rows
+from intake_laion_fmri.reading.sidecars import read_sidecars, sidecar_attribute
+from intake_laion_fmri.reading.volumes import open_beginning
+from intake_laion_fmri.reading.voxel_plans import VoxelPlan, VoxelQuery
+from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket
+
+if TYPE_CHECKING:
+    import dask.array as da
+    import xarray as xr
+
+BoldSource = Literal["tedana", "raw"]
+"""Preprocessed time series, or the echoes as they were recorded."""
+
+Part = Literal["mag", "phase"]
+"""Magnitudes or phases of raw echoes."""
+
+_NATIVE = "native"
+"""Space of raw volumes: the scanner's."""
+
+
+def open_bold(
+    subject: str,
+    session: SessionSelection = "ses-01",
+    *,
+    run: int | Sequence[int] | None = None,
+    source: BoldSource = "tedana",
+    echo: int | None = None,
+    part: Part = "mag",
+    roi: RoiSelection | None = None,
+    mask: Mask = "rsquare",
+    sidecars: bool = False,
+    bucket: str | os.PathLike[str] | Bucket | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
+) -> xr.Dataset:
+    """Open the time series of runs as a lazy, labelled Dataset.
+
+    Parameters
+    ----------
+    subject, bucket, storage_options, mirror, mirror_only
+        As in `open_betas`.
+    session : str, int or sequence of these, default "ses-01"
+        As in `open_betas`; runs of several sessions come one after the other.
+    run : int, sequence of int, or None, default None
+        Runs of each session. None takes all.
+    source : {"tedana", "raw"}, default "tedana"
+        Preprocessed: one series a run, echoes combined, on the betas' voxels, a volume a second. Or raw: the echoes, on
+        the scanner's own grid, a volume each 1.9 s.
+    echo : int, optional
+        Of raw series, one echo, from 1. By default all, along ``echo``.
+    part : {"mag", "phase"}, default "mag"
+        Of raw series, magnitudes or phases.
+    roi : str, sequence of str, or None, default None
+        As in `open_betas`. Not for raw series, which are in no space of the ROIs.
+    mask : {"rsquare", "anatomical", "rsquare_or_nan"}, default "rsquare"
+        As in `open_betas`. Raw series have all voxels of their grid.
+    sidecars : bool, default False
+        Whether to read the JSON files beside the files, into the attribute ``sidecars``: JSON, key → content.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``bold`` (time, voxel), float32, a Dask array of one chunk a run; of raw series without `echo`
+        (echo, time, voxel). Coordinates along ``time``: ``time`` (index: s from the beginning of the volume's own run),
+        ``session``, ``run`` and ``volume`` (from 0); ``repetition_time`` (s), a scalar. Along ``voxel`` those of
+        `open_maps`; of raw series those that follow from the grid.
+
+    Raises
+    ------
+    ValueError
+        For an unknown subject, session, run or echo; for `roi` with raw series, and `echo` with preprocessed ones; for
+        runs of different grids or repetition times.
+    AccessDeniedError
+        For a held-out session.
+    NotInBucketError, BucketUnreachableError, DataIntegrityError
+        As in `open_betas`.
+
+    Warns
+    -----
+    MissingFileWarning, UnexpectedContentWarning
+        As in `open_betas`.
+
+    Notes
+    -----
+    A listing of each session, and the first 32 KiB of each file, which tell its volumes and their interval. Mask and
+    ROIs cost what they cost in `open_maps`. A run is one task: it streams its file once, holding the chosen voxels: 310
+    volumes of 272,080 voxels are 340 MB.
+    """
+    import xarray as xr
+
+    check_option("source", source, valid=("tedana", "raw"))
+    check_option("part", part, valid=("mag", "phase"))
+    check_argument("sidecars", sidecars)
+    _check_combination(source, echo, part, roi)
+    voxel_query = VoxelQuery.from_arguments(roi, mask)
+    subject = layout.subject_name(subject)
+    bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    tree, kind = (layout.TEDANA, "bold") if source == "tedana" else (layout.RAW, "raw_bold")
+    runs = RunFiles.from_bucket(bucket, subject, tree, kind, session=session, run=run, task="images")
+    echoes = _by_echo(runs, source, echo, part, bucket)
+    headers = {file.info.key: open_beginning(bucket, file.info).header for files in echoes.values() for file in files}
+    tr = _repetition_time(bucket, runs, headers)
+    if source == "tedana":
+        axis, coordinates, used, remarks = _of_betas(bucket, subject, voxel_query)
+    else:
+        axis, coordinates, used, remarks = _of_scanner(bucket, headers)
+    rows = _series(bucket, echoes, headers, axis)
+    first = next(iter(echoes.values()))
+    coordinates |= time_coordinates([(one.session, one.run, headers[one.info.key].n_volumes) for one in first], tr)
+    if source == "raw":
+        numbers = np.array(list(echoes), dtype=np.int64)
+        coordinates[ECHO] = ((ECHO,), numbers, {"long_name": "echo"}) if rows.ndim == 3 else ((), numbers[0], {})
+    infos = [file.info for files in echoes.values() for file in files]
+    told, faults = sidecar_attribute(bucket, runs.objects, infos, wanted=sidecars)
+    (remarks + faults).warn(stacklevel=2)
+    attrs = {"long_name": "BOLD signal", "units": "arbitrary", "grid_mapping": GRID, "source": source}
+    attrs |= {"part": part} if source == "raw" else {}
+    described = attributes(
+        f"time series of {subject}", [*infos, *used], axis.grid, mask if source == "tedana" else None
+    )
+    described |= {**told, "space": layout.SPACE if source == "tedana" else _NATIVE}
+    dims = (ECHO, TIME, VOXEL) if rows.ndim == 3 else (TIME, VOXEL)
+    coordinates["subject"] = subject_coordinate(subject)
+    return xr.Dataset({"bold": (dims, rows, attrs)}, coords=coordinates, attrs=described)
+
+
+def _check_combination(source: str, echo: int | None, part: str, roi: RoiSelection | None) -> None:
+    if echo is not None and (isinstance(echo, bool) or not isinstance(echo, int) or echo < 1):
+        raise ValueError(f"echo={echo!r} is no echo. Expected a number from 1 on, or None for all.")
+    if source == "tedana" and (echo is not None or part != "mag"):
+        raise ValueError(
+            f"echo={echo!r}, part={part!r}: echoes are combined in preprocessed series. Add source='raw', or leave "
+            "these out."
+        )
+    if source == "raw" and roi is not None:
+        raise ValueError(
+            f"roi={roi!r} is on the betas' grid, and raw series are on the scanner's own: leave roi= out, or choose "
+            "source='tedana'."
+        )
+
+
+def _by_echo(runs: RunFiles, source: str, echo: int | None, part: str, bucket: Bucket) -> dict[int, list[RunFile]]:
+    """Return the files of each chosen echo, run by run; preprocessed series are the echo 0."""
+    if source == "tedana":
+        return {0: list(runs.files)}
+    of_part = [file for file in runs.files if file.entities["part"] == part and file.entities["echo"].isdecimal()]
+    known = sorted({int(file.entities["echo"]) for file in of_part})
+    if echo is not None and echo not in known:
+        raise unknown_value("echo", str(echo), [str(one) for one in known], where=f"{runs.subject} in {bucket.url}")
+    echoes = {
+        one: [file for file in of_part if int(file.entities["echo"]) == one]
+        for one in (known if echo is None else [echo])
+    }
+    wanted = {(file.session, file.run) for file in of_part}
+    for one, files in echoes.items():
+        gaps = sorted(wanted - {(file.session, file.run) for file in files})
+        if gaps:
+            folder = layout.RAW.folder(runs.subject)
+            session, run = gaps[0]
+            raise NotInBucketError(
+                f"{bucket.locate(folder)} has no echo {one} ({part}) of run {run} of {session}. "
+                "Choose run= without it, or echo=, or fetch the file."
+            )
+    if not echoes:
+        raise NotInBucketError(f"{bucket.locate(layout.RAW.folder(runs.subject))} has no part {part!r} of these runs.")
+    return echoes
+
+
+def _repetition_time(bucket: Bucket, runs: RunFiles, headers: Mapping[str, VolumeHeader]) -> float:
+    """Return the seconds from volume to volume: of the headers, or else of the sidecars."""
+    found = {key: header.step for key, header in headers.items()}
+    silent = [file.info for file in runs.files if found.get(file.info.key) == 0]
+    if silent:
+        told, _ = read_sidecars(bucket, runs.objects, silent)
+        found |= {key: float(content.get("RepetitionTime", 0)) for key, content in told.items()}
+    values = sorted(set(found.values()))
+    name = bucket.locate(next(iter(found)))
+    if values[0] <= 0:
+        raise DataIntegrityError(
+            f"{name}: neither its header nor its sidecar tells the time from volume to volume. Fetch both again; if it "
+            "stays so, report it."
+        )
+    if len(values) > 1:
+        raise ValueError(f"The runs have volumes every {' and '.join(f'{one:g}' for one in values)} s: choose run=.")
+    return values[0]
+
+
+def _of_betas(
+    bucket: Bucket, subject: str, query: VoxelQuery
+) -> tuple[VoxelAxis, Coordinates, tuple[ObjectInfo, ...], Remarks]:
+    """Return the betas' voxels."""
+    contents = subject_contents(bucket, subject, anatomy=query.needs_anatomy)
+    plan = VoxelPlan.from_listing(bucket, contents, query, maps=())
+    brain = plan.read(bucket, Fetched(bucket, plan.files))
+    return brain.axis, brain.coordinates() | brain.axis.grid.coordinate(layout.SPACE), plan.files, brain.remarks
+
+
+def _of_scanner(
+    bucket: Bucket, headers: Mapping[str, VolumeHeader]
+) -> tuple[VoxelAxis, Coordinates, tuple[ObjectInfo, ...], Remarks]:
+    """Return all voxels of the grid that the files are on."""
+    first, *others = headers
+    grid = headers[first].grid
+    if grid.size > MAX_VOXELS:
+        raise DataIntegrityError(
+            f"{bucket.locate(first)}: expected a grid of at most {MAX_VOXELS} voxels, found {grid.shape}. "
+            "Fetch the file again; if it stays so, report it."
+        )
+    for key in others:
+        difference = grid.difference(headers[key].grid)
+        if difference:
+            raise ValueError(
+                f"{bucket.locate(key)}: {difference}, unlike {bucket.locate(first)}: choose run= of one grid at a time."
+            )
+    axis = VoxelAxis(grid, np.arange(grid.size, dtype=np.int64))
+    return axis, axis.coordinates(_NATIVE) | grid.coordinate(_NATIVE), (), Remarks()
+
+
+def _series(
+    bucket: Bucket, echoes: Mapping[int, Sequence[RunFile]], headers: Mapping[str, VolumeHeader], axis: VoxelAxis
+) -> da.Array:
+    """Return the series, shape (time, voxel), or (echo, time, voxel) of several echoes; a task a run."""
+    import dask.array as da
+
+    stacked = []
+    for files in echoes.values():
+        steps = []
+        for file in files:
+            n_volumes = headers[file.info.key].n_volumes
+            block = SessionBlock(bucket, file.info, axis.grid, n_volumes, tuple(range(n_volumes)))
+            steps.append(Step(SessionBlock.read, block, axis.index))
+        stacked.append(lazy_rows("bold", steps, shape=(len(axis),)))
+    lengths = {tuple(rows.chunks[0]) for rows in stacked}
+    if len(lengths) > 1:
+        raise ValueError("The echoes have different numbers of volumes: choose echo=.")
+    if 0 in echoes or len(stacked) == 1:
+        return stacked[0]
+    series: da.Array = da.stack(stacked)
+    return series
