@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from intake_laion_fmri.reading.functional.bold import open_bold
     from intake_laion_fmri.reading.functional.events import open_events
     from intake_laion_fmri.reading.functional.localizers import open_localizers
-    from intake_laion_fmri.reading.participants import open_participants
+    from intake_laion_fmri.reading.functional.participants import open_participants
     from intake_laion_fmri.reading.stimuli.captions import open_captions
     from intake_laion_fmri.reading.stimuli.embeddings import open_embeddings
     from intake_laion_fmri.reading.stimuli.images import open_stimuli

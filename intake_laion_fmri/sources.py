@@ -145,7 +145,7 @@ _ROWS = (
     ),
     Source(
         "participants",
-        "reading.participants:open_participants",
+        "reading.functional.participants:open_participants",
         "dataframe",
         ("participants",),
         "The table of participants, a pandas DataFrame.",

@@ -1,1 +1,1 @@
-"""Sources of functional data besides the betas: localizers, events, time series."""
+"""Functional data besides the betas: localizers, events, time series; who took part, and what sidecars say."""

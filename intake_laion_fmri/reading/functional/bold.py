@@ -22,8 +22,8 @@ from intake_laion_fmri.reading.blocks import SessionBlock, Step
 from intake_laion_fmri.reading.contents import subject_contents
 from intake_laion_fmri.reading.fetched import Fetched
 from intake_laion_fmri.reading.functional.raw_files import RunFile, RunFiles
+from intake_laion_fmri.reading.functional.sidecars import read_sidecars, sidecar_attribute
 from intake_laion_fmri.reading.lazy_arrays import lazy_rows
-from intake_laion_fmri.reading.sidecars import read_sidecars, sidecar_attribute
 from intake_laion_fmri.reading.volumes import open_beginning
 from intake_laion_fmri.reading.voxel_plans import VoxelPlan, VoxelQuery
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket

@@ -33,10 +33,10 @@ from intake_laion_fmri.reading.blocks import MapBlock, Step
 from intake_laion_fmri.reading.contents import SubjectContents, subject_contents
 from intake_laion_fmri.reading.fetched import Fetched
 from intake_laion_fmri.reading.functional.localizer_plans import FITTED, LocalizerPlan, LocalizerQuery
+from intake_laion_fmri.reading.functional.sidecars import sidecar_attribute
 from intake_laion_fmri.reading.functional.surface_blocks import SurfaceBlock
 from intake_laion_fmri.reading.lazy_arrays import lazy_rows
 from intake_laion_fmri.reading.roi_plans import RoiPlan
-from intake_laion_fmri.reading.sidecars import sidecar_attribute
 from intake_laion_fmri.reading.voxel_plans import VoxelPlan, VoxelQuery
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket
 

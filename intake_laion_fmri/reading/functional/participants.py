@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from intake_laion_fmri import layout
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.reading.arguments import check_argument
-from intake_laion_fmri.reading.sidecars import read_sidecars
+from intake_laion_fmri.reading.functional.sidecars import read_sidecars
 from intake_laion_fmri.remote.access import Bucket, open_bucket
 
 if TYPE_CHECKING:
