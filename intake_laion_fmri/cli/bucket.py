@@ -84,12 +84,17 @@ class _Object:
             layout.group_of(info.key),
             parsed.kind if parsed else "",
             subject_of(info.key) or "",
-            session if layout.is_session(session) else "",
+            entities.get("session") or (session if layout.is_session(session) else ""),
             layout.clean_label(entities.get("label", "")),
             entities.get("category", ""),
             not layout.is_of_public(info.key),
             info.origin,
         )
+
+    @property
+    def main_session(self) -> str:
+        """The session, if it is one of the main ones, which have numbers; localizers' have names."""
+        return self.session if layout.is_session(self.session) else ""
 
     @property
     def access(self) -> str:
@@ -110,7 +115,7 @@ class _Subject:
     @property
     def sessions(self) -> dict[str, str]:
         """Session → how it can be read."""
-        there = {item.session for item in self.objects if item.session}
+        there = {item.main_session for item in self.objects if item.main_session}
         return {
             name: "public" if name in self.public else "held out" if layout.is_held_out(name) else "no betas"
             for name in sorted(there, key=layout.session_number)
@@ -267,14 +272,14 @@ def _of_sessions(objects: Sequence[_Object], sessions: Sequence[str], *, where: 
 
     if not sessions:
         return list(objects)
-    there = sorted({item.session for item in objects} - {""}, key=layout.session_number)
+    there = sorted({item.main_session for item in objects} - {""}, key=layout.session_number)
     names = {""} if AVERAGES in sessions else set()
     for name in (layout.session_name(given) for given in sessions if given != AVERAGES):
         same = layout.same_session(name, there)
         if not same:
             raise unknown_value("session", name, [*there, AVERAGES], where=where)
         names.update(same)
-    return [item for item in objects if item.session in names and item.subject]
+    return [item for item in objects if item.main_session in names and item.subject]
 
 
 def _print_subjects(found: Sequence[_Subject]) -> None:
