@@ -33,6 +33,7 @@ from intake_laion_fmri.remote.access import Bucket, open_bucket, open_store
 from intake_laion_fmri.subject.described_trials import Descriptions
 from intake_laion_fmri.subject.images import TrialImages
 from intake_laion_fmri.subject.reader import Flags, SubjectReader, one_or_each
+from intake_laion_fmri.subject.runs import Runs
 from intake_laion_fmri.subject.tables import Tables
 from intake_laion_fmri.subject.templates import Templates
 from intake_laion_fmri.subject.volumes import Volumes
@@ -128,7 +129,7 @@ def resolve_subject_id(subject: str) -> str:
         raise SubjectNotFoundError(str(error)) from None
 
 
-class Subject(Tables, Volumes, Templates, Descriptions, Waiting):
+class Subject(Tables, Volumes, Templates, Descriptions, Runs, Waiting):
     """One subject of the bucket; made by `load_subject`.
 
     Voxels are those of a mask, in the C-order of the grid: ``mask_source`` is ``"anatomical"``, or ``"rsquare"`` with

@@ -10,12 +10,9 @@ from intake_laion_fmri.errors import NotYetError
 
 __all__ = ["WAITING", "Waiting", "not_yet"]
 
-_RAW = "copy the subject's raw folder with any S3 client, and open the files with nibabel and pandas"
-
 WAITING: Mapping[str, str] = MappingProxyType(
     {
         "to_torch_dataset": "give the array of get_betas to torch.utils.data.TensorDataset",
-        **dict.fromkeys(("has_raw", "get_events", "get_raw_bold", "get_sbref"), _RAW),
     }
 )
 """Name → what to use until it is here."""
@@ -38,7 +35,3 @@ class Waiting:
     """The names of `WAITING`: methods that raise when they are called."""
 
     to_torch_dataset = _method("to_torch_dataset")
-    has_raw = _method("has_raw")
-    get_events = _method("get_events")
-    get_raw_bold = _method("get_raw_bold")
-    get_sbref = _method("get_sbref")

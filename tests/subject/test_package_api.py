@@ -46,7 +46,7 @@ def mirrored(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         mirror_bucket(folder, bucket=tiny, subjects="sub-01")
-        mirror_bucket(folder, bucket=tiny, subjects="sub-01", kinds="freesurfer")
+        mirror_bucket(folder, bucket=tiny, subjects="sub-01", kinds=["freesurfer", "events", "raw"])
     return folder
 
 

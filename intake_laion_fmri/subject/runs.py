@@ -1,0 +1,74 @@
+"""A subject's raw runs: events, echoes and reference images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri import layout
+from intake_laion_fmri.errors import AccessDeniedError, NotInBucketError, check_option, unknown_value
+from intake_laion_fmri.reading.arguments import SessionSelection
+from intake_laion_fmri.reading.blocks import SessionBlock
+from intake_laion_fmri.reading.functional.bold import Part, open_bold
+from intake_laion_fmri.reading.functional.events import open_events
+from intake_laion_fmri.reading.functional.raw_files import RunFiles
+from intake_laion_fmri.reading.volumes import open_beginning
+from intake_laion_fmri.subject.reader import SubjectReader
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Runs:
+    """Accessors of `Subject` for raw runs, whose volumes are on the scanner's grid: all voxels, in C order."""
+
+    _reader: SubjectReader
+
+    def has_raw(self, session: str | int | None = None) -> bool:
+        """Return True if the bucket has raw runs of the subject, or of one of its sessions."""
+        place, subject = self._reader.place, self._reader.subject
+        if session is not None:
+            try:
+                RunFiles.from_bucket(place, subject, layout.RAW, "events", session=session, run=None, task="images")
+            except (ValueError, AccessDeniedError, NotInBucketError):
+                return False
+            return True
+        return any(name.startswith("ses-") for name in place.folders(layout.RAW.folder(subject)))
+
+    def get_events(self, session: SessionSelection, run: int | None = None) -> pd.DataFrame:
+        """Read the events of a session, or of one of its runs; see `intake_laion_fmri.open_events`."""
+        return open_events(self._reader.subject, session=session, run=run, bucket=self._reader.place)
+
+    def get_raw_bold(
+        self, session: str | int, run: int, echo: int, part: Part = "mag", mask_source: str = "anatomical"
+    ) -> NDArray[np.float32]:
+        """Read an echo of a run, shape (volume, voxel); `mask_source` has no effect, as masks are on another grid."""
+        series = open_bold(
+            self._reader.subject, session, run=run, source="raw", echo=echo, part=part, bucket=self._reader.place
+        )
+        values: NDArray[np.float32] = series.bold.values
+        return values
+
+    def get_sbref(
+        self, session: str | int, run: int, echo: int, part: Part = "mag", mask_source: str = "anatomical"
+    ) -> NDArray[np.float32]:
+        """Read the single-band reference of an echo, shape (voxel,); see `get_raw_bold`."""
+        check_option("part", part, valid=("mag", "phase"))
+        place, subject = self._reader.place, self._reader.subject
+        chosen: dict[str, Any] = {"session": session, "run": run, "task": "images"}
+        try:
+            files = RunFiles.from_bucket(place, subject, layout.RAW, "raw_sbref_part", **chosen).files
+            files = tuple(file for file in files if file.entities["part"] == part)
+        except NotInBucketError:
+            if part != "mag":
+                raise
+            files = RunFiles.from_bucket(place, subject, layout.RAW, "raw_sbref", **chosen).files
+        found = {file.entities["echo"]: file for file in files}
+        if str(echo) not in found:
+            raise unknown_value("echo", str(echo), sorted(found), where=f"{subject} in {place.url}")
+        info = found[str(echo)].info
+        grid = open_beginning(place, info).header.grid
+        values: NDArray[np.float32] = SessionBlock(place, info, grid, 1, (0,)).read(np.arange(grid.size))[0]
+        return values
