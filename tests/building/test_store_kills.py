@@ -323,7 +323,7 @@ def test_two_builders_that_want_different_stores_on_a_disk(builders: Builders, t
     (winner,) = [number for number, outcome in enumerate(outcomes) if not outcome.error]
     loser = outcomes[1 - winner]
     assert loser.error[0] == "ValueError"
-    assert "another place" in loser.text or "another store" in loser.text
+    assert "another URL" in loser.text or "another store" in loser.text
     expect_of_one(tree(store), ["lz4", "zstd"][winner])
     for session in THREE[:2]:
         xr.testing.assert_identical(from_store(store, *session), from_bucket(tiny, *session))
