@@ -18,9 +18,11 @@ from intake_laion_fmri.formats.grid import GRID, Grid
 from intake_laion_fmri.formats.mgh_header import read_mgh_header
 from intake_laion_fmri.formats.nifti import VolumeReader
 from intake_laion_fmri.formats.nifti_header import VolumeHeader, read_header
+from intake_laion_fmri.reading.arguments import check_argument
 from intake_laion_fmri.reading.assembly import attributes, subject_coordinate
 from intake_laion_fmri.reading.blocks import Step
 from intake_laion_fmri.reading.contents import SubjectContents, subject_contents
+from intake_laion_fmri.reading.functional.sidecars import sidecar_attribute
 from intake_laion_fmri.reading.lazy_arrays import lazy_rows
 from intake_laion_fmri.reading.volumes import open_beginning
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket
@@ -88,6 +90,7 @@ def open_anatomy(
     *,
     image: str = "T1w",
     res: Resolution = "1pt8",
+    sidecars: bool = False,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
     mirror: str | os.PathLike[str] | None = None,
@@ -104,6 +107,8 @@ def open_anatomy(
         ``.mgz``: ``"aseg"``, ``"brain"``, ``"T1"``, ``"aparc+aseg"``.
     res : {"1pt8", None}, default "1pt8"
         ``"1pt8"`` is the grid of the betas, None the full 0.8 mm. FreeSurfer's images have one grid of their own.
+    sidecars : bool, default False
+        Whether to read the JSON file beside the image, into the attribute ``sidecars``: JSON, key → content.
 
     Returns
     -------
@@ -137,6 +142,8 @@ def open_anatomy(
     dtype = known.dtype if known else header.dtype.newbyteorder("=").name
     block = ImageBlock(place, info, header.grid, dtype)
     rows = lazy_rows(name, [Step(ImageBlock.read, block, None)], shape=header.grid.shape, dtype=dtype)
+    told, faults = sidecar_attribute(place, contents.objects, [info], wanted=check_argument("sidecars", sidecars))
+    faults.warn(stacklevel=2)
     long_name = known.long_name if known else f"{name} of FreeSurfer"
     return xr.Dataset(
         {name: (tuple("ijk"), rows[0], {"long_name": long_name, "grid_mapping": GRID})},
@@ -145,7 +152,7 @@ def open_anatomy(
             **header.grid.coordinate(layout.SPACE),
             "subject": subject_coordinate(contents.subject),
         },
-        attrs=attributes(f"{name} of {contents.subject}", [info], header.grid, None),
+        attrs=attributes(f"{name} of {contents.subject}", [info], header.grid, None) | told,
     )
 
 

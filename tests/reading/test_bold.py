@@ -19,6 +19,7 @@ from counting import CountingFileSystem as Counting
 from demo_files import brain, roi_file, volume
 
 from intake_laion_fmri import (
+    open_anatomy,
     open_bold,
     open_localizers,
     open_maps,
@@ -186,6 +187,8 @@ def test_sidecars(own_tiny: Path) -> None:
     told = json.loads(open_noise_ceilings("sub-01", bucket=own_tiny, sidecars=True).attrs["sidecars"])
     assert len(told) == 3
     assert all(len(one["Sources"]) == 3 for one in told.values())
+    told = json.loads(open_anatomy("sub-01", image="T2w", bucket=own_tiny, sidecars=True).attrs["sidecars"])
+    assert list(told.values()) == [{"SkullStripped": False, "Description": "synthetic T2w"}]
     told = json.loads(open_localizers("sub-01", task="oloc", bucket=own_tiny, sidecars=True).attrs["sidecars"])
     assert [one["Sources"] for one in told.values()] == [["bids::sub-01/ses-31"]]
     path.with_name(path.name.replace(".nii.gz", ".json")).write_text("{")
