@@ -25,7 +25,8 @@ from intake_laion_fmri.axes.trial_table import read_trials
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.formats.freesurfer import read_label
 from intake_laion_fmri.formats.gifti import read_func_gii
-from intake_laion_fmri.formats.nifti import Gather, VolumeReader
+from intake_laion_fmri.formats.grid import Gather
+from intake_laion_fmri.formats.nifti import VolumeReader
 from intake_laion_fmri.splits import load_split
 
 __all__ = ["TARGETS", "seeds"]
@@ -33,6 +34,9 @@ __all__ = ["TARGETS", "seeds"]
 NAME = "the file"
 LONGEST = 3000
 """Characters of a message, at most."""
+
+ENTITIES = {"subject": "sub-01", "session": "ses-01", "label": "FFA-1", "hemi": "L", "side": "lh"}
+"""What a key of a kind needs; other entities are any word."""
 
 
 class FindingError(AssertionError):
@@ -154,10 +158,10 @@ def seeds(target: str) -> list[bytes]:
         "expression": [b"face - (FFA1 | PPA) & all"],
         "split": [json.dumps(split_file).encode()],
         "key": [
-            layout.key(
-                kind, subject="sub-01", session="ses-01", category="face", label="FFA-1", map="x", hemi="L"
+            kind.template.format_map(
+                {**dict.fromkeys(re.findall(r"{(\w+)}", kind.template), "x1"), **ENTITIES}
             ).encode()
-            for kind in layout.KINDS
+            for kind in layout.KINDS.values()
         ],
     }
     return known[target]

@@ -236,7 +236,7 @@ def _lazy_means(data: Any, codes: NDArray[np.intp], n_images: int, nan: Missing)
 def _part(block: NDArray[np.floating], codes: NDArray[np.intp], *, nan: Missing, dtype: Any) -> NDArray[np.object_]:
     part = np.empty((1, 1), dtype=object)
     found = block_sums(block, codes[:, 0], nan)
-    part[0, 0] = found._replace(sums=found.sums.astype(dtype, copy=False))
+    part[0, 0] = Sums(found.images, found.sums.astype(dtype, copy=False), found.counts)
     return part
 
 

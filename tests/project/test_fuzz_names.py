@@ -169,9 +169,18 @@ def test_an_inventory(text: str) -> None:
 # --- keys, names and arguments ----------------------------------------------------------------------------------------
 
 
+ENTITIES = {
+    "subject": "sub-01",
+    "session": "ses-01",
+    "category": "face",
+    "label": "FFA-1",
+    "map": "12rep",
+    "hemi": "L",
+    "side": "lh",
+}
 VALID_KEYS = [
-    layout.key(kind, subject="sub-01", session="ses-01", category="face", label="FFA-1", map="12rep", hemi="L")
-    for kind in layout.KINDS
+    kind.template.format_map({**dict.fromkeys(re.findall(r"{(\w+)}", kind.template), "x1"), **ENTITIES})
+    for kind in layout.KINDS.values()
 ]
 ODD = [
     "..",

@@ -146,7 +146,9 @@ def test_body_without_end(tiny: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     with served(tiny, tmp_path, EndlessBodies) as (_, given):
         with pytest.raises(DataIntegrityError, match="found more"):
             open_trials("sub-01", session=1, **given)
-        (key,) = [key for key in open_bucket(**given).find("") if "sub-01_ses-01_" in key and key.endswith(".tsv")]
+        (key,) = [
+            key for key in open_bucket(**given).find("") if "sub-01_ses-01_" in key and key.endswith("_trials.tsv")
+        ]
         monkeypatch.setattr("intake_laion_fmri.remote.bucket.LARGEST_BYTES", 1_000_000)
         with pytest.raises(DataIntegrityError, match="at most 1000000 bytes"):
             open_bucket(**given).read(key)

@@ -119,8 +119,8 @@ def test_no_such_subject(s3: Any) -> None:
 
 def test_a_part_of_a_bucket_as_root(s3: Any, tiny: Path) -> None:
     """A copy below a prefix, the URL with slashes doubled as templates leave them."""
-    for path in (tiny / "derivatives").rglob("*"):
-        if path.is_file() and ("sub-03" in str(path) or path.parent.name == "shared"):
+    for path in [*(tiny / "derivatives").rglob("*"), tiny / "stimuli/task-images_metadata.csv"]:
+        if path.is_file() and ("sub-03" in str(path) or path.parent.name in ("shared", "stimuli")):
             key = f"copies/one/{path.relative_to(tiny).as_posix()}"
             s3.client.put_object(Bucket="laion-fmri", Key=key, Body=path.read_bytes())
     found = open_betas("sub-03", roi="face", bucket="s3://laion-fmri//copies/one//", storage_options=s3.storage_options)
