@@ -17,6 +17,7 @@ import pytest
 from terminal import CTRL_C, MODULE, PROGRAM, SECONDS, in_terminal, piped
 from tiers import full
 
+from intake_laion_fmri import layout
 from intake_laion_fmri.cli.exits import CLOSED_PIPE, FAILED
 from intake_laion_fmri.cli.interrupts import GRACE_SECONDS, INTERRUPTED
 from intake_laion_fmri.remote.cache import SmallFileCache
@@ -131,7 +132,8 @@ def test_interrupted_mirror(s3: Any, tiny: Path, tmp_path: Path, python_environm
     here = {key: content for key, content in files(copy).items() if not key.startswith(".laion-fmri/")}
     bucket = files(tiny)
     assert here == {key: bucket[key] for key in here}
-    assert {key for key in bucket if "ses-31" not in key and not key.startswith("stimuli/")} == set(here)
+    wanted = {key for key in bucket if layout.is_of_public(key) and layout.group_of(key) not in layout.LARGE_GROUPS}
+    assert set(here) == wanted
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from tiers import full
 from versions import STRICT
 
 import intake_laion_fmri
+from intake_laion_fmri.sources import SOURCES
 
 CHECKOUT = Path(__file__).parents[2]
 VERSION = intake_laion_fmri.__version__
@@ -57,9 +58,8 @@ def test_what_is_inside(wheel: Path) -> None:
     about = {f"{metadata}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")}
     assert names == code | about
     assert dict(entry_points["intake.catalogs"]) == {"laion_fmri": "intake_laion_fmri:cat"}
-    assert set(entry_points["intake.drivers"]) == {
-        f"laion_fmri_{n}" for n in ("betas", "trials", "rois", "noise_ceilings", "maps", "inventory", "catalog")
-    }
+    assert set(entry_points["intake.drivers"]) == {f"laion_fmri_{name}" for name in (*SOURCES, "catalog")}
+    assert set(entry_points["xarray.backends"]) == {"laion_fmri"}
     assert set(entry_points["console_scripts"]) == {"intake-laion-fmri"}
 
 
