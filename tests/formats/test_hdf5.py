@@ -123,7 +123,7 @@ def virtual(file: h5py.File) -> None:
 def unknown_filter(file: h5py.File) -> None:
     plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plist.set_chunk((10,))
-    plist.set_filter(32001, h5py.h5z.FLAG_OPTIONAL, (1, 2))
+    plist.set_filter(300, h5py.h5z.FLAG_OPTIONAL, (1, 2))  # of the numbers for trials: no plugin has it
     data = h5py.h5d.create(file.id, b"x", h5py.h5t.NATIVE_UINT8, h5py.h5s.create_simple((10,)), plist)
     data.write_direct_chunk((0,), b"z" * 10)
 
