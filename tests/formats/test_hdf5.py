@@ -147,7 +147,7 @@ HOSTILE: dict[str, tuple[Callable[[h5py.File], Any], Kind, str]] = {
     "virtual": (virtual, "number", "external, virtual"),
     "external link": (lambda file: file.__setitem__("x", h5py.ExternalLink("o.h5", "/x")), "number", "link"),
     "soft link": (lambda file: file.__setitem__("x", h5py.SoftLink("/y")), "number", "link"),
-    "unknown filter": (unknown_filter, "number", r"32001"),
+    "unknown filter": (unknown_filter, "number", r"300"),
     "missing chunk": (missing_chunk, "number", "expected 3 chunks"),
     "never written": (lambda file: file.create_dataset("x", (30,), np.uint8), "number", "found 0"),
     "never written texts": (lambda file: file.create_dataset("x", (30,), h5py.string_dtype()), "text", "found 0"),
