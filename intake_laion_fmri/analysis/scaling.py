@@ -19,6 +19,7 @@ from intake_laion_fmri.analysis.blocks import (
     told,
     with_history,
 )
+from intake_laion_fmri.analysis.selecting import finite
 from intake_laion_fmri.axes.trials import TRIAL
 from intake_laion_fmri.axes.voxels import VOXEL
 from intake_laion_fmri.errors import check_option
@@ -74,11 +75,7 @@ def zscore(dataset: xr.Dataset, within: Literal["session", "run"] = "session", *
     result = dataset.assign(betas=scaled)
     line = f"zscore(within={within!r}, nan={nan!r}): {told(result, scaled.data)}"
     result = with_history(result, line)
-    if nan == "drop":
-        from intake_laion_fmri.analysis.selecting import finite
-
-        return finite(result)
-    return result
+    return finite(result) if nan == "drop" else result
 
 
 def _scaled(betas: NDArray[np.floating], codes: NDArray[np.intp], *, zero: bool) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from intake_laion_fmri.analysis.blocks import BETAS, is_lazy, with_history
 from intake_laion_fmri.axes.images import IMAGE
 from intake_laion_fmri.axes.rois import ROI, RoiExpression, RoiMembership, RoiSelection
 from intake_laion_fmri.axes.roles import ROLES, has_role
-from intake_laion_fmri.axes.trials import STIMULI, TRIAL, Stimuli
+from intake_laion_fmri.axes.trials import STIMULI, TRIAL, Stimuli, stimuli_of
 from intake_laion_fmri.axes.voxels import VOXEL
 from intake_laion_fmri.errors import check_option, unknown_value
 
@@ -135,13 +135,12 @@ def roles(dataset: xr.Dataset, split: str, pool: str) -> NDArray[np.int8]:
 
 
 def _shows(dataset: xr.Dataset, stimuli: str) -> NDArray[np.bool_]:
+    import pandas as pd
+
     for name in ("shared", "dataset"):
         if name not in dataset.coords:
             raise ValueError(f"The Dataset has no coordinate {name}, which tells what is shown.")
-    shared, source = dataset["shared"].values.astype(bool), dataset["dataset"].values.astype(str)
-    known = source != ""
-    chosen: NDArray[np.bool_] = {"shared": shared, "unique": ~shared & known, "ood": source == "OOD"}[stimuli]
-    return chosen
+    return stimuli_of(pd.DataFrame({name: dataset[name].values for name in ("shared", "dataset")}), stimuli)
 
 
 def _who(dataset: xr.Dataset) -> str:

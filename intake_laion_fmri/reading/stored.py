@@ -267,23 +267,19 @@ def _steps(
     """Return the steps that read the trials of a table, at some positions of the stored voxels."""
     widths = {session.grid.width for session in sessions}  # one, as a rule
     chunks = {width: np.flatnonzero(np.bincount(positions // width)) for width in widths}
-    return {
-        name: Step(
-            StoreBlock.read,
-            StoreBlock(
-                store,
-                f"{session.group}/{BETAS}",
-                session.checksum,
-                session.grid,
-                tuple(session.grid.parts(chunks[session.grid.width], session.record.chunks)),
-                volumes_of(table, name),
-                groups.get(name),
-            ),
-            positions,
+    steps = {}
+    for session in sessions:
+        block = StoreBlock(
+            store,
+            f"{session.group}/{BETAS}",
+            session.checksum,
+            session.grid,
+            tuple(session.grid.parts(chunks[session.grid.width], session.record.chunks)),
+            volumes_of(table, session.session),
+            groups.get(session.session),
         )
-        for session in sessions
-        for name in [session.session]
-    }
+        steps[session.session] = Step(StoreBlock.read, block, positions)
+    return steps
 
 
 def with_stored(parts: BetasParts, store: Bucket) -> BetasParts:

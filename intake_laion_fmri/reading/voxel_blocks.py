@@ -92,8 +92,7 @@ def voxel_blocks(steps: Sequence[Step], chunks: Chunks) -> tuple[NDArray[np.intp
     width = chunks[VOXEL] if isinstance(chunks, Mapping) else _width(sum(map(len, stored)))
     blocks = []
     for slab in _slabs(positions[order], stored[0].grid.width, width):
-        numbers = np.unique(slab // stored[0].grid.width)
-        sessions = tuple(dataclasses.replace(block, parts=tuple(_within(block.parts, numbers))) for block in stored)
+        sessions = tuple(_only(block, slab) for block in stored)
         blocks.append(Step(VoxelBlock.read, VoxelBlock(sessions), slab))
     return order, tuple(blocks)
 
@@ -111,6 +110,12 @@ def _slabs(positions: NDArray[np.int64], chunk: int, width: int) -> Iterator[NDA
             yield positions[start:end]
             start = int(end)
     yield positions[start:]
+
+
+def _only(block: StoreBlock, positions: NDArray[np.int64]) -> StoreBlock:
+    """Return a block with the chunks of some positions alone."""
+    chunks = np.unique(positions // block.grid.width)
+    return dataclasses.replace(block, parts=tuple(_within(block.parts, chunks)))
 
 
 def _within(parts: Sequence[Part], chunks: NDArray[np.int64]) -> Iterator[Part]:

@@ -13,10 +13,10 @@ import dask
 import h5py
 import intake
 import numpy as np
-import pandas as pd
 import pytest
 import xarray as xr
 from counting import CountingFileSystem
+from demo_files import as_shown, encoded_images
 from PIL import Image
 
 from intake_laion_fmri import layout, open_betas, open_catalog, open_stimuli, open_trials
@@ -31,19 +31,6 @@ FILE = "stimuli/task-images_stimuli.h5"
 TABLE = "stimuli/task-images_metadata.csv"
 
 
-def oracle(bucket: Path) -> dict[str, bytes]:
-    """Label → encoded image."""
-    labels = pd.read_csv(bucket / TABLE, keep_default_na=False)["image_name"]
-    with h5py.File(bucket / FILE) as file:
-        return {label: bytes(content) for label, content in zip(labels, file["images"], strict=True)}
-
-
-def shown(content: bytes) -> Image.Image:
-    """What Pillow makes of an image, over grey."""
-    picture = Image.open(io.BytesIO(content)).convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", picture.size, (128, 128, 128, 255)), picture).convert("RGB")
-
-
 def written(bucket: Path, images: dict[str, bytes]) -> None:
     """Put other images into a bucket, with a table of them."""
     lines = ["image_name,dataset,participant,unique_or_shared,n_reps", *(f"{name},NSD,,shared,4rep" for name in images)]
@@ -56,14 +43,14 @@ def written(bucket: Path, images: dict[str, bytes]) -> None:
 
 def test_all_images_are_pillows(tiny: Path) -> None:
     """To the bit, in the order of the table, and as the demo has drawn them."""
-    ds, expected = open_stimuli(bucket=tiny), oracle(tiny)
+    ds, expected = open_stimuli(bucket=tiny), encoded_images(tiny)
     assert ds.image.values.tolist() == list(expected)
     assert (ds.images.dims, ds.images.dtype) == (("image", "y", "x", "channel"), np.uint8)
     assert isinstance(ds.images.data, dask.array.Array)
     loaded = ds.load()
     for label, content in expected.items():
         found = loaded.images.sel(image=label).values
-        np.testing.assert_array_equal(found, np.asarray(shown(content)))
+        np.testing.assert_array_equal(found, np.asarray(as_shown(content)))
         drawn = pixels(label).astype(int)
         if label.endswith(".png"):
             drawn = np.where(drawn[..., 3:] == 255, drawn[..., :3], 128)
@@ -78,9 +65,9 @@ def test_a_size_is_a_resampled_image(tiny: Path, mode: Any) -> None:
     ds = open_stimuli("shared", size=20, mode=mode, chunks={"image": 4}, bucket=tiny)
     assert set(ds.images.chunksizes["image"][:-1]) == {4}
     assert ("channel" in ds.coords) is (mode == "RGB")
-    content = oracle(tiny)
+    content = encoded_images(tiny)
     for label, found in zip(ds.image.values, ds.images.values, strict=True):
-        expected = np.asarray(shown(content[label]).convert(mode).resize((20, 20), Image.Resampling.BICUBIC))
+        expected = np.asarray(as_shown(content[label]).convert(mode).resize((20, 20), Image.Resampling.BICUBIC))
         assert found.shape == expected.shape
         assert np.abs(found.astype(int) - expected).mean() < 4
 
@@ -188,9 +175,9 @@ def test_absent_images(own_tiny: Path) -> None:
 def test_single_images(tiny: Path) -> None:
     """Pillow's own, as shown or with transparency, and the bytes."""
     file = ImageFile.from_bucket(open_bucket(tiny))
-    for label, content in list(oracle(tiny).items())[:12]:
+    for label, content in list(encoded_images(tiny).items())[:12]:
         assert file.encoded(label) == content
-        assert file.get(label).tobytes() == shown(content).tobytes()
+        assert file.get(label).tobytes() == as_shown(content).tobytes()
         assert file.get(label, displayed=False).mode == ("RGB" if label.endswith(".jpg") else "RGBA")
     with pytest.raises(ValueError, match="Unknown image"):
         file.get("nothing")
@@ -198,7 +185,7 @@ def test_single_images(tiny: Path) -> None:
 
 def test_broken_images(own_tiny: Path) -> None:
     """Each error names the image; what is around it can be read."""
-    good = next(iter(oracle(own_tiny).values()))
+    good = next(iter(encoded_images(own_tiny).values()))
     picture = Image.new("1", (5000, 5000))
     bomb = io.BytesIO()
     picture.save(bomb, "PNG")

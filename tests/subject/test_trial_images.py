@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from demo_files import as_shown, encoded_images
 from PIL import Image
 
 import intake_laion_fmri
@@ -21,19 +20,8 @@ FILE = "stimuli/task-images_stimuli.h5"
 TABLE = "stimuli/task-images_metadata.csv"
 
 
-def oracle(bucket: Path) -> dict[str, bytes]:
-    labels = pd.read_csv(bucket / TABLE, keep_default_na=False)["image_name"]
-    with h5py.File(bucket / FILE) as file:
-        return {label: bytes(content) for label, content in zip(labels, file["images"], strict=True)}
-
-
-def shown(content: bytes) -> np.ndarray:
-    picture = Image.open(io.BytesIO(content)).convert("RGBA")
-    return np.asarray(Image.alpha_composite(Image.new("RGBA", picture.size, (128, 128, 128, 255)), picture))[..., :3]
-
-
 def test_images_by_name_and_row(tiny: Path) -> None:
-    expected = oracle(tiny)
+    expected = encoded_images(tiny)
     with load_stimuli(tiny) as stimuli:
         names = stimuli.names()
         assert names == list(expected)
@@ -42,7 +30,7 @@ def test_images_by_name_and_row(tiny: Path) -> None:
         row = next(row for row, name in enumerate(names) if name.endswith(".png"))
         for key in (row, names[row], np.int64(row)):
             assert stimuli.images[key] == stimuli[key] == expected[names[row]]
-            np.testing.assert_array_equal(np.asarray(stimuli.get(key)), shown(expected[names[row]]))
+            np.testing.assert_array_equal(np.asarray(stimuli.get(key)), as_shown(expected[names[row]]))
             assert key in stimuli
         assert stimuli.images.get(row, as_displayed=False).mode == "RGBA"
         assert stimuli.index_of(names[row]) == row
@@ -57,17 +45,17 @@ def test_images_by_name_and_row(tiny: Path) -> None:
 
 def test_the_images_of_trials(tiny: Path) -> None:
     """By the row of the metadata: repeats are the same image."""
-    sub, expected = load_subject("sub-03", bucket=tiny), oracle(tiny)
+    sub, expected = load_subject("sub-03", bucket=tiny), encoded_images(tiny)
     labels = sub.metadata["image_name"].tolist()
     assert len(sub.images) == len(labels)
     for trial in (0, 5, -1):
         assert sub.images[trial] == expected[labels[trial]]
-        np.testing.assert_array_equal(np.asarray(sub.images.get(trial)), shown(expected[labels[trial]]))
+        np.testing.assert_array_equal(np.asarray(sub.images.get(trial)), as_shown(expected[labels[trial]]))
     of_session = sub.metadata[sub.metadata["session"] == "ses-02"]["image_name"].tolist()
     array = sub.images.array("ses-02")
     assert (array.shape, array.dtype) == ((len(of_session), 48, 48, 3), np.uint8)
     for found, picture, label in zip(array, sub.images.all(2), of_session, strict=True):
-        np.testing.assert_array_equal(found, shown(expected[label]))
+        np.testing.assert_array_equal(found, as_shown(expected[label]))
         np.testing.assert_array_equal(found, np.asarray(picture))
     assert len(list(sub.images.all())) == len(labels)
     assert [expected[labels[k]] for k in sub.metadata.index[:3]] == [sub.images[k] for k in range(3)]

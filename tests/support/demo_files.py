@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import re
 from pathlib import Path
 from typing import Any
 
+import h5py
 import nibabel
 import numpy as np
+import pandas as pd
+from PIL import Image
 
 GLM = "derivatives/glmsingle-tedana"
 
@@ -97,3 +101,16 @@ def trials(root: Path, subject: str, session: str) -> list[dict[str, str]]:
 
 def all_labels(root: Path, subject: str) -> list[str]:
     return [row["label"] for session in sessions(root, subject) for row in trials(root, subject, session)]
+
+
+def encoded_images(bucket: Path) -> dict[str, bytes]:
+    """Label → image as the file of images holds it."""
+    labels = pd.read_csv(bucket / "stimuli/task-images_metadata.csv", keep_default_na=False)["image_name"]
+    with h5py.File(bucket / "stimuli/task-images_stimuli.h5") as file:
+        return {label: bytes(content) for label, content in zip(labels, file["images"], strict=True)}
+
+
+def as_shown(content: bytes) -> Image.Image:
+    """What Pillow makes of an image, over grey."""
+    picture = Image.open(io.BytesIO(content)).convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, (128, 128, 128, 255)), picture).convert("RGB")
