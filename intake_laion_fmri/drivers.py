@@ -13,12 +13,12 @@ from intake.catalog.base import VersionError
 from intake.catalog.exceptions import CatalogException
 from intake.catalog.local import LocalCatalogEntry, YAMLFileCatalog
 
-from intake_laion_fmri import layout, redact
+from intake_laion_fmri import layout
 from intake_laion_fmri.catalog.datasource import OpenedSource, described, driver, for_intake, shown_entries
 from intake_laion_fmri.catalog.files import ROOT_FILE
 from intake_laion_fmri.catalog.given import Given, opened, sealed, shown
 from intake_laion_fmri.catalog.inventory import catalog_folder
-from intake_laion_fmri.errors import DataIntegrityError, unknown_value
+from intake_laion_fmri.errors import DataIntegrityError, redact, unknown_value
 from intake_laion_fmri.reading.arguments import check_argument
 from intake_laion_fmri.sources import SOURCES
 

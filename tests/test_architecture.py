@@ -25,35 +25,33 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     for unit, below in {
         "sources": "",  # names functions of all wings, and imports none
         "accessor": "",  # names functions of wings below, and imports none
-        "redact": "",  # hides secrets: below everything that prints or writes
         "forks": "",
-        "layout": "redact",
-        "errors": "redact",
-        "remote": "errors forks layout redact",
+        "errors": "",  # and what hides secrets: below everything that prints or writes
+        "layout": "errors",
+        "remote": "errors forks layout",
         "demo": "remote",  # see WRITING
         "config": "remote",
         "formats": "errors forks",
         "axes": "errors formats layout",
-        "split_sources": "errors formats layout remote",
-        "splits": "axes errors forks formats remote split_sources",
+        "splits": "axes errors forks formats layout remote",
         "store": "axes errors formats layout remote",
-        "reading": "accessor axes errors forks formats layout remote split_sources splits store",
+        "reading": "accessor axes errors forks formats layout remote splits store",
         "engine": "reading",
         "discovery": "errors layout reading remote",
         "betas": "reading",
         "analysis": "axes errors formats",
-        "building": "axes errors forks layout reading remote split_sources store",
-        "mirror": "axes errors forks formats layout reading remote split_sources splits",
+        "building": "axes errors forks layout reading remote splits store",
+        "mirror": "axes errors forks formats layout reading remote splits",
         "subject": "axes discovery errors layout mirror reading remote",
         "templates": "subject",
         "group": "axes discovery errors reading remote subject",
         "stimuli": "subject",
         **dict.fromkeys(("captions", "derivatives", "embeddings", "segmentations"), "subject"),
         "download": "config errors layout mirror remote",
-        "catalog": "building discovery errors layout reading redact remote sources",
-        "drivers": "catalog errors layout reading redact sources",
+        "catalog": "building discovery errors layout reading remote sources",
+        "drivers": "catalog errors layout reading sources",
         "readers": "catalog layout reading sources",
-        "cli": "building catalog demo discovery download errors layout mirror reading redact remote store",
+        "cli": "building catalog demo discovery download errors layout mirror reading remote store",
         "__main__": "cli",
     }.items()
 }
@@ -75,7 +73,7 @@ WRITING = {"remote.atomic", "remote.locks", "remote.marks", "remote.parents"}
 # Tables and arrays: these open nothing, though others of their wing do.
 PURE = {f"store.{name}" for name in ("chunks", "chunk_table", "codecs", "coordinates", "order", "rounding")}
 STANDARD_LIBRARY_ONLY = {
-    *("redact", "forks", "errors", "sources"),
+    *("errors", "errors.redact", "forks", "sources"),
     *("layout", "layout.entities", "layout.keys", "layout.trees"),
     *("remote.retry", "catalog.given", "cli.interrupts"),
 }

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiers import sampled
 
-from intake_laion_fmri import redact
+from intake_laion_fmri.errors import redact
 
 PW = "hunter2secret"
 

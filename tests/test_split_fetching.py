@@ -22,7 +22,7 @@ import pytest
 import xarray as xr
 from split_files import NAMES, POOLS, own, write_all_splits, write_split
 
-from intake_laion_fmri import open_betas, open_trials, split_sources, splits
+from intake_laion_fmri import open_betas, open_trials, splits
 from intake_laion_fmri.errors import (
     AccessDeniedError,
     BucketUnreachableError,
@@ -31,6 +31,7 @@ from intake_laion_fmri.errors import (
     NotInBucketError,
 )
 from intake_laion_fmri.remote import access, atomic, cache, pinned
+from intake_laion_fmri.splits import sources
 
 # --- neither files nor a network --------------------------------------------------------------------------------------
 
@@ -107,7 +108,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     server: Server
-    prefix = f"/repository/{split_sources.REVISION}/laion_fmri/splits/data/"
+    prefix = f"/repository/{sources.REVISION}/laion_fmri/splits/data/"
 
     def do_GET(self) -> None:
         path = re.sub(r"^http://[^/]+", "", self.path)  # a proxy is asked for whole URLs
@@ -143,10 +144,10 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.rglob("*.json")
     }
-    monkeypatch.setattr(split_sources, "published_sums", lambda: sums)
+    monkeypatch.setattr(sources, "published_sums", lambda: sums)
     monkeypatch.setenv("LAION_FMRI_CACHE", str(cache))
     with Server(folder) as running:
-        monkeypatch.setattr(split_sources, "ADDRESS", running.address)
+        monkeypatch.setattr(sources, "ADDRESS", running.address)
         threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         yield running
         running.stopped.set()
@@ -155,7 +156,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 def kept(cache: Path | None = None) -> dict[str, bytes]:
     """Everything below the cache folder."""
-    folder = (cache or Path(os.environ["LAION_FMRI_CACHE"]) / "laion-fmri-cache") / "splits" / split_sources.REVISION
+    folder = (cache or Path(os.environ["LAION_FMRI_CACHE"]) / "laion-fmri-cache") / "splits" / sources.REVISION
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -168,11 +169,11 @@ def test_the_published_files_are_fetched_once(reference: Path, tmp_path: Path) -
     """All 72 from a server, against the sums that ship; then never again, though the server is gone."""
     with Server(reference) as running:
         threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        source = split_sources.upstream(running.address, tmp_path)
+        source = sources.upstream(running.address, tmp_path)
         first = {(pool, name): source.read(pool, name) for pool in POOLS for name in NAMES}
-        assert sorted(running.requests) == sorted(split_sources.published_sums())
+        assert sorted(running.requests) == sorted(sources.published_sums())
         running.shutdown()
-    again = split_sources.upstream(running.address, tmp_path)
+    again = sources.upstream(running.address, tmp_path)
     assert {(pool, name): again.read(pool, name) for pool in POOLS for name in NAMES} == first
     expected = {path.relative_to(reference).as_posix(): path.read_bytes() for path in reference.rglob("*.json")}
     assert kept(tmp_path) == expected
@@ -182,7 +183,7 @@ def test_opening_fetches_once(server: Server, offline: Path) -> None:
     """Twenty-two files for a subject, silently; then the cache, silently."""
     for _ in range(3):
         ds = open_betas("sub-01", bucket=offline)
-        assert ds["split_role"].attrs["revision"] == split_sources.REVISION
+        assert ds["split_role"].attrs["revision"] == sources.REVISION
     asked = list(server.requests)
     assert sorted(asked) == sorted(kept())
     assert len(asked) == 22
@@ -194,7 +195,7 @@ def test_opening_fetches_once(server: Server, offline: Path) -> None:
 
 def test_a_web_server_of_ones_own(server: Server, tiny: Path) -> None:
     """It needs to serve files only, no listings; they are not cached, since nobody knows their sums."""
-    address = f"{server.address}/{split_sources.REVISION}/laion_fmri/splits/data/"
+    address = f"{server.address}/{sources.REVISION}/laion_fmri/splits/data/"
     for _ in range(2):
         assert splits.load_split("tau", "sub-01", splits=address).revision == address.rstrip("/")
     assert server.requests == ["sub-01/tau.json"] * 2
@@ -237,7 +238,7 @@ def test_another_content_is_refused_and_not_kept(
 def test_a_cached_file_that_was_changed(server: Server, content: Any) -> None:
     """Noticed by its sum, fetched again, and whole again on the disk."""
     good = splits.load_split("tau")
-    path = Path(os.environ["LAION_FMRI_CACHE"]) / "laion-fmri-cache/splits" / split_sources.REVISION / "shared/tau.json"
+    path = Path(os.environ["LAION_FMRI_CACHE"]) / "laion-fmri-cache/splits" / sources.REVISION / "shared/tau.json"
     whole = path.read_bytes()
     path.write_bytes({"flipped": bytes([whole[0] ^ 1]) + whole[1:], "shorter": whole[:-1]}.get(content, content))
     assert splits.load_split("tau") == good
@@ -286,7 +287,7 @@ def test_a_slow_server_is_given_up(
     with pytest.warns(MissingFileWarning, match="split_role"):
         open_betas("sub-01", bucket=offline)
     assert time.monotonic() - start < 10
-    assert len(server.requests) <= 1 + split_sources.FILES_IN_FLIGHT
+    assert len(server.requests) <= 1 + sources.FILES_IN_FLIGHT
     next_run()
     server.fail = None
     monkeypatch.setattr(pinned, "PINNED_SECONDS", patience)
@@ -308,7 +309,7 @@ def test_a_server_that_refuses(server: Server, offline: Path, status: int) -> No
 
 def test_a_refusal_is_told_from_a_failure(server: Server, tmp_path: Path) -> None:
     """Below the splits, as the contract says: 403 is no broken network."""
-    root = split_sources.upstream().root
+    root = sources.upstream().root
     for status, error in {403: AccessDeniedError, 404: NotInBucketError, 500: BucketUnreachableError}.items():
         server.fail = lambda handler, content, status=status: answer(handler, b"no", status)  # type: ignore[misc]
         with pytest.raises(error):
@@ -351,7 +352,7 @@ def test_the_proxy_of_the_environment_is_used(server: Server, monkeypatch: pytes
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setattr(split_sources, "ADDRESS", "http://files.invalid/repository")
+    monkeypatch.setattr(sources, "ADDRESS", "http://files.invalid/repository")
     assert splits.load_split("tau").n_train == 2
 
 
@@ -388,7 +389,7 @@ def test_an_interrupted_write_leaves_nothing(server: Server, monkeypatch: pytest
         with pytest.raises(KeyboardInterrupt):
             splits.load_split("tau")
     assert kept() == {}
-    folder = Path(os.environ["LAION_FMRI_CACHE"]) / "laion-fmri-cache/splits" / split_sources.REVISION / "shared"
+    folder = Path(os.environ["LAION_FMRI_CACHE"]) / "laion-fmri-cache/splits" / sources.REVISION / "shared"
     (folder / f"tau.json.{'0' * 32}.tmp").write_bytes(b"half of")
     assert splits.load_split("tau").n_train == 2
     assert (folder / "tau.json").read_bytes() == (server.folder / "shared/tau.json").read_bytes()
@@ -401,7 +402,7 @@ def test_a_cache_that_is_shared_can_be_read_by_all(server: Server) -> None:
         splits.load_split("tau")
     finally:
         os.umask(before)
-    path = Path(os.environ["LAION_FMRI_CACHE"]) / "laion-fmri-cache/splits" / split_sources.REVISION / "shared/tau.json"
+    path = Path(os.environ["LAION_FMRI_CACHE"]) / "laion-fmri-cache/splits" / sources.REVISION / "shared/tau.json"
     assert path.stat().st_mode & 0o777 == 0o644
 
 
@@ -416,20 +417,20 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 FETCH_ALL = """
 import json, sys
-from intake_laion_fmri import split_sources
+from intake_laion_fmri.splits import sources
 address, cache, sums = sys.argv[1:]
 sums = json.loads(sums)
-split_sources.published_sums = lambda: sums
-source = split_sources.upstream(address, __import__("pathlib").Path(cache))
+sources.published_sums = lambda: sums
+source = sources.upstream(address, __import__("pathlib").Path(cache))
 for _ in range(3):
-    read = [split_sources.read_split(source, *key.removesuffix(".json").split("/")).n_train for key in sums]
+    read = [sources.read_split(source, *key.removesuffix(".json").split("/")).n_train for key in sums]
 print(read == [2] * len(sums))
 """
 
 
 def test_two_processes_at_once(server: Server, tmp_path: Path, python_environment: dict[str, str]) -> None:
     """Both get whole files, and so does the cache."""
-    sums = split_sources.published_sums()
+    sums = sources.published_sums()
     command = [sys.executable, "-W", "error", "-c", FETCH_ALL, server.address, str(tmp_path / "both"), json.dumps(sums)]
     processes = [
         subprocess.Popen(command, env=python_environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

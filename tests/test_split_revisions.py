@@ -11,8 +11,9 @@ from types import MappingProxyType
 
 import pytest
 
-from intake_laion_fmri import open_betas, split_sources, splits
+from intake_laion_fmri import open_betas, splits
 from intake_laion_fmri.errors import NotInBucketError, OtherSplitsWarning
+from intake_laion_fmri.splits import sources
 
 CHANGED = "random_0"
 
@@ -33,7 +34,7 @@ def installed(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.rglob("*.json")
     }
-    monkeypatch.setattr(split_sources, "published_sums", lambda: MappingProxyType(sums))
+    monkeypatch.setattr(sources, "published_sums", lambda: MappingProxyType(sums))
     monkeypatch.syspath_prepend(tmp_path / "site")
     return folder
 
@@ -52,8 +53,8 @@ def revise(folder: Path, pool: str = "shared", name: str = CHANGED) -> str:
 def test_an_installed_package_of_the_pinned_revision(bucket: Path, installed: Path) -> None:
     """Nothing is said, and nothing of the machine is recorded: the same Dataset as from the published address."""
     ds = open_betas("sub-01", bucket=bucket, session=1, roi="face", split=CHANGED)
-    assert ds.split_role.attrs["revision"] == split_sources.REVISION
-    assert splits.load_split(CHANGED).revision == split_sources.REVISION
+    assert ds.split_role.attrs["revision"] == sources.REVISION
+    assert splits.load_split(CHANGED).revision == sources.REVISION
 
 
 def test_an_installed_package_of_another_revision(bucket: Path, installed: Path) -> None:
@@ -74,7 +75,7 @@ def test_an_installed_package_of_another_revision(bucket: Path, installed: Path)
 def test_files_that_are_not_used_are_not_warned_of(bucket: Path, installed: Path) -> None:
     """tau did not change when random did."""
     revise(installed)
-    assert splits.load_split("tau", bucket=bucket).revision == split_sources.REVISION
+    assert splits.load_split("tau", bucket=bucket).revision == sources.REVISION
     with pytest.warns(OtherSplitsWarning, match=r"shared/random_0\.json"):
         assert "laion_fmri package" in splits.load_split(CHANGED, bucket=bucket).revision
     with pytest.warns(OtherSplitsWarning, match=r"shared/random_0\.json"):
@@ -98,7 +99,7 @@ def test_a_variable_is_named_in_errors(monkeypatch: pytest.MonkeyPatch, tiny: Pa
     """Whoever set it is far away."""
     monkeypatch.setenv("LAION_FMRI_SPLITS", "s4://x")
     with pytest.raises(ValueError, match="LAION_FMRI_SPLITS='s4://x'"):
-        split_sources.find_source(bucket=tiny)
+        sources.find_source(bucket=tiny)
     monkeypatch.setenv("LAION_FMRI_BUCKET", "s4://x")
     with pytest.raises(ValueError, match="LAION_FMRI_BUCKET='s4://x'"):
         open_betas("sub-01")
@@ -115,8 +116,8 @@ def test_revisions_have_names(bucket: Path, installed: Path) -> None:
         split = splits.load_split(CHANGED, splits="2026-09")
         ds = open_betas("sub-01", bucket=bucket, session=1, roi="face", splits="2026-09")
     assert (split.revision, ds.split_role.attrs["revision"]) == ("2026-09", "2026-09")
-    assert split_sources.find_source("2026-05", bucket=bucket).revision == split_sources.REVISION
-    assert split_sources.find_source("2026-05", bucket=bucket).pinned
+    assert sources.find_source("2026-05", bucket=bucket).revision == sources.REVISION
+    assert sources.find_source("2026-05", bucket=bucket).pinned
 
 
 def test_a_revision_that_is_not_there(bucket: Path, installed: Path) -> None:

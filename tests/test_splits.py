@@ -25,9 +25,10 @@ from hypothesis import strategies as st
 from split_files import CLUSTERS, NAMES, POOLS, SUBJECTS, own, write_all_splits, write_split
 from tiers import sampled
 
-from intake_laion_fmri import open_betas, open_trials, split_sources, splits
+from intake_laion_fmri import open_betas, open_trials, splits
 from intake_laion_fmri.errors import BucketUnreachableError, MissingFileWarning, NotInBucketError
 from intake_laion_fmri.remote import access, stream
+from intake_laion_fmri.splits import sources
 
 OOD_COUNTS = {
     "shape": 82,
@@ -69,7 +70,7 @@ def test_the_names_of_the_page() -> None:
 
 
 def test_the_sums_ship_with_the_package() -> None:
-    sums = split_sources.published_sums()
+    sums = sources.published_sums()
     assert set(sums) == {f"{pool}/{name}.json" for pool in POOLS for name in NAMES}
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in sums.values())
 
@@ -81,7 +82,7 @@ def test_the_sums_that_ship_are_those_of_the_files(reference: Path) -> None:
         for path in reference.rglob("*.json")
     }
     assert len(found) == 72
-    assert split_sources.published_sums() == found
+    assert sources.published_sums() == found
 
 
 @pytest.mark.parametrize("pool", POOLS)
@@ -136,7 +137,7 @@ def test_what_a_split_tells(reference: Path) -> None:
     assert (split.splitter, split.params) == (file["splitter"], file["params"])
     assert split.variants[0].variant_id == 0
     assert split.revision == str(reference)
-    assert split.sha256 == split_sources.published_sums()["shared/cluster_k5_3.json"]
+    assert split.sha256 == sources.published_sums()["shared/cluster_k5_3.json"]
     families = {splits.load_split(name, splits=reference).split_family for name in NAMES}
     assert families == {"random", "cluster_k5", "tau", "ood"}
 
@@ -387,7 +388,7 @@ def test_a_namesake_is_not_the_package(tmp_path: Path, monkeypatch: pytest.Monke
     """A data folder called laion_fmri can be imported, too."""
     (tmp_path / "laion_fmri").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
-    assert split_sources.find_source().revision == split_sources.REVISION
+    assert sources.find_source().revision == sources.REVISION
 
 
 @pytest.mark.parametrize("how", ["text", "path", "url", "memory"])
@@ -414,8 +415,8 @@ def test_splits_in_a_bucket_on_a_server(s3: Any, tiny: Path) -> None:
 def test_the_published_bucket_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """It has no splits: the network is not needed to know that."""
     monkeypatch.setattr(access.Bucket, "folders", lambda *_: pytest.fail("listed"))
-    assert split_sources.find_source().revision == split_sources.REVISION
-    assert split_sources.find_source(bucket="s3://laion-fmri/").revision == split_sources.REVISION
+    assert sources.find_source().revision == sources.REVISION
+    assert sources.find_source(bucket="s3://laion-fmri/").revision == sources.REVISION
 
 
 def test_a_file_that_is_not_there(own_tiny: Path, tmp_path: Path) -> None:
@@ -440,7 +441,7 @@ def test_a_subject_without_published_splits(own_tiny: Path) -> None:
         path.rename(path.with_name(path.name.replace("sub-03", "sub-99")))
     with pytest.warns(MissingFileWarning, match="split_role"):
         assert "split_role" not in open_betas("sub-99", bucket=own_tiny).coords
-    source = split_sources.upstream()
+    source = sources.upstream()
     with pytest.raises(NotInBucketError, match=r"no published split file 'sub-99/tau\.json': .*sub-07.*splits="):
         source.read("sub-99", "tau")
 

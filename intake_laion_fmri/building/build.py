@@ -19,7 +19,7 @@ from intake_laion_fmri.building.report import BuildProgress, SessionReport
 from intake_laion_fmri.building.workers import Tally, described_failure, open_executor, run_jobs
 from intake_laion_fmri.errors import MissingFileWarning, check_option
 from intake_laion_fmri.reading.arguments import ALL, SessionSelection
-from intake_laion_fmri.reading.trial_plans import TrialQuery
+from intake_laion_fmri.reading.plans.trials import TrialQuery
 from intake_laion_fmri.remote import addresses
 from intake_laion_fmri.remote.access import Bucket, open_bucket, open_store
 from intake_laion_fmri.store.codecs import Codec

@@ -19,8 +19,8 @@ from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.reading.arguments import check_subjects
 from intake_laion_fmri.reading.assembly import BucketPlan
 from intake_laion_fmri.reading.contents import SubjectContents, subject_contents, subjects
-from intake_laion_fmri.reading.trial_plans import TrialQuery
-from intake_laion_fmri.reading.voxel_plans import VoxelQuery
+from intake_laion_fmri.reading.plans.trials import TrialQuery
+from intake_laion_fmri.reading.plans.voxels import VoxelQuery
 from intake_laion_fmri.remote import marks
 from intake_laion_fmri.remote.access import SMALL_FILES_IN_FLIGHT, Bucket
 from intake_laion_fmri.store.format import StoredSession

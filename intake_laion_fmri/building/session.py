@@ -20,8 +20,8 @@ from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.reading.assembly import BetasParts, BucketPlan
 from intake_laion_fmri.reading.blocks import SessionBlock
 from intake_laion_fmri.reading.contents import betas_contents
-from intake_laion_fmri.reading.voxel_plans import Brain, VoxelQuery
-from intake_laion_fmri.split_sources import find_source
+from intake_laion_fmri.reading.plans.voxels import Brain, VoxelQuery
+from intake_laion_fmri.splits.sources import find_source
 from intake_laion_fmri.store.chunk_table import ChunkTable
 from intake_laion_fmri.store.chunks import ChunkGrid
 from intake_laion_fmri.store.format import BETAS, STORED_DTYPES, Record, coordinate_key, is_object

@@ -22,9 +22,9 @@ from intake_laion_fmri.reading.arguments import ALL, SessionSelection, check_ses
 from intake_laion_fmri.reading.assembly import BetasParts
 from intake_laion_fmri.reading.blocks import SessionBlock
 from intake_laion_fmri.reading.contents import betas_contents
-from intake_laion_fmri.reading.voxel_plans import VoxelQuery
+from intake_laion_fmri.reading.plans.voxels import VoxelQuery
 from intake_laion_fmri.remote.access import Bucket, open_bucket, open_store
-from intake_laion_fmri.split_sources import find_source
+from intake_laion_fmri.splits.sources import find_source
 from intake_laion_fmri.store.format import BETAS, StoredSession
 from intake_laion_fmri.store.listing import read_options, stored_subjects
 from intake_laion_fmri.store.metadata import metadata_key, object_sum

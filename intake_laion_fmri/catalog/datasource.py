@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from intake.source.base import DataSource, Schema
 
-from intake_laion_fmri import redact
 from intake_laion_fmri.catalog.given import opened, sealed, shown
+from intake_laion_fmri.errors import redact
 from intake_laion_fmri.reading.arguments import check_arguments, labels_alone
 from intake_laion_fmri.reading.assembly import loaded
 from intake_laion_fmri.sources import Source

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from intake_laion_fmri import redact
+from intake_laion_fmri.errors import redact
 
 _LOOKED_UP = re.compile(r"(?:env|data|import|func|pickle64)[(]")
 """Words that the second generation of Intake looks up where they begin a text, with braces or without."""

@@ -6,10 +6,10 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from intake_laion_fmri import redact
 from intake_laion_fmri.building.contents import StoreInfo
 from intake_laion_fmri.catalog.given import shown
 from intake_laion_fmri.catalog.yaml_text import CATALOG_METADATA, Flow, FlowList, yaml_text
+from intake_laion_fmri.errors import redact
 from intake_laion_fmri.remote import addresses
 
 _HEADER_STORE = """\

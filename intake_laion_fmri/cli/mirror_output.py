@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from intake_laion_fmri import layout, redact
+from intake_laion_fmri import layout
 from intake_laion_fmri.cli.output import (
     Bar,
     Size,
@@ -21,6 +21,7 @@ from intake_laion_fmri.cli.output import (
     printable,
     size,
 )
+from intake_laion_fmri.errors import redact
 
 if TYPE_CHECKING:
     from intake_laion_fmri.mirror.report import MirrorPlan, MirrorProgress, MirrorReport

@@ -7,8 +7,8 @@ import shlex
 
 import click
 
-from intake_laion_fmri import redact
 from intake_laion_fmri.cli.output import printable
+from intake_laion_fmri.errors import redact
 
 _VALUE = r"(?P<value>'[^']*'|\"[^\"]*\"|\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}|[\w.-]+)?"
 _NO_SHELL_WORD = re.compile(r"[^\w@%+=:,./{}…-]")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from intake_laion_fmri import redact
+from intake_laion_fmri.errors import redact
 
 SUBJECT = r"sub-[A-Za-z0-9]+"
 SESSION = r"ses-[0-9]{1,4}"  # sessions are counted through from the first: no name may ask for a billion of them

@@ -17,7 +17,8 @@ from intake_laion_fmri.mirror.selection import subject_of
 from intake_laion_fmri.remote import atomic
 from intake_laion_fmri.remote.access import open_root
 from intake_laion_fmri.remote.copy import MirrorFolder
-from intake_laion_fmri.split_sources import (
+from intake_laion_fmri.splits import list_pools
+from intake_laion_fmri.splits.sources import (
     FILES_IN_FLIGHT,
     SplitSource,
     copied,
@@ -26,7 +27,6 @@ from intake_laion_fmri.split_sources import (
     published_sums,
     upstream,
 )
-from intake_laion_fmri.splits import list_pools
 
 
 def pools_of(keys: Iterable[str]) -> tuple[str, ...]:

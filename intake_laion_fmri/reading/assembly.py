@@ -19,12 +19,12 @@ from intake_laion_fmri.reading.blocks import SessionBlock, Step
 from intake_laion_fmri.reading.contents import SubjectContents
 from intake_laion_fmri.reading.fetched import Fetched
 from intake_laion_fmri.reading.lazy_arrays import lazy_columns, lazy_rows, load_rows
+from intake_laion_fmri.reading.plans.trials import TrialPlan, TrialQuery
+from intake_laion_fmri.reading.plans.voxels import Brain, VoxelPlan, VoxelQuery
 from intake_laion_fmri.reading.roi_files import UNREADABLE
 from intake_laion_fmri.reading.roles import split_roles
-from intake_laion_fmri.reading.trial_plans import TrialPlan, TrialQuery
-from intake_laion_fmri.reading.voxel_plans import Brain, VoxelPlan, VoxelQuery
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
-from intake_laion_fmri.split_sources import SplitSource
+from intake_laion_fmri.splits.sources import SplitSource
 
 if TYPE_CHECKING:
     import dask.array as da

@@ -17,13 +17,13 @@ from intake_laion_fmri.reading.assembly import BucketPlan
 from intake_laion_fmri.reading.contents import betas_contents
 from intake_laion_fmri.reading.functional.events import trial_events
 from intake_laion_fmri.reading.functional.localizers import localizer_coordinates
+from intake_laion_fmri.reading.plans.trials import TrialQuery
+from intake_laion_fmri.reading.plans.voxels import VoxelQuery
 from intake_laion_fmri.reading.stored import StorePlan, with_stored
-from intake_laion_fmri.reading.trial_plans import TrialQuery
 from intake_laion_fmri.reading.voxel_blocks import voxel_blocks
-from intake_laion_fmri.reading.voxel_plans import VoxelQuery
 from intake_laion_fmri.remote.access import Bucket, open_bucket, open_store
-from intake_laion_fmri.split_sources import find_source
 from intake_laion_fmri.splits import Pool, Role, SplitName
+from intake_laion_fmri.splits.sources import find_source
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -18,8 +18,8 @@ from intake_laion_fmri.reading.arguments import ALL, FORMATS, All, Format, chose
 from intake_laion_fmri.reading.assembly import attributes, subject_coordinate
 from intake_laion_fmri.reading.contents import SubjectContents, subject_contents
 from intake_laion_fmri.reading.fetched import Fetched
-from intake_laion_fmri.reading.roi_plans import RoiPlan
-from intake_laion_fmri.reading.voxel_plans import VoxelQuery, no_rois
+from intake_laion_fmri.reading.plans.rois import RoiPlan
+from intake_laion_fmri.reading.plans.voxels import VoxelQuery, no_rois
 from intake_laion_fmri.remote.access import Bucket, open_bucket
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from intake_laion_fmri.axes.trials import Stimuli
 from intake_laion_fmri.reading.arguments import ALL, SessionSelection
 from intake_laion_fmri.reading.contents import subject_contents
 from intake_laion_fmri.reading.fetched import Fetched
-from intake_laion_fmri.reading.trial_plans import TrialPlan, TrialQuery
+from intake_laion_fmri.reading.plans.trials import TrialPlan, TrialQuery
 from intake_laion_fmri.remote.access import Bucket, open_bucket
-from intake_laion_fmri.split_sources import find_source
 from intake_laion_fmri.splits import Pool, Role, SplitName
+from intake_laion_fmri.splits.sources import find_source
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote_to_bytes
 
-from intake_laion_fmri import layout, redact
+from intake_laion_fmri import layout
+from intake_laion_fmri.errors import redact
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-_]+):(.*)", re.DOTALL)
 """Scheme and rest of a URL; one letter before a colon is a drive."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from intake_laion_fmri import redact
-from intake_laion_fmri.errors import DataIntegrityError
+from intake_laion_fmri.errors import DataIntegrityError, redact
 from intake_laion_fmri.remote import addresses
 from intake_laion_fmri.remote.backend import Backend
 from intake_laion_fmri.remote.failures import broken_archives, errors_of

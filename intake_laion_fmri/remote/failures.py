@@ -6,12 +6,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from intake_laion_fmri import layout, redact
+from intake_laion_fmri import layout
 from intake_laion_fmri.errors import (
     AccessDeniedError,
     BucketUnreachableError,
     LicenseNotAcceptedError,
     NotInBucketError,
+    redact,
 )
 from intake_laion_fmri.remote.messages import Messages
 from intake_laion_fmri.remote.retry import Attempts

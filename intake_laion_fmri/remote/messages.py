@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from intake_laion_fmri import layout, redact
-from intake_laion_fmri.errors import NotInBucketError, in_short
+from intake_laion_fmri import layout
+from intake_laion_fmri.errors import NotInBucketError, in_short, redact
 from intake_laion_fmri.remote import addresses
 from intake_laion_fmri.remote.retry import Attempts
 

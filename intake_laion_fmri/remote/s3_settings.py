@@ -12,8 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from intake_laion_fmri import redact
-from intake_laion_fmri.errors import unknown_value
+from intake_laion_fmri.errors import redact, unknown_value
 
 if TYPE_CHECKING:
     from botocore.session import Session

@@ -14,7 +14,7 @@ from intake_laion_fmri.axes.voxels import MASKS, Mask
 from intake_laion_fmri.errors import DataIntegrityError, check_option
 from intake_laion_fmri.reading.contents import subject_contents
 from intake_laion_fmri.reading.fetched import Fetched
-from intake_laion_fmri.reading.voxel_plans import VoxelPlan, VoxelQuery
+from intake_laion_fmri.reading.plans.voxels import VoxelPlan, VoxelQuery
 from intake_laion_fmri.remote.access import Bucket, open_bucket
 
 __all__ = ["convert_positions"]

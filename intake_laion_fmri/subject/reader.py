@@ -20,12 +20,12 @@ from intake_laion_fmri.reading.blocks import Step
 from intake_laion_fmri.reading.contents import SubjectContents, subject_contents
 from intake_laion_fmri.reading.fetched import Fetched
 from intake_laion_fmri.reading.lazy_arrays import lazy_rows, load_each
-from intake_laion_fmri.reading.map_plans import MapPlan, MapQuery
+from intake_laion_fmri.reading.plans.maps import MapPlan, MapQuery
+from intake_laion_fmri.reading.plans.rois import RoiPlan
+from intake_laion_fmri.reading.plans.trials import TrialPlan, TrialQuery
+from intake_laion_fmri.reading.plans.voxels import Brain, VoxelPlan, VoxelQuery, raise_if_selected
 from intake_laion_fmri.reading.roi_files import RoiForm
-from intake_laion_fmri.reading.roi_plans import RoiPlan
 from intake_laion_fmri.reading.stored import StorePlan, with_stored
-from intake_laion_fmri.reading.trial_plans import TrialPlan, TrialQuery
-from intake_laion_fmri.reading.voxel_plans import Brain, VoxelPlan, VoxelQuery, raise_if_selected
 from intake_laion_fmri.remote.access import Bucket
 from intake_laion_fmri.remote.mirrored import LYING
 

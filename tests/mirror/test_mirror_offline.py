@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from intake_laion_fmri import discovery, layout, open_betas, split_sources
+from intake_laion_fmri import discovery, layout, open_betas
 from intake_laion_fmri.errors import MissingFileWarning, NotInBucketError
 from intake_laion_fmri.mirror import mirror_bucket, splits
 from intake_laion_fmri.mirror.splits import bring_splits
 from intake_laion_fmri.remote.copy import MirrorFolder
 from intake_laion_fmri.remote.records import METADATA_FOLDER
-from intake_laion_fmri.split_sources import REVISION, SPLITS_VARIABLE, find_source
-from intake_laion_fmri.splits import load_split
+from intake_laion_fmri.splits import load_split, sources
+from intake_laion_fmri.splits.sources import REVISION, SPLITS_VARIABLE, find_source
 from intake_laion_fmri.subject import load_subject
 
 CHOICE: dict[str, Any] = {"subjects": "sub-01", "sessions": 1}
@@ -40,7 +40,7 @@ def published(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
         for path in folder.rglob("*.json")
     }
     assert {key.partition("/")[0] for key in sums} >= {"shared", "sub-01"}
-    for module in (split_sources, splits):
+    for module in (sources, splits):
         monkeypatch.setattr(module, "published_sums", lambda: sums)
     return folder
 

@@ -156,7 +156,7 @@ def test_what_is_made_of_a_bucket_with_a_password(
 
 MAY_SEE_ADDRESSES = {
     *(f"remote/{name}" for name in ("access", "bucket", "connect", "messages", "mirrored", "pinned")),
-    "split_sources",
+    "splits/sources",
 }
 """Modules that open something by a `Bucket.address`, or compare two of them."""
 SECRETS = {"storage_options", "store_options", "client_kwargs"}

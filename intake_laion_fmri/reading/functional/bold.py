@@ -24,8 +24,8 @@ from intake_laion_fmri.reading.fetched import Fetched
 from intake_laion_fmri.reading.functional.raw_files import RunFile, RunFiles
 from intake_laion_fmri.reading.functional.sidecars import read_sidecars, sidecar_attribute
 from intake_laion_fmri.reading.lazy_arrays import lazy_rows
+from intake_laion_fmri.reading.plans.voxels import VoxelPlan, VoxelQuery
 from intake_laion_fmri.reading.volumes import open_beginning
-from intake_laion_fmri.reading.voxel_plans import VoxelPlan, VoxelQuery
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket
 
 if TYPE_CHECKING:

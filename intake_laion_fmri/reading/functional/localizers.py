@@ -36,8 +36,8 @@ from intake_laion_fmri.reading.functional.localizer_plans import FITTED, Localiz
 from intake_laion_fmri.reading.functional.sidecars import sidecar_attribute
 from intake_laion_fmri.reading.functional.surface_blocks import SurfaceBlock
 from intake_laion_fmri.reading.lazy_arrays import lazy_rows
-from intake_laion_fmri.reading.roi_plans import RoiPlan
-from intake_laion_fmri.reading.voxel_plans import VoxelPlan, VoxelQuery
+from intake_laion_fmri.reading.plans.rois import RoiPlan
+from intake_laion_fmri.reading.plans.voxels import VoxelPlan, VoxelQuery
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket
 
 if TYPE_CHECKING:

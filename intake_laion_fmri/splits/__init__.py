@@ -27,7 +27,7 @@ from intake_laion_fmri.errors import NotInBucketError, unknown_value
 from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.formats.split_file import Split
 from intake_laion_fmri.remote.access import Bucket, open_bucket
-from intake_laion_fmri.split_sources import (
+from intake_laion_fmri.splits.sources import (
     FILES_IN_FLIGHT,
     SPLITS_VARIABLE,
     SplitSource,

@@ -1,4 +1,4 @@
-"""From a selection of ROIs, in volumes and on surfaces, to the files and to what they hold; see `voxel_plans`."""
+"""From a selection of ROIs, in volumes and on surfaces, to the files and to what they hold."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ from intake_laion_fmri.formats.freesurfer import VertexList, read_label
 from intake_laion_fmri.formats.gifti import read_func_gii
 from intake_laion_fmri.formats.grid import Coordinates
 from intake_laion_fmri.reading.contents import SubjectContents, roi_files
+from intake_laion_fmri.reading.plans.voxels import (
+    Brain,
+    VoxelPlan,
+    VoxelQuery,
+    no_rois,
+    raise_if_selected,
+    raise_unless_known,
+)
 from intake_laion_fmri.reading.roi_files import (
     UNREADABLE,
     RoiFault,
@@ -23,14 +31,6 @@ from intake_laion_fmri.reading.roi_files import (
     RoiListing,
     form_of,
     in_words,
-)
-from intake_laion_fmri.reading.voxel_plans import (
-    Brain,
-    VoxelPlan,
-    VoxelQuery,
-    no_rois,
-    raise_if_selected,
-    raise_unless_known,
 )
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 

@@ -2,7 +2,7 @@
 
 A query is a checked selection. A plan names its objects before any is read, so that all of them are fetched together.
 A needed object that is absent is an error; others are left out, and described. Its `read` takes their content.
-Trials, maps and ROIs on surfaces are planned in `trial_plans`, `map_plans` and `roi_plans`.
+Trials, maps and ROIs on surfaces have such plans in their own modules.
 """
 
 from __future__ import annotations

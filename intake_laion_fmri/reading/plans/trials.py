@@ -22,8 +22,8 @@ from intake_laion_fmri.reading.roi_files import UNREADABLE
 from intake_laion_fmri.reading.roles import role_mask
 from intake_laion_fmri.reading.sessions import choose_sessions
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
-from intake_laion_fmri.split_sources import SplitSource
 from intake_laion_fmri.splits import POOLED, SPLITS
+from intake_laion_fmri.splits.sources import SplitSource
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from intake_laion_fmri import redact
+from intake_laion_fmri.errors import redact
 
 __all__ = [
     "AccessDeniedError",

@@ -1,0 +1,1 @@
+"""What is needed for an answer: files, trials, voxels, found before anything large is read."""
