@@ -71,7 +71,7 @@ bench: $(VENV)/installed-test
 COMPILE := uv pip compile pyproject.toml --quiet --upgrade --no-annotate --custom-compile-command 'make lock'
 lock: $(BIN)/python
 	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --no-input install -qq 'uv>=0.9'
-	$(BIN)/$(COMPILE) --extra dev --universal --python-version 3.11 --output-file requirements/locked.txt
+	$(BIN)/$(COMPILE) --extra dev --extra docs --extra notebook --universal --python-version 3.11 --output-file requirements/locked.txt
 	$(BIN)/$(COMPILE) --extra test --resolution lowest-direct --python-version 3.11 --output-file requirements/lowest.txt
 
 # A demo bucket goes as long as nothing was added to it or changed in it.
