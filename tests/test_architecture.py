@@ -25,23 +25,23 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     for unit, below in {
         "sources": "",  # names functions of all wings, and imports none
         "accessor": "",  # names functions of wings below, and imports none
-        "forks": "",
+        "running": "",
         "errors": "",  # and what hides secrets: below everything that prints or writes
         "layout": "errors",
-        "remote": "errors forks layout",
+        "remote": "errors layout running",
         "demo": "remote",  # see WRITING
         "config": "remote",
-        "formats": "errors forks",
+        "formats": "errors running",
         "axes": "errors formats layout",
-        "splits": "axes errors forks formats layout remote",
+        "splits": "axes errors formats layout remote running",
         "store": "axes errors formats layout remote",
-        "reading": "accessor axes errors forks formats layout remote splits store",
+        "reading": "accessor axes errors formats layout remote running splits store",
         "engine": "reading",
         "discovery": "errors layout reading remote",
         "betas": "reading",
         "analysis": "axes errors formats",
-        "building": "axes errors forks layout reading remote splits store",
-        "mirror": "axes errors forks formats layout reading remote splits",
+        "building": "axes errors layout reading remote running splits store",
+        "mirror": "axes errors formats layout reading remote running splits",
         "subject": "axes discovery errors layout mirror reading remote",
         "templates": "subject",
         "group": "axes discovery errors reading remote subject",
@@ -73,7 +73,7 @@ WRITING = {"remote.atomic", "remote.locks", "remote.marks", "remote.parents"}
 # Tables and arrays: these open nothing, though others of their wing do.
 PURE = {f"store.{name}" for name in ("chunks", "chunk_table", "codecs", "coordinates", "order", "rounding")}
 STANDARD_LIBRARY_ONLY = {
-    *("errors", "errors.redact", "forks", "sources"),
+    *("errors", "errors.redact", "running.forks", "sources"),
     *("layout", "layout.entities", "layout.keys", "layout.trees"),
     *("remote.retry", "catalog.given", "cli.interrupts"),
 }

@@ -15,7 +15,6 @@ from typing import Any
 from intake_laion_fmri.axes.roles import SHARED
 from intake_laion_fmri.building.report import SessionReport
 from intake_laion_fmri.errors import DataIntegrityError, NotInStoreError
-from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.reading.arguments import check_subjects
 from intake_laion_fmri.reading.assembly import BucketPlan
 from intake_laion_fmri.reading.contents import SubjectContents, subject_contents, subjects
@@ -23,6 +22,7 @@ from intake_laion_fmri.reading.plans.trials import TrialQuery
 from intake_laion_fmri.reading.plans.voxels import VoxelQuery
 from intake_laion_fmri.remote import marks
 from intake_laion_fmri.remote.access import SMALL_FILES_IN_FLIGHT, Bucket
+from intake_laion_fmri.running.forks import concurrently
 from intake_laion_fmri.store.format import StoredSession
 from intake_laion_fmri.store.groups import METADATA, ForeignError
 from intake_laion_fmri.store.listing import read_options

@@ -16,11 +16,11 @@ from intake_laion_fmri.building.plan import Job, session_plan, session_status, w
 from intake_laion_fmri.building.processes import block_memory
 from intake_laion_fmri.building.report import SessionReport
 from intake_laion_fmri.errors import DataIntegrityError
-from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.reading.assembly import BetasParts, BucketPlan
 from intake_laion_fmri.reading.blocks import SessionBlock
 from intake_laion_fmri.reading.contents import betas_contents
 from intake_laion_fmri.reading.plans.voxels import Brain, VoxelQuery
+from intake_laion_fmri.running.forks import concurrently
 from intake_laion_fmri.splits.sources import find_source
 from intake_laion_fmri.store.chunk_table import ChunkTable
 from intake_laion_fmri.store.chunks import ChunkGrid

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri.errors import DataIntegrityError
-from intake_laion_fmri.forks import submitted
 from intake_laion_fmri.formats.grid import Gather
 from intake_laion_fmri.formats.gunzip import open_gzip
 from intake_laion_fmri.formats.moments import Moments
 from intake_laion_fmri.formats.nifti_header import HeaderReader, read_header
+from intake_laion_fmri.running.forks import submitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from intake_laion_fmri.forks import PerProcess
 from intake_laion_fmri.remote.retry import NetworkPolicy
+from intake_laion_fmri.running.forks import PerProcess
 
 
 class _Line:

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.roles import SHARED
 from intake_laion_fmri.errors import BucketUnreachableError, DataIntegrityError
-from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.mirror.selection import subject_of
 from intake_laion_fmri.remote import atomic
 from intake_laion_fmri.remote.access import open_root
 from intake_laion_fmri.remote.copy import MirrorFolder
+from intake_laion_fmri.running.forks import concurrently
 from intake_laion_fmri.splits import list_pools
 from intake_laion_fmri.splits.sources import (
     FILES_IN_FLIGHT,

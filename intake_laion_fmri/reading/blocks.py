@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError
-from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.formats.grid import Gather, Grid
 from intake_laion_fmri.formats.moments import scale_groups
 from intake_laion_fmri.reading.volumes import ALL_MAPS, open_on_grid, read_map, warn_of
 from intake_laion_fmri.remote.access import SMALL_FILES_IN_FLIGHT, Bucket, ObjectInfo
+from intake_laion_fmri.running.forks import concurrently
 from intake_laion_fmri.store.chunk_table import Part
 from intake_laion_fmri.store.chunks import ChunkGrid
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.errors import NotInBucketError, unknown_value
-from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
+from intake_laion_fmri.running.forks import concurrently
 
 
 @dataclass(frozen=True)

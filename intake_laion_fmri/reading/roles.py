@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri.axes.roles import OOD, ROLES, SHARED, has_role, ood_roles, roles_in
-from intake_laion_fmri.forks import concurrently
+from intake_laion_fmri.running.forks import concurrently
 from intake_laion_fmri.splits import POOL, SPLIT, SPLITS
 from intake_laion_fmri.splits.sources import FILES_IN_FLIGHT, SplitSource, read_split, revision_of
 

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.remote.parents import NO_LINK, AnyPath, make_folder, open_parent, sync_folder
+from intake_laion_fmri.running.forks import concurrently
 
 TEMPORARY = ".tmp"
 """Suffix of what a process that was killed may leave: ``<name>.<32 hexadecimal digits>.tmp``."""

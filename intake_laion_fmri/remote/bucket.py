@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from intake_laion_fmri.errors import AccessDeniedError, DataIntegrityError, NotInBucketError
-from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.remote import addresses
 from intake_laion_fmri.remote.answers import LARGEST_BYTES
@@ -28,6 +27,7 @@ from intake_laion_fmri.remote.requests import SMALL_FILES_IN_FLIGHT, Requests
 from intake_laion_fmri.remote.retry import NetworkPolicy, network_policy
 from intake_laion_fmri.remote.s3 import S3Objects
 from intake_laion_fmri.remote.stream import Counted
+from intake_laion_fmri.running.forks import concurrently
 
 
 @dataclass(frozen=True, repr=False)

@@ -17,13 +17,13 @@ from intake_laion_fmri.errors import (
     NotInBucketError,
     OfflineWarning,
 )
-from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.remote.copy import MirrorFolder
 from intake_laion_fmri.remote.messages import Messages, Wording
 from intake_laion_fmri.remote.pinned import is_silent, remember_silent
 from intake_laion_fmri.remote.requests import SMALL_FILES_IN_FLIGHT, Requests
 from intake_laion_fmri.remote.retry import NetworkPolicy, network_policy
+from intake_laion_fmri.running.forks import concurrently
 
 LYING = "folder"
 """Origin of a file that is read as it lies: the bucket does not answer, and no listing of it is known."""

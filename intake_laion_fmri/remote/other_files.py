@@ -7,10 +7,10 @@ import threading
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from intake_laion_fmri.forks import PerProcess
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.remote.answers import Answer, object_info
 from intake_laion_fmri.remote.backend import FileSystemBackend, Listing
+from intake_laion_fmri.running.forks import PerProcess
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import BinaryIO, TypeVar
 
 from intake_laion_fmri.errors import BucketUnreachableError, DataIntegrityError, NotInBucketError
-from intake_laion_fmri.forks import PerProcess, concurrently
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.remote import failures, pinned
 from intake_laion_fmri.remote.answers import Answer, WrongAnswerError
@@ -22,6 +21,7 @@ from intake_laion_fmri.remote.messages import Messages
 from intake_laion_fmri.remote.retry import Attempts, NetworkPolicy
 from intake_laion_fmri.remote.s3 import NoSuchBucketError
 from intake_laion_fmri.remote.stream import BLOCKS_IN_FLIGHT, BlockReader
+from intake_laion_fmri.running.forks import PerProcess, concurrently
 
 SMALL_FILES_IN_FLIGHT = 16
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO
 
-from intake_laion_fmri.forks import submitted
+from intake_laion_fmri.running.forks import submitted
 
 BLOCK_BYTES = 8 * 1024 * 1024
 FIRST_BLOCK_BYTES = 512 * 1024

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from intake_laion_fmri.axes.labels import OOD_TYPES, labels_of
 from intake_laion_fmri.axes.roles import OOD, ROLES, SHARED, is_of_type, ood_roles, roles_in
 from intake_laion_fmri.errors import NotInBucketError, unknown_value
-from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.formats.split_file import Split
 from intake_laion_fmri.remote.access import Bucket, open_bucket
+from intake_laion_fmri.running.forks import concurrently
 from intake_laion_fmri.splits.sources import (
     FILES_IN_FLIGHT,
     SPLITS_VARIABLE,

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.images import Images, ImageSelection, choose_images
 from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError
-from intake_laion_fmri.forks import concurrently
 from intake_laion_fmri.formats.hdf5 import open_hdf5
 from intake_laion_fmri.formats.hdf5_heap import read_element
 from intake_laion_fmri.formats.pictures import Mode, as_displayed, decode, open_picture
 from intake_laion_fmri.reading.stimuli.table import listed_stimuli, stimulus_table
 from intake_laion_fmri.remote.access import SMALL_FILES_IN_FLIGHT, Bucket, ObjectInfo
 from intake_laion_fmri.remote.messages import GATED_ADVICE
+from intake_laion_fmri.running.forks import concurrently
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.images import IMAGE, Images, choose_images
 from intake_laion_fmri.errors import DataIntegrityError, check_option, is_several
-from intake_laion_fmri.forks import PerProcess
 from intake_laion_fmri.formats.chunk_index import ChunkIndex
 from intake_laion_fmri.formats.csv_table import flags, numbers, read_csv_table, whole_numbers
 from intake_laion_fmri.formats.hdf5 import open_hdf5
@@ -24,6 +23,7 @@ from intake_laion_fmri.reading.lazy_arrays import lazy_rows
 from intake_laion_fmri.reading.stimuli.table import known_labels, listed_stimuli
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo, kept_of, open_bucket, parts_of
 from intake_laion_fmri.remote.stream import RangedFile
+from intake_laion_fmri.running.forks import PerProcess
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,7 @@ import pytest
 from tiers import full, sampled
 from web_servers import WebServer
 
-from intake_laion_fmri.forks import PerProcess
+from intake_laion_fmri.running.forks import PerProcess
 
 SCRIPT = """
 import json, os, signal, sys

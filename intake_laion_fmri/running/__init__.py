@@ -1,0 +1,1 @@
+"""What long work runs on: threads and values that belong to one process."""
