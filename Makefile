@@ -9,7 +9,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo test test-full test-all lint bench lock clean
+.PHONY: help demo docs test test-full test-all lint bench lock clean
 
 VENV := .venv
 VERSIONS := requirements/locked.txt
@@ -33,6 +33,7 @@ help:
 	@echo 'make demo    write demo-bucket/, a small synthetic bucket, and do the main job on it (a minute, most of it set-up)'
 	@echo 'make test    run the fast tier of the test suite: five minutes on two cores'
 	@echo 'make test-full  run what it leaves out: ten minutes more; make test-all runs both'
+	@echo 'make docs    build the site in docs/_build/html/, its gallery run on a demo bucket (a minute or two)'
 	@echo 'make lint    check style, format and types'
 	@echo 'make bench   measure reading, opening, storing and mirroring at full size (half an hour, several GB of disk)'
 	@echo 'make lock    write the newest versions to requirements/, and the oldest that are allowed'
@@ -44,6 +45,11 @@ demo: $(VENV)/installed-plot
 	$(BIN)/intake-laion-fmri demo demo-bucket
 	@echo 'The main job, catalog to picture, as a user writes it:'
 	$(BIN)/python examples/first_light.py demo-bucket
+
+# Offline, every warning an error. What has not changed since the last time is not built again.
+docs: $(VENV)/installed-docs
+	$(BIN)/python -m sphinx -q -W --keep-going -d docs/_build/doctrees docs docs/_build/html
+	@echo 'The site is at docs/_build/html/index.html'
 
 # Three workers keep two cores busy, since many tests wait for a server or a process. worksteal: the slowest tests, of
 # notebooks, examples and the wheel, come last and would leave the others idle.
@@ -79,7 +85,7 @@ clean:
 	@if [ -d demo-bucket ] && [ -x $(BIN)/intake-laion-fmri ]; then \
 	  $(BIN)/python -c "from intake_laion_fmri.demo import remove_demo; remove_demo('demo-bucket')"; \
 	elif [ -d demo-bucket ]; then echo 'demo-bucket stays: nothing is installed here that could tell what is in it'; fi
-	rm -rf .venv .venv-latest .venv-lowest demo-output .bench
+	rm -rf .venv .venv-latest .venv-lowest demo-output .bench docs/_build docs/examples docs/reference
 	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find intake_laion_fmri tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} +
 
@@ -87,6 +93,7 @@ clean:
 # those it contains: after `make lint`, `make test` and `make demo` install nothing.
 COVERS_plot := plot
 COVERS_test := test plot
+COVERS_docs := docs plot
 COVERS_dev := dev test plot
 
 $(VENV)/installed-%: pyproject.toml $(VERSIONS) | $(BIN)/python

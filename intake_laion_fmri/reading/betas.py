@@ -64,9 +64,10 @@ def open_betas(
         ``"all"`` (every public session found), ``"ses-01"``, ``"01"``, ``1``, or a list of sessions. The number counts:
         session 1 may have the folder ``ses-001``. Trials always come in the order of the sessions' numbers.
     roi : str, sequence of str, or None, default None
-        A name, a category, ``"all"``, a list (union), or an expression with ``|``, ``&``, `` - `` and parentheses, by
-        default the whole mask. Examples: ``"FFA1"``, also ``"FFA-1"``; ``"face"``; ``"laionventral - (V1 | hV4)"``.
-        ``V1``, ``V2`` and ``V3`` are the union of their v and d parts, where no ROI has that name.
+        A name, a category, ``"all"``, a list (union), or an expression with ``|``, ``&``, ``-`` (between spaces) and
+        parentheses, by default the whole mask. Examples: ``"FFA1"``, also ``"FFA-1"``; ``"face"``;
+        ``"laionventral - (V1 | hV4)"``. ``V1``, ``V2`` and ``V3`` are the union of their v and d parts, where no ROI
+        has that name.
     mask : {"rsquare", "anatomical", "rsquare_or_nan"}, default "rsquare"
         The brain: voxels with a mean R2 that is neither 0 nor NaN, the wider anatomical mask, or voxels with a mean R2
         that is not 0. The last is the axis of files saved before mid-2026. ROIs are cut to it.
