@@ -17,6 +17,7 @@ __all__ = ["Laion", "register"]
 
 _PACKAGE = __name__.rpartition(".")[0]
 _ANALYSIS = f"{_PACKAGE}.analysis"
+_PAGES = f"{_PACKAGE}.reading.pages"
 OPERATIONS = {
     **dict.fromkeys(("average", "finite", "matrices", "noise_ceiling", "rdm", "reliability", "repetitions"), _ANALYSIS),
     **dict.fromkeys(("roi", "trials", "zscore"), _ANALYSIS),
@@ -40,7 +41,13 @@ class Laion:
         return sorted(OPERATIONS)
 
     def __repr__(self) -> str:
-        return f"<laion: {', '.join(sorted(OPERATIONS))}>"
+        return str(self._page())
+
+    def _repr_html_(self) -> str:
+        return str(self._page().html())
+
+    def _page(self) -> Any:
+        return importlib.import_module(_PAGES).data_page(self._data, tuple(OPERATIONS))
 
 
 def _bound(function: Callable[..., Any], data: xr.Dataset | xr.DataArray) -> Callable[..., Any]:

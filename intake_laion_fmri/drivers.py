@@ -18,6 +18,7 @@ from intake_laion_fmri.catalog.datasource import OpenedSource, described, driver
 from intake_laion_fmri.catalog.files import ROOT_FILE
 from intake_laion_fmri.catalog.given import Given, opened, sealed, shown
 from intake_laion_fmri.catalog.inventory import catalog_folder
+from intake_laion_fmri.catalog.pages import FoundCatalog, catalog_page, search
 from intake_laion_fmri.errors import DataIntegrityError, redact, unknown_value
 from intake_laion_fmri.reading.arguments import check_argument
 from intake_laion_fmri.sources import SOURCES
@@ -164,6 +165,32 @@ class LaionCatalog(YAMLFileCatalog):  # type: ignore[misc]
             )
         where = f"the catalog of {subject}" if subject else f"the catalog {self.name!r}"
         return UnknownEntryError(str(unknown_value("entry", key, list(self), where=where)) + hint)
+
+    def search(self, text: str, depth: int = 2) -> FoundCatalog:
+        """Find entries here and in the catalogs below, by words in their names and descriptions.
+
+        Parameters
+        ----------
+        text : str
+            Words, of which an entry has at least one: the name of an ROI, a category, a session, a source.
+        depth : int, default 2
+            How many catalogs deep to look.
+
+        Returns
+        -------
+        FoundCatalog
+            A catalog of what was found, such as ``"sub-01.FFA1"``.
+        """
+        return search(self, text, depth)
+
+    def __repr__(self) -> str:
+        return str(catalog_page(self))
+
+    def _repr_html_(self) -> str:
+        return catalog_page(self).html()
+
+    def _ipython_display_(self) -> None:
+        catalog_page(self).display()
 
     def _yaml(self) -> dict[str, Any]:
         return shown_entries(super()._yaml())

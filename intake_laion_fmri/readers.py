@@ -21,6 +21,7 @@ from intake.readers.user_parameters import BaseUserParameter
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.catalog.given import Given, Veiled, opened, unveiled, veiled
+from intake_laion_fmri.catalog.pages import source_page
 from intake_laion_fmri.reading.arguments import check_argument, check_arguments, labels_alone
 from intake_laion_fmri.sources import SOURCES, Source
 
@@ -141,6 +142,10 @@ class _Reader(BaseReader):  # type: ignore[misc]
     def __call__(self, *args: Any, **kwargs: Any) -> _Reader:
         """Return a reader like this one with other arguments."""
         return type(self)(*args, **{**self.kwargs, "metadata": self.metadata, **kwargs})
+
+    def _repr_html_(self) -> str:
+        selection = {name: unveiled(value) for name, value in self.kwargs.items() if name != "data"}
+        return source_page(self.source, self.opener, {**self.data.arguments(), **selection}).html()
 
     def _read(self, data: _Data, **arguments: Any) -> Any:
         arguments = {name: unveiled(value) for name, value in arguments.items()}

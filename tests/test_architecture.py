@@ -90,6 +90,7 @@ AT_THE_TOP = {
     ("engine", "xarray"),  # a subclass; loaded by xarray when it lists its engines
     ("accessor", "xarray"),  # loaded with the first Dataset
     ("catalog.datasource", "intake"),
+    ("catalog.pages", "intake"),  # a subclass
     ("drivers", "intake"),  # drivers are subclasses, and Intake is there when they are loaded
     ("reading.session_chunks", "xarray"),  # a subclass; loaded with the first Dataset of betas
     ("demo.files", "nibabel"),  # loaded by the command and by tests only

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from intake.source.base import DataSource, Schema
 
 from intake_laion_fmri.catalog.given import opened, sealed, shown
+from intake_laion_fmri.catalog.pages import source_page
 from intake_laion_fmri.errors import redact
 from intake_laion_fmri.reading.arguments import check_arguments, labels_alone
 from intake_laion_fmri.reading.assembly import loaded
@@ -79,6 +80,12 @@ class OpenedSource(DataSource):  # type: ignore[misc]
         if self._opened is None or not self.source.groups:
             self._opened = self.opener(**self._arguments)
         return self._opened
+
+    def _repr_html_(self) -> str:
+        return source_page(self.source, self.opener, self._arguments).html()
+
+    def _ipython_display_(self) -> None:
+        source_page(self.source, self.opener, self._arguments).display()
 
     def _yaml(self) -> dict[str, Any]:
         return shown_entries(super()._yaml())
@@ -213,5 +220,6 @@ def driver(source: Source, module: str) -> type[OpenedSource]:
         "name": f"laion_fmri_{source.name}",
         "source": source,
         "opener": staticmethod(source.load()),
+        "__signature__": inspect.signature(source.load()),  # what help and completion show of `cat.betas(`
     }
     return type(source.driver, (bases[source.container],), fields)

@@ -5,6 +5,7 @@ Source: the interface of ``laion_fmri.subject`` (ViCCo-Group/LAION-fMRI), Septem
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import os
@@ -24,11 +25,14 @@ from intake_laion_fmri.errors import (
     SubjectNotDownloadedError,
     SubjectNotFoundError,
     check_option,
+    in_short,
     is_several,
     unknown_value,
 )
 from intake_laion_fmri.reading import rois
 from intake_laion_fmri.reading.arguments import SessionSelection
+from intake_laion_fmri.reading.pages import Page, counted, sized, spanned
+from intake_laion_fmri.reading.recent_listings import recent_objects
 from intake_laion_fmri.remote.access import Bucket, open_bucket, open_store
 from intake_laion_fmri.subject.described_trials import Descriptions
 from intake_laion_fmri.subject.images import TrialImages
@@ -158,7 +162,23 @@ class Subject(Tables, Volumes, Templates, Descriptions, Runs, Waiting):
         return TrialImages(self, self._bucket)
 
     def __repr__(self) -> str:
-        return f"<Subject {self.subject} in {self._bucket.url}>"
+        return str(self._page())
+
+    def _repr_html_(self) -> str:
+        return self._page().html()
+
+    def _page(self) -> Page:
+        """Return what is shown of the subject: from listings alone, and without them where there are none now."""
+        rows: list[tuple[str, ...]] = []
+        with contextlib.suppress(OSError, ValueError):  # what cannot be listed now is not shown
+            objects = recent_objects(self._bucket, layout.BETAS.folder(self.subject), refresh=False)
+            parsed = {key: layout.parse_key(key) for key in objects if layout.is_of_public(key)}
+            betas = [objects[key].size for key, found in parsed.items() if found and found.kind == "betas"]
+            rows.append((spanned(self.get_sessions()), counted(len(betas), "session"), "betas", sized(sum(betas))))
+            for category in self.get_available_categories():
+                rois = self.get_available_rois(category)
+                rows.append((in_short(rois, most=6), counted(len(rois), "ROI"), category, ""))
+        return Page(f"Subject {self.subject} in {self._bucket.url}", ("names", "number", "of", "size"), rows)
 
     def get_sessions(self) -> list[str]:
         """List the public sessions with betas, ascending."""

@@ -249,7 +249,7 @@ class TestBrowsing:
         nested = cat["sub-01"]
         assert {"ses-01", "hV4", "FFA1", "trials"} <= set(nested._ipython_key_completions_())
         assert {"hV4", "FFA1", "trials"} <= set(dir(nested))
-        assert (repr(nested), nested.name) == ("<Intake catalog: sub-01>", "sub-01")
+        assert (repr(nested).split(":")[0], nested.name) == ("Catalog sub-01", "sub-01")
         assert "40 ROIs" in nested.describe()["description"]
 
     def test_walk(self, cat: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -263,7 +263,7 @@ class TestBrowsing:
     def test_search(self, cat: Any) -> None:
         """A category finds its regions, and the subjects of which only the number of them is known."""
         found = cat.search("face")
-        others = [name for name in found if name.rpartition(".")[2] not in OPENERS]  # the help of some has "surface"
+        others = [name for name in found if name.rpartition(".")[2] not in OPENERS]
         assert others == [f"sub-01.{roi}" for roi in FACE] + SUBJECTS[1:]
         xr.testing.assert_identical(found["sub-01.FFA1"].read(), cat["sub-01"].FFA1.read())
         assert set(cat.search("ses-07")) == {f"{subject}.ses-07" for subject in SUBJECTS}

@@ -1,0 +1,118 @@
+"""Tables that notebooks and terminals show of catalogs, sources, subjects and Datasets."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from intake_laion_fmri.axes.rois import ROI
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+_WIDTH = 88
+"""Characters of a cell on a terminal, at most."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A title, a table, and lines below it: the same in a notebook and on a terminal."""
+
+    title: str
+    """One line."""
+    columns: tuple[str, ...]
+    """Names of the columns; the first holds the names of the rows."""
+    rows: Sequence[Sequence[str]]
+    """Texts, without secrets."""
+    notes: tuple[str, ...] = ()
+    """Lines below the table."""
+    hidden: tuple[str, ...] = ()
+    """Columns that a terminal has no room for."""
+
+    def __str__(self) -> str:
+        """Return the page as plain text."""
+        table = self._table().drop(columns=list(self.hidden), errors="ignore")
+        lines = [self.title]
+        if len(table):
+            table = table.map(_cut)
+            table = table.apply(lambda column: column.str.ljust(max(map(len, column))))  # pandas aligns to the right
+            text = table.to_string(index=False, justify="left")
+            lines += [line.rstrip() for line in text.splitlines()]
+        return "\n".join([*lines, *self.notes])
+
+    def html(self) -> str:
+        """Return the page as HTML."""
+        table = self._table().to_html(index=False, border=0, justify="left") if len(self.rows) else ""
+        cells = ".laion-page td, .laion-page th {text-align: left; vertical-align: top; padding: 2px 8px}"
+        notes = "".join(f"<div>{html.escape(note)}</div>" for note in self.notes)
+        title = f"<strong>{html.escape(self.title)}</strong>"
+        return f'<div class="laion-page"><style>{cells}</style>{title}{table}{notes}</div>'
+
+    def display(self) -> None:
+        """Send the page to the notebook or the IPython session that asks for it."""
+        from IPython.display import display
+
+        display({"text/html": self.html(), "text/plain": str(self)}, raw=True)  # type: ignore[no-untyped-call]
+
+    def _table(self) -> pd.DataFrame:
+        import pandas as pd
+
+        table = pd.DataFrame([list(row) for row in self.rows], columns=list(self.columns), dtype=object)
+        return table.loc[:, (table != "").any()]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 1]}…"
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number and what it counts: ``"1 session"``, ``"2 sessions"``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def sized(n_bytes: int | None) -> str:
+    """Return a size for people, in decimal units; nothing where it is not known."""
+    from rich.filesize import decimal
+
+    return "" if n_bytes is None else decimal(n_bytes)
+
+
+def spanned(names: Sequence[str]) -> str:
+    """Return the first and the last of names that count: ``"ses-01 … ses-30"``."""
+    return f"{names[0]} … {names[-1]}" if len(names) > 2 else ", ".join(names)
+
+
+def data_page(data: xr.Dataset | xr.DataArray, operations: Sequence[str]) -> Page:
+    """Return the page of ``ds.laion``: what the data are of, their ROIs with the voxels chosen, what can be done.
+
+    Parameters
+    ----------
+    data : Dataset or DataArray
+        Opened here, or computed from that. Of lazy arrays nothing is read.
+    operations : sequence of str
+        Names of the methods of ``ds.laion``.
+    """
+    sizes = " x ".join(f"{number:,} {name}" for name, number in data.sizes.items() if name not in _OF_SELECTIONS)
+    title = str(data.attrs.get("title") or getattr(data, "name", None) or type(data).__name__)
+    notes = [*str(data.attrs.get("history", "")).splitlines(), f"ds.laion has {', '.join(sorted(operations))}."]
+    rows: list[tuple[str, str, str]] = []
+    if "in_roi" in data.coords and not data.coords["in_roi"].chunks:
+        every = list(_rois(data.coords["in_roi"]))
+        rows = [row for row in every if row[-1] != "0"]
+        notes[:0] = [f"No voxel of {counted(len(every) - len(rows), 'other ROI')}."] if len(rows) < len(every) else []
+    return Page(f"{title}: {sizes}", ("roi", "category", "voxels"), rows, tuple(notes))
+
+
+_OF_SELECTIONS = (ROI, "pool", "split")
+"""Dimensions of coordinates alone."""
+
+
+def _rois(inside: xr.DataArray) -> Iterator[tuple[str, str, str]]:
+    """Yield the name of each ROI, its category, and its number of voxels in the data."""
+    numbers = inside.sum([dim for dim in inside.dims if dim != ROI])
+    categories = inside.coords.get("roi_category", inside[ROI])
+    for name, category, number in zip(numbers[ROI].values, categories.values, numbers.values, strict=True):
+        yield str(name), str(category), f"{int(number):,}"
