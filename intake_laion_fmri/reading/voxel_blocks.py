@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -105,7 +106,7 @@ def _slabs(positions: NDArray[np.int64], chunk: int, width: int) -> Iterator[NDA
     """Cut ascending positions into slabs of about a width, between chunks, so that none is read twice."""
     ends = np.flatnonzero(np.diff(positions // chunk)) + 1
     start = 0
-    for end, following in zip(ends, [*ends[1:], len(positions)], strict=True):
+    for end, following in itertools.pairwise([*ends, len(positions)]):
         if following - start > width:
             yield positions[start:end]
             start = int(end)

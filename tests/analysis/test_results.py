@@ -396,6 +396,14 @@ def test_other_blocks(tiny: Path, chunks: Any) -> None:
         open_betas("sub-01", bucket=tiny, chunks=chunks)
 
 
+def test_voxels_of_one_chunk(tiny: Path, tiny_store: Path) -> None:
+    """A small region is one block."""
+    found = open_betas("sub-01", roi="FFA1 & PPA", store=tiny_store, bucket=tiny, chunks="voxel")
+    expected = open_betas("sub-01", roi="FFA1 & PPA", bucket=tiny)
+    assert 0 < found.sizes["voxel"] == found["betas"].data.chunksize[1]
+    xr.testing.assert_equal(found.sortby("voxel")["betas"].compute(), expected["betas"].compute())
+
+
 def test_blocks_of_voxels_need_a_store(tiny: Path, store: Path) -> None:
     with pytest.raises(ValueError, match=r"would unpack every session once more"):
         open_betas("sub-01", bucket=tiny, chunks="voxel")
