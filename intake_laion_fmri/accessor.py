@@ -19,8 +19,8 @@ _PACKAGE = __name__.rpartition(".")[0]
 _ANALYSIS = f"{_PACKAGE}.analysis"
 _PAGES = f"{_PACKAGE}.reading.pages"
 OPERATIONS = {
-    **dict.fromkeys(("average", "finite", "matrices", "noise_ceiling", "rdm", "reliability", "repetitions"), _ANALYSIS),
-    **dict.fromkeys(("roi", "trials", "zscore"), _ANALYSIS),
+    **dict.fromkeys(("average", "finite", "map_matrices", "matrices", "noise_ceiling", "rdm"), _ANALYSIS),
+    **dict.fromkeys(("reliability", "repetitions", "roi", "trials", "zscore"), _ANALYSIS),
     "to_nifti": f"{_PACKAGE}.axes.volumes",
 }
 """Name of a method → the module with the function, whose first argument is the Dataset or DataArray."""

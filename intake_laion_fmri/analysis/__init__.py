@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from intake_laion_fmri.analysis.averaging import average, repetitions
     from intake_laion_fmri.analysis.ceilings import noise_ceiling, reliability
     from intake_laion_fmri.analysis.comparing import rdm
-    from intake_laion_fmri.analysis.modelling import matrices
+    from intake_laion_fmri.analysis.modelling import map_matrices, matrices
     from intake_laion_fmri.analysis.scaling import zscore
     from intake_laion_fmri.analysis.selecting import finite, roi, trials
     from intake_laion_fmri.subject.positions import convert_positions
@@ -21,6 +21,7 @@ __all__ = [
     "average",
     "convert_positions",
     "finite",
+    "map_matrices",
     "matrices",
     "noise_ceiling",
     "rdm",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from intake_laion_fmri.axes.images import IMAGE
 from intake_laion_fmri.axes.trials import TRIAL
+from intake_laion_fmri.axes.voxels import VOXEL
 from intake_laion_fmri.errors import unknown_value
 
 if TYPE_CHECKING:
@@ -139,3 +141,25 @@ def told(dataset: xr.Dataset, values: Any) -> str:
     if is_lazy(values):
         return size
     return f"{size}, {np.count_nonzero(np.isnan(values)):,} values NaN"
+
+
+def voxel_maps(dataset: xr.Dataset, variables: Mapping[str, tuple[Any, Mapping[str, str]]], history: str) -> xr.Dataset:
+    """Return maps with the coordinates of the voxels.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Where the values came from.
+    variables : mapping of str to (array, attrs)
+        The maps, shape (voxel,).
+    history : str
+        The line that says what was done.
+    """
+    import xarray as xr
+
+    coords = {name: coord.variable for name, coord in dataset.coords.items() if not {TRIAL, IMAGE} & {*coord.dims}}
+    # Names of pools and splits, say, belong to the trials alone.
+    dims = {dim for coord in coords.values() if VOXEL in coord.dims for dim in coord.dims}
+    coords = {name: coord for name, coord in coords.items() if dims.issuperset(coord.dims)}
+    maps = {name: ((VOXEL,), values, attrs) for name, (values, attrs) in variables.items()}
+    return with_history(xr.Dataset(maps, coords=coords, attrs=dataset.attrs), history)

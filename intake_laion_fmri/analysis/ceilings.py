@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from intake_laion_fmri.analysis.blocks import along_trials, betas_of, is_lazy, with_history
+from intake_laion_fmri.analysis.blocks import along_trials, betas_of, is_lazy, voxel_maps
 from intake_laion_fmri.analysis.scaling import zscore
 from intake_laion_fmri.axes.trials import TRIAL
 from intake_laion_fmri.axes.voxels import VOXEL
@@ -68,7 +68,7 @@ def noise_ceiling(
         "ncsnr": (values, {"long_name": "signal to noise ratio of a trial", "units": "1"}),
     }
     history = f"noise_ceiling({n}, within={within!r}): {len(counts):,} images with {counts.sum():,} trials"
-    return _maps(dataset, variables, history)
+    return voxel_maps(dataset, variables, history)
 
 
 def reliability(dataset: xr.Dataset, *, within: Literal["session", "run"] | None = "session") -> xr.Dataset:
@@ -103,7 +103,7 @@ def reliability(dataset: xr.Dataset, *, within: Literal["session", "run"] | None
         "reliability": (2 * r / (1 + r), {"long_name": "split-half reliability, Spearman-Brown corrected"}),
         "correlation": (r, {"long_name": "correlation of the means of every other repetition"}),
     }
-    return _maps(dataset, variables, f"reliability(within={within!r}): {len(counts):,} images")
+    return voxel_maps(dataset, variables, f"reliability(within={within!r}): {len(counts):,} images")
 
 
 def _images(dataset: xr.Dataset, n: int | None) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -153,12 +153,3 @@ def _split_half(betas: NDArray[np.floating], *, codes: NDArray[np.intp]) -> NDAr
     with np.errstate(divide="ignore", invalid="ignore"):
         r = (first * second).sum(axis=0) / np.sqrt((first**2).sum(axis=0) * (second**2).sum(axis=0))
     return np.asarray(r, dtype=np.float32)
-
-
-def _maps(dataset: xr.Dataset, variables: dict[str, tuple[Any, dict[str, str]]], history: str) -> xr.Dataset:
-    """Return maps with the coordinates of the voxels."""
-    import xarray as xr
-
-    coords = {name: coord.variable for name, coord in dataset.coords.items() if TRIAL not in coord.dims}
-    maps = {name: ((VOXEL,), data, attrs) for name, (data, attrs) in variables.items()}
-    return with_history(xr.Dataset(maps, coords=coords, attrs=dataset.attrs), history)
