@@ -10,6 +10,7 @@ from intake_laion_fmri.cli.cache import cache
 from intake_laion_fmri.cli.catalog import catalog
 from intake_laion_fmri.cli.config import config
 from intake_laion_fmri.cli.demo import demo
+from intake_laion_fmri.cli.doctor import doctor
 from intake_laion_fmri.cli.download import COMMANDS
 from intake_laion_fmri.cli.exits import Program
 from intake_laion_fmri.cli.mirror import mirror
@@ -56,5 +57,5 @@ def main() -> None:
     """
 
 
-for _command in (info, ls, mirror, stimuli, store, catalog, demo, cache, config, *COMMANDS):
+for _command in (info, ls, mirror, stimuli, store, catalog, doctor, demo, cache, config, *COMMANDS):
     main.add_command(_command)

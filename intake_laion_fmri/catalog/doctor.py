@@ -1,0 +1,239 @@
+"""A first look at a bucket: lists it, compares it with the catalog, and opens each source of a subject, lazily."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from intake_laion_fmri import __version__, layout
+from intake_laion_fmri.catalog.drift import Change, compare
+from intake_laion_fmri.catalog.inventory import catalog_folder, read_inventory, take_inventory
+from intake_laion_fmri.errors import AccessDeniedError, NotInBucketError, in_short, redact
+from intake_laion_fmri.reading.contents import dataset_objects, subject_contents
+from intake_laion_fmri.reading.pages import counted
+from intake_laion_fmri.remote.access import Bucket
+from intake_laion_fmri.sources import SOURCES, Source
+
+_LIBRARIES = (
+    "intake",
+    "intake-xarray",
+    "xarray",
+    "dask",
+    "fsspec",
+    "s3fs",
+    "zarr",
+    "nibabel",
+    "h5py",
+    "numpy",
+    "pandas",
+)
+_FAILURES = (OSError, ValueError, LookupError, TypeError, ArithmeticError, RuntimeError, ImportError)
+"""What opening a source may raise on a bucket that is not as expected."""
+_MOST_CHARACTERS = 400
+_MOST_LINES = 20
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What became of one source."""
+
+    source: str
+    """Name of the source."""
+    result: str
+    """``opened``, ``not there``, ``on request`` or ``failed``."""
+    seconds: float
+    """How long that took."""
+    detail: str
+    """Sizes of what was opened, or the error."""
+    warnings: tuple[str, ...] = ()
+    """What was said meanwhile."""
+
+
+@dataclass
+class Report:
+    """What a first look has found."""
+
+    bucket: str
+    """Its URL, without secrets."""
+    versions: dict[str, str]
+    """Of this package, of Python and of the libraries below."""
+    subjects: list[str] = field(default_factory=list)
+    """Those that the bucket has."""
+    listing_seconds: float = 0.0
+    """How long the listings of all subjects took."""
+    changes: list[str] = field(default_factory=list)
+    """Differences from the catalog that came with the package."""
+    subject: str = ""
+    """Whose sources were opened."""
+    groups: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Group → number of objects of that subject, or of none, and their bytes."""
+    unread: list[str] = field(default_factory=list)
+    """Keys among these that no source reads."""
+    opened: list[Opened] = field(default_factory=list)
+    """Source by source."""
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the sources that could not be opened though they are there."""
+        return [one.source for one in self.opened if one.result == "failed"]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain values."""
+        return asdict(self)
+
+    def markdown(self) -> str:
+        """Return the report as Markdown, to be pasted into an issue."""
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        yield f"## {self.bucket}, seen by intake-laion-fmri\n"
+        yield ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        yield f"\nSubjects: {', '.join(self.subjects)}; listed in {self.listing_seconds:.1f} s.\n"
+        yield "### Differences from the catalog that came with the package\n"
+        yield from _listed(self.changes, "None.")
+        yield f"\n### What there is of {self.subject}, and of no subject\n"
+        yield from _table(
+            ("group", "objects", "bytes"), [(name, f"{n:,}", f"{size:,}") for name, (n, size) in self.groups.items()]
+        )
+        yield f"\n### {len(self.unread):,} objects that no source reads\n"
+        yield from _listed([f"`{key}`" for key in self.unread], "None.")
+        yield f"\n### Sources of {self.subject}, opened lazily\n"
+        rows = [(one.source, one.result, f"{one.seconds:.2f} s", one.detail) for one in self.opened]
+        yield from _table(("source", "result", "time", "what"), rows)
+        told = [f"{one.source}: {warning}" for one in self.opened for warning in one.warnings]
+        yield "\n### Warnings\n"
+        yield from _listed(told, "None.")
+
+
+def look(bucket: Bucket, subject: str | None = None, session: str | None = None) -> Report:
+    """Look at a bucket: listings, and small files of one subject.
+
+    Parameters
+    ----------
+    bucket : Bucket
+        The bucket.
+    subject : str, optional
+        Whose sources to open; by default the first subject of the bucket.
+    session : str, optional
+        A session whose betas are read, too: all of its file passes. By default none is.
+
+    Raises
+    ------
+    BucketUnreachableError, AccessDeniedError, NotInBucketError
+        If the bucket cannot be listed.
+    ValueError
+        If it has no such subject.
+    """
+    import dask.array  # noqa: F401  # the time that its import takes is not the bucket's
+    import xarray  # noqa: F401
+
+    report = Report(bucket.url, _versions())
+    start = time.monotonic()
+    found = take_inventory(bucket)
+    report.listing_seconds = time.monotonic() - start
+    report.subjects = list(found.subjects)
+    report.changes = list(_together(compare(read_inventory(catalog_folder()), found)))
+    report.subject = layout.subject_name(subject) if subject else report.subjects[0]
+    objects = {**subject_contents(bucket, report.subject, everything=True).objects, **dataset_objects(bucket)}
+    number, size = Counter[str](), Counter[str]()
+    for key, info in objects.items():
+        number[layout.group_of(key)] += 1
+        size[layout.group_of(key)] += info.size
+    report.groups = {name: (number[name], size[name]) for name in sorted(number)}
+    sidecar = ".json"  # read with what it describes
+    report.unread = sorted(key for key in objects if layout.parse_key(key) is None and not key.endswith(sidecar))
+    report.opened = [_open(source, bucket, report.subject) for source in SOURCES.values()]
+    if session is not None:
+        report.opened.append(_read(bucket, report.subject, session))
+    return report
+
+
+def _together(changes: Sequence[Change]) -> Iterator[str]:
+    """Yield a line for changes of one kind of a subject."""
+    groups: dict[tuple[str, str, str], list[Change]] = {}
+    for change in changes:
+        groups.setdefault((change.subject, change.kind, change.change), []).append(change)
+    for (subject, kind, what), same in groups.items():
+        names = in_short([change.name for change in same], most=8)
+        yield str(same[0]) if len(same) == 1 else f"{what:<8} {subject}: {counted(len(same), kind)} ({names})"
+
+
+def _versions() -> dict[str, str]:
+    system = {"intake-laion-fmri": __version__, "Python": platform.python_version(), "system": platform.platform()}
+    return system | {name: importlib.metadata.version(name) for name in _LIBRARIES}
+
+
+def _open(source: Source, bucket: Bucket, subject: str) -> Opened:
+    """Open a source with the defaults of its arguments."""
+    arguments = {"subject": subject} if source.of_subject else {}
+    return _tried(source.name, lambda: _described(source.load()(bucket=bucket, **arguments)))
+
+
+def _read(bucket: Bucket, subject: str, session: str) -> Opened:
+    """Read the betas of a session, of one ROI category, and tell how fast its file has passed."""
+
+    def read() -> str:
+        from intake_laion_fmri.reading.betas import open_betas
+
+        start = time.monotonic()
+        betas = open_betas(subject, session=session, roi="all", bucket=bucket).betas.load()
+        seconds = time.monotonic() - start
+        missing = float(betas.isnull().mean())
+        return f"{_sizes(betas)} in {seconds:.1f} s, {betas.nbytes / 1e6:.0f} MB of voxels in ROIs, {missing:.2%} NaN"
+
+    return _tried(f"betas, {session} read", read)
+
+
+def _tried(name: str, action: Callable[[], str]) -> Opened:
+    start = time.monotonic()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            result, detail = "opened", action()
+        except _FAILURES as error:
+            result, detail = _result_of(error), f"{type(error).__name__}: {error}"
+    told = dict.fromkeys(_short(warning.message) for warning in caught)
+    return Opened(name, result, round(time.monotonic() - start, 2), _short(detail), tuple(told))
+
+
+def _result_of(error: Exception) -> str:
+    if isinstance(error, AccessDeniedError):
+        return "on request"
+    return "not there" if isinstance(error, NotInBucketError) else "failed"
+
+
+def _described(opened: Any) -> str:
+    """Return the sizes of what was opened."""
+    import pandas as pd
+
+    if isinstance(opened, pd.DataFrame):
+        return f"{len(opened):,} rows, {len(opened.columns)} columns"
+    return _sizes(opened)
+
+
+def _sizes(opened: Any) -> str:
+    return " x ".join(f"{number:,} {name}" for name, number in opened.sizes.items())
+
+
+def _short(message: object) -> str:
+    text = " ".join(redact.text(message).split())
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}…"
+
+
+def _listed(lines: Sequence[str], without: str) -> Iterator[str]:
+    yield from (f"- {line}" for line in lines[:_MOST_LINES])
+    if len(lines) > _MOST_LINES:
+        yield f"- … and {len(lines) - _MOST_LINES:,} more"
+    if not lines:
+        yield without
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    for row in (columns, ["---"] * len(columns), *rows):
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
