@@ -34,6 +34,8 @@ if TYPE_CHECKING:
         StimuliNotDownloadedError,
         SubjectNotFoundError,
     )
+    from intake_laion_fmri.export import presets as presets
+    from intake_laion_fmri.export.brainscore import to_brainscore
     from intake_laion_fmri.group import Group, load_subjects
     from intake_laion_fmri.mirror.run import mirror_bucket
     from intake_laion_fmri.reading.anatomy import open_anatomy
@@ -108,6 +110,7 @@ __all__ = [
     "open_trials",
     "request_stimulus_access",
     "resolve_subject_id",
+    "to_brainscore",
     "to_fsaverage",
     "to_mni305",
     "to_nifti",
@@ -118,6 +121,7 @@ _HOMES = {
     "build_store": "building.build",
     "mirror_bucket": "mirror.run",
     "open_catalog": "drivers",
+    "to_brainscore": "export.brainscore",
     "to_nifti": "axes.volumes",
     "union_masks": "reading.stimuli.segmentations",
     # The names that the data set's own package has.
@@ -165,6 +169,8 @@ def __getattr__(name: str) -> Any:
         value: Any = importlib.import_module(f"{__name__}.drivers").open_catalog()
     elif name in _MODULES:
         value = importlib.import_module(f"{__name__}.{name}")
+    elif name == "presets":
+        value = importlib.import_module(f"{__name__}.export.presets")
     elif name in _HOMES:
         value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     elif (source := _sources().get(name.removeprefix("open_"))) and source.opener.endswith(f":{name}"):

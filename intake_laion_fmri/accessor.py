@@ -22,6 +22,7 @@ OPERATIONS = {
     **dict.fromkeys(("average", "finite", "map_matrices", "matrices", "noise_ceiling", "rdm"), _ANALYSIS),
     **dict.fromkeys(("reliability", "repetitions", "roi", "trials", "zscore"), _ANALYSIS),
     "to_nifti": f"{_PACKAGE}.axes.volumes",
+    **dict.fromkeys(("to_brainscore", "to_frame", "to_torch"), f"{_PACKAGE}.export"),
 }
 """Name of a method → the module with the function, whose first argument is the Dataset or DataArray."""
 

@@ -40,6 +40,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
         "discovery": "errors layout reading remote",
         "betas": "reading",
         "analysis": "axes errors formats",
+        "export": "analysis axes errors reading",
         "building": "axes errors layout reading remote running splits store",
         "mirror": "axes errors formats layout reading remote running splits",
         "subject": "axes discovery errors layout mirror reading remote",
@@ -67,7 +68,7 @@ MOST_LINES, MOST_LINES_OF_A_BODY, MOST_LINES_OF_A_TEST = 350, 40, 600
 
 # Names of the wing's former module, or of its main one, loaded on first use; like the package's own `__init__` these
 # are nobody's neighbours.
-FACADES = {"store", "mirror", "demo", "analysis"}
+FACADES = {"store", "mirror", "demo", "analysis", "export"}
 # What every module that writes to a disk goes through, the oracle too.
 WRITING = {"remote.atomic", "remote.locks", "remote.marks", "remote.parents"}
 # Tables and arrays: these open nothing, though others of their wing do.
@@ -468,6 +469,8 @@ def test_a_wing_with_public_names_is_cheap_too(wing: str) -> None:
             "average convert_positions finite matrices noise_ceiling rdm reliability repetitions roi trials zscore",
         ),
         ("accessor", "Laion"),
+        ("export", "lab_xarray to_brainscore to_frame to_torch"),
+        ("export.presets", "lab_xarray"),
         ("betas", "open_betas open_maps open_noise_ceilings open_rois open_trials roi_data"),
         (
             "config",

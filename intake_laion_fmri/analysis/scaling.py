@@ -85,18 +85,20 @@ def _scaled(betas: NDArray[np.floating], codes: NDArray[np.intp], *, zero: bool)
     return scaled
 
 
-def _warn_of_gaps(dataset: xr.Dataset) -> None:
-    """Warn where trials of a session are missing between others, or before them."""
+def has_gaps(dataset: xr.Dataset) -> bool:
+    """Return True where trials of a session are missing between others, or before them."""
     if "beta_index" not in dataset.coords:
-        return
+        return False
     index = along_trials(dataset, "beta_index")
-    for _, rows in rows_of(group_codes(dataset, "session")):
-        found = np.sort(index[rows])
-        if not np.array_equal(found, np.arange(len(found))):
-            warnings.warn(
-                "Trials of a session are not there, as after stimuli=, split= or a selection: each voxel is scaled by "
-                "the mean and standard deviation of those that are. Open all trials, scale, then select.",
-                UserWarning,
-                stacklevel=3,
-            )
-            return
+    found = (np.sort(index[rows]) for _, rows in rows_of(group_codes(dataset, "session")))
+    return any(not np.array_equal(one, np.arange(len(one))) for one in found)
+
+
+def _warn_of_gaps(dataset: xr.Dataset) -> None:
+    if has_gaps(dataset):
+        warnings.warn(
+            "Trials of a session are not there, as after stimuli=, split= or a selection: each voxel is scaled by "
+            "the mean and standard deviation of those that are. Open all trials, scale, then select.",
+            UserWarning,
+            stacklevel=3,
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -120,6 +120,10 @@ class ImageBlock:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def take(self, rows: NDArray[np.intp]) -> ImageBlock:
+        """Return the block of some of its images."""
+        return replace(self, labels=tuple(self.labels[row] for row in rows), references=self.references[rows])
 
     def read(self, _: None = None) -> NDArray[np.uint8]:
         """Read and decode the images: shape (image, *shape)."""

@@ -1,0 +1,99 @@
+"""Betas in the shape that other code already expects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri.analysis.blocks import betas_of
+from intake_laion_fmri.analysis.scaling import has_gaps, zscore
+from intake_laion_fmri.axes.trials import TRIAL, TRIALS_PER_SESSION
+from intake_laion_fmri.axes.voxels import VOXEL
+from intake_laion_fmri.reading.assembly import loaded
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["lab_xarray"]
+
+
+def lab_xarray(dataset: xr.Dataset) -> xr.DataArray:
+    """Return betas as a lab's xarray loader has them: finite voxels, sorted trials, two MultiIndexes.
+
+    Each voxel is scaled within its session over all trials, ``(x - nanmean) / nanstd`` with ddof 0. Voxels with any
+    value that is not finite are dropped, nothing is filled. Then out-of-distribution images are dropped, and trials
+    sorted by label and repetition.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Whole sessions of one subject, with any voxels, as `open_betas` returns them; or the same opened with
+        ``zscore="session"``, which holds them once less.
+
+    Returns
+    -------
+    xarray.DataArray
+        (presentation, neuroid), float32, in memory. Coordinates: ``session`` (uint8, its number), ``trial`` (uint16,
+        row within the session), ``run`` (uint8); the MultiIndex ``stimulus`` (label), ``repetition`` (uint8, counted
+        over all sessions of the subject); the MultiIndex ``x``, ``y``, ``z`` (float32, mm). No file format keeps a
+        MultiIndex: ``result.reset_index(["stimulus", "x"])`` first, or pickle it.
+
+    Raises
+    ------
+    ValueError
+        If trials of a session are missing, or the betas are scaled in another way.
+
+    Notes
+    -----
+    Source: the loader of LAION-fMRI of the Bonner lab, 2026. ``result.sel(stimulus=label)`` has the repetitions of an
+    image; rows of ``result.isel(presentation=result.repetition.values == 0)`` and of 1 show the same images.
+    """
+    betas = betas_of(dataset, TRIAL, VOXEL)
+    scaled = betas.attrs.get("scaled_within")
+    if scaled not in (None, "session") or (scaled is None and betas.attrs.get("units") == "SD"):
+        raise ValueError(
+            f"The betas are scaled within each {scaled or 'group of an unknown kind'}: expected them as they are, or "
+            "by zscore='session'."
+        )
+    if not dataset.sizes[TRIAL] or has_gaps(dataset):
+        raise ValueError(
+            "Trials of a session are not there, as after stimuli=, split= or a selection: which voxels are finite "
+            "follows from all of them. Open whole sessions, and select from the result."
+        )
+    whole = loaded(dataset)
+    if scaled is None:
+        whole = zscore(whole)
+    labels, repetition = whole["label"].values.astype(str), whole["repetition"].values
+    order = np.lexsort((repetition, labels))
+    order = order[(whole["dataset"].values != "OOD")[order]]
+    values = whole["betas"].transpose(TRIAL, VOXEL).values
+    known = np.isfinite(values).all(axis=0)
+    return _assembled(whole, values[np.ix_(order, known)], order, known)
+
+
+def _assembled(
+    whole: xr.Dataset, values: NDArray[Any], order: NDArray[np.intp], known: NDArray[np.bool_]
+) -> xr.DataArray:
+    """Return values with the loader's coordinates."""
+    import xarray as xr
+
+    along: dict[str, NDArray[Any]] = {
+        "session": (whole[TRIAL].values // TRIALS_PER_SESSION).astype(np.uint8),
+        "trial": whole["beta_index"].values.astype(np.uint16),
+        "run": whole["run"].values.astype(np.uint8),
+        "stimulus": whole["label"].values.astype(str),
+        "repetition": whole["repetition"].values.astype(np.uint8),
+    }
+    result = xr.DataArray(
+        values,
+        dims=("presentation", "neuroid"),
+        coords={
+            **{name: ("presentation", of_all[order]) for name, of_all in along.items()},
+            **{name: ("neuroid", whole[name].values[known]) for name in ("x", "y", "z")},
+        },
+        name="betas",
+        attrs={"subject": str(whole["subject"].values), "z_score": "session", "ood": "excluded"},
+    )
+    return result.set_xindex(["stimulus", "repetition"]).set_xindex(["x", "y", "z"])

@@ -1,0 +1,88 @@
+"""Rows of lazy arrays at random, as training needs them: each block is read once and kept for the next rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri.reading.blocks import SessionBlock
+from intake_laion_fmri.reading.stimuli.image_file import ImageBlock
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+
+class LazyRows:
+    """Rows of a Dask array, in any order.
+
+    Idea: betas of one trial cost as much to read as those of its whole session, so blocks are kept; an image is a
+    request of its own, so images are read one by one out of their blocks, and none is kept.
+
+    Parameters
+    ----------
+    array : dask.array.Array
+        Whose rows are read. It pickles and forks; what was read stays in its process.
+    most_bytes : int
+        Of the blocks that are kept, the latest of them; at least one is.
+    """
+
+    def __init__(self, array: da.Array, most_bytes: int) -> None:
+        self._array, self._most_bytes = array, most_bytes
+        self._ends = np.cumsum(array.chunks[0])
+        self._kept: dict[int, NDArray[Any]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_kept": {}}
+
+    @property
+    def reads_streams(self) -> bool:
+        """Whether a block is read by unpacking a session from its beginning."""
+        return any(isinstance(block, SessionBlock) for _, block in _tasks(self._array))
+
+    @property
+    def splits_blocks(self) -> bool:
+        """Whether a row is read without the others of its block."""
+        return all(isinstance(self._block(number), ImageBlock) for number in range(len(self._ends)))
+
+    def take(self, rows: NDArray[np.intp]) -> NDArray[Any]:
+        """Read some rows: shape (row, …), in the order given. Repeats are read once."""
+        result = np.empty((len(rows), *self._array.shape[1:]), dtype=self._array.dtype)
+        distinct, back = np.unique(rows, return_inverse=True)
+        numbers = np.searchsorted(self._ends, distinct, side="right")
+        for number in np.unique(numbers):
+            of_block = np.flatnonzero(numbers == number)
+            inside = distinct[of_block] - (self._ends[number] - self._array.chunks[0][number])
+            targets = np.isin(back, of_block)
+            positions = np.searchsorted(of_block, back[targets])
+            result[targets] = self._read(int(number), inside)[positions]
+        return result
+
+    def _read(self, number: int, rows: NDArray[np.intp]) -> NDArray[Any]:
+        block = self._block(number)
+        if isinstance(block, ImageBlock):
+            return block.take(rows).read()
+        kept = self._kept
+        if number not in kept:
+            # Not by Dask's threads: the processes that read beside this one are as many as the user wants.
+            kept[number] = self._array.blocks[number].compute(scheduler="synchronous")
+        kept[number] = kept.pop(number)  # the latest one last
+        while len(kept) > 1 and sum(one.nbytes for one in kept.values()) > self._most_bytes:
+            del kept[next(iter(kept))]
+        values: NDArray[Any] = kept[number][rows]
+        return values
+
+    def _block(self, number: int) -> Any:
+        """Return what reads a block of rows, where that is known."""
+        key = (self._array.name, number, *(0 for _ in self._array.shape[1:]))
+        task = self._array.__dask_graph__().get(key)
+        return task[1] if isinstance(task, tuple) and len(task) == 3 else None
+
+
+def _tasks(array: da.Array) -> Iterator[tuple[Any, Any]]:
+    """Yield the method and the block of each task that reads something."""
+    for task in array.__dask_graph__().values():
+        if isinstance(task, tuple) and len(task) == 3 and callable(task[0]):
+            yield task[0], task[1]
