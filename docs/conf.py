@@ -86,7 +86,7 @@ def use_demo_bucket(folder: Path) -> None:
         write_demo(bucket, scale="small")
     os.environ["LAION_FMRI_BUCKET"] = str(bucket)
     os.environ["LAION_FMRI_CACHE"] = str(folder / "cache")
-    os.environ["LAION_FMRI_CONFIG"] = str(folder / "config.json")
+    os.environ["LAION_FMRI_CONFIG"] = str(folder / "config")
 
 
 def setup(app):

@@ -67,7 +67,8 @@ def group_codes(dataset: xr.Dataset, within: str) -> NDArray[np.intp]:
     within : {"session", "run"}
         The groups.
     """
-    _, codes = np.unique(along_trials(dataset, "session").astype(str), return_inverse=True)
+    # As objects: sessions of a saved file may be texts of variable length, which NumPy casts to no other kind of text.
+    _, codes = np.unique(along_trials(dataset, "session").astype(object), return_inverse=True)
     if within == "run":
         _, runs = np.unique(along_trials(dataset, "run"), return_inverse=True)
         _, codes = np.unique(codes * (runs.max(initial=0) + 1) + runs, return_inverse=True)

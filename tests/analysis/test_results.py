@@ -246,6 +246,14 @@ def test_results_keep_their_place(tiny: Path, lazy: xr.Dataset, tmp_path: Path) 
     assert "values NaN" in lazy.compute().laion.zscore().attrs["history"]
 
 
+def test_what_was_saved_is_scaled_too(tiny: Path, tmp_path: Path) -> None:
+    """Zarr gives texts of variable length back, which NumPy does not sort with other texts."""
+    ds = open_betas("sub-01", roi="FFA1", bucket=tiny).compute()
+    ds.to_zarr(tmp_path / "saved.zarr", consolidated=False)
+    saved = xr.open_zarr(tmp_path / "saved.zarr", consolidated=False)
+    np.testing.assert_array_equal(saved.laion.zscore().betas, ds.laion.zscore().betas)
+
+
 def test_blocks_are_few_and_travel(lazy: xr.Dataset) -> None:
     """A few tasks a session; they pickle, and blocks that cut a session are joined."""
     images = lazy.laion.zscore().laion.average()

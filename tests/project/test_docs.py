@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import ast
+import os
+import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tiers import full
+from versions import STRICT
 
 PROJECT = Path(__file__).parents[2]
 GALLERY = sorted((PROJECT / "docs" / "gallery").glob("*.py"))
+PAGES = [PROJECT / "docs" / "start.md", *sorted((PROJECT / "docs" / "guide").glob("*.md"))]
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
+RUN = """
+import sys
+for page in sys.stdin.read().split("### page ")[1:]:
+    name, _, code = page.partition("\\n")
+    exec(compile(code, name, "exec"), {"__name__": "__main__"})
+"""
+"""Runs each page's code by itself, in one process, which has loaded all libraries once."""
 
 
 def test_every_public_name_has_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,9 +45,9 @@ def test_every_public_name_has_a_page(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(listed) > 100
     pages = {path.stem for path in (tmp_path / "names").iterdir()}
     tables = {path.stem: path.read_text(encoding="utf-8") for path in tmp_path.glob("*.rst")}
-    for full in listed - {"intake_laion_fmri.__version__"}:
-        module, _, name = full.rpartition(".")
-        assert full in pages or f".{name}`" in tables[module], full
+    for public in listed - {"intake_laion_fmri.__version__"}:
+        module, _, name = public.rpartition(".")
+        assert public in pages or f".{name}`" in tables[module], public
     assert "old" not in tables
 
 
@@ -47,3 +61,22 @@ def test_examples_are_short(path: Path) -> None:
     code = [line for line in text.split('"""')[2].splitlines() if line.strip() and not line.startswith("#")]
     assert len(code) <= 30
     assert "demo-bucket" not in text
+
+
+@full("all code of the guide in one process, half a minute; the gallery is run by `make docs`")
+def test_the_code_of_the_guide_runs(tiny: Path, tmp_path: Path) -> None:
+    """As printed, without a warning, in a folder with the demo bucket."""
+    (tmp_path / "demo-bucket").symlink_to(tiny)
+    blocks = {page.name: "\n".join(PYTHON.findall(page.read_text(encoding="utf-8"))) for page in PAGES}
+    done = subprocess.run(
+        [sys.executable, *STRICT, "-c", RUN],
+        input="\n".join(f"### page {name}\n{code}" for name, code in blocks.items() if code),
+        env=os.environ | {"LAION_FMRI_BUCKET": str(tiny)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    # A busy machine may take longer than distributed allows a worker for its end.
+    errors = [line for line in done.stderr.splitlines() if "Worker process still alive after" not in line]
+    assert (done.returncode, errors) == (0, [])
+    assert {"response.nii.gz", "rois.zarr", "rois.nc", "rois.npz", "laion.zarr"} <= set(os.listdir(tmp_path))
