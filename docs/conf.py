@@ -74,7 +74,7 @@ html_theme_options = {
     "footer_end": [],
     "header_links_before_dropdown": 7,
 }
-html_sidebars = {"index": [], "start": []}
+html_sidebars = {"index": [], "start": [], "dataset": []}
 
 
 def use_demo_bucket(folder: Path) -> None:
