@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-import inspect
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +21,7 @@ _PAGES = f"{_PACKAGE}.reading.pages"
 OPERATIONS = {
     **dict.fromkeys(("average", "finite", "map_matrices", "matrices", "noise_ceiling", "rdm"), _ANALYSIS),
     **dict.fromkeys(("reliability", "repetitions", "roi", "trials", "zscore"), _ANALYSIS),
+    "plot": f"{_PACKAGE}.plotting",
     "to_nifti": f"{_PACKAGE}.axes.volumes",
     **dict.fromkeys(("to_brainscore", "to_frame", "to_torch"), f"{_PACKAGE}.export"),
 }
@@ -36,7 +37,8 @@ class Laion:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name not in OPERATIONS:
             raise AttributeError(f"laion has no {name!r}. It has {', '.join(sorted(OPERATIONS))}.")
-        return _bound(getattr(importlib.import_module(OPERATIONS[name]), name), self._data)
+        # As a method of any object: help and completion leave the first argument out, warnings name the user's line.
+        return types.MethodType(getattr(importlib.import_module(OPERATIONS[name]), name), self._data)
 
     def __dir__(self) -> list[str]:
         return sorted(OPERATIONS)
@@ -49,19 +51,6 @@ class Laion:
 
     def _page(self) -> Any:
         return importlib.import_module(_PAGES).data_page(self._data, tuple(OPERATIONS))
-
-
-def _bound(function: Callable[..., Any], data: xr.Dataset | xr.DataArray) -> Callable[..., Any]:
-    """Return a function whose first argument is given: help and completion show the others."""
-
-    @functools.wraps(function)
-    def method(*args: Any, **kwargs: Any) -> Any:
-        return function(data, *args, **kwargs)
-
-    signature = inspect.signature(function)
-    given = list(signature.parameters.values())[1:]
-    method.__signature__ = signature.replace(parameters=given)  # type: ignore[attr-defined]
-    return method
 
 
 @functools.cache

@@ -41,6 +41,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
         "betas": "reading",
         "analysis": "axes errors formats",
         "export": "analysis axes errors reading",
+        "plotting": "analysis axes errors formats reading",
         "building": "axes errors layout reading remote running splits store",
         "mirror": "axes errors formats layout reading remote running splits",
         "subject": "axes discovery errors layout mirror reading remote",
@@ -68,7 +69,7 @@ MOST_LINES, MOST_LINES_OF_A_BODY, MOST_LINES_OF_A_TEST = 350, 40, 600
 
 # Names of the wing's former module, or of its main one, loaded on first use; like the package's own `__init__` these
 # are nobody's neighbours.
-FACADES = {"store", "mirror", "demo", "analysis", "export"}
+FACADES = {"store", "mirror", "demo", "analysis", "export", "plotting"}
 # What every module that writes to a disk goes through, the oracle too.
 WRITING = {"remote.atomic", "remote.locks", "remote.marks", "remote.parents"}
 # Tables and arrays: these open nothing, though others of their wing do.
@@ -84,7 +85,7 @@ IMPORTING_BY_TEXT = {
 }  # tables of functions; tests load each
 SLOW = {
     *("xarray", "dask", "distributed", "nibabel", "zarr", "s3fs", "intake", "intake_xarray", "pandas", "rich"),
-    *("h5py", "PIL", "scipy", "nilearn"),
+    *("h5py", "PIL", "scipy", "nilearn", "matplotlib"),
 }
 AT_THE_TOP = {
     ("readers", "intake"),

@@ -42,15 +42,23 @@ def roi(dataset: xr.Dataset, expression: RoiSelection) -> xr.Dataset:
     ValueError
         If the Dataset has no ``in_roi``, or the expression names another ROI than it has, with the nearest.
     """
-    if "in_roi" not in dataset.coords:
-        raise ValueError("The Dataset has no coordinate in_roi (roi, voxel): open it with open_betas.")
-    inside = dataset["in_roi"].transpose(ROI, VOXEL).values
-    categories = dataset["roi_category"].values if "roi_category" in dataset.coords else [""] * len(inside)
-    membership = RoiMembership(tuple(map(str, dataset[ROI].values)), tuple(map(str, categories)), inside)
-    chosen = membership.select(RoiExpression.parse(expression), where=_who(dataset))
+    chosen = voxels_of(dataset, expression)
     return with_history(
         dataset.isel({VOXEL: chosen}), f"roi({expression!r}): {chosen.sum():,} of {len(chosen):,} voxels"
     )
+
+
+def voxels_of(data: xr.Dataset | xr.DataArray, expression: RoiSelection) -> NDArray[np.bool_]:
+    """Return True for the voxels of regions of interest, shape (voxel,); arguments and errors as in `roi`."""
+    if "in_roi" not in getattr(data, "variables", data.coords):  # a DataArray has no variables, but coordinates
+        raise ValueError(
+            "There is no coordinate in_roi (roi, voxel): open it with open_betas. A DataArray does not keep it: take "
+            " the Dataset, and pass it the DataArray."
+        )
+    inside = data["in_roi"].transpose(ROI, VOXEL).values
+    categories = data["roi_category"].values if "roi_category" in data.coords else [""] * len(inside)
+    membership = RoiMembership(tuple(map(str, data[ROI].values)), tuple(map(str, categories)), inside)
+    return membership.select(RoiExpression.parse(expression), where=_who(data))
 
 
 def trials(
@@ -143,5 +151,5 @@ def _shows(dataset: xr.Dataset, stimuli: str) -> NDArray[np.bool_]:
     return stimuli_of(pd.DataFrame({name: dataset[name].values for name in ("shared", "dataset")}), stimuli)
 
 
-def _who(dataset: xr.Dataset) -> str:
+def _who(dataset: xr.Dataset | xr.DataArray) -> str:
     return str(dataset["subject"].values) if "subject" in dataset.coords else "the Dataset"

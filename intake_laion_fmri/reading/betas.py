@@ -17,6 +17,7 @@ from intake_laion_fmri.reading.assembly import BucketPlan
 from intake_laion_fmri.reading.contents import betas_contents
 from intake_laion_fmri.reading.functional.events import trial_events
 from intake_laion_fmri.reading.functional.localizers import localizer_coordinates
+from intake_laion_fmri.reading.origins import with_origin
 from intake_laion_fmri.reading.plans.trials import TrialQuery
 from intake_laion_fmri.reading.plans.voxels import VoxelQuery
 from intake_laion_fmri.reading.stored import StorePlan, with_stored
@@ -251,4 +252,5 @@ def open_betas(
     contrasts, maps = localizer_coordinates(bucket, subject, localizers, parts.brain.axis)
     answers, tables = trial_events(bucket, subject, events, parts.table)
     parts.remarks.warn(stacklevel=2)
-    return replace(parts, sources=(*parts.sources, *maps, *tables)).dataset().assign_coords(contrasts | answers)
+    dataset = replace(parts, sources=(*parts.sources, *maps, *tables)).dataset().assign_coords(contrasts | answers)
+    return with_origin(dataset, bucket)

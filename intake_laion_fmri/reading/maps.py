@@ -20,6 +20,7 @@ from intake_laion_fmri.reading.contents import SubjectContents, subject_contents
 from intake_laion_fmri.reading.fetched import Fetched
 from intake_laion_fmri.reading.functional.sidecars import sidecar_attribute
 from intake_laion_fmri.reading.lazy_arrays import lazy_rows
+from intake_laion_fmri.reading.origins import with_origin
 from intake_laion_fmri.reading.plans.maps import MapPlan, MapQuery
 from intake_laion_fmri.reading.plans.voxels import VoxelPlan, VoxelQuery
 from intake_laion_fmri.remote.access import Bucket, open_bucket
@@ -199,7 +200,7 @@ def _open_maps(
     if not variables:
         raise DataIntegrityError(f"None of the maps can be read: {'; '.join(remarks.left_out)}.")
     remarks.warn(stacklevel=3)
-    return dataset.assign_attrs(told), contents
+    return with_origin(dataset.assign_attrs(told), bucket), contents
 
 
 def _lazy_map(

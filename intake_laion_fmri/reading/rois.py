@@ -18,6 +18,7 @@ from intake_laion_fmri.reading.arguments import ALL, FORMATS, All, Format, chose
 from intake_laion_fmri.reading.assembly import attributes, subject_coordinate
 from intake_laion_fmri.reading.contents import SubjectContents, subject_contents
 from intake_laion_fmri.reading.fetched import Fetched
+from intake_laion_fmri.reading.origins import with_origin
 from intake_laion_fmri.reading.plans.rois import RoiPlan
 from intake_laion_fmri.reading.plans.voxels import VoxelQuery, no_rois
 from intake_laion_fmri.remote.access import Bucket, open_bucket
@@ -121,7 +122,8 @@ def open_rois(
         attrs |= {"hemi": hemi, "surface_space": SURFACE_SPACE}
     if brain is not None:
         coordinates |= brain.axis.grid.coordinate(layout.SPACE)
-    return xr.Dataset(variables, coords={**coordinates, "subject": subject_coordinate(contents.subject)}, attrs=attrs)
+    coordinates["subject"] = subject_coordinate(contents.subject)
+    return with_origin(xr.Dataset(variables, coords=coordinates, attrs=attrs), bucket)
 
 
 def roi_data(

@@ -24,6 +24,7 @@ from intake_laion_fmri.reading.fetched import Fetched
 from intake_laion_fmri.reading.functional.raw_files import RunFile, RunFiles
 from intake_laion_fmri.reading.functional.sidecars import read_sidecars, sidecar_attribute
 from intake_laion_fmri.reading.lazy_arrays import lazy_rows
+from intake_laion_fmri.reading.origins import with_origin
 from intake_laion_fmri.reading.plans.voxels import VoxelPlan, VoxelQuery
 from intake_laion_fmri.reading.volumes import open_beginning
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket
@@ -146,7 +147,7 @@ def open_bold(
     described |= {**told, "space": layout.SPACE if source == "tedana" else _NATIVE}
     dims = (ECHO, TIME, VOXEL) if rows.ndim == 3 else (TIME, VOXEL)
     coordinates["subject"] = subject_coordinate(subject)
-    return xr.Dataset({"bold": (dims, rows, attrs)}, coords=coordinates, attrs=described)
+    return with_origin(xr.Dataset({"bold": (dims, rows, attrs)}, coords=coordinates, attrs=described), bucket)
 
 
 def _check_combination(source: str, echo: int | None, part: str, roi: RoiSelection | None) -> None:

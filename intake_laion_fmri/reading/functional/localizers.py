@@ -36,6 +36,7 @@ from intake_laion_fmri.reading.functional.localizer_plans import FITTED, Localiz
 from intake_laion_fmri.reading.functional.sidecars import sidecar_attribute
 from intake_laion_fmri.reading.functional.surface_blocks import SurfaceBlock
 from intake_laion_fmri.reading.lazy_arrays import lazy_rows
+from intake_laion_fmri.reading.origins import with_origin
 from intake_laion_fmri.reading.plans.rois import RoiPlan
 from intake_laion_fmri.reading.plans.voxels import VoxelPlan, VoxelQuery
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket
@@ -180,7 +181,7 @@ def open_localizers(
     attrs = attributes(f"localizers of {contents.subject}", used, parts.grid, mask if on_voxels else None)
     if space == SURFACE_SPACE:
         attrs["surface_space"] = SURFACE_SPACE
-    return xr.Dataset(parts.variables, coords=coordinates, attrs=attrs | told)
+    return with_origin(xr.Dataset(parts.variables, coords=coordinates, attrs=attrs | told), bucket)
 
 
 def localizer_coordinates(

@@ -1,0 +1,197 @@
+"""Figures, axes, colour scales and legends: what all pictures have in common."""
+
+from __future__ import annotations
+
+import functools
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.figure import Figure
+
+SIGNED, POSITIVE = "RdBu_r", "viridis"
+"""Colour maps that are read without telling red from green; the second is perceptually uniform."""
+
+COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#F0E442", "#009E73", "#FFFFFF", "#D55E00", "#0072B2")
+"""Colours of outlines, those that are bright on a dark background first: Okabe and Ito's, and white."""
+
+_USUAL = 98.0
+"""Percentile where a scale ends: a few voxels at the edge of the brain would take all of it."""
+
+_LETTERS_PER_INCH = 12
+"""Of the text beside a bar, which is broken into lines."""
+
+_UNITS = {"percent": "%", "1": ""}
+
+
+def pyplot() -> Any:
+    """Return `matplotlib.pyplot`; ImportError that says how to install it, and nilearn, where one is absent."""
+    try:
+        import matplotlib.pyplot
+        import nilearn.plotting  # noqa: F401
+    except ImportError as error:
+        raise ImportError("Pictures need nilearn and matplotlib: pip install 'intake-laion-fmri[plot]'.") from error
+    return matplotlib.pyplot
+
+
+def panels(axes: Any, count: int, *, size: tuple[float, float], right: float = 0.0, **subplots: Any) -> list[Axes]:
+    """Return a column of axes.
+
+    Parameters
+    ----------
+    axes : matplotlib Axes, sequence of these, or None
+        As a user gave them; None makes a figure.
+    count : int
+        How many are needed.
+    size : tuple of float
+        Width and height of a panel of a new figure, in inches.
+    right : float
+        Inches that a bar's text takes there.
+    **subplots
+        Of `matplotlib.pyplot.subplots`.
+
+    Raises
+    ------
+    ValueError
+        If another number of them was given.
+    """
+    plt = pyplot()
+    if axes is None:
+        width, height = size[0], size[1] * count
+        space = {"left": 0.15 / width, "right": 1 - right / width, "top": 1 - 0.35 / height, "bottom": 0.4 / height}
+        figure, grid = plt.subplots(count, 1, figsize=(width, height), squeeze=False, gridspec_kw=space, **subplots)
+        _show_once(figure)
+        return list(grid[:, 0])
+    given = list(np.ravel(np.array(axes, dtype=object)))
+    if len(given) != count:
+        raise ValueError(f"Expected axes= for {count} panels, found {len(given)}.")
+    return given
+
+
+def figure_of(axes: Axes) -> Figure:
+    """Return the figure that axes are in, also through figures within it."""
+    figure: Figure = axes.get_figure(root=True)  # type: ignore[assignment]
+    return figure
+
+
+def _show_once(figure: Figure) -> None:
+    """Keep a notebook from showing a figure twice: as the value of a cell, and by pyplot at the cell's end."""
+    if "inline" in pyplot().get_backend():
+        figure._ipython_display_ = functools.partial(_display, figure)  # type: ignore[attr-defined]
+
+
+def _display(figure: Any) -> None:
+    if not pyplot().fignum_exists(figure.number):
+        raise NotImplementedError  # IPython's sign that the figure is to be displayed as usual
+
+
+def label_of(values: xr.DataArray) -> str:
+    """Return what values are, and their units, from their attributes."""
+    name = str(values.attrs.get("long_name") or ("" if values.name is None else values.name))
+    units = str(values.attrs.get("units", ""))
+    units = _UNITS.get(units, units)
+    return f"{name} ({units})" if units else name
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How values become colours."""
+
+    cmap: Any
+    """Colour map, as matplotlib takes it."""
+    vmin: float
+    """Value at its lower end."""
+    vmax: float
+    """Value at its upper end."""
+    extend: str
+    """Where values lie beyond, as matplotlib says it: "neither", "both", "min" or "max"."""
+    label: str
+    """What stands beside the bar."""
+
+    @classmethod
+    def of(
+        cls,
+        values: NDArray[Any],
+        label: str = "",
+        *,
+        cmap: Any = None,
+        vmin: float | None = None,
+        vmax: float | None = None,
+    ) -> Scale:
+        """Choose a scale: around 0 where more than a few values are negative, otherwise from 0 on.
+
+        Parameters
+        ----------
+        values : array
+            NaN and infinite ones do not count.
+        label : str
+            What they are.
+        cmap, vmin, vmax : optional
+            As a user gave them.
+        """
+        known = np.asarray(values, dtype=np.float64)
+        known = known[np.isfinite(known)]
+        low, high = np.percentile(known, [100 - _USUAL, _USUAL]) if known.size else (0.0, 1.0)
+        is_signed = low < 0 if vmin is None else vmin < 0
+        if vmax is None:
+            vmax = float(max(abs(low), abs(high)) if is_signed and vmin is None else high)
+            vmax = vmax if vmax > (vmin or 0) else (vmin or 0) + 1
+        if vmin is None:
+            vmin = -abs(vmax) if is_signed else min(0.0, vmax - 1)
+        least, most = (known.min(), known.max()) if known.size else (vmin, vmax)
+        # Colours do not tell what lies a rounding error beyond.
+        slack = 1e-6 * (vmax - vmin)
+        extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(
+            (bool(least < vmin - slack), bool(most > vmax + slack)), "neither"
+        )
+        return cls(cmap or (SIGNED if is_signed else POSITIVE), float(vmin), float(vmax), extend, label)
+
+    @property
+    def mappable(self) -> ScalarMappable:
+        """The scale as matplotlib takes it."""
+        from matplotlib import cm, colors
+
+        return cm.ScalarMappable(colors.Normalize(self.vmin, self.vmax), self.cmap)
+
+    def bar(self, axes: Sequence[Axes], **style: Any) -> None:
+        """Draw the colour bar beside axes, which become narrower."""
+        figure: Any = axes[0].figure
+        height = sum(one.get_position().height for one in axes) * figure.get_figheight()
+        text = textwrap.fill(self.label, max(12, int(_LETTERS_PER_INCH * height)))
+        figure.colorbar(self.mappable, ax=list(axes), label=text, extend=self.extend, **style)
+
+
+def coloured(names: str | Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
+    """Return a colour for each name: those that were given, or `COLOURS` in turn."""
+    if isinstance(names, Mapping):
+        return dict(names)
+    several = [names] if isinstance(names, str) else list(dict.fromkeys(names))
+    return {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(several)}
+
+
+def legend(axes: Axes, outlines: Mapping[str, Any]) -> None:
+    """Name outlines below axes, on the dark background that they are bright on."""
+    if not outlines:
+        return
+    from matplotlib import lines
+
+    handles = [lines.Line2D([], [], color=colour, linewidth=2, label=name) for name, colour in outlines.items()]
+    shown = axes.legend(
+        handles=handles,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.0),
+        ncols=min(4, len(handles)),
+        facecolor="black",
+        labelcolor="white",
+        edgecolor="black",
+        framealpha=1.0,
+    )
+    shown.set_zorder(10)

@@ -1,0 +1,98 @@
+"""Values as pictures take them: named, given as a DataArray, or as an array with a number for each voxel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from intake_laion_fmri.axes.voxels import VOXEL
+from intake_laion_fmri.errors import unknown_value
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_MOST_ROWS = 12
+"""Rows of a picture: more are unreadable, and as a rule trials that were not averaged."""
+
+
+def on_voxels(data: xr.Dataset | xr.DataArray, values: Any = None) -> xr.DataArray | None:
+    """Return values along ``voxel``, or along one other dimension and ``voxel``, in memory; None where there are none.
+
+    Parameters
+    ----------
+    data : xarray.Dataset or xarray.DataArray
+        What is drawn, or what has it.
+    values : str, xarray.DataArray, array, or None
+        As a user gave them; None for `data` itself, or its only variable along ``voxel`` alone.
+
+    Raises
+    ------
+    ValueError
+        If there is no such name, an array is of another length, or the dimensions are others.
+    """
+    found = _found(data, values)
+    if found is None:
+        return None
+    if VOXEL not in found.dims or found.ndim > 2:
+        raise ValueError(
+            f"Expected values along {VOXEL!r}, and at most one other dimension; found {dict(found.sizes)}. Average or "
+            "select first."
+        )
+    found = found.transpose(..., VOXEL)
+    if found.ndim == 2 and not 1 <= found.shape[0] <= _MOST_ROWS:
+        raise ValueError(
+            f"Expected 1 to {_MOST_ROWS} rows, found {found.shape[0]} along {found.dims[0]!r}: average or select "
+            "first, as with .mean() or .isel()."
+        )
+    if found.dtype.kind not in "fiub":
+        raise ValueError(f"Expected numbers, found {found.dtype} in {found.name!r}.")
+    return _without_fill(found.compute())
+
+
+def _found(data: xr.Dataset | xr.DataArray, values: Any) -> xr.DataArray | None:
+    import xarray as xr
+
+    if values is None:
+        if isinstance(data, xr.DataArray):
+            return data
+        alone = [array for array in data.data_vars.values() if array.dims == (VOXEL,)]
+        return alone[0] if len(alone) == 1 else None
+    if isinstance(values, str):
+        known = data.variables if isinstance(data, xr.Dataset) else data.coords
+        valid = [str(name) for name in known if VOXEL in data[name].dims and name != VOXEL]
+        if values not in valid:
+            raise unknown_value("values", values, valid)
+        return data[values]
+    if isinstance(values, xr.DataArray):
+        return values
+    array = np.asarray(values)
+    if VOXEL not in data.coords or array.shape[-1:] != data[VOXEL].shape or array.ndim > 2:
+        expected = data.sizes.get(VOXEL, "coordinates of")
+        raise ValueError(f"Expected an array with {expected} voxels, those of the data; found shape {array.shape}.")
+    coords = {name: coord for name, coord in data.coords.items() if coord.dims in ((VOXEL,), ())}
+    return xr.DataArray(array, dims=("row", VOXEL)[2 - array.ndim :], coords=coords)
+
+
+def _without_fill(values: xr.DataArray) -> xr.DataArray:
+    """Return whole numbers that have a valid range as floats, with NaN for those beyond: an index has -1 for none."""
+    if values.dtype.kind not in "iu" or len(values.attrs.get("valid_range", ())) != 2:
+        return values
+    first, last = values.attrs["valid_range"]
+    return values.astype("float32").where((values >= first) & (values <= last))
+
+
+def titles(data: xr.Dataset | xr.DataArray, shown: xr.DataArray | None) -> list[str]:
+    """Return what stands above each row: the values of the other dimension, or the subject."""
+    if shown is not None and shown.ndim == 2:
+        name = str(shown.dims[0])
+        if name in shown.coords:
+            return [str(value) for value in shown[name].values]
+        return [f"{name} {number}" for number in range(shown.shape[0])]
+    return [subject_of(data) or ""]
+
+
+def subject_of(data: xr.Dataset | xr.DataArray) -> str | None:
+    """Return the subject that data tell; None where they tell none, or several."""
+    told = data.coords.get("subject")
+    return str(told.values) if told is not None and told.ndim == 0 else None

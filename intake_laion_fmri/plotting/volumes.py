@@ -1,0 +1,245 @@
+"""Values on voxels, drawn on slices through the subject's own anatomy."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri.analysis.selecting import voxels_of
+from intake_laion_fmri.axes.volumes import to_nifti
+from intake_laion_fmri.axes.voxels import VOXEL
+from intake_laion_fmri.errors import BucketUnreachableError, MissingFileWarning, check_option
+from intake_laion_fmri.formats.grid import GRID
+from intake_laion_fmri.plotting.figures import Scale, coloured, figure_of, label_of, legend, panels, pyplot
+from intake_laion_fmri.plotting.values import on_voxels, subject_of, titles
+from intake_laion_fmri.reading.anatomy import open_anatomy
+from intake_laion_fmri.reading.origins import origin
+from intake_laion_fmri.reading.roi_files import UNREADABLE
+
+if TYPE_CHECKING:
+    import nibabel
+    import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["plot"]
+
+AUTO = "auto"
+_MODES = ("ortho", "x", "y", "z")
+_CUTS = 4
+"""Slices along one axis, where nobody says how many."""
+
+_ONE_COLOUR = "#E69F00"
+
+
+def plot(
+    data: xr.Dataset | xr.DataArray,
+    values: Any = None,
+    rois: str | Sequence[str] | Mapping[str, Any] = (),
+    on: Any = AUTO,
+    *,
+    display_mode: str = "ortho",
+    cut_coords: Any = None,
+    cmap: Any = None,
+    vmin: float | None = None,
+    vmax: float | None = None,
+    title: str | None = None,
+    axes: Any = None,
+    bucket: Any = None,
+    storage_options: Mapping[str, Any] | None = None,
+    mirror: str | os.PathLike[str] | None = None,
+    mirror_only: bool | None = None,
+) -> Figure:
+    """Draw values on voxels on slices through the subject's brain, with outlines of ROIs.
+
+    Parameters
+    ----------
+    data : xarray.Dataset or xarray.DataArray
+        Of this package, along ``voxel``.
+    values : str, xarray.DataArray or array, optional
+        What is drawn: the name of a variable or coordinate such as ``"nc_12rep"``; a DataArray along ``voxel``; or an
+        array with a number for each voxel of `data`. With one more dimension, such as a few images, a row of slices
+        for each. By default `data` itself where it is a DataArray; of a Dataset its only variable along ``voxel``
+        alone, or else no values: which voxels it has. Lazy values are computed.
+    rois : str, sequence of str, or mapping, optional
+        Names, categories or expressions as in `intake_laion_fmri.open_betas`, each outlined in a colour of its own; or
+        name → colour. Outlines end where the voxels of `data` do.
+    on : str, image or None, default "auto"
+        The background: an image of `intake_laion_fmri.open_anatomy`, such as ``"T1w"``; None for the voxels of `data`
+        alone; or an image that nibabel has opened. By default ``"T1w"`` where it is to be had, with a warning where it
+        is not.
+    display_mode : {"ortho", "x", "y", "z"}, default "ortho"
+        Slices, as in nilearn: three through one point, or some along an axis.
+    cut_coords : sequence of float, or int, optional
+        Where they are cut, mm; or how many along an axis. Found by default: through the largest piece of the ROIs
+        that are outlined, or of the highest values.
+    cmap, vmin, vmax : optional
+        Colour map and its ends. By default signed values are blue and red around 0, others from dark to bright
+        from 0 on; the scale ends at the 98th percentile, and its bar has an arrow where values lie beyond.
+    title : str, optional
+        By default the subject, or what each row is.
+    axes : matplotlib Axes, or a sequence with one for each row, optional
+        Where to draw. A new figure by default.
+    bucket, storage_options, mirror, mirror_only
+        As in `intake_laion_fmri.open_betas`: where the anatomy is read. By default where `data` were opened in this
+        process.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        NaN and infinite values are left transparent.
+
+    Raises
+    ------
+    ValueError
+        For unknown values, ROIs or options, or values of other voxels.
+    NotInBucketError, BucketUnreachableError
+        If the background that was asked for is absent, or the bucket does not answer.
+    ImportError
+        Without nilearn and matplotlib, which the extra ``plot`` of this package installs.
+
+    Warns
+    -----
+    MissingFileWarning
+        If there is no T1w and `on` was not given: the voxels are the background.
+
+    Notes
+    -----
+    Three listings and one file, of some 4 MB; a volume takes 12 MB of memory.
+    """
+    pyplot()
+    check_option("display_mode", display_mode, valid=_MODES)
+    colours = coloured(rois)
+    shown = on_voxels(data, values)
+    inside = {name: voxels_of(data, name) for name in colours}
+    where = {"bucket": bucket, "storage_options": storage_options, "mirror": mirror, "mirror_only": mirror_only}
+    anatomy = _background(data, on, where)
+    scale = None
+    if shown is not None and shown.dtype != bool:
+        scale = Scale.of(shown.values, label_of(shown), cmap=cmap, vmin=vmin, vmax=vmax)
+    cuts = _cuts(data, shown, inside, display_mode, cut_coords)
+    texts = titles(data, shown)
+    width = 2.3 * (3 if display_mode == "ortho" else len(cuts)) + 1.2
+    rows = panels(axes, len(texts), size=(width, 2.9), right=0.9)
+    if scale is not None:
+        scale.bar(rows, fraction=0.05, pad=0.02)
+    if shown is None and not inside:
+        shown = _flags(data, np.ones(data.sizes[VOXEL], dtype=bool))
+    for number, row in enumerate(rows):
+        row.set_title(texts[number] if title is None else title if number == 0 else "")
+        display = _slices(row, data, anatomy, display_mode, cuts)
+        if shown is not None:
+            _draw(display, shown[number] if shown.ndim == 2 else shown, data, scale)
+        for name, voxels in inside.items():
+            _outline(display, _flags(data, voxels), colours[name])
+    legend(rows[-1], {name if inside[name].any() else f"{name} (none here)": colours[name] for name in inside})
+    return figure_of(rows[0])
+
+
+def _background(data: xr.Dataset | xr.DataArray, on: Any, where: Mapping[str, Any]) -> nibabel.Nifti1Image | None:
+    """Return the anatomy that was asked for, of numbers that nilearn resamples; None for the voxels alone."""
+    if on is None:
+        return None
+    if not isinstance(on, str):
+        import nibabel
+
+        return nibabel.Nifti1Image(np.asarray(on.dataobj, dtype=np.float32), on.affine)
+    subject = subject_of(data)
+    try:
+        if subject is None:
+            raise ValueError(f"The data do not tell one subject, whose {on} is the background: pass on=None.")
+        if all(value is None for value in where.values()):
+            where = {"bucket": origin(data)}
+        name = "T1w" if on == AUTO else on
+        opened = open_anatomy(subject, image=name, **where)
+        return to_nifti(opened[name.removesuffix(".mgz")])
+    except (ValueError, BucketUnreachableError, *UNREADABLE) as error:
+        if on != AUTO:
+            raise
+        text = f"The anatomy is left out, the voxels are the background: {error} on=None draws so without a warning."
+        warnings.warn(text, MissingFileWarning, stacklevel=3)
+        return None
+
+
+def _cuts(
+    data: xr.Dataset | xr.DataArray,
+    shown: xr.DataArray | None,
+    inside: Mapping[str, NDArray[np.bool_]],
+    display_mode: str,
+    given: Any,
+) -> Any:
+    """Return where slices are cut, mm: as a user says, or through what is to be seen."""
+    from nibabel.affines import apply_affine
+    from nilearn.plotting import find_xyz_cut_coords
+
+    if given is not None and not isinstance(given, int):
+        return given
+    placed, weight = data, np.ones(data.sizes[VOXEL])
+    if any(voxels.any() for voxels in inside.values()):
+        weight = np.any(list(inside.values()), axis=0).astype(float)
+    elif shown is not None:
+        heights = np.nan_to_num(np.abs(shown.values.astype(float)), posinf=0).reshape(-1, shown.sizes[VOXEL])
+        if heights.any():
+            placed, weight = shown, heights.max(axis=0)
+    image = to_nifti(_flags(placed, weight), fill=0)
+    high_enough = 0.999 * float(np.percentile(weight[weight > 0], 80))
+    if display_mode == "ortho":
+        return find_xyz_cut_coords(image, activation_threshold=high_enough)
+    high = np.argwhere(image.get_fdata() > high_enough)
+    along = apply_affine(image.affine, high)[:, "xyz".index(display_mode)]
+    count = _CUTS if given is None else given
+    return np.unique(np.quantile(along, (np.arange(count) + 0.5) / count, method="nearest"))
+
+
+def _flags(data: xr.Dataset | xr.DataArray, values: NDArray[Any]) -> xr.DataArray:
+    """Return values on the voxels of data."""
+    import xarray as xr
+
+    coords = {name: data.coords[name] for name in (VOXEL, GRID) if name in data.coords}
+    return xr.DataArray(values, dims=(VOXEL,), coords=coords, attrs=data.attrs)
+
+
+def _outline(display: Any, inside: xr.DataArray, colour: Any) -> None:
+    """Draw the outline of an ROI, if it has voxels here."""
+    if inside.values.any():
+        image = to_nifti(inside, fill=0)
+        for line, width in (("black", 3.2), (colour, 1.6)):  # legible on any map
+            display.add_contours(image, levels=[0.5], colors=[line], linewidths=width)
+
+
+def _slices(
+    axes: Axes, data: xr.Dataset | xr.DataArray, anatomy: nibabel.Nifti1Image | None, display_mode: str, cuts: Any
+) -> Any:
+    """Draw the background, and return nilearn's display."""
+    from nilearn.plotting import plot_anat
+
+    style = {"axes": axes, "display_mode": display_mode, "cut_coords": cuts, "black_bg": True, "draw_cross": False}
+    if anatomy is not None:
+        return plot_anat(anatomy, dim=0.3, colorbar=False, **style)
+    mask = to_nifti(_flags(data, np.ones(data.sizes[VOXEL])), fill=0)
+    return plot_anat(mask, dim=0, vmin=0, vmax=2, colorbar=False, **style)  # mid-grey
+
+
+def _draw(display: Any, values: xr.DataArray, data: xr.Dataset | xr.DataArray, scale: Scale | None) -> None:
+    """Draw a map over the background, or an outline of flags. NaN and voxels beside it stay transparent."""
+    if scale is None:
+        _outline(display, values, _ONE_COLOUR)
+        return
+    numbers = values.values.astype(float)
+    if not np.isfinite(numbers).any():
+        return
+    # Idea: nilearn takes 0 for "nothing here". Values nearer to 0 than anybody sees are lifted above its threshold.
+    # Cost: one pass over the voxels; values change by a millionth of the scale.
+    least = 1e-6 * max(abs(scale.vmin), abs(scale.vmax))
+    lifted = np.where(np.abs(numbers) < least, np.where(numbers < 0, -least, least), numbers)
+    import xarray as xr
+
+    like = data if isinstance(data, xr.Dataset) else None
+    image = to_nifti(values.copy(data=np.where(np.isfinite(numbers), lifted, 0)), like, fill=0)
+    colours = {"cmap": scale.cmap, "vmin": scale.vmin, "vmax": scale.vmax}
+    display.add_overlay(image, threshold=least / 2, resampling_interpolation="nearest", **colours)

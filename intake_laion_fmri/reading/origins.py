@@ -1,0 +1,37 @@
+"""Where a Dataset was read from, so that what belongs to it is found without naming the bucket again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from intake_laion_fmri.remote.access import Bucket
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_ENCODING = "bucket"
+"""Entry in the encoding of ``subject``: unlike attributes, it is never written to a file."""
+
+_SUBJECT, _MOST = "subject", 32
+_recent: dict[str, Bucket] = {}
+"""URL without secrets → the bucket last opened under it in this process, with its options and its mirror."""
+
+
+def with_origin(dataset: xr.Dataset, bucket: Bucket) -> xr.Dataset:
+    """Record the bucket of a Dataset in its coordinate ``subject``, which means and selections keep."""
+    if _SUBJECT in dataset.coords:
+        dataset[_SUBJECT].encoding[_ENCODING] = bucket.url
+        _recent.pop(bucket.url, None)
+        _recent[bucket.url] = bucket
+        while len(_recent) > _MOST:
+            _recent.pop(next(iter(_recent)), None)
+    return dataset
+
+
+def origin(data: xr.Dataset | xr.DataArray) -> Any:
+    """Return the bucket of a Dataset, as `open_bucket` takes it; None where it is not recorded.
+
+    In another process than the one that opened the Dataset this is its URL, without options.
+    """
+    url = data.coords[_SUBJECT].encoding.get(_ENCODING) if _SUBJECT in data.coords else None
+    return _recent.get(url, url) if isinstance(url, str) else None
