@@ -14,6 +14,7 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -222,9 +223,12 @@ def _with_bucket(endpoint: str, folder: Path) -> Any:
         "s3", endpoint_url=endpoint, region_name="us-west-2", aws_access_key_id="test", aws_secret_access_key="test"
     )
     client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            client.put_object(Bucket=BUCKET, Key=path.relative_to(folder).as_posix(), Body=path.read_bytes())
+
+    def put(path: Path) -> None:
+        client.put_object(Bucket=BUCKET, Key=path.relative_to(folder).as_posix(), Body=path.read_bytes())
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(put, (path for path in sorted(folder.rglob("*")) if path.is_file())))
     everything = f"arn:aws:s3:::{BUCKET}"
     denied = [f"{everything}/derivatives/glmsingle-tedana/*/ses-31/*", f"{everything}/stimuli/task-images_stimuli.h5"]
     read = ["s3:GetObject", "s3:HeadObject"]  # the second is moto's own; S3 takes the first for both

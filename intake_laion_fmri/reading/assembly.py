@@ -34,6 +34,13 @@ if TYPE_CHECKING:
 _PUBLISHED: Mapping[str, str] = {"project": "LAION-fMRI", "publisher_url": layout.BUCKET_URL}
 """Attributes of every Dataset, with which it has at least ten: a notebook folds these, and `sources` may fill pages."""
 
+_WITHOUT_GRID: Mapping[str, str] = {
+    "publisher_region": layout.REGION,
+    "contact": layout.CONTACT,
+    "keywords": "fMRI, vision, natural images",
+}
+"""Those of a Dataset without a grid, whose attributes would be fewer than ten else."""
+
 _BETAS_ATTRS = {"long_name": "single-trial GLMsingle TYPED betas", "units": "relative units"}
 
 
@@ -197,6 +204,7 @@ def attributes(title: str, sources: Iterable[ObjectInfo], grid: Grid | None, mas
         "references": layout.REFERENCES,
         "created_with": f"intake-laion-fmri {__version__}",
         **_PUBLISHED,
+        **(_WITHOUT_GRID if grid is None else {}),
     }
 
 

@@ -9,7 +9,19 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
-from intake_laion_fmri import open_betas, open_maps, open_noise_ceilings, open_rois
+from intake_laion_fmri import (
+    open_anatomy,
+    open_betas,
+    open_bold,
+    open_embeddings,
+    open_localizers,
+    open_maps,
+    open_noise_ceilings,
+    open_rois,
+    open_segmentations,
+    open_stimuli,
+    open_surfaces,
+)
 
 OPENED: dict[str, Callable[[Path], xr.Dataset]] = {
     "betas": lambda tiny: open_betas("sub-01", bucket=tiny),
@@ -21,6 +33,15 @@ OPENED: dict[str, Callable[[Path], xr.Dataset]] = {
     "maps": lambda tiny: open_maps("sub-01", bucket=tiny),
     "maps of sessions": lambda tiny: open_maps("sub-01", session="all", bucket=tiny),
     "volumes of maps": lambda tiny: open_maps("sub-01", grid="volume", bucket=tiny),
+    "images": lambda tiny: open_stimuli(bucket=tiny),
+    "embeddings": lambda tiny: open_embeddings("CLIP", bucket=tiny),
+    "segmentations": lambda tiny: open_segmentations(bucket=tiny),
+    "cortical surfaces": lambda tiny: open_surfaces("sub-01", bucket=tiny),
+    "anatomy": lambda tiny: open_anatomy("sub-01", bucket=tiny),
+    "localizers": lambda tiny: open_localizers("sub-01", bucket=tiny),
+    "localizers of vertices": lambda tiny: open_localizers("sub-01", space="fsnative", bucket=tiny),
+    "time series": lambda tiny: open_bold("sub-01", bucket=tiny),
+    "echoes": lambda tiny: open_bold("sub-01", source="raw", bucket=tiny),
 }
 
 
