@@ -48,7 +48,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "examples",
     "filename_pattern": "/",  # all are run
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": "reference_pages.order_of_example",
     "abort_on_example_error": True,
     "capture_repr": ("_repr_html_", "__repr__"),
     "remove_config_comments": True,

@@ -20,6 +20,15 @@ FIRST = ("", "analysis", "accessor", "plotting", "export", "subject", "group", "
 GROUPS = ("Open data", "Functions", "Carry over", "Plot", "Copy", "Classes", "Values", "Errors", "Warnings")
 LAST = ("demo", "drivers", "readers", "sources", "layout")  # of use to those who extend the package
 
+EXAMPLES = ("first_picture", "roi_algebra", "zscore_and_average", "train_and_test", "images_and_captions")
+"""The gallery begins with these; the others follow by name."""
+
+
+def order_of_example(file: str) -> tuple[int, str]:
+    """Return the key by which the gallery is sorted."""
+    name = Path(file).stem
+    return (EXAMPLES.index(name) if name in EXAMPLES else len(EXAMPLES), name)
+
 
 def public_modules() -> list[str]:
     """Return the names below the package of all modules that have `__all__`; "" is the package itself."""
