@@ -2,7 +2,7 @@
 Reaction times
 ==============
 
-The events of a session, answers among them, are rows that ``trial`` joins to the betas; or columns of theirs come along as
+The events of a session, answers among them, are rows that ``trial`` joins to the betas. Their columns can come along as
 coordinates.
 """
 

@@ -2,8 +2,8 @@
 What they saw
 =============
 
-Images, captions and responses are joined by the image's label. The images of the real bucket are given under an agreement; those
-here are made up.
+Images, captions and responses are joined by the image's label. The images of the real bucket are given under an
+agreement; those here are made up.
 """
 
 import intake

@@ -2,8 +2,8 @@
 A store, and blocks of voxels
 =============================
 
-A stream must be unpacked for every region. A store is built once, in Zarr; then any region costs its own bytes, and work on
-all trials of a voxel is cut into blocks that fit.
+A stream must be unpacked for every region. A store is built once, in Zarr; then any region costs its own bytes, and
+work on all trials of a voxel is cut into blocks that fit.
 """
 
 import tempfile
