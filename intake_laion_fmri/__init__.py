@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from intake_laion_fmri.reading.functional.events import open_events
     from intake_laion_fmri.reading.functional.localizers import open_localizers
     from intake_laion_fmri.reading.functional.participants import open_participants
+    from intake_laion_fmri.reading.shared_images import open_shared
     from intake_laion_fmri.reading.stimuli.captions import open_captions
     from intake_laion_fmri.reading.stimuli.embeddings import open_embeddings
     from intake_laion_fmri.reading.stimuli.images import open_stimuli
@@ -104,6 +105,7 @@ __all__ = [
     "open_participants",
     "open_rois",
     "open_segmentations",
+    "open_shared",
     "open_stimuli",
     "open_stimulus_table",
     "open_surfaces",
@@ -122,6 +124,7 @@ _HOMES = {
     "mirror_bucket": "mirror.run",
     "open_catalog": "drivers",
     "to_brainscore": "export.brainscore",
+    "open_shared": "reading.shared_images",
     "to_nifti": "axes.volumes",
     "union_masks": "reading.stimuli.segmentations",
     # The names that the data set's own package has.

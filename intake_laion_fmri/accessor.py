@@ -1,4 +1,4 @@
-"""``ds.laion``: the functions of `analysis` as methods of Datasets and DataArrays.
+"""``ds.laion``: the functions of `analysis` as methods of Datasets, DataArrays and DataTrees.
 
 What is opened here has it. For what was saved and opened by xarray, ``import intake_laion_fmri.accessor``.
 """
@@ -27,6 +27,11 @@ OPERATIONS = {
 }
 """Name of a method → the module with the function, whose first argument is the Dataset or DataArray."""
 
+OF_TREES = {"concat": _ANALYSIS}
+"""The same of functions of a DataTree."""
+OF_NODES = ("average", "finite", "noise_ceiling", "reliability", "repetitions", "roi", "trials", "zscore")
+"""Methods of Datasets that a DataTree has too: what each of its Datasets gives, in a DataTree."""
+
 
 class Laion:
     """Operations on what this package opens; see `intake_laion_fmri.analysis`."""
@@ -53,11 +58,47 @@ class Laion:
         return importlib.import_module(_PAGES).data_page(self._data, tuple(OPERATIONS))
 
 
+class LaionTree:
+    """Operations on several subjects, such as `intake_laion_fmri.open_shared` opens: on all at once, or on each."""
+
+    def __init__(self, tree: xr.DataTree) -> None:
+        self._tree = tree
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name in OF_TREES:
+            return types.MethodType(getattr(importlib.import_module(OF_TREES[name]), name), self._tree)
+        if name not in OF_NODES:
+            raise AttributeError(f"laion of a DataTree has no {name!r}. It has {', '.join(dir(self))}.")
+        return types.MethodType(_of_each(getattr(importlib.import_module(OPERATIONS[name]), name)), self._tree)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*OF_TREES, *OF_NODES})
+
+    def __repr__(self) -> str:
+        return f"<laion: {', '.join(dir(self))}>"
+
+
+def _of_each(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that calls another with each Dataset of a tree that has variables."""
+
+    @functools.wraps(function)
+    def of_each(tree: xr.DataTree, *args: Any, **kwargs: Any) -> xr.DataTree:
+        datasets = {node.path: node.to_dataset() for node in tree.subtree}
+        found = {
+            path: function(dataset, *args, **kwargs) if dataset.data_vars else dataset
+            for path, dataset in datasets.items()
+        }
+        return xr.DataTree.from_dict(found, name=tree.name)
+
+    return of_each
+
+
 @functools.cache
 def register() -> None:
     """Register the accessor with xarray, once."""
     xr.register_dataset_accessor("laion")(Laion)  # type: ignore[no-untyped-call]
     xr.register_dataarray_accessor("laion")(Laion)  # type: ignore[no-untyped-call]
+    xr.register_datatree_accessor("laion")(LaionTree)  # type: ignore[no-untyped-call]
 
 
 register()

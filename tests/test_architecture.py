@@ -467,7 +467,8 @@ def test_a_wing_with_public_names_is_cheap_too(wing: str) -> None:
         ("__main__", "run"),
         (
             "analysis",
-            "average convert_positions finite matrices noise_ceiling rdm reliability repetitions roi trials zscore",
+            "average concat convert_positions finite matrices noise_ceiling rdm reliability repetitions roi trials "
+            "zscore",
         ),
         ("accessor", "Laion"),
         ("export", "lab_xarray to_brainscore to_frame to_torch"),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from intake_laion_fmri.analysis.averaging import average, repetitions
     from intake_laion_fmri.analysis.ceilings import noise_ceiling, reliability
     from intake_laion_fmri.analysis.comparing import rdm
+    from intake_laion_fmri.analysis.joining import concat
     from intake_laion_fmri.analysis.modelling import map_matrices, matrices
     from intake_laion_fmri.analysis.scaling import zscore
     from intake_laion_fmri.analysis.selecting import finite, roi, trials
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "average",
+    "concat",
     "convert_positions",
     "finite",
     "map_matrices",
@@ -36,10 +38,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from intake_laion_fmri.analysis import averaging, ceilings, comparing, modelling, scaling, selecting
+    from intake_laion_fmri.analysis import averaging, ceilings, comparing, joining, modelling, scaling, selecting
     from intake_laion_fmri.subject import positions
 
-    homes = (averaging, ceilings, comparing, modelling, positions, scaling, selecting)
+    homes = (averaging, ceilings, comparing, joining, modelling, positions, scaling, selecting)
     return next(getattr(module, name) for module in homes if name in module.__all__)
 
 

@@ -70,7 +70,7 @@ def rdm(
         IMAGE: ((IMAGE,), labels, dict(dataset[IMAGE].attrs)),
         OTHER: ((OTHER,), labels, dict(dataset[IMAGE].attrs)),
     }
-    if "subject" in dataset.coords:
+    if "subject" in dataset.coords and not dataset["subject"].ndim:
         coords["subject"] = dataset["subject"].variable
     history = with_history(dataset, f"rdm({metric!r}, nan={nan!r}) of {told(dataset, betas.data)}").attrs["history"]
     attrs = {"long_name": f"{metric} distance", "history": history}

@@ -12,6 +12,7 @@ from intake_laion_fmri.axes.images import IMAGE
 from intake_laion_fmri.axes.rois import ROI, RoiExpression, RoiMembership, RoiSelection
 from intake_laion_fmri.axes.roles import ROLES, has_role
 from intake_laion_fmri.axes.trials import STIMULI, TRIAL, Stimuli, stimuli_of
+from intake_laion_fmri.axes.volumes import subjects_of
 from intake_laion_fmri.axes.voxels import VOXEL
 from intake_laion_fmri.errors import check_option, unknown_value
 
@@ -152,4 +153,4 @@ def _shows(dataset: xr.Dataset, stimuli: str) -> NDArray[np.bool_]:
 
 
 def _who(dataset: xr.Dataset | xr.DataArray) -> str:
-    return str(dataset["subject"].values) if "subject" in dataset.coords else "the Dataset"
+    return ", ".join(subjects_of(dataset)) or "the Dataset"

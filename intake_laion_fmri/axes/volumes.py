@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +40,8 @@ def to_nifti(values: xr.DataArray, like: xr.Dataset | None = None, *, fill: floa
     Raises
     ------
     ValueError
-        If the dimensions are others, a voxel lies outside the grid or comes twice, the grid is not told, or the values
-        say that they are of another subject or grid than `like`.
+        If the dimensions are others, a voxel lies outside the grid or comes twice, the grid is not told, the values are
+        of several subjects, or they say that they are of another subject or grid than `like`.
     TypeError
         If `values` is no DataArray.
     """
@@ -49,6 +50,9 @@ def to_nifti(values: xr.DataArray, like: xr.Dataset | None = None, *, fill: floa
 
     if not isinstance(values, xr.DataArray):
         raise TypeError(f"Expected a DataArray, such as ds['betas'].mean('trial'); found {type(values).__name__}.")
+    raise_unless_one_subject(values)
+    if like is not None:
+        raise_unless_one_subject(like)
     recorded = recorded_grid(values)
     grid = recorded if like is None else recorded_grid(like)
     if grid is None:
@@ -102,9 +106,30 @@ def _volume_index(values: xr.DataArray, grid: Grid) -> NDArray[np.int64]:
     return np.ravel_multi_index(np.ix_(*along), grid.shape).reshape(-1)
 
 
+def subjects_of(data: xr.DataArray | xr.Dataset) -> list[str]:
+    """Return the subjects of values, in their order: as a rule one, along ``voxel`` several, none if it is not told."""
+    return list(dict.fromkeys(map(str, np.ravel(data.coords["subject"].values)))) if "subject" in data.coords else []
+
+
+def raise_unless_one_subject(data: xr.DataArray | xr.Dataset) -> None:
+    """Raise ValueError for values of several subjects, whose voxels lie on several grids."""
+    subjects = subjects_of(data)
+    if len(subjects) > 1:
+        raise ValueError(
+            f"The values are of several subjects: {', '.join(subjects)}. Take one at a time, such as "
+            f"values.isel(voxel=(values.subject == {subjects[0]!r}).values)."
+        )
+
+
 def recorded_grid(data: xr.DataArray | xr.Dataset) -> Grid | None:
-    """Return the grid in the coordinate ``grid``, or else in the attributes; None if neither has one."""
+    """Return the grid in the coordinate ``grid``, or else in the attributes; None if neither has one.
+
+    Where subjects were put beside each other, the grid is that of the one who is left.
+    """
     if GRID in data.coords:
+        several, subjects = data.coords[GRID].attrs.get("grids"), subjects_of(data)
+        if several is not None:
+            return _grid_of(json.loads(several).get(subjects[0], {}), "shape") if len(subjects) == 1 else None
         grid = _grid_of(data.coords[GRID].attrs, "shape")
         # Where subjects were put beside each other, the attributes are those of the first.
         if grid is not None and (data.coords[GRID].values == grid.name).all():
@@ -121,7 +146,7 @@ def _grid_of(attrs: Mapping[Any, Any], name: str) -> Grid | None:
 
 def _raise_unless_same_voxels(values: xr.DataArray, like: xr.Dataset, grid: Grid, recorded: Grid | None) -> None:
     """Raise ValueError if values are of another subject or grid than the Dataset of `like`."""
-    subjects = [str(data.coords["subject"].values) for data in (values, like) if _has_subject(data)]
+    subjects = [subject for data in (values, like) for subject in subjects_of(data)]
     moved = _moved_coordinate(values, grid)
     if len(set(subjects)) > 1:
         found = f"The values are of {subjects[0]}, and like= is of {subjects[1]}"
@@ -132,10 +157,6 @@ def _raise_unless_same_voxels(values: xr.DataArray, like: xr.Dataset, grid: Grid
     else:
         return
     raise ValueError(f"{found}. Pass as like= the Dataset that the values were computed from.")
-
-
-def _has_subject(data: xr.DataArray | xr.Dataset) -> bool:
-    return "subject" in data.coords and data.coords["subject"].ndim == 0
 
 
 def _moved_coordinate(values: xr.DataArray, grid: Grid) -> str | None:

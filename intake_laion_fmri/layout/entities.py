@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from intake_laion_fmri.errors import redact
+from intake_laion_fmri.errors import is_several, redact
 
 SUBJECT = r"sub-[A-Za-z0-9]+"
 SESSION = r"ses-[0-9]{1,4}"  # sessions are counted through from the first: no name may ask for a billion of them
@@ -46,8 +46,13 @@ def subject_name(subject: object) -> str:
     Raises
     ------
     ValueError
-        If it cannot be a subject's name.
+        If it cannot be a subject's name, or is a list of them.
     """
+    if is_several(subject):
+        raise ValueError(
+            f"subject={redact.text(repr(subject))}: expected one subject, such as 'sub-01'. The betas of several, on "
+            "the images that all of them saw, are opened by intake_laion_fmri.open_shared(['sub-01', 'sub-03'])."
+        )
     name = _entity("sub", subject)
     if name is None:
         text = subject.strip() if isinstance(subject, str) else ""

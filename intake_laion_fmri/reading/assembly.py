@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,6 +68,12 @@ class BetasParts:
     """Further attributes of the betas."""
     slabs: tuple[Step, ...] = ()
     """How blocks of voxels are read, of all sessions at once; none where sessions are the blocks."""
+
+    def take(self, chosen: NDArray[np.bool_]) -> BetasParts:
+        """Return the same with some of the trials alone, shape (trial,): no other is read then."""
+        table, roles = self.table[chosen], roles_of(self.roles, chosen)
+        steps = {name: step.of(volumes_of(table, name)) for name, step in self.steps.items()}
+        return replace(self, table=table, roles=roles, steps=steps)
 
     def dataset(self) -> xr.Dataset:
         """Return the Dataset that `open_betas` describes."""
@@ -221,10 +227,15 @@ def choose_trials(
 ) -> tuple[pd.DataFrame, Coordinates]:
     """Return the chosen trials of a table, and their roles."""
     chosen = query.select(table, subject, source, roles)
-    if roles:
-        dims, values, attrs = roles["split_role"]
-        roles = {**roles, "split_role": (dims, values[..., chosen], attrs)}
-    return table[chosen], roles
+    return table[chosen], roles_of(roles, chosen)
+
+
+def roles_of(roles: Coordinates, chosen: NDArray[np.bool_]) -> Coordinates:
+    """Return the roles of some trials, shape (trial,)."""
+    if not roles:
+        return roles
+    dims, values, attrs = roles["split_role"]
+    return {**roles, "split_role": (dims, values[..., chosen], attrs)}
 
 
 def subject_coordinate(subject: str) -> tuple[tuple[()], NDArray[np.object_], dict[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from intake_laion_fmri import layout
@@ -12,8 +12,8 @@ from intake_laion_fmri.axes.rois import RoiSelection
 from intake_laion_fmri.axes.trials import Stimuli
 from intake_laion_fmri.axes.voxels import Mask, NoiseCeiling
 from intake_laion_fmri.errors import NotInStoreError
-from intake_laion_fmri.reading.arguments import ALL, Chunks, SessionSelection, ZScore, check_argument, check_chunks
-from intake_laion_fmri.reading.assembly import BucketPlan
+from intake_laion_fmri.reading.arguments import ALL, Chunks, SessionSelection, ZScore, check_argument
+from intake_laion_fmri.reading.assembly import BetasParts, BucketPlan
 from intake_laion_fmri.reading.contents import betas_contents
 from intake_laion_fmri.reading.functional.events import trial_events
 from intake_laion_fmri.reading.functional.localizers import localizer_coordinates
@@ -24,7 +24,7 @@ from intake_laion_fmri.reading.stored import StorePlan, with_stored
 from intake_laion_fmri.reading.voxel_blocks import voxel_blocks
 from intake_laion_fmri.remote.access import Bucket, open_bucket, open_store
 from intake_laion_fmri.splits import Pool, Role, SplitName
-from intake_laion_fmri.splits.sources import find_source
+from intake_laion_fmri.splits.sources import SplitSource, find_source
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -222,35 +222,60 @@ def open_betas(
     Betas are in relative units, shrunk by a per-voxel ridge: comparable within a voxel, not across voxels. Some are
     NaN.
     """
-    trial_query = TrialQuery.from_arguments(session, stimuli, split, pool, role)
-    voxel_query = VoxelQuery.from_arguments(roi, mask, min_noise_ceiling, noise_ceiling)
-    check_argument("zscore", zscore)
-    blocks = check_chunks(chunks)
-    may_fall_back = check_argument("fallback", fallback)
+    query = BetasQuery(
+        TrialQuery.from_arguments(session, stimuli, split, pool, role),
+        VoxelQuery.from_arguments(roi, mask, min_noise_ceiling, noise_ceiling),
+        *(splits, zscore, localizers, events, fallback, chunks),
+    )
     check_argument("store_options", store_options)
     subject = layout.subject_name(subject)
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    parts = None
-    if store is not None:
-        store = open_store(store, store_options)
-        try:
-            stored = StorePlan.from_store(store, subject, trial_query, voxel_query)
-            parts = stored.read(trial_query, voxel_query, splits=splits, bucket=bucket, zscore=zscore)
-        except NotInStoreError:
-            if not may_fall_back:
-                raise
-    if parts is None:
-        contents = betas_contents(bucket, subject, anatomy=voxel_query.needs_anatomy)
-        source = find_source(splits, bucket=bucket)
-        plan = BucketPlan.from_listing(bucket, contents, trial_query, voxel_query)
-        parts = plan.read(plan.fetch(), trial_query, source, zscore)
-        if store is not None:
-            parts = with_stored(parts, store)
-    if blocks != "session":
-        order, slabs = voxel_blocks(list(parts.steps.values()), blocks)
-        parts = replace(parts, brain=parts.brain.take(order), slabs=slabs)
-    contrasts, maps = localizer_coordinates(bucket, subject, localizers, parts.brain.axis)
-    answers, tables = trial_events(bucket, subject, events, parts.table)
+    parts = query.read(bucket, subject, None if store is None else open_store(store, store_options))
+    dataset = query.dataset(bucket, parts)
     parts.remarks.warn(stacklevel=2)
-    dataset = replace(parts, sources=(*parts.sources, *maps, *tables)).dataset().assign_coords(contrasts | answers)
     return with_origin(dataset, bucket)
+
+
+@dataclass(frozen=True)
+class BetasQuery:
+    """A checked selection of betas, of any subject."""
+
+    trials: TrialQuery
+    """Of the trials."""
+    voxels: VoxelQuery
+    """Of the voxels."""
+    splits: str | os.PathLike[str] | None
+    """As of `open_betas`, as all that follow."""
+    zscore: str | None
+    localizers: str | None
+    events: str | Sequence[str] | None
+    fallback: bool
+    chunks: Chunks
+
+    def __post_init__(self) -> None:
+        for name in ("zscore", "chunks", "fallback"):
+            check_argument(name, getattr(self, name))
+
+    def read(self, bucket: Bucket, subject: str, store: Bucket | None, source: SplitSource | None = None) -> BetasParts:
+        """Read what a Dataset of a subject needs; `source` says where split files are, if that is known already."""
+        if store is not None:
+            try:
+                stored = StorePlan.from_store(store, subject, self.trials, self.voxels)
+                return stored.read(self.trials, self.voxels, splits=self.splits, bucket=bucket, zscore=self.zscore)
+            except NotInStoreError:
+                if not self.fallback:
+                    raise
+        contents = betas_contents(bucket, subject, anatomy=self.voxels.needs_anatomy)
+        source = source or find_source(self.splits, bucket=bucket)
+        plan = BucketPlan.from_listing(bucket, contents, self.trials, self.voxels)
+        parts = plan.read(plan.fetch(), self.trials, source, self.zscore)
+        return parts if store is None else with_stored(parts, store)
+
+    def dataset(self, bucket: Bucket, parts: BetasParts) -> xr.Dataset:
+        """Return the Dataset that `open_betas` describes."""
+        if self.chunks != "session":
+            order, slabs = voxel_blocks(list(parts.steps.values()), self.chunks)
+            parts = replace(parts, brain=parts.brain.take(order), slabs=slabs)
+        contrasts, maps = localizer_coordinates(bucket, parts.subject, self.localizers, parts.brain.axis)
+        answers, tables = trial_events(bucket, parts.subject, self.events, parts.table)
+        return replace(parts, sources=(*parts.sources, *maps, *tables)).dataset().assign_coords(contrasts | answers)

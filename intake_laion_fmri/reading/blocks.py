@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -262,6 +262,11 @@ class Step(NamedTuple):
     """The block."""
     voxels: NDArray[np.int64] | None
     """Argument of the method; an array that many steps share is one object of the graph."""
+
+    def of(self, volumes: tuple[int, ...]) -> Step:
+        """Return the step that reads some of a session's trials."""
+        assert isinstance(self.block, SessionBlock | StoreBlock), "other blocks have no trials"
+        return Step(self.read, replace(self.block, volumes=volumes), self.voxels)
 
 
 class _Columns:

@@ -81,6 +81,8 @@ class SplitSource:
     """Folders on this machine with copies of published files, which are looked at first; their sums are checked."""
     is_offline: bool = False
     """True if only these copies may be read, as with a mirror alone."""
+    untold: list[bool] = field(default_factory=lambda: [True], compare=False, repr=False)
+    """Not empty until a user was warned that these files are of another revision."""
 
     def read(self, pool: str, name: str) -> bytes:
         """Return the content of a split file.
@@ -331,6 +333,10 @@ def revision_of(source: SplitSource, read: Collection[Split]) -> str:
     others = sorted(key for split in read if sums.get(key := f"{split.pool}/{split.name}.json") != split.sha256)
     if not others:
         return REVISION
+    try:
+        source.untold.pop()  # whichever thread is the first
+    except IndexError:
+        return source.revision
     warnings.warn(
         f"The splits are those of the installed {source.revision}: {in_short(others, most=3)} there "
         f"{'is' if len(others) == 1 else 'are'} not of the revision {REVISION[:10]} that this package pins. One name, "

@@ -57,7 +57,10 @@ def test_entry_points() -> None:
 
 def test_the_names_of_the_package() -> None:
     """Every function in `__all__`, and imported for type checkers; each is what its source opens."""
-    assert {name for name in intake_laion_fmri.__all__ if name.startswith("open_")} == {*FUNCTIONS, "open_catalog"}
+    assert {name for name in intake_laion_fmri.__all__ if name.startswith("open_")} == {
+        *FUNCTIONS,
+        *("open_catalog", "open_shared"),  # of several sources, of several subjects
+    }
     tree = ast.parse(Path(intake_laion_fmri.__file__).read_text())
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
     assert set(FUNCTIONS) <= imported

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.vertices import named
-from intake_laion_fmri.axes.volumes import recorded_grid
+from intake_laion_fmri.axes.volumes import raise_unless_one_subject, recorded_grid, subjects_of
 from intake_laion_fmri.axes.voxels import VOXEL
 from intake_laion_fmri.formats.grid import Grid
 
@@ -50,11 +50,12 @@ class Source:
                 f"Expected a DataArray or Dataset of this package, found {type(values).__name__}. For NumPy arrays "
                 "there is Subject.to_template."
             )
-        told = values.coords.get("subject")
+        raise_unless_one_subject(values)
         if subject is None:
-            if told is None or told.ndim:
+            told = subjects_of(values)
+            if not told:
                 raise ValueError("The values do not tell one subject: pass subject=, such as subject='sub-01'.")
-            subject = str(told.values)
+            subject = told[0]
         return cls(values, layout.subject_name(subject))
 
     def hemispheres(self, wanted: Sequence[str]) -> list[str]:

@@ -1,0 +1,252 @@
+"""Several subjects as one Dataset: their voxels side by side, on the axes that they have in common."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from intake_laion_fmri.analysis.blocks import with_history
+from intake_laion_fmri.axes.voxels import VOXEL
+from intake_laion_fmri.errors import in_short
+from intake_laion_fmri.formats.grid import GRID
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["concat"]
+
+SUBJECT = "subject"
+
+
+def concat(tree: xr.DataTree) -> xr.Dataset:
+    """Set the voxels of several subjects side by side.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        With a Dataset along ``voxel`` for each subject, such as `intake_laion_fmri.open_shared` returns, or what was
+        made of these. Their variables, and other dimensions such as ``image``, must be the same.
+
+    Returns
+    -------
+    xarray.Dataset
+        Lazy if the betas were; no block holds voxels of two subjects. Coordinates:
+
+        - ``subject`` (voxel), sorted;
+        - ``voxel``, the index into the grid of the voxel's own subject: a number may come once for each subject. The
+          others along ``voxel`` with it, NaN for a map that a subject lacks;
+        - ``in_roi`` (roi, voxel), with the ROIs of all subjects: False where a subject has no such ROI;
+        - ``split_role`` (pool, split, image), with the pools of all subjects;
+        - those along ``image`` that are the same for all, such as ``complete``. The others are left out, and named in
+          ``history``: ``trial``, and ``n_averaged`` where an image lacks a repetition;
+        - ``grid``, a scalar whose attributes hold the grid of each subject.
+
+        ``ds.isel(voxel=(ds.subject == "sub-01").values)`` is one subject again, which `to_nifti` puts back into a
+        volume.
+
+    Raises
+    ------
+    ValueError
+        If there is no such Dataset, a subject comes twice, or images or variables differ between subjects.
+
+    Notes
+    -----
+    A Zarr array has chunks of one length, and subjects have unequal numbers of voxels: load the Dataset before
+    ``to_zarr``, or give the betas chunks of one length: ``ds.assign(betas=ds.betas.chunk(voxel=4096))``.
+    """
+    import xarray as xr
+
+    subjects = _subjects(tree)
+    _raise_unless_alike(subjects)
+    datasets = list(subjects.values())
+    indexes = _indexes(datasets)
+    coords: dict[str, xr.Variable] = {}
+    left_out = []
+    for name in dict.fromkeys(str(name) for ds in datasets for name in ds.coords):
+        variables = [ds.coords[name].variable if name in ds.coords else None for ds in datasets]
+        if VOXEL in next(one.dims for one in variables if one is not None):
+            joined = _side_by_side(variables, datasets, indexes)
+        else:
+            joined = _in_common(variables, datasets, indexes)
+        if joined is not None:
+            coords[name] = joined
+        elif name not in (SUBJECT, GRID):
+            left_out.append(name)
+    who = np.repeat(np.array(list(subjects), dtype=object), [ds.sizes[VOXEL] for ds in datasets])
+    # The encoding tells, within this process, where the subjects were read from.
+    encodings = [ds.coords[SUBJECT].encoding for ds in datasets]
+    kept = encodings[0] if all(one == encodings[0] for one in encodings) else {}
+    coords[SUBJECT] = xr.Variable((VOXEL,), who, {"long_name": "subject"}, kept)
+    coords.pop(GRID, None)
+    if all(GRID in ds.coords for ds in datasets):
+        coords[GRID] = _grids(subjects)
+    data = {str(name): _concatenated([ds[name].variable for ds in datasets]) for name in datasets[0].data_vars}
+    result = xr.Dataset(data, coords=coords, attrs=_attributes(subjects))
+    apart = f"; left out, since they differ: {', '.join(left_out)}" if left_out else ""
+    return with_history(result, f"concat(): {len(datasets)} subjects, {result.sizes[VOXEL]:,} voxels{apart}")
+
+
+def _subjects(tree: xr.DataTree) -> dict[str, xr.Dataset]:
+    """Return subject → its Dataset along voxels, sorted: Zarr keeps no order of groups."""
+    found: dict[str, xr.Dataset] = {}
+    for node in tree.subtree:
+        dataset = node.to_dataset()
+        if not any(VOXEL in array.dims for array in dataset.data_vars.values()):
+            continue
+        if SUBJECT not in dataset.coords or dataset.coords[SUBJECT].ndim:
+            raise ValueError(f"{node.path} does not tell one subject: expected the scalar coordinate 'subject'.")
+        name = str(dataset.coords[SUBJECT].values)
+        if name in found:
+            raise ValueError(f"{name} comes twice, the second time as {node.path}: its voxels would be there twice.")
+        found[name] = dataset
+    if not found:
+        raise ValueError("The tree holds no variable along 'voxel': expected one such as open_shared returns.")
+    return dict(sorted(found.items()))
+
+
+def _raise_unless_alike(subjects: Mapping[str, xr.Dataset]) -> None:
+    """Raise ValueError unless all subjects have the same variables, along the same images."""
+    (name, first), *others = subjects.items()
+    for other, dataset in others:
+        if set(dataset.data_vars) != set(first.data_vars):
+            mine, theirs = (", ".join(map(str, one.data_vars)) for one in (first, dataset))
+            raise ValueError(f"{name} has the variables {mine}, and {other} {theirs}: expected the same.")
+        for variable, array in first.data_vars.items():
+            if set(array.dims) != set(dataset[variable].dims) or VOXEL not in array.dims:
+                raise ValueError(
+                    f"{variable} is along {array.dims} of {name} and {dataset[variable].dims} of {other}: expected the "
+                    f"same dimensions, {VOXEL!r} among them."
+                )
+            for dim in set(array.dims) - {VOXEL}:
+                if not _index(first, dim).equals(_index(dataset, dim)):
+                    apart = _index(first, dim).symmetric_difference(_index(dataset, dim))
+                    what = f": {in_short(list(map(str, apart)), most=3)}" if len(apart) else ", in another order"
+                    raise ValueError(
+                        f"{name} and {other} have different values along {dim!r}{what}. open_shared sets all subjects "
+                        f"on one axis; select the same of each: tree.sel({dim}=...)."
+                    )
+
+
+def _index(dataset: xr.Dataset, dim: Any) -> Any:
+    """Return the index along a dimension; without a coordinate, its numbers."""
+    return dataset.get_index(dim)
+
+
+def _indexes(datasets: Sequence[xr.Dataset]) -> dict[Any, Any]:
+    """Return dimension → all of its labels, of the dimensions that no variable has, such as ``roi``."""
+    import pandas as pd
+
+    of_data = {dim for array in datasets[0].data_vars.values() for dim in array.dims}
+    dims = dict.fromkeys(dim for ds in datasets for dim in ds.coords.to_dataset().sizes if dim not in of_data)
+    each = {dim: [_index(ds, dim) for ds in datasets if dim in ds.sizes] for dim in dims}
+    labels = {dim: pd.Index(dict.fromkeys(label for one in found for label in one)) for dim, found in each.items()}
+    is_sorted = {dim: all(one.is_monotonic_increasing for one in found) for dim, found in each.items()}
+    return {dim: index.sort_values() if is_sorted[dim] else index for dim, index in labels.items()}
+
+
+def _side_by_side(
+    variables: Sequence[xr.Variable | None], datasets: Sequence[xr.Dataset], indexes: Mapping[Any, Any]
+) -> xr.Variable | None:
+    """Return a coordinate of all voxels; None where a subject lacks it and nothing can stand for that."""
+    import xarray as xr
+
+    first = next(one for one in variables if one is not None)
+    others = [dim for dim in first.dims if dim != VOXEL]
+    if any(one is None for one in variables) and first.dtype.kind != "f":
+        return None
+    parts = []
+    for variable, dataset in zip(variables, datasets, strict=True):
+        shape = [*(len(indexes[dim]) for dim in others), dataset.sizes[VOXEL]]
+        values = np.full(shape, np.nan if first.dtype.kind == "f" else np.zeros((), first.dtype), dtype=first.dtype)
+        if variable is not None:
+            rows = [indexes[dim].get_indexer(_index(dataset, dim)) for dim in others]
+            values[np.ix_(*rows, np.arange(shape[-1]))] = variable.transpose(*others, VOXEL).values
+        parts.append(xr.Variable((*others, VOXEL), values, first.attrs))
+    return _concatenated(parts)
+
+
+def _in_common(
+    variables: Sequence[xr.Variable | None], datasets: Sequence[xr.Dataset], indexes: Mapping[Any, Any]
+) -> xr.Variable | None:
+    """Return what subjects say of the same images, ROIs or splits; None where they contradict each other."""
+    import xarray as xr
+
+    there = [(one, ds) for one, ds in zip(variables, datasets, strict=True) if one is not None]
+    first = there[0][0]
+    of_all = [dim for dim in first.dims if dim in indexes]
+    if not of_all:
+        return first if all(_same(first.values, one.values) for one, _ in there) else None
+    others = [dim for dim in first.dims if dim not in indexes]
+    shape = [len(indexes[dim]) for dim in of_all]
+    result = np.zeros((*shape, *(first.sizes[dim] for dim in others)), dtype=first.dtype)
+    is_known = np.zeros(shape, dtype=bool)
+    for variable, dataset in there:
+        values = variable.transpose(*of_all, *others).values
+        rows = np.ix_(*(indexes[dim].get_indexer(_index(dataset, dim)) for dim in of_all))
+        before = is_known[rows]
+        if not _same(result[rows][before], values[before]):
+            return None
+        result[rows], is_known[rows] = values, True
+    attrs = _common_attrs([one.attrs for one, _ in there])
+    return xr.Variable((*of_all, *others), result, attrs) if is_known.all() else None
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(np.array_equal(one, other, equal_nan=one.dtype.kind == "f"))
+
+
+def _concatenated(variables: Sequence[xr.Variable]) -> xr.Variable:
+    import xarray as xr
+
+    dims = variables[0].dims
+    joined = xr.Variable.concat([one.transpose(*dims) for one in variables], VOXEL)  # type: ignore[no-untyped-call]
+    return xr.Variable(joined.dims, joined.data, _common_attrs([one.attrs for one in variables]))
+
+
+def _common_attrs(each: Sequence[Mapping[Any, Any]]) -> dict[Any, Any]:
+    """Return the attributes that are the same for all; of sums of files, all."""
+    attrs = {name: value for name, value in each[0].items() if all(_equal(value, one.get(name)) for one in each)}
+    if all("sha256" in one for one in each):
+        attrs["sha256"] = json.dumps({name: text for one in each for name, text in json.loads(one["sha256"]).items()})
+    return attrs
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return bool(np.array_equal(np.asarray(one), np.asarray(other)))
+
+
+def _grids(subjects: Mapping[str, xr.Dataset]) -> xr.Variable:
+    """Return the scalar coordinate ``grid`` of several subjects: their grids are in the attribute ``grids``."""
+    import xarray as xr
+
+    of_each = {
+        name: {field: np.asarray(ds.coords[GRID].attrs.get(field)).tolist() for field in ("affine", "shape", "space")}
+        for name, ds in subjects.items()
+    }
+    value = "; ".join(f"{name} {ds.coords[GRID].values}" for name, ds in subjects.items())
+    attrs = {"long_name": "voxel grids of the subjects", "grid_mapping_name": "affine", "grids": json.dumps(of_each)}
+    return xr.Variable((), np.array(value, dtype=object), attrs)
+
+
+def _attributes(subjects: Mapping[str, xr.Dataset]) -> dict[str, Any]:
+    """Return the attributes that are true of all subjects, with the sources and the history of each."""
+    each = [ds.attrs for ds in subjects.values()]
+    attrs = _common_attrs(each)
+    attrs.pop("affine", None)
+    attrs.pop("grid_shape", None)
+    titles = {str(one.get("title", "")).removesuffix(f" of {name}") for name, one in zip(subjects, each, strict=True)}
+    if len(titles) == 1:
+        attrs["title"] = f"{titles.pop()} of {', '.join(subjects)}"
+    if all("sources" in one for one in each):
+        attrs["sources"] = json.dumps([source for one in each for source in json.loads(one["sources"])])
+    history: list[str] = []
+    for row in itertools.zip_longest(*(one.get("history", "").splitlines() for one in each)):
+        of_each = [f"{name}: {line}" for name, line in zip(subjects, row, strict=True) if line]
+        history += row[:1] if len(set(row)) == 1 else of_each
+    if history:
+        attrs["history"] = "\n".join(history)
+    return attrs
