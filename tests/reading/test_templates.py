@@ -19,8 +19,7 @@ from intake_laion_fmri.demo import subject_truth
 from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError
 from intake_laion_fmri.formats.grid import Grid
 from intake_laion_fmri.formats.lta import read_lta
-from intake_laion_fmri.reading import fsaverage
-from intake_laion_fmri.reading.templates import MNI305
+from intake_laion_fmri.reading.templates import MNI305, fsaverage
 from intake_laion_fmri.templates import to_fsaverage, to_mni305
 
 SURF = "derivatives/freesurfer/{}/surf/{}"
