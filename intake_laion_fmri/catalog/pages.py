@@ -53,11 +53,8 @@ def search(catalog: Catalog, text: str, depth: int = 2) -> FoundCatalog:
     metadata = {**(catalog.metadata or {}), "search": {"text": text, "upstream": catalog.name}}
     if unknown:
         metadata["search"]["rois_not_known"] = unknown
-    result: FoundCatalog = FoundCatalog.from_dict(found, name=f"{catalog.name}_search", metadata=metadata)
-    result.cat = catalog
-    for entry in found.values():
-        entry._catalog = result
-    return result
+    found_catalog: FoundCatalog = FoundCatalog.from_dict(found, name=f"{catalog.name}_search", metadata=metadata)
+    return found_catalog
 
 
 def _searched(name: str, description: Description) -> str:
@@ -83,7 +80,7 @@ def source_page(source: Source, opener: Callable[..., Any], arguments: Mapping[s
 
 def catalog_page(catalog: Catalog) -> Page:
     """Return the page of a catalog: a row for each source and catalog in it, for sessions together, and for ROIs."""
-    entries = {name: entry.describe() for name, entry in catalog._entries.items()}
+    entries = {name: entry.describe() for name, entry in catalog.walk(depth=1).items()}
     number = "1 entry" if len(entries) == 1 else f"{len(entries):,} entries"
     metadata = catalog.metadata or {}
     found = metadata.get("search")
