@@ -14,6 +14,8 @@ from intake_laion_fmri.analysis.blocks import (
     along_trials,
     betas_of,
     is_lazy,
+    map_groups,
+    stacks_of,
     told,
     with_history,
 )
@@ -21,7 +23,7 @@ from intake_laion_fmri.axes.images import IMAGE
 from intake_laion_fmri.axes.trials import TRIAL
 from intake_laion_fmri.axes.voxels import VOXEL
 from intake_laion_fmri.errors import check_option
-from intake_laion_fmri.formats.moments import rows_of
+from intake_laion_fmri.formats.moments import COLUMNS, rows_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -168,58 +170,74 @@ class Sums(NamedTuple):
 
     images: NDArray[np.intp]
     """Numbers of the images, ascending."""
-    sums: NDArray[np.floating]
+    sums: NDArray[np.float32]
     """Shape (image, voxel)."""
     counts: NDArray[np.intp]
     """Shape (image, 1), or (image, voxel) where NaN are left out."""
 
 
 def block_sums(betas: NDArray[np.floating], codes: NDArray[np.intp], nan: Missing) -> Sums:
-    """Add up the trials of each image, in float64."""
-    groups = list(rows_of(codes))
-    sums = np.empty((len(groups), betas.shape[1]), dtype=np.float64)
-    counts = np.empty((len(groups), 1), dtype=np.intp)
-    counts[:, 0] = [rows.stop - rows.start if isinstance(rows, slice) else len(rows) for _, rows in groups]
-    for row, (_, rows) in enumerate(groups):
-        np.add.reduce(betas[rows], axis=0, dtype=np.float64, out=sums[row])
-    has_nan = np.isnan(sums).any()
-    if has_nan and nan != "keep":
+    """Add up the trials of each image, in float64, and keep the sums in float32.
+
+    So the sums of many sessions are as large as the trials, and not twice as large; each is rounded once more.
+    """
+    images, within = np.unique(codes, return_inverse=True)
+    sums = np.empty((len(images), betas.shape[1]), dtype=np.float32)
+    counts = np.empty(sums.shape, dtype=np.intp) if nan == "drop" else np.bincount(within)[:, None]
+    for numbers, rows, columns in stacks_of(within, betas.shape[1]):
+        sums[numbers, columns], count = _added(betas[:, columns][rows], nan)
         if nan == "drop":
-            counts = np.array([np.count_nonzero(~np.isnan(betas[rows]), axis=0) for _, rows in groups])
-        for row, (_, rows) in enumerate(groups):
-            known = np.nan_to_num(betas[rows], posinf=np.inf, neginf=-np.inf)
-            np.add.reduce(known, axis=0, dtype=np.float64, out=sums[row])
-    return Sums(np.array([number for number, _ in groups], dtype=np.intp), sums, counts)
+            counts[numbers, columns] = count
+    return Sums(images, sums, counts)
 
 
 def join_sums(parts: list[Sums], n_images: int, n_voxels: int) -> NDArray[np.float32]:
     """Add up the sums of several blocks, and divide by the number of trials."""
-    total, counts = np.zeros((n_images, n_voxels)), np.zeros((n_images, 1), dtype=np.intp)
-    if any(part.counts.shape[1] > 1 for part in parts):
-        counts = np.zeros((n_images, n_voxels), dtype=np.intp)
-    for part in parts:
-        total[part.images] += part.sums
-        counts[part.images] += part.counts
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(total / counts, dtype=np.float32)
+    result = np.empty((n_images, n_voxels), dtype=np.float32)
+    # Some voxels at a time, of which the sums are held in float64 besides.
+    for start in range(0, n_voxels, COLUMNS):
+        band = slice(start, min(start + COLUMNS, n_voxels))
+        total = np.zeros((n_images, band.stop - start))
+        counts = np.zeros(total.shape, dtype=np.intp)
+        for part in parts:
+            total[part.images] += part.sums[:, band]
+            counts[part.images] += part.counts[:, band] if part.counts.shape[1] > 1 else part.counts
+        with np.errstate(divide="ignore", invalid="ignore"):
+            result[:, band] = total / counts
+    return result
 
 
 def means(betas: NDArray[np.floating], codes: NDArray[np.intp], nan: Missing) -> NDArray[np.float32]:
-    """Return the mean of the rows of each group; see `average`."""
-    return join_sums([block_sums(betas, codes, nan)], codes.max(initial=-1) + 1, betas.shape[1])
+    """Return the mean of the rows of each group, all of which are there; see `average`."""
+    result = np.empty((codes.max(initial=-1) + 1, betas.shape[1]), dtype=np.float32)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for numbers, rows, columns in stacks_of(codes, betas.shape[1]):
+            sums, count = _added(betas[:, columns][rows], nan)
+            result[numbers, columns] = sums / count
+    return result
+
+
+def _added(values: NDArray[np.floating], nan: Missing) -> tuple[NDArray[np.float64], NDArray[np.intp] | int]:
+    """Add up trials (image, trial, voxel); returns the sums (image, voxel), and the numbers of trials."""
+    sums = np.add.reduce(values, axis=1, dtype=np.float64)
+    if nan == "keep" or not np.isnan(sums).any():
+        return sums, values.shape[1]
+    missing = np.isnan(values)
+    sums = np.add.reduce(np.where(missing, 0, values), axis=1, dtype=np.float64)
+    return sums, values.shape[1] - missing.sum(axis=1) if nan == "drop" else values.shape[1]
 
 
 def _lazy_means(data: Any, codes: NDArray[np.intp], n_images: int, nan: Missing) -> Any:
     """Return means as a Dask array with a chunk of all images for each chunk of voxels."""
     import dask.array as da
 
-    numbers = da.from_array(codes[:, None].astype(np.intp), chunks=(data.chunks[0], 1))
-    ones = (tuple(1 for _ in data.chunks[0]), tuple(1 for _ in data.chunks[1]))
-    # In float32 the sums of many sessions are as large as the trials, not twice as large; each is rounded once more.
-    dtype = np.float32 if data.numblocks[0] > 1 else np.float64
-    kernel = functools.partial(_part, nan=nan, dtype=dtype)
-    parts = da.map_blocks(kernel, data, numbers, chunks=ones, dtype=object, meta=np.empty((0, 0), object))
     widths = data.chunks[1]
+    if data.numblocks[0] == 1:
+        return map_groups(data, codes, functools.partial(means, nan=nan), chunks=((n_images,), widths))
+    numbers = da.from_array(codes[:, None].astype(np.intp), chunks=(data.chunks[0], 1))
+    ones = (tuple(1 for _ in data.chunks[0]), tuple(1 for _ in widths))
+    kernel = functools.partial(_part, nan=nan)
+    parts = da.map_blocks(kernel, data, numbers, chunks=ones, dtype=object, meta=np.empty((0, 0), object))
     return da.blockwise(
         functools.partial(_joined, n_images=n_images),
         "iv",
@@ -233,10 +251,9 @@ def _lazy_means(data: Any, codes: NDArray[np.intp], n_images: int, nan: Missing)
     )
 
 
-def _part(block: NDArray[np.floating], codes: NDArray[np.intp], *, nan: Missing, dtype: Any) -> NDArray[np.object_]:
+def _part(block: NDArray[np.floating], codes: NDArray[np.intp], *, nan: Missing) -> NDArray[np.object_]:
     part = np.empty((1, 1), dtype=object)
-    found = block_sums(block, codes[:, 0], nan)
-    part[0, 0] = Sums(found.images, found.sums.astype(dtype, copy=False), found.counts)
+    part[0, 0] = block_sums(block, codes[:, 0], nan)
     return part
 
 

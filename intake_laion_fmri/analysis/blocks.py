@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from intake_laion_fmri.axes.images import IMAGE
 from intake_laion_fmri.axes.trials import TRIAL
 from intake_laion_fmri.axes.voxels import VOXEL
 from intake_laion_fmri.errors import unknown_value
+from intake_laion_fmri.formats.moments import COLUMNS, VALUES
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -81,7 +82,11 @@ def is_lazy(data: Any) -> bool:
 
 
 def map_groups(
-    data: Any, codes: NDArray[np.intp], function: Callable[[NDArray[Any], NDArray[np.intp]], NDArray[Any]]
+    data: Any,
+    codes: NDArray[np.intp],
+    function: Callable[[NDArray[Any], NDArray[np.intp]], NDArray[Any]],
+    *,
+    chunks: tuple[tuple[int, ...], ...] | None = None,
 ) -> Any:
     """Apply a function to betas and the groups of their trials; each block holds every trial of its groups.
 
@@ -93,6 +98,8 @@ def map_groups(
         Number of each trial's group.
     function : callable
         ``function(block, codes)`` returns float32 of the block's shape. Pickles, and keeps nothing of the block.
+    chunks : tuple of tuple of int, optional
+        Chunks of the result, where it has another shape than the betas.
 
     Returns
     -------
@@ -105,7 +112,8 @@ def map_groups(
 
     data = data.rechunk({0: whole_groups(data.chunks[0], codes)})
     numbers = da.from_array(codes[:, None], chunks=(data.chunks[0], 1))
-    return da.map_blocks(_call, data, numbers, function=function, dtype="float32", meta=np.empty((0, 0), "float32"))
+    meta = np.empty((0, 0), "float32")
+    return da.map_blocks(_call, data, numbers, function=function, chunks=chunks, dtype="float32", meta=meta)
 
 
 def _call(block: NDArray[Any], codes: NDArray[np.intp], *, function: Callable[..., NDArray[Any]]) -> NDArray[Any]:
@@ -128,6 +136,38 @@ def whole_groups(chunks: tuple[int, ...], codes: NDArray[np.intp]) -> tuple[int,
     ends = np.cumsum(chunks)
     kept = [end for end in ends if end == 0 or reach[end - 1] < end]
     return tuple(int(length) for length in np.diff([0, *kept])) or chunks
+
+
+def stacks_of(codes: NDArray[np.intp], n_columns: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], slice]]:
+    """Cut a matrix into stacks of groups with as many rows each, which fit a processor's cache.
+
+    Parameters
+    ----------
+    codes : array of int, shape (trial,)
+        Number of each row's group; rows with a negative one are left out.
+    n_columns : int
+        Columns of the matrix.
+
+    Yields
+    ------
+    numbers : array of int, shape (group,)
+        Numbers of the groups.
+    rows : array of int, shape (group, row)
+        Their rows, ascending.
+    columns : slice
+        The columns.
+    """
+    # Idea: a call of NumPy for each image costs more than its arithmetic where blocks are narrow.
+    order = np.argsort(codes, kind="stable")
+    order = order[np.count_nonzero(codes < 0) :]
+    numbers, starts, lengths = np.unique(codes[order], return_index=True, return_counts=True)
+    for start in range(0, n_columns, COLUMNS):
+        columns = slice(start, min(start + COLUMNS, n_columns))
+        for length in np.unique(lengths):
+            found = np.flatnonzero(lengths == length)
+            height = max(1, VALUES // int(length * (columns.stop - start)))
+            for chosen in np.split(found, range(height, len(found), height)):
+                yield numbers[chosen], order[starts[chosen, None] + np.arange(length)], columns
 
 
 def with_history(dataset: xr.Dataset, line: str) -> xr.Dataset:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from intake_laion_fmri.analysis.blocks import along_trials, betas_of, is_lazy, voxel_maps
+from intake_laion_fmri.analysis.blocks import along_trials, betas_of, is_lazy, stacks_of, voxel_maps
 from intake_laion_fmri.analysis.scaling import zscore
 from intake_laion_fmri.axes.trials import TRIAL
 from intake_laion_fmri.axes.voxels import VOXEL
@@ -127,18 +127,29 @@ def _per_voxel(dataset: xr.Dataset, function: Callable[[NDArray[Any]], NDArray[n
 def _ncsnr(betas: NDArray[np.floating], *, codes: NDArray[np.intp]) -> NDArray[np.float32]:
     total, images = np.zeros(betas.shape[1]), np.zeros(betas.shape[1])
     with np.errstate(divide="ignore", invalid="ignore"):
-        for number, rows in rows_of(codes):
-            if number < 0:
-                continue
-            values = betas[rows].astype(np.float64)
-            is_there = ~np.isnan(values)
-            n = is_there.sum(axis=0)
-            values -= np.where(is_there, values, 0).sum(axis=0) / n
-            variance = np.where(is_there, values**2, 0).sum(axis=0) / (n - 1)
-            total += np.where(n > 1, variance, 0)
-            images += n > 1
+        for _, rows, columns in stacks_of(codes, betas.shape[1]):
+            variance, n = _variance(betas[:, columns][rows].astype(np.float64))
+            total[columns] += np.where(n > 1, variance, 0).sum(axis=0)
+            images[columns] += np.broadcast_to(n > 1, variance.shape).sum(axis=0)
         noise = total / images
         return np.asarray(np.sqrt(np.maximum(0, 1 - noise) / noise), dtype=np.float32)
+
+
+def _variance(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Return the variance over trials (ddof=1) without NaN, and their number.
+
+    `values` (image, trial, voxel) are overwritten.
+    """
+    sums, n = np.add.reduce(values, axis=1), np.array(values.shape[1], dtype=np.intp)
+    missing = np.isnan(values) if np.isnan(sums).any() else None  # seldom: masks cost as much as all the rest
+    if missing is not None:
+        values[missing] = 0
+        sums, n = np.add.reduce(values, axis=1), n - missing.sum(axis=1)
+    values -= (sums / n)[:, None]
+    if missing is not None:
+        values[missing] = 0
+    np.multiply(values, values, out=values)
+    return np.add.reduce(values, axis=1) / (n - 1), n
 
 
 def _split_half(betas: NDArray[np.floating], *, codes: NDArray[np.intp]) -> NDArray[np.float32]:

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-COLUMNS = 256
-"""Voxels of a matrix that are held in float64 at a time: with a session's trials they fit into a processor's cache."""
+COLUMNS = 1024
+"""Voxels of a matrix that are scaled at a time, at most."""
+
+VALUES = 32 * 1024
+"""Values of a matrix that are held in float64 at a time: 256 kB, which stay in a processor's cache."""
 
 Doubles = NDArray[np.float64]
 
@@ -39,12 +42,13 @@ class Scale:
         """Return it with the voxels in another order."""
         return Scale(self.mean[order], self.sd[order])
 
-    def apply(self, values: NDArray[np.floating], out: NDArray[np.float32]) -> None:
-        """Write ``(values - mean) / sd``, of rows of voxels; 0 / 0 is NaN."""
+    def applied(self, values: NDArray[np.floating], work: Doubles) -> Doubles:
+        """Return ``(values - mean) / sd``, of rows of voxels, in `work`; 0 / 0 is NaN."""
+        np.copyto(work, values)  # faster than a difference of mixed types
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            work = values - self.mean
+            work -= self.mean
             work /= self.sd
-            out[...] = work
+        return work
 
 
 class Moments:
@@ -85,7 +89,7 @@ class Moments:
         """Scale the rows of some trials, whose voxels are in another order than those that were added."""
         scales = {group: Scale.from_sums(*sums).take(order) for group, sums in self._sums.items()}
         for row, trial in zip(rows, trials, strict=True):
-            scales[int(self._groups[trial])].apply(row, row)
+            row[:] = scales[int(self._groups[trial])].applied(row, self._work)
 
 
 def scale_groups(
@@ -107,29 +111,74 @@ def scale_groups(
     array of float32, shape (trial, voxel)
     """
     result = np.empty(values.shape, dtype=np.float32) if out is None else out
+    n_columns = values.shape[1]
+    width = min(COLUMNS, n_columns)
+    height = VALUES // max(width, 1)
+    buffer = np.empty((height + 1, width))
     for _, rows in rows_of(groups):
-        for start in range(0, values.shape[1], COLUMNS):
-            band = values[rows, start : start + COLUMNS]
-            work = np.array(band, dtype=np.float64, order="C")
-            shift = _first(work[0])
-            _take_shift(work, shift)
-            missing = np.isnan(work)
-            n: NDArray[np.intp] | int = len(work)
-            if missing.any():
-                work[missing] = 0
-                n = len(work) - missing.sum(axis=0)
-            sums = work.sum(axis=0)
-            np.multiply(work, work, out=work)
-            scale = Scale.from_sums(shift, sums, work.sum(axis=0), n)
-            scaled = np.empty(band.shape, dtype=np.float32)
-            scale.apply(band, scaled)
-            result[rows, start : start + COLUMNS] = scaled
+        for start in range(0, n_columns, COLUMNS):
+            columns = slice(start, min(start + width, n_columns))
+            work = buffer[:, : columns.stop - start]
+            scale = _scale_of(values[:, columns], rows, work)
+            for part in _parts(rows, height):
+                band = values[part, columns]
+                result[part, columns] = scale.applied(band, work[: len(band)])
     return result
+
+
+def _scale_of(values: NDArray[np.floating], rows: NDArray[np.intp] | slice, buffer: Doubles) -> Scale:
+    """Return the mean and standard deviation of some rows, using a buffer of a row more than are taken at a time."""
+    # Idea: a few rows at a time, in the order of the trials: the sums so far are the first row of those that are added
+    # up next, so that the numbers are those of rows that pass one by one.
+    # Cost: five passes over a buffer that stays in the cache. NaN are looked for where the sums are not finite alone.
+    shift = _first(values[rows.start if isinstance(rows, slice) else rows[0]].astype(np.float64))
+    for has_nan in (False, True):
+        sums, squares = np.zeros_like(shift), np.zeros_like(shift)
+        n: NDArray[np.intp] | int = 0
+        for part in _parts(rows, len(buffer) - 1):
+            band = values[part]
+            work = buffer[1 : len(band) + 1]
+            np.copyto(work, band)
+            _take_shift(work, shift)
+            n = n + len(band)
+            if has_nan:
+                missing = np.isnan(work)
+                work[missing] = 0
+                n = n - missing.sum(axis=0)
+            sums = _added(buffer, sums, len(band))
+            np.multiply(work, work, out=work)
+            squares = _added(buffer, squares, len(band))
+        if not np.isnan(sums).any():
+            break
+    return Scale.from_sums(shift, sums, squares, n)
+
+
+def _parts(rows: NDArray[np.intp] | slice, height: int) -> Iterator[NDArray[np.intp] | slice]:
+    """Cut rows into pieces of at most so many."""
+    if isinstance(rows, slice):
+        for start in range(rows.start, rows.stop, height):
+            yield slice(start, min(start + height, rows.stop))
+    else:
+        for start in range(0, len(rows), height):
+            yield rows[start : start + height]
+
+
+def _added(buffer: Doubles, sums: Doubles, n: int) -> Doubles:
+    """Add the `n` rows behind the first of a buffer to sums, one after the other."""
+    buffer[0] = sums
+    total: Doubles = np.add.reduce(buffer[: n + 1], axis=0)
+    return total
 
 
 def rows_of(groups: NDArray[np.intp]) -> Iterator[tuple[int, NDArray[np.intp] | slice]]:
     """Yield each group, ascending, and its rows; a slice where they lie side by side."""
     if not len(groups):
+        return
+    steps = np.diff(groups)
+    if (steps >= 0).all():  # as sessions and runs are
+        ends = [*map(int, np.flatnonzero(steps) + 1), len(groups)]
+        for start, stop in zip([0, *ends], ends, strict=False):
+            yield int(groups[start]), slice(start, stop)
         return
     order = np.argsort(groups, kind="stable")
     numbers, starts = np.unique(groups[order], return_index=True)

@@ -292,11 +292,13 @@ class _Columns:
         columns = self._positions[start:stop] - first
         is_run = stop - start == columns[-1] - columns[0] + 1
         chosen = slice(columns[0], columns[-1] + 1) if is_run else columns
+        result, has_all = self._result[:, start:stop], len(self._volumes) == len(values)
         if self._groups is not None:  # over all trials, whichever are chosen
-            values, chosen = scale_groups(values[:, chosen], self._groups), slice(None)
-        if len(self._volumes) < len(values):
-            values = values[self._volumes]
-        self._result[:, start:stop] = values[:, chosen]
+            scaled = scale_groups(values[:, chosen], self._groups, out=result if has_all else None)
+            if not has_all:
+                result[:] = scaled[self._volumes]
+        else:
+            result[:] = values[:, chosen] if has_all else values[self._volumes][:, chosen]
 
 
 def _reorder_columns(values: NDArray[np.float32], order: NDArray[np.intp]) -> None:

@@ -213,7 +213,7 @@ class ChunkGrid:
             stored_chunk = view[start : start + size - CRC_BYTES]
             stored = int.from_bytes(view[start + size - CRC_BYTES : start + size], "little")
             start += size
-            found = crc32c(stored_chunk.tobytes())
+            found = crc32c(np.frombuffer(stored_chunk, dtype=np.uint8))
             if not expected == stored == found:
                 raise ValueError(f"chunk {chunk}: expected the CRC32C {expected:08x}, found {found:08x} ({stored:08x})")
             data = unpacked(stored_chunk, self.codec, self._dtype.itemsize, self.n_trials * self.width)

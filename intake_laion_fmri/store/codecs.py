@@ -6,6 +6,9 @@ import functools
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 Codec = Literal["none", "lz4", "zstd"]
 """Name of a codec; `CODECS` has its configuration."""
 
@@ -21,10 +24,15 @@ _BLOSC_HEADER = 16
 PACKING_BYTES = _BLOSC_HEADER + CRC_BYTES
 
 
-def crc32c(content: bytes) -> int:
-    """Return the CRC32C of some bytes, as Zarr's codec of that name computes it."""
+def crc32c(content: bytes | NDArray[np.uint8]) -> int:
+    """Return the CRC32C of some bytes, as Zarr's codec of that name computes it.
+
+    A part of other bytes need not be copied: the library refuses a memoryview, and takes an array of it.
+    """
     import google_crc32c
 
+    if google_crc32c.implementation != "c":  # written in Python it takes bytes
+        content = bytes(content)
     value: int = google_crc32c.value(content)
     return value
 
