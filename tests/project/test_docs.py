@@ -15,7 +15,7 @@ from versions import STRICT
 
 PROJECT = Path(__file__).parents[2]
 GALLERY = sorted((PROJECT / "docs" / "gallery").glob("*.py"))
-PAGES = [PROJECT / "docs" / "start.md", *sorted((PROJECT / "docs" / "guide").glob("*.md"))]
+PAGES = [PROJECT / "README.md", PROJECT / "docs" / "start.md", *sorted((PROJECT / "docs" / "guide").glob("*.md"))]
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
 RUN = """
 import sys
@@ -63,8 +63,8 @@ def test_examples_are_short(path: Path) -> None:
     assert "demo-bucket" not in text
 
 
-@full("all code of the guide in one process, half a minute; the gallery is run by `make docs`")
-def test_the_code_of_the_guide_runs(tiny: Path, tmp_path: Path) -> None:
+@full("all code of README and the guide in one process, half a minute; the gallery is run by `make docs`")
+def test_the_code_of_the_pages_runs(tiny: Path, tmp_path: Path) -> None:
     """As printed, without a warning, in a folder with the demo bucket."""
     (tmp_path / "demo-bucket").symlink_to(tiny)
     blocks = {page.name: "\n".join(PYTHON.findall(page.read_text(encoding="utf-8"))) for page in PAGES}
@@ -79,4 +79,15 @@ def test_the_code_of_the_guide_runs(tiny: Path, tmp_path: Path) -> None:
     # A busy machine may take longer than distributed allows a worker for its end.
     errors = [line for line in done.stderr.splitlines() if "Worker process still alive after" not in line]
     assert (done.returncode, errors) == (0, [])
-    assert {"response.nii.gz", "rois.zarr", "rois.nc", "rois.npz", "laion.zarr"} <= set(os.listdir(tmp_path))
+    assert {"response.png", "response.nii.gz", "rois.zarr", "rois.nc", "rois.npz", "laion.zarr"} <= set(
+        os.listdir(tmp_path)
+    )
+
+
+@pytest.mark.parametrize("text", ["in_roi.sel", "split_role.sel"])
+def test_a_selection_by_a_condition_drops_its_name(text: str) -> None:
+    """With the scalar left in it, xarray raises an IndexError."""
+    pages = "".join(page.read_text(encoding="utf-8") for page in [*PAGES, *GALLERY])
+    found = re.findall(rf"isel\(\w+=\(?ds\.{re.escape(text)}\([^)]*\)", pages)
+    assert found
+    assert all("drop=True" in call for call in found)
