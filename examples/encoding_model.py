@@ -1,0 +1,81 @@
+"""Encoding models of a whole subject: which voxels respond to new images as embeddings of the images predict.
+
+Usage: python examples/encoding_model.py BUCKET [--models CLIP DINOv2] [--subject sub-01] [--roi all] [--store FOLDER]
+
+One model's embeddings are fitted by ridge regression, several by banded ridge regression, with a penalty for each.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from distributed import Client, LocalCluster
+from himalaya.ridge import GroupRidgeCV, RidgeCV
+from himalaya.scoring import correlation_score
+from matplotlib.figure import Figure
+from nilearn.plotting import plot_stat_map
+from sklearn.model_selection import KFold
+
+from intake_laion_fmri import build_store, open_anatomy, open_betas, open_embeddings
+
+SPLIT, POOLS = "tau", ["shared", "subject"]  # the images that every subject saw; all images that this one saw
+ALPHAS = np.logspace(-3, 5, 17)
+
+
+def main(bucket: str, subject: str, models: list[str], roi: str | None, store: Path, output: Path) -> None:
+    """Fit models of all voxels, normalise their scores by the noise ceiling, and draw a map."""
+    build_store(store, bucket=bucket, subjects=subject, roi=roi)  # what is there already stays
+    ds = open_betas(subject, roi=roi, zscore="session", store=store, chunks="voxel")
+    images = ds.laion.average(nan="drop")
+    opened = [open_embeddings(model, images=images, bucket=bucket).embedding for model in models]
+    features = xr.concat(opened, "feature", coords="different", compat="equals")
+    bands = np.repeat(range(len(opened)), [one.sizes["feature"] for one in opened])
+
+    def fit(x_train: Any, y_train: Any, x_test: Any, y_test: Any) -> Any:
+        folds = KFold(5, shuffle=True, random_state=0)  # rows are in order of their names
+        options: dict[str, Any] = {"fit_intercept": True, "cv": folds}
+        if len(models) == 1:
+            model = RidgeCV(ALPHAS, solver_params={"warn": False}, **options)
+        else:
+            solver = {"alphas": ALPHAS, "n_iter": 10, "progress_bar": False, "warn": False}
+            model = GroupRidgeCV(bands, solver_params=solver, random_state=0, **options)
+        return correlation_score(y_test, model.fit(x_train, y_train).predict(x_test))
+
+    lazy = [images.laion.map_matrices(fit, SPLIT, pool, features, names=["r"]) for pool in POOLS]
+    scores = xr.concat(lazy, "pool", coords="minimal", compat="override").compute()  # trials are read once for both
+
+    # `nc_12rep` is the ceiling of means of 12 trials, and these test images were shown other numbers of times: find the
+    # variance of the signal over that of the noise of one trial, and from it the ceiling of their means.
+    ratio = scores.nc_12rep / (100 - scores.nc_12rep) / 12
+    tests = [images.laion.trials(split=SPLIT, pool=pool, role="test") for pool in POOLS]
+    noise = xr.DataArray([(1 / test.n_averaged).mean() for test in tests], {"pool": POOLS})
+    ceiling = np.sqrt(ratio / (ratio + noise))
+    scores["normalised"] = (scores.r / ceiling).where(scores.nc_12rep > 10)  # else there is hardly anything to explain
+    table = scores[["r", "normalised"]].where(scores.in_roi).median("voxel").to_dataframe()[["r", "normalised"]]
+    print(table.unstack("pool").sort_values(("r", "subject"), ascending=False).round(2).head(10).to_string())
+
+    output.mkdir(exist_ok=True)
+    scores.to_netcdf(output / "encoding_model.nc")
+    brain = open_anatomy(subject, bucket=bucket).T1w.compute().laion.to_nifti()
+    figure, y = Figure(figsize=(11, 4)), scores.y.quantile(np.linspace(0.1, 0.9, 7)).values
+    place: dict[str, Any] = {"display_mode": "y", "cut_coords": y}
+    for axes, pool in zip(figure.subplots(2), POOLS, strict=True):
+        values = scores.normalised.sel(pool=pool).fillna(0).laion.to_nifti(fill=0)
+        plot_stat_map(values, brain, axes=axes, title=pool, vmax=1, threshold=0.1, **place)
+    figure.savefig(output / "encoding_model.png")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("bucket", help="folder or URL, such as demo-bucket or s3://laion-fmri")
+    parser.add_argument("--models", nargs="+", default=["CLIP"])
+    parser.add_argument("--subject", default="sub-01")
+    parser.add_argument("--roi", help="the whole brain, if it is not given")
+    parser.add_argument("--store", type=Path, default="demo-output/store")
+    parser.add_argument("--workers", type=int, default=2)
+    given = parser.parse_args()
+    options = {"n_workers": given.workers, "threads_per_worker": 1, "dashboard_address": None}
+    with LocalCluster(**options) as cluster, Client(cluster):
+        main(given.bucket, given.subject, given.models, given.roi, given.store, Path("demo-output"))
