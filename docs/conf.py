@@ -51,6 +51,7 @@ sphinx_gallery_conf = {
     "within_subsection_order": "reference_pages.order_of_example",
     "abort_on_example_error": True,
     "capture_repr": ("_repr_html_", "__repr__"),
+    "ignore_repr_types": r"matplotlib",  # the picture itself is shown
     "remove_config_comments": True,
     "download_all_examples": False,
     "show_signature": False,
