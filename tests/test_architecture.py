@@ -44,7 +44,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
         "plotting": "analysis axes errors formats reading",
         "building": "axes errors layout reading remote running splits store",
         "mirror": "axes errors formats layout reading remote running splits",
-        "subject": "axes discovery errors layout mirror reading remote",
+        "subject": "axes discovery errors export layout mirror reading remote",
         "templates": "subject",
         "group": "axes discovery errors reading remote subject",
         "stimuli": "subject",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,12 @@ __all__ = ["map_matrices", "matrices"]
 
 
 def matrices(
-    dataset: xr.Dataset, split: str, pool: str = "shared", features: xr.DataArray | xr.Dataset | None = None
+    dataset: xr.Dataset,
+    split: str,
+    pool: str = "shared",
+    features: xr.DataArray | xr.Dataset | None = None,
+    *,
+    nan: Literal["raise", "keep"] = "raise",
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Return features and betas of the two sides of a split, in memory.
 
@@ -36,24 +41,33 @@ def matrices(
         The split, and its pool; ``"subject"`` is the subject's own.
     features : xarray.DataArray or Dataset, optional
         With the index ``image`` and one more dimension, such as `open_embeddings` returns. Rows are joined by label.
+    nan : {"raise", "keep"}, default "raise"
+        What is done about betas or features that are not finite, which models refuse. Nothing is filled or dropped:
+        use `finite` before.
 
     Returns
     -------
     X_train, y_train, X_test, y_test : array
-        Rows are trials, or images; columns of ``X`` are features, of ``y`` voxels. float16 features become float32, as
-        sums of products need. Without features ``X`` are the labels. Nothing is filled or dropped: use `finite` before.
+        C-contiguous. Rows are trials, or images; columns of ``X`` are features, of ``y`` voxels. float16 features
+        become float32, as sums of products need. Without features ``X`` are the labels.
 
     Raises
     ------
     ValueError
-        If the split is unknown, a side of it has no trials here, or features lack an image of it.
+        If the split is unknown, a side of it has no trials here, features lack an image of it, or a value is not
+        finite, with the number of columns that have one.
     """
+    check_option("nan", nan, valid=("raise", "keep"))
     dim = _dim(dataset)
     betas = betas_of(dataset, dim, VOXEL)
     found: list[NDArray[Any]] = []
     for rows, labels in _sides(dataset, split, pool):
         x = labels if features is None else np.asarray(_rows(features, labels))
-        found += [x, np.asarray(betas.isel({dim: rows}).values)]
+        y = np.ascontiguousarray(betas.isel({dim: rows}).values)
+        if nan == "raise":
+            _check_finite(y, "voxels", "Drop them with ds.laion.finite()")
+            _check_finite(x, "features", "Select the images that have all")
+        found += [np.ascontiguousarray(x), y]
     return found[0], found[1], found[2], found[3]
 
 
@@ -175,6 +189,15 @@ def _lazily(kernel: Callable[..., Any], betas: Any, xs: Sequence[Any], n_values:
         dtype="float32",
         meta=np.empty((0, 0), dtype="float32"),
     )
+
+
+def _check_finite(values: NDArray[Any], columns: str, advice: str) -> None:
+    """Raise ValueError unless all values of a matrix are finite."""
+    if values.dtype.kind == "f" and not (known := np.isfinite(values).all(axis=0)).all():
+        raise ValueError(
+            f"{np.count_nonzero(~known):,} of {len(known):,} {columns} have values that are not finite. {advice}, or "
+            "take them as they are with nan='keep'."
+        )
 
 
 def _dim(dataset: xr.Dataset) -> str:

@@ -27,7 +27,6 @@ __all__ = [
     "NoMatchingDataError",
     "NotInBucketError",
     "NotInStoreError",
-    "NotYetError",
     "OfflineWarning",
     "OtherSplitsWarning",
     "Remarks",
@@ -65,10 +64,6 @@ class DataIntegrityError(ValueError):
 
 class DataDirNotSetError(RuntimeError):
     """No folder for downloads was named, neither in this process nor in an earlier one."""
-
-
-class NotYetError(NotImplementedError):
-    """A name of the data set's own package whose source this package cannot read yet."""
 
 
 class UnknownValueError(ValueError):

@@ -40,8 +40,8 @@ from intake_laion_fmri.subject.reader import Flags, SubjectReader, one_or_each
 from intake_laion_fmri.subject.runs import Runs
 from intake_laion_fmri.subject.tables import Tables
 from intake_laion_fmri.subject.templates import Templates
+from intake_laion_fmri.subject.torch_items import Training
 from intake_laion_fmri.subject.volumes import Volumes
-from intake_laion_fmri.subject.waiting import Waiting
 
 __all__ = ["Subject", "load_subject", "resolve_subject_id"]
 
@@ -133,7 +133,7 @@ def resolve_subject_id(subject: str) -> str:
         raise SubjectNotFoundError(str(error)) from None
 
 
-class Subject(Tables, Volumes, Templates, Descriptions, Runs, Waiting):
+class Subject(Tables, Volumes, Templates, Descriptions, Runs, Training):
     """One subject of the bucket; made by `load_subject`.
 
     Voxels are those of a mask, in the C-order of the grid: ``mask_source`` is ``"anatomical"``, or ``"rsquare"`` with

@@ -200,6 +200,10 @@ class TrialImages:
         """Return the image of a trial as Pillow's: as it was shown, or with its transparency."""
         return self._stimuli.get(self._label(trial), as_displayed=as_displayed)
 
+    def named(self, label: str) -> Image.Image:
+        """Return an image by its label, as it was shown."""
+        return self._stimuli.get(label)
+
     def all(self, session: str | int | None = None) -> Iterator[Image.Image]:
         """Yield the images of all trials, or of a session's, in their order, as they were shown."""
         return (self._stimuli.get(label) for label in self._labels(session))

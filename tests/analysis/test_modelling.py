@@ -118,7 +118,7 @@ def features(tiny: Path, images: xr.Dataset) -> xr.Dataset:
 def test_a_subject(images: xr.Dataset, features: xr.Dataset) -> None:
     """Betas, embeddings and splits as they are opened; a few tasks a block; results are labelled, saved and pickled."""
     found = images.laion.map_matrices(mean_and_size, "tau", "subject", features, names=["mean", "n"], voxels=130)
-    x_train, _, x_test, y_test = images.laion.matrices("tau", "subject", features)
+    x_train, _, x_test, y_test = images.laion.matrices("tau", "subject", features, nan="keep")
     assert x_train.dtype == np.float32
     blocks = found["mean"].data.numblocks[0]
     assert blocks == images["betas"].data.numblocks[1] > 1

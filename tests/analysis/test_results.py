@@ -213,16 +213,32 @@ def test_matrices(lazy: xr.Dataset, eager: xr.Dataset) -> None:
         coords={"image": shuffled},
     )
     for given_ in (lazy, lazy.laion.average()):
-        x_train, y_train, x_test, y_test = given_.laion.matrices("tau", features=features)
+        x_train, y_train, x_test, y_test = given_.laion.matrices("tau", features=features, nan="keep")
         train, test = (given_.laion.trials(split="tau", role=role) for role in ("train", "test"))
         np.testing.assert_array_equal(y_train, train["betas"].values)
         np.testing.assert_array_equal(y_test, test["betas"].values)
         labels = test["label" if "label" in test.coords else "image"].values
         assert x_test.tolist() == [[sum(map(ord, name)), len(name)] for name in labels]
         assert len(x_train) == len(y_train)
-    assert given_.laion.matrices("tau")[2].tolist() == labels.tolist()
+    assert given_.laion.matrices("tau", nan="keep")[2].tolist() == labels.tolist()
     with pytest.raises(ValueError, match=r"lack \d+ images"):
         lazy.laion.matrices("tau", features=features[:2])
+
+
+def test_matrices_are_what_models_take(lazy: xr.Dataset, eager: xr.Dataset) -> None:
+    """Finite, and contiguous, or an error that tells how many columns are not."""
+    train = eager.laion.trials(split="tau", role="train")["betas"].values
+    holes = np.isnan(train).any(axis=0).sum()
+    with pytest.raises(ValueError, match=rf"^{holes} of 363 voxels have values that are not finite.*finite\(\)"):
+        lazy.laion.matrices("tau")
+    names = np.unique(eager["label"].values)
+    values = np.asfortranarray(np.random.default_rng(0).normal(size=(len(names), 3)))
+    features = xr.DataArray(values, dims=("image", "feature"), coords={"image": names, "feature": range(3)})
+    for found in eager.laion.finite().transpose("voxel", ...).laion.matrices("tau", features=features):
+        assert found.flags.c_contiguous
+        assert np.isfinite(found).all()
+    with pytest.raises(ValueError, match="1 of 3 features have values that are not finite"):
+        eager.laion.finite().laion.matrices("tau", features=features.where(features["feature"] != 1))
 
 
 def test_results_keep_their_place(tiny: Path, lazy: xr.Dataset, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from package_rows import COMMANDS, ERRORS, FUNCTIONS, SUBJECT, TOP, WAITS, Array, Call, Name
+from package_rows import COMMANDS, ERRORS, FUNCTIONS, SUBJECT, TOP, Array, Call, Name
 
 __all__ = ["DOCUMENT", "page"]
 
@@ -59,9 +59,6 @@ def page() -> str:
             f"Words of `laion-fmri`, and of `intake-laion-fmri`: {', '.join(f'`{word}`' for word in COMMANDS)}.\n",
             "## Different on purpose\n",
             _differences(),
-            "## Not here yet\n",
-            "These names raise `NotYetError`, or are absent.\n",
-            _grouped("why, or what to do until then", WAITS.items()),
         ]
     )
 

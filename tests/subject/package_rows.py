@@ -1,7 +1,7 @@
 """The interface of the data set's own package as a table, which tests call and docs/coming-from-laion-fmri.md shows.
 
-A name has its parameters there, calls that give the same here, what they give, and what is different on purpose. A name
-that waits for its source has the reason. `package_page.py` writes the page from this table.
+A name has its parameters there, calls that give the same here, what they give, and what is different on purpose.
+`package_page.py` writes the page from this table.
 
 Source: the interface of ``laion_fmri`` (ViCCo-Group/LAION-fMRI), September 2026.
 """
@@ -20,9 +20,9 @@ from intake_laion_fmri.group import Group
 from intake_laion_fmri.splits import Split
 from intake_laion_fmri.stimuli import Stimuli
 from intake_laion_fmri.subject import Subject
-from intake_laion_fmri.subject.waiting import WAITING
+from intake_laion_fmri.subject.torch_items import SessionItems
 
-__all__ = ["COMMANDS", "ERRORS", "FUNCTIONS", "SUBJECT", "TOP", "WAITS", "Array", "Call", "Name"]
+__all__ = ["COMMANDS", "ERRORS", "FUNCTIONS", "SUBJECT", "TOP", "Array", "Call", "Name"]
 
 
 @dataclass(frozen=True)
@@ -224,6 +224,15 @@ SUBJECT: dict[str, Name] = {
         "Without a path it returns the image. Values of several maps make a 4-D image.",
         "to_nifti(ds.nc_12rep)",
     ),
+    "to_torch_dataset": Name(
+        "session, roi=None, mask=None, nc_threshold=None, image_transform=None, mask_source='anatomical'",
+        (
+            Call("sub.to_torch_dataset('ses-01', roi='face')", SessionItems),
+            Call("sub.to_torch_dataset(['ses-01'])", error=ValueError),
+        ),
+        "torch and the images are needed when an item is asked for, not before.",
+        "ds.laion.to_torch(open_stimuli('sub-01', size=224))",
+    ),
     "to_template": Name(
         "values, target, *, hemi=None, route='auto', surface='white', fsaverage_density='fsaverage5', "
         "fslr_density='32k', interpolation='linear', output_dir=None, desc=None, session=None, "
@@ -423,9 +432,6 @@ FUNCTIONS: dict[str, Name] = {
     ),
 }
 """Functions and methods of the other modules; one that is required there may have a default here."""
-
-WAITS: dict[str, str] = {f"Subject.{name}": instead for name, instead in WAITING.items()}
-"""Name → why it is not here yet."""
 
 COMMANDS: tuple[str, ...] = (
     *("config --data-dir", "info", "download", "download-raw", "download-embeddings", "download-segmentations"),

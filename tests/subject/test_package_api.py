@@ -1,7 +1,7 @@
 """The interface of the data set's own package, row by row: signature, kind, shape, type and order of what is here.
 
 Each row is called on the demo bucket as a folder, on an S3 server, in a mirror without a network, and with a store of
-its betas. Rows that wait for a source are marked with the reason, and counted.
+its betas.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ import pytest
 from conftest import S3
 from demo_files import GLM, betas_file
 from package_page import DOCUMENT, page
-from package_rows import COMMANDS, ERRORS, FUNCTIONS, SUBJECT, TOP, WAITS, Array, Call
+from package_rows import COMMANDS, ERRORS, FUNCTIONS, SUBJECT, TOP, Array, Call
 from tiers import sampled
 
 import intake_laion_fmri
 from intake_laion_fmri import download, layout
 from intake_laion_fmri.cli.main import main
-from intake_laion_fmri.errors import NotInBucketError, NotYetError
+from intake_laion_fmri.errors import NotInBucketError
 from intake_laion_fmri.mirror import mirror_bucket
 from intake_laion_fmri.remote.access import ObjectInfo, open_source
 from intake_laion_fmri.store import build_store
@@ -238,18 +238,6 @@ def test_its_commands() -> None:
     for words in COMMANDS:
         word, *options = words.split()
         assert {*options} <= {name for one in main.commands[word].params for name in one.opts}
-
-
-def test_what_waits_is_not_there() -> None:
-    """Whoever brings a name takes its row out of `WAITS`."""
-    assert not set(WAITS) & {*FUNCTIONS, *(f"Subject.{name}" for name in SUBJECT)}
-    for name in WAITS:
-        if name.partition(".")[0] not in {"Subject", "group"}:  # those raise NotYetError
-            with pytest.raises((ImportError, AttributeError)):
-                found_in(name)
-    with pytest.raises(NotImplementedError) as caught:
-        raise NotYetError
-    assert isinstance(caught.value, RuntimeError)
 
 
 def test_loading_what_was_not_downloaded(tmp_path: Path) -> None:

@@ -22,11 +22,9 @@ from intake_laion_fmri.errors import (
     MissingFileWarning,
     NotInBucketError,
     NotInStoreError,
-    NotYetError,
 )
 from intake_laion_fmri.remote.cache import clear_cache
 from intake_laion_fmri.subject import Subject, load_subject
-from intake_laion_fmri.subject.waiting import WAITING
 
 FACE = ["FFA1", "FFA2", "OFA", "pSTSfaces"]
 ALL = {"ses-01", "ses-02", "ses-03"}
@@ -386,13 +384,6 @@ def test_the_metadata_say_what_they_cannot_number(own_tiny: Path) -> None:
     assert "and ses-01 are not" in texts[1]
     assert found["stim_idx"].tolist()[:2] == [0, -1]
     assert found["dataset"].tolist()[:2] == ["LAION", ""]
-
-
-@pytest.mark.parametrize("name", WAITING)
-def test_what_waits_says_so(sub: Subject, name: str) -> None:
-    with pytest.raises(NotImplementedError, match=rf"Subject\.{name} is not here yet.*Until then ") as caught:
-        getattr(sub, name)()
-    assert isinstance(caught.value, NotYetError)
 
 
 def test_wrong_names(sub: Subject, tiny: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import plain_arrays as oracle
 import pytest
 from demo_files import as_shown, encoded_images
 from PIL import Image
@@ -76,6 +79,35 @@ def test_without_images(own_tiny: Path, s3: Any) -> None:
         Stimuli(own_tiny)
     with pytest.raises(AccessDeniedError, match=layout.REQUEST_URL):
         load_stimuli(bucket=s3.url, storage_options=s3.storage_options)
+
+
+def test_items_for_torch(tiny: Path, own_tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the data set's own package has them; torch stands for itself with the one function that is called."""
+    sub = load_subject("sub-01", bucket=tiny)
+    items = sub.to_torch_dataset("ses-02", roi="face", image_transform=lambda image: image[::-1])
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match="torch"):
+        items[0]
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(from_numpy=lambda array: array))
+    labels, pictures = oracle.labels(tiny, "ses-02").tolist(), encoded_images(tiny)
+    betas = oracle.betas(tiny, "ses-02", oracle.roi(tiny, ["FFA1", "FFA2", "OFA", "pSTSfaces"]))
+    assert len(items) == len(labels)
+    for n in (0, 17, len(labels) - 1):
+        item = items[n]
+        assert list(item) == ["betas", "image", "image_name", "session", "rep_index"]
+        np.testing.assert_array_equal(item["betas"], betas[n])
+        shown = np.asarray(as_shown(pictures[labels[n]]), dtype=np.float32) / 255
+        np.testing.assert_array_equal(item["image"][::-1], shown.transpose(2, 0, 1))
+        assert item["image"].dtype == np.float32
+        assert (item["image_name"], item["session"]) == (labels[n], "ses-02")
+        assert item["rep_index"] == labels[:n].count(labels[n])
+    with pytest.raises(IndexError, match=f"Item {len(labels)}"):
+        items[len(labels)]
+    with pytest.raises(ValueError, match="expected one session"):
+        sub.to_torch_dataset("all")
+    (own_tiny / FILE).unlink()
+    with pytest.raises(StimuliNotDownloadedError, match=layout.REQUEST_URL):
+        load_subject("sub-01", bucket=own_tiny).to_torch_dataset(1)[0]
 
 
 def test_as_displayed() -> None:

@@ -1,0 +1,111 @@
+"""The trials of a session with their images, as torch tensors under the names of the data set's own package.
+
+Source: the interface of ``laion_fmri.torch_data`` (ViCCo-Group/LAION-fMRI), September 2026.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri.axes.rois import RoiSelection
+from intake_laion_fmri.axes.voxels import Mask
+from intake_laion_fmri.errors import is_several
+from intake_laion_fmri.export.items import Transform, transformed
+from intake_laion_fmri.subject.reader import Flags, SubjectReader
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from intake_laion_fmri.subject.images import TrialImages
+
+__all__ = ["SessionItems", "Training"]
+
+
+class SessionItems:
+    """A map-style dataset of a session; made by `Subject.to_torch_dataset`."""
+
+    def __init__(
+        self, betas: NDArray[np.float32], trials: pd.DataFrame, images: TrialImages, transform: Transform | None
+    ) -> None:
+        self._betas, self._images, self._transform = betas, images, transform
+        self._labels = trials["label"].tolist()
+        self._session = str(trials["session"].iloc[0])
+        self._repetitions = trials.groupby("label").cumcount().tolist()
+
+    def __len__(self) -> int:
+        return len(self._betas)
+
+    def __getitem__(self, idx: int) -> dict[str, Any]:
+        import torch
+
+        row = operator.index(idx)
+        if not -len(self) <= row < len(self):
+            raise IndexError(f"Item {row}: expected one from 0 to {len(self) - 1}.")
+        label = self._labels[row]
+        pixels = np.asarray(self._images.named(label), dtype=np.float32) / 255
+        image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        if self._transform is not None:
+            image = transformed(self._transform, image, f"item {row}, {label!r}")
+        return {
+            "betas": torch.from_numpy(self._betas[row].copy()),
+            "image": image,
+            "image_name": label,
+            "session": self._session,
+            "rep_index": self._repetitions[row],
+        }
+
+
+class Training:
+    """The accessor of `Subject` that gives items to torch."""
+
+    _reader: SubjectReader
+    get_betas: Callable[..., Any]
+    get_trial_info: Callable[..., Any]
+    images: Any
+
+    def to_torch_dataset(
+        self,
+        session: str | int,
+        roi: RoiSelection | None = None,
+        mask: Flags | None = None,
+        nc_threshold: float | None = None,
+        image_transform: Transform | None = None,
+        mask_source: Mask = "anatomical",
+    ) -> SessionItems:
+        """Return the trials of a session as a map-style dataset of torch tensors.
+
+        ``ds.laion.to_torch(images)`` reads whole batches, several sessions and lazy betas, and needs no torch.
+
+        Parameters
+        ----------
+        session : str or int
+            ``"ses-01"``, ``"01"`` or ``1``.
+        roi, mask, nc_threshold, mask_source
+            As in `get_betas`.
+        image_transform : callable, optional
+            Called with the image's tensor.
+
+        Returns
+        -------
+        SessionItems
+            Items are dicts: ``betas``, float32 (voxel,); ``image``, float32 (channel, y, x) from 0 to 1, as it was
+            shown; ``image_name``; ``session``; ``rep_index``, earlier trials of the image within the session.
+
+        Raises
+        ------
+        ValueError
+            If several sessions are named.
+        StimuliNotDownloadedError, AccessDeniedError
+            From an item, where there are no images: says where to ask.
+        ImportError
+            From an item, where torch is not installed.
+        """
+        if is_several(session) or session == "all":
+            raise ValueError(f"session={session!r}: expected one session, such as 'ses-01'.")
+        betas = self.get_betas(session, roi, mask, nc_threshold, mask_source=mask_source)
+        return SessionItems(betas, self.get_trial_info(session), self.images, image_transform)
