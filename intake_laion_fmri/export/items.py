@@ -112,7 +112,7 @@ class Rows:
             warnings.warn(
                 "The betas are lazy streams: each worker unpacks every session that it needs. Load them first, with "
                 "read() or load(), or open them from a store.",
-                stacklevel=4,
+                stacklevel=3,
             )
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[Any]:
@@ -132,7 +132,7 @@ class Pictures:
             warnings.warn(
                 f"Blocks of up to {max(array.chunks[0])} images are decoded for one of them. Give images as "
                 "open_stimuli returns them, each once: open_stimuli(np.unique(ds.label), size=224).",
-                stacklevel=5,
+                stacklevel=4,
             )
 
     @classmethod
