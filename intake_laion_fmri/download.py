@@ -83,7 +83,8 @@ def download(
         Whether to copy these trees of the subjects, whole: `ses` and the entities do not choose among their files. The
         brain mask and one image on the grid of the betas always come along, because masks and pictures need them.
     include_raw : bool, default False
-        Whether to copy the raw data of the sessions: hundreds of GB a subject. `download_raw` chooses among them.
+        Whether to copy the raw data of the sessions: hundreds of GB a subject. The entities choose among these too, and
+        may be of these alone: ``suffix="events"``. `download_raw` chooses runs and echoes.
     n_jobs : int, default 1
         Large files at a time.
     bucket, storage_options
@@ -118,11 +119,13 @@ def download(
     """
     entities = {"task": task, "space": space, "desc": desc, "stat": stat, "suffix": suffix, "extension": extension}
     of_sessions = {"subjects": subject, "sessions": ses, "entities": entities}
-    choices: list[dict[str, Any]] = [{**of_sessions, "include_stimuli": include_stimuli}]
+    is_filtered = any(entities.values())  # then they are looked for in all of it; else there has to be raw data
+    besides = {"include_stimuli": include_stimuli, "include_raw": include_raw and is_filtered}
+    choices: list[dict[str, Any]] = [{**of_sessions, **besides}]
     trees = {"freesurfer": include_freesurfer, "anatomy": include_anatomical, "localizers": include_localizers}
     if any(trees.values()):
         choices.append({"subjects": subject, "kinds": [tree for tree, is_wanted in trees.items() if is_wanted]})
-    if include_raw:
+    if include_raw and not is_filtered:
         choices.append({**of_sessions, "kinds": _RAW})
     if include_embeddings is not False:
         choices.append(_of_models("all" if include_embeddings is True else include_embeddings))

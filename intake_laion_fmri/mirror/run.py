@@ -60,6 +60,7 @@ def plan_mirror(
     kinds: str | Sequence[str] | None = None,
     entities: EntityFilter | None = None,
     include_stimuli: bool = False,
+    include_raw: bool = False,
     offline: bool = False,
 ) -> MirrorPlan:
     """Plan the copying of a part of the bucket; nothing is copied or written.
@@ -85,6 +86,8 @@ def plan_mirror(
         entity does not occur is kept.
     include_stimuli : bool, default False
         Whether to copy the public files of stimuli too.
+    include_raw : bool, default False
+        Whether to copy the raw data and the tables of events too: hundreds of GB a subject.
     offline : bool, default False
         Whether to go by the bucket's listing of the last time that the mirror was filled, and ask nobody.
 
@@ -108,7 +111,12 @@ def plan_mirror(
     Each of the data set's trees is listed once, of the chosen subjects only; no object is asked for by itself.
     """
     selection = MirrorSelection.from_arguments(
-        subjects=subjects, sessions=sessions, kinds=kinds, entities=entities, include_stimuli=include_stimuli
+        subjects=subjects,
+        sessions=sessions,
+        kinds=kinds,
+        entities=entities,
+        include_stimuli=include_stimuli,
+        include_raw=include_raw,
     )
     source, folder = open_source(bucket, storage_options), MirrorFolder.from_argument(to)
     raise_unless_apart(source, folder)
@@ -129,6 +137,7 @@ def mirror_bucket(
     kinds: str | Sequence[str] | None = None,
     entities: EntityFilter | None = None,
     include_stimuli: bool = False,
+    include_raw: bool = False,
     jobs: int = 4,
     progress: Callable[[MirrorProgress], None] | None = None,
 ) -> MirrorReport:
@@ -138,7 +147,7 @@ def mirror_bucket(
     ----------
     to : str, path or MirrorPlan
         Folder of the mirror, or what `plan_mirror` returned; then the arguments that choose are not looked at.
-    bucket, storage_options, subjects, sessions, kinds, entities, include_stimuli
+    bucket, storage_options, subjects, sessions, kinds, entities, include_stimuli, include_raw
         As in `plan_mirror`.
     jobs : int, default 4
         Large files at a time, each with up to four requests under way; of small ones four times as many.
@@ -186,6 +195,7 @@ def mirror_bucket(
             kinds=kinds,
             entities=entities,
             include_stimuli=include_stimuli,
+            include_raw=include_raw,
         )
     report = fill_mirror(to, jobs=jobs, progress=progress)
     if report.left_alone:

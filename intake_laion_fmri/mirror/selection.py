@@ -47,6 +47,7 @@ class MirrorSelection:
         kinds: str | Sequence[str] | None = None,
         entities: EntityFilter | None = None,
         include_stimuli: bool = False,
+        include_raw: bool = False,
     ) -> MirrorSelection:
         """Check the arguments of `mirror.plan_mirror`.
 
@@ -58,7 +59,7 @@ class MirrorSelection:
             If a held-out session is asked for, or the stimuli that are given under an agreement only.
         """
         groups = _checked_groups(kinds)
-        besides = frozenset({"stimuli"}) if include_stimuli else frozenset()
+        besides = frozenset([*(["stimuli"] if include_stimuli else []), *(["raw", "events"] if include_raw else [])])
         values = _checked_entities(entities or {})
         if "stimuli" in besides.union(groups or ()) and "stimuli" in values.get("suffix", ()):
             raise LicenseNotAcceptedError(

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,7 +66,7 @@ def tidy(folder: MirrorFolder, objects: Iterable[ObjectInfo]) -> None:
     for name, paths in by_lock.items():
         with contextlib.suppress(ObjectBusyError), locked(folder, name):
             for path in paths:
-                if path.suffix != ".lock":
+                if path.suffix != ".lock" and (".lock." not in path.name or _is_of_the_dead(path)):
                     atomic.remove(path, within=folder.path)
 
 
@@ -93,6 +94,17 @@ def locked(folder: MirrorFolder, name: str, wait_seconds: float = 0.0) -> Iterat
         yield
 
 
+def _is_of_the_dead(path: Path) -> bool:
+    """Return True if a name that filelock gives a lock while it breaks it, for milliseconds, was left by a kill.
+
+    A living lock that has this name for a moment is kept fresh.
+    """
+    try:
+        return time.time() - path.lstat().st_mtime > 2 * locks.LEASE_SECONDS
+    except FileNotFoundError:
+        return False
+
+
 def _is_useless(folder: MirrorFolder, path: Path, current: Mapping[str, ObjectInfo]) -> bool:
     """Return True if a partial file cannot, or need not, be continued."""
     found = read_state(path.with_suffix(".state"))
@@ -109,7 +121,7 @@ _OWN_FILES: Mapping[str, Callable[[str], object]] = {
     "partial": is_part,
     "records": re.compile(rf"[0-9a-f]{{40}}\.json\.[0-9a-f]{{32}}{atomic.TEMPORARY}").fullmatch,
     "listings": re.compile(rf".*\.list\.json\.[0-9a-f]{{32}}{atomic.TEMPORARY}").fullmatch,
-    "locks": re.compile(r"([0-9a-f]{40}|listings)\.lock").fullmatch,
+    "locks": re.compile(r"([0-9a-f]{40}|listings)\.lock(\.break\.\d+\.[0-9a-f]{32})?").fullmatch,
 }
 """Folder below the mirror's own → matches the names of leftovers of killed runs."""
 

@@ -17,6 +17,7 @@ from intake_laion_fmri.reading.assembly import BetasParts, BucketPlan
 from intake_laion_fmri.reading.contents import betas_contents
 from intake_laion_fmri.reading.functional.events import trial_events
 from intake_laion_fmri.reading.functional.localizers import localizer_coordinates
+from intake_laion_fmri.reading.functional.sidecars import sidecar_attribute
 from intake_laion_fmri.reading.origins import with_origin
 from intake_laion_fmri.reading.plans.trials import TrialQuery
 from intake_laion_fmri.reading.plans.voxels import VoxelQuery
@@ -46,6 +47,7 @@ def open_betas(
     zscore: ZScore | None = None,
     localizers: str | None = None,
     events: str | Sequence[str] | None = None,
+    sidecars: bool = False,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
     mirror: str | os.PathLike[str] | None = None,
@@ -99,6 +101,9 @@ def open_betas(
     events : str or sequence of str, optional
         Columns of `open_events`, such as ``"response_time"``, that become coordinates along ``trial``. They are read
         from the bucket, also with `store`.
+    sidecars : bool, default False
+        Whether to read the JSON files beside the betas, the trial tables and the maps, into the attribute ``sidecars``:
+        JSON, key → content. They are read from the bucket, also with `store`.
     bucket : str or path, optional
         URL or folder with the bucket's layout; by default the environment variable ``LAION_FMRI_BUCKET``, or
         ``s3://laion-fmri``.
@@ -198,7 +203,7 @@ def open_betas(
     for a whole subject, 16 at a time; and 22 split files, which are fetched once, or read from the bucket where it
     holds its own. What the user's cache holds is not asked for again: the listings tell whether it is current.
     `localizers` cost one more listing, and a request per contrast; `events` two listings a session, and a
-    request per run.
+    request per run; `sidecars` the listings again, and two requests a session.
 
     Computing reads each session's ``.nii.gz`` once, to its end, where its checksum is; a session without a selected
     trial is not read. It costs one unpacking of that stream, two requests that tell whether the object was replaced,
@@ -232,7 +237,10 @@ def open_betas(
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     parts = query.read(bucket, subject, None if store is None else open_store(store, store_options))
     dataset = query.dataset(bucket, parts)
-    parts.remarks.warn(stacklevel=2)
+    objects = betas_contents(bucket, subject, anatomy=False).objects if check_argument("sidecars", sidecars) else {}
+    told, faults = sidecar_attribute(bucket, objects, parts.sources, wanted=sidecars)
+    (parts.remarks + faults).warn(stacklevel=2)
+    dataset = dataset.assign_attrs(told)
     return with_origin(dataset, bucket)
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.trials import Stimuli
-from intake_laion_fmri.reading.arguments import ALL, SessionSelection
+from intake_laion_fmri.reading.arguments import ALL, SessionSelection, check_argument
 from intake_laion_fmri.reading.contents import subject_contents
 from intake_laion_fmri.reading.fetched import Fetched
+from intake_laion_fmri.reading.functional.sidecars import read_sidecars
 from intake_laion_fmri.reading.plans.trials import TrialPlan, TrialQuery
 from intake_laion_fmri.remote.access import Bucket, open_bucket
 from intake_laion_fmri.splits import Pool, Role, SplitName
@@ -29,6 +30,7 @@ def open_trials(
     pool: Pool = "shared",
     role: Role = "both",
     splits: str | os.PathLike[str] | None = None,
+    sidecars: bool = False,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
     mirror: str | os.PathLike[str] | None = None,
@@ -40,6 +42,8 @@ def open_trials(
     ----------
     subject, session, stimuli, split, pool, role, splits, bucket, storage_options, mirror, mirror_only
         As in `open_betas`.
+    sidecars : bool, default False
+        Whether to read the JSON files beside the tables too, into ``attrs["sidecars"]``: key → content.
 
     Returns
     -------
@@ -56,6 +60,11 @@ def open_trials(
     contents = subject_contents(bucket, layout.subject_name(subject), trees=[layout.STIMULI])
     plan = TrialPlan.from_listing(bucket, contents, query)
     table, remarks = plan.read(bucket, Fetched(bucket, plan.files))
-    remarks.warn(stacklevel=2)
+    tables = plan.sessions if check_argument("sidecars", sidecars) else ()
+    told, faults = read_sidecars(bucket, contents.objects, [plan.tables[name] for name in tables])
+    (remarks + faults).warn(stacklevel=2)
     source = find_source(splits, bucket=bucket) if query.needs_files else None
-    return table[query.select(table, contents.subject, source)]
+    table = table[query.select(table, contents.subject, source)]
+    if sidecars:
+        table.attrs["sidecars"] = told
+    return table

@@ -35,7 +35,6 @@ def load_stimuli(
     *,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
-    mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> Stimuli:
     """Return the images of the data set.
@@ -43,8 +42,8 @@ def load_stimuli(
     Parameters
     ----------
     data_dir : str or path, optional
-        A folder that holds them: short for `bucket`.
-    bucket, storage_options, mirror, mirror_only
+        Folder to read first; by default the one that `config.dataset_initialize` has named.
+    bucket, storage_options, mirror_only
         As in `intake_laion_fmri.open_stimuli`.
 
     Returns
@@ -58,8 +57,7 @@ def load_stimuli(
     AccessDeniedError, BucketUnreachableError, DataIntegrityError
         As in `intake_laion_fmri.open_stimuli`.
     """
-    place = bucket if data_dir is None else data_dir
-    return Stimuli(bucket=open_bucket(place, storage_options, mirror=mirror, mirror_only=mirror_only))
+    return Stimuli(bucket=open_bucket(bucket, storage_options, mirror=data_dir, mirror_only=mirror_only))
 
 
 class Images:
@@ -117,13 +115,13 @@ class Stimuli:
     Parameters
     ----------
     data_dir : str or path, optional
-        A folder that holds them.
+        As in `load_stimuli`.
     bucket : Bucket, optional
-        Where to read from. By default as in `load_stimuli`.
+        Where to read from; then `data_dir` is not looked at.
     """
 
     def __init__(self, data_dir: str | os.PathLike[str] | None = None, *, bucket: Bucket | None = None) -> None:
-        place = bucket or open_bucket(data_dir)
+        place = bucket or open_bucket(mirror=data_dir)
         try:
             self._file = ImageFile.from_bucket(place)
         except NotInBucketError as error:

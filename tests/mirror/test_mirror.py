@@ -21,6 +21,7 @@ from intake_laion_fmri.errors import (
     AccessDeniedError,
     BucketUnreachableError,
     LeftAloneWarning,
+    NoMatchingDataError,
     NotInBucketError,
     OfflineWarning,
 )
@@ -472,6 +473,8 @@ def test_download(tiny: Path, own_tiny: Path, tmp_path: Path, capsys: pytest.Cap
     for tree in ("embeddings", "freesurfer", "raw"):
         with pytest.raises(NotInBucketError, match="has nothing of what was chosen"):
             download(subject="sub-01", bucket=own_tiny, **{f"include_{tree}": True})
+    with pytest.raises(NoMatchingDataError, match="'evnts'"):
+        download(subject="sub-01", suffix="evnts", include_raw=True, bucket=tiny)
     assert not list((tmp_path / "new").glob("[!.]*"))
     download(subject="sub-01", ses="ses-01", bucket=tiny)
     first = capsys.readouterr().out.splitlines()
@@ -485,6 +488,12 @@ def test_download(tiny: Path, own_tiny: Path, tmp_path: Path, capsys: pytest.Cap
     assert "given under a data use agreement only" in capsys.readouterr().out
     expected = {name for name in public(tiny) if "sub-03/" not in name}
     assert set(files(tmp_path / "new")) == expected
+    (tmp_path / "events").mkdir()
+    config.dataset_initialize(tmp_path / "events")
+    download(subject="sub-01", suffix="events", include_raw=True, bucket=tiny)  # of the raw data alone
+    found = {name for name in files(tmp_path / "events") if name.startswith("sub-01/")}
+    events = {name for name in files(tiny) if name.startswith("sub-01/") and "_events." in name}
+    assert found == set(filter(layout.is_of_public, events)) != set()
 
 
 @full("the page's download again, four seconds; test_page is in the fast tier")

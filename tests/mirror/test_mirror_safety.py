@@ -156,9 +156,15 @@ def test_files_of_users_beside_the_records(tiny: Path, tmp_path: Path) -> None:
         mine.append(own.metadata / place)
     left = own.metadata / "partial" / f"{name_of('x')}.{name_of('x', 'y')[:16]}.part"
     left.write_bytes(b"of a run that was killed")
+    # What filelock calls a lock while it breaks it: of a living process for a moment, or left by a kill.
+    lock = own.workplace("locks") / f"{name_of('x')}.lock"
+    fresh, old = (lock.with_name(f"{lock.name}.break.{number}.{'0' * 32}") for number in (1, 2))
+    fresh.touch()
+    old.touch()
+    os.utime(old, (0, 0))
     fill(tmp_path, tiny)
     assert [path.read_text() for path in mine] == ["mine"] * len(mine)
-    assert not left.exists()
+    assert (left.exists(), fresh.exists(), old.exists()) == (False, True, False)
 
 
 def test_a_mirror_of_before_the_mark(tiny: Path, tmp_path: Path) -> None:

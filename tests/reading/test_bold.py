@@ -19,12 +19,15 @@ from counting import CountingFileSystem as Counting
 from demo_files import brain, roi_file, volume
 
 from intake_laion_fmri import (
+    layout,
     open_anatomy,
+    open_betas,
     open_bold,
     open_localizers,
     open_maps,
     open_noise_ceilings,
     open_participants,
+    open_trials,
     to_nifti,
 )
 from intake_laion_fmri.errors import AccessDeniedError, DataIntegrityError, MissingFileWarning, NotInBucketError
@@ -191,6 +194,15 @@ def test_sidecars(own_tiny: Path) -> None:
     assert list(told.values()) == [{"SkullStripped": False, "Description": "synthetic T2w"}]
     told = json.loads(open_localizers("sub-01", task="oloc", bucket=own_tiny, sidecars=True).attrs["sidecars"])
     assert [one["Sources"] for one in told.values()] == [["bids::sub-01/ses-31"]]
+    ds = open_betas("sub-01", session=1, roi="face", bucket=own_tiny, sidecars=True)
+    told = json.loads(ds.attrs["sidecars"])
+    betas, trials = (layout.key(kind, subject="sub-01", session="ses-01") for kind in ("betas", "trials"))
+    for key, beside in ((betas, betas.replace(".nii.gz", ".json")), (trials, trials.replace(".tsv", ".json"))):
+        assert told[key] == json.loads((own_tiny / beside).read_text())
+    assert len(told) == 2 + 3  # and those of the noise ceilings
+    table = open_trials("sub-01", session=1, bucket=own_tiny, sidecars=True)
+    assert list(table.attrs["sidecars"]) == [trials]
+    assert "sidecars" not in open_trials("sub-01", bucket=own_tiny).attrs
     path.with_name(path.name.replace(".nii.gz", ".json")).write_text("{")
     with pytest.warns(MissingFileWarning, match="expected JSON"):
         ds = open_bold("sub-01", bucket=own_tiny, sidecars=True)

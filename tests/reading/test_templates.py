@@ -19,6 +19,7 @@ from intake_laion_fmri.demo import subject_truth
 from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError
 from intake_laion_fmri.formats.grid import Grid
 from intake_laion_fmri.formats.lta import read_lta
+from intake_laion_fmri.reading import templates as reading_templates
 from intake_laion_fmri.reading.templates import MNI305, fsaverage
 from intake_laion_fmri.templates import to_fsaverage, to_mni305
 
@@ -157,6 +158,31 @@ def test_to_fsaverage(tiny: Path, betas: xr.Dataset) -> None:
         assert "weight" in attrs["comment"]
         assert 0 < attrs["vertices_without_value"] < 2000
         assert "grid_mapping" not in attrs
+
+
+def test_weights_are_kept(own_tiny: Path, betas: xr.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same voxels find the weights of the call before; other voxels, or another surface, do not."""
+    built: list[str] = []
+    build = reading_templates._Surfaces._built
+    monkeypatch.setattr(reading_templates, "_kept", {})
+    monkeypatch.setattr(
+        reading_templates._Surfaces, "_built", lambda self, hemi, *rest: built.append(hemi) or build(self, hemi, *rest)
+    )
+    mean = betas.betas.mean("trial").compute()
+    first = to_fsaverage(mean, bucket=own_tiny)
+    xr.testing.assert_identical(to_fsaverage(mean, bucket=own_tiny), first)
+    assert built == ["L", "R"]
+    half = to_fsaverage(mean[::2], bucket=own_tiny)
+    assert built == ["L", "R"] * 2
+    assert not half.identical(first)
+    path = own_tiny / SURF.format(betas.subject.item(), "lh.white")
+    xyz, faces, *info = fs.read_geometry(path, read_metadata=True)
+    fs.write_geometry(path, xyz + 3, faces, volume_info=info[0])
+    moved = to_fsaverage(mean, bucket=own_tiny)
+    assert built == [*["L", "R"] * 2, "L"]
+    assert not moved.identical(first)
+    to_fsaverage(mean[::3], bucket=own_tiny)
+    assert len(reading_templates._kept) == reading_templates.MOST_KEPT
 
 
 def test_more_maps_at_once(tiny: Path, betas: xr.Dataset, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 import intake_laion_fmri
 from intake_laion_fmri import layout, load_subject
 from intake_laion_fmri.errors import AccessDeniedError, StimuliNotDownloadedError
+from intake_laion_fmri.remote.access import open_bucket
 from intake_laion_fmri.stimuli import Stimuli, as_displayed_rgb, load_stimuli
 
 FILE = "stimuli/task-images_stimuli.h5"
@@ -25,7 +26,7 @@ TABLE = "stimuli/task-images_metadata.csv"
 
 def test_images_by_name_and_row(tiny: Path) -> None:
     expected = encoded_images(tiny)
-    with load_stimuli(tiny) as stimuli:
+    with load_stimuli(bucket=tiny) as stimuli:
         names = stimuli.names()
         assert names == list(expected)
         assert len(stimuli) == len(stimuli.images) == len(expected)
@@ -76,7 +77,9 @@ def test_without_images(own_tiny: Path, s3: Any) -> None:
     with pytest.raises(StimuliNotDownloadedError, match=layout.REQUEST_URL):
         sub.images[0]
     with pytest.raises(intake_laion_fmri.StimuliNotDownloadedError):
-        Stimuli(own_tiny)
+        Stimuli(bucket=open_bucket(own_tiny))
+    with pytest.raises(StimuliNotDownloadedError, match=layout.REQUEST_URL):
+        load_stimuli(own_tiny, mirror_only=True)
     with pytest.raises(AccessDeniedError, match=layout.REQUEST_URL):
         load_stimuli(bucket=s3.url, storage_options=s3.storage_options)
 
@@ -108,6 +111,15 @@ def test_items_for_torch(tiny: Path, own_tiny: Path, monkeypatch: pytest.MonkeyP
     (own_tiny / FILE).unlink()
     with pytest.raises(StimuliNotDownloadedError, match=layout.REQUEST_URL):
         load_subject("sub-01", bucket=own_tiny).to_torch_dataset(1)[0]
+
+
+def test_a_folder_is_read_first(tiny: Path, s3: Any) -> None:
+    """The images are there, and not in the bucket, as for everybody who was given them."""
+    expected = encoded_images(tiny)
+    with load_stimuli(tiny, bucket=s3.url, storage_options=s3.storage_options) as stimuli:
+        assert stimuli[0] == expected[stimuli.names()[0]]
+    with load_stimuli(tiny, mirror_only=True) as stimuli:
+        assert dict(stimuli) == expected
 
 
 def test_as_displayed() -> None:
