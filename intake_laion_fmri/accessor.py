@@ -21,7 +21,8 @@ _PAGES = f"{_PACKAGE}.reading.pages"
 OPERATIONS = {
     **dict.fromkeys(("average", "finite", "map_matrices", "matrices", "noise_ceiling", "rdm"), _ANALYSIS),
     **dict.fromkeys(("reliability", "repetitions", "roi", "trials", "zscore"), _ANALYSIS),
-    "plot": f"{_PACKAGE}.plotting",
+    **dict.fromkeys(("plot", "plot_ceiling", "plot_flat", "plot_rdm", "plot_split"), f"{_PACKAGE}.plotting"),
+    **dict.fromkeys(("plot_surface", "plot_trials", "view"), f"{_PACKAGE}.plotting"),
     "to_nifti": f"{_PACKAGE}.axes.volumes",
     **dict.fromkeys(("to_brainscore", "to_frame", "to_torch"), f"{_PACKAGE}.export"),
 }

@@ -9,17 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from intake_laion_fmri.plotting.results import plot_ceiling, plot_rdm, plot_split, plot_trials
+    from intake_laion_fmri.plotting.surfaces import plot_flat, plot_surface, view
     from intake_laion_fmri.plotting.volumes import plot
 
-__all__ = ["plot"]
+__all__ = ["plot", "plot_ceiling", "plot_flat", "plot_rdm", "plot_split", "plot_surface", "plot_trials", "view"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from intake_laion_fmri.plotting import volumes
+    from intake_laion_fmri.plotting import results, surfaces, volumes
 
-    homes = (volumes,)
+    homes = (results, surfaces, volumes)
     return next(getattr(module, name) for module in homes if name in module.__all__)
 
 

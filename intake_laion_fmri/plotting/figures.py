@@ -26,7 +26,7 @@ COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#F0E442", "#009E73", "#FFFFFF", "#D
 _USUAL = 98.0
 """Percentile where a scale ends: a few voxels at the edge of the brain would take all of it."""
 
-_LETTERS_PER_INCH = 12
+_LETTERS_PER_INCH = 10
 """Of the text beside a bar, which is broken into lines."""
 
 _UNITS = {"percent": "%", "1": ""}
@@ -42,19 +42,29 @@ def pyplot() -> Any:
     return matplotlib.pyplot
 
 
-def panels(axes: Any, count: int, *, size: tuple[float, float], right: float = 0.0, **subplots: Any) -> list[Axes]:
-    """Return a column of axes.
+def panels(
+    axes: Any,
+    rows: int,
+    columns: int = 1,
+    *,
+    size: tuple[float, float],
+    left: float = 0.15,
+    right: float = 0.15,
+    bottom: float = 0.4,
+    **subplots: Any,
+) -> list[Axes]:
+    """Return axes, row by row.
 
     Parameters
     ----------
     axes : matplotlib Axes, sequence of these, or None
         As a user gave them; None makes a figure.
-    count : int
+    rows, columns : int
         How many are needed.
     size : tuple of float
-        Width and height of a panel of a new figure, in inches.
-    right : float
-        Inches that a bar's text takes there.
+        Width and height of a row of a new figure, in inches.
+    left, right, bottom : float
+        Inches of texts on that side of a new figure.
     **subplots
         Of `matplotlib.pyplot.subplots`.
 
@@ -65,14 +75,16 @@ def panels(axes: Any, count: int, *, size: tuple[float, float], right: float = 0
     """
     plt = pyplot()
     if axes is None:
-        width, height = size[0], size[1] * count
-        space = {"left": 0.15 / width, "right": 1 - right / width, "top": 1 - 0.35 / height, "bottom": 0.4 / height}
-        figure, grid = plt.subplots(count, 1, figsize=(width, height), squeeze=False, gridspec_kw=space, **subplots)
+        width, height = size[0], size[1] * rows
+        space = {"left": left / width, "right": 1 - right / width, "top": 1 - 0.35 / height, "bottom": bottom / height}
+        figure, grid = plt.subplots(
+            rows, columns, figsize=(width, height), squeeze=False, gridspec_kw=space, **subplots
+        )
         _show_once(figure)
-        return list(grid[:, 0])
+        return list(grid.ravel())
     given = list(np.ravel(np.array(axes, dtype=object)))
-    if len(given) != count:
-        raise ValueError(f"Expected axes= for {count} panels, found {len(given)}.")
+    if len(given) != rows * columns:
+        raise ValueError(f"Expected axes= for {rows * columns} panels, found {len(given)}.")
     return given
 
 
@@ -154,6 +166,14 @@ class Scale:
         )
         return cls(cmap or (SIGNED if is_signed else POSITIVE), float(vmin), float(vmax), extend, label)
 
+    def lifted(self, values: NDArray[Any]) -> tuple[NDArray[Any], float]:
+        """Return values as nilearn draws them with a threshold, which is returned too: NaN transparent, zeros not."""
+        # Idea: nilearn takes 0 for "nothing here". Values nearer to 0 than anybody sees are lifted above a threshold.
+        # Cost: one pass; values change by a millionth of the scale.
+        least = 1e-6 * max(abs(self.vmin), abs(self.vmax))
+        shown = np.where(np.abs(values) < least, np.where(values < 0, -least, least), values)
+        return np.where(np.isfinite(values), shown, 0), least / 2
+
     @property
     def mappable(self) -> ScalarMappable:
         """The scale as matplotlib takes it."""
@@ -164,7 +184,8 @@ class Scale:
     def bar(self, axes: Sequence[Axes], **style: Any) -> None:
         """Draw the colour bar beside axes, which become narrower."""
         figure: Any = axes[0].figure
-        height = sum(one.get_position().height for one in axes) * figure.get_figheight()
+        places = [one.get_position() for one in axes]
+        height = (max(one.y1 for one in places) - min(one.y0 for one in places)) * figure.get_figheight()
         text = textwrap.fill(self.label, max(12, int(_LETTERS_PER_INCH * height)))
         figure.colorbar(self.mappable, ax=list(axes), label=text, extend=self.extend, **style)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from intake_laion_fmri.axes.voxels import VOXEL
 from intake_laion_fmri.errors import unknown_value
+from intake_laion_fmri.formats.grid import GRID
+from intake_laion_fmri.reading.origins import origin
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -96,3 +100,16 @@ def subject_of(data: xr.Dataset | xr.DataArray) -> str | None:
     """Return the subject that data tell; None where they tell none, or several."""
     told = data.coords.get("subject")
     return str(told.values) if told is not None and told.ndim == 0 else None
+
+
+def beside(data: xr.Dataset | xr.DataArray, values: NDArray[Any]) -> xr.DataArray:
+    """Return other values on the voxels of data, shape (voxel,)."""
+    import xarray as xr
+
+    coords = {name: data.coords[name] for name in (VOXEL, GRID) if name in data.coords}
+    return xr.DataArray(values, dims=(VOXEL,), coords=coords, attrs=data.attrs)
+
+
+def place_of(data: xr.Dataset | xr.DataArray, where: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return where the bucket is, as openers take it: as a user says, or where data were opened."""
+    return where if any(value is not None for value in where.values()) else {"bucket": origin(data)}

@@ -14,11 +14,9 @@ from intake_laion_fmri.analysis.selecting import voxels_of
 from intake_laion_fmri.axes.volumes import to_nifti
 from intake_laion_fmri.axes.voxels import VOXEL
 from intake_laion_fmri.errors import BucketUnreachableError, MissingFileWarning, check_option
-from intake_laion_fmri.formats.grid import GRID
 from intake_laion_fmri.plotting.figures import Scale, coloured, figure_of, label_of, legend, panels, pyplot
-from intake_laion_fmri.plotting.values import on_voxels, subject_of, titles
+from intake_laion_fmri.plotting.values import beside, on_voxels, place_of, subject_of, titles
 from intake_laion_fmri.reading.anatomy import open_anatomy
-from intake_laion_fmri.reading.origins import origin
 from intake_laion_fmri.reading.roi_files import UNREADABLE
 
 if TYPE_CHECKING:
@@ -129,14 +127,14 @@ def plot(
     if scale is not None:
         scale.bar(rows, fraction=0.05, pad=0.02)
     if shown is None and not inside:
-        shown = _flags(data, np.ones(data.sizes[VOXEL], dtype=bool))
+        shown = beside(data, np.ones(data.sizes[VOXEL], dtype=bool))
     for number, row in enumerate(rows):
         row.set_title(texts[number] if title is None else title if number == 0 else "")
         display = _slices(row, data, anatomy, display_mode, cuts)
         if shown is not None:
             _draw(display, shown[number] if shown.ndim == 2 else shown, data, scale)
         for name, voxels in inside.items():
-            _outline(display, _flags(data, voxels), colours[name])
+            _outline(display, beside(data, voxels), colours[name])
     legend(rows[-1], {name if inside[name].any() else f"{name} (none here)": colours[name] for name in inside})
     return figure_of(rows[0])
 
@@ -153,10 +151,8 @@ def _background(data: xr.Dataset | xr.DataArray, on: Any, where: Mapping[str, An
     try:
         if subject is None:
             raise ValueError(f"The data do not tell one subject, whose {on} is the background: pass on=None.")
-        if all(value is None for value in where.values()):
-            where = {"bucket": origin(data)}
         name = "T1w" if on == AUTO else on
-        opened = open_anatomy(subject, image=name, **where)
+        opened = open_anatomy(subject, image=name, **place_of(data, where))
         return to_nifti(opened[name.removesuffix(".mgz")])
     except (ValueError, BucketUnreachableError, *UNREADABLE) as error:
         if on != AUTO:
@@ -186,7 +182,7 @@ def _cuts(
         heights = np.nan_to_num(np.abs(shown.values.astype(float)), posinf=0).reshape(-1, shown.sizes[VOXEL])
         if heights.any():
             placed, weight = shown, heights.max(axis=0)
-    image = to_nifti(_flags(placed, weight), fill=0)
+    image = to_nifti(beside(placed, weight), fill=0)
     high_enough = 0.999 * float(np.percentile(weight[weight > 0], 80))
     if display_mode == "ortho":
         return find_xyz_cut_coords(image, activation_threshold=high_enough)
@@ -194,14 +190,6 @@ def _cuts(
     along = apply_affine(image.affine, high)[:, "xyz".index(display_mode)]
     count = _CUTS if given is None else given
     return np.unique(np.quantile(along, (np.arange(count) + 0.5) / count, method="nearest"))
-
-
-def _flags(data: xr.Dataset | xr.DataArray, values: NDArray[Any]) -> xr.DataArray:
-    """Return values on the voxels of data."""
-    import xarray as xr
-
-    coords = {name: data.coords[name] for name in (VOXEL, GRID) if name in data.coords}
-    return xr.DataArray(values, dims=(VOXEL,), coords=coords, attrs=data.attrs)
 
 
 def _outline(display: Any, inside: xr.DataArray, colour: Any) -> None:
@@ -221,7 +209,7 @@ def _slices(
     style = {"axes": axes, "display_mode": display_mode, "cut_coords": cuts, "black_bg": True, "draw_cross": False}
     if anatomy is not None:
         return plot_anat(anatomy, dim=0.3, colorbar=False, **style)
-    mask = to_nifti(_flags(data, np.ones(data.sizes[VOXEL])), fill=0)
+    mask = to_nifti(beside(data, np.ones(data.sizes[VOXEL])), fill=0)
     return plot_anat(mask, dim=0, vmin=0, vmax=2, colorbar=False, **style)  # mid-grey
 
 
@@ -233,13 +221,10 @@ def _draw(display: Any, values: xr.DataArray, data: xr.Dataset | xr.DataArray, s
     numbers = values.values.astype(float)
     if not np.isfinite(numbers).any():
         return
-    # Idea: nilearn takes 0 for "nothing here". Values nearer to 0 than anybody sees are lifted above its threshold.
-    # Cost: one pass over the voxels; values change by a millionth of the scale.
-    least = 1e-6 * max(abs(scale.vmin), abs(scale.vmax))
-    lifted = np.where(np.abs(numbers) < least, np.where(numbers < 0, -least, least), numbers)
     import xarray as xr
 
+    lifted, threshold = scale.lifted(numbers)
     like = data if isinstance(data, xr.Dataset) else None
-    image = to_nifti(values.copy(data=np.where(np.isfinite(numbers), lifted, 0)), like, fill=0)
+    image = to_nifti(values.copy(data=lifted), like, fill=0)
     colours = {"cmap": scale.cmap, "vmin": scale.vmin, "vmax": scale.vmax}
-    display.add_overlay(image, threshold=least / 2, resampling_interpolation="nearest", **colours)
+    display.add_overlay(image, threshold=threshold, resampling_interpolation="nearest", **colours)

@@ -1,0 +1,195 @@
+"""Values and regions on the vertices of a surface: carried there from voxels, or found there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri.analysis.selecting import voxels_of
+from intake_laion_fmri.axes.vertices import HEMISPHERES, named, vertex_name
+from intake_laion_fmri.axes.voxels import VOXEL
+from intake_laion_fmri.errors import NotInBucketError, check_option, unknown_value
+from intake_laion_fmri.plotting.values import beside, on_voxels, place_of, subject_of
+from intake_laion_fmri.reading.arguments import ALL, chosen
+from intake_laion_fmri.reading.surfaces import open_surfaces
+from intake_laion_fmri.reading.templates import NATIVE, to_fsaverage
+from intake_laion_fmri.reading.templates.fsaverage import DENSITIES
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_SHOWN, _INSIDE = "shown", "inside"
+
+_OF_NILEARN = {"inflated": "infl", "pial": "pial", "white": "white", "sphere": "sphere", "flat": "flat"}
+"""Surface → its name among nilearn's of fsaverage."""
+
+_SIDES = {"L": "left", "R": "right"}
+
+
+@dataclass(frozen=True, eq=False)
+class Mesh:
+    """A hemisphere, and what is drawn on it."""
+
+    hemi: str
+    """``L`` or ``R``."""
+    xyz: NDArray[Any]
+    """Shape (vertex, 3)."""
+    faces: NDArray[Any]
+    """Shape (face, 3): rows of `xyz`."""
+    sulc: NDArray[Any] | None
+    """Shape (vertex,): depth, the background."""
+    values: NDArray[Any]
+    """Shape (vertex,), NaN where there are none."""
+    inside: Mapping[str, NDArray[np.bool_]]
+    """ROI → which vertices are in it."""
+
+    @property
+    def shade(self) -> NDArray[Any]:
+        """Depth as a grey of 0 to 1, from light gyri to dark sulci, neither as bright or dark as values are."""
+        if self.sulc is None or not np.isfinite(self.sulc).any():
+            return np.full(len(self.xyz), 0.45)
+        depth = np.nan_to_num(self.sulc)
+        deep = float(np.percentile(np.abs(depth), 90)) or 1.0
+        grey: NDArray[Any] = np.clip(depth / deep, -1, 1) * 0.2 + 0.45
+        return grey
+
+    @property
+    def side(self) -> str:
+        """The hemisphere as nilearn says it."""
+        return _SIDES[self.hemi]
+
+
+def meshes(
+    data: xr.Dataset | xr.DataArray,
+    values: Any,
+    rois: Sequence[str],
+    surface: str,
+    space: str | None,
+    hemi: str,
+    where: Mapping[str, Any],
+) -> tuple[list[Mesh], xr.DataArray | None]:
+    """Return the hemispheres, and the values as they were given, whose attributes say what they are.
+
+    Parameters
+    ----------
+    data, values, rois, surface, space, hemi
+        As in `plot_surface`.
+    where : mapping
+        Where the bucket is, as openers take it.
+    """
+    sides = chosen("hemi", hemi, HEMISPHERES)
+    check_option("space", space, valid=(NATIVE, *DENSITIES), optional=True)
+    if VOXEL in data.dims:
+        target = space or NATIVE
+        shown = on_voxels(data, values)
+        if shown is not None and shown.ndim == 2:
+            raise ValueError(f"Expected one map, found {shown.shape[0]} along {shown.dims[0]!r}: select one first.")
+        there = _carried(data, shown, rois, target, sides, where)
+    else:
+        if rois:
+            raise ValueError("rois= needs data along 'voxel', with in_roi: pass the Dataset of open_betas.")
+        there, shown, target = _on_vertices(data, values, space, where)
+    found = []
+    for side in sides:
+        xyz, faces, sulc, vertices = _surface(data, surface, target, side, where)
+        flags = {name: _full(there, f"{_INSIDE}{n}_{side}", vertices) >= 0.5 for n, name in enumerate(rois)}
+        found.append(Mesh(side, xyz, faces, sulc, _full(there, f"{_SHOWN}_{side}", vertices), flags))
+    return found, shown
+
+
+def _carried(
+    data: xr.Dataset | xr.DataArray,
+    shown: xr.DataArray | None,
+    rois: Sequence[str],
+    target: str,
+    sides: Sequence[str],
+    where: Mapping[str, Any],
+) -> xr.Dataset:
+    """Carry values and ROIs from voxels to vertices, by one projection."""
+    import xarray as xr
+
+    maps = {f"{_INSIDE}{n}": beside(data, voxels_of(data, name).astype("f4")) for n, name in enumerate(rois)}
+    if shown is not None:
+        maps[_SHOWN] = beside(shown, shown.values.astype("f4"))
+    elif not rois:
+        maps[_SHOWN] = beside(data, np.ones(data.sizes[VOXEL], dtype="f4"))
+    hemi: Any = sides[0] if len(sides) == 1 else ALL
+    on_grid = xr.Dataset(maps).assign_attrs(data.attrs)
+    density: Any = target
+    return to_fsaverage(on_grid, density, hemi=hemi, subject=subject_of(data), **place_of(data, where))
+
+
+def _on_vertices(
+    data: xr.Dataset | xr.DataArray, values: Any, space: str | None, where: Mapping[str, Any]
+) -> tuple[xr.Dataset, xr.DataArray, str]:
+    """Find the values on vertices, and the surface that these are of."""
+    import xarray as xr
+
+    dataset = data.to_dataset(name=data.name or "values_") if isinstance(data, xr.DataArray) else data
+    names = {
+        (str(name).removesuffix(f"_{side}"), side): str(name)
+        for name, array in dataset.variables.items()
+        for side in HEMISPHERES
+        if array.dims == (vertex_name(side),) and array.dtype.kind in "fiub" and name != vertex_name(side)
+    }
+    variables = {stem for stem, side in names if names[stem, side] in dataset.data_vars}
+    if values is None and len(variables) == 1:
+        (values,) = variables
+    if not isinstance(values, str) or values not in {stem for stem, _ in names}:
+        raise unknown_value("values on vertices", values, sorted({stem for stem, _ in names}))
+    given = {side: dataset[name] for (stem, side), name in names.items() if stem == values}
+    found = xr.Dataset({named(_SHOWN, side): array.compute() for side, array in given.items()})
+    own = str(data.attrs.get("space", NATIVE))
+    own = own if own in DENSITIES else NATIVE
+    if space not in (None, own):
+        density: Any = space
+        found = to_fsaverage(found, density, subject=subject_of(data), **place_of(data, where))
+    return found, xr.DataArray(next(iter(given.values())), name=values), space or own
+
+
+def _full(there: xr.Dataset, name: str, vertices: NDArray[np.int64]) -> NDArray[Any]:
+    """Return the values of the vertices of a surface, NaN where there are none."""
+    if name not in there:
+        return np.full(len(vertices), np.nan)
+    (dim,) = there[name].dims
+    return np.asarray(there[name].astype(float).reindex({dim: vertices}).values)
+
+
+def _surface(
+    data: xr.Dataset | xr.DataArray, surface: str, space: str, side: str, where: Mapping[str, Any]
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None, NDArray[np.int64]]:
+    """Return positions, triangles, depth and numbers of the vertices of a surface."""
+    if space != NATIVE:
+        return _template(surface, space, side)
+    subject = subject_of(data)
+    if subject is None:
+        raise ValueError("The data do not tell one subject, whose surface is drawn: select one, or keep 'subject'.")
+    hemi: Any = side
+    opened = open_surfaces(subject, surface=surface, hemi=hemi, **place_of(data, where))
+    sulc = opened[named("sulc", side)].values if named("sulc", side) in opened.coords else None
+    xyz, faces = (opened[named(what, side)].values for what in ("xyz", "faces"))
+    return xyz, faces, sulc, opened[vertex_name(side)].values
+
+
+def _template(
+    surface: str, space: str, side: str
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None, NDArray[np.int64]]:
+    from nilearn.datasets import fetch_surf_fsaverage
+    from nilearn.surface import load_surf_data, load_surf_mesh
+
+    check_option("surface", surface, valid=_OF_NILEARN)
+    try:
+        files: Any = fetch_surf_fsaverage(space)
+    except OSError as error:
+        raise NotInBucketError(
+            f"The surfaces of {space} are not on this machine, and nilearn cannot download them ({error}). Take "
+            "space='fsaverage5', which nilearn brings along, or call nilearn.datasets.fetch_surf_fsaverage where there "
+            "is a network."
+        ) from error
+    mesh = load_surf_mesh(files[f"{_OF_NILEARN[surface]}_{_SIDES[side]}"])
+    sulc = np.asarray(load_surf_data(files[f"sulc_{_SIDES[side]}"]))
+    return mesh.coordinates, mesh.faces, sulc, np.arange(len(mesh.coordinates))
