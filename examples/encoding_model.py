@@ -14,11 +14,9 @@ import xarray as xr
 from distributed import Client, LocalCluster
 from himalaya.ridge import GroupRidgeCV, RidgeCV
 from himalaya.scoring import correlation_score
-from matplotlib.figure import Figure
-from nilearn.plotting import plot_stat_map
 from sklearn.model_selection import KFold
 
-from intake_laion_fmri import build_store, open_anatomy, open_betas, open_embeddings
+from intake_laion_fmri import build_store, open_betas, open_embeddings
 
 SPLIT, POOLS = "tau", ["shared", "subject"]  # the images that every subject saw; all images that this one saw
 ALPHAS = np.logspace(-3, 5, 17)
@@ -48,22 +46,19 @@ def main(bucket: str, subject: str, models: list[str], roi: str | None, store: P
 
     # `nc_12rep` is the ceiling of means of 12 trials, and these test images were shown other numbers of times: find the
     # variance of the signal over that of the noise of one trial, and from it the ceiling of their means.
-    ratio = scores.nc_12rep / (100 - scores.nc_12rep) / 12
+    percent = scores.nc_12rep.drop_attrs()  # else results would be called noise ceilings
+    ratio = percent / (100 - percent) / 12
     tests = [images.laion.trials(split=SPLIT, pool=pool, role="test") for pool in POOLS]
     noise = xr.DataArray([(1 / test.n_averaged).mean() for test in tests], {"pool": POOLS})
     ceiling = np.sqrt(ratio / (ratio + noise))
-    scores["normalised"] = (scores.r / ceiling).where(scores.nc_12rep > 10)  # else there is hardly anything to explain
+    normalised = (scores.r / ceiling).where(percent > 10)  # else there is hardly anything to explain
+    scores["normalised"] = normalised.assign_attrs(long_name="r over the root of its ceiling")
     table = scores[["r", "normalised"]].where(scores.in_roi).median("voxel").to_dataframe()[["r", "normalised"]]
     print(table.unstack("pool").sort_values(("r", "subject"), ascending=False).round(2).head(10).to_string())
 
     output.mkdir(exist_ok=True)
     scores.to_netcdf(output / "encoding_model.nc")
-    brain = open_anatomy(subject, bucket=bucket).T1w.compute().laion.to_nifti()
-    figure, y = Figure(figsize=(11, 4)), scores.y.quantile(np.linspace(0.1, 0.9, 7)).values
-    place: dict[str, Any] = {"display_mode": "y", "cut_coords": y}
-    for axes, pool in zip(figure.subplots(2), POOLS, strict=True):
-        values = scores.normalised.sel(pool=pool).fillna(0).laion.to_nifti(fill=0)
-        plot_stat_map(values, brain, axes=axes, title=pool, vmax=1, threshold=0.1, **place)
+    figure = scores.normalised.laion.plot(display_mode="y", cut_coords=7, vmin=-1, vmax=1, bucket=bucket)
     figure.savefig(output / "encoding_model.png")
 
 

@@ -122,7 +122,7 @@ def map_matrices(
     kernel = functools.partial(_call, function=function, rows=[rows for rows, _ in sides], n_values=len(names), nan=nan)
     lazy = is_lazy(betas)
     values = _lazily(kernel, betas, xs, len(names), voxels) if lazy else kernel(betas, *map(np.asarray, xs))
-    maps: dict[str, tuple[Any, dict[str, str]]] = {name: (values[number], {}) for number, name in enumerate(names)}
+    maps = {name: (values[number], {"long_name": name}) for number, name in enumerate(names)}
     n_train, n_test = map(len, xs)
     line = f"map_matrices({split=}, {pool=}, {nan=}): {n_train:,} {dim}s to learn from, {n_test:,} to predict"
     chosen = {"split": ((), np.array(split, dtype=object)), "pool": ((), np.array(pool, dtype=object))}
