@@ -170,14 +170,14 @@ def read_store(
     """Open a store and load the betas, as `read()` of a source does."""
     imports(remote=store_options is not None, store=True)
     from intake_laion_fmri import open_betas
-    from intake_laion_fmri.reading.assembly import loaded
+    from intake_laion_fmri.reading.loading import load
 
     start = time.perf_counter()
     dataset = open_betas(SUBJECT, session=session, roi=roi, store=store, store_options=store_options)
     opened = time.perf_counter()
     read_before = bytes_read()
     begin = time.perf_counter()
-    betas = loaded(dataset)["betas"]
+    betas = load(dataset)["betas"]
     end = time.perf_counter()
     figures = {"open": opened - start, "job": end - begin, "all": opened - start + end - begin, "result": betas.nbytes}
     figures |= {"chunks": _chunk_bytes(dataset), "voxels": betas.sizes["voxel"]}

@@ -76,14 +76,14 @@ def package(bucket: str, n_voxels: int | None = None) -> Figures:
     import dask
 
     from intake_laion_fmri import open_bold
-    from intake_laion_fmri.reading.lazy_arrays import load_rows
+    from intake_laion_fmri.reading.lazy_arrays import load_each
 
     dask.config.set(scheduler="synchronous")  # a run is one task; in this thread, whose processor time is known
     start = time.perf_counter()
     dataset = open_bold(SUBJECT, session=SESSION, bucket=bucket)
     opened, used, of_all = time.perf_counter(), time.thread_time(), time.process_time()
     if n_voxels is None:
-        values = load_rows(dataset["bold"].data)
+        (values,) = load_each([dataset["bold"].data])
     else:
         ((read, block, _),) = (task for task in dict(dataset["bold"].data.dask).values() if isinstance(task, tuple))
         first = dataset.sizes["voxel"] // 2

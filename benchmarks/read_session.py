@@ -91,12 +91,12 @@ def package(bucket: str, roi: str | None = None, storage_options: Mapping[str, A
     """Open a session and load it, as `read()` of a source does."""
     imports(remote=storage_options is not None)
     from intake_laion_fmri import open_betas
-    from intake_laion_fmri.reading.assembly import loaded
+    from intake_laion_fmri.reading.loading import load
 
     start = time.perf_counter()
     dataset = open_betas(SUBJECT, session=SESSION, roi=roi, bucket=bucket, storage_options=storage_options)
     opened = time.perf_counter()
-    betas = loaded(dataset)["betas"]
+    betas = load(dataset)["betas"]
     end = time.perf_counter()
     return {
         "open": opened - start,

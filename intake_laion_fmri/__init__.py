@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from intake_laion_fmri.reading.functional.events import open_events
     from intake_laion_fmri.reading.functional.localizers import open_localizers
     from intake_laion_fmri.reading.functional.participants import open_participants
+    from intake_laion_fmri.reading.loading import load_betas
     from intake_laion_fmri.reading.shared_images import open_shared
     from intake_laion_fmri.reading.stimuli.captions import open_captions
     from intake_laion_fmri.reading.stimuli.embeddings import open_embeddings
@@ -87,6 +88,7 @@ __all__ = [
     "get_data_dir",
     "get_rois",
     "get_subjects",
+    "load_betas",
     "load_embeddings",
     "load_stimuli",
     "load_subject",
@@ -121,6 +123,7 @@ __all__ = [
 
 _HOMES = {
     "build_store": "building.build",
+    "load_betas": "reading.loading",
     "mirror_bucket": "mirror.run",
     "open_catalog": "drivers",
     "to_brainscore": "export.brainscore",

@@ -21,6 +21,7 @@ _PAGES = f"{_PACKAGE}.reading.pages"
 OPERATIONS = {
     **dict.fromkeys(("average", "finite", "map_matrices", "matrices", "noise_ceiling", "rdm"), _ANALYSIS),
     **dict.fromkeys(("reliability", "repetitions", "roi", "trials", "zscore"), _ANALYSIS),
+    "load": f"{_PACKAGE}.reading.loading",
     **dict.fromkeys(("plot", "plot_ceiling", "plot_flat", "plot_rdm", "plot_split"), f"{_PACKAGE}.plotting"),
     **dict.fromkeys(("plot_surface", "plot_trials", "view"), f"{_PACKAGE}.plotting"),
     "to_nifti": f"{_PACKAGE}.axes.volumes",

@@ -58,7 +58,7 @@ def download(
     *,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
-    progress: Callable[[MirrorProgress], None] | None = None,
+    progress: bool | Callable[[MirrorProgress], None] | None = None,
 ) -> None:
     """Copy a part of the bucket to the folder that `config.dataset_initialize` has named, and print what was copied.
 
@@ -89,7 +89,7 @@ def download(
         Large files at a time.
     bucket, storage_options
         As in `intake_laion_fmri.open_betas`.
-    progress : callable, optional
+    progress : bool or callable, optional
         As in `mirror.mirror_bucket`.
 
     Raises
@@ -147,7 +147,7 @@ def download_raw(
     *,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
-    progress: Callable[[MirrorProgress], None] | None = None,
+    progress: bool | Callable[[MirrorProgress], None] | None = None,
 ) -> None:
     """Copy raw data, and the tables of events, to the folder that `config.dataset_initialize` has named.
 
@@ -177,7 +177,7 @@ def download_embeddings(
     *,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
-    progress: Callable[[MirrorProgress], None] | None = None,
+    progress: bool | Callable[[MirrorProgress], None] | None = None,
 ) -> None:
     """Copy embeddings of the images, 50 MB a model: ``"CLIP"``, or a list of models; by default all.
 
@@ -191,7 +191,7 @@ def download_captions(
     *,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
-    progress: Callable[[MirrorProgress], None] | None = None,
+    progress: bool | Callable[[MirrorProgress], None] | None = None,
 ) -> None:
     """Copy the captions of the images; folder and errors as in `download_embeddings`."""
     _copy([{"kinds": "captions"}], data_dir, 1, bucket, storage_options, progress)
@@ -202,7 +202,7 @@ def download_segmentations(
     *,
     bucket: str | os.PathLike[str] | Bucket | None = None,
     storage_options: Mapping[str, Any] | None = None,
-    progress: Callable[[MirrorProgress], None] | None = None,
+    progress: bool | Callable[[MirrorProgress], None] | None = None,
 ) -> None:
     """Copy the segmentations of the shared images, 68 MB; folder and errors as in `download_embeddings`."""
     _copy([{"kinds": "segmentations"}], data_dir, 1, bucket, storage_options, progress)
@@ -270,7 +270,7 @@ def _copy(
     n_jobs: int,
     bucket: str | os.PathLike[str] | Bucket | None,
     storage_options: Mapping[str, Any] | None,
-    progress: Callable[[MirrorProgress], None] | None,
+    progress: bool | Callable[[MirrorProgress], None] | None,
 ) -> None:
     """Copy some parts of the bucket, once all of them are known to be there; print what was copied."""
     for choice in choices:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from intake_laion_fmri import layout
@@ -22,6 +22,7 @@ from intake_laion_fmri.reading.arguments import ALL, SessionSelection
 from intake_laion_fmri.reading.plans.trials import TrialQuery
 from intake_laion_fmri.remote import addresses
 from intake_laion_fmri.remote.access import Bucket, open_bucket, open_store
+from intake_laion_fmri.running.progress import Switch, shown
 from intake_laion_fmri.store.codecs import Codec
 from intake_laion_fmri.store.rounding import Dtype
 from intake_laion_fmri.store.writing import store_writer
@@ -56,7 +57,7 @@ def build_store(
     client: Client | None = None,
     scheduler: Scheduler = "threads",
     workers: int = 1,
-    progress: Callable[[BuildProgress], None] | None = None,
+    progress: Switch[BuildProgress] = None,
 ) -> list[SessionReport]:
     r"""Build a Zarr store from the streams of a bucket, or complete one.
 
@@ -103,8 +104,9 @@ def build_store(
     workers : int, default 1
         Without a client: sessions at a time. Each takes the memory of its block, 1.14 GB for a whole brain, and up to
         300 MB beside it.
-    progress : callable, optional
-        Called with a `BuildProgress` at the beginning, after each session, and in between up to five times a second.
+    progress : bool or callable, optional
+        Whether to show a bar, as in `load`. A function is called with a `BuildProgress` at the beginning, after each
+        session, and in between up to five times a second.
 
     Returns
     -------
@@ -160,9 +162,10 @@ def build_store(
     plans = subject_plans(source, subjects, query, options)
     begin(root, options, plans)
     complete, jobs = pending_jobs(root, plans, options, splits)
-    tally = Tally(jobs, progress)
-    with open_executor(client, scheduler, workers, tally) as executor:
-        reports, failures = run_jobs(jobs, executor, tally)
+    with shown("Building", progress) as report:
+        tally = Tally(jobs, report)
+        with open_executor(client, scheduler, workers, tally) as executor:
+            reports, failures = run_jobs(jobs, executor, tally)
     store_writer(root).tidy()
     every = sorted([*complete, *reports], key=lambda report: (report.subject, layout.session_number(report.session)))
     if failures:

@@ -46,6 +46,11 @@ class BuildProgress:
     """The session that has just been finished."""
 
     @property
+    def counted(self) -> str:
+        """Sessions that are done, in words."""
+        return f"{self.sessions} of {self.n_sessions} sessions"
+
+    @property
     def seconds_left(self) -> float | None:
         """At the mean rate so far, writing included; None while there is none."""
         return (self.n_bytes - self.bytes) * self.seconds / self.bytes if self.bytes else None

@@ -16,7 +16,7 @@ from intake_laion_fmri.catalog.given import opened, sealed, shown
 from intake_laion_fmri.catalog.pages import source_page
 from intake_laion_fmri.errors import redact
 from intake_laion_fmri.reading.arguments import check_arguments, labels_alone
-from intake_laion_fmri.reading.assembly import loaded
+from intake_laion_fmri.reading.loading import load
 from intake_laion_fmri.sources import Source
 
 if TYPE_CHECKING:
@@ -152,8 +152,8 @@ class DatasetSource(OpenedSource):
         return dataset
 
     def read(self) -> xr.Dataset:
-        """Return the Dataset with all its values in memory."""
-        return loaded(self.to_dask())
+        """Return the Dataset with all its values in memory; see `reading.loading.load`."""
+        return load(self.to_dask())
 
     def _get_schema(self) -> Schema:
         dataset = self._open()

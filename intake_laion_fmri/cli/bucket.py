@@ -13,8 +13,9 @@ import click
 from intake_laion_fmri import layout
 from intake_laion_fmri.cli import exits
 from intake_laion_fmri.cli.options import BucketChoice, bucket_options, group_option
-from intake_laion_fmri.cli.output import Size, Table, json_option, on_terminal, print_json, print_table, printable, size
+from intake_laion_fmri.cli.output import Size, Table, json_option, on_terminal, print_json, print_table, printable
 from intake_laion_fmri.errors import NotInBucketError, unknown_value
+from intake_laion_fmri.running.progress import size
 
 if TYPE_CHECKING:
     from intake_laion_fmri.layout import ObjectInfo

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from intake_laion_fmri.cli import exits
-from intake_laion_fmri.cli.output import json_option, print_json, size
+from intake_laion_fmri.cli.output import json_option, print_json
+from intake_laion_fmri.running.progress import size
 
 if TYPE_CHECKING:
     from intake_laion_fmri.remote.cache import CacheInfo

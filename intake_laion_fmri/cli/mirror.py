@@ -21,8 +21,8 @@ from intake_laion_fmri.cli.output import (
     print_json,
     print_table,
     printable,
-    size,
 )
+from intake_laion_fmri.running.progress import size
 
 _MIRROR = exits.epilog(
     """

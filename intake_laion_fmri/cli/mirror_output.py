@@ -14,14 +14,13 @@ from intake_laion_fmri.cli.output import (
     Bar,
     Size,
     Table,
-    duration,
     on_terminal,
     print_json,
     print_table,
     printable,
-    size,
 )
 from intake_laion_fmri.errors import redact
+from intake_laion_fmri.running.progress import duration, size
 
 if TYPE_CHECKING:
     from intake_laion_fmri.mirror.report import MirrorPlan, MirrorProgress, MirrorReport
@@ -107,9 +106,7 @@ def show_progress(*, quiet: bool) -> Iterator[Callable[[MirrorProgress], None]]:
     with Bar("Copying") as bar:
 
         def advance(progress: MirrorProgress) -> None:
-            rate = "" if progress.rate is None else f"{size(progress.rate)}/s"
-            left = "" if progress.seconds_left is None else f"{duration(progress.seconds_left)} left"
-            bar.show(progress.bytes, progress.n_bytes, f"{progress.files:,} of {progress.n_files:,} files", rate, left)
+            bar.report(progress)
             if list_keys and progress.finished is not None:
                 bar.say(progress.finished)
 

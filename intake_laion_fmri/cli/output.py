@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 import click
 
 from intake_laion_fmri.cli import interrupts
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
+from intake_laion_fmri.running.progress import ProgressBar, size
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
 
@@ -39,23 +35,6 @@ class Table:
 def on_terminal(stream: TextIO | None) -> bool:
     """Return True if a stream is a terminal; a closed stream is None."""
     return stream is not None and stream.isatty()
-
-
-def size(n_bytes: float) -> str:
-    """Format a number of bytes in the units that disks are sold in."""
-    value, unit = float(n_bytes), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 999.95:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:.0f} B" if unit == "B" else f"{value:.{2 if unit in ('GB', 'TB') else 1}f} {unit}"
-
-
-def duration(seconds: float) -> str:
-    """Format a time as ``minutes:seconds``, or with hours before."""
-    minutes, rest = divmod(round(max(seconds, 0)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
 
 
 def printable(text: str) -> str:
@@ -135,8 +114,8 @@ def _shown(cell: object) -> str:
     return _plain(cell)
 
 
-class Bar:
-    """A progress bar on standard error, where that is a terminal; elsewhere nothing.
+class Bar(ProgressBar):
+    """A progress bar of a command, which Ctrl-C leaves whole.
 
     Parameters
     ----------
@@ -147,56 +126,8 @@ class Bar:
     """
 
     def __init__(self, label: str, *, after: float = 0.0) -> None:
-        self._label, self._shown_from = label, time.monotonic() + after
-        self._progress: Progress | None = None
-        self._enabled = on_terminal(sys.stderr)
-
-    def __enter__(self) -> Bar:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._progress is not None:
-            with interrupts.held():
-                self._progress.stop()
-
-    def show(self, done: float, total: float | None, *notes: str) -> None:
-        """Show how much is done, of how much where that is known, and notes behind it."""
-        if not self._enabled or time.monotonic() < self._shown_from:
-            return
-        note = ", ".join(filter(None, notes))
-        with interrupts.held():
-            if self._progress is None:
-                self._progress = self._started()
-            self._progress.update(self._progress.task_ids[0], completed=done, total=total, note=note)
+        super().__init__(label, after=after, guard=interrupts.held)
 
     def say(self, line: str) -> None:
         """Print a line, above the bar."""
-        if self._progress is None or not on_terminal(sys.stdout):
-            click.echo(printable(line))
-            return
-        with interrupts.held():
-            self._progress.stop()
-            click.echo(printable(line))
-            self._progress.start()
-
-    def _started(self) -> Progress:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-        from rich.table import Column
-
-        progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=10)),
-            TaskProgressColumn("{task.percentage:>3.0f}%", markup=False),
-            TextColumn("{task.fields[note]}", markup=False),
-            console=Console(stderr=True, highlight=False),
-            transient=True,
-            redirect_stdout=False,  # click writes past what this would put there
-            redirect_stderr=True,
-            expand=True,
-        )
-        progress.add_task(self._label, total=None, note="")
-        progress.start()
-        return progress
+        self.above(lambda: click.echo(printable(line)))

@@ -19,7 +19,8 @@ from intake_laion_fmri.cli.options import (
     selection_options,
     store_options,
 )
-from intake_laion_fmri.cli.output import Bar, duration, json_option, print_json, printable, size
+from intake_laion_fmri.cli.output import Bar, json_option, print_json, printable
+from intake_laion_fmri.running.progress import duration, size
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -271,12 +272,10 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[BuildProgress], None]]:
     with Bar("Building") as bar:
 
         def advance(progress: BuildProgress) -> None:
-            left = "" if progress.seconds_left is None else f"{duration(progress.seconds_left)} left"
-            done = f"{progress.sessions} of {progress.n_sessions} sessions"
-            rate = f"{size(progress.bytes / progress.seconds)}/s" if progress.seconds and progress.bytes else ""
-            bar.show(progress.bytes, progress.n_bytes, done, rate, left)
+            bar.report(progress)
             if progress.finished is not None and not quiet:
                 to_go = progress.n_sessions - progress.sessions
+                left = "" if progress.seconds_left is None else f"{duration(progress.seconds_left)} left"
                 bar.say(_line(progress.finished) + (f"; {to_go} to go, {left}" if to_go and left else ""))
 
         yield advance

@@ -11,7 +11,7 @@ from intake_laion_fmri.analysis.blocks import betas_of
 from intake_laion_fmri.analysis.scaling import has_gaps, zscore
 from intake_laion_fmri.axes.trials import TRIAL, TRIALS_PER_SESSION
 from intake_laion_fmri.axes.voxels import VOXEL
-from intake_laion_fmri.reading.assembly import loaded
+from intake_laion_fmri.reading.loading import load
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -62,7 +62,7 @@ def lab_xarray(dataset: xr.Dataset) -> xr.DataArray:
             "Trials of a session are not there, as after stimuli=, split= or a selection: which voxels are finite "
             "follows from all of them. Open whole sessions, and select from the result."
         )
-    whole = loaded(dataset)
+    whole = load(dataset)
     if scaled is None:
         whole = zscore(whole)
     labels, repetition = whole["label"].values.astype(str), whole["repetition"].values

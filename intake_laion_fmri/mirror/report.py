@@ -70,6 +70,11 @@ class MirrorProgress:
     """Key of the file that has just been finished."""
 
     @property
+    def counted(self) -> str:
+        """Files that are done, in words."""
+        return f"{self.files:,} of {self.n_files:,} files"
+
+    @property
     def rate(self) -> float | None:
         """Bytes per second so far; None while there are none."""
         return self.bytes / self.seconds if self.bytes and self.seconds > 0 else None

@@ -13,7 +13,7 @@ import errno
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -38,6 +38,7 @@ from intake_laion_fmri.mirror.transfer import REQUEST_BYTES
 from intake_laion_fmri.reading.arguments import ALL, SessionSelection
 from intake_laion_fmri.remote.access import Bucket, open_source
 from intake_laion_fmri.remote.copy import MirrorFolder
+from intake_laion_fmri.running.progress import Switch, shown
 
 MIRROR_KINDS: Mapping[str, tuple[str, ...]] = layout.GROUPS
 """Groups of files, as they are chosen for a mirror → the kinds of `layout.KINDS` that belong to them."""
@@ -139,7 +140,7 @@ def mirror_bucket(
     include_stimuli: bool = False,
     include_raw: bool = False,
     jobs: int = 4,
-    progress: Callable[[MirrorProgress], None] | None = None,
+    progress: Switch[MirrorProgress] = None,
 ) -> MirrorReport:
     """Copy a part of the bucket to a folder, or complete such a copy.
 
@@ -151,8 +152,9 @@ def mirror_bucket(
         As in `plan_mirror`.
     jobs : int, default 4
         Large files at a time, each with up to four requests under way; of small ones four times as many.
-    progress : callable, optional
-        Called with a `MirrorProgress` at the beginning, after each file, and in between up to five times a second.
+    progress : bool or callable, optional
+        Whether to show a bar, as in `load`. A function is called with a `MirrorProgress` at the beginning, after each
+        file, and in between up to five times a second.
 
     Returns
     -------
@@ -228,7 +230,7 @@ def fill_mirror(
     plan: MirrorPlan,
     *,
     jobs: int = 4,
-    progress: Callable[[MirrorProgress], None] | None = None,
+    progress: Switch[MirrorProgress] = None,
     piece_bytes: int = PIECE_BYTES,
     request_bytes: int = REQUEST_BYTES,
 ) -> MirrorReport:
@@ -238,13 +240,14 @@ def fill_mirror(
     _expect_room(plan)
     folder = MirrorFolder(plan.to)
     save_listings(folder, plan)
-    run = CopyingRun(plan, folder, jobs, progress or (lambda _: None), piece_bytes, request_bytes)
-    try:
-        done = run.all()
-    finally:
-        if not run.interrupted and (plan.fetch or plan.unrecorded or folder.metadata.is_dir()):
-            with contextlib.suppress(OSError, DataIntegrityError):
-                tidy(folder, run.current.values())
+    with shown("Copying", progress) as report:
+        run = CopyingRun(plan, folder, jobs, report, piece_bytes, request_bytes)
+        try:
+            done = run.all()
+        finally:
+            if not run.interrupted and (plan.fetch or plan.unrecorded or folder.metadata.is_dir()):
+                with contextlib.suppress(OSError, DataIntegrityError):
+                    tidy(folder, run.current.values())
     without_splits = bring_splits(folder, plan.pools)
     if any(fetched.info != planned for fetched, planned in done):
         save_listings(folder, replace(plan, listings=renewed(plan.listings, run.current)))

@@ -18,7 +18,7 @@ from intake_laion_fmri.formats.grid import GRID, Coordinates, Grid
 from intake_laion_fmri.reading.blocks import SessionBlock, Step
 from intake_laion_fmri.reading.contents import SubjectContents
 from intake_laion_fmri.reading.fetched import Fetched
-from intake_laion_fmri.reading.lazy_arrays import lazy_columns, lazy_rows, load_rows
+from intake_laion_fmri.reading.lazy_arrays import lazy_columns, lazy_rows
 from intake_laion_fmri.reading.plans.trials import TrialPlan, TrialQuery
 from intake_laion_fmri.reading.plans.voxels import Brain, VoxelPlan, VoxelQuery
 from intake_laion_fmri.reading.roi_files import UNREADABLE
@@ -176,15 +176,6 @@ class BucketPlan:
             remarks + brain.remarks + Remarks(tuple(unfetched)),
             scaling_attrs(zscore),
         )
-
-
-def loaded(dataset: xr.Dataset) -> xr.Dataset:
-    """Load a Dataset into memory; betas as they were opened are never held twice."""
-    if dataset.chunks and "betas" in dataset:
-        betas = dataset["betas"].variable
-        if betas.chunks:
-            dataset = dataset.assign(betas=betas.copy(deep=False, data=load_rows(betas.data)))
-    return dataset.compute()
 
 
 def attributes(title: str, sources: Iterable[ObjectInfo], grid: Grid | None, mask: str | None) -> dict[str, Any]:

@@ -66,6 +66,11 @@ class SessionBlock:
     def __len__(self) -> int:
         return len(self.volumes)
 
+    @property
+    def size(self) -> int:
+        """Packed bytes that are read."""
+        return self.info.size
+
     def read(
         self,
         voxels: NDArray[np.int64],
@@ -187,13 +192,25 @@ class StoreBlock:
     def __len__(self) -> int:
         return len(self.volumes)
 
-    def read(self, positions: NDArray[np.int64], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    @property
+    def size(self) -> int:
+        """Stored bytes that are read."""
+        return sum(sum(part.sizes) for part in self.parts)
+
+    def read(
+        self,
+        positions: NDArray[np.int64],
+        received: Callable[[int], None] | None = None,
+        out: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
         """Read the chunks and return the chosen trials.
 
         Parameters
         ----------
         positions : array of int64, shape (voxel,)
             Where the voxels stand in the array; all of them in `parts`.
+        received : callable, optional
+            Called with the number of stored bytes whenever some are read.
         out : array of float32, shape (trial, voxel), optional
             Where to put the result, instead of an array of its own.
 
@@ -215,7 +232,8 @@ class StoreBlock:
         back = np.empty_like(sorting)
         back[sorting] = np.arange(len(sorting))
         threads = self._threads()
-        concurrently(functools.partial(self._read_part, target=target), self.parts, threads, name="chunks")
+        take = functools.partial(self._read_part, target=target, received=received)
+        concurrently(take, self.parts, threads, name="chunks")
         if np.any(np.diff(sorting) != 1):
             slabs = np.array_split(result, min(8, len(result)))  # along its rows, for threads to take
             concurrently(functools.partial(_reorder_columns, order=back), slabs, threads, name="chunks")
@@ -223,13 +241,12 @@ class StoreBlock:
 
     def _threads(self) -> int:
         """Return the number of parts to read at a time: many small parts hide latency, few large ones spare memory."""
-        size = sum(sum(part.sizes) for part in self.parts)
         if self.store.is_local:
-            return 1 if size < LARGE_BYTES else 2
-        in_flight = CHUNK_BYTES_IN_FLIGHT * len(self.parts) // max(size, 1)
+            return 1 if self.size < LARGE_BYTES else 2
+        in_flight = CHUNK_BYTES_IN_FLIGHT * len(self.parts) // max(self.size, 1)
         return max(1, min(len(self.parts), SMALL_FILES_IN_FLIGHT, in_flight))
 
-    def _read_part(self, part: Part, target: _Columns) -> None:
+    def _read_part(self, part: Part, target: _Columns, received: Callable[[int], None] | None) -> None:
         key = f"{self.array}/{part.key}"
         try:
             content = self.store.read(key, part.start, part.stop)
@@ -240,6 +257,8 @@ class StoreBlock:
                 target.take(chunk, values)
         except ValueError as error:
             raise self._damaged(key, error) from error
+        if received is not None:
+            received(len(content))
 
     def _damaged(self, key: str, error: Exception) -> DataIntegrityError:
         return DataIntegrityError(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+import mmap
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +18,10 @@ from intake_laion_fmri.reading.voxel_blocks import VoxelBlock
 
 if TYPE_CHECKING:
     import dask.array as da
+    from distributed import Client
+
+SLAB_BYTES = 64 * 1024 * 1024
+"""Bytes that a cluster sends at a time, about."""
 
 
 def lazy_rows(name: str, steps: Sequence[Step], *, shape: tuple[int, ...], dtype: str = "float32") -> da.Array:
@@ -92,59 +100,209 @@ def _read_block(steps: _Steps, block_id: tuple[int, ...]) -> NDArray[Any]:
     return read(block, voxels)
 
 
-def load_rows(array: da.Array) -> NDArray[Any]:
-    """Compute an array of betas into memory that nobody copies or joins.
-
-    Idea: each block of `lazy_rows` fills its rows of one array. Dask copies a result of one block and joins several, so
-    that it holds each twice for a while: 2.3 GB for a session of a whole brain. Where it computes in other processes or
-    arrays were changed, it is left to it.
-    """
-    return load_each([array])[0]
-
-
 def load_each(arrays: Sequence[da.Array]) -> list[NDArray[Any]]:
-    """Compute several arrays at once, each into an array of its own, as `load_rows` does."""
-    import dask.local
-    import dask.threaded
-    from dask.base import get_scheduler
-    from dask.core import flatten
-
-    get = get_scheduler(collections=list(arrays)) or dask.threaded.get
-    results: list[NDArray[Any]] = []
-    filling: dict[Any, Any] = {}
-    for number, array in enumerate(arrays):
-        graph = array.__dask_graph__()
-        keys = list(flatten(array.__dask_keys__()))
-        tasks = [graph[key] for key in keys]
-        is_ours = all(isinstance(task, tuple) and task[0] in _FILLING for task in tasks)
-        if not is_ours or get not in (dask.threaded.get, dask.local.get_sync):
-            results.append(array.compute())
-            continue
-        result = np.empty(array.shape, dtype=array.dtype)
-        for key, task in zip(keys, tasks, strict=True):
-            read, block, voxels = task
-            filling[key[0], number, *key[1:]] = (
-                _fill,
-                result[_slices(array.chunks, key[1:])],
-                read,
-                block,
-                graph[voxels],
-            )
-        results.append(result)
-    if filling:
-        get(filling, list(filling))
+    """Compute several arrays at once, each into an array of its own; see `fill_each`."""
+    results = [np.empty(array.shape, dtype=array.dtype) for array in arrays]
+    fill_each(arrays, results)
     return results
 
 
-def _slices(chunks: tuple[tuple[int, ...], ...], index: tuple[int, ...]) -> tuple[slice, ...]:
-    starts = [sum(lengths[:number]) for lengths, number in zip(chunks, index, strict=True)]
-    return tuple(
-        slice(start, start + lengths[number]) for start, lengths, number in zip(starts, chunks, index, strict=True)
-    )
+def fill_each(
+    arrays: Sequence[da.Array], targets: Sequence[NDArray[Any]], done: Callable[[float], None] | None = None
+) -> None:
+    """Compute several arrays at once, each into an array that is there.
+
+    Parameters
+    ----------
+    arrays : sequence of dask.array.Array
+        Their blocks are NumPy arrays.
+    targets : sequence of array
+        An array of the same shape and type for each.
+    done : callable, optional
+        Called from any thread with bytes of the targets that are filled or, on a way to it, as good as filled. What it
+        raises ends the computation.
+
+    Notes
+    -----
+    On threads no block is held beside the targets but those under way; of `lazy_rows` and `lazy_columns`, not even
+    these, unless the target is a file that is mapped. From a cluster, blocks come as they are finished, in slabs of
+    `SLAB_BYTES`. Other schedulers give all blocks at once, which are freed one by one while they are copied.
+    """
+    import dask.local
+    import dask.threaded
+    from dask.base import get_scheduler
+
+    stopped = threading.Event()
+
+    def advance(count: float) -> None:
+        if stopped.is_set():
+            raise _StoppedError
+        if done is not None:
+            done(count)
+
+    get = get_scheduler(collections=list(arrays)) or dask.threaded.get
+    try:
+        if get in (dask.threaded.get, dask.local.get_sync):
+            _fill_here(get, arrays, targets, advance)
+        elif (client := _client_of(get)) is not None:
+            _fill_from(client, arrays, targets, advance)
+        else:
+            _fill_afterwards(get, arrays, targets, advance)
+    finally:
+        stopped.set()  # after a failure or an interrupt, other threads may still be reading
 
 
-def _fill(rows: NDArray[Any], read: Callable[..., Any], block: Any, voxels: Any) -> None:
-    read(block, voxels, out=rows)
+class _StoppedError(Exception):
+    """A block is left because the whole is: nobody sees it."""
+
+
+def _fill_here(
+    get: Callable[..., Any],
+    arrays: Sequence[da.Array],
+    targets: Sequence[NDArray[Any]],
+    advance: Callable[[float], None],
+) -> None:
+    """Fill the targets by threads of this process."""
+    # Idea: each block of ours reads straight into its part of the target; any other is copied there by a task that
+    # follows it. Dask would copy a result of one block and join several, so that it holds each twice for a while.
+    # Reference: dask.array.store, which reads all of a target first, for its token.
+    # Cost: a task per block, in one graph, so that what several arrays need is computed once.
+    from dask.callbacks import Callback
+
+    own = _read_directly(arrays)
+    graph, blocks = _optimized([array for array, is_own in zip(arrays, own, strict=True) if not is_own])
+    others = iter(blocks)
+    fills: dict[Any, Any] = {}
+    for number, (array, target, is_own) in enumerate(zip(arrays, targets, own, strict=True)):
+        tasks = array.__dask_graph__()
+        for index, (key, part) in enumerate(_parts(array, target, None if is_own else next(others))):
+            if is_own:
+                read, block, voxels = tasks[key]
+                fills["fill", number, index] = (_fill, part, read, block, tasks[voxels], advance)
+            else:
+                fills["fill", number, index] = (_put, part, key, advance)
+    n_bytes = sum(target.nbytes for target, is_own in zip(targets, own, strict=True) if not is_own)
+    share = n_bytes / max(1, len(graph))
+    shown = Callback(posttask=lambda key, *_: advance(share) if key in graph else None)
+    get({**graph, **fills}, list(fills), callbacks={*Callback.active, shown._callback})
+
+
+def _fill_from(
+    client: Client, arrays: Sequence[da.Array], targets: Sequence[NDArray[Any]], advance: Callable[[float], None]
+) -> None:
+    """Fill the targets with blocks that a cluster computes, as they are finished."""
+    from distributed import as_completed, futures_of
+
+    persisted = client.persist([_in_slabs(array) for array in arrays])
+    parts: dict[Any, list[NDArray[Any]]] = {}
+    for array, target in zip(persisted, targets, strict=True):
+        for key, part in _parts(array, target):
+            parts.setdefault(key, []).append(part)
+    waiting = as_completed(futures_of(persisted))
+    del persisted, array  # the cluster forgets what has come
+    try:
+        for future in waiting:
+            values = future.result()
+            for part in parts[future.key]:
+                part[...] = values
+                advance(part.nbytes)
+    finally:
+        client.cancel(list(waiting.futures))
+
+
+def _fill_afterwards(
+    get: Callable[..., Any],
+    arrays: Sequence[da.Array],
+    targets: Sequence[NDArray[Any]],
+    advance: Callable[[float], None],
+) -> None:
+    """Fill the targets with blocks that a scheduler gives all at once."""
+    graph, keys = _optimized(arrays)
+    each = zip(arrays, targets, keys, strict=True)
+    pairs = [pair for array, target, keys in each for pair in _parts(array, target, keys)]
+    blocks = list(get(graph, [key for key, _ in pairs]))
+    for number, (_, part) in enumerate(pairs):
+        part[...], blocks[number] = blocks[number], None
+        advance(part.nbytes)
+
+
+def _client_of(get: Callable[..., Any]) -> Client | None:
+    """Return the client whose cluster computes, if one does."""
+    if "distributed" not in sys.modules:
+        return None
+    from distributed import Client
+
+    client = getattr(get, "__self__", None)
+    return client if isinstance(client, Client) else None
+
+
+def _read_directly(arrays: Sequence[da.Array]) -> list[bool]:
+    """Return for each array whether its blocks are read as they are, and no other array needs them."""
+    layers = [set(getattr(array.__dask_graph__(), "layers", ())) for array in arrays]
+    return [
+        _is_ours(array) and not any(array.name in layers[other] for other in range(len(arrays)) if other != number)
+        for number, array in enumerate(arrays)
+    ]
+
+
+def _is_ours(array: da.Array) -> bool:
+    from dask.core import flatten
+
+    graph = array.__dask_graph__()
+    tasks = [graph[key] for key in flatten(array.__dask_keys__())]
+    return all(isinstance(task, tuple) and task[0] in _FILLING for task in tasks)
+
+
+def _optimized(arrays: Sequence[da.Array]) -> tuple[dict[Any, Any], list[list[Any]]]:
+    """Return one graph of several arrays, and the keys of the blocks of each."""
+    from dask.base import collections_to_expr
+    from dask.core import flatten
+
+    if not arrays:
+        return {}, []
+    # dask.optimize fuses a layer with each array that needs it, and computes it once for each.
+    together = collections_to_expr(list(arrays)).optimize()
+    return dict(together.__dask_graph__()), [list(flatten(keys)) for keys in together.__dask_keys__()]
+
+
+def _parts(array: da.Array, target: NDArray[Any], keys: list[Any] | None = None) -> Iterator[tuple[Any, NDArray[Any]]]:
+    """Yield the key of each block, and its part of a target."""
+    from dask.array.core import slices_from_chunks
+    from dask.core import flatten
+
+    keys = list(flatten(array.__dask_keys__())) if keys is None else keys
+    for key, part in zip(keys, slices_from_chunks(array.chunks), strict=True):
+        yield key, target[(*part, ...)]
+
+
+def _in_slabs(array: da.Array) -> da.Array:
+    """Cut large blocks along their rows, so that a message holds a part of one."""
+    row_bytes = array.dtype.itemsize * math.prod(map(max, array.chunks[1:]))
+    height = max(1, SLAB_BYTES // max(1, row_bytes))
+    if not array.ndim or max(array.chunks[0], default=0) <= height:
+        return array
+    rows = tuple(min(height, length - start) for length in array.chunks[0] for start in range(0, length, height))
+    slabs: da.Array = array.rechunk({0: rows})
+    return slabs
+
+
+def _fill(
+    part: NDArray[Any], read: Callable[..., Any], block: Any, voxels: Any, advance: Callable[[float], None]
+) -> None:
+    advance(0)
+    is_file = isinstance(part, np.memmap)
+    # A store's chunks touch each page several times: into a file that is mapped, the block goes at once, in order.
+    out = np.empty(part.shape, part.dtype) if is_file else part
+    read(block, voxels, received=lambda count: advance(part.nbytes * count / max(1, block.size)), out=out)
+    if is_file:
+        _put(part, out, advance)
+
+
+def _put(part: NDArray[Any], values: NDArray[Any], advance: Callable[[float], None]) -> None:
+    advance(0)
+    part[...] = values
+    if isinstance(part, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
+        part._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]  # what the file has, memory need not
 
 
 _FILLING = (SessionBlock.read, StoreBlock.read, VoxelBlock.read)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,13 +35,25 @@ class VoxelBlock:
     def __len__(self) -> int:
         return sum(map(len, self.sessions))
 
-    def read(self, positions: NDArray[np.int64], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    @property
+    def size(self) -> int:
+        """Stored bytes that are read."""
+        return sum(block.size for block in self.sessions)
+
+    def read(
+        self,
+        positions: NDArray[np.int64],
+        received: Callable[[int], None] | None = None,
+        out: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
         """Read the chunks and return the chosen trials; see `StoreBlock.read`.
 
         Parameters
         ----------
         positions : array of int64, shape (voxel,)
             Where the voxels stand in the arrays of the sessions.
+        received : callable, optional
+            Called with the number of stored bytes whenever some are read.
         out : array of float32, shape (trial, voxel), optional
             Where to put the result, instead of an array of its own.
 
@@ -52,7 +64,7 @@ class VoxelBlock:
         result = np.empty((len(self), len(positions)), dtype=np.float32) if out is None else out
         start = 0
         for block in self.sessions:
-            block.read(positions, out=result[start : start + len(block)])
+            block.read(positions, received, out=result[start : start + len(block)])
             start += len(block)
         return result
 

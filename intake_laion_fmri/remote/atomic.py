@@ -17,6 +17,7 @@ import stat
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -77,6 +78,38 @@ def write_whole(
             parent.remove(temporary)
         if durable:
             parent.sync()
+
+
+@contextmanager
+def open_whole(path: AnyPath, n_bytes: int, check: Callable[[], None]) -> Iterator[io.FileIO]:
+    """Open a new file of some bytes for reading and writing; it gets its name, in place of any there, at the end.
+
+    Parameters
+    ----------
+    path : str or path
+        The file. Its folders are made.
+    n_bytes : int
+        Its size. They are set aside at once: to write through a memory map where the disk is full kills the process.
+    check : callable
+        Raises if what is there under the name may not be replaced; called at the beginning and at the end.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, or the disk has too little room. Nothing is left then, nor if the block raises.
+    """
+    path = Path(path)
+    check()
+    with open_parent(path, None, make=True) as parent:
+        temporary = _temporary_name(path.name)
+        try:
+            with io.FileIO(parent.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL), "rb+") as file:
+                _set_aside(file, n_bytes, path)
+                yield file
+            check()
+            os.replace(parent.at(temporary), parent.at(path.name), src_dir_fd=parent.fd, dst_dir_fd=parent.fd)
+        finally:
+            parent.remove(temporary)
 
 
 def is_unfinished(name: str, of: str) -> bool:
@@ -239,6 +272,26 @@ def _fill(file: BinaryIO, content: bytes | Iterable[bytes], *, durable: bool) ->
     if durable:
         file.flush()
         os.fsync(file.fileno())
+
+
+def _set_aside(file: io.FileIO, n_bytes: int, path: Path) -> None:
+    """Give an empty file its size, and room on the disk."""
+    free = shutil.disk_usage(path.parent).free
+    try:
+        if n_bytes > free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if hasattr(os, "posix_fallocate") and n_bytes:
+            os.posix_fallocate(file.fileno(), 0, n_bytes)
+        else:
+            file.truncate(n_bytes)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}:
+            raise
+        raise OSError(
+            error.errno,
+            f"{path} needs {n_bytes} bytes ({n_bytes / 1e9:.1f} GB), and its disk has {free} ({free / 1e9:.1f} GB) "
+            "free. Make room, or choose less.",
+        ) from None
 
 
 def _exchange(path: Path, other: Path) -> bool:

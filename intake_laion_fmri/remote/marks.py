@@ -58,6 +58,11 @@ CATALOG = Mark(
 )
 INVENTORY = Mark("an inventory that this package wrote", "", _json_tells("subjects"))
 SETTINGS = Mark("the settings of this package", "", _json_tells("made by", value="intake-laion-fmri"))
+ARRAY_COMMENT = "# intake-laion-fmri"
+"""Stands in the header of a ``.npy`` file, which is a Python literal, behind it; readers skip it."""
+ARRAY = Mark(
+    "an array that this package wrote", "", lambda content: ARRAY_COMMENT.encode() in content[:256].partition(b"\n")[0]
+)
 DEMO = Mark(
     "a demo bucket",
     "dataset_description.json",

@@ -388,18 +388,12 @@ def test_blocks_of_voxels(tiny: Path, store: Path, choice: dict[str, Any], chunk
     assert len(dict(betas.__dask_graph__())) == 2 * betas.numblocks[1]
     assert (betas.numblocks[1] == 1) is (chunks == "voxel" or found.sizes["voxel"] < chunks["voxel"])
     xr.testing.assert_identical(found.sortby("voxel").compute(), whole.compute())
-    np.testing.assert_array_equal(found["betas"].values, analysis_loaded(found)["betas"].values)
+    np.testing.assert_array_equal(found["betas"].values, found.laion.load()["betas"].values)
     np.testing.assert_array_equal(
         found.laion.average().sortby("voxel")["betas"].values, whole.compute().laion.average()["betas"].values
     )
     ceilings = found.laion.noise_ceiling(within=None)["noise_ceiling"]
     assert len(dict(dask.optimize(ceilings.data)[0].__dask_graph__())) <= 5 * betas.numblocks[1]
-
-
-def analysis_loaded(dataset: xr.Dataset) -> xr.Dataset:
-    from intake_laion_fmri.reading.assembly import loaded
-
-    return loaded(dataset)
 
 
 def test_blocks_of_voxels_read_chunks_once(tiny: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,9 @@ from click.testing import CliRunner, Result
 
 from intake_laion_fmri.cli.exits import CONTRADICTORY, DENIED, FAILED, NOT_FOUND, UNREACHABLE
 from intake_laion_fmri.cli.main import main
-from intake_laion_fmri.cli.output import Size, Table, duration, print_table, printable, size
+from intake_laion_fmri.cli.output import Size, Table, print_table, printable
 from intake_laion_fmri.remote.cache import cache_info
+from intake_laion_fmri.running.progress import duration, size
 
 
 def run(*arguments: object) -> Result:

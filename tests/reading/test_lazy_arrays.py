@@ -24,8 +24,12 @@ from intake_laion_fmri.drivers import open_catalog
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.formats.nifti import VolumeReader
 from intake_laion_fmri.reading.blocks import SessionBlock
-from intake_laion_fmri.reading.lazy_arrays import load_rows
+from intake_laion_fmri.reading.lazy_arrays import load_each
 from intake_laion_fmri.subject import load_subject
+
+
+def loaded(array: dask.array.Array) -> np.ndarray:
+    return load_each([array])[0]
 
 
 @pytest.fixture
@@ -150,7 +154,7 @@ def test_loading_fills_one_array(tiny: Path, monkeypatch: pytest.MonkeyPatch, ho
         assert [sum(np.shares_memory(found, part) for part in betas) for found in arrays] == [1] * len(arrays)
         found = np.concatenate(arrays)
     else:
-        found = load_rows(open_betas("sub-01", session=session, bucket=tiny).betas.data)
+        found = loaded(open_betas("sub-01", session=session, bucket=tiny).betas.data)
     betas = [part for part in parts if len(part) > 1]
     if how != "subject":  # of which each session is an array of its own
         assert [np.shares_memory(found, part) for part in betas] == [True] * (1 if session == 1 else 3)
@@ -163,14 +167,14 @@ def test_loading_fills_one_array(tiny: Path, monkeypatch: pytest.MonkeyPatch, ho
 def test_loading_from_a_store_fills_one_array(tiny: Path, tmp_path: Path, roi: str | None) -> None:
     build_store(tmp_path / "store", bucket=tiny, subjects="sub-01")
     array = open_betas("sub-01", roi=roi, store=tmp_path / "store", bucket=tiny).betas.data
-    np.testing.assert_array_equal(load_rows(array), open_betas("sub-01", roi=roi, bucket=tiny).betas.compute())
+    np.testing.assert_array_equal(loaded(array), open_betas("sub-01", roi=roi, bucket=tiny).betas.compute())
 
 
 @full("processes start slowly; the fast tier loads by threads")
 def test_loading_by_processes(tiny: Path) -> None:
     lazy = open_betas("sub-01", roi="face", bucket=tiny)
     with dask.config.set(scheduler="processes", num_workers=2):
-        found = load_rows(lazy.betas.data)
+        found = loaded(lazy.betas.data)
     np.testing.assert_array_equal(found, lazy.betas.compute())
 
 
@@ -180,8 +184,8 @@ def test_loading_by_any_scheduler(tiny: Path, scheduler: str) -> None:
     expected = lazy.betas.compute()
     for array in (lazy.betas, lazy.betas.isel(trial=slice(3, 90)), lazy.betas * 2, lazy.betas.isel(trial=[])):
         with dask.config.set(scheduler=scheduler, num_workers=2):
-            np.testing.assert_array_equal(load_rows(array.data), array)
-    np.testing.assert_array_equal(load_rows(lazy.betas.persist().data), expected)
+            np.testing.assert_array_equal(loaded(array.data), array)
+    np.testing.assert_array_equal(loaded(lazy.betas.persist().data), expected)
 
 
 def test_loading_a_broken_session_is_an_error(own_tiny: Path) -> None:
@@ -199,7 +203,7 @@ def test_what_was_computed_is_nobody_elses(tiny: Path) -> None:
     if not plain.compute().all():
         pytest.skip("this version of Dask hands over its own blocks")
     persisted = open_betas("sub-01", roi="face", session=1, bucket=tiny).persist()
-    for load in (lambda: persisted.betas.compute().values, lambda: load_rows(persisted.betas.data)):
+    for load in (lambda: persisted.betas.compute().values, lambda: loaded(persisted.betas.data)):
         first = load()
         before = first.copy()
         first[:] = 0

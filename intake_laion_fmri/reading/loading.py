@@ -1,0 +1,226 @@
+"""Loading: the values of lazy arrays go straight to where they stay, by all threads at once."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import os
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri.reading.betas import open_betas
+from intake_laion_fmri.reading.lazy_arrays import fill_each
+from intake_laion_fmri.remote.atomic import open_whole
+from intake_laion_fmri.remote.marks import ARRAY, ARRAY_COMMENT, raise_unless_ours
+from intake_laion_fmri.running.progress import counting
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    Labelled = TypeVar("Labelled", xr.Dataset, xr.DataArray)
+
+Out = str | os.PathLike[str] | NDArray[Any]
+
+
+def load(data: Labelled, out: Out | None = None, progress: bool | None = None) -> Labelled:
+    """Load a Dataset or DataArray into memory, or into a file that is mapped into it.
+
+    Parameters
+    ----------
+    data : xarray.Dataset or xarray.DataArray
+        Anything, such as betas, their averages, and these beside other lazy data.
+    out : array, str or path, optional
+        Where to put the values: an array of the same shape and type, or a file ``.npy``, which is mapped into memory.
+        Of a Dataset with several variables, take one: ``ds["betas"].laion.load(out=...)``.
+    progress : bool, optional
+        Whether to show a bar with rate and time left. By default the environment variable ``LAION_FMRI_PROGRESS`` (0 or
+        1), or where standard error is a terminal, and in notebooks, once it takes longer than a second.
+
+    Returns
+    -------
+    xarray.Dataset or xarray.DataArray
+        The same with all values in memory. From a file, pages are read as they are used, and changes stay in memory.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `out` has another shape or type, cannot be written to, is no ``.npy``, or the data have several variables.
+    FileExistsError
+        If `out` is a file that `load` has not written: it stays.
+    OSError
+        If `out` cannot be written, or its disk has too little room.
+    DataIntegrityError, NotInBucketError, AccessDeniedError, BucketUnreachableError
+        As in `open_betas`, if a file is broken or cannot be read. There is no file then, or the one of before; so it is
+        after an interrupt. What an array `out` holds then has no meaning.
+
+    Notes
+    -----
+    Betas as they were opened are read into their part of the result, as many sessions or blocks of voxels at a time as
+    Dask has threads (``dask.config.set(num_workers=...)``): the peak is the result, and 50 MB (100 MB from a remote
+    bucket) for each of them. Other arrays, such as z-scores, cost the blocks under way besides. Dask's ``compute``
+    holds everything twice for a moment. Where a ``distributed.Client`` is active its workers compute, and blocks come
+    to this process as they are finished.
+
+    ``compute()`` shows no progress of its own. On a terminal, Dask's bar does:
+    ``with dask.diagnostics.ProgressBar(): ds.compute()``; on a cluster, ``distributed.progress(ds.persist())``.
+
+    A ``.npy`` holds the values alone. Its labels are those of `data`: keep them with
+    ``data.drop_vars("betas").to_netcdf(...)``, or save the whole with ``to_zarr``.
+
+    Examples
+    --------
+    >>> ds = open_betas("sub-01", roi="FFA1", bucket="demo-bucket")  # doctest: +SKIP
+    >>> response = ds.laion.zscore().laion.average().laion.load()  # doctest: +SKIP
+    """
+    import xarray as xr
+
+    if not isinstance(data, xr.DataArray):
+        return _loaded(data, _only_variable(data) if out is not None else None, out, progress)
+    name = "loaded values"
+    dataset = _loaded(data.to_dataset(name=name), name if out is not None else None, out, progress)
+    loaded = dataset[name]
+    loaded.name = data.name
+    return loaded
+
+
+def load_betas(subject: str, *, out: Out | None = None, progress: bool | None = None, **selection: Any) -> xr.Dataset:
+    """Open the single-trial betas of a subject and load them.
+
+    Parameters
+    ----------
+    subject : str
+        As in `open_betas`.
+    out : array, str or path, optional
+        As in `load`.
+    progress : bool, optional
+        As in `load`.
+    **selection
+        All other arguments of `open_betas`.
+
+    Returns
+    -------
+    xarray.Dataset
+        As of `open_betas`, in memory.
+
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        As in `open_betas` and in `load`.
+    """
+    return load(open_betas(subject, **selection), out, progress)
+
+
+def _signature() -> inspect.Signature:
+    """Return the arguments of `load_betas` by name, for help and completion."""
+    own, betas = inspect.signature(load_betas), inspect.signature(open_betas)
+    added = [own.parameters["out"], own.parameters["progress"]]
+    return betas.replace(parameters=[*betas.parameters.values(), *added])
+
+
+load_betas.__signature__ = _signature()  # type: ignore[attr-defined]
+
+
+def _loaded(dataset: xr.Dataset, chosen: Hashable | None, out: Out | None, progress: bool | None) -> xr.Dataset:
+    """Load all variables, one of them into a target if there is one."""
+    lazy = {name: variable for name, variable in dataset.variables.items() if _can_fill(variable)}
+    values = {name: np.empty(variable.shape, variable.dtype) for name, variable in lazy.items() if name != chosen}
+
+    def fill() -> None:
+        n_bytes = sum(values[name].nbytes for name in lazy)
+        with counting("Loading", n_bytes, progress) as count:
+            fill_each([variable.data for variable in lazy.values()], [values[name] for name in lazy], count)
+
+    if chosen is None or out is None:
+        fill()
+    else:
+        with _target(out, dataset.variables[chosen]) as values[chosen]:
+            fill()
+            if chosen not in lazy:
+                values[chosen][...] = dataset.variables[chosen].values
+        if not isinstance(out, np.ndarray):  # what is changed in memory does not change the file
+            values[chosen] = np.load(Path(out).expanduser(), mmap_mode="c" if values[chosen].nbytes else None)
+    loaded = {name: dataset.variables[name].copy(deep=False, data=array) for name, array in values.items()}
+    coordinates = {name: loaded.pop(name) for name in list(loaded) if name in dataset.coords}
+    return dataset.assign(loaded).assign_coords(coordinates).compute()
+
+
+def _can_fill(variable: xr.Variable) -> bool:
+    """Return True for a Dask array whose blocks are NumPy arrays of known sizes."""
+    import dask.array as da
+
+    if variable.chunks is None:  # what xarray has not read yet would be read by looking at it
+        return False
+    values = variable.data
+    return isinstance(values, da.Array) and type(values._meta) is np.ndarray and not math.isnan(values.size)
+
+
+def _only_variable(dataset: xr.Dataset) -> Hashable:
+    if len(dataset.data_vars) == 1:
+        return next(iter(dataset.data_vars))
+    names = ", ".join(map(repr, dataset.data_vars)) or "none"
+    raise ValueError(
+        f"out= takes the values of one variable, and the Dataset has {len(dataset.data_vars)}: {names}. Load one of "
+        'them, as in ds["betas"].laion.load(out=...).'
+    )
+
+
+@contextmanager
+def _target(out: Out, variable: xr.Variable) -> Iterator[NDArray[Any]]:
+    """Give the array to fill: the user's, or a map of a file that appears when the block ends well."""
+    if isinstance(out, np.ndarray):
+        _check_array(out, variable)
+        yield out
+        return
+    path = _checked_path(out, variable)
+    header = _header(variable)
+    n_bytes = math.prod(variable.shape) * variable.dtype.itemsize
+    with open_whole(path, len(header) + n_bytes, functools.partial(raise_unless_ours, path, ARRAY)) as file:
+        file.write(header)
+        if n_bytes:
+            yield np.memmap(file, variable.dtype, "r+", offset=len(header), shape=variable.shape)
+        else:
+            yield np.empty(variable.shape, variable.dtype)
+
+
+def _check_array(out: NDArray[Any], variable: xr.Variable) -> None:
+    if out.shape != variable.shape or out.dtype != variable.dtype:
+        raise ValueError(
+            f"out= must be an array of shape {variable.shape} and type {variable.dtype}, found shape {out.shape} and "
+            f"type {out.dtype}. Make it with np.empty({variable.shape}, {variable.dtype.name!r})."
+        )
+    if not out.flags.writeable:
+        raise ValueError(
+            "out= must be an array that can be written to, found a read-only one. Give another, or a copy."
+        )
+
+
+def _checked_path(out: str | os.PathLike[str], variable: xr.Variable) -> Path:
+    if not isinstance(out, str | os.PathLike):
+        raise TypeError(f"out= is an array, a str or a path, found {type(out).__name__}.")
+    path = Path(out).expanduser()
+    if path.suffix != ".npy" or "://" in os.fspath(out):
+        raise ValueError(f"out= must be a local file whose name ends in .npy, found {os.fspath(out)!r}.")
+    if variable.dtype.hasobject:
+        raise TypeError(
+            f"out={os.fspath(out)!r} holds numbers, and the values have type {variable.dtype}. Leave it out."
+        )
+    return path
+
+
+def _header(variable: xr.Variable) -> bytes:
+    """Return what stands before the values in a ``.npy`` file (version 1.0), with a comment that tells whose it is."""
+    described = {
+        "descr": np.lib.format.dtype_to_descr(variable.dtype),
+        "fortran_order": False,
+        "shape": tuple(map(int, variable.shape)),
+    }
+    text = f"{described!r}  {ARRAY_COMMENT}"
+    room = -(len(text) + 11) % np.lib.format.ARRAY_ALIGN
+    text = f"{text}{' ' * room}\n"
+    return np.lib.format.magic(1, 0) + len(text).to_bytes(2, "little") + text.encode("latin1")

@@ -1,0 +1,253 @@
+"""Progress of long work: one bar for terminals and notebooks, plain lines where there is neither.
+
+Nothing is shown in a pipe unless it is asked for, by an argument ``progress=True`` or by ``LAION_FMRI_PROGRESS=1``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+ENVIRONMENT = "LAION_FMRI_PROGRESS"
+"""Environment variable: ``1`` shows all progress, ``0`` none; an argument counts more."""
+
+MOMENT = 1.0
+"""Seconds after which work is worth a bar."""
+
+LINE_SECONDS = 10.0
+"""Seconds between two plain lines."""
+
+
+class Done(Protocol):
+    """How far work has come."""
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that are done."""
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes to be done."""
+
+    @property
+    def seconds(self) -> float:
+        """Since the beginning."""
+
+    @property
+    def counted(self) -> str:
+        """How many things are done, in words; may be empty."""
+
+
+AnyDone = TypeVar("AnyDone", bound=Done)
+Switch: TypeAlias = bool | Callable[[AnyDone], None] | None
+"""Show progress; do not; where somebody watches (None); or call this."""
+
+
+def is_shown(progress: bool | None) -> bool:
+    """Return True if progress is to be shown: as the argument says, or the environment, or where somebody watches.
+
+    Raises
+    ------
+    ValueError
+        If the environment variable is neither 0 nor 1.
+    """
+    if progress is not None:
+        return progress
+    given = os.environ.get(ENVIRONMENT, "")
+    if given in {"0", "1"}:
+        return given == "1"
+    if given:
+        raise ValueError(f"{ENVIRONMENT} is 1 (show progress) or 0 (show none), found {given!r}. Set it, or unset it.")
+    return _on_terminal() or "ipykernel" in sys.modules
+
+
+def _on_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+@contextmanager
+def shown(label: str, progress: Switch[AnyDone], *, after: float = MOMENT) -> Iterator[Callable[[AnyDone], None]]:
+    """Give the function that takes reports of work: it shows a bar, nothing, or is the user's own."""
+    if callable(progress):
+        yield progress
+        return
+    with ProgressBar(label, progress, after=after) as bar:
+        yield bar.report
+
+
+@contextmanager
+def counting(label: str, n_bytes: int, progress: bool | None) -> Iterator[Callable[[float], None]]:
+    """Give a function that counts bytes of work in any thread, while a bar shows them."""
+    with ProgressBar(label, progress, after=MOMENT) as bar:
+        yield _Count(n_bytes, bar.report).add
+
+
+class _Count:
+    """Counts bytes of work in any thread, and reports them.
+
+    Parameters
+    ----------
+    n_bytes : int
+        Bytes to be done.
+    report : callable
+        Called with this object up to ten times a second.
+    """
+
+    counted = ""
+
+    def __init__(self, n_bytes: int, report: Callable[[Done], None]) -> None:
+        self.n_bytes, self._report = n_bytes, report
+        self._done, self._lock = 0.0, threading.Lock()
+        self._begun = self._reported = time.monotonic()
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that are done; never more than there are, though attempts may be made again."""
+        return min(round(self._done), self.n_bytes)
+
+    @property
+    def seconds(self) -> float:
+        """Since the beginning."""
+        return time.monotonic() - self._begun
+
+    def add(self, n_bytes: float) -> None:
+        """Count bytes."""
+        with self._lock:
+            self._done += n_bytes
+            if time.monotonic() - self._reported >= 0.1:
+                self._report(self)
+                self._reported = time.monotonic()
+
+
+class ProgressBar:
+    """A progress bar on standard error, where that is a terminal, or in a notebook; lines elsewhere, if asked for.
+
+    Parameters
+    ----------
+    label : str
+        What is done.
+    progress : bool, optional
+        Whether to show it; see `is_shown`.
+    after : float, default 0
+        Seconds after which it is shown.
+    guard : callable, optional
+        Gives a context for what must not be interrupted halfway.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        progress: bool | None = None,
+        *,
+        after: float = 0.0,
+        guard: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._label, self._guard = label, guard
+        self._shown_from = self._next_line = time.monotonic() + after
+        self._progress: Progress | None = None
+        self._is_shown, self._draws = is_shown(progress), True
+        self._last = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            with self._guard():
+                self._progress.stop()
+        elif self._last:
+            self._print(self._last)
+
+    def report(self, done: Done) -> None:
+        """Show how many bytes are done, how fast they came, and how long the others will take."""
+        rate = done.bytes / done.seconds if done.bytes and done.seconds > 0 else 0.0
+        speed = f"{size(rate)}/s" if rate else ""
+        left = f"{duration((done.n_bytes - done.bytes) / rate)} left" if rate else ""
+        self.show(done.bytes, done.n_bytes, done.counted, speed, left)
+
+    def show(self, done: float, total: float | None, *notes: str) -> None:
+        """Show how much is done, of how much where that is known, and notes behind it."""
+        if not self._is_shown or time.monotonic() < self._shown_from:
+            return
+        note = ", ".join(filter(None, notes))
+        with self._guard():
+            if self._progress is None and self._draws:
+                self._progress = self._started()
+                self._draws = self._progress is not None
+            if self._progress is not None:
+                self._progress.update(self._progress.task_ids[0], completed=done, total=total, note=note)
+                return
+        share = f" {100 * done / total:.0f}%" if total else ""
+        self._last = f"{self._label}:{share} {note}".rstrip()
+        if time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + LINE_SECONDS
+            self._print(self._last)
+
+    def above(self, write: Callable[[], None]) -> None:
+        """Let something be written to standard output, above the bar."""
+        if self._progress is None or not sys.stdout.isatty():
+            write()
+            return
+        with self._guard():
+            self._progress.stop()
+            write()
+            self._progress.start()
+
+    def _print(self, line: str) -> None:
+        self._last = ""
+        if sys.stderr is not None:
+            print(line, file=sys.stderr, flush=True)
+
+    def _started(self) -> Progress | None:
+        """Start a bar; None where nothing can be drawn: in a pipe, or a notebook without ipywidgets."""
+        from importlib.util import find_spec
+
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+        from rich.table import Column
+
+        console = Console(stderr=True, highlight=False)
+        if not (find_spec("ipywidgets") if console.is_jupyter else console.is_terminal):
+            return None
+        progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=10)),
+            TaskProgressColumn("{task.percentage:>3.0f}%", markup=False),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=console,
+            transient=True,
+            redirect_stdout=False,  # click writes past what this would put there
+            redirect_stderr=not console.is_jupyter,
+            expand=True,
+        )
+        progress.add_task(self._label, total=None, note="")
+        progress.start()
+        return progress
+
+
+def size(n_bytes: float) -> str:
+    """Format a number of bytes in the units that disks are sold in."""
+    value, unit = float(n_bytes), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 999.95:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} B" if unit == "B" else f"{value:.{2 if unit in ('GB', 'TB') else 1}f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Format a time as ``minutes:seconds``, or with hours before."""
+    minutes, rest = divmod(round(max(seconds, 0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
