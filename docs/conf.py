@@ -96,5 +96,5 @@ def setup(app):
     for page in HERE.glob("examples/*.rst"):  # of an example that is gone; sphinx-gallery leaves it
         if page.stem != "index" and not (HERE / "gallery" / f"{page.stem}.py").exists():
             page.unlink()
-    reference_pages.write(HERE / "reference", gallery=HERE / "gallery")
+    reference_pages.write(HERE / "reference", HERE)
     app.connect("missing-reference", reference_pages.find_short_name)

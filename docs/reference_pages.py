@@ -62,10 +62,11 @@ def pages() -> dict[tuple[str, str], str]:
     return found
 
 
-def write(folder: Path, gallery: Path) -> None:
+def write(folder: Path, docs: Path) -> None:
     """Write all pages; those of names that are gone are removed."""
     (folder / "names").mkdir(parents=True, exist_ok=True)
-    texts = {path.name: path.read_text(encoding="utf-8") for path in gallery.glob("*.py")}
+    pages_with_code = [*docs.glob("gallery/*.py"), *docs.glob("guide/*.md"), docs / "coming-from-laion-fmri.md"]
+    texts = {path.relative_to(docs): path.read_text(encoding="utf-8") for path in pages_with_code}
     known, wanted = pages(), {folder / "index.rst": _index()}
     for module, name, value in public_names():
         full = f"{module}.{name}"
@@ -110,10 +111,23 @@ def _page_of_module(module: str, known: dict[tuple[str, str], str]) -> str:
             continue
         rows = [line for full in members for line in (f"* - :py:obj:`~{full}`", f"  - {_summary(_load(full))}")]
         tables.append(f"{group}\n{'-' * len(group)}\n\n" + _block("list-table::", ":widths: 25 75", "", *rows))
+    if module == f"{PACKAGE}.accessor":
+        tables.insert(0, _methods())
     own = [full for group in groups.values() for full in group if full.rpartition(".")[0] == module]
     entries = [f"{full.rpartition('.')[2]} <names/{full}>" for full in own]
     toctree = _block("toctree::", ":hidden:", "", *entries) if own else ""
     return _titled(module, doc, *tables, toctree)
+
+
+def _methods() -> str:
+    """Return the table of what ``ds.laion`` has; each is a function of a public module."""
+    from intake_laion_fmri.accessor import OPERATIONS
+
+    rows = []
+    for name in sorted(OPERATIONS):
+        full = next(full for full in _all_pages() if full.endswith(f".{name}"))
+        rows += [f"* - :py:obj:`{name} <{full}>`", f"  - {_summary(_load(full))}"]
+    return "Methods of ds.laion\n-------------------\n\n" + _block("list-table::", ":widths: 25 75", "", *rows)
 
 
 def _load(full: str) -> Any:
@@ -139,7 +153,7 @@ def _summary(value: Any) -> str:
     return f"``{type(value).__name__}``"
 
 
-def _page_of_name(module: str, name: str, value: Any, gallery: dict[str, str]) -> str:
+def _page_of_name(module: str, name: str, value: Any, texts: dict[Path, str]) -> str:
     head = _block(f"currentmodule:: {module}")
     if inspect.isclass(value):
         kind = "exception" if issubclass(value, BaseException) else "class"
@@ -150,9 +164,21 @@ def _page_of_name(module: str, name: str, value: Any, gallery: dict[str, str]) -
         body = _block(f"autofunction:: {name}")
     else:
         body = _block(f"autodata:: {name}", ":no-value:")
-    used = sorted(file for file, text in gallery.items() if re.search(rf"\b{re.escape(name)}\(", text))
-    files = _block("minigallery::", "", *(f"gallery/{file}" for file in used))
-    return _titled(name, head, body, f"Examples\n--------\n\n{files}" if used else "")
+    return _titled(name, head, body, *_examples(name, texts))
+
+
+def _examples(name: str, texts: dict[Path, str]) -> list[str]:
+    """Return what shows the pages of the guide and the examples that call a function, or its entry in the catalog."""
+    entry = rf"|cat\.{name.removeprefix('open_')}\(" if name.startswith("open_") else ""
+    users = [path for path, text in texts.items() if re.search(rf"\b{re.escape(name)}\({entry}", text)]
+    if not users:
+        return []
+    guide = [f":doc:`/{path.with_suffix('').as_posix()}`" for path in sorted(users) if path.suffix == ".md"]
+    files = [path.as_posix() for path in sorted(users) if path.suffix == ".py"]
+    parts = ["Examples\n--------"]
+    parts += [f"In the guide: {', '.join(guide)}."] if guide else []
+    parts += [_block("minigallery::", "", *files)] if files else []
+    return parts
 
 
 def find_short_name(app: Any, env: Any, node: Any, content: Any) -> Any:

@@ -32,7 +32,7 @@ def test_every_public_name_has_a_page(tmp_path: Path, monkeypatch: pytest.Monkey
     import reference_pages
 
     (tmp_path / "old.rst").write_text("of a name that is gone")
-    reference_pages.write(tmp_path, gallery=PROJECT / "docs" / "gallery")
+    reference_pages.write(tmp_path, PROJECT / "docs")
     monkeypatch.delitem(sys.modules, "reference_pages")
 
     package, listed = PROJECT / "intake_laion_fmri", set()
