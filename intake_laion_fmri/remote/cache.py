@@ -65,6 +65,9 @@ _KEPT_SHARE = 0.8
 _ABANDONED_SECONDS = 3600.0
 """Age from which a temporary file is no longer somebody's."""
 
+_TRUSTED_SECONDS = 60.0
+"""How long a process goes by its last count of the folder, to which others may add."""
+
 
 @dataclass(frozen=True)
 class CacheInfo:
@@ -78,6 +81,22 @@ class CacheInfo:
     """Their size."""
     limit: int
     """Most bytes of small files that are kept; split files, and those that have a path, are not counted."""
+
+
+@dataclass(frozen=True)
+class _Count:
+    """What a process knows of the folder without looking through it."""
+
+    until: float
+    """By the monotonic clock."""
+    room: int
+    """Bytes that were free."""
+    added: list[int] = field(default_factory=list)
+    """Sizes of the files that it has added since."""
+
+
+_counts: dict[tuple[Path, int], _Count] = {}
+"""Folder and limit → the last count."""
 
 
 @dataclass(frozen=True)
@@ -128,22 +147,41 @@ class SmallFileCache:
         """Keep a copy, where that can be done."""
         if self.folder and 0 < len(content) + _SUM_BYTES <= min(self.limit, LARGEST_BYTES):
             keep(self._path(self.folder, name), _sum(name, content) + content)
+            if (self.folder, self.limit) in _counts:
+                _counts[self.folder, self.limit].added.append(len(content) + _SUM_BYTES)
 
     def trim(self) -> None:
-        """Remove the least recently used files while there is more than the limit, and what killed processes left."""
-        files = _files(self.folder.parent if self.folder else None, _OBJECTS)
+        """Remove the least recently used files while there is more than the limit, and what killed processes left.
+
+        The folder is looked through once a minute, or when this process has added more than there was room for.
+        """
+        if self.folder is None:
+            return
+        # Idea: count what is added between two looks; a look costs a stat of each file, and opening a subject from an
+        # empty cache adds files in 24 batches.
+        # Cost: the limit may be exceeded by what other processes add within a minute.
+        known = _counts.get((self.folder, self.limit))
+        if known is None or time.monotonic() > known.until or sum(known.added) > known.room:
+            room = self._trimmed(self.folder)
+            _counts[self.folder, self.limit] = _Count(time.monotonic() + _TRUSTED_SECONDS, room)
+
+    def _trimmed(self, folder: Path) -> int:
+        """Look through the folder, remove what is too much, and return the bytes that are free."""
+        files = _files(folder.parent, _OBJECTS)
         for path, state in files:
             if path.suffix and time.time() - state.st_mtime > _ABANDONED_SECONDS:
                 _remove(path)
         excess = sum(state.st_size for _, state in files) - self.limit
         if excess <= 0:
-            return
-        excess += round(self.limit * (1 - _KEPT_SHARE))
+            return -excess
+        room = round(self.limit * (1 - _KEPT_SHARE))
+        excess += room
         for path, state in sorted(files, key=lambda item: item[1].st_mtime):
             if excess <= 0:
                 break
             _remove(path)
             excess -= state.st_size
+        return room - excess
 
     def _path(self, folder: Path, name: str) -> Path:
         return folder / hashlib.sha256(name.encode()).hexdigest()
