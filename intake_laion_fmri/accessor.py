@@ -29,7 +29,7 @@ OPERATIONS = {
 }
 """Name of a method → the module with the function, whose first argument is the Dataset or DataArray."""
 
-OF_TREES = {"concat": _ANALYSIS}
+OF_TREES = {"concat": _ANALYSIS, "load": OPERATIONS["load"]}
 """The same of functions of a DataTree."""
 OF_NODES = ("average", "finite", "noise_ceiling", "reliability", "repetitions", "roi", "trials", "zscore")
 """Methods of Datasets that a DataTree has too: what each of its Datasets gives, in a DataTree."""

@@ -23,28 +23,28 @@ from intake_laion_fmri.running.progress import counting
 if TYPE_CHECKING:
     import xarray as xr
 
-    Labelled = TypeVar("Labelled", xr.Dataset, xr.DataArray)
+    Labelled = TypeVar("Labelled", xr.Dataset, xr.DataArray, xr.DataTree)
 
 Out = str | os.PathLike[str] | NDArray[Any]
 
 
 def load(data: Labelled, out: Out | None = None, progress: bool | None = None) -> Labelled:
-    """Load a Dataset or DataArray into memory, or into a file that is mapped into it.
+    """Load a Dataset, DataArray or DataTree into memory, or into a file that is mapped into it.
 
     Parameters
     ----------
-    data : xarray.Dataset or xarray.DataArray
-        Anything, such as betas, their averages, and these beside other lazy data.
+    data : xarray.Dataset, xarray.DataArray or xarray.DataTree
+        Anything, such as betas, their averages, and these beside other lazy data. Of a tree, one Dataset after another.
     out : array, str or path, optional
         Where to put the values: an array of the same shape and type, or a file ``.npy``, which is mapped into memory.
-        Of a Dataset with several variables, take one: ``ds["betas"].laion.load(out=...)``.
+        Of a Dataset with several variables, take one: ``ds["betas"].laion.load(out=...)``; of a tree, one node.
     progress : bool, optional
         Whether to show a bar with rate and time left. By default the environment variable ``LAION_FMRI_PROGRESS`` (0 or
         1), or where standard error is a terminal, and in notebooks, once it takes longer than a second.
 
     Returns
     -------
-    xarray.Dataset or xarray.DataArray
+    xarray.Dataset, xarray.DataArray or xarray.DataTree
         The same with all values in memory. From a file, pages are read as they are used, and changes stay in memory.
 
     Raises
@@ -80,6 +80,14 @@ def load(data: Labelled, out: Out | None = None, progress: bool | None = None) -
     """
     import xarray as xr
 
+    if isinstance(data, xr.DataTree):
+        if out is not None:
+            raise ValueError(
+                "out= takes the values of one variable, and a tree has several. Load a node, as in "
+                'tree["sub-01"].to_dataset().laion.load(out=...), or tree.laion.concat().laion.load(out=...).'
+            )
+        nodes = {node.path: _loaded(node.to_dataset(), None, None, progress) for node in data.subtree}
+        return xr.DataTree.from_dict(nodes, name=data.name)
     if not isinstance(data, xr.DataArray):
         return _loaded(data, _only_variable(data) if out is not None else None, out, progress)
     name = "loaded values"

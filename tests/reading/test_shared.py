@@ -282,6 +282,16 @@ def test_methods_of_a_tree(tree: xr.DataTree) -> None:
         _ = tree.laion.concatenate
 
 
+def test_a_tree_is_loaded(tree: xr.DataTree, tmp_path: Path) -> None:
+    loaded = tree.laion.load(progress=False)
+    assert not loaded.chunksizes["/sub-01"]
+    xr.testing.assert_identical(loaded, tree.compute())
+    with pytest.raises(ValueError, match=r"a tree has several. Load a node"):
+        tree.laion.load(tmp_path / "values.npy")
+    found = tree.laion.concat().laion.load(tmp_path / "values.npy", progress=False)
+    np.testing.assert_array_equal(found.betas.values, tree.laion.concat().betas.values)
+
+
 def warned(tree: Callable[[], object]) -> Iterator[str]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
