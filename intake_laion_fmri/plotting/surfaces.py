@@ -259,7 +259,7 @@ def _flat(axes: Axes, mesh: Mesh, scale: Scale, colours: Mapping[str, Any]) -> N
         axes.tripcolor(part, np.nan_to_num(mesh.values), shading="gouraud", **ends)
     for name, inside in mesh.inside.items():
         if inside.any() and not inside.all():
-            for line, width in (("black", 3.2), (colours[name], 1.6)):
+            for line, width in (("black", 2.6), (colours[name], 1.3)):
                 style: dict[str, Any] = {"levels": [0.5], "colors": [line], "linewidths": width}
                 axes.tricontour(Triangulation(*at, mesh.faces), inside.astype(float), **style)
     axes.set_aspect("equal")

@@ -29,7 +29,7 @@ __all__ = ["plot"]
 
 AUTO = "auto"
 _MODES = ("ortho", "x", "y", "z")
-_CUTS = 4
+_CUTS = 3
 """Slices along one axis, where nobody says how many."""
 
 _ONE_COLOUR = "#E69F00"
@@ -122,8 +122,8 @@ def plot(
         scale = Scale.of(shown.values, label_of(shown), cmap=cmap, vmin=vmin, vmax=vmax)
     cuts = _cuts(data, shown, inside, display_mode, cut_coords)
     texts = titles(data, shown)
-    width = 2.3 * (3 if display_mode == "ortho" else len(cuts)) + 1.2
-    rows = panels(axes, len(texts), size=(width, 2.9), right=0.9)
+    width = 2.8 * (3 if display_mode == "ortho" else len(cuts)) + 1.2
+    rows = panels(axes, len(texts), size=(width, 3.4), right=0.9)
     if scale is not None:
         scale.bar(rows, fraction=0.05, pad=0.02)
     if shown is None and not inside:
@@ -196,7 +196,7 @@ def _outline(display: Any, inside: xr.DataArray, colour: Any) -> None:
     """Draw the outline of an ROI, if it has voxels here."""
     if inside.values.any():
         image = to_nifti(inside, fill=0)
-        for line, width in (("black", 3.2), (colour, 1.6)):  # legible on any map
+        for line, width in (("black", 2.6), (colour, 1.3)):  # legible on any map
             display.add_contours(image, levels=[0.5], colors=[line], linewidths=width)
 
 
