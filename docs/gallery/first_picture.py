@@ -2,22 +2,16 @@
 First picture
 =============
 
-Open two regions of interest, and see which one each image drives.
+From a catalog to regions of interest on the subject's own brain. No beta is read for the first picture.
 """
 
 import intake
-import matplotlib.pyplot as plt
 
 cat = intake.cat.laion_fmri
-ds = cat.betas(subject="sub-01", roi=["EBA", "PPA"], stimuli="shared", zscore="session").read()
-ds
+ds = cat.betas(subject="sub-01").to_dask()
+figure = ds.laion.plot("nc_12rep", rois=["EBA", "PPA", "V1"])
 
 # %%
-# The mean response of each region to each image, over the voxels and the repetitions.
-response = ds.laion.average().betas
-eba, ppa = (response.isel(voxel=ds.in_roi.sel(roi=roi, drop=True)).mean("voxel") for roi in ("EBA", "PPA"))
-
-figure, axes = plt.subplots()
-axes.scatter(eba, ppa, s=9)
-axes.set(xlabel="mean of EBA (SD)", ylabel="mean of PPA (SD)", title=f"{response.sizes['image']} shared images, sub-01")
-figure.tight_layout()
+# The response of two regions to two images: the mean over repetitions, z-scored within each session.
+images = cat.betas(subject="sub-01", roi=["EBA", "PPA"], zscore="session").read().laion.average()
+figure = images.laion.plot(images.betas[:2], rois=["EBA", "PPA"], display_mode="y")

@@ -24,3 +24,8 @@ ax.axvline(0, color="lightgrey", zorder=0)
 ax.set(xlabel="localizer: faces against objects (z)", ylabel="noise ceiling (%)", title="sub-01")
 ax.legend()
 figure.tight_layout()
+
+# %%
+# The whole contrast on the subject's flat cortex, where its file is.
+contrast = cat.localizers(subject="sub-01", task="floc", space="fsnative", contrast="faceVsObject").read()
+figure = contrast.isel(contrast=0).laion.plot_flat("z_value")

@@ -24,3 +24,8 @@ bars = axes.barh(voxels.index, voxels, color=plt.colormaps["viridis"](ceiling / 
 axes.bar_label(bars, [f"{percent:.0f} %" for percent in ceiling], padding=3)
 axes.set(xlabel="voxels", title="IT of sub-01: size, and median noise ceiling")
 figure.tight_layout()
+
+# %%
+# The same expressions are outlines of a picture.
+whole = cat.noise_ceilings(subject="sub-01").read()
+figure = whole.laion.plot("nc_12rep", rois=["laionventral", "laionventral - (V1 | V2 | V3 | hV4)"])

@@ -1,29 +1,25 @@
 """
-A region on the cortex
-======================
+On the cortex
+=============
 
-The subject's own surface, its curvature, and a region's vertices; then values of voxels, on FreeSurfer's average.
+Values on voxels are carried to the subject's own surface, or to FreeSurfer's average, as they are drawn. Where no voxel
+reaches, the depth of the sulci is seen.
 """
 
 import intake
-import matplotlib.pyplot as plt
-import numpy as np
-from nilearn.plotting import plot_surf
 
 from intake_laion_fmri import to_fsaverage
 
 cat = intake.cat.laion_fmri
-mesh = cat.surfaces(subject="sub-01", surface="inflated", hemi="L").read()
-region = cat.rois(subject="sub-01", roi="laionventral", format="func.gii", hemi="L").read()
-inside = np.isin(mesh.vertex_L, region.vertex_L[region.in_roi_L.sel(roi="laionventral").values])
-
-figure, axes = plt.subplots(1, 2, subplot_kw={"projection": "3d"}, figsize=(9, 4))
-style = {"hemi": "left", "view": "ventral", "colorbar": False}
-surface = (mesh.xyz_L.values, mesh.faces_L.values)
-plot_surf(surface, np.sign(mesh.curv_L.values), axes=axes[0], cmap="Greys", vmin=-3, vmax=3, title="curvature", **style)
-plot_surf(surface, inside.astype(float), axes=axes[1], cmap="cividis", title="laionventral, sub-01", **style)
+ds = cat.betas(subject="sub-01").to_dask()
+figure = ds.laion.plot_surface("nc_12rep", view=["lateral", "medial"])
 
 # %%
-# Voxels reach fsaverage through the subject's white surface and registered sphere.
-ds = cat.betas(subject="sub-01", zscore="session").read().laion.average(nan="drop")
-to_fsaverage(ds.betas.mean("image"))
+# Flat patches show all of a hemisphere at once, with outlines of regions.
+figure = ds.laion.plot_flat("nc_12rep", rois=["V1", "face", "place"])
+
+# %%
+# On the template, and as numbers. ``ds.laion.view("nc_12rep")`` is turned by mouse, in a notebook or in a page that
+# ``save_as_html`` writes.
+figure = ds.laion.plot_surface("nc_12rep", space="fsaverage5", view="ventral")
+to_fsaverage(ds.nc_12rep)

@@ -100,9 +100,9 @@ def _show_once(figure: Figure) -> None:
         figure._ipython_display_ = functools.partial(_display, figure)  # type: ignore[attr-defined]
 
 
-def _display(figure: Any) -> None:
-    if not pyplot().fignum_exists(figure.number):
-        raise NotImplementedError  # IPython's sign that the figure is to be displayed as usual
+def _display(figure: Figure) -> None:
+    pyplot().close(figure)  # what is closed is not shown at the cell's end
+    raise NotImplementedError  # IPython's sign to show it now, as usual
 
 
 def label_of(values: xr.DataArray) -> str:

@@ -188,6 +188,16 @@ def test_axes_of_ones_own(ds: xr.Dataset) -> None:
         ds.laion.plot(ds.betas[:2], axes=grid[0])
 
 
+def test_a_notebook_shows_a_figure_once(ds: xr.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the value of a cell it leaves pyplot, which would show it again at the cell's end."""
+    monkeypatch.setattr(plt, "get_backend", lambda: "module://matplotlib_inline.backend_inline")
+    figure = ds.laion.plot("nc_12rep")
+    assert plt.get_fignums() == [figure.number]
+    with pytest.raises(NotImplementedError):
+        figure._ipython_display_()
+    assert plt.get_fignums() == []
+
+
 def test_without_the_anatomy(ds: xr.Dataset, own_tiny: Path, tmp_path: Path) -> None:
     """What was not asked for is left out with a warning; what was asked for is an error, None is silent."""
     shutil.rmtree(own_tiny / ANATOMY)
