@@ -38,10 +38,6 @@ class Scale:
             mean = sums / n
             return cls(shift + mean, np.sqrt(np.maximum(squares / n - mean**2, 0)))
 
-    def take(self, order: NDArray[np.intp]) -> Scale:
-        """Return it with the voxels in another order."""
-        return Scale(self.mean[order], self.sd[order])
-
     def applied(self, values: NDArray[np.floating], work: Doubles) -> Doubles:
         """Return ``(values - mean) / sd``, of rows of voxels, in `work`; 0 / 0 is NaN."""
         np.copyto(work, values)  # faster than a difference of mixed types
@@ -85,9 +81,9 @@ class Moments:
         np.multiply(work, work, out=work)
         squares += work
 
-    def apply(self, trials: NDArray[np.intp], order: NDArray[np.intp], rows: NDArray[np.float32]) -> None:
-        """Scale the rows of some trials, whose voxels are in another order than those that were added."""
-        scales = {group: Scale.from_sums(*sums).take(order) for group, sums in self._sums.items()}
+    def apply(self, trials: NDArray[np.intp], rows: NDArray[np.float32]) -> None:
+        """Scale the rows of some trials."""
+        scales = {group: Scale.from_sums(*sums) for group, sums in self._sums.items()}
         for row, trial in zip(rows, trials, strict=True):
             row[:] = scales[int(self._groups[trial])].applied(row, self._work)
 
