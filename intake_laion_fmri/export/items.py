@@ -70,8 +70,8 @@ def to_torch(
     Raises
     ------
     ValueError
-        If there are no betas, no item or no voxel, or `images` lack some; the message names them. From an item, where
-        its betas are not finite.
+        If there are no betas, no item or no voxel, an option is unknown, or `images` lack some, which are named. From
+        an item, where its betas are not finite.
     IndexError
         From an item that is not there.
 
@@ -89,6 +89,8 @@ def to_torch(
     map first. Spawned workers are sent what is in memory; forked ones share it.
     """
     check_option("nan", nan, valid=get_args(NotFinite))
+    if isinstance(keep_bytes, bool) or not isinstance(keep_bytes, int | np.integer) or keep_bytes < 0:
+        raise ValueError(f"keep_bytes={keep_bytes!r}: expected a number of bytes, such as 2 * 1024**3.")
     dim = IMAGE if IMAGE in getattr(dataset, "dims", ()) else TRIAL
     betas = betas_of(dataset, dim, VOXEL)
     if 0 in betas.shape:

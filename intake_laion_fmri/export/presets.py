@@ -38,7 +38,7 @@ def lab_xarray(dataset: xr.Dataset) -> xr.DataArray:
         (presentation, neuroid), float32, in memory. Coordinates: ``session`` (uint8, its number), ``trial`` (uint16,
         row within the session), ``run`` (uint8); the MultiIndex ``stimulus`` (label), ``repetition`` (uint8, counted
         over all sessions of the subject); the MultiIndex ``x``, ``y``, ``z`` (float32, mm). No file format keeps a
-        MultiIndex: ``result.reset_index(["stimulus", "x"])`` first, or pickle it.
+        MultiIndex: ``result.reset_index(["presentation", "neuroid"])`` first, or pickle it.
 
     Raises
     ------

@@ -152,6 +152,7 @@ def test_values_that_are_missing(tiny: Path) -> None:
         (lambda ds, _: ds.drop_vars("betas").laion.to_torch(), ValueError, "the variable 'betas'"),
         (lambda ds, _: ds.betas.laion.to_torch(), ValueError, "the variable 'betas'"),
         (lambda ds, _: ds.laion.to_torch(nan="drop"), ValueError, "'drop'.*raise"),
+        (lambda ds, _: ds.laion.to_torch(keep_bytes="2 GB"), ValueError, "'2 GB': expected a number of bytes"),
         (lambda ds, _: ds.laion.to_torch()[135], IndexError, "Item 135: expected one from 0 to 134"),
         (lambda ds, _: ds.laion.to_torch()[-136], IndexError, "Item -136"),
         (lambda ds, _: ds.laion.to_torch()[1.5], TypeError, "float"),

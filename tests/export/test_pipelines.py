@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import warnings
@@ -15,8 +16,10 @@ import pandas as pd
 import pytest
 import xarray as xr
 from demo_files import GLM, betas_file, map_file, roi_file, sessions, trials, trials_file, volume
+from tiers import full
 
 from intake_laion_fmri import open_betas, presets, to_brainscore
+from intake_laion_fmri.demo import SCALES, write_demo
 
 RETINOTOPIC = {"V1v": "V1", "V1d": "V1", "V2v": "V2", "V2d": "V2", "V3v": "V3", "V3d": "V3", "hV4": "V4"}
 
@@ -147,6 +150,16 @@ def test_the_published_pools(own_tiny: Path, reference: Path) -> None:
     for kind, n in (("shared", 1492), ("subject", 6204)):
         found = to_brainscore("sub-01", kind, splits=reference, bucket=own_tiny)  # type: ignore[arg-type]
         assert len(set(found["stimulus_id"].values)) == found.sizes["presentation"] == n
+
+
+@full("a bucket with the grid of the data set takes 15 s; the same regions of a small brain are in the fast tier")
+def test_the_published_regions(tmp_path: Path) -> None:
+    """A brain with as many voxels in each ROI as sub-01 has."""
+    few = {"shared_12rep": (1, 1), "shared_4rep": (1, 1), "unique_4rep": (1, 0, 0), "n_trials": 16}
+    write_demo(tmp_path / "demo", scale=dataclasses.replace(SCALES["session"], n_vertices=(642, 650), **few))
+    found = to_brainscore("sub-01", "subject", bucket=tmp_path / "demo")
+    counts = pd.Series(found["region"].values).value_counts()
+    assert counts.to_dict() == {"V1": 1300, "V2": 1305, "V3": 1016, "V4": 372, "IT": 3401}
 
 
 def test_a_labs_loader(tiny: Path) -> None:
