@@ -6,7 +6,7 @@ import functools
 import inspect
 import math
 import os
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,7 +34,7 @@ def load(data: Labelled, out: Out | None = None, progress: bool | None = None) -
     Parameters
     ----------
     data : xarray.Dataset, xarray.DataArray or xarray.DataTree
-        Anything, such as betas, their averages, and these beside other lazy data. Of a tree, one Dataset after another.
+        Anything, such as betas, their averages, and these beside other lazy data; the Datasets of a tree all at once.
     out : array, str or path, optional
         Where to put the values: an array of the same shape and type, or a file ``.npy``, which is mapped into memory.
         Of a Dataset with several variables, take one: ``ds["betas"].laion.load(out=...)``; of a tree, one node.
@@ -86,15 +86,17 @@ def load(data: Labelled, out: Out | None = None, progress: bool | None = None) -
                 "out= takes the values of one variable, and a tree has several. Load a node, as in "
                 'tree["sub-01"].to_dataset().laion.load(out=...), or tree.laion.concat().laion.load(out=...).'
             )
-        nodes = {node.path: _loaded(node.to_dataset(), None, None, progress) for node in data.subtree}
-        return xr.DataTree.from_dict(nodes, name=data.name)
-    if not isinstance(data, xr.DataArray):
-        return _loaded(data, _only_variable(data) if out is not None else None, out, progress)
+        datasets = {node.path: node.to_dataset() for node in data.subtree}
+        return xr.DataTree.from_dict(_loaded(datasets, None, None, progress), name=data.name)
     name = "loaded values"
-    dataset = _loaded(data.to_dataset(name=name), name if out is not None else None, out, progress)
-    loaded = dataset[name]
-    loaded.name = data.name
-    return loaded
+    dataset = data.to_dataset(name=name) if isinstance(data, xr.DataArray) else data
+    chosen = None if out is None else ("", _only_variable(dataset))
+    loaded = _loaded({"": dataset}, chosen, out, progress)[""]
+    if isinstance(data, xr.Dataset):
+        return loaded
+    array = loaded[name]
+    array.name = data.name
+    return array
 
 
 def load_betas(subject: str, *, out: Out | None = None, progress: bool | None = None, **selection: Any) -> xr.Dataset:
@@ -134,28 +136,41 @@ def _signature() -> inspect.Signature:
 load_betas.__signature__ = _signature()  # type: ignore[attr-defined]
 
 
-def _loaded(dataset: xr.Dataset, chosen: Hashable | None, out: Out | None, progress: bool | None) -> xr.Dataset:
-    """Load all variables, one of them into a target if there is one."""
-    lazy = {name: variable for name, variable in dataset.variables.items() if _can_fill(variable)}
-    values = {name: np.empty(variable.shape, variable.dtype) for name, variable in lazy.items() if name != chosen}
+def _loaded(
+    datasets: Mapping[str, xr.Dataset],
+    chosen: tuple[str, Hashable] | None,
+    out: Out | None,
+    progress: bool | None,
+) -> dict[str, xr.Dataset]:
+    """Load all variables of some Datasets at once, one of them into a target if there is one."""
+    variables = {(path, name): found for path, one in datasets.items() for name, found in one.variables.items()}
+    lazy = {at: variable for at, variable in variables.items() if _can_fill(variable)}
+    values = {at: np.empty(variable.shape, variable.dtype) for at, variable in lazy.items() if at != chosen}
 
     def fill() -> None:
-        n_bytes = sum(values[name].nbytes for name in lazy)
+        n_bytes = sum(values[at].nbytes for at in lazy)
         with counting("Loading", n_bytes, progress) as count:
-            fill_each([variable.data for variable in lazy.values()], [values[name] for name in lazy], count)
+            fill_each([variable.data for variable in lazy.values()], [values[at] for at in lazy], count)
 
     if chosen is None or out is None:
         fill()
     else:
-        with _target(out, dataset.variables[chosen]) as values[chosen]:
+        with _target(out, variables[chosen]) as values[chosen]:
             fill()
             if chosen not in lazy:
-                values[chosen][...] = dataset.variables[chosen].values
+                values[chosen][...] = variables[chosen].values
         if not isinstance(out, np.ndarray):  # what is changed in memory does not change the file
             values[chosen] = np.load(Path(out).expanduser(), mmap_mode="c" if values[chosen].nbytes else None)
-    loaded = {name: dataset.variables[name].copy(deep=False, data=array) for name, array in values.items()}
-    coordinates = {name: loaded.pop(name) for name in list(loaded) if name in dataset.coords}
-    return dataset.assign(loaded).assign_coords(coordinates).compute()
+    loaded = {}
+    for path, dataset in datasets.items():
+        filled = {
+            name: variables[path, name].copy(deep=False, data=array)
+            for (where, name), array in values.items()
+            if where == path
+        }
+        coordinates = {name: filled.pop(name) for name in list(filled) if name in dataset.coords}
+        loaded[path] = dataset.assign(filled).assign_coords(coordinates).compute()
+    return loaded
 
 
 def _can_fill(variable: xr.Variable) -> bool:

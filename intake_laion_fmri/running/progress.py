@@ -88,7 +88,10 @@ def shown(label: str, progress: Switch[AnyDone], *, after: float = MOMENT) -> It
 def counting(label: str, n_bytes: int, progress: bool | None) -> Iterator[Callable[[float], None]]:
     """Give a function that counts bytes of work in any thread, while a bar shows them."""
     with ProgressBar(label, progress, after=MOMENT) as bar:
-        yield _Count(n_bytes, bar.report).add
+        count = _Count(n_bytes, bar.report)
+        yield count.add
+        count.add(n_bytes)
+        bar.report(count)
 
 
 class _Count:
@@ -101,8 +104,6 @@ class _Count:
     report : callable
         Called with this object up to ten times a second.
     """
-
-    counted = ""
 
     def __init__(self, n_bytes: int, report: Callable[[Done], None]) -> None:
         self.n_bytes, self._report = n_bytes, report
@@ -118,6 +119,11 @@ class _Count:
     def seconds(self) -> float:
         """Since the beginning."""
         return time.monotonic() - self._begun
+
+    @property
+    def counted(self) -> str:
+        """Bytes that are done, in words."""
+        return f"{size(self.bytes)} of {size(self.n_bytes)}"
 
     def add(self, n_bytes: float) -> None:
         """Count bytes."""
@@ -138,7 +144,7 @@ class ProgressBar:
     progress : bool, optional
         Whether to show it; see `is_shown`.
     after : float, default 0
-        Seconds after which it is shown.
+        Seconds after which it is shown; if it is asked for, it is at once.
     guard : callable, optional
         Gives a context for what must not be interrupted halfway.
     """
@@ -152,7 +158,7 @@ class ProgressBar:
         guard: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._label, self._guard = label, guard
-        self._shown_from = self._next_line = time.monotonic() + after
+        self._shown_from = self._next_line = time.monotonic() + (0.0 if progress else after)
         self._progress: Progress | None = None
         self._is_shown, self._draws = is_shown(progress), True
         self._last = ""

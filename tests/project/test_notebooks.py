@@ -27,7 +27,8 @@ def execute(notebook: nbformat.NotebookNode, bucket: Path, folder: Path) -> list
         client = NotebookClient(notebook, config=config, timeout=120, resources={"metadata": {"path": str(folder)}})
         # Every warning is shown, also those that Python hides. None is made an error: that could stop the kernel's own
         # machinery, and what is of interest is what the reader sees.
-        client.execute(env={**os.environ, "LAION_FMRI_BUCKET": str(bucket), "PYTHONWARNINGS": "always"})
+        own = {"LAION_FMRI_BUCKET": str(bucket), "LAION_FMRI_PROGRESS": "0", "PYTHONWARNINGS": "always"}
+        client.execute(env={**os.environ, **own})
     return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
 
 
