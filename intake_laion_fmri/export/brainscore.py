@@ -59,6 +59,7 @@ def to_brainscore(
     mirror_only: bool | None = None,
     store: str | os.PathLike[str] | Any | None = None,
     store_options: Mapping[str, Any] | None = None,
+    fallback: bool = False,
 ) -> xr.DataArray:
     """Return a subject's betas as Brain-Score's files have them.
 
@@ -73,7 +74,7 @@ def to_brainscore(
     kind : {"shared", "subject"}, default "shared"
         The images of the pool ``"shared"``, 1,492, or of the subject's own, 6,204: both sides of the split ``tau``, and
         the out-of-distribution images.
-    splits, bucket, storage_options, mirror, mirror_only, store, store_options
+    splits, bucket, storage_options, mirror, mirror_only, store, store_options, fallback
         As in `intake_laion_fmri.open_betas`. For a Dataset too: regions, positions and trials are compared with what
         is there. A store must have been built with ``mask="rsquare_or_nan"``.
 
@@ -117,7 +118,7 @@ def to_brainscore(
         "mirror_only": mirror_only,
     }
     names = [*(roi for rois in REGIONS.values() for roi in rois), IT]
-    stored: dict[str, Any] = {"store": store, "store_options": store_options, "splits": splits}
+    stored: dict[str, Any] = {"store": store, "store_options": store_options, "fallback": fallback, "splits": splits}
     whole = open_betas(subject, roi=names, mask=MASK, zscore="session", **stored, **where)
     brain = open_maps(subject, maps="r2_mean", mask=MASK, **where)[VOXEL].values
     subject = str(whole["subject"].values)

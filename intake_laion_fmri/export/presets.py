@@ -69,12 +69,13 @@ def lab_xarray(dataset: xr.Dataset) -> xr.DataArray:
     order = np.lexsort((repetition, labels))
     order = order[(whole["dataset"].values != "OOD")[order]]
     values = whole["betas"].transpose(TRIAL, VOXEL).values
-    known = np.isfinite(values).all(axis=0)
-    return _assembled(whole, values[np.ix_(order, known)], order, known)
+    voxels = np.argsort(whole[VOXEL].values, kind="stable")  # blocks of voxels come in a store's order
+    voxels = voxels[np.isfinite(values).all(axis=0)[voxels]]
+    return _assembled(whole, values[np.ix_(order, voxels)], order, voxels)
 
 
 def _assembled(
-    whole: xr.Dataset, values: NDArray[Any], order: NDArray[np.intp], known: NDArray[np.bool_]
+    whole: xr.Dataset, values: NDArray[Any], order: NDArray[np.intp], voxels: NDArray[np.intp]
 ) -> xr.DataArray:
     """Return values with the loader's coordinates."""
     import xarray as xr
@@ -91,7 +92,7 @@ def _assembled(
         dims=("presentation", "neuroid"),
         coords={
             **{name: ("presentation", of_all[order]) for name, of_all in along.items()},
-            **{name: ("neuroid", whole[name].values[known]) for name in ("x", "y", "z")},
+            **{name: ("neuroid", whole[name].values[voxels]) for name in ("x", "y", "z")},
         },
         name="betas",
         attrs={"subject": str(whole["subject"].values), "z_score": "session", "ood": "excluded"},

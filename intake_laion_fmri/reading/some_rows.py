@@ -67,7 +67,9 @@ class LazyRows:
         kept = self._kept
         if number not in kept:
             # Not by Dask's threads: the processes that read beside this one are as many as the user wants.
-            kept[number] = self._array.blocks[number].compute(scheduler="synchronous")
+            stop = int(self._ends[number])
+            block = self._array[stop - self._array.chunks[0][number] : stop]
+            kept[number] = block.compute(scheduler="synchronous")
         kept[number] = kept.pop(number)  # the latest one last
         while len(kept) > 1 and sum(one.nbytes for one in kept.values()) > self._most_bytes:
             del kept[next(iter(kept))]

@@ -196,10 +196,12 @@ def test_a_labs_loader(tiny: Path) -> None:
     assert found.sel(stimulus=label).sizes["repetition"] == (table["label"] == label).sum()
 
 
-def test_a_labs_loader_of_scaled_and_of_selected_betas(tiny: Path) -> None:
+def test_a_labs_loader_of_scaled_and_of_selected_betas(tiny: Path, tiny_store: Path) -> None:
     expected = presets.lab_xarray(open_betas("sub-03", roi="face", bucket=tiny))
     scaled = open_betas("sub-03", roi="face", zscore="session", bucket=tiny)
     xr.testing.assert_allclose(presets.lab_xarray(scaled), expected, atol=1e-6)
+    blocks = open_betas("sub-03", roi="face", chunks={"voxel": 1}, store=tiny_store, bucket=tiny)
+    xr.testing.assert_allclose(presets.lab_xarray(blocks), expected, atol=1e-6)
     for betas, message in (
         (scaled.laion.trials(stimuli="unique"), "Open whole sessions"),
         (scaled.isel(trial=slice(0, 0)), "Open whole sessions"),
