@@ -41,18 +41,18 @@ def main(bucket: str, subject: str, models: list[str], roi: str | None, store: P
             model = GroupRidgeCV(bands, solver_params=solver, random_state=0, **options)
         return correlation_score(y_test, model.fit(x_train, y_train).predict(x_test))
 
-    lazy = [images.laion.map_matrices(fit, SPLIT, pool, features, names=["r"]) for pool in POOLS]
-    scores = xr.concat(lazy, "pool", coords="minimal", compat="override").compute()  # trials are read once for both
+    results = []
+    for pool in POOLS:
+        result = images.laion.map_matrices(fit, SPLIT, pool, features, names=["r"])
+        test = images.laion.trials(split=SPLIT, pool=pool, role="test")
+        result["ceiling"] = test.laion.noise_ceiling().noise_ceiling  # of means of as many trials as these images have
+        results.append(result)
+    scores = xr.concat(results, "pool", coords="minimal", compat="override").compute()  # trials are read once for both
 
-    # `nc_12rep` is the ceiling of means of 12 trials, and these test images were shown other numbers of times: find the
-    # variance of the signal over that of the noise of one trial, and from it the ceiling of their means.
-    percent = scores.nc_12rep.drop_attrs()  # else results would be called noise ceilings
-    ratio = percent / (100 - percent) / 12
-    tests = [images.laion.trials(split=SPLIT, pool=pool, role="test") for pool in POOLS]
-    noise = xr.DataArray([(1 / test.n_averaged).mean() for test in tests], {"pool": POOLS})
-    ceiling = np.sqrt(ratio / (ratio + noise))
-    normalised = (scores.r / ceiling).where(percent > 10)  # else there is hardly anything to explain
-    scores["normalised"] = normalised.assign_attrs(long_name="r over the root of its ceiling")
+    normalised = (scores.r / np.sqrt(scores.ceiling / 100)).where(
+        scores.ceiling > 10
+    )  # else there is little to explain
+    scores["normalised"] = normalised.assign_attrs(long_name="r over the root of its ceiling", units="1")
     table = scores[["r", "normalised"]].where(scores.in_roi).median("voxel").to_dataframe()[["r", "normalised"]]
     print(table.unstack("pool").sort_values(("r", "subject"), ascending=False).round(2).head(10).to_string())
 
@@ -71,6 +71,6 @@ if __name__ == "__main__":
     parser.add_argument("--store", type=Path, default="demo-output/store")
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
-    options = {"n_workers": given.workers, "threads_per_worker": 1, "dashboard_address": None}
+    options = {"n_workers": given.workers, "threads_per_worker": 1, "dashboard_address": ":0"}
     with LocalCluster(**options) as cluster, Client(cluster):
         main(given.bucket, given.subject, given.models, given.roi, given.store, Path("demo-output"))

@@ -40,6 +40,6 @@ if __name__ == "__main__":
     parser.add_argument("--store", type=Path, default="demo-output/store")
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
-    options = {"n_workers": given.workers, "threads_per_worker": 1, "dashboard_address": None}
+    options = {"n_workers": given.workers, "threads_per_worker": 1, "dashboard_address": ":0"}
     with LocalCluster(**options) as cluster, Client(cluster):
         main(given.bucket, given.subject, given.store, Path("demo-output"))

@@ -31,21 +31,18 @@ scores = images.laion.map_matrices(fit, "tau", "subject", features, names=["r"])
 scores
 
 # %%
-# The noise ceiling is for means of 12 trials. Of images that were shown less often it is lower: ``ratio`` is the
-# variance of the signal over that of the noise of one trial.
+# Of averaged images, ``noise_ceiling`` gives the ceiling of their means: of those shown 4 times it is lower than
+# ``nc_12rep``.
 test = images.laion.trials(split="tau", pool="subject", role="test")
-percent = scores.nc_12rep.drop_attrs()  # else results would be called noise ceilings
-ratio = percent / (100 - percent) / 12
-ceiling = np.sqrt(ratio / (ratio + (1 / test.n_averaged).mean()))
+ceiling = test.laion.noise_ceiling().noise_ceiling
 
 figure, ax = plt.subplots()
-ax.axline((0, 0), slope=1, color="lightgrey", zorder=0)
+ax.plot(np.arange(100), np.sqrt(np.arange(100) / 100), color="lightgrey")
 ax.plot(ceiling, scores.r, ".", markersize=4)
-ax.set(
-    xlabel="root of the noise ceiling", ylabel="r", title=f"{test.sizes['image']} new images, {scores.r.size} voxels"
-)
+ax.set(xlabel="noise ceiling (%)", ylabel="r", title=f"{test.sizes['image']} new images, {scores.r.size} voxels")
 
 # %%
 # On the brain, where a tenth of the variance can be explained or more.
-normalised = (scores.r / ceiling).where(percent > 10).assign_attrs(long_name="r over its ceiling")
+normalised = (scores.r / np.sqrt(ceiling / 100)).where(ceiling > 10)
+normalised = normalised.assign_attrs(long_name="r over the root of its ceiling", units="1")
 figure = normalised.laion.plot(display_mode="y", cut_coords=5, vmin=-1, vmax=1)

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from intake_laion_fmri.analysis.blocks import along_trials, betas_of, is_lazy, stacks_of, voxel_maps
 from intake_laion_fmri.analysis.scaling import zscore
+from intake_laion_fmri.axes.images import IMAGE
 from intake_laion_fmri.axes.trials import TRIAL
 from intake_laion_fmri.axes.voxels import VOXEL
-from intake_laion_fmri.errors import check_option
+from intake_laion_fmri.errors import check_option, unknown_value
 from intake_laion_fmri.formats.moments import rows_of
 
 if TYPE_CHECKING:
@@ -31,13 +32,16 @@ def noise_ceiling(
     trials (ddof=1), ``ncsnr = sqrt(max(0, 1 - noise)) / sqrt(noise)``, and the ceiling is
     ``100 * ncsnr**2 / (ncsnr**2 + mean(1 / n_trials))``.
 
+    Of averaged images it is the ceiling of their means: ``n_trials`` is their ``n_averaged``, and ``ncsnr`` follows
+    from a map of the Dataset, since means do not tell their noise. By it a model's scores on them are normalised.
+
     Parameters
     ----------
     dataset : xarray.Dataset
-        With ``betas`` (trial, voxel) and ``label``.
+        With ``betas`` (trial, voxel) and ``label``; or images as `average` returns them, all or a selection.
     n : int, optional
         Take images with exactly so many trials: 12 and 4 for the maps ``12rep`` and ``4rep``. By default all that
-        were shown more than once.
+        were shown more than once. Of averaged images: the map to take, ``nc_12rep`` (default) or ``nc_4rep``.
     within : {"session", "run", None}, default "session"
         The groups of trials: sessions for a subject's map, runs for a session's. None for betas that are scaled
         already.
@@ -51,24 +55,45 @@ def noise_ceiling(
     Raises
     ------
     ValueError
-        If there are no such betas, an option is unknown, or no image was shown so often.
+        If there are no such betas, an option is unknown, no image was shown so often, or the map is not there.
 
     References
     ----------
     Allen et al. (2022), https://doi.org/10.1038/s41593-021-00962-x.
     """
     check_option("within", within, valid=("session", "run"), optional=True)
+    if IMAGE in dataset.dims and "n_averaged" in dataset.coords:
+        return _of_means(dataset, 12 if n is None else n)
     scaled = dataset if within is None else zscore(dataset, within)
     codes, counts = _images(dataset, n)
     share = float(np.mean(1 / counts))
     values = _per_voxel(scaled, functools.partial(_ncsnr, codes=codes))
     squared = values**2
-    variables = {
-        "noise_ceiling": (100 * squared / (squared + share), {"long_name": "noise ceiling", "units": "percent"}),
-        "ncsnr": (values, {"long_name": "signal to noise ratio of a trial", "units": "1"}),
-    }
     history = f"noise_ceiling({n}, within={within!r}): {len(counts):,} images with {counts.sum():,} trials"
-    return voxel_maps(dataset, variables, history)
+    return voxel_maps(dataset, _ceilings(100 * squared / (squared + share), values), history)
+
+
+def _of_means(dataset: xr.Dataset, n: int) -> xr.Dataset:
+    """Return the ceilings of averages of `n_averaged` trials, out of the map of images with `n` trials."""
+    name, counts = f"nc_{n}rep", dataset["n_averaged"].values
+    maps = [one for one in ("nc_12rep", "nc_4rep") if one in dataset.coords]
+    if name not in maps:
+        raise unknown_value("map of noise ceilings", name, maps)
+    if not len(counts):
+        raise ValueError("There are no images: expected the averages whose ceiling is asked for.")
+    percent = dataset[name].values.astype(np.float64)
+    with np.errstate(divide="ignore"):
+        squared = percent / (100 - percent) / n
+        ceiling = 100 / (1 + np.mean(1 / counts) / squared)  # 0 and 100 stay what they are
+    variables = _ceilings(ceiling.astype(np.float32), np.sqrt(squared).astype(np.float32))
+    return voxel_maps(dataset, variables, f"noise_ceiling({n}) of {len(counts):,} averages, by {name}")
+
+
+def _ceilings(ceiling: Any, ncsnr: Any) -> dict[str, tuple[Any, dict[str, str]]]:
+    return {
+        "noise_ceiling": (ceiling, {"long_name": "noise ceiling", "units": "percent"}),
+        "ncsnr": (ncsnr, {"long_name": "signal to noise ratio of a trial", "units": "1"}),
+    }
 
 
 def reliability(dataset: xr.Dataset, *, within: Literal["session", "run"] | None = "session") -> xr.Dataset:

@@ -155,6 +155,31 @@ def test_in_processes(images: xr.Dataset, features: xr.Dataset) -> None:
     xr.testing.assert_allclose(found.compute(scheduler="processes", num_workers=2), found.compute())
 
 
+def test_the_ceiling_of_averages(images: xr.Dataset) -> None:
+    """Of images shown 12 times it is the map of these; of others, what their repetitions leave."""
+    few, often = (images.isel(image=(images["n_averaged"] == n).values) for n in (4, 12))
+    np.testing.assert_allclose(often.laion.noise_ceiling()["noise_ceiling"], images["nc_12rep"], rtol=1e-5)
+    np.testing.assert_allclose(few.laion.noise_ceiling(4)["noise_ceiling"], images["nc_4rep"], rtol=1e-5)
+    signal = images["nc_12rep"].values.astype(float) / 100
+    noise = 12 * (1 - signal)  # of one trial
+    for given_ in (few, images, images.compute()):
+        share = np.mean(noise[:, None] / given_["n_averaged"].values, axis=1)
+        found = given_.laion.noise_ceiling()
+        np.testing.assert_allclose(found["noise_ceiling"], 100 * signal / (signal + share), rtol=1e-4)
+        assert found.sizes["voxel"] == images.sizes["voxel"]
+    extreme = few.assign_coords(nc_12rep=("voxel", np.resize([0.0, 100.0, np.nan], few.sizes["voxel"])))
+    np.testing.assert_array_equal(extreme.laion.noise_ceiling()["noise_ceiling"][:3], [0, 100, np.nan])
+    for wrong, message in (
+        (few.drop_vars("nc_12rep"), "nc_12rep.*nc_4rep"),
+        (images.isel(image=[]), "There are no images"),
+        (images.drop_vars("n_averaged"), "found them along image"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            wrong.laion.noise_ceiling()
+    with pytest.raises(ValueError, match=r"'nc_5rep'.*nc_12rep"):
+        images.laion.noise_ceiling(5)
+
+
 def test_regions_without_voxels(tiny: Path, tiny_store: Path, features: xr.Dataset) -> None:
     """A difference of two regions may be empty; the model is not called then."""
     empty = open_betas("sub-01", roi="FFA1 - face", store=tiny_store, bucket=tiny, chunks="voxel").laion.average()

@@ -190,7 +190,7 @@ def test_encoding_models(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert of_subject.voxel.values[known].tolist() == expected.index.tolist()
     apart = abs(of_subject.r.values[known] - expected.values)
     assert (np.quantile(apart, [0.5, 0.95]) < [1e-4, 1e-2]).all()  # in float32; two penalties may be equally good
-    np.testing.assert_array_equal(np.isfinite(scores.normalised), np.isfinite(scores.r) & (scores.nc_12rep > 10))
+    np.testing.assert_array_equal(np.isfinite(scores.normalised), np.isfinite(scores.r) & (scores.ceiling > 10))
     assert (abs(scores.normalised) >= abs(scores.r)).where(np.isfinite(scores.normalised), True).all()
     assert np.ptp(imread(tmp_path / "output/encoding_model.png")[..., :3], axis=-1).max() > 0.5
 
