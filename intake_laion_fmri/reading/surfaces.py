@@ -304,7 +304,7 @@ class _Listing:
 
     def find(self, kind: str, name: str) -> ObjectInfo:
         """Return a file by its name."""
-        known = self.of(kind)
+        known = {one: info for one, info in self.of(kind).items() if kind != "surface" or one not in _VALUES}
         if name in known:
             return known[name]
         absent = self.bucket.missing(self._key(kind, name), self.contents.objects)

@@ -191,6 +191,11 @@ def _check_target(target: object) -> None:
             f"target={target!r}: the data set has no warp to MNI152. MNI305, the space of FreeSurfer's talairach.lta, "
             "is another one, some millimetres away: target='MNI305'."
         )
+    if text == "fslr":
+        raise ValueError(
+            f"target={target!r}: there is no way to fsLR, whose spheres are not in the data set. Go to "
+            "target='fsaverage', and on from there with HCP's workbench and its fs_LR-deformed_to-fsaverage spheres."
+        )
     raise unknown_value("target", target, (_FSAVERAGE, _MNI305))
 
 

@@ -356,7 +356,8 @@ def test_to_template(tiny: Path, tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"target": "MNI152NLin6Asym"}, "no warp to MNI152"),
-        ({"target": "fsLR"}, "Unknown target"),
+        ({"target": "fsLR"}, "no way to fsLR"),
+        ({"target": "fsaverage5"}, "Unknown target"),
         ({"target": "MNI305", "route": "surface"}, "does not lead to MNI305"),
         ({"target": "fsaverage", "surface": "pial"}, "Unknown surface"),
         ({"target": "fsaverage", "values": np.zeros(3)}, "all 469 voxels|Expected values on all"),

@@ -63,6 +63,8 @@ def to_fsaverage(
 ) -> xr.Dataset:
     """Carry values on voxels, or on a subject's own vertices, to the vertices of fsaverage.
 
+    There is no way to fsLR: its spheres are not in the data set.
+
     Parameters
     ----------
     values : xarray.DataArray or xarray.Dataset
@@ -141,7 +143,8 @@ def to_mni305(
 ) -> xr.Dataset:
     """Carry values on voxels to the grid of MNI305, by FreeSurfer's linear transform.
 
-    MNI305 is not MNI152: the brains differ by some millimetres, and the data set has no warp to MNI152.
+    MNI305 is not MNI152: the brains differ by some millimetres, and the data set has no warp to MNI152. The transform
+    is that of ``talairach.lta``; ``talairach.xfm``, which does not tell its volumes, is not read.
 
     Parameters
     ----------
