@@ -35,7 +35,7 @@ help:
 	@echo 'make test-full  run what it leaves out: ten minutes more; make test-all runs both'
 	@echo 'make docs    build the site in docs/_build/html/, its gallery run on a demo bucket (a minute or two)'
 	@echo 'make lint    check style, format and types'
-	@echo 'make bench   measure reading, opening, storing and mirroring at full size (half an hour, several GB of disk)'
+	@echo 'make bench   measure reading, opening, storing, averaging and mirroring at full size (an hour, 15 GB of disk)'
 	@echo 'make lock    write the newest versions to requirements/, and the oldest that are allowed'
 	@echo 'make clean   remove what these targets have made, .venv included'
 	@echo 'With LATEST=1 the newest versions are installed, with LOWEST=1 the oldest that are allowed.'
@@ -71,6 +71,7 @@ bench: $(VENV)/installed-test
 	$(BIN)/python benchmarks/open_subject.py
 	$(BIN)/python benchmarks/read_session.py
 	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/results.py
 	$(BIN)/python benchmarks/mirror.py
 
 # A resolution for every Python from 3.11 on and every system, with markers where they differ; and the oldest for 3.11.

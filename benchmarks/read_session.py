@@ -167,7 +167,7 @@ def main() -> None:
 
 def _measured(bucket: Path, options: argparse.Namespace, buffer: int) -> dict[str, list[Figures]]:
     """Return the figures of each contender."""
-    nibabel_rounds = options.nibabel_rounds if _free_memory() >= NIBABEL_NEEDS else 0
+    nibabel_rounds = options.nibabel_rounds if free_memory() >= NIBABEL_NEEDS else 0
     with (
         serve(bucket, rate=FAST, latency=LATENCY) as fast,
         serve(bucket, rate=SLOW, latency=LATENCY) as slow,
@@ -243,7 +243,7 @@ def _imports_of(label: str, results: Mapping[str, list[Figures]]) -> float:
     return typical(results["imports with s3fs" if "MB/s" in label else "imports"], PEAK)
 
 
-def _free_memory() -> float:
+def free_memory() -> float:
     """Return the bytes that can be had without swapping; no limit where the system does not tell."""
     meminfo = Path("/proc/meminfo")
     match = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text()) if meminfo.exists() else None

@@ -194,11 +194,12 @@ def block_sums(betas: NDArray[np.floating], codes: NDArray[np.intp], nan: Missin
 def join_sums(parts: list[Sums], n_images: int, n_voxels: int) -> NDArray[np.float32]:
     """Add up the sums of several blocks, and divide by the number of trials."""
     result = np.empty((n_images, n_voxels), dtype=np.float32)
+    one_count = all(part.counts.shape[1] == 1 for part in parts)
     # Some voxels at a time, of which the sums are held in float64 besides.
     for start in range(0, n_voxels, COLUMNS):
         band = slice(start, min(start + COLUMNS, n_voxels))
         total = np.zeros((n_images, band.stop - start))
-        counts = np.zeros(total.shape, dtype=np.intp)
+        counts = np.zeros((n_images, 1) if one_count else total.shape, dtype=np.intp)
         for part in parts:
             total[part.images] += part.sums[:, band]
             counts[part.images] += part.counts[:, band] if part.counts.shape[1] > 1 else part.counts

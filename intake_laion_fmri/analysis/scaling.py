@@ -71,7 +71,9 @@ def zscore(dataset: xr.Dataset, within: Literal["session", "run"] = "session", *
     betas, codes = betas_of(dataset, TRIAL, VOXEL), group_codes(dataset, within)
     _warn_of_gaps(dataset)
     kernel = functools.partial(_scaled, zero=nan == "zero")
-    scaled = betas.copy(data=map_groups(betas.data, codes, kernel)).assign_attrs(units="SD", scaled_within=within)
+    scaled = betas.copy(deep=False, data=map_groups(betas.data, codes, kernel)).assign_attrs(
+        units="SD", scaled_within=within
+    )
     result = dataset.assign(betas=scaled)
     line = f"zscore(within={within!r}, nan={nan!r}): {told(result, scaled.data)}"
     result = with_history(result, line)

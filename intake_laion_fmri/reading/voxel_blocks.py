@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from intake_laion_fmri.store.chunk_table import Part
 BLOCK_BYTES = 128 * 1024 * 1024
 """Bytes of a block, about, where its width is not given."""
 
-MOST_VOXELS = 4096
+MOST_VOXELS = 3072
 """Voxels of a block where its width is not given, about, however few the trials."""
 
 
@@ -28,9 +29,11 @@ class VoxelBlock:
 
     sessions: tuple[StoreBlock, ...]
     """A session each, ascending, with the chunks of these voxels alone."""
+    token: str
+    """Dask's token of the sessions, of all their chunks: hundreds of blocks share it, and differ in their voxels."""
 
     def __dask_tokenize__(self) -> object:
-        return ("intake_laion_fmri.VoxelBlock", *(block.__dask_tokenize__() for block in self.sessions))
+        return ("intake_laion_fmri.VoxelBlock", self.token)
 
     def __len__(self) -> int:
         return sum(map(len, self.sessions))
@@ -103,10 +106,13 @@ def voxel_blocks(steps: Sequence[Step], chunks: Chunks) -> tuple[NDArray[np.intp
     if not len(positions):
         return order, ()
     width = chunks[VOXEL] if isinstance(chunks, Mapping) else _width(sum(map(len, stored)))
+    from dask.base import tokenize
+
+    token = tokenize(stored)
     blocks = []
     for slab in _slabs(positions[order], stored[0].grid.width, width):
         sessions = tuple(_only(block, slab) for block in stored)
-        blocks.append(Step(VoxelBlock.read, VoxelBlock(sessions), slab))
+        blocks.append(Step(VoxelBlock.read, VoxelBlock(sessions, token), slab))
     return order, tuple(blocks)
 
 
@@ -126,16 +132,21 @@ def _slabs(positions: NDArray[np.int64], chunk: int, width: int) -> Iterator[NDA
 
 
 def _only(block: StoreBlock, positions: NDArray[np.int64]) -> StoreBlock:
-    """Return a block with the chunks of some positions alone."""
-    chunks = np.unique(positions // block.grid.width)
-    return dataclasses.replace(block, parts=tuple(_within(block.parts, chunks)))
+    """Return a block with the chunks of some positions alone, which are neighbours among the chosen ones."""
+    first, last = int(positions[0]) // block.grid.width, int(positions[-1]) // block.grid.width
+    start = bisect_left(block.parts, first, key=lambda part: part.chunks[-1])
+    stop = bisect_right(block.parts, last, key=lambda part: part.chunks[0])
+    return dataclasses.replace(block, parts=tuple(_within(part, first, last) for part in block.parts[start:stop]))
 
 
-def _within(parts: Sequence[Part], chunks: NDArray[np.int64]) -> Iterator[Part]:
-    """Cut parts down to some chunks, from the first to the last of these in each."""
-    for part in parts:
-        inside = np.flatnonzero(np.isin(part.chunks, chunks))
-        if len(inside):
-            first, last = int(inside[0]), int(inside[-1]) + 1
-            start = part.start + int(sum(part.sizes[:first]))
-            yield Part(part.key, start, part.chunks[first:last], part.sums[first:last], part.sizes[first:last])
+def _within(part: Part, first: int, last: int) -> Part:
+    """Cut a part down to the chunks from a first to a last one."""
+    start, stop = bisect_left(part.chunks, first), bisect_right(part.chunks, last)
+    of_chunks = slice(start, stop)
+    return Part(
+        part.key,
+        part.start + sum(part.sizes[:start]),
+        part.chunks[of_chunks],
+        part.sums[of_chunks],
+        part.sizes[of_chunks],
+    )
