@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import math
@@ -203,7 +204,13 @@ def _target(out: Out, variable: xr.Variable) -> Iterator[NDArray[Any]]:
     path = _checked_path(out, variable)
     header = _header(variable)
     n_bytes = math.prod(variable.shape) * variable.dtype.itemsize
-    with open_whole(path, len(header) + n_bytes, functools.partial(raise_unless_ours, path, ARRAY)) as file:
+    check = functools.partial(raise_unless_ours, path, ARRAY)
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(open_whole(path, len(header) + n_bytes, check))
+        except (PermissionError, FileNotFoundError, NotADirectoryError) as error:
+            text = f"out={os.fspath(out)!r} cannot be written ({error.strerror}): give a file in a folder of your own."
+            raise OSError(error.errno, text) from error
         file.write(header)
         if n_bytes:
             yield np.memmap(file, variable.dtype, "r+", offset=len(header), shape=variable.shape)

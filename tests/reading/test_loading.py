@@ -160,6 +160,11 @@ def test_out_takes_one_variable(ds: xr.Dataset, tmp_path: Path) -> None:
     assert not os.listdir(tmp_path)
 
 
+def test_a_folder_of_somebody_else(ds: xr.Dataset) -> None:
+    with pytest.raises(OSError, match=r"out='/proc/b\.npy' cannot be written .*: give a file in a folder of your own"):
+        ds.laion.load(out="/proc/b.npy")
+
+
 def test_a_full_disk(ds: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The room is set aside first: a map of a file on a full disk kills the process."""
     usage = type("Usage", (), {"free": 1000})
