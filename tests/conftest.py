@@ -56,17 +56,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 )
 
 
-@pytest.fixture(scope="session")
-def _cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache for all tests; a developer's own bucket, settings, split files and cache are read by no fixture."""
+    cache = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("LAION_FMRI_") and "REFERENCE" not in name]:
+            patch.delenv(name)
+        patch.setenv("LAION_FMRI_CACHE", str(cache))
+        patch.setenv("LAION_FMRI_CONFIG", str(cache.parent / "settings"))
+        yield cache
 
 
 @pytest.fixture(autouse=True)
 def _nothing_of_the_users_own(_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's own bucket, split files and cache must not be read by the tests, nor the public network."""
-    for name in [name for name in os.environ if name.startswith("LAION_FMRI_") and "REFERENCE" not in name]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("LAION_FMRI_CACHE", str(_cache))
+    """Every test has settings of its own, no memory of other tests, and no public network."""
     monkeypatch.setenv("LAION_FMRI_CONFIG", str(_cache.parent / f"settings-{uuid.uuid4().hex}"))
     monkeypatch.setenv("LAION_FMRI_ACCESS_URL", "http://127.0.0.1:9")
     monkeypatch.setattr(sources, "ADDRESS", "http://127.0.0.1:9/nobody")
