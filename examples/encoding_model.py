@@ -35,9 +35,9 @@ def main(bucket: str, subject: str, models: list[str], roi: str | None, store: P
         folds = KFold(5, shuffle=True, random_state=0)  # rows are in order of their names
         options: dict[str, Any] = {"fit_intercept": True, "cv": folds}
         if len(models) == 1:
-            model = RidgeCV(ALPHAS, solver_params={"warn": False}, **options)
+            model = RidgeCV(ALPHAS, solver_params={"n_targets_batch": 500, "warn": False}, **options)
         else:
-            solver = {"alphas": ALPHAS, "n_iter": 10, "progress_bar": False, "warn": False}
+            solver = {"alphas": ALPHAS, "n_iter": 10, "n_targets_batch": 500, "progress_bar": False, "warn": False}
             model = GroupRidgeCV(bands, solver_params=solver, random_state=0, **options)
         return correlation_score(y_test, model.fit(x_train, y_train).predict(x_test))
 
