@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -228,11 +229,14 @@ def _solid(axes: Axes, mesh: Mesh, seen_from: str, scale: Scale, colours: Mappin
     from nilearn.plotting import plot_surf_contours, plot_surf_stat_map
 
     surface, figure = [mesh.xyz, mesh.faces], figure_of(axes)
-    style: dict[str, Any] = {"axes": axes, "figure": figure, "hemi": mesh.side}
+    style: dict[str, Any] = {"axes": axes, "figure": figure}
+    # Until 0.12 nilearn warns of its own default.
+    dark: dict[str, Any] = {"darkness": None} if "darkness" in signature(plot_surf_stat_map).parameters else {}
     plot_surf_stat_map(
         surface,
         mesh.values,
         bg_map=mesh.shade,
+        hemi=mesh.side,
         view=seen_from,
         cmap=scale.cmap,
         vmin=scale.vmin,
@@ -240,6 +244,7 @@ def _solid(axes: Axes, mesh: Mesh, seen_from: str, scale: Scale, colours: Mappin
         symmetric_cbar=False,
         colorbar=False,
         **style,
+        **dark,
     )
     for name, inside in mesh.inside.items():
         if inside.any():
