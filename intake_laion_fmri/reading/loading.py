@@ -66,7 +66,7 @@ def load(data: Labelled, out: Out | None = None, progress: bool | None = None) -
     Dask has threads (``dask.config.set(num_workers=...)``): the peak is the result, and 50 MB (100 MB from a remote
     bucket) for each of them. Other arrays, such as z-scores, cost the blocks under way besides. Dask's ``compute``
     holds everything twice for a moment. Where a ``distributed.Client`` is active its workers compute, and blocks come
-    to this process as they are finished.
+    to this process as they are finished: a thread of a worker holds a block under way and one that travels.
 
     ``compute()`` shows no progress of its own. On a terminal, Dask's bar does:
     ``with dask.diagnostics.ProgressBar(): ds.compute()``; on a cluster, ``distributed.progress(ds.persist())``.

@@ -245,7 +245,7 @@ def test_through_a_cluster(tiny: Path, own_tiny: Path, tmp_path: Path, monkeypat
     ds = open_betas("sub-01", roi="face", bucket=tiny)
     expected = {how: LAZY[how](ds).compute() for how in ("as opened", "averages", "twice the same", "no trial")}
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         for how, values in expected.items():
