@@ -35,6 +35,8 @@ def on_voxels(data: xr.Dataset | xr.DataArray, values: Any = None) -> xr.DataArr
     ValueError
         If there is no such name, an array is of another length, or the dimensions are others.
     """
+    if not data.sizes.get(VOXEL):
+        raise ValueError(f"There are no voxels to draw: expected some along {VOXEL!r}, found {dict(data.sizes)}.")
     found = _found(data, values)
     if found is None:
         return None

@@ -147,6 +147,8 @@ def _background(data: xr.Dataset | xr.DataArray, on: Any, where: Mapping[str, An
     if not isinstance(on, str):
         import nibabel
 
+        if not isinstance(on, nibabel.spatialimages.SpatialImage):
+            raise TypeError(f"on must be the name of an image, None, or an image of nibabel; found {on!r}.")
         return nibabel.Nifti1Image(np.asarray(on.dataobj, dtype=np.float32), on.affine)
     subject = subject_of(data)
     try:

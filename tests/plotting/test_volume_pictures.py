@@ -240,6 +240,13 @@ def test_wrong_arguments(ds: xr.Dataset, arguments: dict[str, Any], message: str
     assert plt.get_fignums() == []
 
 
+def test_nothing_to_draw(ds: xr.Dataset) -> None:
+    with pytest.raises(ValueError, match="There are no voxels to draw: expected some along 'voxel'"):
+        ds.isel(voxel=[]).laion.plot("nc_12rep")
+    with pytest.raises(TypeError, match="on must be the name of an image, None, or an image of nibabel; found 3"):
+        ds.laion.plot(on=3)
+
+
 @pytest.mark.parametrize("missing", ["matplotlib.pyplot", "nilearn.plotting"])
 def test_without_the_extra(ds: xr.Dataset, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
