@@ -77,7 +77,7 @@ def groupby(store: str) -> Figures:
     betas = betas.reset_coords(drop=True).assign_coords({name: betas[name] for name in ("session", "label")})
     by_session = betas.groupby("session")
     scaled = (by_session - by_session.mean("trial")).groupby("session") / by_session.std("trial")
-    lazy = scaled.groupby("label").mean("trial")
+    lazy = scaled.groupby("label").mean("trial", skipna=False)
     tasks = len(dict(lazy.data.dask))
     return _told(start, lazy.values) | {"tasks": tasks}
 

@@ -45,6 +45,9 @@ ROI_NAME = f"30 sessions, {ROI}"
 LOADED, ONE_BY_ONE = "load four sessions", "load four, one by one"
 PLANNED = "30 sessions, planned"
 
+WHOLE = (LOOP, PULLED, PUSHED, ONE, TWO, "xarray groupby")
+"""Contenders with the same result."""
+
 TOLERANCE = 1e-4
 """By which the mean sizes of results may differ: contenders by hand scale in float32."""
 
@@ -70,6 +73,7 @@ def main() -> None:
         f"ROI {ROI!r}: {of_roi['voxels']:.0f} voxels."
     )
     print(f"\n{machine} {summary}", _table(results), targets(_targets(results)), sep="\n\n")
+    _compare({label: runs for label, runs in results.items() if label in WHOLE})
 
 
 def _prepare() -> None:
@@ -114,11 +118,7 @@ def _measured(rounds: int, quick: bool) -> dict[str, list[Figures]]:
                 "nibabel_by_hand", {"bucket": os.fspath(BUCKET)}, rounds=1
             )
     run(__file__, small[ROI_NAME])  # what it reads is in the page cache from here on
-    results = alternate(__file__, small, 3 * rounds) | alternate(__file__, large, rounds)
-    _compare(
-        {label: results[label] for label in (LOOP, PULLED, PUSHED, ONE, TWO, "xarray groupby") if label in results}
-    )
-    return results
+    return alternate(__file__, small, 3 * rounds) | alternate(__file__, large, rounds)
 
 
 def _compare(results: Mapping[str, Sequence[Figures]]) -> None:
@@ -135,13 +135,12 @@ def _table(results: Mapping[str, Sequence[Figures]]) -> str:
     for label, runs in results.items():
         one, is_of_loop = runs[0], label == LOOP
         base = typical(results["imports of the loop" if is_of_loop else "imports"], PEAK)
-        is_whole = label in (LOOP, PULLED, PUSHED, ONE, TWO, "xarray groupby")
         rows.append(
             [
                 label,
                 f"{typical(runs, 'open'):.2f}" if "open" in one else "",
                 spread(runs, "job") if "job" in one else "",
-                f"{ratio(runs, results[LOOP], 'job'):.2f}" if is_whole else "",
+                f"{ratio(runs, results[LOOP], 'job'):.2f}" if label in WHOLE else "",
                 f"{typical(runs, CPU):.1f}",
                 f"{one['tasks']:.0f}" if "tasks" in one else "",
                 f"{typical(runs, 'worker' if 'worker' in one else PEAK) / MB:.0f}",
