@@ -32,7 +32,6 @@ default_role = "py:obj"
 # --- the reference ----------------------------------------------------------------------------------------------------
 autodoc_member_order = "alphabetical"
 autodoc_typehints = "none"  # numpydoc's lists of parameters have them in words
-autodoc_preserve_defaults = True
 autosummary_generate = False
 numpydoc_show_class_members = False
 
