@@ -73,13 +73,14 @@ def test_the_help_of_the_whole() -> None:
     """Each command with a line of its own, in the order in which one needs them; variables and exit codes."""
     text = run("--help").stdout
     commands = re.findall(r"^  (\w+)  +\w", text, flags=re.MULTILINE)
-    assert [name for name in commands if name.islower()][:8] == [
+    assert [name for name in commands if name.islower()][:9] == [
         "info",
         "ls",
         "mirror",
         "stimuli",
         "store",
         "catalog",
+        "doctor",
         "demo",
         "cache",
     ]
@@ -100,6 +101,7 @@ def test_the_help_of_the_whole() -> None:
         ["store", "info"],
         ["store", "catalog"],
         ["catalog", "write"],
+        ["doctor"],
         ["catalog", "check"],
         ["cache", "info"],
         ["cache", "clear"],
