@@ -183,8 +183,8 @@ def _fill_here(
                 fills["fill", number, index] = (_put, part, key, advance)
     n_bytes = sum(target.nbytes for target, is_own in zip(targets, own, strict=True) if not is_own)
     share = n_bytes / max(1, len(graph))
-    shown = Callback(posttask=lambda key, *_: advance(share) if key in graph else None)
-    get({**graph, **fills}, list(fills), callbacks={*Callback.active, shown._callback})
+    after_each = (None, None, None, lambda key, *_: advance(share) if key in graph else None, None)
+    get({**graph, **fills}, list(fills), callbacks={*Callback.active, after_each})
 
 
 def _fill_from(
@@ -302,7 +302,10 @@ def _put(part: NDArray[Any], values: NDArray[Any], advance: Callable[[float], No
     advance(0)
     part[...] = values
     if isinstance(part, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
-        part._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]  # what the file has, memory need not
+        mapped: Any = part
+        while not isinstance(mapped, mmap.mmap):
+            mapped = mapped.base
+        mapped.madvise(mmap.MADV_DONTNEED)  # what the file has, memory need not
 
 
 _FILLING = (SessionBlock.read, StoreBlock.read, VoxelBlock.read)

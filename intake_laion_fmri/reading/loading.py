@@ -177,11 +177,12 @@ def _loaded(
 def _can_fill(variable: xr.Variable) -> bool:
     """Return True for a Dask array whose blocks are NumPy arrays of known sizes."""
     import dask.array as da
+    from dask.array.utils import meta_from_array
 
     if variable.chunks is None:  # what xarray has not read yet would be read by looking at it
         return False
     values = variable.data
-    return isinstance(values, da.Array) and type(values._meta) is np.ndarray and not math.isnan(values.size)
+    return isinstance(values, da.Array) and type(meta_from_array(values)) is np.ndarray and not math.isnan(values.size)
 
 
 def _only_variable(dataset: xr.Dataset) -> Hashable:

@@ -45,7 +45,7 @@ def test_runs_as_stored(path: Path, small: Path, tmp_path: Path, capfd: pytest.C
     assert kinds >= ({"text/plain", "image/png"} if shows_pictures else {"text/plain"})
     reduce_outputs(notebook, small)
     if is_pinned("xarray") and is_pinned("pandas") and is_pinned("numpy"):
-        again = "run 'python tests/support/notebooks.py', and look at the difference"
+        again = "run 'python tests/project/notebooks.py', and look at the difference"
         assert [shown(cell) for cell in notebook.cells] == stored, again
     # The page that the second notebook follows makes this folder; nothing is put into it.
     left = [path for path in tmp_path.iterdir() if path.name != "laion_fmri_quickstart" or any(path.iterdir())]

@@ -381,7 +381,7 @@ def several(tiny: Path) -> dict[str, Callable[[], object]]:
 
 @pytest.mark.parametrize("way", ["function", "driver", "reader", "data", "engine"])
 def test_several_subjects_of_one_say_what_opens_them(tiny: Path, way: str) -> None:
-    with pytest.raises(ValueError, match=r"\['sub-01', 'sub-03'\]: expected one subject.*open_shared\("):
+    with pytest.raises(ValueError, match=r"\['sub-01', 'sub-03'\]. Expected one.*open_shared\("):
         several(tiny)[way]()
 
 

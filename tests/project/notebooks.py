@@ -1,6 +1,6 @@
 """The notebooks: run in a kernel, stored with what a reader needs to see.
 
-``python tests/support/notebooks.py [NAME ...]`` runs them on a demo bucket and stores their outputs: for when one of
+``python tests/project/notebooks.py [NAME ...]`` runs them on a demo bucket and stores their outputs: for when one of
 them, or what it shows, was changed. A cell that shows times, sizes of processes or addresses has the tag ``varies``.
 """
 
