@@ -98,7 +98,7 @@ def test_a_subject_without_betas(own_tiny: Path) -> None:
         ({"subject": "nobody"}, "Unknown subject of .*'sub-nobody'"),
         ({"subject": ""}, "Not a subject: ''"),
         ({"subject": None}, "Not a subject: None"),
-        ({"subject": ["sub-01"]}, "expected one subject"),
+        ({"subject": ["sub-01"]}, "Not a subject"),
         ({"session": "ses-4"}, "Unknown session of sub-01 in .*'ses-04'"),
         ({"session": "ses-99"}, "Unknown session of sub-01 in .*'ses-99'"),
         ({"session": "averages"}, "Not a session: 'averages'"),
