@@ -239,10 +239,15 @@ class StoreBlock:
             concurrently(functools.partial(_reorder_columns, order=back), slabs, threads, name="chunks")
         return result
 
+    @property
+    def is_read_by_two(self) -> bool:
+        """True if two threads of its own unpack it."""
+        return self.store.is_local and self.size >= LARGE_BYTES
+
     def _threads(self) -> int:
         """Return the number of parts to read at a time: many small parts hide latency, few large ones spare memory."""
         if self.store.is_local:
-            return 1 if self.size < LARGE_BYTES else 2
+            return 2 if self.is_read_by_two else 1
         in_flight = CHUNK_BYTES_IN_FLIGHT * len(self.parts) // max(self.size, 1)
         return max(1, min(len(self.parts), SMALL_FILES_IN_FLIGHT, in_flight))
 

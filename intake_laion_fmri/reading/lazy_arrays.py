@@ -170,8 +170,8 @@ def _fill_here(
     from dask.callbacks import Callback
 
     own = _read_directly(arrays)
-    graph, blocks = _optimized([array for array, is_own in zip(arrays, own, strict=True) if not is_own])
-    others = iter(blocks)
+    graph, keys = _optimized([array for array, is_own in zip(arrays, own, strict=True) if not is_own])
+    others = iter(keys)
     fills: dict[Any, Any] = {}
     for number, (array, target, is_own) in enumerate(zip(arrays, targets, own, strict=True)):
         tasks = array.__dask_graph__()
@@ -184,7 +184,19 @@ def _fill_here(
     n_bytes = sum(target.nbytes for target, is_own in zip(targets, own, strict=True) if not is_own)
     share = n_bytes / max(1, len(graph))
     after_each = (None, None, None, lambda key, *_: advance(share) if key in graph else None, None)
-    get({**graph, **fills}, list(fills), callbacks={*Callback.active, after_each})
+    blocks = [task[3] for task in fills.values() if task[0] is _fill]
+    workers = _half_of_the_threads() if blocks and all(getattr(one, "is_read_by_two", False) for one in blocks) else {}
+    get({**graph, **fills}, list(fills), callbacks={*Callback.active, after_each}, **workers)
+
+
+def _half_of_the_threads() -> dict[str, int]:
+    """Return how many blocks to read at a time where each has two threads of its own; nothing where the user says."""
+    import dask
+    from dask.system import CPU_COUNT
+
+    if dask.config.get("pool", None) is not None or dask.config.get("num_workers", None) is not None:
+        return {}
+    return {"num_workers": max(1, CPU_COUNT // 2)}
 
 
 def _fill_from(
