@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from intake_laion_fmri.axes.rois import ROI
+from intake_laion_fmri.running.progress import size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,9 +76,7 @@ def counted(number: int, what: str) -> str:
 
 def sized(n_bytes: int | None) -> str:
     """Return a size for people, in decimal units; nothing where it is not known."""
-    from rich.filesize import decimal
-
-    return "" if n_bytes is None else decimal(n_bytes)
+    return "" if n_bytes is None else size(n_bytes)
 
 
 def spanned(names: Sequence[str]) -> str:
