@@ -81,7 +81,7 @@ def rate(batches: Iterable[dict[str, Any]], most: int) -> float:
 
 
 def main() -> None:
-    """Measure by turns, and print a table."""
+    """Prepare the contenders, and compare them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--items", type=int, default=2000)
@@ -114,12 +114,17 @@ def main() -> None:
             contenders[f"{name}, 2 workers by {context}"] = loader(
                 dataset.laion.to_torch(images), given.items, num_workers=WORKERS, multiprocessing_context=context
             )
-    rates: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(given.rounds):
-        for name, measure in contenders.items():
-            rates[name].append(measure())
     n_trials, n_voxels = loaded["betas"].shape
     print(f"{n_trials} trials of {n_voxels} voxels, {given.scale} demo; shuffled, batches of {BATCH}\n")
+    compare(contenders, given.rounds)
+
+
+def compare(contenders: dict[str, Callable[[], float]], rounds: int) -> None:
+    """Measure contenders by turns, and print their rates beside those of the first two."""
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, measure in contenders.items():
+            rates[name].append(measure())
     print("| contender | items/s | / nibabel per item | / the same with 2 workers |\n|---|---|---|---|")
     alone, both = (rates[name] for name in list(contenders)[:2])
     for name, own in rates.items():

@@ -122,18 +122,13 @@ def _raise_unless_alike(subjects: Mapping[str, xr.Dataset]) -> None:
                     f"same dimensions, {VOXEL!r} among them."
                 )
             for dim in set(array.dims) - {VOXEL}:
-                if not _index(first, dim).equals(_index(dataset, dim)):
-                    apart = _index(first, dim).symmetric_difference(_index(dataset, dim))
+                if not first.get_index(dim).equals(dataset.get_index(dim)):
+                    apart = first.get_index(dim).symmetric_difference(dataset.get_index(dim))
                     what = f": {in_short(list(map(str, apart)), most=3)}" if len(apart) else ", in another order"
                     raise ValueError(
                         f"{name} and {other} have different values along {dim!r}{what}. open_shared sets all subjects "
                         f"on one axis; select the same of each: tree.sel({dim}=...)."
                     )
-
-
-def _index(dataset: xr.Dataset, dim: Any) -> Any:
-    """Return the index along a dimension; without a coordinate, its numbers."""
-    return dataset.get_index(dim)
 
 
 def _indexes(datasets: Sequence[xr.Dataset]) -> dict[Any, Any]:
@@ -142,7 +137,7 @@ def _indexes(datasets: Sequence[xr.Dataset]) -> dict[Any, Any]:
 
     of_data = {dim for array in datasets[0].data_vars.values() for dim in array.dims}
     dims = dict.fromkeys(dim for ds in datasets for dim in ds.coords.to_dataset().sizes if dim not in of_data)
-    each = {dim: [_index(ds, dim) for ds in datasets if dim in ds.sizes] for dim in dims}
+    each = {dim: [ds.get_index(dim) for ds in datasets if dim in ds.sizes] for dim in dims}
     labels = {dim: pd.Index(dict.fromkeys(label for one in found for label in one)) for dim, found in each.items()}
     is_sorted = {dim: all(one.is_monotonic_increasing for one in found) for dim, found in each.items()}
     return {dim: index.sort_values() if is_sorted[dim] else index for dim, index in labels.items()}
@@ -163,7 +158,7 @@ def _side_by_side(
         shape = [*(len(indexes[dim]) for dim in others), dataset.sizes[VOXEL]]
         values = np.full(shape, np.nan if first.dtype.kind == "f" else np.zeros((), first.dtype), dtype=first.dtype)
         if variable is not None:
-            rows = [indexes[dim].get_indexer(_index(dataset, dim)) for dim in others]
+            rows = [indexes[dim].get_indexer(dataset.get_index(dim)) for dim in others]
             values[np.ix_(*rows, np.arange(shape[-1]))] = variable.transpose(*others, VOXEL).values
         parts.append(xr.Variable((*others, VOXEL), values, first.attrs))
     return _concatenated(parts)
@@ -186,7 +181,7 @@ def _in_common(
     is_known = np.zeros(shape, dtype=bool)
     for variable, dataset in there:
         values = variable.transpose(*of_all, *others).values
-        rows = np.ix_(*(indexes[dim].get_indexer(_index(dataset, dim)) for dim in of_all))
+        rows = np.ix_(*(indexes[dim].get_indexer(dataset.get_index(dim)) for dim in of_all))
         before = is_known[rows]
         if not _same(result[rows][before], values[before]):
             return None

@@ -87,6 +87,17 @@ def _scaled(betas: NDArray[np.floating], codes: NDArray[np.intp], *, zero: bool)
     return scaled
 
 
+def is_scaled(betas: xr.DataArray) -> bool:
+    """Return True for betas in SD of their session, False for unscaled ones; ValueError for betas scaled otherwise."""
+    within = betas.attrs.get("scaled_within")
+    if within not in (None, "session") or (within is None and betas.attrs.get("units") == "SD"):
+        raise ValueError(
+            f"The betas are scaled within each {within or 'group of an unknown kind'}: expected them as they are, or "
+            "by zscore='session' of open_betas."
+        )
+    return within is not None
+
+
 def has_gaps(dataset: xr.Dataset) -> bool:
     """Return True where trials of a session are missing between others, or before them."""
     if "beta_index" not in dataset.coords:

@@ -16,7 +16,7 @@ from intake_laion_fmri.catalog.drift import Change, compare
 from intake_laion_fmri.catalog.inventory import catalog_folder, read_inventory, take_inventory
 from intake_laion_fmri.errors import AccessDeniedError, NotInBucketError, in_short, redact
 from intake_laion_fmri.reading.contents import dataset_objects, subject_contents
-from intake_laion_fmri.reading.pages import counted
+from intake_laion_fmri.reading.pages import counted, shaped
 from intake_laion_fmri.remote.access import Bucket
 from intake_laion_fmri.sources import SOURCES, Source
 
@@ -185,7 +185,7 @@ def _read(bucket: Bucket, subject: str, session: str) -> Opened:
         betas = open_betas(subject, session=session, roi="all", bucket=bucket).betas.load()
         seconds = time.monotonic() - start
         missing = float(betas.isnull().mean())
-        return f"{_sizes(betas)} in {seconds:.1f} s, {betas.nbytes / 1e6:.0f} MB of voxels in ROIs, {missing:.2%} NaN"
+        return f"{shaped(betas)} in {seconds:.1f} s, {betas.nbytes / 1e6:.0f} MB of voxels in ROIs, {missing:.2%} NaN"
 
     return _tried(f"betas, {session} read", read)
 
@@ -214,11 +214,7 @@ def _described(opened: Any) -> str:
 
     if isinstance(opened, pd.DataFrame):
         return f"{len(opened):,} rows, {len(opened.columns)} columns"
-    return _sizes(opened)
-
-
-def _sizes(opened: Any) -> str:
-    return " x ".join(f"{number:,} {name}" for name, number in opened.sizes.items())
+    return shaped(opened)
 
 
 def _short(message: object) -> str:

@@ -13,6 +13,7 @@ from intake_laion_fmri import layout
 from intake_laion_fmri.discovery import get_subjects
 from intake_laion_fmri.errors import DataIntegrityError, check_option
 from intake_laion_fmri.reading.contents import roi_files
+from intake_laion_fmri.reading.pages import counted
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 
 INVENTORY_FILE = "inventory.json"
@@ -70,9 +71,9 @@ class SubjectRecord:
         return [session for session in self.sessions if not session.held_out]
 
     def __str__(self) -> str:
-        sessions = _counted(len(self.public), "public session")
+        sessions = counted(len(self.public), "public session")
         if self.rois is not None:
-            return f"{sessions} and {_counted(len(self.rois), 'ROI')}"
+            return f"{sessions} and {counted(len(self.rois), 'ROI')}"
         return f"{sessions}; its {self.roi_counts.get('all', 'many')} ROIs are not known by name"
 
 
@@ -124,10 +125,6 @@ class Inventory:
                 f"{name} is no inventory ({type(error).__name__}: {str(error)[:200]}). Expected what "
                 "`intake-laion-fmri catalog write` writes; write it again."
             ) from error
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'s' if number != 1 else ''}"
 
 
 def _session_record(session: str, bytes: int | None = None, held_out: bool = False) -> SessionRecord:

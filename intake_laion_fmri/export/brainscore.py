@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri.analysis.blocks import betas_of, with_history
-from intake_laion_fmri.analysis.scaling import zscore
+from intake_laion_fmri.analysis.scaling import is_scaled, zscore
 from intake_laion_fmri.analysis.selecting import roles
 from intake_laion_fmri.axes.roles import ROLES
 from intake_laion_fmri.axes.trials import TRIAL
@@ -142,14 +142,8 @@ def _of_dataset(data: xr.Dataset) -> xr.Dataset:
 
 def _selected(data: xr.Dataset, whole: xr.Dataset, rows: NDArray[np.intp]) -> xr.Dataset:
     """Return the wanted trials of a Dataset, scaled; ValueError where they cannot be what they must be."""
-    attrs = data["betas"].attrs
-    scaled = attrs.get("scaled_within")
-    if scaled not in (None, "session") or (scaled is None and attrs.get("units") == "SD"):
-        raise ValueError(
-            f"The betas are scaled within each {scaled or 'group of an unknown kind'}: expected them as they are, or "
-            "by zscore='session' of open_betas."
-        )
-    wanted = whole.isel({TRIAL: rows}) if scaled else whole
+    is_in_sd = is_scaled(data["betas"])
+    wanted = whole.isel({TRIAL: rows}) if is_in_sd else whole
     for dim, way in (
         (VOXEL, f"open them with mask={MASK!r}, and without roi= or min_noise_ceiling="),
         (TRIAL, "open all sessions, without stimuli=, split= or a selection"),
@@ -166,7 +160,7 @@ def _selected(data: xr.Dataset, whole: xr.Dataset, rows: NDArray[np.intp]) -> xr
             "The Dataset's trials show other images than those of the bucket: name the bucket that it was opened from "
             "with bucket=."
         )
-    return found if scaled else zscore(found).isel({TRIAL: rows})
+    return found if is_in_sd else zscore(found).isel({TRIAL: rows})
 
 
 def _assembled(

@@ -191,7 +191,7 @@ class Items:
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Return a batch: what it needs is read once."""
-        rows = np.array([self._row(index) for index in indices], dtype=np.intp)
+        rows = np.array([row_of(index, len(self)) for index in indices], dtype=np.intp)
         betas = self._finite(self._betas.take(rows).astype(np.float32, copy=False), rows)
         images = None if self._images is None else self._images.take(rows)
         return [self._item(row, betas[n], None if images is None else images[n]) for n, row in enumerate(rows)]
@@ -207,12 +207,6 @@ class Items:
             item[name] = transformed(self._transform, item[name], f"item {row}, {item['label']!r}")
         return item
 
-    def _row(self, index: int) -> int:
-        row = operator.index(index)
-        if not -len(self) <= row < len(self):
-            raise IndexError(f"Item {row}: expected one from 0 to {len(self) - 1}.")
-        return row % len(self)
-
     def _finite(self, betas: NDArray[np.float32], rows: NDArray[np.intp]) -> NDArray[np.float32]:
         if self._nan == "keep":
             return betas
@@ -227,6 +221,14 @@ class Items:
             f"{betas.shape[1]:,} betas are not finite. Drop such voxels with ds.laion.finite(), or say nan='zero' or "
             "nan='keep'."
         )
+
+
+def row_of(index: int, n: int) -> int:
+    """Return the row of an item of `n`, which may count from the end; IndexError if there is none."""
+    row = operator.index(index)
+    if not -n <= row < n:
+        raise IndexError(f"Item {row}: expected one from 0 to {n - 1}.")
+    return row % n
 
 
 def transformed(transform: Transform, value: Any, which: str) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri.analysis.blocks import betas_of
-from intake_laion_fmri.analysis.scaling import has_gaps, zscore
+from intake_laion_fmri.analysis.scaling import has_gaps, is_scaled, zscore
 from intake_laion_fmri.axes.trials import TRIAL, TRIALS_PER_SESSION
 from intake_laion_fmri.axes.voxels import VOXEL
 from intake_laion_fmri.reading.loading import load
@@ -51,19 +51,14 @@ def lab_xarray(dataset: xr.Dataset) -> xr.DataArray:
     image; rows of ``result.isel(presentation=result.repetition.values == 0)`` and of 1 show the same images.
     """
     betas = betas_of(dataset, TRIAL, VOXEL)
-    scaled = betas.attrs.get("scaled_within")
-    if scaled not in (None, "session") or (scaled is None and betas.attrs.get("units") == "SD"):
-        raise ValueError(
-            f"The betas are scaled within each {scaled or 'group of an unknown kind'}: expected them as they are, or "
-            "by zscore='session'."
-        )
+    is_in_sd = is_scaled(betas)
     if not dataset.sizes[TRIAL] or has_gaps(dataset):
         raise ValueError(
             "Trials of a session are not there, as after stimuli=, split= or a selection: which voxels are finite "
             "follows from all of them. Open whole sessions, and select from the result."
         )
     whole = load(dataset)
-    if scaled is None:
+    if not is_in_sd:
         whole = zscore(whole)
     labels, repetition = whole["label"].values.astype(str), whole["repetition"].values
     order = np.lexsort((repetition, labels))

@@ -198,13 +198,19 @@ def coloured(names: str | Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
     return {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(several)}
 
 
-def legend(axes: Axes, outlines: Mapping[str, Any]) -> None:
-    """Name outlines below axes, on the dark background that they are bright on."""
+def outline_styles(colour: Any) -> list[dict[str, Any]]:
+    """Return the two lines of an outline, legible on any map, as matplotlib's contours take them."""
+    return [{"levels": [0.5], "colors": [line], "linewidths": width} for line, width in (("black", 2.6), (colour, 1.3))]
+
+
+def legend(axes: Axes, outlines: Mapping[str, Any], reached: Mapping[str, bool]) -> None:
+    """Name outlines below axes, on the dark background that they are bright on; say which are not `reached`."""
     if not outlines:
         return
     from matplotlib import lines
 
-    handles = [lines.Line2D([], [], color=colour, linewidth=2, label=name) for name, colour in outlines.items()]
+    names = {name: name if reached[name] else f"{name} (none here)" for name in outlines}
+    handles = [lines.Line2D([], [], color=outlines[name], linewidth=2, label=text) for name, text in names.items()]
     shown = axes.legend(
         handles=handles,
         loc="upper center",

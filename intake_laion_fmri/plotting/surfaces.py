@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from intake_laion_fmri.errors import check_option, is_several
-from intake_laion_fmri.plotting.figures import Scale, coloured, figure_of, label_of, legend, panels, pyplot
+from intake_laion_fmri.plotting.figures import (
+    Scale,
+    coloured,
+    figure_of,
+    label_of,
+    legend,
+    outline_styles,
+    panels,
+    pyplot,
+)
 from intake_laion_fmri.plotting.meshes import Mesh, meshes
 from intake_laion_fmri.plotting.values import subject_of, titles
 from intake_laion_fmri.reading.arguments import ALL
@@ -264,8 +273,7 @@ def _flat(axes: Axes, mesh: Mesh, scale: Scale, colours: Mapping[str, Any]) -> N
         axes.tripcolor(part, np.nan_to_num(mesh.values), shading="gouraud", **ends)
     for name, inside in mesh.inside.items():
         if inside.any() and not inside.all():
-            for line, width in (("black", 2.6), (colours[name], 1.3)):
-                style: dict[str, Any] = {"levels": [0.5], "colors": [line], "linewidths": width}
+            for style in outline_styles(colours[name]):
                 axes.tricontour(Triangulation(*at, mesh.faces), inside.astype(float), **style)
     axes.set_aspect("equal")
     axes.set_axis_off()
@@ -285,8 +293,8 @@ def _finished(
         panel.set_title(f"{who} {mesh.side}".strip() if title is None else title)
     if scale.label:
         scale.bar(grid, fraction=0.04, pad=0.02)
-    reached = {name: any(mesh.inside[name].any() for mesh in found) for name in colours}
-    legend(grid[-1], {name if reached[name] else f"{name} (none here)": colours[name] for name in colours})
+    reached = {name: any(bool(mesh.inside[name].any()) for mesh in found) for name in colours}
+    legend(grid[-1], colours, reached)
     return figure_of(grid[0])
 
 

@@ -14,7 +14,16 @@ from intake_laion_fmri.analysis.selecting import voxels_of
 from intake_laion_fmri.axes.volumes import to_nifti
 from intake_laion_fmri.axes.voxels import VOXEL
 from intake_laion_fmri.errors import BucketUnreachableError, MissingFileWarning, check_option
-from intake_laion_fmri.plotting.figures import Scale, coloured, figure_of, label_of, legend, panels, pyplot
+from intake_laion_fmri.plotting.figures import (
+    Scale,
+    coloured,
+    figure_of,
+    label_of,
+    legend,
+    outline_styles,
+    panels,
+    pyplot,
+)
 from intake_laion_fmri.plotting.values import beside, on_voxels, place_of, subject_of, titles
 from intake_laion_fmri.reading.anatomy import open_anatomy
 from intake_laion_fmri.reading.roi_files import UNREADABLE
@@ -136,7 +145,7 @@ def plot(
             _draw(display, shown[number] if shown.ndim == 2 else shown, data, scale)
         for name, voxels in inside.items():
             _outline(display, beside(data, voxels), colours[name])
-    legend(rows[-1], {name if inside[name].any() else f"{name} (none here)": colours[name] for name in inside})
+    legend(rows[-1], colours, {name: bool(voxels.any()) for name, voxels in inside.items()})
     return figure_of(rows[0])
 
 
@@ -199,8 +208,8 @@ def _outline(display: Any, inside: xr.DataArray, colour: Any) -> None:
     """Draw the outline of an ROI, if it has voxels here."""
     if inside.values.any():
         image = to_nifti(inside, fill=0)
-        for line, width in (("black", 2.6), (colour, 1.3)):  # legible on any map
-            display.add_contours(image, levels=[0.5], colors=[line], linewidths=width)
+        for style in outline_styles(colour):
+            display.add_contours(image, **style)
 
 
 def _slices(

@@ -185,7 +185,8 @@ def _fill_here(
     share = n_bytes / max(1, len(graph))
     after_each = (None, None, None, lambda key, *_: advance(share) if key in graph else None, None)
     blocks = [task[3] for task in fills.values() if task[0] is _fill]
-    workers = _half_of_the_threads() if blocks and all(getattr(one, "is_read_by_two", False) for one in blocks) else {}
+    of_two = all(isinstance(block, StoreBlock) and block.is_read_by_two for block in blocks)
+    workers = _half_of_the_threads() if blocks and of_two else {}
     get({**graph, **fills}, list(fills), callbacks={*Callback.active, after_each}, **workers)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -84,6 +84,11 @@ def spanned(names: Sequence[str]) -> str:
     return f"{names[0]} … {names[-1]}" if len(names) > 2 else ", ".join(names)
 
 
+def shaped(data: xr.Dataset | xr.DataArray, without: Collection[str] = ()) -> str:
+    """Return the sizes of data along all dimensions but some: ``"367 trial x 126 voxel"``."""
+    return " x ".join(f"{number:,} {name}" for name, number in data.sizes.items() if name not in without)
+
+
 def data_page(data: xr.Dataset | xr.DataArray, operations: Sequence[str]) -> Page:
     """Return the page of ``ds.laion``: what the data are of, their ROIs with the voxels chosen, what can be done.
 
@@ -94,7 +99,6 @@ def data_page(data: xr.Dataset | xr.DataArray, operations: Sequence[str]) -> Pag
     operations : sequence of str
         Names of the methods of ``ds.laion``.
     """
-    sizes = " x ".join(f"{number:,} {name}" for name, number in data.sizes.items() if name not in _OF_SELECTIONS)
     title = str(data.attrs.get("title") or getattr(data, "name", None) or type(data).__name__)
     notes = [*str(data.attrs.get("history", "")).splitlines(), f"ds.laion has {', '.join(sorted(operations))}."]
     rows: list[tuple[str, str, str]] = []
@@ -102,7 +106,7 @@ def data_page(data: xr.Dataset | xr.DataArray, operations: Sequence[str]) -> Pag
         every = list(_rois(data.coords["in_roi"]))
         rows = [row for row in every if row[-1] != "0"]
         notes[:0] = [f"No voxel of {counted(len(every) - len(rows), 'other ROI')}."] if len(rows) < len(every) else []
-    return Page(f"{title}: {sizes}", ("roi", "category", "voxels"), rows, tuple(notes))
+    return Page(f"{title}: {shaped(data, _OF_SELECTIONS)}", ("roi", "category", "voxels"), rows, tuple(notes))
 
 
 _OF_SELECTIONS = (ROI, "pool", "split")

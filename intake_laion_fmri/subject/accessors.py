@@ -31,6 +31,7 @@ from intake_laion_fmri.errors import (
 )
 from intake_laion_fmri.reading import rois
 from intake_laion_fmri.reading.arguments import SessionSelection
+from intake_laion_fmri.reading.contents import public_sessions, roi_files
 from intake_laion_fmri.reading.pages import Page, counted, sized, spanned
 from intake_laion_fmri.reading.recent_listings import recent_objects
 from intake_laion_fmri.remote.access import Bucket, open_bucket, open_store
@@ -171,13 +172,19 @@ class Subject(Tables, Volumes, Templates, Descriptions, Runs, Training):
         """Return what is shown of the subject: from listings alone, and without them where there are none now."""
         rows: list[tuple[str, ...]] = []
         with contextlib.suppress(OSError, ValueError):  # what cannot be listed now is not shown
-            objects = recent_objects(self._bucket, layout.BETAS.folder(self.subject), refresh=False)
+            objects: dict[str, layout.ObjectInfo] = {}
+            for tree in layout.MAIN_TREES:
+                objects |= recent_objects(self._bucket, tree.folder(self.subject), refresh=False)
+            sessions = public_sessions(objects, ["betas"])
             parsed = {key: layout.parse_key(key) for key in objects if layout.is_of_public(key)}
-            betas = [objects[key].size for key, found in parsed.items() if found and found.kind == "betas"]
-            rows.append((spanned(self.get_sessions()), counted(len(betas), "session"), "betas", sized(sum(betas))))
-            for category in self.get_available_categories():
-                rois = self.get_available_rois(category)
-                rows.append((in_short(rois, most=6), counted(len(rois), "ROI"), category, ""))
+            n_bytes = sum(objects[key].size for key, found in parsed.items() if found and found.kind == "betas")
+            if sessions:
+                rows.append((spanned(sessions), counted(len(sessions), "session"), "betas", sized(n_bytes)))
+            categories: dict[str, dict[str, None]] = {}
+            for file in roi_files(objects):
+                categories.setdefault(file.category, {})[file.name] = None
+            for category, rois in sorted(categories.items()):
+                rows.append((in_short(list(rois), most=6), counted(len(rois), "ROI"), category, ""))
         return Page(f"Subject {self.subject} in {self._bucket.url}", ("names", "number", "of", "size"), rows)
 
     def get_sessions(self) -> list[str]:

@@ -5,7 +5,6 @@ Source: the interface of ``laion_fmri.torch_data`` (ViCCo-Group/LAION-fMRI), Sep
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from intake_laion_fmri.axes.rois import RoiSelection
 from intake_laion_fmri.axes.voxels import Mask
 from intake_laion_fmri.errors import is_several
-from intake_laion_fmri.export.items import Transform, transformed
+from intake_laion_fmri.export.items import Transform, row_of, transformed
 from intake_laion_fmri.subject.reader import Flags, SubjectReader
 
 if TYPE_CHECKING:
@@ -43,9 +42,7 @@ class SessionItems:
     def __getitem__(self, idx: int) -> dict[str, Any]:
         import torch
 
-        row = operator.index(idx)
-        if not -len(self) <= row < len(self):
-            raise IndexError(f"Item {row}: expected one from 0 to {len(self) - 1}.")
+        row = row_of(idx, len(self))
         label = self._labels[row]
         pixels = np.asarray(self._images.named(label), dtype=np.float32) / 255
         image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
