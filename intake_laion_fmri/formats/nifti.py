@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri.errors import DataIntegrityError
-from intake_laion_fmri.formats.grid import Gather
+from intake_laion_fmri.formats.grid import NEIGHBOURS, Gather
 from intake_laion_fmri.formats.gunzip import open_gzip
 from intake_laion_fmri.formats.moments import Moments
 from intake_laion_fmri.formats.nifti_header import HeaderReader, read_header
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 PIECE_BYTES = 512 * 1024
 """Bytes unpacked at a time: small enough for the second-level cache, where both unpacking and gathering are fastest."""
-
-NEIGHBOURS = 4
-"""Voxels side by side on disk that are taken at a time: 16 bytes cost what 4 do, and in a brain most are wanted."""
 
 ROWS_IN_FLIGHT = 3
 """Volumes being put in order by the second thread, at most, while the first unpacks the next one."""
@@ -123,7 +120,7 @@ class VolumeReader:
         if not len(wanted):
             return result
         row_of = {int(volume): row for row, volume in enumerate(wanted)}
-        numbers, order = _neighbours(gather)
+        numbers, order = gather.neighbours
         cuts, pieces = self._cuts(numbers), self._buffer.view((np.void, NEIGHBOURS * header.dtype.itemsize))
         rows = np.empty((ROWS_IN_FLIGHT, len(numbers)), dtype=pieces.dtype)
         busy: list[Future[None] | None] = [None] * ROWS_IN_FLIGHT
@@ -314,14 +311,6 @@ def _ascending(volumes: Sequence[int], n_volumes: int) -> NDArray[np.intp]:
     if len(wanted) and not (np.all(np.diff(wanted) > 0) and wanted[0] >= 0 and wanted[-1] < n_volumes):
         raise ValueError(f"volumes must ascend within 0..{n_volumes - 1}: {volumes!r}")
     return wanted
-
-
-def _neighbours(gather: Gather) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return which `NEIGHBOURS` hold the voxels, counted on disk, and the position of each voxel in a row of these."""
-    numbers = gather.offsets // NEIGHBOURS
-    is_first = np.diff(numbers, prepend=-1) > 0
-    order = (np.cumsum(is_first) - 1) * NEIGHBOURS + gather.offsets % NEIGHBOURS
-    return numbers[is_first], order[gather.order]
 
 
 def _finish(task: Future[None] | None) -> None:
