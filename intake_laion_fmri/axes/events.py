@@ -6,7 +6,6 @@ they stay texts, and are never evaluated.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -14,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from intake_laion_fmri.axes.labels import quoted
 from intake_laion_fmri.axes.trials import TRIAL
-from intake_laion_fmri.errors import DataIntegrityError, in_short
+from intake_laion_fmri.errors import in_short
 from intake_laion_fmri.formats.grid import Coordinates
+from intake_laion_fmri.formats.tables import MAX_TABLE_BYTES, quoted, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,9 +53,6 @@ COLUMNS: Mapping[str, tuple[str, str]] = MappingProxyType(
 _NEEDED = ("onset", "duration", "trial_type")
 _NOTHING = frozenset({"", "n/a", "N/A", "na", "NA", "nan", "NaN"})
 _FLAGS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
-_END_OF_LINE = re.compile(r"\r\n|\r|\n")
-MAX_TABLE_BYTES = 4 * 1024 * 1024
-"""Bytes of a table, at most: a run has about fifteen thousand. Bounds time and memory."""
 
 
 def read_events(content: bytes, *, name: str, note: Callable[[str], None]) -> pd.DataFrame:
@@ -84,31 +80,14 @@ def read_events(content: bytes, *, name: str, note: Callable[[str], None]) -> pd
     """
     import pandas as pd
 
-    def broken(found: str) -> DataIntegrityError:
-        return DataIntegrityError(f"{name}: {found}. Fetch the file again; if it stays so, report it.")
-
-    if len(content) > MAX_TABLE_BYTES:
-        raise broken(f"expected a table of at most {MAX_TABLE_BYTES} bytes, found {len(content)}")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise broken(f"expected UTF-8, found the byte {error.object[error.start]:#04x}") from error
-    first, *lines = _END_OF_LINE.split(text.rstrip("\r\n"))
-    header = first.split("\t")
-    absent = [column for column in _NEEDED if header.count(column) != 1]
-    if absent or len(set(header)) < len(header):
-        raise broken(f"expected each column once, {', '.join(_NEEDED)} among them, found {quoted(', '.join(header))}")
-    rows = [line.split("\t") for line in lines]
-    for number, row in enumerate(rows):
-        if len(row) != len(header):
-            raise broken(f"row {number}: expected {len(header)} fields, found {len(row)}")
-    texts = {column: [row[position] for row in rows] for position, column in enumerate(header)}
+    table = read_table(content, name=name, needed=_NEEDED, separator="\t", most_bytes=MAX_TABLE_BYTES)
+    texts = {str(column): values.tolist() for column, values in table.items()}
     missing = [column for column in COLUMNS if column not in texts]
     if missing:
         note(f"{name}: it has no {in_short(missing)}")
     found = {}
-    for column in [*COLUMNS, *(column for column in header if column not in COLUMNS)]:
-        found[column] = _typed(column, texts.get(column, [""] * len(rows)), name, note)
+    for column in [*COLUMNS, *(column for column in texts if column not in COLUMNS)]:
+        found[column] = _typed(column, texts.get(column, [""] * len(table)), name, note)
     return pd.DataFrame(found)
 
 

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.axes.labels import Label, parse_label, quoted
+from intake_laion_fmri.axes.labels import Label, parse_label
 from intake_laion_fmri.errors import is_several
 from intake_laion_fmri.formats.grid import Coordinates
+from intake_laion_fmri.formats.tables import quoted
 
 IMAGE = "image"
 """Dimension and index: the label of an image, its file name."""

@@ -25,8 +25,6 @@ _OOD_TYPE = re.compile(r"(?P<type>[A-Za-z0-9-]+)_.+")
 _ANY_CASE = re.compile(_LABEL.pattern, re.IGNORECASE)
 
 _UNIQUE_REPEATS = 4
-LONGEST_QUOTE = 200
-"""Characters of a label in a message, at most."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +66,6 @@ def parse_label(label: str) -> Label | None:
 def is_altered(label: str) -> bool:
     """Return True if a label follows the grammar in another case only."""
     return _ANY_CASE.fullmatch(label) is not None and _LABEL.fullmatch(label) is None
-
-
-def quoted(text: str) -> str:
-    """Quote a text in a message, shortened: a broken file may hold one of any length."""
-    return repr(text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…")
 
 
 def labels_of(trials: Any) -> NDArray[np.object_]:

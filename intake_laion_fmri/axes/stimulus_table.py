@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.axes.labels import quoted
-from intake_laion_fmri.errors import DataIntegrityError
+from intake_laion_fmri.formats.masks import Broken
+from intake_laion_fmri.formats.tables import expect_each, quoted, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,31 +47,14 @@ def read_stimulus_table(content: bytes, *, name: str) -> pd.DataFrame:
         If it is no such table, a column or a name is missing, a name is there twice, or a number of repetitions is
         none. Names the row, from 0.
     """
-    import pandas as pd
-
-    def broken(problem: str) -> DataIntegrityError:
-        return DataIntegrityError(f"{name}: {problem}. Fetch the file again; if it stays so, report it.")
-
-    try:
-        header, *rows = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
-    except (UnicodeDecodeError, csv.Error, ValueError) as error:
-        raise broken(f"expected a comma-separated table in UTF-8 ({error})") from error
-    missing = [column for column in (_INDEX, *_COLUMNS) if header.count(column) != 1]
-    if missing:
-        raise broken(f"expected the columns {', '.join((_INDEX, *_COLUMNS))}; it has no {', '.join(missing)}")
-    for row, fields in enumerate(rows):
-        if len(fields) != len(header):
-            raise broken(f"row {row}: expected {len(header)} fields, found {len(fields)}")
-    table = pd.DataFrame(rows, columns=header, dtype=object)
+    broken = Broken(name)
+    table = read_table(content, name=name, needed=(_INDEX, *_COLUMNS))
     wrong = (table[_INDEX] == "") | table[_INDEX].duplicated()
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         raise broken(f"row {row}: expected the name of another image than above, found {quoted(table[_INDEX][row])}")
-    n_reps = table["n_reps"].str.extract(f"^{_REPEATS.pattern}$", expand=False)
-    if n_reps.isna().any():
-        row = int(n_reps.isna().to_numpy().argmax())
-        raise broken(f"row {row}: expected n_reps such as '12rep', found {quoted(table['n_reps'][row])}")
-    table["n_reps"] = n_reps.astype(np.int64)
+    expect_each(table["n_reps"], _REPEATS.fullmatch, "n_reps such as '12rep'", broken)
+    table["n_reps"] = table["n_reps"].str.extract(_REPEATS.pattern, expand=False).astype(np.int64)
     table.insert(0, "row", np.arange(len(table), dtype=np.int64))
     subjects = [_SUBJECTS.get(code, "") for code in table["participant"]]
     table.insert(list(table).index("participant") + 1, "subject", np.array(subjects, dtype=object))

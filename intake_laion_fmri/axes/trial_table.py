@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import operator
 import re
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from intake_laion_fmri.axes.labels import LONGEST_QUOTE, is_altered, parse_label, quoted
+from intake_laion_fmri.axes.labels import is_altered, parse_label
 from intake_laion_fmri.axes.trials import COLUMNS, DTYPES, TRIALS_PER_SESSION
-from intake_laion_fmri.errors import DataIntegrityError
+from intake_laion_fmri.formats.masks import Broken
+from intake_laion_fmri.formats.tables import MAX_TABLE_BYTES, expect_each, quoted, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _RUN = re.compile(r"(?:run-)?0*([1-9][0-9]{0,3})(?:\.0+)?")  # a column with a gap is written as 1.0
-_SESSION = re.compile(r"(?:ses-)?0*([0-9]{1,4})")
-MAX_TABLE_BYTES = 4 * 1024 * 1024
-"""Bytes of a trial table, at most: one of the longest session has about a hundred thousand. Bounds time and memory."""
-
-_END_OF_LINE = re.compile(r"\r\n|\r|\n")
 _NO_LABEL = frozenset({"", "blank", "n/a", "na", "nan", "none", "null"})
 _LONGEST_LABEL = 1024
 
@@ -61,100 +54,42 @@ def read_trials(content: bytes, *, name: str, session: str, participant: str | N
     """
     import pandas as pd
 
-    broken = functools.partial(_broken, name)
-    text = _table_text(content, broken)
-    header, rows = _table_rows(text, broken)
-    columns = operator.itemgetter(*(header.index(column) for column in COLUMNS))
-    number = int(session.removeprefix("ses-"))
-    # A file that ends without a newline may end within its last label.
-    cut = None if text.endswith(("\r", "\n")) else len(rows) - 1
-    # Idea: one pass over the rows, so that the error names the first bad row; its columns are found by name once.
-    # Reference: the columns are those of the bucket's trial tables; the grammar of labels is in `labels`.
-    # Cost: O(rows), four regular expressions a row; a label is parsed once for all sessions.
-    runs, labels = [], []
-    for row, text_of_row in enumerate(rows):
-        fields = text_of_row.split("\t")
-        if len(fields) != len(header):
-            raise broken(f"row {row}: expected {len(header)} fields, found {len(fields)}")
-        spelled, run, beta_index, label = columns(fields)
-        match = _SESSION.fullmatch(spelled)
-        if match is None or int(match[1]) != number:
-            raise broken(f"row {row}: expected the session {session!r}, found {quoted(spelled)}")
-        if beta_index != str(row):
-            raise broken(f"row {row}: expected the beta_index {row}, found {quoted(beta_index)}")
-        match = _RUN.fullmatch(run)
-        if match is None:
-            raise broken(f"row {row}: expected a run such as 1 or 'run-01', found {quoted(run)}")
-        problem = _problem_of(label, participant, is_cut=row == cut)
-        if problem:
-            raise broken(f"row {row}: expected {problem}, found {quoted(label)}")
-        runs.append(int(match[1]))
-        labels.append(label)
+    broken, number = Broken(name), int(session.removeprefix("ses-"))
+    most = {"most_bytes": MAX_TABLE_BYTES, "most_rows": TRIALS_PER_SESSION - 1}
+    table = read_table(content, name=name, needed=COLUMNS, separator="\t", **most)
+    if table.empty:
+        raise broken(f"expected 1 to {TRIALS_PER_SESSION - 1} trials, found 0")
+    texts = {column: table[column].tolist() for column in COLUMNS}
+    expect_each(texts["session"], re.compile(rf"(?:ses-)?0*{number}").fullmatch, f"the session {session!r}", broken)
+    for row, index in enumerate(texts["beta_index"]):
+        if index != str(row):
+            raise broken(f"row {row}: expected the beta_index {row}, found {quoted(index)}")
+    expect_each(texts["run"], _RUN.fullmatch, "a run such as 1 or 'run-01'", broken)
+    labels = texts["label"]
+    expect_each(labels, _is_sound, "a stimulus label of the data set", broken)
+    if not content.endswith((b"\r", b"\n")) and not parse_label(labels[-1]):  # the file may end within it
+        raise broken(f"row {len(labels) - 1}: expected a stimulus label of the data set, found {quoted(labels[-1])}")
+    if participant:
+
+        def is_own(label: str) -> bool:
+            parsed = parse_label(label)
+            return parsed is None or parsed.participant in ("", participant)
+
+        expect_each(labels, is_own, f"an image of participant {participant}", broken)
+    runs = [int(run.removeprefix("run-").partition(".")[0]) for run in texts["run"]]
     return pd.DataFrame(
         {
-            "session": np.full(len(rows), session, dtype=object),
+            "session": np.full(len(table), session, dtype=object),
             "run": np.array(runs, dtype=DTYPES["run"]),
-            "beta_index": np.arange(len(rows), dtype=DTYPES["beta_index"]),
+            "beta_index": np.arange(len(table), dtype=DTYPES["beta_index"]),
             "label": np.array(labels, dtype=object),
         }
     )
 
 
-Broken = Callable[[str], DataIntegrityError]
-"""Takes what was found in a file; returns the error that names it."""
-
-
-def _broken(name: str, found: str) -> DataIntegrityError:
-    """Return the error for a broken table."""
-    return DataIntegrityError(f"{name}: {found}. Fetch the file again; if it stays so, report it.")
-
-
-def _table_text(content: bytes, broken: Broken) -> str:
-    """Decode a table of a bounded size, without NUL bytes."""
-    if len(content) > MAX_TABLE_BYTES:
-        raise broken(f"expected a trial table of at most {MAX_TABLE_BYTES} bytes, found {len(content)}")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise broken(f"line {line}: expected UTF-8, found the byte {error.object[error.start]:#04x}") from error
-    if "\0" in text:
-        line = text[: text.index("\0")].count("\n") + 1
-        raise broken(f"line {line}: expected text, found a NUL byte")
-    return text
-
-
-def _table_rows(text: str, broken: Broken) -> tuple[list[str], list[str]]:
-    """Split a table into the names of its columns and its rows."""
-    # By hand: pandas takes a row with too many fields for one with an index, and shifts its columns.
-    # As many lines as there may be, and what follows as one more: what a broken file is made of may be endless.
-    first, *rows = _END_OF_LINE.split(text.rstrip("\r\n"), maxsplit=TRIALS_PER_SESSION)
-    header = first.split("\t")
-    if any(header.count(column) != 1 for column in COLUMNS):
-        found = first[:LONGEST_QUOTE].replace("\t", ", ")[:LONGEST_QUOTE]
-        raise broken(f"expected the columns {', '.join(COLUMNS)}, each once, found {found!r}")
-    if not 0 < len(rows) < TRIALS_PER_SESSION:
-        more = f"{len(rows)} or more" if len(rows) == TRIALS_PER_SESSION else str(len(rows))
-        raise broken(f"expected 1 to {TRIALS_PER_SESSION - 1} trials, found {more}")
-    return header, rows
-
-
-def _problem_of(label: str, participant: str | None, *, is_cut: bool) -> str:
-    """Return what was expected instead of a label, or an empty text if it is sound."""
-    parsed = parse_label(label) if len(label) <= _LONGEST_LABEL else None
-    if parsed is None and (_is_damaged(label) or is_cut):
-        return "a stimulus label of the data set"
-    if participant and parsed and parsed.participant not in ("", participant):
-        return f"an image of participant {participant}"
-    return ""
-
-
-def _is_damaged(label: str) -> bool:
-    """Return True if a label is empty, or a known label that was altered: it would count as another image."""
-    return (
-        len(label) > _LONGEST_LABEL
-        or label.strip(" \"'") != label
-        or label.casefold() in _NO_LABEL
-        or not label.isprintable()
-        or is_altered(label)
-    )
+def _is_sound(label: str) -> bool:
+    """Return False for a label that is empty, or a known one that was altered: it would count as another image."""
+    if len(label) > _LONGEST_LABEL:
+        return False
+    is_plain = label.strip(" \"'") == label and label.isprintable() and label.casefold() not in _NO_LABEL
+    return parse_label(label) is not None or (is_plain and not is_altered(label))

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from intake_laion_fmri.axes.labels import Label, parse_label, quoted
+from intake_laion_fmri.axes.labels import Label, parse_label
 from intake_laion_fmri.errors import DataIntegrityError, in_short
+from intake_laion_fmri.formats.tables import quoted
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -291,7 +291,7 @@ BROKEN = {
     "session twice": (table(*[("ses-02", *row) for row in GOOD], header="session\t" + HEADER), "each once, found"),
     "commas": (table(*GOOD).replace(b"\t", b","), "expected the columns"),
     "web page": (b"<html>\n<body>404</body></html>\n", "expected the columns .* found '<html>'"),
-    "long junk": (b"x" * 100_000, "expected the columns .* found 'x{200}'"),
+    "long junk": (b"x" * 100_000, "expected the columns .* found 'x{200}…'"),
     "short row": (table(GOOD[0], ("ses-01", "1")), "row 1: expected 4 fields, found 2"),
     "cut off": (table(*GOOD)[:-30], "row 2: expected 4 fields, found"),
     "cut off in a label": (table(*GOOD)[:-3], "row 2: expected a stimulus label .* found 'shared_12rep_LAION_a.j'"),
@@ -333,7 +333,7 @@ BROKEN = {
     "UTF-16": (table(*GOOD).decode().encode("utf-16"), "line 1: expected UTF-8, found the byte 0xff"),
     "gzip": (b"\x1f\x8b\x08\x00" + bytes(range(256)), "line 1: expected UTF-8, found the byte 0x8b"),
     "half a character": (table(GOOD[0]) + b"ses-01\t1\t1\tshared_4rep_OOD_shape_\xc3", "line 3: .*0xc3"),
-    "too many trials": (table(*[("ses-01", "1", str(i), A) for i in range(10_000)]), "1 to 9999 trials, found 10000"),
+    "too many trials": (table(*[("ses-01", "1", str(i), A) for i in range(10_000)]), "1 to 9999 rows, found more"),
 }  # fmt: skip
 
 

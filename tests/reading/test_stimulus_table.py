@@ -102,7 +102,7 @@ def test_an_odd_table_is_one_warning(own_tiny: Path) -> None:
     assert set(ds.label.values[ds.stimulus == -1]) <= {first.partition(",")[0]}
     assert (ds.stimulus >= 0).any()
     (own_tiny / TABLE).write_text("a,b\n")
-    with pytest.warns(MissingFileWarning, match=r"stimulus \(.*it has no image_name"):
+    with pytest.warns(MissingFileWarning, match=r"stimulus \(.*expected the columns image_name"):
         ds = open_betas("sub-01", bucket=own_tiny, roi="FFA1")
     assert "stimulus" not in ds.coords
 
@@ -130,9 +130,9 @@ GOOD = "image_name,dataset,participant,unique_or_shared,n_reps\n"
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (b"", "expected a comma-separated table"),
-        (b"\xff\xfe", "expected a comma-separated table"),
-        (b"image_name,dataset\n", "it has no participant, unique_or_shared, n_reps"),
+        (b"", "expected the columns"),
+        (b"\xff\xfe", "expected UTF-8"),
+        (b"image_name,dataset\n", "expected the columns .*, each once, found 'image_name, dataset'"),
         (
             f"{GOOD}a,b,c,d,4rep\na,b,c,d,4rep\n".encode(),
             "row 1: expected the name of another image than above, found 'a'",

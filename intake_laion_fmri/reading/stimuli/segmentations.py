@@ -15,8 +15,8 @@ from intake_laion_fmri import layout
 from intake_laion_fmri.axes.images import IMAGE, Images, choose_images
 from intake_laion_fmri.errors import DataIntegrityError, check_option, is_several
 from intake_laion_fmri.formats.chunk_index import ChunkIndex
-from intake_laion_fmri.formats.csv_table import flags, numbers, read_csv_table, whole_numbers
 from intake_laion_fmri.formats.hdf5 import open_hdf5
+from intake_laion_fmri.formats.tables import flags, numbers, read_table, whole_numbers
 from intake_laion_fmri.reading.assembly import attributes
 from intake_laion_fmri.reading.blocks import Step
 from intake_laion_fmri.reading.lazy_arrays import lazy_rows
@@ -230,7 +230,7 @@ class MaskBlock:
 
 def _table(bucket: Bucket, info: ObjectInfo) -> pd.DataFrame:
     name = bucket.locate(info.key)
-    table = read_csv_table(bucket.fetch([info])[info.key], name=name, needed=_COLUMNS)
+    table = read_table(bucket.fetch([info])[info.key], name=name, needed=_COLUMNS)
     table[IMAGE] = table["image_name"]
     table["instance"] = whole_numbers(table, "instance_id", name=name)
     table["mask_row"] = whole_numbers(table, "mask_row", name=name)

@@ -1,0 +1,135 @@
+"""Tables as text: bytes in, columns of texts out, and columns of numbers of these."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import re
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intake_laion_fmri.formats.masks import Broken
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_TABLE_BYTES = 4 * 1024 * 1024
+"""Bytes of the table of a session or a run, at most: the longest has a hundred thousand. Bounds time and memory."""
+
+LONGEST_QUOTE = 200
+"""Characters of a text in a message, at most."""
+
+
+def read_table(
+    content: bytes,
+    *,
+    name: str,
+    needed: Collection[str],
+    separator: str = ",",
+    most_bytes: int | None = None,
+    most_rows: int | None = None,
+) -> pd.DataFrame:
+    """Read a table whose fields stay the texts that they are: empty ones are "".
+
+    pandas takes a row with too many fields for one with an index, and shifts its columns.
+
+    Parameters
+    ----------
+    content : bytes
+        UTF-8, with a line of names first.
+    name : str
+        What to call the file in errors.
+    needed : collection of str
+        Columns that must be there.
+    separator : str, default ","
+        What is between fields. Where it is a comma, fields may be quoted.
+    most_bytes, most_rows : int, optional
+        Of the table, at most; nothing is made of what is beyond.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Every column, of texts; of others with one name the first.
+
+    Raises
+    ------
+    DataIntegrityError
+        If it is no such table, or a row has more or fewer fields. Names the row, from 0.
+    """
+    import pandas as pd
+
+    broken = Broken(name)
+    if most_bytes is not None and len(content) > most_bytes:
+        raise broken(f"expected a table of at most {most_bytes} bytes, found {len(content)}")
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if separator == "," else csv.QUOTE_NONE
+    lines = io.StringIO(_decoded(content, broken).rstrip("\r\n"), newline="")
+    reader = csv.reader(lines, delimiter=separator, quoting=quoting, strict=True)
+    try:
+        header = next(reader, [])
+        rows = [row or [""] for row in itertools.islice(reader, most_rows and most_rows + 1)]
+    except csv.Error as error:
+        raise broken(f"line {reader.line_num}: expected a table: {error}") from error
+    if any(header.count(column) != 1 for column in needed):
+        raise broken(f"expected the columns {', '.join(needed)}, each once, found {quoted(', '.join(header))}")
+    if most_rows is not None and len(rows) > most_rows:
+        raise broken(f"expected 1 to {most_rows} rows, found more")
+    for number, row in enumerate(rows):
+        if len(row) != len(header):
+            raise broken(f"row {number}: expected {len(header)} fields, found {len(row)}")
+    table = pd.DataFrame(rows, columns=header, dtype=object)
+    return table.loc[:, ~table.columns.duplicated()]
+
+
+def _decoded(content: bytes, broken: Broken) -> str:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise broken(f"line {line}: expected UTF-8, found the byte {error.object[error.start]:#04x}") from error
+    if "\0" in text:
+        raise broken(f"line {text.count(chr(10), 0, text.index(chr(0))) + 1}: expected text, found a NUL byte")
+    return text
+
+
+def expect_each(
+    texts: Iterable[str], is_right: Callable[[str], object], expected: str, broken: Callable[[str], Exception]
+) -> None:
+    """Raise the error of `broken` for the first text of a column that is not right, with its row."""
+    for row, text in enumerate(texts):
+        if not is_right(text):
+            raise broken(f"row {row}: expected {expected}, found {quoted(text)}")
+
+
+def quoted(text: str) -> str:
+    """Quote a text in a message, shortened: a broken file may hold one of any length."""
+    return repr(text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…")
+
+
+def whole_numbers(table: pd.DataFrame, column: str, *, name: str) -> NDArray[np.int64]:
+    """Return a column of numbers from 0 on; DataIntegrityError names the row of anything else."""
+    texts = table[column].tolist()
+    expect_each(texts, re.compile("[0-9]{1,18}").fullmatch, f"a number from 0 on in {column}", Broken(name))
+    return np.array([int(text) for text in texts], dtype=np.int64)
+
+
+def numbers(table: pd.DataFrame, column: str, *, name: str) -> NDArray[np.float64]:
+    """Return a column of numbers; NaN where it is empty; DataIntegrityError names the row of anything else."""
+    found = np.full(len(table), np.nan)
+    for number, text in enumerate(table[column].tolist()):
+        try:
+            found[number] = float(text) if text else np.nan
+        except ValueError as error:
+            raise Broken(name)(f"row {number}: {column}: expected a number, found {text[:80]!r}") from error
+    return found
+
+
+def flags(table: pd.DataFrame, column: str, *, name: str) -> NDArray[np.bool_]:
+    """Return a column of true and false; DataIntegrityError names the row of anything else."""
+    words = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+    texts = [text.lower() for text in table[column].tolist()]
+    expect_each(texts, words.__contains__, f"True or False in {column}", Broken(name))
+    return np.array([words[text] for text in texts], dtype=bool)
