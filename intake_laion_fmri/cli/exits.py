@@ -14,7 +14,6 @@ from typing import Any
 import click
 
 from intake_laion_fmri.cli import interrupts
-from intake_laion_fmri.cli.output import on_terminal
 from intake_laion_fmri.cli.wording import cli_message
 from intake_laion_fmri.errors import (
     AccessDeniedError,
@@ -74,9 +73,7 @@ class Program(click.Group):
             with interrupts.in_order():
                 return super().invoke(context)
         except (KeyboardInterrupt, click.Abort):  # the second: at a question
-            start = "\n" if on_terminal(sys.stderr) else ""  # a terminal has put ^C there
-            click.echo(f"{start}{interrupts.message()}", err=True)
-            raise click.exceptions.Exit(interrupts.INTERRUPTED) from None
+            interrupts.leave()
         except BrokenPipeError:
             _write_to_nowhere()
             raise click.exceptions.Exit(CLOSED_PIPE) from None

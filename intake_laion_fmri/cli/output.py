@@ -10,7 +10,6 @@ from typing import TextIO
 
 import click
 
-from intake_laion_fmri.cli import interrupts
 from intake_laion_fmri.running.progress import ProgressBar, size
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
@@ -115,18 +114,7 @@ def _shown(cell: object) -> str:
 
 
 class Bar(ProgressBar):
-    """A progress bar of a command, which Ctrl-C leaves whole.
-
-    Parameters
-    ----------
-    label : str
-        What is done.
-    after : float, default 0
-        Seconds after which it is shown.
-    """
-
-    def __init__(self, label: str, *, after: float = 0.0) -> None:
-        super().__init__(label, after=after, guard=interrupts.held)
+    """A progress bar of a command."""
 
     def say(self, line: str) -> None:
         """Print a line, above the bar."""

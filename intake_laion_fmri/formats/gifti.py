@@ -11,16 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from intake_laion_fmri.formats.masks import MAX_VERTICES, NUMBER, Broken, expect_size, mask_of
+from intake_laion_fmri.formats.masks import MAX_VERTICES, Broken, expect_size, mask_of, parse_numbers
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 MAX_TAGS = 20_000
 """``<`` in a GIfTI file, at most: of one array it has some dozens. Bounds the elements that are made of it."""
-
-_WORD = re.compile(r"[^ \t\r\n]+")
-_ASCII_NUMBER = re.compile(rf"{NUMBER}|[-+]?(?:nan|inf(?:inity)?)", re.IGNORECASE)
 
 
 def _ignore(text: str) -> None:
@@ -210,16 +207,10 @@ def _unpack(packed: bytes, size: int) -> bytes:
 
 
 def _parse_words(text: str, n_values: int, broken: Broken) -> NDArray[np.float64]:
-    characters = np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
-    inside = np.isin(characters, np.frombuffer(b" \t\r\n", dtype=np.uint8), invert=True)
-    found = int(inside[:1].sum() + (inside[1:] & ~inside[:-1]).sum())
-    if found != n_values:
-        raise broken(f"expected {n_values} numbers, found {found}")
-
-    def number(word: str) -> float:
-        # Python's own `float` also takes other scripts' digits, and underscores between them.
-        if not _ASCII_NUMBER.fullmatch(word):
-            raise broken(f"expected numbers, found: {word[:80]!r}")
-        return float(word)
-
-    return np.fromiter((number(word[0]) for word in _WORD.finditer(text)), dtype=np.float64, count=n_values)
+    try:
+        numbers = parse_numbers(re.sub(r"[ \t\r]", "\n", text), n_columns=1)[:, 0]
+    except ValueError as error:
+        raise broken(f"expected numbers, found: {error}") from error
+    if len(numbers) != n_values:
+        raise broken(f"expected {n_values} numbers, found {len(numbers)}")
+    return numbers

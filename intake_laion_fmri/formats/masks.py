@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -75,6 +76,18 @@ def expect_size(content: bytes, broken: Broken) -> None:
     """Raise DataIntegrityError if a file is too large for a surface."""
     if len(content) > MAX_FILE_BYTES:
         raise broken(f"expected a surface file of at most {MAX_FILE_BYTES} bytes, found {len(content)}")
+
+
+def parse_numbers(text: str, n_columns: int) -> NDArray[np.float64]:
+    """Read lines of numbers, with spaces between them, as shape (row, column); empty lines are passed over.
+
+    ValueError where something is no number, or a line has more or fewer.
+    """
+    if not text or text.isspace():
+        return np.empty((0, n_columns))
+    # The columns are fixed by the type, not by the first line: memory is that of the numbers that are there.
+    table = np.loadtxt(io.StringIO(text, newline=None), dtype=[("", "f8")] * n_columns, comments=None, ndmin=1)
+    return table.view("f8").reshape(-1, n_columns)
 
 
 class Broken:

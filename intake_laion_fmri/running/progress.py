@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TypeAlias, TypeVar
 
@@ -145,19 +145,10 @@ class ProgressBar:
         Whether to show it; see `is_shown`.
     after : float, default 0
         Seconds after which it is shown; if it is asked for, it is at once.
-    guard : callable, optional
-        Gives a context for what must not be interrupted halfway.
     """
 
-    def __init__(
-        self,
-        label: str,
-        progress: bool | None = None,
-        *,
-        after: float = 0.0,
-        guard: Callable[[], AbstractContextManager[None]] = nullcontext,
-    ) -> None:
-        self._label, self._guard = label, guard
+    def __init__(self, label: str, progress: bool | None = None, *, after: float = 0.0) -> None:
+        self._label = label
         self._shown_from = self._next_line = time.monotonic() + (0.0 if progress else after)
         self._progress: Progress | None = None
         self._is_shown, self._draws = is_shown(progress), True
@@ -170,8 +161,7 @@ class ProgressBar:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._progress is not None:
-            with self._guard():
-                self._progress.stop()
+            self._progress.stop()
         elif self._last:
             self._print(self._last)
 
@@ -187,13 +177,12 @@ class ProgressBar:
         if not self._is_shown or time.monotonic() < self._shown_from:
             return
         note = ", ".join(filter(None, notes))
-        with self._guard():
-            if self._progress is None and self._draws:
-                self._progress = self._started()
-                self._draws = self._progress is not None
-            if self._progress is not None:
-                self._progress.update(self._progress.task_ids[0], completed=done, total=total, note=note)
-                return
+        if self._progress is None and self._draws:
+            self._progress = self._started()
+            self._draws = self._progress is not None
+        if self._progress is not None:
+            self._progress.update(self._progress.task_ids[0], completed=done, total=total, note=note)
+            return
         share = f" {100 * done / total:.0f}%" if total else ""
         self._last = f"{self._label}:{share} {note}".rstrip()
         if time.monotonic() >= self._next_line:
@@ -205,10 +194,9 @@ class ProgressBar:
         if self._progress is None or not sys.stdout.isatty():
             write()
             return
-        with self._guard():
-            self._progress.stop()
-            write()
-            self._progress.start()
+        self._progress.stop()
+        write()
+        self._progress.start()
 
     def _print(self, line: str) -> None:
         self._last = ""

@@ -19,8 +19,11 @@ from tiers import full
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.cli.exits import CLOSED_PIPE, FAILED
-from intake_laion_fmri.cli.interrupts import GRACE_SECONDS, INTERRUPTED
+from intake_laion_fmri.cli.interrupts import INTERRUPTED
 from intake_laion_fmri.remote.cache import SmallFileCache
+
+GRACE_SECONDS = 5.0
+"""How long it may take to put things in order."""
 
 AT_IMPORT = """
 import os, signal, sys
