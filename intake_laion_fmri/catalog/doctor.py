@@ -21,17 +21,8 @@ from intake_laion_fmri.remote.access import Bucket
 from intake_laion_fmri.sources import SOURCES, Source
 
 _LIBRARIES = (
-    "intake",
-    "intake-xarray",
-    "xarray",
-    "dask",
-    "fsspec",
-    "s3fs",
-    "zarr",
-    "nibabel",
-    "h5py",
-    "numpy",
-    "pandas",
+    *("intake", "intake-xarray", "xarray", "dask", "fsspec", "s3fs"),
+    *("zarr", "nibabel", "h5py", "numpy", "pandas"),
 )
 _FAILURES = (OSError, ValueError, LookupError, TypeError, ArithmeticError, RuntimeError, ImportError)
 """What opening a source may raise on a bucket that is not as expected."""

@@ -20,8 +20,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from intake_laion_fmri.demo import bucket, scale, truth
 
-    home = scale if name in scale.__all__ else truth if name in truth.__all__ else bucket
-    return getattr(home, name)
+    return next(getattr(home, name) for home in (scale, truth, bucket) if hasattr(home, name))
 
 
 def __dir__() -> list[str]:

@@ -60,8 +60,6 @@ from intake_laion_fmri.remote.atomic import create, files_below, put_in_place, r
 from intake_laion_fmri.remote.locks import locked
 from intake_laion_fmri.remote.marks import DEMO, raise_unless_ours
 
-__all__ = ["remove_demo", "write_demo"]
-
 FORMAT_VERSION = 5
 """Raised whenever the same scale and seed would give other bytes: an older bucket is then replaced."""
 

@@ -8,20 +8,6 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = [
-    "FULL_BRAIN",
-    "OOD",
-    "SCALES",
-    "Array",
-    "Bools",
-    "Doubles",
-    "Floats",
-    "Ints",
-    "Scale",
-    "as_scale",
-    "generator",
-]
-
 Array: TypeAlias = npt.NDArray[Any]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 Doubles: TypeAlias = npt.NDArray[np.float64]

@@ -17,8 +17,6 @@ from intake_laion_fmri.demo.brain import (
 from intake_laion_fmri.demo.scale import FULL_BRAIN, Doubles, Floats, Ints, Scale, as_scale, generator
 from intake_laion_fmri.demo.trials import planned_images, session_labels
 
-__all__ = ["PARTICIPANT", "SubjectTruth", "subject_truth"]
-
 PARTICIPANT = {"sub-01": "p01", "sub-06": "p02", "sub-05": "p03", "sub-03": "p04", "sub-07": "p05"}  # not in order
 
 _WHITE, _PIAL = 0.8, 0.98

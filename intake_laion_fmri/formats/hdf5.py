@@ -10,7 +10,6 @@ import io
 import itertools
 import math
 import os
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri.formats.chunk_index import FLETCHER32, GZIP, REFERENCE, SHUFFLE, ChunkIndex, grid_of
+from intake_laion_fmri.formats.hdf5_heap import BEFORE, collection_size, elements_of
 from intake_laion_fmri.formats.masks import Broken
 
 if TYPE_CHECKING:
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 _MOST_GROWTH = 1040
 """Bytes that deflate can unpack from one, and a little more."""
-
-_HEAP, _HEAP_ITEM = struct.Struct("<4s4xQ"), struct.Struct("<H6xQ")
-"""Beginnings of a heap and of an item in it."""
 
 _RAISED = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, UnicodeDecodeError)
 """What h5py makes of HDF5's errors, or trips over itself."""
@@ -178,20 +175,13 @@ class Hdf5File:
         return items
 
     def _heap(self, address: int) -> dict[int, bytes]:
-        """Read a global heap collection (HDF5 file format specification, III.E): index → item."""
+        """Read a collection of the global heap: index → element."""
         self._raw.seek(address)
-        signature, size = _HEAP.unpack(self._raw.read(_HEAP.size).ljust(_HEAP.size, b"\0"))
-        if signature != b"GCOL" or not _HEAP.size <= size <= self._size - address:
-            raise self._broken(f"byte {address}: expected a heap, found other bytes")
-        content, at, items = self._raw.read(size - _HEAP.size), 0, {}
-        while at + _HEAP.size <= len(content):
-            index, n_bytes = _HEAP_ITEM.unpack_from(content, at)
-            at += _HEAP.size
-            if index == 0:  # the rest is free
-                break
-            items[index] = content[at : at + n_bytes]
-            at += -(-n_bytes // 8) * 8
-        return items
+        size = collection_size(self._raw.read(BEFORE), address, self._broken)
+        if size > self._size - address:
+            raise self._broken(f"byte {address}: expected a heap that ends within the file, found {size} bytes")
+        self._raw.seek(address)
+        return elements_of(self._raw.read(size))
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from intake_laion_fmri.formats.masks import Broken
 
 _COLLECTION = struct.Struct("<4sB3xQ")
 _OBJECT = struct.Struct("<HH4xQ")
-_BEFORE = _COLLECTION.size + _OBJECT.size
+BEFORE = _COLLECTION.size + _OBJECT.size
 """Bytes before the data of the first object: 32."""
 
 _MOST_BYTES = 64 * 1024 * 1024
@@ -47,26 +47,37 @@ def read_element(read: Callable[[int, int], bytes], address: int, index: int, le
         If there is no such element.
     """
     broken = Broken(name)
-    content = read(address, address + _BEFORE + length) if length else b""
-    if len(content) < _BEFORE + min(length, 1):
+    content = read(address, address + BEFORE + length) if length else b""
+    if len(content) < BEFORE + min(length, 1):
         raise broken(f"expected an element of {length} bytes at byte {address}, found nothing")
-    signature, version, size = _COLLECTION.unpack_from(content)
-    if (signature, version) != (b"GCOL", 1):
-        raise broken(f"expected a heap of HDF5 at byte {address}, found {signature!r}")
+    size = collection_size(content, address, broken)
     number, _, found = _OBJECT.unpack_from(content, _COLLECTION.size)
-    if (number, found) == (index, length) and len(content) == _BEFORE + length:
-        return content[_BEFORE:]
+    if (number, found) == (index, length) and len(content) == BEFORE + length:
+        return content[BEFORE:]
     if size > _MOST_BYTES:
         raise broken(f"expected a shared heap of at most {_MOST_BYTES} bytes at byte {address}, found {size}")
-    collection, offset = read(address, address + size), _COLLECTION.size
+    element = elements_of(read(address, address + size)).get(index, b"")
+    if len(element) != length:
+        raise broken(f"expected an element of {length} bytes in the heap at byte {address}, found none")
+    return element
+
+
+def collection_size(content: bytes, address: int, broken: Broken) -> int:
+    """Return the size that the beginning of a collection says; DataIntegrityError if it begins otherwise."""
+    signature, version, size = _COLLECTION.unpack(content[: _COLLECTION.size].ljust(_COLLECTION.size, b"\0"))
+    if (signature, version) != (b"GCOL", 1):
+        raise broken(f"expected a heap of HDF5 at byte {address}, found {signature!r}")
+    return int(size)
+
+
+def elements_of(collection: bytes) -> dict[int, bytes]:
+    """Return the elements of a collection: index → data, of which there are fewer where the file ends."""
+    elements, offset = {}, _COLLECTION.size
     while offset + _OBJECT.size <= len(collection):
-        number, _, found = _OBJECT.unpack_from(collection, offset)
+        index, _, length = _OBJECT.unpack_from(collection, offset)
         offset += _OBJECT.size
-        if number == index:
-            if found == length and offset + length <= len(collection):
-                return collection[offset : offset + length]
+        if index == 0:  # what is left is free
             break
-        if number == 0:  # what is left is free
-            break
-        offset += -(-found // 8) * 8
-    raise broken(f"expected an element of {length} bytes in the heap at byte {address}, found none")
+        elements[index] = collection[offset : offset + length]
+        offset += -(-length // 8) * 8
+    return elements

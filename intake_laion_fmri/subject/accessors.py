@@ -44,8 +44,6 @@ from intake_laion_fmri.subject.templates import Templates
 from intake_laion_fmri.subject.torch_items import Training
 from intake_laion_fmri.subject.volumes import Volumes
 
-__all__ = ["Subject", "load_subject", "resolve_subject_id"]
-
 Floats: TypeAlias = "NDArray[np.float32]"
 
 _FORMATS: Mapping[str | None, str] = {

@@ -32,7 +32,6 @@ from intake_laion_fmri.remote.mirrored import LYING
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Flags", "SubjectReader", "flags", "one_or_each"]
 
 T = TypeVar("T")
 

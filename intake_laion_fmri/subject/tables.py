@@ -17,7 +17,6 @@ from intake_laion_fmri.subject.reader import SubjectReader, one_or_each
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Tables"]
 
 _OF_IMAGES = ("unique_or_shared", "dataset")
 """Columns of the stimulus table that `Tables.metadata` takes over."""

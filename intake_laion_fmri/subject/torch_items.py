@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from intake_laion_fmri.subject.images import TrialImages
 
-__all__ = ["SessionItems", "Training"]
-
 
 class SessionItems:
     """A map-style dataset of a session; made by `Subject.to_torch_dataset`."""

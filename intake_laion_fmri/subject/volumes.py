@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import nibabel
     import xarray as xr
 
-__all__ = ["Volumes"]
 
 Resolution = Literal["1pt8"] | None
 """Of the anatomy: the grid of the betas, or 0.8 mm."""
