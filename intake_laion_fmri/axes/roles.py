@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
@@ -31,7 +32,7 @@ def roles_in(labels: NDArray[np.object_], split: Split, variant_id: int = 0) -> 
     """Return the role of each label in a split, as flags."""
     variant = split.variant(variant_id)
     sides = dict.fromkeys(variant.train_ids, ROLES["train"]) | dict.fromkeys(variant.test_ids, ROLES["test"])
-    return np.fromiter((sides.get(label, 0) for label in labels), dtype=np.int8, count=len(labels))
+    return np.fromiter(map(sides.get, labels, itertools.repeat(0)), dtype=np.int8, count=len(labels))
 
 
 def ood_roles(labels: NDArray[np.object_], pool: str, types: frozenset[str] | None = None) -> NDArray[np.int8]:

@@ -53,7 +53,7 @@ def read_stimulus_table(content: bytes, *, name: str) -> pd.DataFrame:
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         raise broken(f"row {row}: expected the name of another image than above, found {quoted(table[_INDEX][row])}")
-    expect_each(table["n_reps"], _REPEATS.fullmatch, "n_reps such as '12rep'", broken)
+    expect_each(table["n_reps"].tolist(), _REPEATS.fullmatch, "n_reps such as '12rep'", broken)
     table["n_reps"] = table["n_reps"].str.extract(_REPEATS.pattern, expand=False).astype(np.int64)
     table.insert(0, "row", np.arange(len(table), dtype=np.int64))
     subjects = [_SUBJECTS.get(code, "") for code in table["participant"]]

@@ -91,5 +91,7 @@ def _is_sound(label: str) -> bool:
     """Return False for a label that is empty, or a known one that was altered: it would count as another image."""
     if len(label) > _LONGEST_LABEL:
         return False
+    if parse_label(label) is not None:
+        return True
     is_plain = label.strip(" \"'") == label and label.isprintable() and label.casefold() not in _NO_LABEL
-    return parse_label(label) is not None or (is_plain and not is_altered(label))
+    return is_plain and not is_altered(label)

@@ -6,7 +6,7 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -81,7 +81,7 @@ def read_table(
         if len(row) != len(header):
             raise broken(f"row {number}: expected {len(header)} fields, found {len(row)}")
     table = pd.DataFrame(rows, columns=header, dtype=object)
-    return table.loc[:, ~table.columns.duplicated()]
+    return table if table.columns.is_unique else table.loc[:, ~table.columns.duplicated()]
 
 
 def _decoded(content: bytes, broken: Broken) -> str:
@@ -96,12 +96,13 @@ def _decoded(content: bytes, broken: Broken) -> str:
 
 
 def expect_each(
-    texts: Iterable[str], is_right: Callable[[str], object], expected: str, broken: Callable[[str], Exception]
+    texts: Sequence[str], is_right: Callable[[str], object], expected: str, broken: Callable[[str], Exception]
 ) -> None:
     """Raise the error of `broken` for the first text of a column that is not right, with its row."""
-    for row, text in enumerate(texts):
-        if not is_right(text):
-            raise broken(f"row {row}: expected {expected}, found {quoted(text)}")
+    wrong = {text for text in set(texts) if not is_right(text)}  # a column has few texts, often
+    if wrong:
+        row, text = next(found for found in enumerate(texts) if found[1] in wrong)
+        raise broken(f"row {row}: expected {expected}, found {quoted(text)}")
 
 
 def quoted(text: str) -> str:

@@ -72,7 +72,8 @@ class BetasParts:
     def take(self, chosen: NDArray[np.bool_]) -> BetasParts:
         """Return the same with some of the trials alone, shape (trial,): no other is read then."""
         table, roles = self.table[chosen], roles_of(self.roles, chosen)
-        steps = {name: step.of(volumes_of(table, name)) for name, step in self.steps.items()}
+        volumes = volumes_of(table)
+        steps = {name: step.of(volumes.get(name, ())) for name, step in self.steps.items()}
         return replace(self, table=table, roles=roles, steps=steps)
 
     def dataset(self) -> xr.Dataset:
@@ -159,11 +160,10 @@ class BucketPlan:
         roles, unfetched = split_coordinates(table, self.subject, source) if source else ({}, [])
         table, roles = choose_trials(table, roles, query, self.subject, source)
         brain = self.voxels.read(self.bucket, files)
-        steps = {}
+        steps, volumes = {}, volumes_of(table)
         for session, info in self.trials.betas.items():
-            volumes = volumes_of(table, session)
-            length = int(lengths[session])
-            block = SessionBlock(self.bucket, info, brain.axis.grid, length, volumes, groups.get(session))
+            chosen, length = volumes.get(session, ()), int(lengths[session])
+            block = SessionBlock(self.bucket, info, brain.axis.grid, length, chosen, groups.get(session))
             steps[session] = Step(SessionBlock.read, block, brain.axis.index)
         return BetasParts(
             self.subject,
@@ -255,6 +255,7 @@ def scaling_attrs(zscore: str | None) -> dict[str, str]:
     return {} if zscore is None else {"units": "SD", "scaled_within": zscore}
 
 
-def volumes_of(table: pd.DataFrame, session: str) -> tuple[int, ...]:
-    """Return the volumes of a session that a table lists."""
-    return tuple(map(int, table["beta_index"].to_numpy()[(table["session"] == session).to_numpy()]))
+def volumes_of(table: pd.DataFrame) -> dict[str, tuple[int, ...]]:
+    """Return session → its volumes that a table lists; sessions without any are left out."""
+    volumes = table["beta_index"].groupby(table["session"], sort=False)
+    return {str(name): tuple(found.tolist()) for name, found in volumes}

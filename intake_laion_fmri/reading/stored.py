@@ -267,7 +267,7 @@ def _steps(
     """Return the steps that read the trials of a table, at some positions of the stored voxels."""
     widths = {session.grid.width for session in sessions}  # one, as a rule
     chunks = {width: np.flatnonzero(np.bincount(positions // width)) for width in widths}
-    steps = {}
+    steps, volumes = {}, volumes_of(table)
     for session in sessions:
         block = StoreBlock(
             store,
@@ -275,7 +275,7 @@ def _steps(
             session.checksum,
             session.grid,
             tuple(session.grid.parts(chunks[session.grid.width], session.record.chunks)),
-            volumes_of(table, session.session),
+            volumes.get(session.session, ()),
             groups.get(session.session),
         )
         steps[session.session] = Step(StoreBlock.read, block, positions)
