@@ -351,7 +351,8 @@ def complaints(result: Result) -> list[str]:
 
 def _missing_in(case: Case, classes: Sequence[str], text: str) -> list[str]:
     """Say what an error does not name, and has to."""
-    needed = {"the object or listing": KEYS.get(case.place, "derivatives/") if "no bucket" not in text else "s3://"}
+    key = KEYS.get(case.place, "(derivatives|stimuli)/")
+    needed = {"the object or listing": key if "no bucket" not in text else "s3://"}
     if classes[0] == UNREACHABLE:
         needed |= {
             "the endpoint": r"at https?://[\w.]+:\d+ ",
