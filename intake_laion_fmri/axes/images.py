@@ -99,7 +99,8 @@ def choose_images(images: Images, known: Sequence[str], *, where: str) -> ImageS
 
 def named_images(images: Images) -> list[str]:
     """Return the labels that a value holds, in their order; TypeError where it holds none."""
-    found = [_text(value) for value in np.ravel(_held(images)).tolist()]
+    values = np.ravel(_held(images)).tolist()
+    found = [value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in values]
     labels = [value for value in found if isinstance(value, str)]
     if len(labels) < len(found):
         wrong = next(value for value in found if not isinstance(value, str))
@@ -146,7 +147,8 @@ def _held(images: Images) -> NDArray[np.object_]:
             raise _without_labels(images)
         return np.asarray(images.index if column is None else images[column], dtype=object)
     if hasattr(images, "coords"):  # of xarray
-        name = next((name for name in (IMAGE, *_NAMES) if name in images.coords or _is_in(images, name)), None)
+        there = {*images.coords, *getattr(images, "data_vars", ())}
+        name = next((name for name in (IMAGE, *_NAMES) if name in there), None)
         if name is not None:
             return np.asarray(images[name], dtype=object)
         if hasattr(images, "data_vars") or images.dtype.kind not in "OUST":
@@ -154,14 +156,6 @@ def _held(images: Images) -> NDArray[np.object_]:
     if isinstance(images, Mapping) or not is_several(images):
         raise _without_labels(images)
     return np.asarray(images if hasattr(images, "__array__") else list(images), dtype=object)
-
-
-def _is_in(images: Any, name: str) -> bool:
-    return name in getattr(images, "data_vars", ())
-
-
-def _text(value: object) -> object:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def _without_labels(images: object) -> TypeError:

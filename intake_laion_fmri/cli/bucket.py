@@ -38,7 +38,6 @@ and with --subject:
   roi, subject, category, ROI, objects, bytes
   group, subject, group, objects, bytes
 """,
-    done="done",
     failed="the bucket could not be read",
 )
 _LS = exits.epilog(
@@ -52,7 +51,6 @@ intake-laion-fmri ls stimuli/ --json
 In a pipe, fields separated by tabs:
   bytes, group, public|held out (with a mirror: mirror|bucket|held out), key
 """,
-    done="done",
     failed="the bucket could not be read",
 )
 

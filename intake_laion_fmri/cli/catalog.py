@@ -1,4 +1,4 @@
-"""The commands ``catalog write`` and ``catalog check``."""
+"""The commands ``catalog write`` and ``catalog check``; and ``doctor``, a first look at a bucket."""
 
 from __future__ import annotations
 
@@ -33,6 +33,16 @@ A line for each difference:
 """,
     done="no difference",
     failed="the bucket and the catalog differ",
+)
+
+_DOCTOR = exits.epilog(
+    """
+intake-laion-fmri doctor > report.md
+intake-laion-fmri doctor --subject sub-03 --json
+intake-laion-fmri doctor --bucket demo-bucket --session 1
+""",
+    done="every source could be opened, but those that the bucket does not have or gives on request only",
+    failed="a source could not be opened",
 )
 
 
@@ -125,3 +135,28 @@ def check(context: click.Context, bucket: BucketChoice, folder: Path | None, as_
             else f"{folder} describes {opened.url} as it is: {len(found.subjects)} subjects."
         )
     context.exit(exits.DRIFT if changes else 0)
+
+
+@click.command(epilog=_DOCTOR)
+@click.option("--subject", help="Open the sources of this subject. By default the bucket's first.")
+@click.option("--session", help="Read the betas of this session, too: its whole file is fetched.")
+@json_option
+@bucket_options
+@click.pass_context
+def doctor(
+    context: click.Context, bucket: BucketChoice, subject: str | None, session: str | None, as_json: bool
+) -> None:
+    """Look whether a bucket is what this package expects, and print a report to paste into an issue.
+
+    Lists the bucket, compares it with the catalog that came with the package, and opens each source of one subject as
+    a user would: listings and small files, but no session unless --session names one. Holds no secret.
+    """
+    from intake_laion_fmri.catalog.doctor import look
+
+    with exits.exit_codes():
+        report = look(bucket.open(), subject, session)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        click.echo(printable(report.markdown()))
+    context.exit(exits.FAILED if report.failed else 0)

@@ -1,19 +1,32 @@
-"""The commands that have the words of the data set's own package: ``download`` and its kin, and ``request-access``."""
+"""The commands that have the words of the data set's own package: ``download`` and its kin; and ``stimuli get``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.cli import exits, interrupts
-from intake_laion_fmri.cli.mirror_output import show_progress
-from intake_laion_fmri.cli.options import BucketChoice, Command, source_options
+from intake_laion_fmri.cli.mirror import show_progress
+from intake_laion_fmri.cli.options import BucketChoice, Command, entity_options, source_options
+from intake_laion_fmri.cli.output import Bar, json_option, print_json
 
-__all__ = ["COMMANDS"]
+_GET = exits.epilog(
+    """
+    LAION_FMRI_REQUEST_ID=lfm_... intake-laion-fmri stimuli get --to /data/laion-fmri
+    intake-laion-fmri stimuli get
+    """,
+    more="""They are asked for at https://laion-fmri.hebartlab.com/request; the answer is a request id. It may be
+interrupted at any moment and run again: what was received is not fetched again. The images may be read by you alone.
+
+\b
+Environment:
+  LAION_FMRI_REQUEST_ID   the request id; others can see what stands on a command line
+  LAION_FMRI_ACCESS_URL   another address of the access service""",
+    done="the images and their table are there, and have the published SHA-256",
+    failed="there is another file in their place, or the disk is full",
+)
 
 _DONE = {"done": "every chosen file is in the data folder", "failed": "no data folder is named, or the disk is full"}
 
@@ -35,25 +48,10 @@ class ManyValues(click.Command):
         return super().parse_args(ctx, given)
 
 
-def _values(*names: str) -> Command:
-    """Add options that take several values."""
-    helps = {
-        "subject": "sub-01 or 01, several, or all of them.",
-        "ses": "ses-01, 01 or 1, several; averages for the files of a subject as a whole.",
-        "run": "1 or 01.",
-        "echo": "1, 2 or 3.",
-        "part": "mag or phase.",
-    }
-
-    def add(command: Command) -> Command:
-        for name in reversed(names):
-            help = helps.get(name, "In the file's name; a file without it is copied.")
-            command = click.option(f"--{name}", multiple=True, help=help)(command)
-        return command
-
-    return add
-
-
+_subject = click.option("--subject", multiple=True, help="sub-01 or 01, several, or all of them.")
+_ses = click.option(
+    "--ses", multiple=True, help="ses-01, 01 or 1, several; averages for the files of a subject as a whole."
+)
 _jobs = click.option(
     "--n-jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Large files at a time."
 )
@@ -64,21 +62,20 @@ def _command(name: str, example: str = "") -> Command:
     return click.command(name, cls=ManyValues, epilog=exits.epilog(text, **_DONE))
 
 
-def _chosen(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that were given, as the function takes them."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items() if value != ()}
+def _copy(function: str, source: BucketChoice, **given: Any) -> None:
+    """Call a function of `download` with the options that were given, and show how far it is."""
+    from intake_laion_fmri import download as functions
 
-
-@contextmanager
-def _copying(source: BucketChoice) -> Iterator[dict[str, Any]]:
-    """Give the arguments that all functions take: the bucket, and what shows the progress; end as commands end."""
     interrupts.promise("What was received is kept: run the same again for the rest.")
+    chosen = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items() if value != ()}
     with exits.exit_codes(), show_progress(quiet=False) as progress:
-        yield {"bucket": source.source(), "progress": progress}
+        getattr(functions, function)(**chosen, bucket=source.source(), progress=progress)
 
 
 @_command("download", " --subject sub-01 sub-03 --ses ses-01 --include-anatomical")
-@_values("subject", "ses", *layout.ENTITIES)
+@_subject
+@_ses
+@entity_options(*layout.ENTITIES)
 @click.option("--include-stimuli", is_flag=True, help="The images too, once they were asked for.")
 @click.option(
     "--include-embeddings",
@@ -99,24 +96,20 @@ def download(source: BucketChoice, **given: Any) -> None:
     The folder is named with `config --data-dir`. It is read before the bucket, and a second run copies what is missing.
     `mirror` does the same with any folder.
     """
-    from intake_laion_fmri import download as functions
-
     models = given.pop("include_embeddings")
     given["include_embeddings"] = True if "all" in models else list(models) or False
-    with _copying(source) as common:
-        functions.download(**_chosen(given), **common)
+    _copy("download", source, **given)
 
 
 @_command("download-raw", " --subject sub-01 --ses ses-01 --run 1 --echo 2")
-@_values("subject", "ses", "task", *layout.RAW_ENTITIES, "suffix", "extension")
+@_subject
+@_ses
+@entity_options("task", *layout.RAW_ENTITIES, "suffix", "extension")
 @_jobs
 @source_options()
 def download_raw(source: BucketChoice, **given: Any) -> None:
     """Copy raw data and tables of events to the data folder."""
-    from intake_laion_fmri import download as functions
-
-    with _copying(source) as common:
-        functions.download_raw(**_chosen(given), **common)
+    _copy("download_raw", source, **given)
 
 
 @_command("download-embeddings", " --model CLIP DINOv2")
@@ -124,30 +117,21 @@ def download_raw(source: BucketChoice, **given: Any) -> None:
 @source_options()
 def download_embeddings(source: BucketChoice, models: tuple[str, ...]) -> None:
     """Copy embeddings of the images to the data folder."""
-    from intake_laion_fmri import download as functions
-
-    with _copying(source) as common:
-        functions.download_embeddings(list(models) or "all", **common)
+    _copy("download_embeddings", source, models=models)
 
 
 @_command("download-captions")
 @source_options()
 def download_captions(source: BucketChoice) -> None:
     """Copy the captions of the images to the data folder."""
-    from intake_laion_fmri import download as functions
-
-    with _copying(source) as common:
-        functions.download_captions(**common)
+    _copy("download_captions", source)
 
 
 @_command("download-segmentations")
 @source_options()
 def download_segmentations(source: BucketChoice) -> None:
     """Copy the segmentations of the shared images to the data folder."""
-    from intake_laion_fmri import download as functions
-
-    with _copying(source) as common:
-        functions.download_segmentations(**common)
+    _copy("download_segmentations", source)
 
 
 @_command("download-stimuli")
@@ -171,6 +155,32 @@ def request_access() -> None:
     from intake_laion_fmri.download import request_stimulus_access
 
     request_stimulus_access()
+
+
+@click.group()
+def stimuli() -> None:
+    """Get the images, which are given under a data use agreement."""
+
+
+@stimuli.command(epilog=_GET)
+@click.option("--to", metavar="DIR", type=click.Path(file_okay=False), help="Folder; by default the data folder.")
+@click.option("--request-id", metavar="ID", help="Better given in LAION_FMRI_REQUEST_ID.")
+@json_option
+def get(to: str | None, request_id: str | None, as_json: bool) -> None:
+    """Fetch the images and their table into a mirror.
+
+    The request id is the option's, or the environment's, or the one that the data set's own package keeps in
+    ~/.cache/laion-fmri/auth.json.
+    """
+    from intake_laion_fmri.mirror.gated import fetch_stimuli
+
+    with exits.exit_codes(), Bar("Fetching the images", after=1) as bar:
+        paths = fetch_stimuli(to, request_id=request_id, progress=bar.show)
+    if as_json:
+        print_json({"files": {name: str(path) for name, path in paths.items()}})
+    else:
+        for path in paths.values():
+            click.echo(path)
 
 
 COMMANDS = (

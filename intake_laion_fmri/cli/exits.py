@@ -90,7 +90,7 @@ def _write_to_nowhere() -> None:
             os.dup2(nowhere, stream.fileno())
 
 
-def epilog(examples: str, *, done: str, failed: str, more: str = "") -> str:
+def epilog(examples: str, *, failed: str, done: str = "done", more: str = "") -> str:
     """Return the end of a command's help: examples line by line, anything else to know, and the exit codes.
 
     `done` and `failed` are what the exit codes 0 and 1 say; `more` are paragraphs between, marked for click as these

@@ -6,15 +6,11 @@ import click
 
 from intake_laion_fmri import __version__
 from intake_laion_fmri.cli.bucket import info, ls
-from intake_laion_fmri.cli.cache import cache
-from intake_laion_fmri.cli.catalog import catalog
-from intake_laion_fmri.cli.config import config
-from intake_laion_fmri.cli.demo import demo
-from intake_laion_fmri.cli.doctor import doctor
-from intake_laion_fmri.cli.download import COMMANDS
+from intake_laion_fmri.cli.catalog import catalog, doctor
+from intake_laion_fmri.cli.download import COMMANDS, stimuli
 from intake_laion_fmri.cli.exits import Program
+from intake_laion_fmri.cli.local import cache, config, demo
 from intake_laion_fmri.cli.mirror import mirror
-from intake_laion_fmri.cli.stimuli import stimuli
 from intake_laion_fmri.cli.store import store
 
 _EPILOG = """\b

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.cli import exits, interrupts
-from intake_laion_fmri.cli.mirror_output import LONGEST_LIST, announce_plan, print_plan, print_report, show_progress
-from intake_laion_fmri.cli.options import BucketChoice, Command, chosen, group_option, selection_options, source_options
+from intake_laion_fmri.cli.options import (
+    BucketChoice,
+    chosen,
+    entity_options,
+    group_option,
+    selection_options,
+    source_options,
+)
 from intake_laion_fmri.cli.output import (
     Bar,
     Size,
@@ -22,7 +31,14 @@ from intake_laion_fmri.cli.output import (
     print_table,
     printable,
 )
-from intake_laion_fmri.running.progress import size
+from intake_laion_fmri.errors import redact
+from intake_laion_fmri.running.progress import duration, size
+
+if TYPE_CHECKING:
+    from intake_laion_fmri.mirror.report import MirrorPlan, MirrorProgress, MirrorReport
+
+LONGEST_LIST = 20
+"""Files that a terminal names."""
 
 _MIRROR = exits.epilog(
     """
@@ -63,7 +79,6 @@ In a pipe, fields separated by tabs:
   missing, key
   unknown, path
 """,
-    done="done",
     failed="the folder could not be read",
 )
 
@@ -79,22 +94,13 @@ def _local(context: click.Context, parameter: click.Parameter, folder: str | Non
 _folder = click.argument("folder", metavar="DIR", type=click.Path(file_okay=False), callback=_local)
 
 
-def _entity_options(command: Command) -> Command:
-    """Add an option for each entity in a file's name."""
-    examples = {"task": "images", "space": "T1w", "desc": "R2mean", "stat": "effect", "suffix": "statmap"}
-    for name in reversed(layout.ENTITIES):
-        help = f"In the file's name, such as {examples.get(name, '.nii.gz')}; may be given several times."
-        command = click.option(f"--{name}", multiple=True, help=help)(command)
-    return command
-
-
 @click.group(invoke_without_command=True, subcommand_metavar="[verify DIR | status DIR]", epilog=_MIRROR)
 @click.option(
     "--to", metavar="DIR", type=click.Path(file_okay=False), callback=_local, help="Folder to copy to.  [required]"
 )
 @selection_options
 @_groups
-@_entity_options
+@entity_options(*layout.ENTITIES)
 @click.option("--include-stimuli", is_flag=True, help="Copy the public tables of stimuli too.")
 @click.option("--jobs", type=click.IntRange(min=1), default=4, show_default=True, help="Large files at a time.")
 @click.option("--dry-run", is_flag=True, help="Show what would be copied, and copy nothing.")
@@ -140,17 +146,17 @@ def mirror(
             entities={name: values for name, values in entities.items() if values},
             include_stimuli=include_stimuli,
         )
-        announce_plan(plan, quiet=as_json)
+        _announce_plan(plan, quiet=as_json)
         left_alone = plan.left_alone
         if dry_run:
-            print_plan(plan, as_json=as_json)
+            _print_plan(plan, as_json=as_json)
         else:
             notice = licence_notice(plan.to)
             if notice:
                 click.echo(notice, err=True)
             with show_progress(quiet=as_json) as progress:
                 report = fill_mirror(plan, jobs=jobs, progress=progress)
-            print_report(plan, report, as_json=as_json)
+            _print_report(plan, report, as_json=as_json)
             left_alone = report.left_alone
     if left_alone:
         click.echo(printable(f"Warning: {left_alone_message(plan.to, left_alone)}"), err=True)
@@ -249,3 +255,87 @@ def _expect_no_options(context: click.Context) -> None:
         if parameter.name and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
             name = context.invoked_subcommand
             raise click.UsageError(f"{parameter.opts[0]} is for copying: `mirror {name}` takes its options after DIR.")
+
+
+def _announce_plan(plan: MirrorPlan, *, quiet: bool) -> None:
+    """Print the work of a plan, and what it leaves out."""
+    if not quiet:
+        there = f"{len(plan.complete) + len(plan.unrecorded):,} are there"
+        todo = f"{len(plan.fetch):,} to fetch, {size(plan.bytes_to_fetch)}"
+        click.echo(
+            printable(
+                f"{redact.url(plan.bucket.url)}: {len(plan.objects):,} files, {size(plan.n_bytes)}; {there}, {todo}; "
+                f"{size(plan.free_bytes)} are free in {plan.to}."
+            )
+        )
+    if plan.held_out:
+        click.echo(f"Left out: {plan.held_out:,} objects of held-out sessions.", err=True)
+    if plan.gated:
+        click.echo(f"Left out: {plan.gated:,} under a data use agreement; ask {layout.CONTACT}.", err=True)
+    for note in plan.notes:
+        click.echo(printable(note), err=True)
+    for key, reason in plan.refused[:LONGEST_LIST]:
+        click.echo(printable(f"Warning: {key!r} is left out: it {reason}."), err=True)
+    if plan.bytes_to_fetch > plan.free_bytes:
+        click.echo(f"Warning: {plan.to} has too little room.", err=True)
+
+
+def _print_plan(plan: MirrorPlan, *, as_json: bool) -> None:
+    """Print the files of a plan by group, or all of it as JSON."""
+    if as_json:
+        to_fetch = [{"key": info.key, "bytes": info.size} for info in plan.fetch]
+        print_json(_choice(plan, plan.left_alone) | {"free_bytes": plan.free_bytes, "fetch": to_fetch})
+        return
+    rows = []
+    for group in layout.GROUPS:
+        every = [info.size for info in plan.objects if layout.group_of(info.key) == group]
+        fetch = [info.size for info in plan.fetch if layout.group_of(info.key) == group]
+        if every:
+            rows.append((group, len(every), Size(sum(every)), len(fetch), Size(sum(fetch))))
+    print_table(Table(("group", "files", "size", "to fetch", "size"), rows))
+
+
+def _print_report(plan: MirrorPlan, report: MirrorReport, *, as_json: bool) -> None:
+    """Print the result of copying in a line, or all of it as JSON."""
+    if as_json:
+        done = ("fetched", "adopted", "replaced", "bytes_received", "seconds")
+        print_json(_choice(plan, report.left_alone) | {name: getattr(report, name) for name in done})
+        return
+    rate = f" at {size(report.bytes_received / report.seconds)}/s" if report.bytes_received and report.seconds else ""
+    line = f"{report.to}: {report.n_files:,} files complete, {size(report.n_bytes)}; {report.fetched:,} fetched now"
+    if report.replaced:
+        line += f", {report.replaced:,} of them in place of others"
+    if report.fetched:
+        line += f": {size(report.bytes_received)} in {duration(report.seconds)}{rate}"
+    click.echo(printable(f"{line}."))
+
+
+def _choice(plan: MirrorPlan, left_alone: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Return the choice of a plan, as JSON holds it."""
+    return {
+        "bucket": redact.url(plan.bucket.url),
+        "to": str(plan.to),
+        "files": len(plan.objects),
+        "bytes": plan.n_bytes,
+        "complete": len(plan.complete) + len(plan.unrecorded),
+        "bytes_to_fetch": plan.bytes_to_fetch,
+        "held_out": plan.held_out,
+        "gated": plan.gated,
+        "refused": [{"key": key, "reason": reason} for key, reason in plan.refused],
+        "left_alone": [{"key": key, "found": found} for key, found in left_alone],
+        "notes": list(plan.notes),
+    }
+
+
+@contextmanager
+def show_progress(*, quiet: bool) -> Iterator[Callable[[MirrorProgress], None]]:
+    """Show a bar of the bytes on a terminal; print each key in a pipe, unless `quiet`."""
+    list_keys = not quiet and not on_terminal(sys.stdout)
+    with Bar("Copying") as bar:
+
+        def advance(progress: MirrorProgress) -> None:
+            bar.report(progress)
+            if list_keys and progress.finished is not None:
+                bar.say(progress.finished)
+
+        yield advance

@@ -23,14 +23,12 @@ Command = Callable[..., Any]
 
 @dataclass(frozen=True)
 class BucketChoice:
-    """Where a bucket is, by the options of a command."""
+    """Where a bucket is, or how a store is reached, by the options of a command."""
 
     url: str | None = None
     """Its URL or folder; None is the environment's, or the real one."""
-    endpoint_url: str | None = None
-    """Server of an S3 bucket that is not Amazon's."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Options of its file system."""
+    """Options of its file system, with the server of an S3 bucket that is not Amazon's."""
     mirror: Path | None = None
     """Folder that is read first."""
     mirror_only: bool | None = None
@@ -46,33 +44,17 @@ class BucketChoice:
         from intake_laion_fmri.remote.access import open_bucket
 
         with _errors_of_usage():
-            options = _with_endpoint(self.endpoint_url, self.options)
-            return open_bucket(self.url, options, mirror=self.mirror, mirror_only=self.mirror_only)
+            return open_bucket(self.url, self.options, mirror=self.mirror, mirror_only=self.mirror_only)
 
     def source(self) -> Bucket:
         """Return the bucket itself, whatever mirror is named to be read first."""
         from intake_laion_fmri.remote.access import open_source
 
         with _errors_of_usage():
-            return open_source(self.url, _with_endpoint(self.endpoint_url, self.options))
+            return open_source(self.url, self.options)
 
-
-@dataclass(frozen=True)
-class StoreChoice:
-    """How a store is reached, by the options of a command."""
-
-    endpoint_url: str | None
-    """Server of an S3 store that is not Amazon's."""
-    given: dict[str, Any]
-    """Options of its file system."""
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """All of it as options of the file system."""
-        return _with_endpoint(self.endpoint_url, self.given)
-
-    def open(self, url: str) -> Bucket:
-        """Return the store; nothing is contacted."""
+    def open_store(self, url: str) -> Bucket:
+        """Return a store that is reached so; nothing is contacted."""
         from intake_laion_fmri.remote.access import open_store
 
         with _errors_of_usage():
@@ -85,7 +67,7 @@ def source_options(default: str = "LAION_FMRI_BUCKET, or the real bucket") -> Ca
     def add(command: Command) -> Command:
         @functools.wraps(command)
         def run(*arguments: Any, bucket: str | None, endpoint_url: str | None, **others: Any) -> Any:
-            source = BucketChoice(bucket, endpoint_url, others.pop("storage_options"))
+            source = BucketChoice(bucket, _with_endpoint(endpoint_url, others.pop("storage_options")))
             return command(*arguments, source=source, **others)
 
         url = click.option("--bucket", metavar="URL", help=f"Bucket or folder. By default {default}.")
@@ -116,7 +98,8 @@ def store_options(command: Command) -> Command:
 
     @functools.wraps(command)
     def run(*arguments: Any, store_endpoint_url: str | None, store_options: dict[str, Any], **others: Any) -> Any:
-        return command(*arguments, choice=StoreChoice(store_endpoint_url, store_options), **others)
+        choice = BucketChoice(options=_with_endpoint(store_endpoint_url, store_options))
+        return command(*arguments, choice=choice, **others)
 
     return _reached_by("store", "--store-option", "store_options", "--store-endpoint-url")(run)
 
@@ -126,6 +109,20 @@ def selection_options(command: Command) -> Command:
     session = click.option("--session", "sessions", multiple=True, help="ses-01, 01 or 1; may be given several times.")
     subject = click.option("--subject", "subjects", multiple=True, help="sub-01 or 01; may be given several times.")
     return subject(session(command))
+
+
+def entity_options(*names: str) -> Callable[[Command], Command]:
+    """Add an option for each of some entities in a file's name."""
+    examples = {"task": "images", "space": "T1w", "desc": "R2mean", "stat": "effect", "suffix": "statmap"}
+    examples |= {"extension": ".nii.gz", "run": "1", "echo": "2", "part": "mag"}
+
+    def add(command: Command) -> Command:
+        for name in reversed(names):
+            help = f"In the file's name, such as {examples[name]}; may be given several times."
+            command = click.option(f"--{name}", multiple=True, help=help)(command)
+        return command
+
+    return add
 
 
 def group_option(more: str = "") -> Callable[[Command], Command]:
@@ -181,5 +178,6 @@ def _errors_of_usage() -> Iterator[None]:
 
 def _with_endpoint(endpoint_url: str | None, options: dict[str, Any]) -> dict[str, Any]:
     if not endpoint_url:
-        return dict(options)
-    return {**options, "client_kwargs": {**options.get("client_kwargs", {}), "endpoint_url": endpoint_url}}
+        return options
+    with _errors_of_usage():
+        return {**options, "client_kwargs": {**options.get("client_kwargs", {}), "endpoint_url": endpoint_url}}

@@ -15,6 +15,10 @@ from intake_laion_fmri.running.progress import ProgressBar, size
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
 
 
+_WIDE = 10_000
+"""Columns of a terminal on which nothing is wrapped."""
+
+
 class Size(int):
     """A number of bytes: a terminal shows it in the units that disks are sold in, a pipe as it is."""
 
@@ -58,41 +62,23 @@ def print_table(table: Table, *, wrap: bool = True) -> None:
         for row in table.rows:
             fields = ([table.name] if table.name else []) + [_plain(cell) for cell in row]
             click.echo("\t".join(fields))
-    elif wrap:
-        _print_wrapped(table)
     else:
-        _print_aligned(table)
+        _draw(table, wrap=wrap)
 
 
-def _print_wrapped(table: Table) -> None:
+def _draw(table: Table, *, wrap: bool) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table as Drawn
     from rich.text import Text
 
-    drawn = Drawn(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    drawn = Drawn(box=box.SIMPLE_HEAD if wrap else None, pad_edge=False, show_edge=False, padding=(0, 1))
     for number, name in enumerate(table.columns):
-        numbers = _numbers(table, number)
-        drawn.add_column(name, justify="right" if numbers else "left", overflow="fold", no_wrap=numbers)
+        numbers = bool(table.rows) and all(isinstance(row[number], int) for row in table.rows)
+        drawn.add_column(name, justify="right" if numbers else "left", overflow="fold", no_wrap=numbers or not wrap)
     for row in table.rows:
         drawn.add_row(*(Text(_shown(cell)) for cell in row))
-    Console(highlight=False).print(drawn)
-
-
-def _print_aligned(table: Table) -> None:
-    rows = [list(map(_shown, row)) for row in table.rows]
-    widths = [max(map(len, column), default=0) for column in zip(table.columns, *rows, strict=True)]
-    numbers = [_numbers(table, number) for number in range(len(table.columns))]
-    for row in [[click.style(name, bold=True) for name in table.columns], *rows]:
-        padded = []
-        for cell, width, number in zip(row, widths, numbers, strict=True):
-            space = " " * (width - len(click.unstyle(cell)))
-            padded.append(space + cell if number else cell + space)
-        click.echo("  ".join(padded).rstrip())
-
-
-def _numbers(table: Table, column: int) -> bool:
-    return bool(table.rows) and all(isinstance(row[column], int) for row in table.rows)
+    Console(highlight=False, width=None if wrap else _WIDE).print(drawn)
 
 
 def _plain(cell: object) -> str:

@@ -13,7 +13,6 @@ import click
 from intake_laion_fmri.cli import exits, interrupts
 from intake_laion_fmri.cli.options import (
     BucketChoice,
-    StoreChoice,
     bucket_options,
     chosen,
     selection_options,
@@ -52,7 +51,6 @@ _INFO = exits.epilog(
 intake-laion-fmri store info /data/laion.zarr
 intake-laion-fmri store info s3://mine/faces.zarr --json
 """,
-    done="done",
     failed="the store could not be read",
 )
 _CATALOG = exits.epilog(
@@ -60,7 +58,6 @@ _CATALOG = exits.epilog(
 intake-laion-fmri store catalog /data/laion.zarr --out laion_store.yaml
 python -c "import intake; print(intake.open_catalog('laion_store.yaml')['sub-01'].to_dask())"
 """,
-    done="done",
     failed="the file could not be written",
 )
 
@@ -103,7 +100,7 @@ def store() -> None:
 @store_options
 def build(
     bucket: BucketChoice,
-    choice: StoreChoice,
+    choice: BucketChoice,
     to: str,
     subjects: tuple[str, ...],
     sessions: tuple[str, ...],
@@ -121,7 +118,7 @@ def build(
 
     interrupts.promise("What is complete is kept: run the same again for the rest.")
     with exits.exit_codes():
-        root = choice.open(to)
+        root = choice.open_store(to)
     with (
         exits.exit_codes(),
         _tidied(root),
@@ -159,7 +156,7 @@ def build(
 def verify(
     context: click.Context,
     bucket: BucketChoice,
-    choice: StoreChoice,
+    choice: BucketChoice,
     url: str,
     subjects: tuple[str, ...],
     sessions: tuple[str, ...],
@@ -175,7 +172,7 @@ def verify(
     checks = []
     with exits.exit_codes():
         for check in verify_store(
-            choice.open(url),
+            choice.open_store(url),
             subjects=chosen(subjects),
             sessions=chosen(sessions),
             against_source=against_source,
@@ -197,12 +194,12 @@ def verify(
 @click.argument("url", metavar="STORE")
 @json_option
 @store_options
-def info(choice: StoreChoice, url: str, as_json: bool) -> None:
+def info(choice: BucketChoice, url: str, as_json: bool) -> None:
     """Show what a store holds, its size, and what is missing."""
     from intake_laion_fmri.building.contents import store_info
 
     with exits.exit_codes():
-        found = store_info(choice.open(url))
+        found = store_info(choice.open_store(url))
     if as_json:
         print_json(found.to_json())
         return
@@ -221,14 +218,14 @@ def info(choice: StoreChoice, url: str, as_json: bool) -> None:
     help="File to write. By default the catalog is printed.",
 )
 @store_options
-def store_catalog(choice: StoreChoice, url: str, out: Path | None) -> None:
+def store_catalog(choice: BucketChoice, url: str, out: Path | None) -> None:
     """Write a catalog of a store that needs intake-xarray only."""
     from intake_laion_fmri.building.contents import store_info
     from intake_laion_fmri.catalog import store_file
     from intake_laion_fmri.catalog.files import write_file
 
     with exits.exit_codes():
-        found = store_info(choice.open(url))
+        found = store_info(choice.open_store(url))
         text = store_file.store_catalog(found, choice.options)
         if out is not None:
             write_file(out, text)

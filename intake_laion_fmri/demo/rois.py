@@ -38,7 +38,7 @@ def write_rois(folder: Path, truth: SubjectTruth) -> None:
             inside = np.zeros(len(positions), dtype=np.float32)
             inside[vertices] = 1
             write_gifti(surface.with_suffix(".func.gii"), hemi, inside)
-            _write_label(surface.with_suffix(".label"), truth.subject, vertices, positions[vertices])
+            write(surface.with_suffix(".label"), label_text(truth.subject, vertices, positions, 1))
 
 
 def at_1pt5(mask: Array, affine: Doubles) -> tuple[Array, Doubles]:
@@ -58,7 +58,8 @@ def write_gifti(path: Path, hemi: str, values: Floats) -> None:
     write(path, nibabel.gifti.GiftiImage(darrays=[array], meta=meta).to_bytes())
 
 
-def _write_label(path: Path, subject: str, vertices: Ints, positions: Doubles) -> None:
-    lines = [f"#!ascii label  , from subject {subject} vox2ras=TkReg", str(len(vertices))]
-    lines += [f"{v}  {x:.3f}  {y:.3f}  {z:.3f} 1.0000000000" for v, (x, y, z) in zip(vertices, positions, strict=True)]
-    write(path, "\n".join(lines) + "\n")
+def label_text(subject: str, vertices: Ints, xyz: Doubles, value: float) -> str:
+    """Return FreeSurfer's label of some vertices, among positions of all of them."""
+    rows = zip(vertices, xyz[vertices], strict=True)
+    lines = [f"{v}  {x:.3f}  {y:.3f}  {z:.3f} {value:.10f}" for v, (x, y, z) in rows]
+    return "\n".join([f"#!ascii label  , from subject {subject} vox2ras=TkReg", str(len(vertices)), *lines, ""])

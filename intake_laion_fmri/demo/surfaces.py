@@ -17,6 +17,7 @@ import numpy as np
 from intake_laion_fmri.demo.anatomy import freesurfer_affine, head_to_world
 from intake_laion_fmri.demo.brain import VOXEL_MM, sphere_points
 from intake_laion_fmri.demo.files import write
+from intake_laion_fmri.demo.rois import label_text
 from intake_laion_fmri.demo.scale import Array, Bools, Doubles, Floats, Ints
 from intake_laion_fmri.demo.truth import SubjectTruth
 
@@ -50,7 +51,7 @@ def write_surfaces(folder: Path, truth: SubjectTruth) -> None:
         write(folder / f"surf/{side}.full.flat.patch.3d", _patch(kept, _flat(points, lateral), faces))
         regions = np.where(kept, np.digitize(points[:, 1], [-0.4, 0.2]) + 1, 0)
         write(folder / f"label/{side}.aparc.annot", _annotation(regions))
-        write(folder / f"label/{side}.cortex.label", _label(truth.subject, np.flatnonzero(kept), white))
+        write(folder / f"label/{side}.cortex.label", label_text(truth.subject, np.flatnonzero(kept), white, 0))
     write(folder / "mri/transforms/talairach.lta", _transform(truth))
 
 
@@ -148,14 +149,6 @@ def _annotation(regions: Array) -> bytes:
     for number, (name, *colour) in enumerate(_REGIONS):
         parts += [numbers(number), text(name), numbers(*colour, 0)]
     return b"".join(parts)
-
-
-def _label(subject: str, vertices: Ints, xyz: Doubles) -> str:
-    lines = [f"#!ascii label  , from subject {subject} vox2ras=TkReg", str(len(vertices))]
-    lines += [
-        f"{v}  {x:.3f}  {y:.3f}  {z:.3f} 0.0000000000" for v, (x, y, z) in zip(vertices, xyz[vertices], strict=True)
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def _transform(truth: SubjectTruth) -> str:

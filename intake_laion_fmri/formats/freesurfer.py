@@ -29,20 +29,7 @@ class VertexList:
 
 
 def read_label(content: bytes, *, name: str, n_vertices: int | None = None) -> VertexList:
-    """Read a FreeSurfer label.
-
-    Parameters
-    ----------
-    content : bytes
-        The file: a comment, the number of vertices, then a line ``vertex x y z value`` for each.
-    name : str
-        What to call the file in errors.
-    n_vertices : int, optional
-        Number of vertices of the surface, where it is known.
-
-    Returns
-    -------
-    VertexList
+    """Read a FreeSurfer label: a comment, the number of vertices, then a line ``vertex x y z value`` for each.
 
     Raises
     ------

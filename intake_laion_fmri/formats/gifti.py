@@ -34,10 +34,8 @@ def read_func_gii(
 
     Parameters
     ----------
-    content : bytes
-        The file: one array of one number per vertex, in the file itself.
-    name : str
-        What to call the file in errors.
+    content, name
+        One array of one number per vertex, in the file itself.
     hemi : {"L", "R"}, optional
         The hemisphere that the file must be of, where it says so itself.
     note : callable, optional
@@ -57,17 +55,7 @@ def read_func_gii(
 
 
 def read_vertex_values(content: bytes, *, name: str, hemi: str | None = None) -> NDArray[np.float32]:
-    """Read the numbers of a surface from a GIfTI file: a statistic for each vertex.
-
-    Parameters
-    ----------
-    content, name, hemi
-        As in `read_func_gii`.
-
-    Returns
-    -------
-    array of float32, shape (vertex,)
-        NaN is kept.
+    """Read a statistic for each vertex from a GIfTI file, as `read_func_gii` reads masks: float32, NaN kept.
 
     Raises
     ------

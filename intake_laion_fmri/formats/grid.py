@@ -131,19 +131,9 @@ class Gather:
 
     @classmethod
     def from_voxels(cls, voxels: NDArray[np.integer[Any]], shape: tuple[int, int, int]) -> Gather:
-        """Plan the reading of voxels.
+        """Plan the reading of voxels: C-order flat indices into a grid, in any order, also with repeats.
 
-        Parameters
-        ----------
-        voxels : array of int, shape (voxel,)
-            C-order flat indices into the grid, in any order, also with repeats.
-        shape : tuple of int
-            Shape of the grid.
-
-        Raises
-        ------
-        ValueError
-            If a voxel lies outside the grid.
+        ValueError if one lies outside the grid.
         """
         # Idea: read in the order of the disk, and keep the inverse of that sorting, which puts a row back.
         # Reference: NIfTI-1 stores x fastest (Fortran order); voxels are numbered in C-order, as NumPy ravels.

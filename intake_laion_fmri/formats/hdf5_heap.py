@@ -26,20 +26,14 @@ _MOST_BYTES = 64 * 1024 * 1024
 
 
 def read_element(read: Callable[[int, int], bytes], address: int, index: int, length: int, *, name: str) -> bytes:
-    """Read one element.
+    """Read one element, by its reference.
 
     Parameters
     ----------
     read : callable
         Takes start and stop; returns these bytes of the file, of which there may be fewer.
     address, index, length : int
-        Of the element's reference: its collection, its number there, its bytes.
-    name : str
-        What to call the element in errors.
-
-    Returns
-    -------
-    bytes
+        Of the reference: the element's collection, its number there, its bytes.
 
     Raises
     ------

@@ -31,14 +31,7 @@ class LinearTransform:
 
 
 def read_lta(content: bytes, *, name: str) -> LinearTransform:
-    """Read a transform: ``talairach.lta``.
-
-    Parameters
-    ----------
-    content : bytes
-        The file, of type 0 (voxel to voxel) or 1 (millimetres to millimetres).
-    name : str
-        What to call the file in errors.
+    """Read a transform of type 0 (voxel to voxel) or 1 (millimetres to millimetres): ``talairach.lta``.
 
     Raises
     ------

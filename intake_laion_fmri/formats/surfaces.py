@@ -115,13 +115,6 @@ def is_patch(content: bytes) -> bool:
 def read_geometry(content: bytes, *, name: str) -> Geometry:
     """Read a surface of triangles: ``lh.white``, ``lh.inflated``, ``lh.sphere.reg``.
 
-    Parameters
-    ----------
-    content : bytes
-        The file.
-    name : str
-        What to call the file in errors.
-
     Raises
     ------
     DataIntegrityError
@@ -187,15 +180,8 @@ def read_values(content: bytes, *, name: str, n_vertices: int) -> NDArray[np.flo
 def read_patch(content: bytes, *, name: str, n_vertices: int) -> Patch:
     """Read a patch: the vertices that were left when a hemisphere was cut.
 
-    Parameters
-    ----------
-    content : bytes
-        The file: -1 and a count, then for each vertex its number, which counts from 1 and is negative on the border,
-        and its position.
-    name : str
-        What to call the file in errors.
-    n_vertices : int
-        Of the hemisphere.
+    The file has -1 and a count, then for each vertex its number, which counts from 1 and is negative on the border, and
+    its position.
 
     Raises
     ------

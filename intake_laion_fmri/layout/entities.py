@@ -31,22 +31,9 @@ RAW_ENTITIES = ("run", "echo", "part")
 
 
 def subject_name(subject: object) -> str:
-    """Return a subject in BIDS's spelling.
+    """Return a subject in BIDS's spelling: ``"sub-01"`` for that, ``"01"`` and ``1``.
 
-    Parameters
-    ----------
-    subject : str or int
-        ``"sub-01"``, ``"01"`` or ``1``.
-
-    Returns
-    -------
-    str
-        ``"sub-01"``. Whether the bucket holds such a subject is not looked at.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be a subject's name, or is a list of them.
+    Whether the bucket holds it is not looked at. ValueError for what cannot be a subject's name, or is a list of them.
     """
     if is_several(subject):
         raise ValueError(
@@ -65,23 +52,10 @@ def subject_name(subject: object) -> str:
 
 
 def session_name(session: object) -> str:
-    """Return a session in the spelling of the published bucket.
+    """Return a session as the published bucket spells it: ``"ses-01"`` for that, ``"ses-001"``, ``"01"`` and ``1``.
 
-    Parameters
-    ----------
-    session : str or int
-        ``"ses-01"``, ``"ses-001"``, ``"01"``, ``"1"`` or ``1``: the number counts, not its leading zeros.
-
-    Returns
-    -------
-    str
-        ``"ses-01"``. Whether the bucket holds such a session is not looked at, nor how its folder is spelled: see
-        `same_session`.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be a session's name.
+    The number counts, not its leading zeros. Whether the bucket holds it is not looked at, nor how its folder is
+    spelled (see `same_session`). ValueError for what cannot be a session's name.
     """
     name = _entity("ses", session)
     if name is None or not re.fullmatch(SESSION, name):
@@ -93,15 +67,7 @@ def session_name(session: object) -> str:
 
 
 def same_session(session: str, names: Iterable[str]) -> list[str]:
-    """List the names with a session's number, sorted; ``ses-1`` and ``ses-001`` have the same.
-
-    Parameters
-    ----------
-    session : str
-        ``"ses-01"``, in any spelling.
-    names : iterable of str
-        Names of sessions' folders.
-    """
+    """List the names of folders with a session's number, sorted; ``ses-1`` and ``ses-001`` have the same."""
     number = session_number(session)
     return sorted({name for name in names if session_number(name) == number})
 
@@ -133,17 +99,9 @@ def session_of(path: str) -> str | None:
 
 
 def name_entities(path: str) -> Mapping[str, str]:
-    """Return the BIDS entities in a file's name, with ``suffix`` and ``extension``.
+    """Return the BIDS entities in a file's name, without prefixes, with ``suffix`` and ``extension`` (with its dot).
 
-    Parameters
-    ----------
-    path : str
-        Path below the bucket's root.
-
-    Returns
-    -------
-    mapping
-        Entity → value, without its prefix; the extension with its dot. A name without any entity has no suffix.
+    A name without any entity has no suffix.
     """
     stem, dot, extension = path.rpartition("/")[2].partition(".")
     parts = stem.split("_")

@@ -68,36 +68,12 @@ class ParsedKey:
 
 
 def key(kind: str, **entities: str) -> str:
-    """Return the key of an object.
-
-    Parameters
-    ----------
-    kind : str
-        One of `KINDS`.
-    **entities : str
-        The entities of that kind, spelled as in keys: ``subject="sub-01", session="ses-01"``.
-
-    Returns
-    -------
-    str
-        The path below the bucket's root.
-    """
+    """Return the key of an object of a kind; entities as keys spell them: ``subject="sub-01", session="ses-01"``."""
     return KINDS[kind].template.format_map(entities)
 
 
 def parse_key(path: str) -> ParsedKey | None:
-    """Parse a key; None if it is of no kind that this package reads.
-
-    Parameters
-    ----------
-    path : str
-        Path below the bucket's root.
-
-    Returns
-    -------
-    ParsedKey or None
-        The inverse of `key`: ``key(parsed.kind, **parsed.entities) == path``.
-    """
+    """Parse a key, so that ``key(parsed.kind, **parsed.entities) == path``; None if no such file is read here."""
     tree = tree_of(path)
     for kind, pattern in _COMPILED[tree.name].items() if tree else ():
         match = pattern.fullmatch(path)
@@ -107,18 +83,7 @@ def parse_key(path: str) -> ParsedKey | None:
 
 
 def group_of(path: str) -> str:
-    """Return the group of an object; a JSON file has that of the file it describes.
-
-    Parameters
-    ----------
-    path : str
-        Path below the bucket's root.
-
-    Returns
-    -------
-    str
-        One of `GROUPS`.
-    """
+    """Return the group of an object, one of `GROUPS`; a JSON file has that of the file it describes."""
     kind, tree = described_kind(path), tree_of(path)
     return KINDS[kind].group if kind else tree.rest if tree else "other"
 

@@ -109,7 +109,7 @@ class Images:
         return str(self._file.table.index[row])
 
 
-class Stimuli:
+class Stimuli(Images):
     """The images with their table; made by `load_stimuli`.
 
     Parameters
@@ -123,27 +123,17 @@ class Stimuli:
     def __init__(self, data_dir: str | os.PathLike[str] | None = None, *, bucket: Bucket | None = None) -> None:
         place = bucket or open_bucket(mirror=data_dir)
         try:
-            self._file = ImageFile.from_bucket(place)
+            super().__init__(ImageFile.from_bucket(place))
         except NotInBucketError as error:
             raise StimuliNotDownloadedError(str(error)) from error
-        self.images = Images(self._file)
-        """The images, by name or by row."""
-        self.get, self.index_of, self.names = self.images.get, self.images.index_of, self.images.names
+
+    @property
+    def images(self) -> Images:
+        """The images, by name or by row: the same as these."""
+        return self
 
     def __repr__(self) -> str:
         return f"<Stimuli: {len(self)} images in {self._file.root.url}>"
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __iter__(self) -> Iterator[tuple[str, bytes]]:
-        return iter(self.images)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self.images
-
-    def __getitem__(self, key: str | int) -> bytes:
-        return self.images[key]
 
     def __enter__(self) -> Stimuli:
         return self

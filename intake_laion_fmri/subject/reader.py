@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.rois import RoiExpression, RoiNames, RoiSelection
 from intake_laion_fmri.axes.trials import COLUMNS
-from intake_laion_fmri.axes.voxels import MASKS, SUBJECT_MAPS, VoxelAxis
+from intake_laion_fmri.axes.voxels import MASKS, SUBJECT_MAPS, VOXEL, VoxelAxis
 from intake_laion_fmri.errors import MissingFileWarning, NotInStoreError, Remarks, check_option, is_several
 from intake_laion_fmri.reading.arguments import check_sessions
 from intake_laion_fmri.reading.assembly import BetasParts, BucketPlan
@@ -31,6 +31,7 @@ from intake_laion_fmri.remote.mirrored import LYING
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
 
 T = TypeVar("T")
@@ -107,6 +108,19 @@ class SubjectReader:
         brain = plan.read(self.place, Fetched(self.place, plan.files))
         Remarks(noted=brain.remarks.noted).warn(stacklevel=NEEDED_BY_USER - 1)
         return contents, brain if mask is None else brain.take(np.flatnonzero(flags(mask, len(brain.axis))))
+
+    def labelled(self, values: object, axis: VoxelAxis) -> xr.DataArray:
+        """Return values of shape (voxel,) or (other, voxel) with their coordinates; ValueError for another length."""
+        import xarray as xr
+
+        given = np.asarray(values)
+        if given.ndim not in (1, 2) or given.shape[-1] != len(axis):
+            raise ValueError(
+                f"Expected values for the {len(axis)} chosen voxels of {self.subject} along the last axis, found shape "
+                f"{given.shape}. Put those of an ROI into an array of NaN first, with get_roi_mask, or name it."
+            )
+        coordinates = {VOXEL: axis.index, **axis.grid.coordinate(layout.SPACE)}
+        return xr.DataArray(given, dims=("other", VOXEL)[-given.ndim :], coords=coordinates, name="values")
 
     def roi_masks(self, queries: Sequence[RoiSelection], source: str) -> list[NDArray[np.bool_]]:
         """Read which voxels of the mask belong to each selection: the mask once, and each ROI that is needed once."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.vertices import HEMISPHERES, Hemisphere
 from intake_laion_fmri.axes.volumes import to_nifti
-from intake_laion_fmri.axes.voxels import VOXEL, Mask
+from intake_laion_fmri.axes.voxels import Mask
 from intake_laion_fmri.errors import check_option, unknown_value
 from intake_laion_fmri.reading.templates import Density, to_fsaverage, to_mni305
 from intake_laion_fmri.remote.atomic import write_whole
@@ -22,7 +22,6 @@ from intake_laion_fmri.subject.reader import SubjectReader
 
 if TYPE_CHECKING:
     import nibabel
-    import xarray as xr
 
 __all__ = ["Templates", "to_fsaverage", "to_mni305"]
 
@@ -102,7 +101,8 @@ class Templates:
         check_option("hemi", hemi, valid=HEMISPHERES, optional=True)
         if route == ("volume" if target == _FSAVERAGE else "surface"):
             raise ValueError(f"route={route!r} does not lead to {target}: leave it away, or choose the other target.")
-        labelled, where = self._labelled(values, mask_source), self._where()
+        labelled = self._reader.labelled(values, self._reader.brain(None, None, mask_source)[1].axis)
+        where = self._where()
         writer = None if output_dir is None else _Writer(Path(output_dir), self._reader.subject, session, desc)
         if target == _MNI305:
             image = to_nifti(to_mni305(labelled, **where)["values"])
@@ -166,19 +166,6 @@ class Templates:
 
     def _where(self) -> dict[str, Any]:
         return {"subject": self._reader.subject, "bucket": self._reader.place}
-
-    def _labelled(self, values: Any, mask_source: Mask) -> xr.DataArray:
-        import xarray as xr
-
-        axis = self._reader.brain(None, None, mask_source)[1].axis
-        rows = np.asarray(values)
-        if rows.ndim not in (1, 2) or rows.shape[-1] != len(axis):
-            raise ValueError(
-                f"Expected values on all {len(axis)} voxels of the mask {mask_source!r} along the last axis, found "
-                f"shape {rows.shape}. Put those of an ROI into an array of NaN first, with get_roi_mask."
-            )
-        coordinates = {VOXEL: axis.index, **axis.grid.coordinate(layout.SPACE)}
-        return xr.DataArray(rows, dims=("row", VOXEL)[-rows.ndim :], coords=coordinates, name="values")
 
 
 def _check_target(target: object) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.rois import RoiSelection
 from intake_laion_fmri.axes.volumes import to_nifti
-from intake_laion_fmri.axes.voxels import MASKS, VOXEL, Mask
+from intake_laion_fmri.axes.voxels import MASKS, Mask
 from intake_laion_fmri.errors import NotInBucketError, check_option, unknown_value
 from intake_laion_fmri.mirror.one_file import path_of_object
 from intake_laion_fmri.reading.anatomy import open_anatomy
@@ -101,20 +101,11 @@ class Volumes:
         ValueError
             If there are more values than voxels, or fewer, or the file's name has another ending.
         """
-        import xarray as xr
-
         name = None if output_path is None else os.fspath(output_path)
         if name is not None and not name.endswith((".nii.gz", ".nii")):
             raise ValueError(f"output_path={name!r}: expected a name that ends in .nii.gz or .nii.")
-        axis = self._reader.brain(roi, mask, mask_source)[1].axis
-        given = np.asarray(values)
-        if given.ndim not in (1, 2) or given.shape[-1] != len(axis):
-            raise ValueError(
-                f"Expected values for the {len(axis)} voxels of roi={roi!r}, mask_source={mask_source!r} along the "
-                f"last axis, found shape {given.shape}."
-            )
-        coordinates = {VOXEL: axis.index, **axis.grid.coordinate(layout.SPACE)}
-        image = to_nifti(xr.DataArray(given, dims=("other", VOXEL)[-given.ndim :], coords=coordinates), fill=fill)
+        labelled = self._reader.labelled(values, self._reader.brain(roi, mask, mask_source)[1].axis)
+        image = to_nifti(labelled, fill=fill)
         if name is None:
             return image
         content = image.to_bytes()

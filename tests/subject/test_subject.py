@@ -269,7 +269,7 @@ def test_back_to_a_volume(sub: Subject, tiny: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.asarray(written.dataobj).reshape(-1), expected)
     assert sub.to_nifti(np.zeros((3, len(values))), mask=sub.get_roi_mask("PPA")).shape == (*image.shape, 3)
     assert np.isnan(np.asarray(sub.to_nifti(values, roi="PPA", fill=np.nan).dataobj)).any()
-    with pytest.raises(ValueError, match=r"voxels of roi='PPA'.* found shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"chosen voxels of sub-01 .* found shape \(2,\)"):
         sub.to_nifti(np.zeros(2), roi="PPA")
     with pytest.raises(ValueError, match=r"'x\.img': expected a name that ends in"):
         sub.to_nifti(values, "x.img", roi="PPA")
