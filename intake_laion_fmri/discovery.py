@@ -12,27 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.errors import IncompleteBucketWarning, unknown_value
-from intake_laion_fmri.reading.contents import (
-    no_subjects,
-    only_subjects,
-    public_sessions,
-    roi_files,
-)
+from intake_laion_fmri.reading.contents import no_subjects, only_subjects, public_sessions, roi_files
 from intake_laion_fmri.reading.recent_listings import recent_dataset_objects, recent_folders, recent_objects
 from intake_laion_fmri.remote.access import Bucket, open_bucket
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "describe",
-    "get_categories",
-    "get_rois",
-    "get_sessions",
-    "get_subjects",
-    "inspect_bucket",
-    "inventory",
-]
+__all__ = ["describe", "get_categories", "get_rois", "get_sessions", "get_subjects", "inspect_bucket", "inventory"]
 
 
 _INSPECTED = (*layout.MAIN_TREES, layout.FREESURFER, layout.ANATOMY, layout.LOCALIZERS)

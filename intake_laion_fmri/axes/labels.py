@@ -18,7 +18,7 @@ OOD_TYPES = frozenset(
 
 _LABEL = re.compile(
     r"(?:shared_(?P<repeats>12|4)rep_(?P<shared>LAION|THINGS\+|NSD|OOD)_(?P<rest>.+)"
-    r"|unique_(?P<unique>LAION|THINGS\+?)_.+_(?P<participant>p0[1-5]))\.(?:jpg|png)",
+    r"|unique_(?P<unique>LAION|THINGS\+?)_.+_(?P<participant>p0[1-5]))\.(?:jpg|png)"
 )
 _OOD_TYPE = re.compile(r"(?P<type>[A-Za-z0-9-]+)_.+")
 

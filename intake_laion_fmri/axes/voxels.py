@@ -173,9 +173,7 @@ class VoxelAxis:
 
         ``voxel`` (int64), ``i j k`` (int32) and ``x y z`` (float32, mm).
         """
-        coordinates: Coordinates = {
-            VOXEL: ((VOXEL,), self.index, {"long_name": "C-order flat index into the grid"}),
-        }
+        coordinates: Coordinates = {VOXEL: ((VOXEL,), self.index, {"long_name": "C-order flat index into the grid"})}
         for name, values in zip("ijk", self.ijk(), strict=True):
             coordinates[name] = ((VOXEL,), values, {"long_name": f"grid index along {name}"})
         for name, position in zip("xyz", self.xyz(), strict=True):

@@ -195,19 +195,12 @@ def _v2_catalog(inventory: Inventory) -> dict[str, Any]:
             "reader": f"intake_laion_fmri.readers:{source.reader}",
             "kwargs": Flow(data=f"{{data({name}_data)}}"),
             "output_instance": source.output,
-            "metadata": {
-                "description": source.described(),
-                "arguments": _arguments(source),
-            },
+            "metadata": {"description": source.described(), "arguments": _arguments(source)},
             "user_parameters": Flow(),
         }
     help_texts = _help_of(("bucket", "storage_options"))
     parameters = {
-        own: {
-            "cls": "intake_laion_fmri.readers:PlaceParameter",
-            "default": None,
-            "description": help_texts[argument],
-        }
+        own: {"cls": "intake_laion_fmri.readers:PlaceParameter", "default": None, "description": help_texts[argument]}
         for own, argument in (("bucket_url", "bucket"), ("bucket_options", "storage_options"))
     }
     return {

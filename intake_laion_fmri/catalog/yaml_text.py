@@ -9,12 +9,7 @@ import yaml
 
 from intake_laion_fmri import layout
 
-CATALOG_METADATA = {
-    "version": 1,
-    "title": "LAION-fMRI",
-    "license": layout.LICENSE,
-    "references": layout.REFERENCES,
-}
+CATALOG_METADATA = {"version": 1, "title": "LAION-fMRI", "license": layout.LICENSE, "references": layout.REFERENCES}
 
 
 class Flow(dict[str, Any]):

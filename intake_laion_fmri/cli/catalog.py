@@ -104,12 +104,7 @@ def check(context: click.Context, bucket: BucketChoice, folder: Path | None, as_
     """
     from intake_laion_fmri.catalog.drift import compare
     from intake_laion_fmri.catalog.files import catalog_files, changed_files
-    from intake_laion_fmri.catalog.inventory import (
-        INVENTORY_FILE,
-        catalog_folder,
-        read_inventory,
-        take_inventory,
-    )
+    from intake_laion_fmri.catalog.inventory import INVENTORY_FILE, catalog_folder, read_inventory, take_inventory
 
     folder = folder or catalog_folder()
     if not (folder / INVENTORY_FILE).is_file():

@@ -21,16 +21,7 @@ from intake_laion_fmri.cli.options import (
     selection_options,
     source_options,
 )
-from intake_laion_fmri.cli.output import (
-    Bar,
-    Size,
-    Table,
-    json_option,
-    on_terminal,
-    print_json,
-    print_table,
-    printable,
-)
+from intake_laion_fmri.cli.output import Bar, Size, Table, json_option, on_terminal, print_json, print_table, printable
 from intake_laion_fmri.errors import redact
 from intake_laion_fmri.running.progress import duration, size
 

@@ -11,13 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from intake_laion_fmri.cli import exits, interrupts
-from intake_laion_fmri.cli.options import (
-    BucketChoice,
-    bucket_options,
-    chosen,
-    selection_options,
-    store_options,
-)
+from intake_laion_fmri.cli.options import BucketChoice, bucket_options, chosen, selection_options, store_options
 from intake_laion_fmri.cli.output import Bar, json_option, print_json, printable
 from intake_laion_fmri.running.progress import duration, size
 
@@ -119,12 +113,7 @@ def build(
     interrupts.promise("What is complete is kept: run the same again for the rest.")
     with exits.exit_codes():
         root = choice.open_store(to)
-    with (
-        exits.exit_codes(),
-        _tidied(root),
-        _cluster(cluster) as client,
-        _progress(quiet=as_json) as progress,
-    ):
+    with exits.exit_codes(), _tidied(root), _cluster(cluster) as client, _progress(quiet=as_json) as progress:
         reports = build_store(
             root,
             bucket=bucket.open(),
@@ -213,9 +202,7 @@ def info(choice: BucketChoice, url: str, as_json: bool) -> None:
 @store.command("catalog", epilog=_CATALOG)
 @click.argument("url", metavar="STORE")
 @click.option(
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write. By default the catalog is printed.",
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write. By default the catalog is printed."
 )
 @store_options
 def store_catalog(choice: BucketChoice, url: str, out: Path | None) -> None:

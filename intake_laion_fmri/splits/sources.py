@@ -24,13 +24,7 @@ from intake_laion_fmri.errors import (
     in_short,
 )
 from intake_laion_fmri.formats.split_file import MAX_SPLIT_BYTES, Split, parse_split
-from intake_laion_fmri.remote.access import (
-    Bucket,
-    ObjectInfo,
-    open_bucket,
-    open_root,
-    read_pinned,
-)
+from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket, open_root, read_pinned
 from intake_laion_fmri.remote.cache import CACHE_VARIABLE, own_folder
 from intake_laion_fmri.remote.copy import MirrorFolder
 
