@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import intake_laion_fmri
+from intake_laion_fmri.sources import SOURCES
 
+HERE = Path(__file__).parent
 PACKAGE = intake_laion_fmri.__name__
 FOLDER = Path(intake_laion_fmri.__file__).parent
 FIRST = ("", "analysis", "accessor", "plotting", "export", "subject", "group", "splits", "discovery", "config")
@@ -62,12 +64,36 @@ def pages() -> dict[tuple[str, str], str]:
     return found
 
 
+def code_of_pages(docs: Path) -> dict[Path, str]:
+    """Return the code of the guide and the gallery, and the calls that "Coming from laion_fmri" lists; all is run."""
+    files = [*docs.glob("gallery/*.py"), *docs.glob("guide/*.md"), docs / "coming-from-laion-fmri.md"]
+    texts = {path.relative_to(docs): path.read_text(encoding="utf-8") for path in files}
+    of_markdown = re.compile(r"(?ms)^```python\n(.*?)^```|^\| (`[^\n]*)")
+    return {
+        path: text if path.suffix == ".py" else "\n".join(a or b for a, b in of_markdown.findall(text))
+        for path, text in texts.items()
+    }
+
+
+@functools.cache
+def own_examples() -> dict[str, str]:
+    """Return the examples of names that no page uses, as a console shows them."""
+    found = {}
+    for section in (HERE / "reference_examples.txt").read_text(encoding="utf-8").split("\n# ")[1:]:
+        names, _, code = section.partition("\n")
+        found |= {name: code.strip().replace("$name", name) for name in names.split(", ")}
+    for source in SOURCES.values():
+        where = f'bucket="demo-bucket"{", subject=" + repr("sub-01") if source.of_subject else ""}'.replace("'", '"')
+        found[source.driver] = f">>> source = {source.driver}({where})\n>>> data = source.read()"
+        found[source.data] = f">>> data = {source.data}({where})\n>>> reader = data.to_reader()"
+        found[source.reader] = f">>> reader = {source.reader}({where})\n>>> data = reader.read()"
+    return found
+
+
 def write(folder: Path, docs: Path) -> None:
     """Write all pages; those of names that are gone are removed."""
     (folder / "names").mkdir(parents=True, exist_ok=True)
-    pages_with_code = [*docs.glob("gallery/*.py"), *docs.glob("guide/*.md"), docs / "coming-from-laion-fmri.md"]
-    texts = {path.relative_to(docs): path.read_text(encoding="utf-8") for path in pages_with_code}
-    known, wanted = pages(), {folder / "index.rst": _index()}
+    texts, known, wanted = code_of_pages(docs), pages(), {folder / "index.rst": _index()}
     for module, name, value in public_names():
         full = f"{module}.{name}"
         if known[module, name] == full:
@@ -164,21 +190,20 @@ def _page_of_name(module: str, name: str, value: Any, texts: dict[Path, str]) ->
         body = _block(f"autofunction:: {name}")
     else:
         body = _block(f"autodata:: {name}", ":no-value:")
-    return _titled(name, head, body, *_examples(name, texts))
+    return _titled(name, head, body, *examples_of(module, name, texts))
 
 
-def _examples(name: str, texts: dict[Path, str]) -> list[str]:
-    """Return what shows the pages of the guide and the examples that call a function, or its entry in the catalog."""
+def examples_of(module: str, name: str, texts: dict[Path, str]) -> list[str]:
+    """Return a name's example, and which pages and examples call a function, or its entry in the catalog."""
     entry = rf"|cat\.{name.removeprefix('open_')}\(" if name.startswith("open_") else ""
     users = [path for path, text in texts.items() if re.search(rf"\b{re.escape(name)}\({entry}", text)]
-    if not users:
-        return []
+    own = own_examples().get(name)
     guide = [f":doc:`/{path.with_suffix('').as_posix()}`" for path in sorted(users) if path.suffix == ".md"]
     files = [path.as_posix() for path in sorted(users) if path.suffix == ".py"]
-    parts = ["Examples\n--------"]
+    parts = [f">>> from {module} import {name}\n{own}"] if own else []
     parts += [f"In the guide: {', '.join(guide)}."] if guide else []
     parts += [_block("minigallery::", "", *files)] if files else []
-    return parts
+    return ["Examples\n--------", *parts] if parts else []
 
 
 def find_short_name(app: Any, env: Any, node: Any, content: Any) -> Any:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import ast
+import doctest
+import importlib
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiers import full
 from versions import STRICT
+
+from intake_laion_fmri.remote import data_folder, retry
 
 PROJECT = Path(__file__).parents[2]
 GALLERY = sorted((PROJECT / "docs" / "gallery").glob("*.py"))
@@ -26,14 +32,18 @@ for page in sys.stdin.read().split("### page ")[1:]:
 """Runs each page's code by itself, in one process, which has loaded all libraries once."""
 
 
-def test_every_public_name_has_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the modules at the top that have `__all__`, read from their sources."""
+@pytest.fixture
+def reference_pages(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The module, which lies beside the pages."""
     monkeypatch.syspath_prepend(PROJECT / "docs")
-    import reference_pages
+    yield importlib.import_module("reference_pages")
+    del sys.modules["reference_pages"]
 
+
+def test_every_public_name_has_a_page(tmp_path: Path, reference_pages: Any) -> None:
+    """Of the modules at the top that have `__all__`, read from their sources."""
     (tmp_path / "old.rst").write_text("of a name that is gone")
     reference_pages.write(tmp_path, PROJECT / "docs")
-    monkeypatch.delitem(sys.modules, "reference_pages")
 
     package, listed = PROJECT / "intake_laion_fmri", set()
     for file in [*package.glob("*.py"), *package.glob("*/__init__.py")]:
@@ -49,6 +59,37 @@ def test_every_public_name_has_a_page(tmp_path: Path, monkeypatch: pytest.Monkey
         module, _, name = public.rpartition(".")
         assert public in pages or f".{name}`" in tables[module], public
     assert "old" not in tables
+
+
+def test_every_public_name_has_an_example(reference_pages: Any) -> None:
+    """In code that the other tests or `make docs` run, or one of its own; none is of a name that is gone."""
+    texts = reference_pages.code_of_pages(PROJECT / "docs")
+    pages = [page.rpartition(".") for page in reference_pages.pages().values()]
+    assert [name for module, _, name in pages if not reference_pages.examples_of(module, name, texts)] == []
+    assert reference_pages.own_examples().keys() <= {name for *_, name in pages}
+
+
+@full("half a minute, for they open what the tests of their modules open; each has one in the fast tier")
+def test_the_examples_of_the_reference_run(
+    reference_pages: Any, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As their pages print them, each in a folder of its own."""
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    for page in set(reference_pages.pages().values()):
+        module, _, name = page.rpartition(".")
+        if name in reference_pages.own_examples():
+            (tmp_path / page).mkdir()
+            (tmp_path / page / "demo-bucket").symlink_to(tiny)
+            _, printed = reference_pages.examples_of(module, name, {})
+            with monkeypatch.context() as patch:
+                patch.chdir(tmp_path / page)
+                patch.setenv("LAION_FMRI_CONFIG", str(tmp_path / page / "settings"))
+                patch.setenv("LAION_FMRI_NETWORK", "attempts=1")
+                patch.setattr(data_folder, "_data_dir", None)
+                patch.setattr(retry, "_network", None)
+                runner.run(doctest.DocTestParser().get_doctest(printed, {}, page, None, 0))
+    assert runner.failures == 0
+    assert runner.tries > 300
 
 
 @pytest.mark.parametrize("path", GALLERY, ids=lambda path: path.stem)
