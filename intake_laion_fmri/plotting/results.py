@@ -15,6 +15,7 @@ from intake_laion_fmri.axes.images import IMAGE
 from intake_laion_fmri.axes.roles import ROLES
 from intake_laion_fmri.axes.trials import TRIAL
 from intake_laion_fmri.axes.voxels import VOXEL
+from intake_laion_fmri.errors import in_short
 from intake_laion_fmri.plotting.figures import Scale, coloured, figure_of, label_of, panels
 from intake_laion_fmri.plotting.values import on_voxels, subject_of
 
@@ -77,6 +78,8 @@ def plot_trials(
     along = TRIAL if TRIAL in data.dims else IMAGE
     names = [rois] if isinstance(rois, str) else list(rois)
     parts = [np.flatnonzero(voxels_of(data, name)) for name in names] or [np.arange(data.sizes[VOXEL])]
+    if empty := [name for name, part in zip(names, parts, strict=False) if not len(part)]:
+        raise ValueError(f"Expected ROIs with voxels in the data, found none of {in_short(empty)}: select others.")
     betas = data["betas"].transpose(VOXEL, along).isel({VOXEL: np.concatenate(parts)})
     if betas.size > _LARGEST or not betas.size:
         raise ValueError(f"Expected 1 to {_LARGEST:,} betas, found {betas.size:,}: select voxels, such as rois='FFA1'.")
@@ -88,6 +91,8 @@ def plot_trials(
     ends = np.cumsum([len(part) for part in parts])
     if names:
         panel.set_yticks(ends - np.array([len(part) for part in parts]) / 2 - 0.5, names)
+    else:
+        panel.locator_params(axis="y", integer=True, min_n_ticks=1)
     for end in ends[:-1]:
         panel.axhline(end - 0.5, color="black", linewidth=1)
     if "session" in data.coords and data["session"].dims == (along,):
@@ -191,7 +196,7 @@ def plot_ceiling(
     whole = np.ones(data.sizes[VOXEL], dtype=bool)
     parts = {name: voxels_of(data, name) for name in coloured(rois)} or {"all voxels": whole}
     colours = rois if isinstance(rois, Mapping) else dict(zip(parts, itertools.cycle(_COLOURS)))
-    found = {name: _finite(shown.values[inside]) for name, inside in parts.items()}
+    found = {name: _finite(shown.values[inside].astype(float)) for name, inside in parts.items()}
     edges = np.histogram_bin_edges(np.concatenate(list(found.values())), bins)
     (panel,) = panels(axes, 1, size=(7, 4), left=0.9, bottom=0.7)
     for number, (name, numbers) in enumerate(found.items()):
@@ -248,6 +253,7 @@ def plot_split(
         panel.bar(list(given), counts, bottom=below, color=_ROLE_COLOURS[name], label=name, width=0.8)
         below = below + counts
     panel.set(ylabel=f"{along}s", title=_titled(data, title, f"{split or 'splits'}, pool {pool}"))
+    panel.locator_params(axis="y", integer=True, min_n_ticks=1)
     panel.tick_params(axis="x", rotation=45 if len(given) > 6 else 0)
     panel.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), reverse=True)
     return figure_of(panel)

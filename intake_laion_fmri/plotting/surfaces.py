@@ -110,7 +110,7 @@ def plot_surface(
     for number, panel in enumerate(grid):
         row, column = divmod(number, len(found))
         _solid(panel, found[column], str(views[row]), scale, colours)
-    return _finished(data, grid, scale, colours, title, found)
+    return _finished(data, grid, None if shown is None else scale, colours, title, found)
 
 
 def plot_flat(
@@ -160,7 +160,7 @@ def plot_flat(
     grid = panels(axes, 1, len(found), size=(3.2 * len(found) + 1.2, 3.4), right=1.0)
     for panel, mesh in zip(grid, found, strict=True):
         _flat(panel, mesh, scale, colours)
-    return _finished(data, grid, scale, colours, title, found)
+    return _finished(data, grid, None if shown is None else scale, colours, title, found)
 
 
 def view(
@@ -235,26 +235,18 @@ def _scale(found: Sequence[Mesh], shown: xr.DataArray | None, **given: Any) -> S
 
 def _solid(axes: Axes, mesh: Mesh, seen_from: str, scale: Scale, colours: Mapping[str, Any]) -> None:
     """Draw a hemisphere in three dimensions."""
-    from nilearn.plotting import plot_surf_contours, plot_surf_stat_map
+    from nilearn.plotting import plot_surf, plot_surf_contours, plot_surf_stat_map
 
     surface, figure = [mesh.xyz, mesh.faces], figure_of(axes)
     style: dict[str, Any] = {"axes": axes, "figure": figure}
     # Until 0.12 nilearn warns of its own default.
     dark: dict[str, Any] = {"darkness": None} if "darkness" in signature(plot_surf_stat_map).parameters else {}
-    plot_surf_stat_map(
-        surface,
-        mesh.values,
-        bg_map=mesh.shade,
-        hemi=mesh.side,
-        view=seen_from,
-        cmap=scale.cmap,
-        vmin=scale.vmin,
-        vmax=scale.vmax,
-        symmetric_cbar=False,
-        colorbar=False,
-        **style,
-        **dark,
-    )
+    below = {"bg_map": mesh.shade, "hemi": mesh.side, "view": seen_from, "colorbar": False, **style, **dark}
+    if np.isfinite(mesh.values).any():
+        ends = {"cmap": scale.cmap, "vmin": scale.vmin, "vmax": scale.vmax, "symmetric_cbar": False}
+        plot_surf_stat_map(surface, mesh.values, **ends, **below)
+    else:  # nilearn warns of a map without values
+        plot_surf(surface, **below)
     for name, inside in mesh.inside.items():
         if inside.any():
             plot_surf_contours(surface, inside.astype(int), levels=[1], colors=[colours[name]], **style)
@@ -282,7 +274,7 @@ def _flat(axes: Axes, mesh: Mesh, scale: Scale, colours: Mapping[str, Any]) -> N
 def _finished(
     data: xr.Dataset | xr.DataArray,
     grid: Sequence[Axes],
-    scale: Scale,
+    scale: Scale | None,
     colours: Mapping[str, Any],
     title: str | None,
     found: Sequence[Mesh],
@@ -291,7 +283,7 @@ def _finished(
     who = subject_of(data) or ""
     for panel, mesh in zip(grid, found, strict=False):
         panel.set_title(f"{who} {mesh.side}".strip() if title is None else title)
-    if scale.label:
+    if scale is not None:
         scale.bar(grid, fraction=0.04, pad=0.02)
     reached = {name: any(bool(mesh.inside[name].any()) for mesh in found) for name in colours}
     legend(grid[-1], colours, reached)

@@ -193,7 +193,7 @@ def _cuts(
     elif shown is not None:
         heights = np.nan_to_num(np.abs(shown.values.astype(float)), posinf=0).reshape(-1, shown.sizes[VOXEL])
         if heights.any():
-            placed, weight = shown, heights.max(axis=0)
+            placed, weight = shown, heights.max(axis=0) / heights.max()  # nilearn adds them up
     image = to_nifti(beside(placed, weight), fill=0)
     high_enough = 0.999 * float(np.percentile(weight[weight > 0], 80))
     if display_mode == "ortho":

@@ -47,7 +47,8 @@ class Page:
     def html(self) -> str:
         """Return the page as HTML."""
         table = self._table().to_html(index=False, border=0, justify="left") if len(self.rows) else ""
-        cells = ".laion-page td, .laion-page th {text-align: left; vertical-align: top; padding: 2px 8px}"
+        # JupyterLab aligns all cells to the right, by a rule that is more specific.
+        cells = ".laion-page :is(td, th) {text-align: left !important; vertical-align: top; padding: 2px 8px}"
         notes = "".join(f"<div>{html.escape(note)}</div>" for note in self.notes)
         title = f"<strong>{html.escape(self.title)}</strong>"
         return f'<div class="laion-page"><style>{cells}</style>{title}{table}{notes}</div>'

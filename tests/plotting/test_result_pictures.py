@@ -89,6 +89,16 @@ def test_nothing_but_nan(ds: xr.Dataset) -> None:
         figure.canvas.draw()
 
 
+def test_flags_are_counted_without_a_warning(ds: xr.Dataset) -> None:
+    figure = ds.laion.plot_ceiling(values=ds.nc_12rep > 50)
+    assert figure.axes[0].get_legend() is not None
+
+
+def test_rows_of_few_voxels_have_whole_numbers(ds: xr.Dataset) -> None:
+    ticks = ds.isel(voxel=[5]).laion.plot_trials().axes[0].get_yticks()
+    assert all(tick == round(tick) for tick in ticks)
+
+
 def test_axes_of_ones_own(ds: xr.Dataset, images: xr.Dataset) -> None:
     figure, grid = plt.subplots(2, 2)
     ds.laion.plot_trials(axes=grid[0, 0])
@@ -105,7 +115,7 @@ def test_axes_of_ones_own(ds: xr.Dataset, images: xr.Dataset) -> None:
         (lambda ds: ds.laion.plot_split(pool="all"), "Unknown pool"),
         (lambda ds: ds.drop_vars("split_role").laion.plot_split(), "no coordinate split_role"),
         (lambda ds: ds.nc_12rep.laion.plot_rdm(), "Expected a matrix along 'image' and 'image_2'"),
-        (lambda ds: ds.laion.plot_trials("V1 - V1"), "found 0: select voxels"),
+        (lambda ds: ds.laion.plot_trials(["V1", "V1 - V1"]), "found none of V1 - V1: select others"),
         (lambda ds: ds.laion.plot_ceiling("V9"), "Unknown ROI"),
         (lambda ds: ds.laion.plot_ceiling(values=ds.betas[:2]), "Expected one map"),
     ],

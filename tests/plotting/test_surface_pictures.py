@@ -91,6 +91,15 @@ def test_the_template(contrast: xr.Dataset, tiny: Path) -> None:
     np.testing.assert_allclose(again[0], colours[0], atol=1e-6)
 
 
+@pytest.mark.parametrize("value", [np.nan, 1e30])
+def test_a_hemisphere_without_values(ds: xr.Dataset, value: float) -> None:
+    """It is drawn without a warning, and values without a name have a bar too."""
+    numbers = np.where(ds.x < 0, value, np.nan)
+    figure = ds.laion.plot_surface(numbers)
+    assert len(solid(figure)) == 2
+    assert len(figure.axes) == 3
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

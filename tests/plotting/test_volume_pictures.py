@@ -153,7 +153,9 @@ def test_cuts_go_through_what_is_to_be_seen(ds: xr.Dataset) -> None:
     assert roi.sizes["voxel"] > 0
 
 
-@pytest.mark.parametrize("case", ["one voxel", "all NaN", "zeros", "infinite", "flags", "numbers", "nothing", "whole"])
+@pytest.mark.parametrize(
+    "case", ["one voxel", "all NaN", "zeros", "infinite", "huge", "flags", "numbers", "nothing", "whole"]
+)
 def test_odd_values_are_drawn(ds: xr.Dataset, case: str) -> None:
     """Without a warning, and with as many voxels as have a number."""
     nc = ds.nc_12rep
@@ -162,6 +164,7 @@ def test_odd_values_are_drawn(ds: xr.Dataset, case: str) -> None:
         "all NaN": nc * np.nan,
         "zeros": nc * 0,
         "infinite": nc.where(nc > 50, np.inf),
+        "huge": xr.full_like(nc, 3e38),
         "flags": nc > 50,
         "numbers": nc.values,
         "nothing": None,
