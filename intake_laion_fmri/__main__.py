@@ -1,4 +1,4 @@
-"""The program ``intake-laion-fmri``, which is ``python -m intake_laion_fmri`` too.
+"""The program ``intake-laion-fmri``, also started as ``python -m intake_laion_fmri``.
 
 It is no part of the commands, so that Ctrl-C is in good hands before these are imported.
 """

@@ -36,7 +36,7 @@ OF_NODES = ("average", "finite", "noise_ceiling", "reliability", "repetitions", 
 
 
 class Laion:
-    """Operations on what this package opens; see `intake_laion_fmri.analysis`."""
+    """Operations on betas and maps of this package; see `intake_laion_fmri.analysis`."""
 
     def __init__(self, data: xr.Dataset | xr.DataArray) -> None:
         self._data = data
@@ -61,7 +61,10 @@ class Laion:
 
 
 class LaionTree:
-    """Operations on several subjects, such as `intake_laion_fmri.open_shared` opens: on all at once, or on each."""
+    """Operations on the subjects of a tree from `intake_laion_fmri.open_shared`.
+
+    Each works on all subjects at once, or on one after the other.
+    """
 
     def __init__(self, tree: xr.DataTree) -> None:
         self._tree = tree
@@ -81,7 +84,10 @@ class LaionTree:
 
 
 def _of_each(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that calls another with each Dataset of a tree that has variables."""
+    """Return a function that is applied to each Dataset of a tree.
+
+    Nodes without variables are passed over.
+    """
 
     @functools.wraps(function)
     def of_each(tree: xr.DataTree, *args: Any, **kwargs: Any) -> xr.DataTree:

@@ -1,4 +1,4 @@
-"""The functions that open and load a subject's data; they are written in `reading`."""
+"""Openers and loaders of a subject's data; implemented in `reading`."""
 
 from __future__ import annotations
 

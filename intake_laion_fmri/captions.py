@@ -1,4 +1,4 @@
-"""Captions of the images as texts, under the names of the data set's own package."""
+"""Captions of images, under the data set's own names."""
 
 from intake_laion_fmri.subject.descriptions import Captions
 

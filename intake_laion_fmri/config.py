@@ -1,4 +1,4 @@
-"""Settings: how patient requests are, for a process; and where downloads go, kept between processes."""
+"""Settings: network patience of a process, and the data folder kept between processes."""
 
 from __future__ import annotations
 

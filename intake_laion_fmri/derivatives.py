@@ -1,4 +1,4 @@
-"""Paths of the localizers' files, under the names of the data set's own package; `open_localizers` opens them."""
+"""Paths of localizer files, by the data set's own package; see `open_localizers`."""
 
 from intake_laion_fmri.subject.derivatives import (
     LOCALIZER_TASKS,

@@ -1,4 +1,4 @@
-"""Users' questions about the bucket as it is now: subjects, sessions, ROIs, objects.
+"""Questions about the bucket's present contents: subjects, sessions, ROIs, objects.
 
 They are answered from listings (see `recent_listings`), never from a remembered list.
 """
@@ -77,7 +77,7 @@ def get_sessions(
     mirror_only: bool | None = None,
     refresh: bool = False,
 ) -> list[str]:
-    """List the public sessions of a subject that have betas, ascending.
+    """List a subject's public sessions with betas, ascending.
 
     Parameters
     ----------
@@ -177,7 +177,10 @@ def get_categories(
     mirror_only: bool | None = None,
     refresh: bool = False,
 ) -> list[str]:
-    """List the categories of a subject's ROIs, sorted; arguments, errors and costs as in `get_rois`."""
+    """List the ROI categories of a subject, sorted.
+
+    Arguments, errors and costs are those of `get_rois`.
+    """
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     subject = layout.subject_name(subject)
     categories = _categories(bucket, subject, refresh=refresh)
@@ -194,7 +197,9 @@ def describe(
     mirror_only: bool | None = None,
     refresh: bool = False,
 ) -> None:
-    """Print the bucket's address, its subjects, and the ROIs of the first subject; three listings.
+    """Print the bucket's address, subjects and ROIs.
+
+    The ROIs are those of the first subject. Costs three listings.
 
     Parameters
     ----------
@@ -218,7 +223,9 @@ def inspect_bucket(
     mirror_only: bool | None = None,
     refresh: bool = False,
 ) -> None:
-    """Print the bucket's top-level folders and the number of subjects in each tree that is there; six listings.
+    """Print the bucket's top-level folders and subjects per tree.
+
+    Costs six listings.
 
     Parameters
     ----------
@@ -287,7 +294,7 @@ def inventory(
 
 
 def _subjects(bucket: Bucket, *, refresh: bool, stacklevel: int = 3) -> list[str]:
-    """List the union over the trees; warn of the trees that miss subjects."""
+    """Return the union of the trees' subjects, and warn of gaps."""
     by_tree = {
         tree.root: only_subjects(recent_folders(bucket, tree.root, refresh=refresh)) for tree in layout.MAIN_TREES
     }
@@ -312,7 +319,10 @@ def _expect_subject(bucket: Bucket, subject: str, *, refresh: bool) -> None:
 
 
 def _categories(bucket: Bucket, subject: str, *, refresh: bool) -> dict[str, set[str]]:
-    """Return the categories of every ROI of a subject: one each, unless two files contradict each other."""
+    """Return each ROI's categories.
+
+    One each, unless two files contradict each other.
+    """
     objects = recent_objects(bucket, layout.ROIS.folder(subject), refresh=refresh)
     found: dict[str, set[str]] = {}
     for file in roi_files(objects):

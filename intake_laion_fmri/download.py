@@ -1,4 +1,4 @@
-"""Downloading, under the function name of the data set's own package: thin over `mirror.mirror_bucket`."""
+"""Downloads under the data set's own names, thin over `mirror.mirror_bucket`."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ def download(
     storage_options: Mapping[str, Any] | None = None,
     progress: bool | Callable[[MirrorProgress], None] | None = None,
 ) -> None:
-    """Copy a part of the bucket to the folder that `config.dataset_initialize` has named, and print what was copied.
+    """Copy a part of the bucket to the data folder.
+
+    The folder is that of `config.dataset_initialize`. Prints a summary.
 
     What is opened afterwards is read from there. A second call copies what is missing or was replaced.
     The first one into a folder prints a notice on the data's licence; nothing is asked.
@@ -149,7 +151,7 @@ def download_raw(
     storage_options: Mapping[str, Any] | None = None,
     progress: bool | Callable[[MirrorProgress], None] | None = None,
 ) -> None:
-    """Copy raw data, and the tables of events, to the folder that `config.dataset_initialize` has named.
+    """Copy raw data and tables of events to the data folder.
 
     Parameters
     ----------
@@ -179,7 +181,9 @@ def download_embeddings(
     storage_options: Mapping[str, Any] | None = None,
     progress: bool | Callable[[MirrorProgress], None] | None = None,
 ) -> None:
-    """Copy embeddings of the images, 50 MB a model: ``"CLIP"``, or a list of models; by default all.
+    """Copy embeddings of the images to the data folder.
+
+    50 MB a model: ``"CLIP"``, or a list of models; by default all.
 
     The folder is `data_dir`, or the one that `config.dataset_initialize` has named; errors are those of `download`.
     """
@@ -193,7 +197,10 @@ def download_captions(
     storage_options: Mapping[str, Any] | None = None,
     progress: bool | Callable[[MirrorProgress], None] | None = None,
 ) -> None:
-    """Copy the captions of the images; folder and errors as in `download_embeddings`."""
+    """Copy the captions of the images.
+
+    Folder and errors are those of `download_embeddings`.
+    """
     _copy([{"kinds": "captions"}], data_dir, 1, bucket, storage_options, progress)
 
 
@@ -204,12 +211,17 @@ def download_segmentations(
     storage_options: Mapping[str, Any] | None = None,
     progress: bool | Callable[[MirrorProgress], None] | None = None,
 ) -> None:
-    """Copy the segmentations of the shared images, 68 MB; folder and errors as in `download_embeddings`."""
+    """Copy the segmentations of the shared images, 68 MB.
+
+    Folder and errors are those of `download_embeddings`.
+    """
     _copy([{"kinds": "segmentations"}], data_dir, 1, bucket, storage_options, progress)
 
 
 def download_stimuli(data_dir: str | os.PathLike[str] | None = None, server_url: str | None = None) -> dict[str, Path]:
-    """Fetch the images and their table, once they were asked for, and print where they are.
+    """Fetch the images and their table, once access was granted.
+
+    Prints their paths.
 
     Parameters
     ----------
@@ -238,12 +250,18 @@ def download_stimuli(data_dir: str | os.PathLike[str] | None = None, server_url:
 
 
 def accept_license() -> None:
-    """Print the licence of the data. Nothing has to be accepted but the agreement about the images."""
+    """Print the licence of the data.
+
+    Only the images need an agreement.
+    """
     print(NOTICE)
 
 
 def request_stimulus_access() -> str:
-    """Print where the images are asked for, and return that address; no connection is made."""
+    """Print and return the address of the images' request form.
+
+    No connection is made.
+    """
     print(
         "The images are given under a data use agreement. Ask for them with your name, institution, institutional "
         f"e-mail address and purpose: {layout.REQUEST_URL}"
@@ -252,7 +270,7 @@ def request_stimulus_access() -> str:
 
 
 def _numbers(given: object, form: str) -> Any:
-    """Return numbers as they are spelled in names: ``"01"``; anything else as it is."""
+    """Format numbers as in names, such as ``"01"``; other values are unchanged."""
     if is_several(given):
         return [_numbers(one, form) for one in given]  # type: ignore[attr-defined]
     text = str(given).rpartition("-")[2]
@@ -272,7 +290,10 @@ def _copy(
     storage_options: Mapping[str, Any] | None,
     progress: bool | Callable[[MirrorProgress], None] | None,
 ) -> None:
-    """Copy some parts of the bucket, once all of them are known to be there; print what was copied."""
+    """Copy parts of the bucket after all of them were found.
+
+    Prints a summary.
+    """
     for choice in choices:
         MirrorSelection.from_arguments(**choice)
     if n_jobs < 1:
@@ -297,7 +318,10 @@ def _copy(
 
 
 def _planned(to: Path, choice: Mapping[str, Any]) -> MirrorPlan | None:
-    """Plan a part; None, with a warning, where the bucket does not answer and all of it is there."""
+    """Plan a part of the bucket.
+
+    None, with a warning, if the bucket does not answer and the part is complete.
+    """
     try:
         return plan_mirror(to, **choice)
     except UnknownValueError as error:
@@ -309,7 +333,10 @@ def _planned(to: Path, choice: Mapping[str, Any]) -> MirrorPlan | None:
 
 
 def _expect_complete(to: Path, choice: Mapping[str, Any], error: BucketUnreachableError) -> MirrorPlan:
-    """Return what was chosen, by the last listing; raise the error unless all of it is there."""
+    """Return a selection by the last listing.
+
+    Raises the error unless all of it is there.
+    """
     try:
         plan = plan_mirror(to, **choice, offline=True)
     except (NotInBucketError, ValueError):

@@ -1,4 +1,4 @@
-"""Intake's first generation: a driver for each row of `sources`, named as in ``BetasSource``, and the catalog."""
+"""Intake's first generation: the catalog, and a driver for each row of `sources`."""
 
 from __future__ import annotations
 
@@ -47,26 +47,29 @@ yaml.add_representer(Given, _represent, Dumper=yaml.SafeDumper)
 
 
 class UnknownEntryError(KeyError):
-    """A catalog has no such entry: names the nearest, and where a rule stands behind it, the rule."""
+    """A catalog has no such entry.
+
+    The message names the nearest entries and any rule behind the absence.
+    """
 
     def __str__(self) -> str:
         return str(self.args[0])  # a KeyError would quote it
 
 
 class _Entry(LocalCatalogEntry):  # type: ignore[misc]
-    """An entry that is given values without an envelope too, such as one out of `walk`."""
+    """An entry that accepts values without an envelope, as from `walk`."""
 
     def get(self, **user_parameters: Any) -> DataSource:
-        """Return the source, with other arguments where there are any."""
+        """Return the source, optionally with other arguments."""
         return super().get(**sealed(user_parameters))
 
     def describe(self) -> dict[str, Any]:
-        """Return the entry's description; secrets are hidden."""
+        """Return the entry's description, with secrets hidden."""
         return described(super().describe())
 
 
 class LaionCatalog(YAMLFileCatalog):  # type: ignore[misc]
-    """A catalog file whose entries all read from one bucket, as do those of the catalogs that it refers to.
+    """A catalog whose entries, and nested catalogs, read from one bucket.
 
     A catalog file is a program: open one of this package, or one that you would run. Values that are given to catalogs
     and entries are data: they are never rendered.
@@ -118,14 +121,16 @@ class LaionCatalog(YAMLFileCatalog):  # type: ignore[misc]
         super().__init__(file, storage_options=storage_options, **options)
 
     def configure_new(self, **arguments: Any) -> LaionCatalog:
-        """Return a catalog like this one with other arguments."""
+        """Return this catalog with other arguments."""
         catalog: LaionCatalog = super().configure_new(**for_intake(self, arguments))
         return catalog
 
     __call__ = get = configure_new
 
     def __getitem__(self, key: Any) -> Any:
-        """Return an entry by name; ``cat["sub-01.betas"]`` and ``cat["sub-01", "betas"]`` go through catalogs.
+        """Return an entry, also of a nested catalog.
+
+        ``cat["sub-01.betas"]`` and ``cat["sub-01", "betas"]`` go through catalogs.
 
         Raises
         ------
@@ -148,7 +153,7 @@ class LaionCatalog(YAMLFileCatalog):  # type: ignore[misc]
             raise AttributeError(str(error)) from None
 
     def _unknown(self, key: object) -> UnknownEntryError:
-        """Describe an entry that is not there."""
+        """Describe an entry that does not exist."""
         first, _, rest = key.partition(".") if isinstance(key, str) else ("", "", "")
         if rest and first in self and isinstance(inner := self[first], LaionCatalog):
             return inner._unknown(rest)
@@ -167,7 +172,7 @@ class LaionCatalog(YAMLFileCatalog):  # type: ignore[misc]
         return UnknownEntryError(str(unknown_value("entry", key, list(self), where=where)) + hint)
 
     def search(self, text: str, depth: int = 2) -> FoundCatalog:
-        """Find entries here and in the catalogs below, by words in their names and descriptions.
+        """Find entries by words, here and in the catalogs below.
 
         Parameters
         ----------
@@ -196,7 +201,7 @@ class LaionCatalog(YAMLFileCatalog):  # type: ignore[misc]
         return shown_entries(super()._yaml())
 
     def describe(self) -> dict[str, Any]:
-        """Return the entry's description; secrets are hidden."""
+        """Return the entry's description, with secrets hidden."""
         return described(super().describe())
 
     def _load(self, reload: bool = False) -> None:
@@ -211,7 +216,7 @@ class LaionCatalog(YAMLFileCatalog):  # type: ignore[misc]
         )
 
     def parse(self, text: str) -> None:
-        """Take the entries from a YAML text and add the arguments.
+        """Parse entries from YAML, and pass the arguments to them.
 
         A catalog file is a program: Intake imports what it names, and renders its templates. Open only those that you
         would run.
@@ -243,12 +248,15 @@ class LaionCatalog(YAMLFileCatalog):  # type: ignore[misc]
 
 
 def _without_doubled_slashes(path: str) -> str:
-    """Undo what ``{{ CATALOG_DIR }}/x`` does where the directory ends in a slash; keep those of a protocol."""
+    """Remove doubled slashes that ``{{ CATALOG_DIR }}/x`` makes.
+
+    Those after a protocol are kept.
+    """
     return re.sub(r"(?<![:/])/{2,}", "/", path)
 
 
 def catalog_path() -> Path:
-    """Return the catalog file that came with the package."""
+    """Return the path of the catalog that ships with the package."""
     return catalog_folder() / ROOT_FILE
 
 
@@ -259,7 +267,7 @@ def open_catalog(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> LaionCatalog:
-    """Open the catalog that came with the package, for a bucket of one's choice.
+    """Open the catalog that ships with the package, for any bucket.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Embeddings of the images as arrays, under the names of the data set's own package."""
+"""Embeddings of images, under the data set's own names."""
 
 from intake_laion_fmri.subject.descriptions import Embeddings, load_embeddings
 

@@ -1,4 +1,4 @@
-"""``xarray.open_dataset("s3://laion-fmri", engine="laion_fmri", subject="sub-01")``: xarray's own way in."""
+"""xarray's own way in: ``xarray.open_dataset("s3://laion-fmri", engine="laion_fmri", subject="sub-01")``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from xarray.backends import BackendEntrypoint
 
 
 class LaionBackend(BackendEntrypoint):
-    """Opens the betas of a subject, as `open_betas` does, from the bucket whose URL or folder is given.
+    """Backend that opens a subject's betas from a bucket's URL or folder.
 
     The options are those of `open_betas`, but for ``bucket`` and ``chunks``: xarray's own ``chunks={}`` gives a block a
     session; without ``chunks``, betas are read when they are first looked at, as xarray reads every file.
@@ -60,5 +60,5 @@ class LaionBackend(BackendEntrypoint):
         return dataset.drop_vars(dropped, errors="ignore")
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
-        """Return False: a bucket is told by its engine alone."""
+        """Return False: a bucket is opened by naming the engine."""
         return False

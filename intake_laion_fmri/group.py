@@ -1,4 +1,4 @@
-"""Several subjects at once, under the names of the data set's own package."""
+"""Several subjects at once, under the data set's own names."""
 
 from __future__ import annotations
 
@@ -92,7 +92,9 @@ class Group:
         nc_threshold: float | None = None,
         mask_source: Mask = "anatomical",
     ) -> dict[str, Any]:
-        """Read the betas of the images that all subjects saw: subject → what `Subject.get_betas` gives.
+        """Read betas of the images that all subjects saw.
+
+        Returns subject → the result of `Subject.get_betas`.
 
         Warns
         -----
@@ -110,7 +112,9 @@ class Group:
         }
 
     def get_shared_images(self, format: Literal["pil", "numpy"] = "pil") -> list[Image.Image] | NDArray[np.uint8]:
-        """Read the images that all subjects saw, in the order of `get_shared_stimulus_metadata`, as they were shown.
+        """Read the images that all subjects saw, as displayed.
+
+        In the order of `get_shared_stimulus_metadata`.
 
         Parameters
         ----------
@@ -123,6 +127,6 @@ class Group:
         return images.shared_array() if format == "numpy" else images.shared()
 
     def get_shared_stimulus_metadata(self) -> pd.DataFrame:
-        """Return the rows of the stimulus table of the images that all subjects saw."""
+        """Return the stimulus table's rows of images that all subjects saw."""
         table = self[0].get_stimulus_metadata()
         return table[table["unique_or_shared"] == "shared"].reset_index(drop=True)

@@ -1,4 +1,6 @@
-"""Intake's second generation: a data type and a reader for each row of `sources`, as ``BetasData``, ``BetasReader``.
+"""Intake's second generation: a data type and a reader per row of `sources`.
+
+For example ``BetasData`` and ``BetasReader``.
 
 A data type says whose data they are and where; its reader takes the other arguments of the function that opens them.
 Names and values are checked when a reader is made, which includes every time that one comes out of a catalog file.
@@ -33,14 +35,17 @@ yaml.SafeDumper.add_representer(Veiled, lambda dumper, text: dumper.represent_st
 
 
 class PlaceParameter(BaseUserParameter):  # type: ignore[misc]
-    """A parameter of a whole catalog that tells where data are: Intake looks nothing up in its value."""
+    """A catalog's parameter for the location of data.
+
+    Intake looks nothing up in its value.
+    """
 
     def coerce(self, value: Any) -> Any:
-        """Return the value in an envelope."""
+        """Put the value into an envelope."""
         return value if value is None or isinstance(value, Given) else Given(value)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what a catalog file holds of the parameter."""
+        """Return the parameter as a catalog file holds it."""
         return {**super().to_dict(), "default": veiled("storage_options", opened(self.default))}
 
 
@@ -87,12 +92,12 @@ class _Data(BaseData):  # type: ignore[misc]
         super().__init__(metadata=metadata)
 
     def arguments(self) -> dict[str, Any]:
-        """Return what is given, by name; secrets too."""
+        """Return the given arguments by name, secrets included."""
         return {name: value for name in _WHERE if (value := unveiled(getattr(self, name))) is not None}
 
 
 class _Reader(BaseReader):  # type: ignore[misc]
-    """What all readers share: the arguments are those of `opener`.
+    """Base of all readers: takes the arguments of `opener`.
 
     Parameters
     ----------
@@ -140,7 +145,7 @@ class _Reader(BaseReader):  # type: ignore[misc]
         super().__init__(data=source, metadata=metadata, output_instance=output_instance, **selection)
 
     def __call__(self, *args: Any, **kwargs: Any) -> _Reader:
-        """Return a reader like this one with other arguments."""
+        """Return this reader with other arguments."""
         return type(self)(*args, **{**self.kwargs, "metadata": self.metadata, **kwargs})
 
     def _repr_html_(self) -> str:
@@ -160,7 +165,7 @@ class _Reader(BaseReader):  # type: ignore[misc]
 
 
 def _data(source: Source) -> type[_Data]:
-    """Make the data type of a source."""
+    """Create the data type of a source."""
     fields: dict[str, Any] = {
         "__module__": __name__,
         "__doc__": f"Where the source {source.name!r} is read from: {source.described('a subject')}",
@@ -173,7 +178,7 @@ def _data(source: Source) -> type[_Data]:
 
 
 def _reader(source: Source, data: type[_Data]) -> type[_Reader]:
-    """Make the reader of a source."""
+    """Create the reader of a source."""
     fields = {
         "__module__": __name__,
         "__doc__": f"{source.described()} See `{source.path.replace(':', '.')}`.",

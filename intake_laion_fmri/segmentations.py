@@ -1,4 +1,4 @@
-"""Masks of things in the images as arrays, under the names of the data set's own package."""
+"""Masks of things in images, under the data set's own names."""
 
 from intake_laion_fmri.subject.descriptions import Segmentations
 

@@ -1,4 +1,4 @@
-"""Every source of data, declared once: a row is an entry of the catalog and the function that it calls.
+"""Every source of data, one row each: catalog entry and opener.
 
 From these rows follow the drivers and readers of both generations of Intake, the catalog's entries and their help. The
 arguments are those of the function, and their help is its docstring's.
@@ -24,7 +24,7 @@ PACKAGE = __name__.rpartition(".")[0]
 
 @dataclass(frozen=True)
 class Source:
-    """A source of data: an entry of the catalog, a driver, a reader and a function."""
+    """A source: a catalog entry, a driver, a reader and an opener."""
 
     name: str
     """Of the catalog's entry: ``"noise_ceilings"``."""
@@ -45,32 +45,32 @@ class Source:
 
     @property
     def stem(self) -> str:
-        """Beginning of the names of its classes: ``"NoiseCeilings"``."""
+        """Stem of its class names: ``"NoiseCeilings"``."""
         return "".join(part.capitalize() for part in self.name.split("_"))
 
     @property
     def driver(self) -> str:
-        """Name of its driver of Intake's first generation, in `drivers`."""
+        """Name of its driver in `drivers` (Intake's first generation)."""
         return f"{self.stem}Source"
 
     @property
     def data(self) -> str:
-        """Name of its data type of Intake's second generation, in `readers`."""
+        """Name of its data type in `readers` (Intake's second generation)."""
         return f"{self.stem}Data"
 
     @property
     def reader(self) -> str:
-        """Name of its reader of Intake's second generation, in `readers`."""
+        """Name of its reader in `readers` (Intake's second generation)."""
         return f"{self.stem}Reader"
 
     @property
     def path(self) -> str:
-        """The function, ``"package.module:function"``."""
+        """Path of the opener, ``"package.module:function"``."""
         return f"{PACKAGE}.{self.opener}"
 
     @property
     def output(self) -> str:
-        """Type of its reader's result, as Intake's second generation names it."""
+        """Type of its reader's result in Intake's second generation."""
         return {"xarray": "xarray:Dataset", "dataframe": "pandas:DataFrame"}[self.container]
 
     def described(self, who: str = "one subject") -> str:
@@ -220,7 +220,7 @@ SOURCES: Mapping[str, Source] = MappingProxyType({row.name: row for row in _ROWS
 
 @functools.cache
 def argument_help(function: Callable[..., Any]) -> Mapping[str, str]:
-    """Return a line of help for each argument of a function, out of its docstring.
+    """Return one line of help per argument, from the docstring.
 
     Parameters
     ----------
@@ -254,7 +254,7 @@ def _line(function: Callable[..., Any], name: str, kind: str, text: str) -> str:
 
 
 def _parameters(docstring: str) -> Iterator[tuple[list[str], str, str]]:
-    """Find the names, the type and the text of each entry of the section ``Parameters``."""
+    """Parse names, type and text from the section ``Parameters``."""
     section = re.search(r"^Parameters\n-+\n(.*?)(?=^\w[\w ]*\n-+$|\Z)", docstring, re.DOTALL | re.MULTILINE)
     entries = re.split(r"^(?=\S)", section[1], flags=re.MULTILINE) if section else []
     for entry in filter(str.strip, entries):

@@ -1,4 +1,4 @@
-"""The images, under the names of the data set's own package; `open_stimuli` opens them as a lazy array."""
+"""Images, under the data set's own names; see also `open_stimuli`."""
 
 from intake_laion_fmri.subject.images import Stimuli, as_displayed_rgb, load_stimuli
 

@@ -1,4 +1,4 @@
-"""Templates: from a subject's own space to fsaverage on the surface, and to MNI305 in the volume.
+"""Templates: from a subject's space to fsaverage and MNI305.
 
 `to_fsaverage` and `to_mni305` take what this package opens, lazily and for many trials at once; `Subject.to_template`
 takes NumPy arrays. There is no way to MNI152: the data set has no warp to it.

@@ -1,4 +1,4 @@
-"""From trials to images: means over repetitions, and the repetitions of each image side by side."""
+"""From trials to images: means over repetitions, or repetitions side by side."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def average(dataset: xr.Dataset, by: str = "label", *, nan: Missing = "keep") ->
 
 
 def repetitions(dataset: xr.Dataset, n: int, *, exactly: bool = False) -> xr.Dataset:
-    """Put the first repetitions of each image side by side.
+    """Arrange the first repetitions of each image along a dimension of their own.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def repetitions(dataset: xr.Dataset, n: int, *, exactly: bool = False) -> xr.Dat
 
 
 def _rows_in(order: NDArray[np.intp], codes: NDArray[np.intp]) -> list[tuple[int, NDArray[np.intp]]]:
-    """Return the rows of each group, in a given order of all rows."""
+    """Return the rows of each group, in the order of `order`."""
     return [(number, order[np.arange(len(order))[rows]]) for number, rows in rows_of(codes[order])]
 
 
@@ -146,7 +146,10 @@ def _regrouped(
     variables: dict[tuple[str, ...], Any],
     dim: str,
 ) -> xr.Dataset:
-    """Return a Dataset along groups of trials, with the coordinates that do not differ within any."""
+    """Return a Dataset along groups of trials.
+
+    Coordinates that are constant within every group are kept.
+    """
     import xarray as xr
 
     ((dims, data),) = variables.items()
@@ -177,7 +180,9 @@ class Sums(NamedTuple):
 
 
 def block_sums(betas: NDArray[np.floating], codes: NDArray[np.intp], nan: Missing) -> Sums:
-    """Add up the trials of each image, in float64, and keep the sums in float32.
+    """Sum the trials of each image in one block.
+
+    Sums are computed in float64 and kept in float32.
 
     So the sums of many sessions are as large as the trials, and not twice as large; each is rounded once more.
     """
@@ -192,7 +197,7 @@ def block_sums(betas: NDArray[np.floating], codes: NDArray[np.intp], nan: Missin
 
 
 def join_sums(parts: list[Sums], n_images: int, n_voxels: int) -> NDArray[np.float32]:
-    """Add up the sums of several blocks, and divide by the number of trials."""
+    """Combine the sums of several blocks into means."""
     result = np.empty((n_images, n_voxels), dtype=np.float32)
     one_count = all(part.counts.shape[1] == 1 for part in parts)
     # Some voxels at a time, of which the sums are held in float64 besides.
@@ -209,7 +214,10 @@ def join_sums(parts: list[Sums], n_images: int, n_voxels: int) -> NDArray[np.flo
 
 
 def means(betas: NDArray[np.floating], codes: NDArray[np.intp], nan: Missing) -> NDArray[np.float32]:
-    """Return the mean of the rows of each group, all of which are there; see `average`."""
+    """Return the mean of the rows of each group; see `average`.
+
+    Every row must be in memory.
+    """
     result = np.empty((codes.max(initial=-1) + 1, betas.shape[1]), dtype=np.float32)
     with np.errstate(divide="ignore", invalid="ignore"):
         for numbers, rows, columns in stacks_of(codes, betas.shape[1]):
@@ -219,7 +227,7 @@ def means(betas: NDArray[np.floating], codes: NDArray[np.intp], nan: Missing) ->
 
 
 def _added(values: NDArray[np.floating], nan: Missing) -> tuple[NDArray[np.float64], NDArray[np.intp] | int]:
-    """Add up trials (image, trial, voxel); returns the sums (image, voxel), and the numbers of trials."""
+    """Sum trials (image, trial, voxel) to (image, voxel), and count them."""
     sums = np.add.reduce(values, axis=1, dtype=np.float64)
     if nan == "keep" or not np.isnan(sums).any():
         return sums, values.shape[1]
@@ -229,7 +237,7 @@ def _added(values: NDArray[np.floating], nan: Missing) -> tuple[NDArray[np.float
 
 
 def _lazy_means(data: Any, codes: NDArray[np.intp], n_images: int, nan: Missing) -> Any:
-    """Return means as a Dask array with a chunk of all images for each chunk of voxels."""
+    """Return means as a Dask array, all images in each chunk of voxels."""
     import dask.array as da
 
     widths = data.chunks[1]

@@ -1,4 +1,4 @@
-"""Betas as the operations take them: checked, in memory or as Dask's blocks of whole groups of trials."""
+"""Betas as operations take them: checked, in memory or in Dask blocks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MISSING: tuple[Missing, ...] = ("keep", "drop", "zero")
 
 
 def betas_of(dataset: xr.Dataset, *dims: str) -> xr.DataArray:
-    """Return the betas of a Dataset with such dimensions, in this order.
+    """Return the betas of a Dataset, transposed to the given dimensions.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def along_trials(dataset: xr.Dataset, name: str) -> NDArray[Any]:
 
 
 def group_codes(dataset: xr.Dataset, within: str) -> NDArray[np.intp]:
-    """Give each trial the number of its group: the sessions, or the runs of each.
+    """Return the number of each trial's group: its session, or its run.
 
     Parameters
     ----------
@@ -88,7 +88,9 @@ def map_groups(
     *,
     chunks: tuple[tuple[int, ...], ...] | None = None,
 ) -> Any:
-    """Apply a function to betas and the groups of their trials; each block holds every trial of its groups.
+    """Apply a function to betas and the groups of their trials.
+
+    Each block holds every trial of its groups.
 
     Parameters
     ----------
@@ -121,7 +123,7 @@ def _call(block: NDArray[Any], codes: NDArray[np.intp], *, function: Callable[..
 
 
 def whole_groups(chunks: tuple[int, ...], codes: NDArray[np.intp]) -> tuple[int, ...]:
-    """Join chunks until no group of trials is in two of them.
+    """Merge chunks until no group of trials is split between two.
 
     Parameters
     ----------
@@ -139,7 +141,9 @@ def whole_groups(chunks: tuple[int, ...], codes: NDArray[np.intp]) -> tuple[int,
 
 
 def stacks_of(codes: NDArray[np.intp], n_columns: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], slice]]:
-    """Cut a matrix into stacks of groups with as many rows each, which fit a processor's cache.
+    """Cut a matrix into stacks of groups of one size.
+
+    A stack fits a processor's cache.
 
     Parameters
     ----------
@@ -171,7 +175,7 @@ def stacks_of(codes: NDArray[np.intp], n_columns: int) -> Iterator[tuple[NDArray
 
 
 def with_history(dataset: xr.Dataset, line: str) -> xr.Dataset:
-    """Add a line to the attribute ``history``, which says what was done, the latest last."""
+    """Add a line to the attribute ``history``, after those of earlier operations."""
     before = dataset.attrs.get("history")
     return dataset.assign_attrs(history=f"{before}\n{line}" if before else line)
 

@@ -1,4 +1,4 @@
-"""How much of the variance of single trials is signal."""
+"""Noise ceilings and reliability: the share of signal in the variance of single trials."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["noise_ceiling", "reliability"]
 def noise_ceiling(
     dataset: xr.Dataset, n: int | None = None, *, within: Literal["session", "run"] | None = "session"
 ) -> xr.Dataset:
-    """Estimate noise ceilings, as the data set's maps were.
+    """Estimate noise ceilings by the data set's formula.
 
     Betas are z-scored within each group of trials. ``noise`` is the mean over images of the variance over an image's
     trials (ddof=1), ``ncsnr = sqrt(max(0, 1 - noise)) / sqrt(noise)``, and the ceiling is
@@ -74,7 +74,7 @@ def noise_ceiling(
 
 
 def _of_means(dataset: xr.Dataset, n: int) -> xr.Dataset:
-    """Return the ceilings of averages of `n_averaged` trials, out of the map of images with `n` trials."""
+    """Convert ceilings of `n`-trial averages to those of `n_averaged` trials."""
     name, counts = f"nc_{n}rep", dataset["n_averaged"].values
     maps = [one for one in ("nc_12rep", "nc_4rep") if one in dataset.coords]
     if name not in maps:
@@ -97,7 +97,7 @@ def _ceilings(ceiling: Any, ncsnr: Any) -> dict[str, tuple[Any, dict[str, str]]]
 
 
 def reliability(dataset: xr.Dataset, *, within: Literal["session", "run"] | None = "session") -> xr.Dataset:
-    """Correlate, over images, the means of every other repetition.
+    """Correlate two halves of the repetitions over images: split-half reliability.
 
     ``r`` is Pearson's correlation between the mean of an image's 1st, 3rd, … trial and that of its 2nd, 4th, …, over
     the images that were shown more than once; ``reliability = 2 * r / (1 + r)``, after Spearman and Brown.
@@ -132,7 +132,7 @@ def reliability(dataset: xr.Dataset, *, within: Literal["session", "run"] | None
 
 
 def _images(dataset: xr.Dataset, n: int | None) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the number of each trial's image, -1 where it is not used, and the trials of each image that is."""
+    """Return the image number of each trial, -1 if unused, and each image's trials."""
     _, codes, counts = np.unique(along_trials(dataset, "label"), return_inverse=True, return_counts=True)
     used = counts > 1 if n is None else (counts == n) & (counts > 1)
     if not used.any():
@@ -142,7 +142,7 @@ def _images(dataset: xr.Dataset, n: int | None) -> tuple[NDArray[np.intp], NDArr
 
 
 def _per_voxel(dataset: xr.Dataset, function: Callable[[NDArray[Any]], NDArray[np.float32]]) -> Any:
-    """Apply a function of (trial, voxel) to all trials of each block of voxels."""
+    """Apply a function of (trial, voxel) to each block of voxels."""
     data = betas_of(dataset, TRIAL, VOXEL).data
     if not is_lazy(data):
         return function(data)
@@ -161,7 +161,7 @@ def _ncsnr(betas: NDArray[np.floating], *, codes: NDArray[np.intp]) -> NDArray[n
 
 
 def _variance(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Return the variance over trials (ddof=1) without NaN, and their number.
+    """Return the variance over trials (ddof=1), ignoring NaN, and the counts.
 
     `values` (image, trial, voxel) are overwritten.
     """

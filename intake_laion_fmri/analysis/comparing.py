@@ -1,4 +1,4 @@
-"""Representational dissimilarity: how different the patterns of two images are."""
+"""Representational dissimilarity between the patterns of images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OTHER = "image_2"
 def rdm(
     dataset: xr.Dataset, metric: Literal["correlation", "euclidean"] = "correlation", *, nan: Missing = "drop"
 ) -> xr.DataArray:
-    """Compare the patterns of all pairs of images.
+    """Compute the dissimilarity of all pairs of images.
 
     Parameters
     ----------

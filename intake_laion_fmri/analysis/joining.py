@@ -1,4 +1,4 @@
-"""Several subjects as one Dataset: their voxels side by side, on the axes that they have in common."""
+"""Several subjects as one Dataset: voxels side by side, other axes in common."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SUBJECT = "subject"
 
 
 def concat(tree: xr.DataTree) -> xr.Dataset:
-    """Set the voxels of several subjects side by side.
+    """Concatenate the voxels of several subjects.
 
     Parameters
     ----------
@@ -91,7 +91,10 @@ def concat(tree: xr.DataTree) -> xr.Dataset:
 
 
 def _subjects(tree: xr.DataTree) -> dict[str, xr.Dataset]:
-    """Return subject → its Dataset along voxels, sorted: Zarr keeps no order of groups."""
+    """Return the Dataset of each subject, sorted by subject.
+
+    Zarr keeps no order of groups.
+    """
     found: dict[str, xr.Dataset] = {}
     for node in tree.subtree:
         dataset = node.to_dataset()
@@ -109,7 +112,7 @@ def _subjects(tree: xr.DataTree) -> dict[str, xr.Dataset]:
 
 
 def _raise_unless_alike(subjects: Mapping[str, xr.Dataset]) -> None:
-    """Raise ValueError unless all subjects have the same variables, along the same images."""
+    """Raise ValueError unless all subjects have the same variables and images."""
     (name, first), *others = subjects.items()
     for other, dataset in others:
         if set(dataset.data_vars) != set(first.data_vars):
@@ -132,7 +135,7 @@ def _raise_unless_alike(subjects: Mapping[str, xr.Dataset]) -> None:
 
 
 def _indexes(datasets: Sequence[xr.Dataset]) -> dict[Any, Any]:
-    """Return dimension → all of its labels, of the dimensions that no variable has, such as ``roi``."""
+    """Return the labels of dimensions without a variable, such as ``roi``."""
     import pandas as pd
 
     of_data = {dim for array in datasets[0].data_vars.values() for dim in array.dims}
@@ -146,7 +149,10 @@ def _indexes(datasets: Sequence[xr.Dataset]) -> dict[Any, Any]:
 def _side_by_side(
     variables: Sequence[xr.Variable | None], datasets: Sequence[xr.Dataset], indexes: Mapping[Any, Any]
 ) -> xr.Variable | None:
-    """Return a coordinate of all voxels; None where a subject lacks it and nothing can stand for that."""
+    """Concatenate a coordinate over subjects.
+
+    None where a subject lacks it and no fill value exists.
+    """
     import xarray as xr
 
     first = next(one for one in variables if one is not None)
@@ -167,7 +173,7 @@ def _side_by_side(
 def _in_common(
     variables: Sequence[xr.Variable | None], datasets: Sequence[xr.Dataset], indexes: Mapping[Any, Any]
 ) -> xr.Variable | None:
-    """Return what subjects say of the same images, ROIs or splits; None where they contradict each other."""
+    """Return the coordinate that all subjects share, or None if they disagree."""
     import xarray as xr
 
     there = [(one, ds) for one, ds in zip(variables, datasets, strict=True) if one is not None]
@@ -203,7 +209,10 @@ def _concatenated(variables: Sequence[xr.Variable]) -> xr.Variable:
 
 
 def _common_attrs(each: Sequence[Mapping[Any, Any]]) -> dict[Any, Any]:
-    """Return the attributes that are the same for all; of sums of files, all."""
+    """Return the attributes that are equal in all subjects.
+
+    SHA-256 sums of files are collected from all.
+    """
     attrs = {name: value for name, value in each[0].items() if all(_equal(value, one.get(name)) for one in each)}
     if all("sha256" in one for one in each):
         attrs["sha256"] = json.dumps({name: text for one in each for name, text in json.loads(one["sha256"]).items()})
@@ -215,7 +224,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _grids(subjects: Mapping[str, xr.Dataset]) -> xr.Variable:
-    """Return the scalar coordinate ``grid`` of several subjects: their grids are in the attribute ``grids``."""
+    """Return the scalar coordinate ``grid``, with each subject's grid in an attribute."""
     import xarray as xr
 
     of_each = {
@@ -228,7 +237,7 @@ def _grids(subjects: Mapping[str, xr.Dataset]) -> xr.Variable:
 
 
 def _attributes(subjects: Mapping[str, xr.Dataset]) -> dict[str, Any]:
-    """Return the attributes that are true of all subjects, with the sources and the history of each."""
+    """Return the attributes of all subjects, with their sources and histories."""
     each = [ds.attrs for ds in subjects.values()]
     attrs = _common_attrs(each)
     attrs.pop("affine", None)

@@ -1,4 +1,4 @@
-"""Matrices of a train/test split, for scikit-learn and himalaya, and models of every block of voxels."""
+"""Train and test matrices of a split, and models fitted block by block."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def matrices(
     *,
     nan: Literal["raise", "keep"] = "raise",
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return features and betas of the two sides of a split, in memory.
+    """Return features and betas of both sides of a split, in memory.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def map_matrices(
     nan: Missing = "drop",
     voxels: int | None = None,
 ) -> xr.Dataset:
-    """Call a function of the matrices of a split for each block of voxels.
+    """Apply a function to the matrices of a split, block by block.
 
     Fit a model of all voxels by it, and score it, on threads, in processes or on a cluster.
 
@@ -139,7 +139,7 @@ def _call(
     n_values: int,
     nan: Missing,
 ) -> NDArray[np.float32]:
-    """Return what a function makes of the voxels of a block, shape (n_values, voxel)."""
+    """Apply the function to the voxels of a block; shape (n_values, voxel)."""
     for x in (x_train, x_test):
         if x.dtype.kind == "f" and not np.isfinite(x).all():
             raise ValueError(
@@ -168,7 +168,10 @@ def _call(
 
 
 def _lazily(kernel: Callable[..., Any], betas: Any, xs: Sequence[Any], n_values: int, voxels: int | None) -> Any:
-    """Return the values as a Dask array, with a task for each block of voxels besides reading."""
+    """Return the values as a Dask array with one task per block.
+
+    Reading a block is a task of its own.
+    """
     import dask.array as da
 
     betas = betas.rechunk({0: -1, 1: voxels or "auto"})
@@ -201,12 +204,15 @@ def _check_finite(values: NDArray[Any], columns: str, advice: str) -> None:
 
 
 def _dim(dataset: xr.Dataset) -> str:
-    """Return the dimension of the rows: trials, or images."""
+    """Return the dimension of the rows: ``trial`` or ``image``."""
     return TRIAL if TRIAL in dataset.dims else IMAGE
 
 
 def _sides(dataset: xr.Dataset, split: str, pool: str) -> list[tuple[NDArray[np.intp], NDArray[Any]]]:
-    """Return the rows of each side of a split, train and test, and their labels; ValueError if there are none."""
+    """Return the rows and labels of the train and the test side.
+
+    ValueError if a side is empty.
+    """
     dim = _dim(dataset)
     flags = roles(dataset, split, pool)
     labels = dataset["label" if dim == TRIAL else IMAGE].values
@@ -223,7 +229,10 @@ def _sides(dataset: xr.Dataset, split: str, pool: str) -> list[tuple[NDArray[np.
 
 
 def _rows(features: xr.DataArray | xr.Dataset, labels: NDArray[Any]) -> Any:
-    """Return the features of some images, one row for each label, lazily if they are lazy."""
+    """Return the features of some images, one row per label.
+
+    The result is lazy if the features are.
+    """
     import pandas as pd
     import xarray as xr
 

@@ -32,7 +32,7 @@ __all__ = ["zscore"]
 
 
 def zscore(dataset: xr.Dataset, within: Literal["session", "run"] = "session", *, nan: Missing = "keep") -> xr.Dataset:
-    """Scale each voxel by its mean and standard deviation over the trials of each session, or run.
+    """Scale each voxel to z-scores within sessions or runs.
 
     ``z = (x - nanmean(x)) / nanstd(x, ddof=0)``, in float64, over all trials of the group that are there.
 
@@ -88,7 +88,10 @@ def _scaled(betas: NDArray[np.floating], codes: NDArray[np.intp], *, zero: bool)
 
 
 def is_scaled(betas: xr.DataArray) -> bool:
-    """Return True for betas in SD of their session, False for unscaled ones; ValueError for betas scaled otherwise."""
+    """Return True for betas scaled within sessions, False for unscaled ones.
+
+    Any other scaling raises ValueError.
+    """
     within = betas.attrs.get("scaled_within")
     if within not in (None, "session") or (within is None and betas.attrs.get("units") == "SD"):
         raise ValueError(
@@ -99,7 +102,7 @@ def is_scaled(betas: xr.DataArray) -> bool:
 
 
 def has_gaps(dataset: xr.Dataset) -> bool:
-    """Return True where trials of a session are missing between others, or before them."""
+    """Return True if trials are missing before or between those present."""
     if "beta_index" not in dataset.coords:
         return False
     index = along_trials(dataset, "beta_index")

@@ -1,4 +1,4 @@
-"""Selections after opening: voxels of regions, trials or images of a split, voxels without a hole."""
+"""Selection after opening: regions, trials or images of a split, finite voxels."""
 
 from __future__ import annotations
 
@@ -50,7 +50,10 @@ def roi(dataset: xr.Dataset, expression: RoiSelection) -> xr.Dataset:
 
 
 def voxels_of(data: xr.Dataset | xr.DataArray, expression: RoiSelection) -> NDArray[np.bool_]:
-    """Return True for the voxels of regions of interest, shape (voxel,); arguments and errors as in `roi`."""
+    """Return flags for the voxels of regions, shape (voxel,).
+
+    Arguments and errors are those of `roi`.
+    """
     if "in_roi" not in getattr(data, "variables", data.coords):  # a DataArray has no variables, but coordinates
         raise ValueError(
             "There is no coordinate in_roi (roi, voxel): open it with open_betas. A DataArray does not keep it: take "
@@ -70,7 +73,7 @@ def trials(
     pool: str = "shared",
     role: str = "both",
 ) -> xr.Dataset:
-    """Select trials, or images, by what they show and by their role in a split.
+    """Select trials or images by stimulus set and by split.
 
     Parameters
     ----------
@@ -103,7 +106,7 @@ def trials(
 
 
 def finite(dataset: xr.Dataset) -> xr.Dataset:
-    """Drop the voxels that have a value that is not finite.
+    """Drop voxels with any non-finite value.
 
     Parameters
     ----------

@@ -1,1 +1,1 @@
-"""The axes of a Dataset and who belongs to what: trials, voxels, vertices and regions of interest."""
+"""Axes and memberships: trials, images, voxels, vertices and regions of interest."""

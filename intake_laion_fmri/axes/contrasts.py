@@ -1,4 +1,4 @@
-"""The axis of a localizer: its contrasts, or its conditions, and the runs that they were estimated from.
+"""The axis of a localizer: contrasts or conditions, and the runs behind them.
 
 This module owns the names of the coordinates along ``contrast``. Names of contrasts are those of the files.
 """
@@ -43,7 +43,7 @@ VARIABLES: Mapping[str, str] = MappingProxyType({"z": "z_value", "effect": "effe
 
 
 def contrast_coordinates(contrasts: Sequence[str], tasks: Sequence[str], sessions: Sequence[str]) -> Coordinates:
-    """Return the index of contrasts, with the task and the session of each."""
+    """Return the index of contrasts, with each one's task and session."""
 
     def along(values: Sequence[str], long_name: str) -> tuple[tuple[str, ...], np.ndarray, dict[str, str]]:
         return ((CONTRAST,), np.array(values, dtype=object), {"long_name": long_name})

@@ -1,4 +1,4 @@
-"""The events of a run: what was shown when, and how the subject answered; and to which trials of the betas they belong.
+"""Events of a run: what was shown, responses, and the matching trials.
 
 This module owns the names and the types of the columns. The columns of scanner pulses hold lists in Python's notation:
 they stay texts, and are never evaluated.
@@ -92,7 +92,10 @@ def read_events(content: bytes, *, name: str, note: Callable[[str], None]) -> pd
 
 
 def _typed(column: str, texts: Sequence[str], name: str, note: Callable[[str], None]) -> pd.Series[Any]:
-    """Return a column in its type; as texts, with a note, where a value is not of it."""
+    """Convert a column to its type.
+
+    A column with an invalid value stays text, and a note says why.
+    """
     import pandas as pd
 
     dtype = COLUMNS.get(column, (_TEXT, ""))[0]
@@ -128,7 +131,7 @@ def is_blank(events: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def trials_of(events: pd.DataFrame, trials: pd.DataFrame) -> NDArray[np.int64]:
-    """Return the number of the betas' trial of each event of a run.
+    """Match each event of a run with a trial of the betas.
 
     Images come in the order of the trial table, which knows no blanks.
 
@@ -162,7 +165,10 @@ def trials_of(events: pd.DataFrame, trials: pd.DataFrame) -> NDArray[np.int64]:
 
 
 def event_coordinates(events: pd.DataFrame, columns: Sequence[str]) -> Coordinates:
-    """Return columns of events as xarray takes coordinates along ``trial``; numbers as float64, with NaN."""
+    """Return columns of events as coordinates along ``trial``.
+
+    Numbers become float64, with NaN for gaps.
+    """
     coordinates: Coordinates = {}
     for column in columns:
         values = events[column]

@@ -1,4 +1,4 @@
-"""The image axis: which images a selection means, by their labels, and where they are in a file.
+"""The image axis: resolves labels and groups of images to rows of a file.
 
 The index along ``image`` is the label, the same text as the coordinate ``label`` of trials, so that images join with
 averaged betas by `xarray.align`, and with trials by this module.
@@ -42,7 +42,7 @@ _GROUPS = MappingProxyType(
 
 @dataclass(frozen=True, eq=False)
 class ImageSelection:
-    """Images in the order in which they were chosen, and where they are."""
+    """Chosen images, in order, and their rows in a file."""
 
     labels: NDArray[np.object_]
     """Shape (image,); a label that was named twice is there twice."""
@@ -53,12 +53,12 @@ class ImageSelection:
         return len(self.labels)
 
     def distinct(self) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
-        """Return each row once, ascending, and for each image the position of its row in these."""
+        """Return each row once, ascending, and the index of each image in them."""
         return np.unique(self.rows, return_inverse=True)
 
 
 def choose_images(images: Images, known: Sequence[str], *, where: str) -> ImageSelection:
-    """Find the images that a user means among those that there are.
+    """Resolve a user's selection of images to labels and rows.
 
     Parameters
     ----------
@@ -98,7 +98,10 @@ def choose_images(images: Images, known: Sequence[str], *, where: str) -> ImageS
 
 
 def named_images(images: Images) -> list[str]:
-    """Return the labels that a value holds, in their order; TypeError where it holds none."""
+    """Return the labels in a user's value, in order.
+
+    TypeError if it holds no labels.
+    """
     values = np.ravel(_held(images)).tolist()
     found = [value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in values]
     labels = [value for value in found if isinstance(value, str)]
@@ -123,7 +126,10 @@ def _selected(labels: Sequence[str], rows: Sequence[int]) -> ImageSelection:
 
 
 def _seen_by(subject: str) -> Any:
-    """Return whether a subject was to see an image, or None where the text is no subject's name."""
+    """Return whether a subject was to see an image.
+
+    None if the text is not a subject's name.
+    """
     if not layout.is_subject(subject):
         return None
     code = layout.PARTICIPANT_CODES.get(subject)
@@ -138,7 +144,7 @@ def _seen_by(subject: str) -> Any:
 
 
 def _held(images: Images) -> NDArray[np.object_]:
-    """Return the labels that a user's value holds, in any shape."""
+    """Return the labels in a user's value, whatever its type."""
     if isinstance(images, str | bytes):
         return np.array([images], dtype=object)
     if hasattr(images, "columns"):  # a table
@@ -166,7 +172,7 @@ def _without_labels(images: object) -> TypeError:
 
 
 def _unknown(unknown: Sequence[str], known: Sequence[str], where: str) -> ValueError:
-    """Describe labels that are not there; all that are there would fill pages."""
+    """Describe unknown labels, with a few of the valid ones."""
     folded = {label.casefold(): label for label in known}
     near = difflib.get_close_matches(unknown[0].casefold(), folded, n=3, cutoff=0.6)
     hint = f" Did you mean {' or '.join(repr(folded[name]) for name in near)}?" if near else ""

@@ -1,4 +1,4 @@
-"""Labels of stimuli, in the data set's grammar."""
+"""Labels of stimuli and their grammar."""
 
 from __future__ import annotations
 
@@ -64,12 +64,15 @@ def parse_label(label: str) -> Label | None:
 
 
 def is_altered(label: str) -> bool:
-    """Return True if a label follows the grammar in another case only."""
+    """Return True if a label follows the grammar except for letter case."""
     return _ANY_CASE.fullmatch(label) is not None and _LABEL.fullmatch(label) is None
 
 
 def labels_of(trials: Any) -> NDArray[np.object_]:
-    """Return the labels of a trial table, a Dataset, or whatever holds labels; TypeError where there are none."""
+    """Return the labels of a trial table, a Dataset or a list.
+
+    TypeError if there are none.
+    """
     is_table = hasattr(trials, "columns") or hasattr(trials, "data_vars")
     if isinstance(trials, str | bytes | Mapping) and not is_table:
         found = type(trials).__name__

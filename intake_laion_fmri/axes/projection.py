@@ -1,4 +1,4 @@
-"""Projections: sparse weights that carry many maps at once from voxels to vertices, and from one sphere to another.
+"""Projections: sparse weights from voxels to vertices, and between spheres.
 
 Idea: to sample a volume at points, and a surface at points, is linear in the values. So the weights are computed once,
 and each block of trials costs one sparse product.
@@ -29,7 +29,10 @@ _TOLERANCE = 1e-9
 
 
 def scipy_parts() -> tuple[Any, Any]:
-    """Return `scipy.sparse` and `scipy.spatial`; ImportError that says how to install them."""
+    """Import `scipy.sparse` and `scipy.spatial`.
+
+    An ImportError says how to install them.
+    """
     try:
         import scipy.sparse
         import scipy.spatial
@@ -40,13 +43,13 @@ def scipy_parts() -> tuple[Any, Any]:
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """Weights of the values that a point is the mean of."""
+    """Sparse weights; each target point is a weighted mean of values."""
 
     weights: csr_array
     """Shape (point, value), float32; a row adds up to 1, or to less where a part of its values was not chosen."""
 
     def __call__(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """Carry values to the points.
+        """Project values to the target points.
 
         Parameters
         ----------
@@ -78,17 +81,17 @@ class Projection:
         return means.T
 
     def of(self, first: Projection) -> Projection:
-        """Return this projection after another one, as one."""
+        """Compose this projection with an earlier one."""
         return Projection((self.weights @ first.weights).tocsr())
 
     @property
     def n_reached(self) -> int:
-        """Number of points that have a value where every value is a number."""
+        """Number of points with a value if every input is finite."""
         return int((self.weights.sum(axis=1) >= MIN_WEIGHT).sum())
 
 
 def from_volume(xyz: NDArray[Any], grid: Grid, voxels: NDArray[np.integer[Any]]) -> Projection:
-    """Sample a volume at points, by linear interpolation between the eight voxels around each.
+    """Sample a volume at points by trilinear interpolation.
 
     Parameters
     ----------
@@ -130,7 +133,7 @@ def from_volume(xyz: NDArray[Any], grid: Grid, voxels: NDArray[np.integer[Any]])
 
 
 def between_spheres(sphere: NDArray[Any], faces: NDArray[Any], points: NDArray[Any]) -> Projection:
-    """Sample a surface at the points of another sphere, by barycentric interpolation.
+    """Interpolate from one sphere to another by barycentric weights.
 
     Idea: the triangle that a point's ray goes through is among those whose centres are nearest to it.
     Cost: O(points log faces); memory for the candidates of all points at a time.
@@ -173,7 +176,7 @@ def _directions(xyz: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _barycentric(corners: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the weights of the corners (…, 3, 3) at which the ray of a point (…, 3) goes through their plane."""
+    """Return barycentric weights of triangles (…, 3, 3) for rays (…, 3)."""
     a, b, c = (corners[..., number, :] for number in range(3))
     volumes = np.stack([(points * np.cross(*pair)).sum(axis=-1) for pair in ((b, c), (c, a), (a, b))], axis=-1)
     whole = (a * np.cross(b, c)).sum(axis=-1)[..., np.newaxis]

@@ -1,4 +1,4 @@
-"""Regions of interest: the expressions that name them, and their membership on an axis.
+"""Regions of interest: expressions that select them, and their membership on an axis.
 
 An expression is a name (``FFA1``, also ``FFA-1``), a category (``face``), ``all``, ``V1``, ``V2`` or ``V3`` (the union
 of the ventral and the dorsal part, where no ROI has that name), or these joined by ``|`` (union),
@@ -63,17 +63,17 @@ class RoiExpression:
 
     @classmethod
     def union(cls, expressions: Sequence[RoiExpression]) -> RoiExpression:
-        """Join some expressions, in their order."""
+        """Combine several expressions into their union, in order."""
         texts = tuple(text for expression in expressions for text in _texts(expression.selection))
         return cls(texts, tuple(part for expression in expressions for part in expression.parts))
 
     @property
     def operands(self) -> tuple[str, ...]:
-        """Names, categories and ``all``, in their order."""
+        """Names, categories and ``all`` in the expression, in order."""
         return tuple(token for part in self.parts for token in part if token not in _BINDING)
 
     def raise_unless_separate(self) -> None:
-        """Raise ValueError if a text joins ROIs by operators."""
+        """Raise ValueError if an expression uses operators."""
         for text, part in zip(_texts(self.selection), self.parts, strict=True):
             if len(part) != 1:
                 raise ValueError(
@@ -94,12 +94,15 @@ class RoiNames:
     """Names and categories of ROIs that cannot be used."""
 
     def rows(self, operand: str) -> list[int]:
-        """Return the ROIs that a name, a category or ``all`` stands for; none where it is unknown."""
+        """Return the ROIs of a name, a category or ``all``.
+
+        Empty for an unknown name.
+        """
         row_of = {name: row for row, name in enumerate(self.names)}
         return sorted(row_of[name] for name in self.meant(operand) if name in row_of)
 
     def meant(self, operand: str) -> list[str]:
-        """Return the names that a name, a category or ``all`` stands for, unusable ROIs among them."""
+        """Return the names of a name, a category or ``all``, unusable ROIs included."""
         pairs = [*zip(self.names, self.categories, strict=True), *self.faulty]
         names = dict.fromkeys(name for name, _ in pairs)
         clean = clean_label(operand)
@@ -114,7 +117,7 @@ class RoiNames:
         return list(names) if operand == ALL else []
 
     def unknown(self, operand: str, *, where: str) -> ValueError:
-        """Describe an operand that stands for nothing, with the nearest ones that do."""
+        """Describe an unknown operand, with the nearest valid ones."""
         return unknown_value(
             "ROI", operand, dict.fromkeys([*self.names, *sorted(set(self.categories)), ALL]), where=where
         )
@@ -122,7 +125,7 @@ class RoiNames:
 
 @dataclass(frozen=True, eq=False)
 class RoiMembership:
-    """The voxels, or the vertices, of each ROI of a subject."""
+    """Membership of voxels or vertices in each ROI of a subject."""
 
     names: tuple[str, ...]
     """Public names, sorted."""
@@ -132,7 +135,9 @@ class RoiMembership:
     """Shape (roi, voxel)."""
 
     def select(self, roi: RoiExpression, *, where: str) -> NDArray[np.bool_]:
-        """Return True for the voxels that an expression selects, shape (voxel,); `where` is whose ROIs these are.
+        """Return flags for the voxels of an expression, shape (voxel,).
+
+        `where` names the subject in errors.
 
         ValueError if the subject lacks a name of the expression; with the nearest names.
         """
@@ -142,7 +147,10 @@ class RoiMembership:
         return chosen
 
     def keep(self, chosen: NDArray[np.bool_ | np.intp]) -> RoiMembership:
-        """Return the membership of the chosen voxels only; `chosen` are flags, shape (voxel,), or positions."""
+        """Restrict the membership to chosen voxels.
+
+        `chosen` are flags, shape (voxel,), or positions.
+        """
         return RoiMembership(self.names, self.categories, self.inside[:, chosen])
 
     def _evaluate(self, postfix: tuple[str, ...], where: str) -> NDArray[np.bool_]:
@@ -164,14 +172,17 @@ class RoiMembership:
 
 
 def check_selection(selection: object) -> RoiSelection | None:
-    """Return a user's selection in a form that can be hashed and compared; errors as in `RoiExpression.parse`."""
+    """Return a selection of ROIs in a hashable, canonical form.
+
+    Errors are those of `RoiExpression.parse`.
+    """
     if selection is None:
         return None
     return RoiExpression.parse(selection).selection
 
 
 def roi_coordinates(rois: RoiNames | RoiMembership) -> Coordinates:
-    """Return the ROIs as xarray takes coordinates, with their membership if that is passed.
+    """Return ROIs as coordinates, with their membership if it is given.
 
     Returns
     -------
@@ -201,7 +212,10 @@ def _texts(selection: object) -> tuple[str, ...]:
 
 
 def _postfix(expression: str) -> list[str]:
-    """Put names and operators in postfix order: ``A - (B | C)`` is A, B, C, |, -."""
+    """Convert names and operators to postfix order.
+
+    ``A - (B | C)`` becomes A, B, C, |, -.
+    """
     # Idea: operators wait on a stack until one that binds less follows, so that no depth of parentheses is too much.
     # Reference: Dijkstra's shunting yard (Mathematisch Centrum, MR 35, 1961).
     # Cost: O(tokens); each token is pushed and popped once.

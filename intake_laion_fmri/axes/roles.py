@@ -23,20 +23,23 @@ ROLES: Mapping[str, int] = {"unused": 0, "train": 1, "test": 2}
 
 
 def has_role(roles: NDArray[np.int8], role: str) -> NDArray[np.bool_]:
-    """Return True for the flags of a role in a split; ``"both"`` is train and test."""
+    """Return flags of a role in a split; ``"both"`` is train or test."""
     mask: NDArray[np.bool_] = roles > 0 if role == "both" else roles == ROLES[role]
     return mask
 
 
 def roles_in(labels: NDArray[np.object_], split: Split, variant_id: int = 0) -> NDArray[np.int8]:
-    """Return the role of each label in a split, as flags."""
+    """Return the role of each label in a split as flags."""
     variant = split.variant(variant_id)
     sides = dict.fromkeys(variant.train_ids, ROLES["train"]) | dict.fromkeys(variant.test_ids, ROLES["test"])
     return np.fromiter(map(sides.get, labels, itertools.repeat(0)), dtype=np.int8, count=len(labels))
 
 
 def ood_roles(labels: NDArray[np.object_], pool: str, types: frozenset[str] | None = None) -> NDArray[np.int8]:
-    """Derive the roles of the split ``ood``: test is every out-of-distribution image, train the rest of the pool."""
+    """Derive the roles of the split ``ood``.
+
+    Test is every out-of-distribution image, train the rest of the pool.
+    """
     participant = layout.PARTICIPANT_CODES.get(pool)
 
     def role(label: str) -> int:
@@ -52,6 +55,9 @@ def ood_roles(labels: NDArray[np.object_], pool: str, types: frozenset[str] | No
 
 
 def is_of_type(label: str, types: frozenset[str] | None) -> bool:
-    """Return True if an out-of-distribution image is of a type; None stands for all types."""
+    """Return True if an out-of-distribution image has a type.
+
+    None stands for every type.
+    """
     parsed = parse_label(label)
     return types is None or (parsed is not None and parsed.ood_type in types)

@@ -1,4 +1,4 @@
-"""The stimulus table, read and checked: row k describes image k of the file of images."""
+"""The stimulus table: row k describes image k of the image file."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def read_stimulus_table(content: bytes, *, name: str) -> pd.DataFrame:
 
 
 def with_stimuli(trials: pd.DataFrame, content: bytes, *, name: str) -> pd.DataFrame:
-    """Return a table of trials with the column `STIMULUS`, -1 for a label that the stimulus table has not.
+    """Add the column `STIMULUS` to a table of trials.
+
+    A label that the stimulus table lacks has -1.
 
     Its ``attrs`` tell which version of the table the rows are of. Errors as of `read_stimulus_table`.
     """

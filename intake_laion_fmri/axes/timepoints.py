@@ -1,4 +1,4 @@
-"""The time axis of functional runs: the volumes of one or more runs, one after the other."""
+"""The time axis of functional runs: volumes of one or more runs in order."""
 
 from __future__ import annotations
 

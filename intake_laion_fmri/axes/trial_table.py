@@ -1,4 +1,4 @@
-"""The trial table of a session, read and checked."""
+"""The trial table of a session: reading and checks."""
 
 from __future__ import annotations
 
@@ -88,7 +88,10 @@ def read_trials(content: bytes, *, name: str, session: str, participant: str | N
 
 
 def _is_sound(label: str) -> bool:
-    """Return False for a label that is empty, or a known one that was altered: it would count as another image."""
+    """Return False for an empty or altered label.
+
+    An altered label would count as another image.
+    """
     if len(label) > _LONGEST_LABEL:
         return False
     if parse_label(label) is not None:

@@ -1,4 +1,4 @@
-"""The trial axis: a trial table gives validated, labelled trials, numbered the same whatever else is loaded.
+"""The trial axis: labelled trials with numbers that do not depend on the selection.
 
 This module owns the names of the columns and coordinates along ``trial``. Row k of a session's table describes volume k
 of its betas, so rows are never re-sorted.
@@ -70,7 +70,7 @@ _LAST_SESSION = 99_999_999
 
 
 def not_understood(trials: pd.DataFrame) -> list[str]:
-    """Describe the labels of a table that do not follow the data set's grammar; empty if all do."""
+    """Describe labels outside the data set's grammar; empty if there are none."""
     unknown = (trials["dataset"] == "").to_numpy(dtype=bool)
     if not unknown.any():
         return []
@@ -83,7 +83,7 @@ def not_understood(trials: pd.DataFrame) -> list[str]:
 
 
 def stack_sessions(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
-    """Stack the tables of a subject's sessions and add what follows from them.
+    """Concatenate the tables of a subject's sessions and add derived columns.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def stack_sessions(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
 
 
 def stack_stored(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
-    """Stack tables as `stack_sessions` does, without counting repetitions.
+    """Concatenate tables as `stack_sessions` does, without counting repetitions.
 
     They have the columns of `COLUMNS`, and ``repetition`` in all or in none.
     """
@@ -138,7 +138,10 @@ def stack_stored(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
 
 
 def stimuli_of(trials: pd.DataFrame, stimuli: str) -> NDArray[np.bool_]:
-    """Return True for the trials of a table that show stimuli of a kind, one of `STIMULI`; shape (trial,)."""
+    """Return flags for trials of a stimulus set, shape (trial,).
+
+    The set is one of `STIMULI`.
+    """
     shared = trials["shared"].to_numpy(dtype=bool)
     if stimuli == "ood":
         return (trials["dataset"] == "OOD").to_numpy(dtype=bool)
@@ -147,7 +150,7 @@ def stimuli_of(trials: pd.DataFrame, stimuli: str) -> NDArray[np.bool_]:
 
 
 def trial_coordinates(trials: pd.DataFrame) -> dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]:
-    """Return the index and the coordinates along ``trial`` of any rows of a table, as xarray takes them.
+    """Return the index and the coordinates along ``trial``.
 
     Further attributes of a column may be in the table's ``attrs``. Texts are objects: fixed-width texts do not survive
     a Zarr v3 store without a warning.

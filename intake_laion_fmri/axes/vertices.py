@@ -34,7 +34,7 @@ SURFACE_SPACE = "fsnative"
 
 
 def named(what: str, hemi: str) -> str:
-    """Return the name of a dimension or variable of a hemisphere: ``vertex_L``."""
+    """Return the name of a hemisphere's dimension or variable, such as ``vertex_L``."""
     return f"{what}_{hemi}"
 
 
@@ -51,7 +51,7 @@ def vertex_coordinate(hemi: str, vertices: NDArray[np.int64]) -> Coordinates:
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """The ROIs on one hemisphere, as they were read."""
+    """ROIs of one hemisphere, as read."""
 
     hemi: str
     """``L`` or ``R``."""
@@ -63,7 +63,7 @@ class Surface:
     def mask_variables(
         self, rois: RoiNames, roi: RoiExpression | None, *, where: str
     ) -> tuple[Coordinates, Coordinates]:
-        """Return the membership of the vertices.
+        """Return the membership of vertices as variables.
 
         Parameters
         ----------
@@ -97,7 +97,7 @@ class Surface:
     def label_variables(
         self, rois: RoiNames, roi: RoiExpression | None, *, where: str
     ) -> tuple[Coordinates, Coordinates]:
-        """Return the vertices that the labels list, as a contiguous ragged array.
+        """Return the labels' vertices as a contiguous ragged array.
 
         Parameters
         ----------

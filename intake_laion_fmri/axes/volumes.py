@@ -1,4 +1,4 @@
-"""From values on voxels, or on a whole grid, back to a volume that other programs read."""
+"""From values on voxels or on a grid back to a NIfTI volume."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _IJK = ("i", "j", "k")
 
 
 def to_nifti(values: xr.DataArray, like: xr.Dataset | None = None, *, fill: float = np.nan) -> nibabel.Nifti1Image:
-    """Put values on voxels back into a volume.
+    """Convert values on voxels to a NIfTI image.
 
     Parameters
     ----------
@@ -91,7 +91,10 @@ def _voxel_index(values: xr.DataArray) -> NDArray[Any]:
 
 
 def _volume_index(values: xr.DataArray, grid: Grid) -> NDArray[np.int64]:
-    """Return the flat indices of a volume, or of a part that its coordinates tell; ValueError for other dimensions."""
+    """Return the flat indices of a volume, or of a labelled part.
+
+    ValueError for other dimensions.
+    """
     if values.ndim > 4:
         raise ValueError(f"Expected dimensions ('i', 'j', 'k') and at most another one; found {values.dims}.")
     along = []
@@ -107,12 +110,18 @@ def _volume_index(values: xr.DataArray, grid: Grid) -> NDArray[np.int64]:
 
 
 def subjects_of(data: xr.DataArray | xr.Dataset) -> list[str]:
-    """Return the subjects of values, in their order: as a rule one, along ``voxel`` several, none if it is not told."""
+    """Return the subjects of values, in order.
+
+    Usually one; several along ``voxel``; none if no coordinate names them.
+    """
     return list(dict.fromkeys(map(str, np.ravel(data.coords["subject"].values)))) if "subject" in data.coords else []
 
 
 def raise_unless_one_subject(data: xr.DataArray | xr.Dataset) -> None:
-    """Raise ValueError for values of several subjects, whose voxels lie on several grids."""
+    """Raise ValueError for values of several subjects.
+
+    Their voxels are on different grids.
+    """
     subjects = subjects_of(data)
     if len(subjects) > 1:
         raise ValueError(
@@ -122,7 +131,7 @@ def raise_unless_one_subject(data: xr.DataArray | xr.Dataset) -> None:
 
 
 def recorded_grid(data: xr.DataArray | xr.Dataset) -> Grid | None:
-    """Return the grid in the coordinate ``grid``, or else in the attributes; None if neither has one.
+    """Return the grid from the coordinate ``grid`` or the attributes, or None.
 
     Where subjects were put beside each other, the grid is that of the one who is left.
     """
@@ -145,7 +154,7 @@ def _grid_of(attrs: Mapping[Any, Any], name: str) -> Grid | None:
 
 
 def _raise_unless_same_voxels(values: xr.DataArray, like: xr.Dataset, grid: Grid, recorded: Grid | None) -> None:
-    """Raise ValueError if values are of another subject or grid than the Dataset of `like`."""
+    """Raise ValueError if values and `like` differ in subject or grid."""
     subjects = [subject for data in (values, like) for subject in subjects_of(data)]
     moved = _moved_coordinate(values, grid)
     if len(set(subjects)) > 1:
@@ -160,7 +169,7 @@ def _raise_unless_same_voxels(values: xr.DataArray, like: xr.Dataset, grid: Grid
 
 
 def _moved_coordinate(values: xr.DataArray, grid: Grid) -> str | None:
-    """Return the name of a coordinate that does not fit the grid; None if all do."""
+    """Return the name of a coordinate that contradicts the grid, or None."""
     axis = VoxelAxis(grid, values[VOXEL].values.astype(np.int64))
     expected = dict(zip("ijkxyz", [*axis.ijk(), *axis.xyz()], strict=True))
     side = np.linalg.norm(grid.matrix()[:3, :3], axis=0).min()

@@ -1,4 +1,4 @@
-"""The voxel axis: a grid and a mask give ordered voxels, their coordinates, and the way back to a volume.
+"""The voxel axis: ordered voxels of a grid and a mask, with coordinates.
 
 This module owns the names of the coordinates along ``voxel``. The public order of voxels is the C-order ravel of the
 grid, ascending; a voxel's label is its index in that ravel, so it means the same whatever else is selected.
@@ -26,7 +26,7 @@ NO_INDEX = -1
 
 @dataclass(frozen=True)
 class MaskRule:
-    """The rule by which the values of a map are inside a mask."""
+    """The rule that decides which map values are inside a mask."""
 
     kind: str
     """Kind of object that holds the map (see `layout.KINDS`)."""
@@ -36,7 +36,7 @@ class MaskRule:
     """The rule: values of any shape → which of them are inside."""
 
     def __call__(self, values: NDArray[Any]) -> NDArray[np.bool_]:
-        """Return True for the values that are inside."""
+        """Return flags for the values inside the mask."""
         return self.inside(values)
 
 
@@ -64,7 +64,7 @@ MapName = Literal["nc_12rep", "nc_4rep", "nc_all", "r2_mean", "noise_ceiling", "
 
 @dataclass(frozen=True)
 class VoxelMap:
-    """A map of the bucket: one number per voxel."""
+    """A map in the bucket, with one number per voxel."""
 
     kind: str
     """Kind of object that holds it (see `layout.KINDS`)."""
@@ -76,16 +76,18 @@ class VoxelMap:
     """Value of the entity ``map`` in its key, where there are several maps of the kind."""
 
     def key(self, subject: str, session: str | None = None) -> str:
-        """Return the key of the map, of a subject or of one of its sessions."""
+        """Return the key of a subject's or a session's map."""
         return layout.key(self.kind, subject=subject, session=session or "", map=self.entity)
 
     @property
     def fill(self) -> float:
-        """The value of voxels without one."""
+        """The value for voxels outside the map."""
         return np.nan if np.dtype(self.dtype).kind == "f" else NO_INDEX
 
     def cast(self, values: NDArray[np.float32], *, name: str) -> NDArray[Any]:
-        """Convert values as read, float32, to the type of the map; `name` is the file's.
+        """Convert float32 values to the map's type.
+
+        `name` is the file's, for errors.
 
         DataIntegrityError if an index is no whole number, or not in the map's valid range.
         """
@@ -149,7 +151,7 @@ SESSION_MAPS: Mapping[str, VoxelMap] = {
 
 @dataclass(frozen=True, eq=False)
 class VoxelAxis:
-    """The chosen voxels of a grid, in their public order."""
+    """The chosen voxels of a grid, ascending by flat index."""
 
     grid: Grid
     """The grid they are taken from."""
@@ -169,7 +171,9 @@ class VoxelAxis:
         return (matrix[:3, :3] @ self.ijk().astype(np.float64) + matrix[:3, 3:]).astype(np.float32)
 
     def coordinates(self, space: str) -> Coordinates:
-        """Return the index and the coordinates that follow from the grid alone; `space` is their BIDS space.
+        """Return the index and the coordinates that follow from the grid.
+
+        `space` is their BIDS space.
 
         ``voxel`` (int64), ``i j k`` (int32) and ``x y z`` (float32, mm).
         """
@@ -182,7 +186,7 @@ class VoxelAxis:
 
 
 def grid_coordinates(grid: Grid) -> Coordinates:
-    """Return the indices of a whole volume: ``i j k`` (int32), each along itself."""
+    """Return the coordinates ``i``, ``j`` and ``k`` of a whole volume (int32)."""
     return {
         name: ((name,), np.arange(n, dtype=np.int32), {"long_name": f"grid index along {name}"})
         for name, n in zip("ijk", grid.shape, strict=True)

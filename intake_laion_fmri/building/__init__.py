@@ -1,1 +1,1 @@
-"""Stores are built, and verified against the bucket."""
+"""Building stores, and verifying them against the bucket."""

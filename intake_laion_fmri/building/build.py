@@ -1,4 +1,4 @@
-"""Building a store: each session's stream is unpacked once, and its voxels are written as chunks that lie together.
+"""Building a store: unpack each session's stream once and write its voxels as chunks.
 
 A session is one job, wherever it runs: it reads from the bucket, writes to the store, reads back what it has written,
 and only then makes the session visible. Jobs share nothing, so any number of workers may take them.

@@ -1,4 +1,4 @@
-"""What a store holds: its sessions by subject, what is missing of them, and their size."""
+"""Contents of a store: sessions by subject, missing sessions, sizes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from intake_laion_fmri.store.options import StoreOptions
 
 @dataclass(frozen=True)
 class SubjectInfo:
-    """What a store holds of one subject."""
+    """Sessions and sizes of one subject in a store."""
 
     subject: str
     """``"sub-01"``."""
@@ -34,11 +34,11 @@ class SubjectInfo:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The public sessions that are not there, or not complete."""
+        """Public sessions that are absent or incomplete."""
         return tuple(name for name in self.public if name not in self.sessions)
 
     def __str__(self) -> str:
-        """Summarise the subject in a line."""
+        """Summarise the subject in one line."""
         there = f"{len(self.sessions)} of {len(self.public)} sessions"
         missing = f"; missing or incomplete: {', '.join(self.missing)}" if self.missing else ""
         if not self.sessions:
@@ -48,7 +48,7 @@ class SubjectInfo:
         return f"{self.subject}: {there}, {trials} trials x {voxels} voxels, {self.n_objects} objects{missing}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON holds it."""
+        """Return the summary as JSON-compatible values."""
         sessions = {
             name: {
                 "n_trials": stored.grid.n_trials,
@@ -71,7 +71,7 @@ class SubjectInfo:
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """What a store holds."""
+    """Contents of a store."""
 
     url: str
     """Where it is."""
@@ -82,11 +82,11 @@ class StoreInfo:
 
     @property
     def n_bytes(self) -> int:
-        """Size of all of it."""
+        """Total size in bytes."""
         return sum(subject.n_bytes for subject in self.subjects)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON holds it."""
+        """Return the contents as JSON-compatible values."""
         return {
             "store": self.url,
             "bytes": self.n_bytes,
@@ -96,7 +96,7 @@ class StoreInfo:
 
 
 def store_info(store: str | os.PathLike[str] | Bucket, *, store_options: Mapping[str, Any] | None = None) -> StoreInfo:
-    """List what a store holds.
+    """List the subjects and sessions of a store.
 
     Parameters
     ----------
@@ -141,5 +141,5 @@ def subject_info(root: Bucket, subject: str) -> SubjectInfo:
 
 
 def by_number(sessions: Iterable[str]) -> list[str]:
-    """Sort the names of sessions by number, each once."""
+    """Sort session names by number, without repeats."""
     return sorted(dict.fromkeys(sessions), key=layout.session_number)

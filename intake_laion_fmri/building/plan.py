@@ -1,4 +1,4 @@
-"""What a build has to do: the sessions asked for, those that are complete, and a job for each of the others.
+"""Planning a build: requested sessions, complete ones, and jobs for the others.
 
 A store is built neither over anything that is somebody else's nor inside its own bucket.
 """
@@ -60,7 +60,7 @@ class Job:
 
 @dataclass(frozen=True)
 class _SubjectPlan:
-    """What a bucket holds of a subject, and what is asked for."""
+    """A subject's contents in the bucket, and the sessions to build."""
 
     public: tuple[str, ...]
     """Every public session with betas."""
@@ -69,7 +69,7 @@ class _SubjectPlan:
 
 
 def checked_options(root: Bucket, given: Mapping[str, Any]) -> StoreOptions:
-    """Check the options of a build against those of the store, if it exists."""
+    """Check build options against those of an existing store."""
     try:
         stored = read_options(root)
     except NotInStoreError:
@@ -80,7 +80,7 @@ def checked_options(root: Bucket, given: Mapping[str, Any]) -> StoreOptions:
 def subject_plans(
     bucket: Bucket, asked: str | Sequence[str], query: TrialQuery, options: StoreOptions
 ) -> dict[str, _SubjectPlan]:
-    """List the bucket and plan every session asked for, before anything is written."""
+    """List the bucket and plan every requested session before writing starts."""
     names = check_subjects(asked)
     if names is None:
         names = tuple(subjects(bucket))
@@ -97,7 +97,10 @@ def subject_plans(
 
 
 def session_plan(bucket: Bucket, contents: SubjectContents, session: str, options: StoreOptions) -> BucketPlan:
-    """Plan the reading of a session: always the whole mask, because the voxels left out are recorded too."""
+    """Plan the reading of a session.
+
+    It covers the whole mask, because the voxels left out are recorded too.
+    """
     return BucketPlan.from_listing(
         bucket, contents, whole_session(session), VoxelQuery.from_arguments(None, options.mask)
     )
@@ -109,7 +112,7 @@ def whole_session(session: str) -> TrialQuery:
 
 
 def begin(root: Bucket, options: StoreOptions, plans: Mapping[str, _SubjectPlan]) -> None:
-    """Write the groups above those of the sessions."""
+    """Write the metadata of the groups above the sessions."""
     writer = store_writer(root)
     writer.create(metadata_key(""), root_metadata(options))
     written = read_options(root)
@@ -133,7 +136,7 @@ def pending_jobs(
     options: StoreOptions,
     splits: str | os.PathLike[str] | None,
 ) -> tuple[list[SessionReport], list[Job]]:
-    """Return reports of the sessions that are complete, and jobs for the others."""
+    """Return reports of complete sessions and jobs for the others."""
     wanted = [(session, plan) for subject in plans.values() for session, plan in subject.sessions.items()]
     statuses = concurrently(
         lambda pair: session_status(root, pair[1], pair[0], options), wanted, SMALL_FILES_IN_FLIGHT, name="store"
@@ -149,7 +152,7 @@ def pending_jobs(
 
 
 def session_status(root: Bucket, plan: BucketPlan, session: str, options: StoreOptions) -> str:
-    """Return ``"complete"``, or what to do with a session: ``"built"`` or ``"renewed"``."""
+    """Return ``"complete"``, ``"built"`` or ``"renewed"``: what a session needs."""
     group = session_group(plan.subject, session)
     key = metadata_key(group)
     content = root.read_present([key])
@@ -173,7 +176,7 @@ def session_status(root: Bucket, plan: BucketPlan, session: str, options: StoreO
 
 
 def expect_apart(root: Bucket, source: Bucket) -> None:
-    """Raise ValueError where a store would lie inside its bucket or mirror, or these inside the store."""
+    """Raise ValueError if a store and its sources lie inside each other."""
     mirror = source.copies.mirror
     roots = [("bucket", source), *([("mirror", Bucket(os.fspath(mirror.path)))] if mirror else [])]
     for kind, other in roots:
@@ -191,14 +194,17 @@ def expect_apart(root: Bucket, source: Bucket) -> None:
 
 
 def _serve_alike(root: Bucket, other: Bucket) -> bool:
-    """Return True if the same path is the same object in both, as far as is known."""
+    """Return True if equal paths are known to be equal objects in both."""
     if not (root.is_s3 and other.is_s3):
         return type(root.file_system) is type(other.file_system)
     return root.messages.endpoint() == other.messages.endpoint()
 
 
 def _is_foreign(content: bytes) -> bool:
-    """Return True for metadata of a Zarr group or array that is not this package's; False for damaged ones."""
+    """Return True for metadata of a Zarr node of another program.
+
+    Damaged metadata give False.
+    """
     try:
         json.loads(content)
     except (ValueError, RecursionError):

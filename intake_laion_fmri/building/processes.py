@@ -1,4 +1,4 @@
-"""The threads and processes that build sessions, and the memory that each keeps for them."""
+"""Threads and processes that build sessions, and their reusable memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _kept = threading.local()
 
 
 def keep_memory() -> None:
-    """Let this thread use the same memory for each of its sessions.
+    """Reuse this thread's memory for all of its sessions.
 
     Memory that was used before costs a tenth of what the system takes for new pages. Workers of a cluster do not keep
     it: they live on after the build.
@@ -27,7 +27,10 @@ def keep_memory() -> None:
 
 
 def begin_process() -> None:
-    """Prepare a worker process; Ctrl-C ends it silently, for its parent reports."""
+    """Initialise a worker process.
+
+    Ctrl-C ends it silently; its parent reports.
+    """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, name="laion-parent", daemon=True).start()
@@ -35,7 +38,7 @@ def begin_process() -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent has ended, however that ended."""
+    """End this process when its parent ends."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

@@ -9,7 +9,7 @@ __all__ = ["BuildProgress", "SessionReport"]
 
 @dataclass(frozen=True)
 class SessionReport:
-    """The outcome for one session."""
+    """Outcome of building one session."""
 
     subject: str
     """``"sub-01"``."""
@@ -30,7 +30,7 @@ class SessionReport:
 
 @dataclass(frozen=True)
 class BuildProgress:
-    """How far a build has come; what was complete before is not counted."""
+    """Progress of a build, without sessions that were complete before."""
 
     sessions: int
     """Sessions that are done."""
@@ -47,10 +47,10 @@ class BuildProgress:
 
     @property
     def counted(self) -> str:
-        """Sessions that are done, in words."""
+        """Finished sessions in words."""
         return f"{self.sessions} of {self.n_sessions} sessions"
 
     @property
     def seconds_left(self) -> float | None:
-        """At the mean rate so far, writing included; None while there is none."""
+        """Remaining time at the mean rate so far; None before the first session."""
         return (self.n_bytes - self.bytes) * self.seconds / self.bytes if self.bytes else None

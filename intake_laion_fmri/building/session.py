@@ -1,4 +1,4 @@
-"""One session is built: read from the bucket, written to the store, read back, and made visible."""
+"""Building one session: read from the bucket, write, read back, publish."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def build_session(job: Job, received: Callable[[int], None] | None = None) -> SessionReport:
-    """Build a session, unless another builder has done so meanwhile."""
+    """Build a session unless another builder has finished it."""
     start = time.monotonic()
     query = VoxelQuery.from_arguments(job.options.roi, job.options.mask)
     contents = betas_contents(job.bucket, job.subject, anatomy=query.needs_anatomy)
@@ -78,7 +78,7 @@ def build_session(job: Job, received: Callable[[int], None] | None = None) -> Se
 
 
 def kept_voxels(parts: BetasParts, query: VoxelQuery, *, where: str) -> tuple[Brain, LeftOut]:
-    """Return the voxels to keep, in stored order, and a summary of the others."""
+    """Return the voxels to keep, in stored order, and a summary of the rest."""
     brain = parts.brain
     positions = brain.chosen(query, where=where)
     if not len(positions):
@@ -92,13 +92,16 @@ def kept_voxels(parts: BetasParts, query: VoxelQuery, *, where: str) -> tuple[Br
 
 
 def _tables(plan: BucketPlan, files: Mapping[str, bytes]) -> dict[str, str]:
-    """Return the sums of the trial tables that repetitions were counted from; half of each, as they are many."""
+    """Return checksums of the trial tables behind the repetitions.
+
+    Half of each sum is kept: the tables are many.
+    """
     return {session: object_sum(files[info.key])[:32] for session, info in sorted(plan.trials.tables.items())}
 
 
 @dataclass(frozen=True)
 class _Group:
-    """The metadata of a session's group, without its record."""
+    """Metadata of a session's group, without the record."""
 
     attributes: Mapping[str, Any]
     arrays: Mapping[str, Any]
@@ -106,7 +109,7 @@ class _Group:
 
 
 def _coordinates(parts: BetasParts, grid: ChunkGrid) -> tuple[dict[str, bytes], _Group]:
-    """Return the objects of a session's coordinates as xarray writes them, and the group's metadata."""
+    """Return a session's coordinate objects as xarray writes them, and its metadata."""
     import dask.array as da
 
     shape = (grid.n_trials, grid.n_voxels)
@@ -120,7 +123,7 @@ def _coordinates(parts: BetasParts, grid: ChunkGrid) -> tuple[dict[str, bytes], 
 
 
 def axis_sum(attributes: Mapping[str, Any], arrays: Mapping[str, Any], objects: Mapping[str, bytes]) -> str:
-    """Return the SHA-256 of all coordinates along voxels and ROIs, and of the grid, of a session's group."""
+    """Return the SHA-256 of a session's voxel and ROI coordinates and grid."""
     axis = hashlib.sha256(json.dumps([attributes[name] for name in ("affine", "grid_shape", "mask")]).encode())
     for name, metadata in sorted(arrays.items()):
         if not {"trial", "pool", "split"} & set(metadata.get("dimension_names", ())):
@@ -129,7 +132,10 @@ def axis_sum(attributes: Mapping[str, Any], arrays: Mapping[str, Any], objects: 
 
 
 def _as_zarr(dataset: xr.Dataset, encoding: dict[str, Any]) -> dict[str, bytes]:
-    """Let xarray write a Dataset, without the values of lazy variables: key → object."""
+    """Write a Dataset with xarray and return its objects by key.
+
+    Values of lazy variables are left out.
+    """
     from zarr.codecs import Crc32cCodec, ZstdCodec
     from zarr.storage import MemoryStore
 
@@ -153,7 +159,7 @@ def _as_zarr(dataset: xr.Dataset, encoding: dict[str, Any]) -> dict[str, bytes]:
 def _put_betas(
     writer: GroupWriter, grid: ChunkGrid, rounding: Rounding, values: NDArray[np.float32], *, threads: int
 ) -> ChunkTable:
-    """Write the betas, object by object."""
+    """Write the betas object by object."""
 
     def put(number: int) -> ChunkTable:
         try:
@@ -170,7 +176,7 @@ def _put_betas(
 
 
 def _put(writer: GroupWriter, key: str, content: Sequence[bytes]) -> None:
-    """Write an object, and read it back."""
+    """Write an object and verify it by reading it back."""
     writer.put(key, content)
     if not writer.holds(key, content):
         raise DataIntegrityError(

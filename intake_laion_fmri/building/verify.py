@@ -1,4 +1,4 @@
-"""Checking a store: against its own checksums, or value by value against the bucket."""
+"""Verifying a store by its checksums, or value by value against the bucket."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from intake_laion_fmri.store.options import StoreOptions
 
 @dataclass(frozen=True)
 class SessionCheck:
-    """What was found of one session."""
+    """Result of verifying one session."""
 
     subject: str
     """``"sub-01"``."""
@@ -61,7 +61,7 @@ def verify_store(
     mirror_only: bool | None = None,
     splits: str | os.PathLike[str] | None = None,
 ) -> Iterator[SessionCheck]:
-    """Check the sessions of a store, one after the other.
+    """Verify the sessions of a store, one after the other.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def _check(
 
 
 def _damage(root: Bucket, options: StoreOptions, stored: StoredSession) -> tuple[int, str]:
-    """Return the bytes that were read, and the first thing that is not as it was written."""
+    """Return the bytes read and a description of the first damage."""
     size = 0
     if stored.record.options != options:
         return size, f"built with {stored.record.options}, where the store has {options}"
@@ -190,7 +190,10 @@ _LARGEST_COORDINATE = 256 * 1024 * 1024
 
 
 def _read(root: Bucket, stored: StoredSession, key: str, size: int) -> bytes | None:
-    """Read an object: what it should have, and a byte more by which a longer one is known."""
+    """Read an object and one byte beyond its recorded size.
+
+    The extra byte reveals a longer object.
+    """
     try:
         return root.read(f"{stored.group}/{key}", 0, size + 1)
     except NotInBucketError:
@@ -198,7 +201,10 @@ def _read(root: Bucket, stored: StoredSession, key: str, size: int) -> bytes | N
 
 
 def _first_link(root: Bucket, stored: StoredSession) -> str:
-    """Return the first path of a session that leads out of a store on a local disk, or an empty text."""
+    """Return the first path of a session that leads out of a local store.
+
+    Empty text if there is none.
+    """
     if not root.is_local:
         return ""
     top, keys = os.path.realpath(root.root), stored.keys
@@ -217,7 +223,7 @@ def _first_link(root: Bucket, stored: StoredSession) -> str:
 
 
 def _difference(root: Bucket, stored: StoredSession, bucket: Bucket, splits: str | os.PathLike[str] | None) -> str:
-    """Return the first thing in which a session differs from the bucket, or an empty text."""
+    """Describe a session's first difference from the bucket; empty if there is none."""
     options = stored.record.options
     query = VoxelQuery.from_arguments(options.roi, options.mask)
     contents = betas_contents(bucket, stored.subject, anatomy=query.needs_anatomy)
@@ -254,7 +260,7 @@ def _difference(root: Bucket, stored: StoredSession, bucket: Bucket, splits: str
 
 
 def _other_labels(root: Bucket, stored: StoredSession, parts: BetasParts) -> str:
-    """Return the first coordinate in which a session differs from the bucket, or an empty text."""
+    """Describe the first coordinate that differs from the bucket; empty if there is none."""
     contents = root.read_present([stored.key(name) for name in stored.arrays if name != BETAS])
     for name, (_, expected, _) in parts.coordinates().items():
         if name not in stored.arrays:

@@ -1,4 +1,4 @@
-"""Running the jobs of a build on threads, processes or the workers of a cluster."""
+"""Running build jobs on threads, processes or the workers of a cluster."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _REPORT_SECONDS = 0.2
 
 
 class Stopped(Exception):  # noqa: N818  (nothing went wrong in it)
-    """A session is left because the build is."""
+    """A session was abandoned because the build has stopped."""
 
 
 class Tally:
-    """Counts sessions and bytes for reports of progress; its event stops the threads."""
+    """Counts sessions and bytes for progress; its event stops the threads."""
 
     def __init__(self, jobs: Iterable[Job], progress: Callable[[BuildProgress], None] | None) -> None:
         self._sizes = {job.group: job.size for job in jobs}
@@ -46,7 +46,7 @@ class Tally:
         self._tell(None)
 
     def received(self, count: int) -> None:
-        """Count bytes of a stream, in the thread that reads it."""
+        """Count bytes of a stream; called by the reading thread."""
         if self.stop.is_set():
             raise Stopped
         with self._lock:
@@ -73,7 +73,10 @@ class Tally:
 
 @contextmanager
 def open_executor(client: Client | None, scheduler: str, workers: int, tally: Tally) -> Iterator[Executor]:
-    """Start the threads, processes or cluster that run jobs; leaving the block ends them."""
+    """Start the threads, processes or cluster for the jobs.
+
+    They end with the block.
+    """
     if client is not None:
         executor = client.get_executor(pure=False)
         try:
@@ -99,7 +102,7 @@ def open_executor(client: Client | None, scheduler: str, workers: int, tally: Ta
 def run_jobs(
     jobs: Sequence[Job], executor: Executor, tally: Tally
 ) -> tuple[list[SessionReport], list[tuple[Job, BaseException]]]:
-    """Run the jobs; a fault that concerns every session begins no new one."""
+    """Run the jobs; no new one starts after a fault of every session."""
     reports: list[SessionReport] = []
     failures: list[tuple[Job, BaseException]] = []
     waiting = list(jobs)
@@ -135,7 +138,7 @@ _OF_ONE_SESSION = (DataIntegrityError, NotInBucketError, AccessDeniedError, Fore
 
 
 def described_failure(failures: Sequence[tuple[Job, BaseException]]) -> BaseException:
-    """Return the first failure as an error of its kind that also names the other sessions."""
+    """Return the first failure, with the names of the other failed sessions."""
     (job, error), *others = failures
     text = f"{job.group} was not stored: {error or type(error).__name__}"
     if others:

@@ -1,1 +1,1 @@
-"""Catalog files of what a bucket or a store holds, and values on their way through Intake."""
+"""Catalog files of a bucket or store, and arguments on their way through Intake."""

@@ -1,4 +1,4 @@
-"""What the drivers of Intake's first generation share: arguments in, what a function opens out.
+"""What the drivers of Intake's first generation share: arguments in, opened data out.
 
 A driver takes exactly the arguments of the function it opens; names and values are checked when the source is made,
 before anything is contacted.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class OpenedSource(DataSource):  # type: ignore[misc]
-    """What all drivers share: the arguments are those of `opener`, and it is called once.
+    """Base of all drivers: takes the arguments of `opener` and calls it once.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class OpenedSource(DataSource):  # type: ignore[misc]
         self._opened: Any = None
 
     def configure_new(self, **arguments: Any) -> OpenedSource:
-        """Return a source like this one with other arguments.
+        """Return this source with other arguments.
 
         Raises
         ------
@@ -73,7 +73,9 @@ class OpenedSource(DataSource):  # type: ignore[misc]
     __call__ = get = configure_new
 
     def _open(self) -> Any:
-        """Open the data, once until the source is closed, and return them: not to be handed out.
+        """Open the data once until the source is closed.
+
+        The result is shared: callers copy it before they return it.
 
         What reads no file is a listing, which is asked for again.
         """
@@ -94,7 +96,7 @@ class OpenedSource(DataSource):  # type: ignore[misc]
         self._opened = self._schema = None
 
     def export(self, *args: Any, **kwargs: Any) -> Any:
-        """Not done by this source: what it opens is saved by its own methods."""
+        """Raise NotImplementedError: opened data are saved by their own methods."""
         raise NotImplementedError(
             f"{self.name!r} is saved by what it opens: to_dask().to_zarr(...) or .to_netcdf(...) of a Dataset, "
             "read().to_csv(...) of a table. For all betas, build a store: intake_laion_fmri.build_store."
@@ -103,7 +105,10 @@ class OpenedSource(DataSource):  # type: ignore[misc]
     persist = export
 
     def describe(self) -> dict[str, Any]:
-        """Return the entry's description, or that of a source made without a catalog; secrets are hidden."""
+        """Return the entry's description, with secrets hidden.
+
+        A source made without a catalog describes itself.
+        """
         if self._entry is not None:
             return described(self._entry.describe())
         return {
@@ -117,14 +122,14 @@ class OpenedSource(DataSource):  # type: ignore[misc]
 
 
 def for_intake(source: DataSource, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments as they may pass through Intake: sealed, with those that the source was called with before."""
+    """Seal arguments for Intake, and merge them with those given before."""
     passed = getattr(source, "_passed_kwargs", ())
     before = {name: value for name, value in source._captured_init_kwargs.items() if name in passed}
     return sealed({**before, **arguments})
 
 
 def shown_entries(content: dict[str, Any]) -> dict[str, Any]:
-    """Return the YAML content of a source, with arguments and metadata as they may be seen and saved."""
+    """Return the YAML content of a source, safe to show and to save."""
     entries = {
         name: {field: shown(value) if field in ("args", "metadata") else value for field, value in entry.items()}
         for name, entry in content["sources"].items()
@@ -133,18 +138,18 @@ def shown_entries(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def described(description: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an entry's description, with arguments and metadata that hide secrets."""
+    """Return an entry's description, with secrets hidden."""
     return {**description, **{name: redact.tree(opened(description[name])) for name in ("args", "metadata")}}
 
 
 class DatasetSource(OpenedSource):
-    """A source that is an xarray Dataset."""
+    """A source that opens an xarray Dataset."""
 
     container = "xarray"
     partition_access = True
 
     def to_dask(self) -> xr.Dataset:
-        """Return the Dataset, lazy where it holds betas: only small files are read, and once.
+        """Return the lazy Dataset; small files are read once.
 
         Each call returns a copy of its own, which may be changed. The bucket is looked at again after `close`.
         """
@@ -152,7 +157,7 @@ class DatasetSource(OpenedSource):
         return dataset
 
     def read(self) -> xr.Dataset:
-        """Return the Dataset with all its values in memory; see `reading.loading.load`."""
+        """Return the Dataset with all values in memory; see `reading.loading.load`."""
         return load(self.to_dask())
 
     def _get_schema(self) -> Schema:
@@ -164,7 +169,10 @@ class DatasetSource(OpenedSource):
         )
 
     def _partitions(self) -> list[slice]:
-        """Return the range of trials of each session, or of everything where there is no such dimension."""
+        """Return the range of trials of each session.
+
+        Without a dimension ``trial`` there is one partition.
+        """
         lengths = self._open().chunksizes.get("trial", ())
         stops = [sum(lengths[: number + 1]) for number in range(len(lengths))]
         return [slice(stop - length, stop) for length, stop in zip(lengths, stops, strict=True)] or [slice(None)]
@@ -175,17 +183,17 @@ class DatasetSource(OpenedSource):
 
 
 class TableSource(OpenedSource):
-    """A source that is a pandas DataFrame."""
+    """A source that opens a pandas DataFrame."""
 
     container = "dataframe"
 
     def read(self) -> pd.DataFrame:
-        """Return the table as a pandas DataFrame, which may be changed."""
+        """Return a copy of the table as a pandas DataFrame."""
         table: pd.DataFrame = self._open().copy()
         return table
 
     def to_dask(self) -> dd.DataFrame:
-        """Return the table as a Dask DataFrame of one partition.
+        """Return the table as a Dask DataFrame with one partition.
 
         Raises
         ------
@@ -212,7 +220,7 @@ class TableSource(OpenedSource):
 
 
 def driver(source: Source, module: str) -> type[OpenedSource]:
-    """Make the driver of a source: a class of a module, which has it under the class's name."""
+    """Create the driver class of a source in a module."""
     bases = {"xarray": DatasetSource, "dataframe": TableSource}
     fields = {
         "__module__": module,

@@ -1,4 +1,4 @@
-"""A first look at a bucket: lists it, compares it with the catalog, and opens each source of a subject, lazily."""
+"""First look at a bucket: list it, compare it, open each source."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MOST_LINES = 20
 
 @dataclass(frozen=True)
 class Opened:
-    """What became of one source."""
+    """Result of opening one source."""
 
     source: str
     """Name of the source."""
@@ -48,7 +48,7 @@ class Opened:
 
 @dataclass
 class Report:
-    """What a first look has found."""
+    """Findings of a first look."""
 
     bucket: str
     """Its URL, without secrets."""
@@ -71,15 +71,15 @@ class Report:
 
     @property
     def failed(self) -> list[str]:
-        """Names of the sources that could not be opened though they are there."""
+        """Names of the sources that are present and failed to open."""
         return [one.source for one in self.opened if one.result == "failed"]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report as plain values."""
+        """Return the report as JSON-compatible values."""
         return asdict(self)
 
     def markdown(self) -> str:
-        """Return the report as Markdown, to be pasted into an issue."""
+        """Return the report as Markdown, for an issue."""
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
@@ -103,7 +103,9 @@ class Report:
 
 
 def look(bucket: Bucket, subject: str | None = None, session: str | None = None) -> Report:
-    """Look at a bucket: listings, and small files of one subject.
+    """Look at a bucket.
+
+    Costs listings, and the small files of one subject.
 
     Parameters
     ----------
@@ -146,7 +148,7 @@ def look(bucket: Bucket, subject: str | None = None, session: str | None = None)
 
 
 def _together(changes: Sequence[Change]) -> Iterator[str]:
-    """Yield a line for changes of one kind of a subject."""
+    """Yield one line for all changes of a kind in a subject."""
     groups: dict[tuple[str, str, str], list[Change]] = {}
     for change in changes:
         groups.setdefault((change.subject, change.kind, change.change), []).append(change)
@@ -161,13 +163,13 @@ def _versions() -> dict[str, str]:
 
 
 def _open(source: Source, bucket: Bucket, subject: str) -> Opened:
-    """Open a source with the defaults of its arguments."""
+    """Open a source with its default arguments."""
     arguments = {"subject": subject} if source.of_subject else {}
     return _tried(source.name, lambda: _described(source.load()(bucket=bucket, **arguments)))
 
 
 def _read(bucket: Bucket, subject: str, session: str) -> Opened:
-    """Read the betas of a session, of one ROI category, and tell how fast its file has passed."""
+    """Read one session's betas of an ROI category, and report the rate."""
 
     def read() -> str:
         from intake_laion_fmri.reading.betas import open_betas
@@ -200,7 +202,7 @@ def _result_of(error: Exception) -> str:
 
 
 def _described(opened: Any) -> str:
-    """Return the sizes of what was opened."""
+    """Return the sizes of opened data."""
     import pandas as pd
 
     if isinstance(opened, pd.DataFrame):

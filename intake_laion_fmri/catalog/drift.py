@@ -1,4 +1,4 @@
-"""What has changed between two inventories."""
+"""Differences between two inventories."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from intake_laion_fmri.catalog.inventory import Inventory, SubjectRecord
 
 @dataclass(frozen=True, order=True)
 class Change:
-    """One difference between what was known and what was found."""
+    """A difference between the known and the found inventory."""
 
     subject: str
     """``"sub-01"``; empty for a file."""
@@ -31,7 +31,7 @@ class Change:
 
 
 def compare(known: Inventory, found: Inventory) -> list[Change]:
-    """List what is new, gone or changed between two inventories, sorted.
+    """List new, gone and changed items between two inventories, sorted.
 
     What one of them does not know (sizes, formats) is no difference; ROIs whose names were not known are new, and their
     numbers are compared with the documented ones.

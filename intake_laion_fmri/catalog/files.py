@@ -1,4 +1,4 @@
-"""The catalog's YAML files: made from an inventory, which is a bucket's listing or what is documented of it.
+"""The catalog's YAML files, made from an inventory of a bucket.
 
 The files that ship lie beside their inventory and are exactly what `catalog_files` makes of it. They name no bucket:
 where the data are is said when a catalog is opened.
@@ -40,7 +40,7 @@ _HEADER_V2 = """\
 
 
 def catalog_files(inventory: Inventory) -> dict[str, str]:
-    """Make the texts of the catalog's files: file name → text.
+    """Generate the catalog's files: file name → text.
 
     A file only refers to files before it: the subjects' catalogs come first, then the root catalogs of both generations
     of Intake, and the inventory itself.
@@ -56,7 +56,7 @@ def catalog_files(inventory: Inventory) -> dict[str, str]:
 
 
 def changed_files(files: Mapping[str, str], folder: Path) -> list[Change]:
-    """List the files of a folder that differ from what they should be, of `catalog_files`."""
+    """List the files of a folder that differ from those of `catalog_files`."""
     changes = []
     for name, text in files.items():
         path = folder / name
@@ -69,7 +69,9 @@ def changed_files(files: Mapping[str, str], folder: Path) -> list[Change]:
 
 
 def write_files(files: Mapping[str, str], folder: Path) -> list[Path]:
-    """Write files that differ from what is there, each whole or not at all; return those written or removed.
+    """Write files that differ from a folder's, and remove outdated ones.
+
+    Each appears whole or not at all. Returns the names of those written or removed.
 
     The folder is made where it is missing. Catalogs of subjects that `files` has not, written here before, are removed.
 
@@ -96,7 +98,10 @@ def write_files(files: Mapping[str, str], folder: Path) -> list[Path]:
 
 
 def write_file(path: Path, text: str) -> None:
-    """Write one catalog, whole; FileExistsError if there is a file that is no catalog of this package."""
+    """Write one catalog whole.
+
+    FileExistsError if the path holds something other than a catalog of this package.
+    """
     raise_unless_ours(path, CATALOG)
     atomic.write_whole(path, text.encode())
 
@@ -155,7 +160,7 @@ def _subject_catalog(name: str, subject: SubjectRecord, source: str) -> dict[str
 
 
 def _about(name: str, subject: SubjectRecord) -> dict[str, Any]:
-    """Return the metadata of a subject's catalog, and what is not known of the subject."""
+    """Return the metadata of a subject's catalog, and a note on what is unknown."""
     about: dict[str, Any] = {"subject": name, "public_sessions": len(subject.public)}
     held_out = [session.session for session in subject.sessions if session.held_out]
     if held_out:

@@ -1,4 +1,4 @@
-"""Values that users give, on their way through Intake: never rendered, and shown without their secrets.
+"""Users' values on their way through Intake: never rendered, shown without secrets.
 
 To Intake a text is a program: it renders whatever comes through a catalog's entry as a template of Jinja, without a
 sandbox, and what it saves is rendered when it is opened again. So values travel in an envelope that Intake does not
@@ -22,7 +22,7 @@ _LOOKED_UP = re.compile(r"(?:env|data|import|func|pickle64)[(]")
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Given:
-    """An envelope: neither text, list nor mapping, so that Intake takes it for a value and renders nothing."""
+    """An envelope that keeps Intake from rendering a value as a template."""
 
     value: Any
 
@@ -38,19 +38,19 @@ class Given:
 
 
 def sealed(arguments: Mapping[str, Any]) -> dict[str, Given]:
-    """Return each argument in an envelope."""
+    """Put each argument into an envelope."""
     return {name: value if isinstance(value, Given) else Given(value) for name, value in arguments.items()}
 
 
 def opened(value: Any) -> Any:
-    """Return a value out of its envelope; of arguments in a mapping, each."""
+    """Take a value, or each value of a mapping, out of its envelope."""
     if isinstance(value, Given):
         return opened(value.value)
     return {name: opened(part) for name, part in value.items()} if type(value) is dict else value
 
 
 def simple(value: Any) -> Any:
-    """Return a value as a catalog file can hold it: texts, numbers, lists and mappings."""
+    """Convert a value to texts, numbers, lists and mappings for a catalog file."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -69,12 +69,17 @@ def simple(value: Any) -> Any:
 
 
 def shown(value: Any) -> Any:
-    """Return a value as it is printed and saved: simple, without secrets, and opening in Intake to the same texts."""
+    """Return a value for printing and saving: simple, without secrets.
+
+    Intake opens it to the same texts.
+    """
     return _escaped(simple(redact.tree(opened(value))))
 
 
 class Veiled(str):
-    """A text that is shown and saved for a value: for the second generation of Intake, which keeps values as they are.
+    """A text that is shown in place of a value.
+
+    Intake's second generation keeps values as they are.
 
     Parameters
     ----------
@@ -87,7 +92,7 @@ class Veiled(str):
     value: Any
 
     def __new__(cls, text: str, value: Any) -> Veiled:
-        """Return the text, with what it is shown for."""
+        """Create the text, with the value behind it."""
         veiled = super().__new__(cls, text)
         veiled.value = value
         return veiled
@@ -96,18 +101,18 @@ class Veiled(str):
         return Veiled, (str.__str__(self), self.value)
 
     def format_map(self, mapping: Any) -> Veiled:
-        """Return the same: Intake fills in what stands in braces."""
+        """Return the text unchanged; Intake would fill in braces."""
         return self
 
 
 def veiled(name: str, value: Any) -> Any:
-    """Return an argument with `Veiled` texts for the secrets in it, and for what Intake would look up."""
+    """Replace secrets and Intake's look-ups in an argument by `Veiled` texts."""
     plain = simple(value)
     return _veiled(plain, simple(redact.tree({name: plain}))[name])
 
 
 def unveiled(value: Any) -> Any:
-    """Return the value behind `veiled` or `Given`."""
+    """Return the value behind `Veiled` or `Given`."""
     value = opened(value)
     if isinstance(value, Veiled):
         return value.value

@@ -1,4 +1,4 @@
-"""What a bucket holds, as one file tells it: taken from a listing, read, written, and compared."""
+"""A bucket's inventory: listed, written, read and compared as one file."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class RoiRecord:
 
 @dataclass(frozen=True)
 class SubjectRecord:
-    """What is known of a subject."""
+    """Inventory of one subject."""
 
     sessions: tuple[SessionRecord, ...]
     """Ascending."""
@@ -67,7 +67,7 @@ class SubjectRecord:
 
     @property
     def public(self) -> list[SessionRecord]:
-        """The sessions that can be read."""
+        """Public sessions."""
         return [session for session in self.sessions if not session.held_out]
 
     def __str__(self) -> str:
@@ -79,7 +79,7 @@ class SubjectRecord:
 
 @dataclass(frozen=True)
 class Inventory:
-    """What the catalog's files are made from."""
+    """Contents of a bucket, from which the catalog's files are made."""
 
     source: str
     """Where this is known from."""
@@ -87,7 +87,7 @@ class Inventory:
     """``"sub-01"`` → what is known of it, ascending."""
 
     def to_json(self) -> str:
-        """Return the text of the inventory's file: a line per session and per ROI."""
+        """Return the inventory's file, one line per session and ROI."""
         subjects = {
             name: {
                 **({"roi_counts": dict(subject.roi_counts)} if subject.roi_counts else {}),
@@ -100,7 +100,7 @@ class Inventory:
 
     @classmethod
     def from_json(cls, text: str, *, name: str) -> Inventory:
-        """Return the inventory of a file's text.
+        """Parse an inventory's file.
 
         Raises
         ------
@@ -145,7 +145,7 @@ def _roi_record(roi: str, category: str, formats: list[str] | None = None, bytes
 
 
 def _line(value: object) -> str:
-    """Return a text of a file, which can be printed."""
+    """Return a text of a file in printable form."""
     if not isinstance(value, str) or not value.isprintable():
         raise TypeError(f"expected a text, found {str(value)[:200]!r}")
     return value
@@ -163,7 +163,7 @@ def _without_defaults(record: SessionRecord | RoiRecord) -> dict[str, Any]:
 
 
 def _json(value: object, indent: str = "") -> str:
-    """Write JSON with a line for what fits in one."""
+    """Format JSON, with one line for each item that fits."""
     flat = json.dumps(value)
     if len(indent) + len(flat) <= 116 or not isinstance(value, dict | list):
         return flat
@@ -178,14 +178,17 @@ def _json(value: object, indent: str = "") -> str:
 
 
 def catalog_folder() -> Path:
-    """Return the folder of the files that came with the package: in a wheel inside it, in a checkout at the top."""
+    """Return the folder of the catalog that ships with the package.
+
+    In a wheel it is inside the package, in a checkout at the top.
+    """
     package = Path(__file__).parents[1]
     folder = package / "catalogs"
     return folder if folder.is_dir() else package.parent / "catalogs"
 
 
 def read_inventory(folder: Path) -> Inventory:
-    """Read the inventory that a folder's catalog files were made from.
+    """Read the inventory behind a folder's catalog files.
 
     FileNotFoundError if there is none, DataIntegrityError if it cannot be understood.
     """
@@ -202,7 +205,9 @@ def read_inventory(folder: Path) -> Inventory:
 
 
 def take_inventory(bucket: Bucket) -> Inventory:
-    """List what a bucket holds now: two listings, and two per subject.
+    """List a bucket's present contents.
+
+    Costs two listings, and two per subject.
 
     The result is the same for the same objects, wherever they are, apart from its source. Errors and warnings are those
     of `discovery.get_subjects`.
@@ -218,7 +223,7 @@ def take_inventory(bucket: Bucket) -> Inventory:
 
 
 def _sessions(objects: Mapping[str, ObjectInfo]) -> tuple[SessionRecord, ...]:
-    """Pick the sessions with betas, and those that are held out, of which anything is listed."""
+    """Return sessions with betas, and held-out sessions with any object."""
     records = {}
     for key, info in objects.items():
         parsed = layout.parse_key(key)

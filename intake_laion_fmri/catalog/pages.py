@@ -1,4 +1,4 @@
-"""What notebooks and terminals show of catalogs and sources: what is there, how large, and with which arguments."""
+"""Pages of catalogs and sources for notebooks and terminals: contents, sizes, arguments."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Description = Mapping[str, Any]
 
 
 class FoundCatalog(Catalog):  # type: ignore[misc]
-    """The entries that a search has found, under their names from the catalog that was searched."""
+    """Entries found by a search, under their names in the searched catalog."""
 
     name = "laion_fmri_search"
 
@@ -41,7 +41,7 @@ class FoundCatalog(Catalog):  # type: ignore[misc]
 
 
 def search(catalog: Catalog, text: str, depth: int = 2) -> FoundCatalog:
-    """Return the entries of a catalog, and of those in it, whose name or description has one of the words of a text."""
+    """Find entries whose name or description contains a word of the text."""
     words = text.lower().split()
     found, unknown = {}, []
     for name, entry in catalog.walk(depth=depth).items():
@@ -58,13 +58,16 @@ def search(catalog: Catalog, text: str, depth: int = 2) -> FoundCatalog:
 
 
 def _searched(name: str, description: Description) -> str:
-    """Return the text of an entry that is searched: without the help of its arguments, which names everything."""
+    """Return an entry's searchable text.
+
+    The help of its arguments is left out, because it names everything.
+    """
     metadata = {key: value for key, value in description["metadata"].items() if key not in ("arguments", "roi_names")}
     return " ".join(map(str, (name, description["description"], description["args"], metadata))).lower()
 
 
 def source_page(source: Source, opener: Callable[..., Any], arguments: Mapping[str, Any]) -> Page:
-    """Return the page of a source: its arguments, what is given for them, and what they mean."""
+    """Return the page of a source: its arguments, their values and help."""
     help_texts, given = argument_help(opener), redact.tree(dict(arguments))
     rows = []
     for name, parameter in inspect.signature(opener).parameters.items():
@@ -79,7 +82,10 @@ def source_page(source: Source, opener: Callable[..., Any], arguments: Mapping[s
 
 
 def catalog_page(catalog: Catalog) -> Page:
-    """Return the page of a catalog: a row for each source and catalog in it, for sessions together, and for ROIs."""
+    """Return the page of a catalog.
+
+    One row for each source and catalog; sessions, and ROIs of a category, share a row.
+    """
     entries = {name: entry.describe() for name, entry in catalog.walk(depth=1).items()}
     number = "1 entry" if len(entries) == 1 else f"{len(entries):,} entries"
     metadata = catalog.metadata or {}
@@ -90,7 +96,7 @@ def catalog_page(catalog: Catalog) -> Page:
 
 
 def _rows(entries: Mapping[str, Description]) -> Iterator[tuple[str, ...]]:
-    """Yield the rows of entries: one by one, sessions of a subject and ROIs of a category together."""
+    """Yield the rows of entries; sessions, and ROIs of a category, share one."""
     groups: dict[tuple[str, str], dict[str, Description]] = {}
     for name, entry in entries.items():
         group = _group(entry)
@@ -110,7 +116,7 @@ def _rows(entries: Mapping[str, Description]) -> Iterator[tuple[str, ...]]:
 
 
 def _group(entry: Description) -> str:
-    """Return what an entry is shown together with: the sessions, or ROIs of its category; "" if alone."""
+    """Return the group of an entry that shares a row; "" if none."""
     return _SESSIONS if "session" in entry["args"] else str(entry["metadata"].get("category", ""))
 
 

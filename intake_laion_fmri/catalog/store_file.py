@@ -1,4 +1,4 @@
-"""A store's catalog, which needs intake-xarray and not this package."""
+"""A store's catalog, for readers with intake-xarray and without this package."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HEADER_STORE = """\
 
 
 def store_catalog(info: StoreInfo, storage_options: Mapping[str, Any] | None = None) -> str:
-    """Return a catalog of a store that needs intake-xarray only, as YAML.
+    """Return a store's catalog as YAML, for intake-xarray alone.
 
     It is executed by Intake as every catalog, and made so that the store's address is none of it that runs. It has an
     entry per session, ``sub-01_ses-01``, and one for all sessions of a subject along ``trial``, ``sub-01``, where they

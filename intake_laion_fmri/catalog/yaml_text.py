@@ -1,4 +1,4 @@
-"""How catalogs are written: short mappings in a line, help once in a file, and what every catalog says of the data."""
+"""YAML of catalogs: short mappings on one line, help once per file, common metadata."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ CATALOG_METADATA = {"version": 1, "title": "LAION-fMRI", "license": layout.LICEN
 
 
 class Flow(dict[str, Any]):
-    """A mapping to be written in one line."""
+    """A mapping written on one line."""
 
 
 class FlowList(list[str]):
-    """A list to be written in one line."""
+    """A list written on one line."""
 
 
 class Arguments(dict[str, str]):
-    """A mapping that is written once in a file, and referred to by its name from then on."""
+    """A mapping written once per file and then referred to by name."""
 
     def __init__(self, name: str, arguments: Mapping[str, str]) -> None:
         super().__init__(arguments)
@@ -29,7 +29,7 @@ class Arguments(dict[str, str]):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes the classes above."""
+    """Dumper for the classes above."""
 
     def generate_anchor(self, node: Any) -> str:
         return f"{node.anchor_name}_arguments"
@@ -51,6 +51,6 @@ _Dumper.add_representer(
 
 
 def yaml_text(content: Mapping[str, Any]) -> str:
-    """Return the text of a catalog."""
+    """Return a catalog as YAML."""
     text: str = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=116)
     return text

@@ -1,1 +1,1 @@
-"""The command line: one module for each group of commands, thin over the functions of the package."""
+"""The command line: one module per group of commands, thin over the package's functions."""

@@ -1,4 +1,4 @@
-"""The commands ``info`` and ``ls``: what a bucket holds."""
+"""The commands ``info`` and ``ls``: contents of a bucket."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ In a pipe, fields separated by tabs:
 
 @dataclass(frozen=True)
 class _Object:
-    """One object, and what its key says."""
+    """An object, with the parts of its key."""
 
     key: str
     bytes: int
@@ -92,12 +92,15 @@ class _Object:
 
     @property
     def main_session(self) -> str:
-        """The session, if it is one of the main ones, which have numbers; localizers' have names."""
+        """The numbered session, or None.
+
+        Localizers' sessions have names instead.
+        """
         return self.session if layout.is_session(self.session) else ""
 
     @property
     def access(self) -> str:
-        """Whether, or where, it can be read."""
+        """Access to the object: public, held out, or where it is read."""
         if self.key == layout.GATED and self.origin != "mirror":
             return "on request"
         return "held out" if self.held_out else self.origin or "public"
@@ -105,7 +108,7 @@ class _Object:
 
 @dataclass(frozen=True)
 class _Subject:
-    """What a bucket holds of one subject."""
+    """A subject's contents in a bucket."""
 
     name: str
     public: Sequence[str]
@@ -113,7 +116,7 @@ class _Subject:
 
     @property
     def sessions(self) -> dict[str, str]:
-        """Session → how it can be read."""
+        """Session → its access."""
         there = {item.main_session for item in self.objects if item.main_session}
         return {
             name: "public" if name in self.public else "held out" if layout.is_held_out(name) else "no betas"
@@ -122,7 +125,7 @@ class _Subject:
 
     @property
     def rois(self) -> dict[str, str]:
-        """ROI → its category, by category and name."""
+        """ROI → its category, sorted by category and name."""
         found = {item.roi: item.category for item in self.objects if item.roi}
         return dict(sorted(found.items(), key=lambda item: (item[1], item[0])))
 
@@ -133,11 +136,11 @@ class _Subject:
 
     @property
     def groups(self) -> list[str]:
-        """Groups of its objects, sorted."""
+        """Groups of the subject's objects, sorted."""
         return sorted({item.group for item in self.objects})
 
     def total(self, **which: str) -> tuple[int, Size]:
-        """Return the number of objects with such fields, and their size."""
+        """Count the objects with the given fields, and sum their sizes."""
         found = [item for item in self.objects if all(getattr(item, name) == value for name, value in which.items())]
         return len(found), Size(sum(item.bytes for item in found))
 
@@ -173,7 +176,7 @@ def _counted(total: tuple[int, Size]) -> dict[str, int]:
 @json_option
 @bucket_options
 def info(bucket: BucketChoice, subjects: tuple[str, ...], as_json: bool) -> None:
-    """Show what a bucket holds: subjects, sessions, ROIs and sizes.
+    """Show the contents of a bucket: subjects, sessions, ROIs and sizes.
 
     It counts the objects that this package can read, and those beside them.
     """
@@ -252,7 +255,10 @@ def ls(
 
 
 def _contents(bucket: Bucket, subjects: Iterable[str]) -> tuple[list[_Subject], _Subject]:
-    """List all that can be read of some subjects, and of none; a subject's splits are its own."""
+    """List readable objects of some subjects, and those of no subject.
+
+    Splits of a subject are its own.
+    """
     from intake_laion_fmri.discovery import get_subjects
     from intake_laion_fmri.reading.contents import dataset_objects, subject_contents
 

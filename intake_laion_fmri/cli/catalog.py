@@ -97,7 +97,7 @@ def write(source: BucketChoice, out: Path, as_json: bool) -> None:
 @bucket_options
 @click.pass_context
 def check(context: click.Context, bucket: BucketChoice, folder: Path | None, as_json: bool) -> None:
-    """Compare a catalog with what a bucket holds now.
+    """Compare a catalog with the present contents of a bucket.
 
     Subjects, public and held-out sessions, ROIs, their categories, and, where the catalog was written from a listing,
     sizes and formats. Nothing is written.

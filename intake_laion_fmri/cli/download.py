@@ -1,4 +1,4 @@
-"""The commands that have the words of the data set's own package: ``download`` and its kin; and ``stimuli get``."""
+"""The commands of the data set's own package: ``download`` and its kin, and ``request-access``."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _DONE = {"done": "every chosen file is in the data folder", "failed": "no data f
 
 
 class ManyValues(click.Command):
-    """A command whose options may be followed by several values: ``--subject sub-01 sub-03``."""
+    """A command whose options take several values: ``--subject sub-01 sub-03``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Name the option again before each further value."""
+        """Repeat the option's name before each further value."""
         many = {word for one in self.params if isinstance(one, click.Option) and one.multiple for word in one.opts}
         given: list[str] = []
         option = ""
@@ -136,7 +136,7 @@ def download_segmentations(source: BucketChoice) -> None:
 
 @_command("download-stimuli")
 def download_stimuli() -> None:
-    """Copy the images to the data folder, once they were asked for."""
+    """Copy the images to the data folder, once access was granted."""
     from intake_laion_fmri import download as functions
 
     with exits.exit_codes():
@@ -148,7 +148,7 @@ def download_stimuli() -> None:
     epilog=exits.epilog("intake-laion-fmri request-access", done="the address was printed", failed="it was not"),
 )
 def request_access() -> None:
-    """Show where the images are asked for.
+    """Show the address of the request form for the images.
 
     They are given under a data use agreement. Nothing is sent.
     """

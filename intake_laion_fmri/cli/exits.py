@@ -1,4 +1,4 @@
-"""How a command ends: its exit codes, and the errors that stand behind them."""
+"""How commands end: exit codes, and the errors behind them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,10 @@ _CODES: Mapping[type[Exception], int] = {
 
 
 class Program(click.Group):
-    """The whole command line; ends without a traceback at Ctrl-C, and where nobody reads what it prints."""
+    """The whole command line.
+
+    It ends without a traceback at Ctrl-C, and when the reader of its output has gone.
+    """
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command that the arguments name."""
@@ -63,7 +66,7 @@ class Program(click.Group):
             sys.exit(FAILED)
 
     def list_commands(self, context: click.Context) -> list[str]:
-        """Return the commands in the order in which they were added."""
+        """List the commands in the order of their registration."""
         return list(self.commands)
 
     def invoke(self, context: click.Context) -> Any:
@@ -80,7 +83,7 @@ class Program(click.Group):
 
 
 def _write_to_nowhere() -> None:
-    """Let the interpreter flush what is left without an error."""
+    """Redirect output to nowhere, so that the interpreter's last flush succeeds."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
@@ -91,7 +94,7 @@ def _write_to_nowhere() -> None:
 
 
 def epilog(examples: str, *, failed: str, done: str = "done", more: str = "") -> str:
-    """Return the end of a command's help: examples line by line, anything else to know, and the exit codes.
+    """Return the end of a command's help: examples, notes and exit codes.
 
     `done` and `failed` are what the exit codes 0 and 1 say; `more` are paragraphs between, marked for click as these
     are.
@@ -112,7 +115,10 @@ Exit codes:
 
 @contextmanager
 def exit_codes() -> Iterator[None]:
-    """Turn the errors that a bucket may cause into a line and an exit code, and its warnings into lines."""
+    """Turn a bucket's errors into one line and an exit code.
+
+    Warnings become lines, too.
+    """
     try:
         with warnings.catch_warnings(record=True) as caught:
             for category in (IncompleteBucketWarning, LeftAloneWarning, MissingFileWarning, OfflineWarning):

@@ -1,4 +1,4 @@
-"""Ctrl-C: the program ends with a line and the exit code 130, whatever it is doing.
+"""Ctrl-C: the program ends at once, with a line and the exit code 130.
 
 While there is something to put in order, KeyboardInterrupt is raised, so that files are closed and temporary ones
 removed. Before that, within an import (which would make other errors of the exception), and at a second Ctrl-C, the
@@ -28,14 +28,20 @@ class _State:
 
 
 def watch() -> None:
-    """Take over Ctrl-C, from the start of a program on; a program that was started to ignore it does so."""
+    """Handle Ctrl-C from the program's start.
+
+    A program that was started to ignore it still does.
+    """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupted)
 
 
 @contextmanager
 def in_order() -> Iterator[None]:
-    """Raise KeyboardInterrupt at the first Ctrl-C in here, where `watch` has taken it over; else leave."""
+    """Raise KeyboardInterrupt at the first Ctrl-C within the block.
+
+    `watch` must be in charge. Outside the block the process leaves at once.
+    """
     _State.orderly = True
     try:
         yield
@@ -44,12 +50,12 @@ def in_order() -> Iterator[None]:
 
 
 def promise(text: str) -> None:
-    """Set the sentence that tells the user what becomes of interrupted work."""
+    """Set the line about interrupted work that the user will see."""
     _State.promised = text
 
 
 def leave() -> NoReturn:
-    """Leave the process at once, with the line and the exit code."""
+    """Leave the process at once, with a line and the exit code."""
     with contextlib.suppress(OSError):
         # A terminal has put ^C there, and a progress bar hides its cursor.
         start = f"{_SHOW_CURSOR}\n" if os.isatty(2) else ""

@@ -1,4 +1,4 @@
-"""The command ``intake-laion-fmri``: one module for each group of commands, thin over the functions of the package."""
+"""The command ``intake-laion-fmri``, which gathers the groups of commands."""
 
 from __future__ import annotations
 

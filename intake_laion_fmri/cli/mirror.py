@@ -112,7 +112,7 @@ def mirror(
     as_json: bool,
     **entities: tuple[str, ...],
 ) -> None:
-    """Copy a part of the bucket to a folder, or complete such a copy.
+    """Copy a part of the bucket to a folder, or complete a copy.
 
     It has the bucket's layout, and is read first with --mirror or LAION_FMRI_MIRROR. With a session comes what reading
     it needs of its subject; --session averages is what is of a subject as a whole. Files in whose names there is no
@@ -169,7 +169,7 @@ def verify(
     groups: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Read every file of a mirror and compare it.
+    """Read every file of a mirror and compare it with its record.
 
     Each is compared with its checksum of when it was copied. No network is needed.
     """
@@ -198,7 +198,7 @@ def verify(
 @_folder
 @json_option
 def status(folder: str, as_json: bool) -> None:
-    """Show what a mirror holds, and what is missing.
+    """Show a mirror's contents and its missing files.
 
     By names and sizes: no file is read, and no network is needed.
     """

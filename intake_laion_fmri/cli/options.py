@@ -1,4 +1,4 @@
-"""Options that several commands take: where a bucket, a mirror or a store is, and how it is reached; what of it."""
+"""Options shared by commands: buckets, mirrors, stores, and selections."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Command = Callable[..., Any]
 
 @dataclass(frozen=True)
 class BucketChoice:
-    """Where a bucket is, or how a store is reached, by the options of a command."""
+    """Location of a bucket, from a command's options."""
 
     url: str | None = None
     """Its URL or folder; None is the environment's, or the real one."""
@@ -36,18 +36,18 @@ class BucketChoice:
 
     @property
     def given(self) -> bool:
-        """Whether any of the options was given."""
+        """True if any of the options was given."""
         return self != BucketChoice()
 
     def open(self) -> Bucket:
-        """Return the bucket; nothing is contacted."""
+        """Return the bucket without contacting it."""
         from intake_laion_fmri.remote.access import open_bucket
 
         with _errors_of_usage():
             return open_bucket(self.url, self.options, mirror=self.mirror, mirror_only=self.mirror_only)
 
     def source(self) -> Bucket:
-        """Return the bucket itself, whatever mirror is named to be read first."""
+        """Return the bucket without a mirror before it."""
         from intake_laion_fmri.remote.access import open_source
 
         with _errors_of_usage():
@@ -62,7 +62,7 @@ class BucketChoice:
 
 
 def source_options(default: str = "LAION_FMRI_BUCKET, or the real bucket") -> Callable[[Command], Command]:
-    """Add the options that tell where a bucket is and how it is reached; the command takes them as ``source``."""
+    """Add the options of a bucket; the command receives ``source``."""
 
     def add(command: Command) -> Command:
         @functools.wraps(command)
@@ -77,7 +77,7 @@ def source_options(default: str = "LAION_FMRI_BUCKET, or the real bucket") -> Ca
 
 
 def bucket_options(command: Command) -> Command:
-    """Add these options and those of a mirror, which is read first; the command takes them as ``bucket``."""
+    """Add the options of a bucket and a mirror; the command receives ``bucket``."""
 
     @functools.wraps(command)
     def run(*arguments: Any, source: BucketChoice, mirror: Path | None, mirror_only: bool, **others: Any) -> Any:
@@ -94,7 +94,7 @@ def bucket_options(command: Command) -> Command:
 
 
 def store_options(command: Command) -> Command:
-    """Add the options that tell how a store is reached; the command takes them as ``choice``."""
+    """Add the options of a store's file system; the command receives ``choice``."""
 
     @functools.wraps(command)
     def run(*arguments: Any, store_endpoint_url: str | None, store_options: dict[str, Any], **others: Any) -> Any:
@@ -105,7 +105,7 @@ def store_options(command: Command) -> Command:
 
 
 def selection_options(command: Command) -> Command:
-    """Add the options that choose subjects and sessions."""
+    """Add options for subjects and sessions."""
     session = click.option("--session", "sessions", multiple=True, help="ses-01, 01 or 1; may be given several times.")
     subject = click.option("--subject", "subjects", multiple=True, help="sub-01 or 01; may be given several times.")
     return subject(session(command))
@@ -126,14 +126,14 @@ def entity_options(*names: str) -> Callable[[Command], Command]:
 
 
 def group_option(more: str = "") -> Callable[[Command], Command]:
-    """Return the option that chooses groups of files; `more` is added to its help."""
+    """Return the option for groups of files; `more` extends its help."""
     words = click.Choice(list(layout.GROUPS))
     help = f"May be given several times.{more}"
     return click.option("--group", "--kind", "groups", multiple=True, type=words, help=help)
 
 
 def chosen(names: tuple[str, ...]) -> str | tuple[str, ...]:
-    """Return the values of an option that may be given several times; ``"all"`` without any."""
+    """Return the values of a repeatable option; ``"all"`` without any."""
     return "all" if not names or "all" in names else names
 
 
@@ -154,7 +154,7 @@ def _reached_by(what: str, option: str, options: str, endpoint: str) -> Callable
 
 
 def _parse_options(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
-    """Turn ``key=value`` into options; a value that is JSON is taken as such."""
+    """Parse ``key=value`` options; JSON values are decoded."""
     options: dict[str, Any] = {}
     for text in given:
         name, separator, value = text.partition("=")

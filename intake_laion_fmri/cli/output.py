@@ -1,4 +1,4 @@
-"""What a command prints: tables and progress bars on a terminal, plain lines in a pipe, JSON for programs."""
+"""Output of commands: tables and bars on terminals, lines in pipes, JSON for programs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _WIDE = 10_000
 
 
 class Size(int):
-    """A number of bytes: a terminal shows it in the units that disks are sold in, a pipe as it is."""
+    """A number of bytes: decimal units on a terminal, plain in a pipe."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows for people and for pipes."""
+    """Rows for terminals and pipes."""
 
     columns: Sequence[str]
     """Their headings, shown on a terminal only."""
@@ -41,7 +41,7 @@ def on_terminal(stream: TextIO | None) -> bool:
 
 
 def printable(text: str) -> str:
-    """Escape what a terminal must not be given, such as the control characters of a key."""
+    """Escape control characters, such as those of a key."""
     return "".join(
         letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape").decode("ascii")
         for letter in text
@@ -54,7 +54,7 @@ def print_json(value: object) -> None:
 
 
 def print_table(table: Table, *, wrap: bool = True) -> None:
-    """Print a table on a terminal; in a pipe a line for each row, fields separated by tabs.
+    """Print a table on a terminal, tab-separated lines in a pipe.
 
     Without `wrap`, a line is a row on a terminal too, however wide, so that it can be copied.
     """
@@ -100,7 +100,7 @@ def _shown(cell: object) -> str:
 
 
 class Bar(ProgressBar):
-    """A progress bar of a command."""
+    """Progress bar of a command."""
 
     def say(self, line: str) -> None:
         """Print a line, above the bar."""

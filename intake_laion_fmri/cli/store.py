@@ -153,7 +153,7 @@ def verify(
     splits: str | None,
     as_json: bool,
 ) -> None:
-    """Compare what a store holds with the checksums of what was written, or with the bucket."""
+    """Compare a store with its checksums, or with the bucket."""
     from intake_laion_fmri.building.verify import verify_store
 
     if not against_source and bucket.given:
@@ -184,7 +184,7 @@ def verify(
 @json_option
 @store_options
 def info(choice: BucketChoice, url: str, as_json: bool) -> None:
-    """Show what a store holds, its size, and what is missing."""
+    """Show a store's sessions, its size and missing sessions."""
     from intake_laion_fmri.building.contents import store_info
 
     with exits.exit_codes():
@@ -206,7 +206,7 @@ def info(choice: BucketChoice, url: str, as_json: bool) -> None:
 )
 @store_options
 def store_catalog(choice: BucketChoice, url: str, out: Path | None) -> None:
-    """Write a catalog of a store that needs intake-xarray only."""
+    """Write a store's catalog for intake-xarray alone."""
     from intake_laion_fmri.building.contents import store_info
     from intake_laion_fmri.catalog import store_file
     from intake_laion_fmri.catalog.files import write_file
@@ -224,7 +224,7 @@ def store_catalog(choice: BucketChoice, url: str, out: Path | None) -> None:
 
 @contextmanager
 def _cluster(address: str | None) -> Iterator[Client | None]:
-    """Connect to a Dask cluster, where one is named."""
+    """Connect to the named Dask cluster, if any."""
     if address is None:
         yield None
         return
@@ -240,7 +240,7 @@ def _cluster(address: str | None) -> Iterator[Client | None]:
 
 @contextmanager
 def _tidied(root: Bucket) -> Iterator[None]:
-    """Remove what processes that Ctrl-C has ended could not."""
+    """Remove leftovers of processes ended by Ctrl-C."""
     try:
         yield
     except KeyboardInterrupt:
@@ -252,7 +252,10 @@ def _tidied(root: Bucket) -> Iterator[None]:
 
 @contextmanager
 def _progress(*, quiet: bool) -> Iterator[Callable[[BuildProgress], None]]:
-    """Print a line for each session unless `quiet`, and on a terminal show a bar of the bytes that are read."""
+    """Show progress: a line per session, and a bar on a terminal.
+
+    Nothing with `quiet`.
+    """
     with Bar("Building") as bar:
 
         def advance(progress: BuildProgress) -> None:

@@ -1,4 +1,4 @@
-"""Messages of the package, whose functions take arguments, in the words of the command line, which has options."""
+"""Messages of the package, with the names of options in place of arguments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAMESAKES = {"to": ("store", "mirror"), "url": ("store",), "folder": ("mirror",
 
 
 def cli_message(error: object) -> str:
-    """Return a message as the running command prints it: ``mirror='/copy'`` is ``--mirror /copy`` there.
+    """Reword a message for the command line: ``mirror='/copy'`` becomes ``--mirror /copy``.
 
     An argument that the command has no option for stays as it is.
     """
@@ -43,7 +43,7 @@ def cli_message(error: object) -> str:
 
 
 def _parameters() -> dict[str, click.Parameter]:
-    """Return the options and arguments of the running command, by the arguments that they stand for."""
+    """Return the running command's options and arguments by function argument."""
     context = click.get_current_context(silent=True)
     found: dict[str, click.Parameter] = {}
     namesakes: dict[str, click.Parameter] = {}
@@ -56,7 +56,7 @@ def _parameters() -> dict[str, click.Parameter]:
 
 
 def _word(parameter: click.Parameter) -> str:
-    """Return how a user writes a parameter: an option by its longest name, an argument as the help has it."""
+    """Return the name of a parameter as users type it."""
     return max(parameter.opts, key=len) if isinstance(parameter, click.Option) else parameter.metavar or "PATH"
 
 

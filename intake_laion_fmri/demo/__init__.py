@@ -1,4 +1,4 @@
-"""The synthetic bucket, written without the rest of this package, so that it stays an oracle.
+"""The synthetic bucket, written without the rest of the package as a test oracle.
 
 Here are the public names of `demo.bucket`, `demo.scale` and `demo.truth`, loaded on first use.
 """

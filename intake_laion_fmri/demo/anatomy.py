@@ -1,4 +1,4 @@
-"""Images of a subject's anatomy, at the betas' grid, at half its voxels' width, and as FreeSurfer has them.
+"""Anatomical images of a subject: T1w grid, betas' grid and FreeSurfer's space.
 
 What is true: tissue follows from the brain's level (see `brain`), so that an image of half the width shows the same
 head. FreeSurfer's images are the nearest voxels of the T1w on a grid whose axes run to the left, down and to the front
@@ -41,7 +41,7 @@ def write_anatomy(folder: Path, truth: SubjectTruth, seed: int) -> None:
 
 
 def _tissue(level: Doubles, edge: float, *, t2: bool = False) -> Floats:
-    """Return the brightness of a head."""
+    """Return the image intensity of a head."""
     shape = (level.shape[0], level.shape[1], level.shape[2])
     head = ellipsoid(shape, (0, 0, -0.02), (0.90 * edge, 1.08 * edge, 1.04 * edge))
     fluid, scalp, air, grey, white = (900, 500, 20, 420, 260) if t2 else (150, 760, 20, 560, 900)
@@ -60,7 +60,10 @@ def _write_images(folder: Path, truth: SubjectTruth, res: str, images: dict[str,
 
 
 def head_to_world(truth: SubjectTruth) -> Doubles:
-    """Return the (4, 4) matrix from the head's own millimetres (right, front, up) to T1w ones."""
+    """Return the (4, 4) matrix from head to T1w millimetres.
+
+    The head's axes are right, front and up.
+    """
     matrix = np.eye(4)
     matrix[:3, :3] = truth.affine[:3, :3] @ np.diag([-1, 1, 1]) / VOXEL_MM
     matrix[:3, 3] = (truth.affine @ [*((np.array(truth.shape) - 1) / 2), 1])[:3]
@@ -68,7 +71,7 @@ def head_to_world(truth: SubjectTruth) -> Doubles:
 
 
 def freesurfer_affine(truth: SubjectTruth) -> tuple[int, Doubles]:
-    """Return the length of the sides of FreeSurfer's images, and their affine."""
+    """Return the side lengths and the affine of FreeSurfer's images."""
     n = 2 * ((max(truth.shape) + 1) // 2)
     step = VOXEL_MM * _LEFT_DOWN_FRONT
     to_head = np.eye(4)
@@ -78,7 +81,7 @@ def freesurfer_affine(truth: SubjectTruth) -> tuple[int, Doubles]:
 
 
 def write_freesurfer_images(folder: Path, truth: SubjectTruth, seed: int) -> None:
-    """Write ``orig``, ``brain`` and ``aseg`` as FreeSurfer has them."""
+    """Write ``orig``, ``brain`` and ``aseg`` in FreeSurfer's format."""
     n, affine = freesurfer_affine(truth)
     index = np.indices((n, n, n)).reshape(3, -1)
     ijk = np.linalg.solve(truth.affine, affine @ np.vstack([index, np.ones(index.shape[1])]))[:3]

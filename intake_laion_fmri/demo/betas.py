@@ -19,7 +19,7 @@ _SLOPE, _INTER = 2.0**-11, 0.25
 
 
 def _session_betas(truth: SubjectTruth, session: str, seed: int) -> Iterator[Floats]:
-    """Yield the (n_fitted,) betas of one trial after the other."""
+    """Yield the betas of each trial, shape (n_fitted,)."""
     rng = generator(seed, truth.subject, session, "betas")
     n, labels = len(truth.fitted), truth.labels[session]
     pattern, pattern_drives = _pattern_drives(truth)
@@ -38,7 +38,9 @@ def _session_betas(truth: SubjectTruth, session: str, seed: int) -> Iterator[Flo
 
 
 def _pattern_drives(truth: SubjectTruth) -> tuple[npt.NDArray[np.intp], dict[str, Floats]]:
-    """Group voxels by the exact set of ROIs they are in: a trial's signal is then one small gather.
+    """Group voxels by their set of ROIs.
+
+    A trial's signal is then one small gather.
 
     Returns
     -------
@@ -58,7 +60,7 @@ def _pattern_drives(truth: SubjectTruth) -> tuple[npt.NDArray[np.intp], dict[str
 
 
 def _mean_of_finite(values: Doubles) -> Doubles:
-    """Mean over the first axis; NaN, without a warning, where nothing is finite."""
+    """Average finite values over the first axis; NaN where there are none."""
     n = np.isfinite(values).sum(axis=0)
     return np.asarray(np.divide(np.nansum(values, axis=0), n, out=np.full(n.shape, np.nan), where=n > 0))
 
@@ -69,7 +71,7 @@ def _zscored(betas: Doubles) -> Doubles:
 
 
 def _ceiling(z: Doubles, labels: Sequence[str], n_wanted: int | None = None) -> Floats:
-    """Return the (n_voxels,) noise ceiling of images shown `n_wanted` times, or of all that were repeated."""
+    """Return noise ceilings of images shown `n_wanted` times, or of all repeated ones."""
     rows = defaultdict(list)
     for row, label in enumerate(labels):
         rows[label].append(row)
@@ -84,7 +86,7 @@ def _ceiling(z: Doubles, labels: Sequence[str], n_wanted: int | None = None) -> 
 
 
 def _known_ceiling(truth: SubjectTruth, counts: Iterable[int], n_wanted: int | None = None) -> Floats:
-    """Return the ceiling that `_ceiling` estimates, from the known shares and images shown `counts` times."""
+    """Compute the ceiling that `_ceiling` estimates from the true signal shares."""
     share = truth.share.astype(np.float64)
     share[np.isin(truth.fitted, truth.always_nan, assume_unique=True)] = np.nan
     return _percent(share, 1 - share, [1 / n for n in counts if _is_wanted(n, n_wanted)])
@@ -102,7 +104,10 @@ def _percent(signal: Doubles, noise: Doubles, inverse_n: list[float]) -> Floats:
 def write_session(
     folder: Path, truth: SubjectTruth, session: str, scale: Scale, seed: int, advance: Callable[[int], None]
 ) -> Doubles:
-    """Write one session; return its (n_trials, n_fitted) z-scored betas, or none where they are too many to hold."""
+    """Write a session and return its z-scored betas, (n_trials, n_fitted).
+
+    None if they are too many to hold.
+    """
     stem, labels, n = f"{truth.subject}_{session}_task-images_", truth.labels[session], len(truth.fitted)
     _write_trials(folder / f"{stem}desc-SingletrialBetas_trials", session, labels, truth.subject)
 
@@ -131,7 +136,10 @@ def write_session(
 
 
 def _write_betas(path: Path, truth: SubjectTruth, session: str, seed: int) -> Iterator[Floats]:
-    """Stream a session's volumes into `path`, yielding each one's (n_fitted,) values as a reader will see them."""
+    """Stream volumes into `path` and yield each one's values, (n_fitted,).
+
+    The values are those that a reader gets.
+    """
     int16 = (truth.subject, session) == _INT16_SESSION
     slope, inter, dtype = (_SLOPE, _INTER, np.dtype("<i2")) if int16 else (1.0, 0.0, np.dtype("<f4"))
     on_disk = np.ravel_multi_index(np.unravel_index(truth.fitted, truth.shape), truth.shape, order="F")
@@ -145,12 +153,15 @@ def _write_betas(path: Path, truth: SubjectTruth, session: str, seed: int) -> It
 
 
 def _session_r2(truth: SubjectTruth, session: str) -> Floats:
-    """Return R2 in percent: it drifts from session to session, its sign, and so the mask, never changes."""
+    """Return R2 in percent.
+
+    It drifts between sessions; its sign, and so the mask, never changes.
+    """
     return np.asarray(truth.r2 * np.float32(1 + 0.05 * list(truth.labels).index(session)))
 
 
 def write_subject_maps(glm: Path, truth: SubjectTruth, scale: Scale, z: Doubles) -> None:
-    """Write the noise ceilings and the mean R2 of a subject."""
+    """Write a subject's noise ceilings and mean R2."""
     stem = f"{truth.subject}_task-images_"
     labels = [label for session in scale.sessions for label in truth.labels[session]]
     for name, n_wanted in (("4rep", 4), ("12rep", 12), ("Allrep", None)):
@@ -175,7 +186,7 @@ def _write_trials(stem: Path, session: str, labels: Sequence[str], subject: str)
 
 
 def on_grid(truth: SubjectTruth, voxels: Ints, values: Any) -> Array:
-    """Return the grid, of the dtype of `values`, with these at the `voxels` and 0 elsewhere."""
+    """Place values at voxels of a grid of zeros, in their dtype."""
     grid = np.zeros(truth.shape, dtype=values.dtype)
     grid.reshape(-1)[voxels] = values
     return grid

@@ -1,4 +1,4 @@
-"""Time series of a few runs: preprocessed on the betas' grid, and raw echoes on a grid of their own.
+"""Time series of a few runs: preprocessed on the betas' grid, and raw echoes.
 
 How a value is made
     ``100 + seed % 97 + (31 * voxel) % 97 + 10 * volume + run + 1000 * (echo - 1)``, with the C-order index of the
@@ -43,7 +43,10 @@ def write_bold(root: Path, truth: SubjectTruth, session: str, seed: int) -> None
 
 
 def _values(voxels: Ints, n_volumes: int, run: int) -> Ints:
-    """Return the (n_volumes, n_voxels) values of a run, of the first echo and the seed 0."""
+    """Return the values of a run, (n_volumes, n_voxels).
+
+    Those of the first echo and seed 0.
+    """
     return np.asarray(100 + (31 * voxels) % 97 + run + 10 * np.arange(n_volumes)[:, None], dtype=np.int64)
 
 

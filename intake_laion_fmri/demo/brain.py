@@ -71,7 +71,10 @@ _OFF_MASK_ROI = "OPA"  # reaches out of the voxels with a positive R2, so that r
 
 
 def ellipsoid(shape: tuple[int, int, int], centre: Sequence[float], radii: Sequence[float], fold: int = 1) -> Doubles:
-    """Return a (shape) map of the distance from the centre, 1 on the surface; `fold=2` makes it two mirrored ones."""
+    """Return distances from the centre of an ellipsoid, 1 on its surface.
+
+    `fold=2` makes two mirrored ellipsoids.
+    """
     u, v, w = np.ix_(*((np.arange(n) - (n - 1) / 2) / (n / 2) for n in shape))
     if fold == 2:
         u = np.abs(u)
@@ -80,7 +83,10 @@ def ellipsoid(shape: tuple[int, int, int], centre: Sequence[float], radii: Seque
 
 
 def brain_level(shape: tuple[int, int, int], seed: int, subject: str) -> Doubles:
-    """Return a (shape) map that grows from the depth of two hemispheres and a cerebellum outwards, slightly folded."""
+    """Return a slightly folded map that grows outwards from the brain's depth.
+
+    The brain is two hemispheres and a cerebellum.
+    """
     level = ellipsoid(shape, _HEMISPHERE_CENTRE, _HEMISPHERE_RADII, fold=2)
     np.minimum(level, ellipsoid(shape, (0, -0.50, -0.50), (0.48, 0.34, 0.28)), out=level)
     phases = generator(seed, subject, "folds").uniform(0, 2 * np.pi, 3)
@@ -91,7 +97,10 @@ def brain_level(shape: tuple[int, int, int], seed: int, subject: str) -> Doubles
 
 
 def grid_affine(shape: tuple[int, int, int], subject: str) -> Doubles:
-    """Voxels to millimetres: i runs to the left, the head is tilted, subjects lie a little apart."""
+    """Return the affine of a subject's grid.
+
+    i runs to the left, the head is tilted, subjects are shifted a little.
+    """
     (cx, cy, cz), (sx, sy, sz) = (f(np.deg2rad([7.0, -4.0, 9.0])) for f in (np.cos, np.sin))
     about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
@@ -103,7 +112,10 @@ def grid_affine(shape: tuple[int, int, int], subject: str) -> Doubles:
 
 
 def nearest_rois(points: Doubles, centres: dict[str, Doubles], size: float, hemi: str) -> dict[str, Ints]:
-    """Draw every ROI of one hemisphere: the (n, 3) `points` nearest to its centre, and the ROIs it is a union of."""
+    """Draw every ROI of one hemisphere, unions included.
+
+    Each takes the `points` (n, 3) nearest to its centre.
+    """
     taken: dict[str, Bools] = defaultdict(lambda: np.zeros(len(points), dtype=bool))
     found: dict[str, Bools] = {}
     for category, name, _, n_full in ROIS:
@@ -143,7 +155,10 @@ def volume_rois(
 
 
 def surface_points(n: int, depth: float = 1.0) -> Doubles:
-    """Return `n` points spread evenly over a hemisphere, (n, 3) in brain units; inside it where `depth` is below 1."""
+    """Return `n` points spread evenly over a hemisphere, (n, 3).
+
+    In brain units; `depth` below 1 lies inside.
+    """
     return np.asarray(_HEMISPHERE_CENTRE + depth * sphere_points(n) * _HEMISPHERE_RADII)
 
 
@@ -156,7 +171,7 @@ def sphere_points(n: int) -> Doubles:
 
 
 def signal_share(fitted: Ints, rois: dict[str, Ints], seed: int) -> Floats:
-    """Return the mean over a voxel's ROIs of each ROI's own reliability; 3 % where there is none."""
+    """Return each voxel's mean reliability over its ROIs; 3 % without any."""
     reliability = dict(zip(CATEGORY, generator(seed, "reliability").uniform(0.10, 0.45, len(ROIS)), strict=True))
     total, count = np.zeros(len(fitted)), np.zeros(len(fitted))
     for name, voxels in rois.items():

@@ -77,7 +77,7 @@ def write_demo(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Write a synthetic bucket with the real layout; the same arguments give the same bytes.
+    """Write a synthetic bucket with the real layout, byte for byte reproducible.
 
     Everything is written to a sibling folder ``.<name>.partial`` and moved to `path` at the end, so `path` never holds
     half a bucket. Where `path` already is this very bucket, nothing is written. One process writes at a time.
@@ -139,7 +139,7 @@ def write_demo(
 
 
 def remove_demo(path: str | os.PathLike[str]) -> None:
-    """Remove a demo bucket; one that is not there is no error.
+    """Remove a demo bucket, if there is one.
 
     Parameters
     ----------
@@ -161,13 +161,16 @@ def remove_demo(path: str | os.PathLike[str]) -> None:
 
 
 def _recipe(scale: Scale, seed: int) -> dict[str, Any]:
-    """Everything the bytes depend on, as JSON gives it back."""
+    """Everything that determines the bytes, as JSON-compatible values."""
     recipe = {"Name": _GENERATOR, "Version": str(FORMAT_VERSION), "Seed": int(seed), "Scale": asdict(scale)}
     return dict(json.loads(json.dumps(recipe)))
 
 
 def _is_complete(target: Path, recipe: dict[str, Any]) -> bool:
-    """Return True if `target` is this bucket; raise where it is something that must not be replaced."""
+    """Return True if `target` is this bucket.
+
+    Raises if it must not be replaced.
+    """
     if not target.exists() or (target.is_dir() and not os.listdir(target)):
         return False
     raise_unless_ours(target, DEMO)
@@ -180,7 +183,7 @@ def _is_complete(target: Path, recipe: dict[str, Any]) -> bool:
 
 
 def _raise_unless_untouched(target: Path) -> None:
-    """Raise where a demo bucket is none, or a file in it is not as it was written."""
+    """Raise unless a folder is a demo bucket with unchanged files."""
     raise_unless_ours(target, DEMO)
     sums, found = _sums_recorded(target), _sums(target)
     own = found.pop(_DESCRIPTION, None)
@@ -196,12 +199,12 @@ def _raise_unless_untouched(target: Path) -> None:
 
 
 def _recorded(target: Path) -> dict[str, Any]:
-    """Return the recipe and the checksums that a demo bucket records."""
+    """Return the recipe and checksums recorded in a demo bucket."""
     return dict(json.loads((target / _DESCRIPTION).read_text(encoding="utf-8"))["GeneratedBy"][0])
 
 
 def _sums_recorded(target: Path) -> dict[str, str]:
-    """Return the files that a demo bucket was written with, and their checksums; none of anything else."""
+    """Return the recorded checksums of a demo bucket; empty for anything else."""
     sums = _recorded(target).get("Files") if DEMO.is_on(target) else None
     return sums if isinstance(sums, dict) else {}
 
@@ -260,7 +263,10 @@ def _write_bucket(root: Path, scale: Scale, seed: int, progress: Callable[[int, 
 
 
 def _write_held_out(folder: Path, like: Path, session: str) -> None:
-    """Give a held-out session the keys of a public one; being no table, JSON or gzip stream, they fail any reader."""
+    """Write a held-out session with the keys of a public one.
+
+    Its content is no table, JSON or gzip stream, and fails any reader.
+    """
     for path in like.iterdir():
         write(folder / path.name.replace(like.parent.name, session), _HELD_OUT)
 
@@ -287,7 +293,10 @@ It was written by {_GENERATOR}, for tests, examples and benchmarks: nothing in i
 
 
 def _description(recipe: dict[str, Any], sums: dict[str, str]) -> bytes:
-    """Return the file that tells what this is; the files with their checksums tell what may be replaced."""
+    """Return the description file, with the checksums of all files.
+
+    The checksums decide what may be replaced.
+    """
     description = {
         "Name": "Synthetic demo bucket with the layout of LAION-fMRI",
         "BIDSVersion": "1.9.0",

@@ -1,4 +1,4 @@
-"""What describes the images of a demo bucket: embeddings, captions and segmentations.
+"""Descriptions of a demo bucket's images: embeddings, captions and segmentations.
 
 How an embedding is made
     ``normalised(drives @ weights / sqrt(n) + 0.3 * noise)`` in float16, where ``drives`` are the n numbers by which the
@@ -45,7 +45,7 @@ _MASK_COLUMNS = (
 
 
 def embedding(label: str, model: str, seed: int, release: str = "v2") -> Array:
-    """Return the embedding of an image: float16, (feature,)."""
+    """Return an image's embedding: float16, (feature,)."""
     drives = generator(seed, "drives", label).standard_normal(len(ROIS) + 1)
     weights = generator(seed, "weights", model, release).standard_normal((len(drives), MODELS[model]))
     noise = generator(seed, "embedding", model, release, label).standard_normal(MODELS[model])
@@ -54,20 +54,26 @@ def embedding(label: str, model: str, seed: int, release: str = "v2") -> Array:
 
 
 def caption(label: str, index: int) -> str:
-    """Return a caption of an image; some hold commas, quotes and other letters than ASCII."""
+    """Return a caption of an image.
+
+    Some contain commas, quotes and non-ASCII letters.
+    """
     words = ("a «picture», of sorts", 'what some call "art"', "an image", "a drawing, naïve", "a thing", "a view")
     return f"{words[index]} of number {zlib.crc32(label.encode()) % 1000}"
 
 
 def caption_indices(label: str) -> range:
-    """Return the indices of the captions of an image."""
+    """Return the caption indices of an image."""
     if not label.startswith("shared"):
         return range(1, 4)
     return range(1, 6) if "_OOD_" in label else range(6)
 
 
 def masks_of(label: str) -> list[tuple[str, int, bool, tuple[int, int, int, int]]]:
-    """Return noun, instance, whether it was localized, and the box x0, y0, x1, y1 of each mask of a shared image."""
+    """Return the masks of a shared image.
+
+    Each is noun, instance, localized, and the box x0, y0, x1, y1.
+    """
     h = zlib.crc32(label.encode())
     noun, other = NOUNS[h % 5], NOUNS[(h + 1 + (h >> 8) % 4) % 5]
     x, y, width = h % 20, (h >> 4) % 20, 5 + (h >> 9) % 10

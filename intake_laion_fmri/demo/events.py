@@ -1,4 +1,4 @@
-"""Events of every run of images: what was shown when, and how the subject answered.
+"""Events of every run of images: what was shown, and the responses.
 
 How an answer is made
     Every 15th trial of a session has no answer. Otherwise the reaction time is ``0.5 + 0.01 * k`` s for its k-th trial,
@@ -22,7 +22,7 @@ _TR = 1.9
 
 
 def write_events(root: Path, truth: SubjectTruth) -> None:
-    """Write the events of a subject's public sessions, as raw BIDS has them."""
+    """Write the events of a subject's public sessions as raw BIDS."""
     seen: Counter[str] = Counter()
     for session, labels in truth.labels.items():
         in_session: Counter[str] = Counter()

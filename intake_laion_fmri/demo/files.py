@@ -1,4 +1,4 @@
-"""Files as the bucket holds them, written with nibabel and nothing of this package."""
+"""Files in the bucket's formats, written with nibabel alone."""
 
 import gzip
 import json
@@ -15,7 +15,7 @@ from intake_laion_fmri.remote.atomic import create, open_new
 
 
 def write_nifti(path: Path, data: Array, affine: Doubles) -> None:
-    """Write an array as a packed NIfTI."""
+    """Write an array as a gzipped NIfTI."""
     little = data.dtype.newbyteorder("<")
     with gzip_file(path) as file:
         file.write(nifti_header(data.shape, little, affine))
@@ -25,7 +25,7 @@ def write_nifti(path: Path, data: Array, affine: Doubles) -> None:
 def nifti_header(
     shape: tuple[int, ...], dtype: np.dtype[Any], affine: Doubles, slope: float = 1, inter: float = 0, step: float = 1
 ) -> bytes:
-    """Return all that precedes the voxels: 348 bytes of header and 4 that say that no extension follows."""
+    """Return all bytes before the voxels: header and empty extension flag."""
     header = nibabel.Nifti1Header(endianness="<")
     header.set_data_shape(shape)
     header.set_data_dtype(dtype)
@@ -40,7 +40,7 @@ def nifti_header(
 
 @contextmanager
 def gzip_file(path: Path) -> Iterator[gzip.GzipFile]:
-    """Open a gzip stream with neither name nor date in its header: the same content gives the same bytes."""
+    """Open a reproducible gzip stream, without name or date in its header."""
     with open_new(path) as raw, gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed:
         yield packed
 
@@ -53,5 +53,5 @@ def write(path: Path, content: bytes | str | dict[str, Any]) -> None:
 
 
 def as_json(content: dict[str, Any]) -> bytes:
-    """Return an object as the bucket's JSON files hold it."""
+    """Format an object as the bucket's JSON files."""
     return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()

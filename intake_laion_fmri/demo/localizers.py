@@ -54,7 +54,7 @@ def write_localizers(root: Path, truth: SubjectTruth, seed: int) -> None:
 
 
 def _write_map(folder: Path, stem: str, truth: SubjectTruth, what: tuple[str, str], seed: int) -> None:
-    """Write a map in all its forms."""
+    """Write a map in all of its forms."""
     contrast, stat = what
     ending, first = f"_contrast-{contrast}_stat-{stat}_statmap", contrast.partition("Vs")[0]
     driven = [name for name in truth.rois if CATEGORY[name] == _DRIVEN.get(first, first)]

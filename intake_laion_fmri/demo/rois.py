@@ -1,4 +1,4 @@
-"""ROIs in all the formats and with all the oddities that the bucket has."""
+"""ROIs in all formats, with all oddities of the real bucket."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ _FLOAT_CATEGORIES = ("laion", "face")  # volumes stored as float32; the others a
 
 
 def write_rois(folder: Path, truth: SubjectTruth) -> None:
-    """Write all ROIs of a subject, in every format that the bucket has them in."""
+    """Write a subject's ROIs in every format of the bucket."""
     for name, voxels in truth.rois.items():
         within = folder / CATEGORY[name]
         label = name if truth.subject in _CLEAN_KEYS else _HYPHENATED.get(name, name)
@@ -42,7 +42,7 @@ def write_rois(folder: Path, truth: SubjectTruth) -> None:
 
 
 def at_1pt5(mask: Array, affine: Doubles) -> tuple[Array, Doubles]:
-    """Take the nearest voxels on a grid of 1.5 mm that covers the same box."""
+    """Resample to the nearest voxels of a 1.5 mm grid on the same box."""
     step = 1.5 / VOXEL_MM
     nearest = [((np.arange(int(n / step)) + 0.5) * step).astype(int) for n in mask.shape]
     to_1pt8 = np.diag([step, step, step, 1.0])
@@ -51,7 +51,7 @@ def at_1pt5(mask: Array, affine: Doubles) -> tuple[Array, Doubles]:
 
 
 def write_gifti(path: Path, hemi: str, values: Floats) -> None:
-    """Write a number for each vertex of a hemisphere."""
+    """Write a number for each vertex of a hemisphere as GIfTI."""
     array = nibabel.gifti.GiftiDataArray(values, intent="NIFTI_INTENT_NONE", datatype="NIFTI_TYPE_FLOAT32")
     side = {"L": "CortexLeft", "R": "CortexRight"}[hemi]
     meta = nibabel.gifti.GiftiMetaData({"AnatomicalStructurePrimary": side})

@@ -1,4 +1,4 @@
-"""How large a synthetic bucket is, and where its random numbers come from."""
+"""Size of a synthetic bucket, and its random number generators."""
 
 import zlib
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ OOD = (
 
 @dataclass(frozen=True)
 class Scale:
-    """How large a demo bucket is."""
+    """Size of a demo bucket."""
 
     subjects: tuple[str, ...]
     """Subjects written, among the five real ones."""
@@ -95,7 +95,7 @@ SCALES: dict[str, Scale] = {
 
 
 def as_scale(scale: str | Scale) -> Scale:
-    """Return the scale of a name, or the given one."""
+    """Return a scale by name, or the given one."""
     if isinstance(scale, Scale):
         return scale
     if scale in SCALES:
@@ -105,6 +105,6 @@ def as_scale(scale: str | Scale) -> Scale:
 
 
 def generator(seed: int, *names: str) -> np.random.Generator:
-    """Return the generator for one purpose, whatever else is drawn and in which order."""
+    """Return the generator of one purpose, independent of all other draws."""
     words = [seed, *(zlib.crc32(name.encode()) for name in names)]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))

@@ -1,4 +1,4 @@
-"""Split files in the form of the data set's own package."""
+"""Split files in the format of the data set's own package."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,7 +48,7 @@ def write_splits(folder: Path, scale: Scale, seed: int) -> None:
 
 
 def _test_side(images: Sequence[str], pool: str, name: str, seed: int) -> list[str]:
-    """Return the images of a pool that a split tests on, in their order."""
+    """Return the test images of a split, in order."""
     n = len(images)
     if name.startswith("cluster_k5_"):
         rng = generator(seed, "splits", pool, "cluster_k5")

@@ -28,14 +28,14 @@ _SQUARE = 8
 
 
 def all_images(scale: Scale, seed: int) -> list[str]:
-    """Return the labels of all images that any subject was to see, in the order of the files."""
+    """Return all labels of all subjects, in the order of the files."""
     each = [planned_images(scale, PARTICIPANT[subject]) for subject in scale.subjects]
     labels = sorted({label for planned in each for label in planned})
     return [labels[k] for k in generator(seed, "stimuli").permutation(len(labels))]
 
 
 def pixels(label: str) -> Array:
-    """Return an image before it is encoded: uint8, (y, x, 3), or 4 with transparency."""
+    """Return an image before encoding: uint8, (y, x, 3 or 4)."""
     h = zlib.crc32(label.encode())
     r, g, b = h & 255, h >> 8 & 255, h >> 16 & 255
     y, x = np.indices((SIDE, SIDE))
@@ -47,7 +47,7 @@ def pixels(label: str) -> Array:
 
 
 def encoded(label: str) -> bytes:
-    """Return an image as the HDF5 file holds it."""
+    """Return an image as encoded in the HDF5 file."""
     from PIL import Image
 
     file = io.BytesIO()

@@ -1,4 +1,6 @@
-"""Surfaces of a subject as FreeSurfer has them, packed by hand: the bytes follow its ``read_….m``, not our reader.
+"""Surfaces in FreeSurfer's formats, packed by hand.
+
+The bytes follow FreeSurfer's ``read_….m``, not our reader.
 
 What is true, of vertex ``v`` at ``p`` on the unit sphere (right, front, up; the left hemisphere is mirrored)
     ``white`` and ``pial`` lie in the ellipsoid of a hemisphere, ``thickness`` is the distance between them,
@@ -57,7 +59,9 @@ def write_surfaces(folder: Path, truth: SubjectTruth) -> None:
 
 @functools.cache
 def sphere_faces(n: int) -> Ints:
-    """Return the triangles of the convex hull of `sphere_points`, (2 n - 4, 3), seen from outside anticlockwise.
+    """Return the triangles of the convex hull of `sphere_points`, (2 n - 4, 3).
+
+    Anticlockwise as seen from outside.
 
     A triangle of neighbours is one of them if no other neighbour lies beyond its plane.
     """
@@ -74,7 +78,7 @@ def sphere_faces(n: int) -> Ints:
 
 
 def registration(subject: str) -> Doubles:
-    """Return the rotation, (3, 3), by which a subject's sphere is laid on that of fsaverage."""
+    """Return the rotation of a subject's sphere to fsaverage, (3, 3)."""
     angles = np.deg2rad([4.0, -3.0, 2.0]) * (1 + int(subject[-2:]) / 10)
     (cx, cy, cz), (sx, sy, sz) = np.cos(angles), np.sin(angles)
     about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
@@ -83,7 +87,7 @@ def registration(subject: str) -> Doubles:
 
 
 def talairach(truth: SubjectTruth) -> Doubles:
-    """Return the (4, 4) matrix from T1w millimetres to those of MNI305."""
+    """Return the matrix from T1w to MNI305 millimetres, (4, 4)."""
     matrix = np.eye(4)
     matrix[:3, :3] = np.diag(np.array([68, 86, 62]) / (np.array(truth.shape) * VOXEL_MM / 2))
     matrix[:3, 3] = (0, -18, 8)

@@ -1,4 +1,4 @@
-"""Which images are shown, to whom and when."""
+"""Which images are shown to which subject, and when."""
 
 import numpy as np
 
@@ -19,7 +19,7 @@ _UNIQUE = {
 
 
 def planned_images(scale: Scale, participant: str) -> dict[str, int]:
-    """Return the label of every image the subject is to see, with its number of repetitions."""
+    """Return the subject's labels, each with its planned number of repetitions."""
 
     def stems(published: str, n: int, pattern: str) -> list[str]:
         known = published.split()
@@ -44,7 +44,7 @@ def planned_images(scale: Scale, participant: str) -> dict[str, int]:
 
 
 def session_labels(scale: Scale, seed: int, subject: str, planned: dict[str, int]) -> dict[str, tuple[str, ...]]:
-    """Shuffle all repetitions of all images, one of them missing, and cut them into sessions of different lengths."""
+    """Shuffle all repetitions but one, and cut them into unequal sessions."""
     rng = generator(seed, subject, "trials")
     trials = [label for label, n in planned.items() for _ in range(n)]
     trials.remove(rng.choice([label for label, n in planned.items() if n == 4]))

@@ -1,4 +1,4 @@
-"""What is true of a subject, before anything is written."""
+"""Truth about a subject, drawn before anything is written."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,10 @@ _ABSENT = {
 
 @dataclass(frozen=True, eq=False)
 class SubjectTruth:
-    """What is behind a subject's files. Voxel sets are ascending C-order flat indices into the grid."""
+    """Truth behind a subject's files.
+
+    Voxel sets are ascending C-order flat indices into the grid.
+    """
 
     subject: str
     """For example ``"sub-01"``."""
@@ -74,7 +77,9 @@ class SubjectTruth:
 
 
 def subject_truth(subject: str, *, scale: str | Scale = "small", seed: int = 0) -> SubjectTruth:
-    """Return the truth of a subject that `write_demo` writes: voxel sets, trial labels, and the drives of the betas.
+    """Return the truth of a subject of `write_demo`.
+
+    Voxel sets, trial labels, and the drives of the betas.
 
     Parameters
     ----------
@@ -131,7 +136,7 @@ def subject_truth(subject: str, *, scale: str | Scale = "small", seed: int = 0) 
 
 
 def _nested_masks(scale: Scale, seed: int, subject: str, n_fitted: int) -> tuple[Ints, Ints, float]:
-    """Return the voxels with betas, those of the anatomical mask, and the level at the border of the former."""
+    """Return the fitted and the anatomical voxels, and the former's border level."""
     level = brain_level(scale.shape, seed, subject)
     inside_out = np.argsort(level, axis=None, kind="stable")
     fitted = np.sort(inside_out[:n_fitted])
@@ -140,7 +145,10 @@ def _nested_masks(scale: Scale, seed: int, subject: str, n_fitted: int) -> tuple
 
 
 def _mean_r2(share: Floats, odd: Ints, rng: np.random.Generator) -> Floats:
-    """Draw the mean R2 of the fitted voxels: negative, 0 or NaN for the odd ones."""
+    """Draw the mean R2 of fitted voxels.
+
+    A few are negative, 0 or NaN.
+    """
     r2 = 4 + 90 * share * rng.uniform(0.5, 1, len(share))
     r2[odd] = -rng.uniform(0, 3, len(odd))
     r2[odd[1]] = 0  # the rule's border
@@ -157,7 +165,7 @@ def _some_of(rois: dict[str, Ints], positive: Ints, rng: np.random.Generator) ->
 def _surfaces(
     scale: Scale, centres: dict[str, Doubles], edge: float
 ) -> tuple[list[dict[str, Doubles]], dict[str, dict[str, Ints]]]:
-    """Return the white and the pial vertices of both hemispheres in millimetres, and the vertices of their ROIs."""
+    """Return white and pial vertices in millimetres, and the ROIs' vertices."""
     surfaces = {hemi: surface_points(n) for hemi, n in zip("LR", scale.n_vertices, strict=True)}
     rois = {
         hemi: nearest_rois(points, centres, (2 * len(points) / FULL_BRAIN) ** 0.6, hemi)

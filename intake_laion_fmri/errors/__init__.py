@@ -1,4 +1,4 @@
-"""The exceptions and the warnings of this package.
+"""Exceptions and warnings of this package.
 
 Each error class is also the builtin that a caller would expect, so that ``except FileNotFoundError`` works
 as well as ``except NotInBucketError``. Every message names the value, what was expected and what to do next.
@@ -43,31 +43,31 @@ __all__ = [
 
 
 class NotInBucketError(FileNotFoundError):
-    """An object that is needed is not in the bucket."""
+    """A required object is not in the bucket."""
 
 
 class NotInStoreError(NotInBucketError):
-    """A store holds less than is asked for; what is missing may still be in the bucket."""
+    """A store lacks requested data, which may still be in the bucket."""
 
 
 class AccessDeniedError(PermissionError):
-    """The object is held out, or given only under a data use agreement."""
+    """The object is held out, or requires a data use agreement."""
 
 
 class BucketUnreachableError(ConnectionError):
-    """The bucket did not answer, after all retries."""
+    """The bucket did not answer after all retries."""
 
 
 class DataIntegrityError(ValueError):
-    """A file is truncated, corrupt, or contradicts another file of the same data set."""
+    """A file is truncated, corrupt, or contradicts another file."""
 
 
 class DataDirNotSetError(RuntimeError):
-    """No folder for downloads was named, neither in this process nor in an earlier one."""
+    """No data folder was named, now or earlier."""
 
 
 class UnknownValueError(ValueError):
-    """A name that is none of those that are there; see `unknown_value`."""
+    """A name is not among the valid ones; see `unknown_value`."""
 
 
 # The names that the data set's own package has: each is raised where that package raises it, or is a base of what is.
@@ -75,48 +75,48 @@ DataNotDownloadedError = DataNotFoundError = NotInBucketError
 
 
 class StimuliNotDownloadedError(NotInBucketError):
-    """The images, or the table of them, are not in the bucket or folder that is read."""
+    """The images or their table are not in the bucket or folder."""
 
 
 class NoMatchingDataError(NotInBucketError, ValueError):
-    """Nothing in the bucket is what was asked to be copied."""
+    """Nothing in the bucket matches the selection."""
 
 
 class LicenseNotAcceptedError(AccessDeniedError, RuntimeError):
-    """The images are given under a data use agreement only."""
+    """The images require a data use agreement."""
 
 
 class SubjectNotFoundError(UnknownValueError):
-    """There is no such subject."""
+    """The subject does not exist."""
 
 
 class SubjectNotDownloadedError(SubjectNotFoundError, NotInBucketError):
-    """There is no such subject in the bucket or folder that a `Subject` is to be read from."""
+    """The bucket or folder of a `Subject` lacks the subject."""
 
 
 class IncompleteBucketWarning(UserWarning):
-    """The bucket is filled in part: one of its trees misses subjects that another has."""
+    """The bucket is incomplete: one tree lacks subjects of another."""
 
 
 class MissingFileWarning(UserWarning):
-    """An optional file is absent from the bucket, or of no use: what it holds is left out."""
+    """An optional file is absent or unusable; its content is left out."""
 
 
 class UnexpectedContentWarning(UserWarning):
-    """A file differs from what is documented of it; it is read, and how it is read is said."""
+    """A file differs from its documentation; the message says how it is read."""
 
 
 class OfflineWarning(UserWarning):
-    """The bucket does not answer: what a mirror holds is read, by the listing of the last time that it was filled."""
+    """The bucket does not answer; the mirror is read by its last listing."""
 
 
 class LeftAloneWarning(UserWarning):
-    """A mirror holds what this project did not write, and what cannot be told to be the bucket's: it is left alone."""
+    """A mirror holds files of unknown origin, which are left alone."""
 
 
 @dataclass(frozen=True)
 class Remarks:
-    """What is to be said of files that were read, where nothing is wrong with what was asked for."""
+    """Notes on files that were read, for warnings."""
 
     left_out: tuple[str, ...] = ()
     """What is left out and why, in words."""
@@ -127,7 +127,7 @@ class Remarks:
         return Remarks(self.left_out + other.left_out, self.noted + other.noted)
 
     def warn(self, *, stacklevel: int) -> None:
-        """Give at most one warning of each kind."""
+        """Issue at most one warning of each kind."""
         if self.left_out:
             text = _joined(self.left_out)
             warnings.warn(f"Left out: {text}", MissingFileWarning, stacklevel=stacklevel + 1)
@@ -143,11 +143,11 @@ def _joined(texts: Sequence[str], *, most: int = 12) -> str:
 
 
 class OtherSplitsWarning(UserWarning):
-    """Split files that were found, and not named, are of another revision than the pinned one."""
+    """Split files that were found differ from the pinned revision."""
 
 
 def unknown_value(what: str, value: object, valid: Iterable[str], *, where: str = "") -> UnknownValueError:
-    """Describe a value that is not among the valid ones, naming the nearest.
+    """Describe an invalid value, with the nearest valid ones.
 
     `what` is the kind of value, such as ``"ROI"``, and `where` where the valid ones come from, such as ``"sub-01 in
     s3://laion-fmri"``.
@@ -166,7 +166,7 @@ def unknown_value(what: str, value: object, valid: Iterable[str], *, where: str 
 
 
 def check_option(name: str, value: object, *, valid: Iterable[str], optional: bool = False) -> object:
-    """Return the value of an argument that takes one of some texts, or None where it is `optional`.
+    """Return a valid option, or None if it is `optional`.
 
     ValueError if it is something else, with the nearest ones.
     """
@@ -177,11 +177,14 @@ def check_option(name: str, value: object, *, valid: Iterable[str], optional: bo
 
 
 def in_short(names: Sequence[str], *, most: int = 12) -> str:
-    """Join names for a message; after so many an ellipsis stands for the rest."""
+    """Join names for a message, shortened by an ellipsis."""
     return ", ".join([*names[:most], *(["…"] if len(names) > most else [])])
 
 
 def is_several(value: object) -> bool:
-    """Return True for a list or the like, False for one value: a text, a number, an array without dimensions."""
+    """Return True for lists and the like, False for single values.
+
+    Texts, numbers and zero-dimensional arrays are single.
+    """
     # NumPy's zero-dimensional arrays claim to be iterable.
     return isinstance(value, Iterable) and not isinstance(value, str | bytes) and getattr(value, "ndim", 1) != 0

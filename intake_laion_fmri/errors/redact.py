@@ -1,4 +1,4 @@
-"""Hide secrets: the one module through which every address and option passes before it is printed or written.
+"""Hide secrets in every address and option before it is printed or written.
 
 Names are trusted, values are not. A query's value, or an option's, is shown only where its name is known to be
 harmless; an unknown name is hidden. Addresses and options that open something never pass here.
@@ -134,7 +134,7 @@ _PART = re.compile(r"(?P<separator>^[?#]|[?#&;])(?P<part>[^?#&;]*)")
 
 
 def url(address: object) -> str:
-    """Return an address without user, password, and values of the query that may be secret.
+    """Return an address without user, password and secret query values.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def url(address: object) -> str:
 
 
 def text(message: object) -> str:
-    """Return a message without the secrets of the URLs, options and headers in it.
+    """Return a message without secrets of URLs, options and headers.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def text(message: object) -> str:
 
 
 def options(values: Mapping[Any, Any] | None) -> dict[str, Any]:
-    """Return options of a file system; values that are not known to be harmless are hidden.
+    """Return file-system options with all but harmless values hidden.
 
     Parameters
     ----------
@@ -202,7 +202,7 @@ def options(values: Mapping[Any, Any] | None) -> dict[str, Any]:
 
 
 def tree(value: Any) -> Any:
-    """Return arguments or metadata, however nested, without the secrets in their texts and options.
+    """Return nested arguments or metadata without secrets.
 
     Parameters
     ----------
@@ -214,7 +214,7 @@ def tree(value: Any) -> Any:
 
 
 def holds_hidden(value: Any) -> bool:
-    """Return True if a part of a value has been hidden by this module."""
+    """Return True if this module has hidden a part of a value."""
     if isinstance(value, str):
         return value == HIDDEN or f"{HIDDEN}@" in value or f"={HIDDEN}" in value or f"?{HIDDEN}" in value
     if isinstance(value, Mapping):
@@ -223,7 +223,7 @@ def holds_hidden(value: Any) -> bool:
 
 
 def cause(error: BaseException) -> BaseException | None:
-    """Return an error as the cause of another, or None where its traceback would print a secret.
+    """Return an error as a cause, or None if it holds a secret.
 
     Examples
     --------

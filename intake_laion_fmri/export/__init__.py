@@ -1,4 +1,4 @@
-"""From Datasets of betas to what other programs take: Brain-Score, a lab's loader, torch, pandas.
+"""Export of betas to other programs: Brain-Score, a lab's loader, torch, pandas.
 
 Here are the public functions of this wing, loaded on first use. Those that take a Dataset are methods of ``ds.laion``
 too.

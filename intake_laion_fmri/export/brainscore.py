@@ -1,4 +1,4 @@
-"""Betas as Brain-Score packages them: z-scored within sessions, five regions, all trials of a pool of images.
+"""Betas as Brain-Score packages them: z-scored sessions, five regions, all trials of a pool.
 
 Source: the packaging of LAION-fMRI in brain-score/vision, ``brainscore_vision/data/laion_fmri``, files of May 2026.
 """
@@ -61,7 +61,7 @@ def to_brainscore(
     store_options: Mapping[str, Any] | None = None,
     fallback: bool = False,
 ) -> xr.DataArray:
-    """Return a subject's betas as Brain-Score's files have them.
+    """Convert a subject's betas to a Brain-Score assembly.
 
     Each voxel is scaled within its session over all trials, ``(x - nanmean) / nanstd`` with ddof 0. What is no finite
     number then is 0, and no voxel is dropped. Only then are trials selected.
@@ -141,7 +141,10 @@ def _of_dataset(data: xr.Dataset) -> xr.Dataset:
 
 
 def _selected(data: xr.Dataset, whole: xr.Dataset, rows: NDArray[np.intp]) -> xr.Dataset:
-    """Return the wanted trials of a Dataset, scaled; ValueError where they cannot be what they must be."""
+    """Select the required trials of a Dataset, scaled.
+
+    ValueError if trials are missing or scaled otherwise.
+    """
     is_in_sd = is_scaled(data["betas"])
     wanted = whole.isel({TRIAL: rows}) if is_in_sd else whole
     for dim, way in (
@@ -166,7 +169,7 @@ def _selected(data: xr.Dataset, whole: xr.Dataset, rows: NDArray[np.intp]) -> xr
 def _assembled(
     data: Any, whole: xr.Dataset, rows: NDArray[np.intp], brain: NDArray[np.int64], kind: Kind
 ) -> xr.DataArray:
-    """Return values with Brain-Score's coordinates, of a Dataset of the same trials and voxels."""
+    """Create an array with Brain-Score's coordinates."""
     import xarray as xr
 
     subject, n_voxels = str(whole["subject"].values), whole.sizes[VOXEL]

@@ -1,4 +1,4 @@
-"""Betas as a table in long form, for statistics."""
+"""Betas as a long table for statistics."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Voxels = Literal["mean", "each"]
 def to_frame(
     dataset: xr.Dataset, voxels: Voxels = "mean", *, rois: Sequence[str] | None = None, nan: Missing = "keep"
 ) -> pd.DataFrame:
-    """Return betas as a pandas table in long form, with all that is known of each row.
+    """Convert betas to a pandas table in long form.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Trials one by one or in batches, with their images, as `torch.utils.data.DataLoader` takes them.
+"""Trials and their images, as items or batches for `torch.utils.data.DataLoader`.
 
 A map-style dataset is anything with ``__len__`` and ``__getitem__``; ``__getitems__`` gives a batch at once. Nothing
 here imports torch.
@@ -43,7 +43,7 @@ def to_torch(
     nan: NotFinite = "raise",
     keep_bytes: int = KEPT_BYTES,
 ) -> Items:
-    """Return trials, or images, as a map-style dataset for torch's DataLoader.
+    """Convert trials or images to a map-style torch dataset.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def to_torch(
 
 
 class Rows:
-    """Rows of an array in memory, or of a lazy one."""
+    """Rows of an array in memory, or of a lazy array."""
 
     def __init__(self, array: Any, keep_bytes: int) -> None:
         self._lazy = LazyRows(array, keep_bytes) if is_lazy(array) else None
@@ -118,14 +118,14 @@ class Rows:
             )
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[Any]:
-        """Return some rows, a copy."""
+        """Return a copy of some rows."""
         if self._lazy is not None:
             return self._lazy.take(rows)
         return np.asarray(self._array[rows])
 
 
 class Pictures:
-    """What is known of images, by label."""
+    """Images or their features, by label."""
 
     def __init__(self, array: Any, row_of: NDArray[np.intp]) -> None:
         self._lazy = LazyRows(array, KEPT_BYTES) if is_lazy(array) else None
@@ -139,7 +139,10 @@ class Pictures:
 
     @classmethod
     def from_images(cls, images: xr.Dataset | xr.DataArray, labels: NDArray[Any]) -> Pictures:
-        """Find the image of each label; ValueError where some are missing."""
+        """Find the image of each label.
+
+        ValueError if any is missing.
+        """
         import pandas as pd
 
         array = _variable(images)
@@ -165,7 +168,7 @@ class Pictures:
 
 
 class Items:
-    """A map-style dataset; made by `to_torch`."""
+    """A map-style dataset, created by `to_torch`."""
 
     def __init__(
         self,
@@ -190,7 +193,7 @@ class Items:
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """Return a batch: what it needs is read once."""
+        """Return a batch; each block it needs is read once."""
         rows = np.array([row_of(index, len(self)) for index in indices], dtype=np.intp)
         betas = self._finite(self._betas.take(rows).astype(np.float32, copy=False), rows)
         images = None if self._images is None else self._images.take(rows)
@@ -224,7 +227,10 @@ class Items:
 
 
 def row_of(index: int, n: int) -> int:
-    """Return the row of an item of `n`, which may count from the end; IndexError if there is none."""
+    """Return the row of an item of `n`.
+
+    Negative numbers count from the end; IndexError if there is no such item.
+    """
     row = operator.index(index)
     if not -n <= row < n:
         raise IndexError(f"Item {row}: expected one from 0 to {n - 1}.")
@@ -232,7 +238,7 @@ def row_of(index: int, n: int) -> int:
 
 
 def transformed(transform: Transform, value: Any, which: str) -> Any:
-    """Call a user's function; what it raises says of which item."""
+    """Call a user's transform; errors name the item."""
     try:
         return transform(value)
     except Exception as error:
@@ -241,7 +247,10 @@ def transformed(transform: Transform, value: Any, which: str) -> Any:
 
 
 def _variable(images: xr.Dataset | xr.DataArray) -> xr.DataArray:
-    """Return the array along images; ValueError where that is not one."""
+    """Return the array along images.
+
+    ValueError unless there is exactly one.
+    """
     arrays: list[xr.DataArray] = [*getattr(images, "data_vars", {"": images}).values()]
     found = [one for one in arrays if IMAGE in getattr(one, "dims", ()) and one.ndim > 1]
     if len(found) != 1 or IMAGE not in found[0].indexes:

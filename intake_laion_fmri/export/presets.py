@@ -1,4 +1,4 @@
-"""Betas in the shape that other code already expects."""
+"""Betas in the format of existing analysis code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ __all__ = ["lab_xarray"]
 
 
 def lab_xarray(dataset: xr.Dataset) -> xr.DataArray:
-    """Return betas as a lab's xarray loader has them: finite voxels, sorted trials, two MultiIndexes.
+    """Convert betas to the format of a lab's xarray loader.
+
+    Finite voxels, sorted trials, two MultiIndexes.
 
     Each voxel is scaled within its session over all trials, ``(x - nanmean) / nanstd`` with ddof 0. Voxels with any
     value that is not finite are dropped, nothing is filled. Then out-of-distribution images are dropped, and trials
@@ -72,7 +74,7 @@ def lab_xarray(dataset: xr.Dataset) -> xr.DataArray:
 def _assembled(
     whole: xr.Dataset, values: NDArray[Any], order: NDArray[np.intp], voxels: NDArray[np.intp]
 ) -> xr.DataArray:
-    """Return values with the loader's coordinates."""
+    """Create an array with the loader's coordinates."""
     import xarray as xr
 
     along: dict[str, NDArray[Any]] = {

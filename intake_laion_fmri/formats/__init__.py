@@ -1,4 +1,4 @@
-"""Bytes become arrays: file objects in, arrays out. Nothing here knows the bucket.
+"""Formats: file objects in, arrays out, without any knowledge of the bucket.
 
 The readers are strict: for any bytes they return what the file says or raise DataIntegrityError, in a time
 and a memory that the size of the file bounds. `content` is the bytes of a file, `name` what to call it in errors, and

@@ -1,4 +1,7 @@
-"""Where the chunks of an HDF5 data set lie in its file: they are read without HDF5, which reads one at a time."""
+"""Index of an HDF5 data set's chunks, which are then read without HDF5.
+
+HDF5 reads one chunk at a time.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
 
 @dataclass(frozen=True, eq=False)
 class ChunkIndex:
-    """Where the chunks of a data set lie in its file, so that they are read without HDF5, and many at a time."""
+    """Positions of a data set's chunks in its file.
+
+    With it, chunks are read without HDF5, and many at a time.
+    """
 
     shape: tuple[int, ...]
     """Of the data set."""
@@ -46,7 +52,10 @@ class ChunkIndex:
         return grid_of(self.shape, self.chunk)
 
     def to_bytes(self) -> bytes:
-        """Return it for keeping: some 100 kB of 24,011 chunks; `from_bytes` is the inverse."""
+        """Serialise the index: 100 kB for 24,011 chunks.
+
+        `from_bytes` is the inverse.
+        """
         file = io.BytesIO()
         about = {"shape": self.shape, "chunk": self.chunk, "dtype": self.dtype.str, "filters": self.filters}
         gaps = np.diff(self.starts, prepend=0)
@@ -56,7 +65,7 @@ class ChunkIndex:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> ChunkIndex:
-        """Read what `to_bytes` has written; of numbers only."""
+        """Parse the bytes of `to_bytes`, which hold numbers only."""
         with np.load(io.BytesIO(content), allow_pickle=False) as kept:
             about = json.loads(kept["about"].tobytes())
             starts = np.cumsum(kept["gaps"])
@@ -64,13 +73,13 @@ class ChunkIndex:
             return cls(shape, chunk, np.dtype(about["dtype"]), filters, starts, kept["sizes"], kept["left_out"])
 
     def chunks_of(self, row: int) -> range:
-        """List the chunks that hold a row: an index along the first dimension."""
+        """List the chunks of a row along the first dimension."""
         n = int(np.prod(self.grid[1:]))
         first = row // self.chunk[0] * n
         return range(first, first + n)
 
     def row(self, row: int, contents: Sequence[bytes], *, name: str) -> NDArray[Any]:
-        """Put a row together.
+        """Assemble a row from its chunks.
 
         Parameters
         ----------
@@ -101,7 +110,7 @@ class ChunkIndex:
         return result
 
     def unpack(self, number: int, content: bytes, *, name: str) -> NDArray[Any]:
-        """Undo a chunk's filters; errors as in `row`."""
+        """Reverse a chunk's filters; errors as in `row`."""
         broken, n_bytes = Broken(name), int(np.prod(self.chunk)) * self.dtype.itemsize
         if len(content) != self.sizes[number]:
             raise broken(f"chunk {number}: expected {self.sizes[number]} bytes, found {len(content)}")

@@ -1,4 +1,4 @@
-"""Labels of FreeSurfer: lists of vertices, as text."""
+"""FreeSurfer's labels: lists of vertices as text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from intake_laion_fmri.formats.masks import MAX_VERTICES, Broken, expect_size, p
 
 @dataclass(frozen=True, eq=False)
 class VertexList:
-    """The entries of a FreeSurfer label, in the order of the file."""
+    """Entries of a FreeSurfer label, in the file's order."""
 
     vertices: NDArray[np.int64]
     """Shape (entry,): indices of vertices, from 0."""

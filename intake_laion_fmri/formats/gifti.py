@@ -1,4 +1,4 @@
-"""GIfTI: one number for each vertex of a surface, as XML."""
+"""GIfTI: one number per vertex, as XML."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ MAX_TAGS = 20_000
 
 
 def _ignore(text: str) -> None:
-    """Take no note."""
+    """Do nothing."""
 
 
 def read_func_gii(
     content: bytes, *, name: str, hemi: str | None = None, note: Callable[[str], None] = _ignore
 ) -> NDArray[np.bool_]:
-    """Read the mask of a surface from a GIfTI file.
+    """Read a surface mask from a GIfTI file.
 
     nibabel, which the tests hold against it, unpacks without a bound, drops what is no Base64, and follows names of
     external files.
@@ -55,7 +55,7 @@ def read_func_gii(
 
 
 def read_vertex_values(content: bytes, *, name: str, hemi: str | None = None) -> NDArray[np.float32]:
-    """Read a statistic for each vertex from a GIfTI file, as `read_func_gii` reads masks: float32, NaN kept.
+    """Read a surface statistic from a GIfTI file.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def read_vertex_values(content: bytes, *, name: str, hemi: str | None = None) ->
 
 
 def _values(content: bytes, *, name: str, hemi: str | None) -> NDArray[Any]:
-    """Return the one array of a file, in the type of the file."""
+    """Return the file's only array, in the file's type."""
     broken = Broken(name)
     root = _parse(content, broken)
     arrays, declared = root.findall(".//{*}DataArray"), root.get("NumberOfDataArrays")
@@ -105,7 +105,9 @@ _LATIN_1 = re.compile(rb"\s{0,80}<\?xml [^>]{0,200}encoding=[\"']iso-8859-1[\"']
 
 
 def _parse(content: bytes, broken: Broken) -> Element:
-    """Read a file in UTF-8, UTF-16 or Latin-1; another encoding that it names is taken for UTF-8.
+    """Parse XML in UTF-8, UTF-16 or Latin-1.
+
+    Any other declared encoding is read as UTF-8.
 
     What could grow is refused before it is parsed: entities, and more elements than a file of one array has.
     """
@@ -127,7 +129,7 @@ def _parse(content: bytes, broken: Broken) -> Element:
 
 
 def _sides(root: Element) -> list[str]:
-    """Return the hemispheres that the file names."""
+    """Return the hemispheres that the file declares."""
     entries = root.findall(".//{*}MD")
     pairs = [(entry.findtext("{*}Name", "").strip(), entry.findtext("{*}Value", "").strip()) for entry in entries]
     return [value for name, value in pairs if name == "AnatomicalStructurePrimary" and value]
@@ -144,7 +146,10 @@ def _text(root: Element, broken: Broken) -> str:
 
 
 def _n_vertices(attributes: Mapping[str, str], broken: Broken) -> int:
-    """Return the length of a one-dimensional array; a second dimension of length 1 is the same."""
+    """Return the length of a one-dimensional array.
+
+    A second dimension of length 1 is accepted.
+    """
     rank = attributes.get("Dimensionality", "")
     lengths = [attributes.get(f"Dim{axis}", "") for axis in range(int(rank) if rank in ("1", "2") else 0)]
     if (
@@ -161,7 +166,10 @@ def _n_vertices(attributes: Mapping[str, str], broken: Broken) -> int:
 
 
 def _decode(attributes: Mapping[str, str], text: str, n_values: int, broken: Broken) -> NDArray[Any]:
-    """Return the numbers of a data array, which must be in the file: no other file is ever opened."""
+    """Decode the numbers of a data array.
+
+    They must be inside the file: no other file is ever opened.
+    """
     encoding, kind, endian = (attributes.get(name, "")[:80] for name in ("Encoding", "DataType", "Endian"))
     if kind not in _GIFTI_TYPES:
         raise broken(f"expected a DataType of at most 64 bits, found {kind!r}")
@@ -186,7 +194,7 @@ def _decode(attributes: Mapping[str, str], text: str, n_values: int, broken: Bro
 
 
 def _unpack(packed: bytes, size: int) -> bytes:
-    """Unpack a zlib stream, up to the size that is expected."""
+    """Decompress a zlib stream up to the expected size."""
     stream = zlib.decompressobj()
     data = stream.decompress(packed, size + 1)
     if len(data) <= size and (not stream.eof or stream.unused_data):

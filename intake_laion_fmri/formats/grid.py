@@ -1,4 +1,4 @@
-"""The grid of a volume: the positions of its voxels, and its distance to another grid."""
+"""The grid of a volume: positions of voxels, and distances between grids."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Coordinates = dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Grid:
-    """The voxels of a volume and where they lie."""
+    """The voxels of a volume and their positions."""
 
     shape: tuple[int, int, int]
     """Number of voxels along i, j and k."""
@@ -47,12 +47,15 @@ class Grid:
 
     @property
     def name(self) -> str:
-        """Shape and a digest of the affine: xarray drops the coordinate where values on two grids are combined."""
+        """Shape and a digest of the affine.
+
+        xarray drops the coordinate when values on two grids are combined.
+        """
         digest = hashlib.sha256(np.array(self.affine, dtype="<f8").tobytes()).hexdigest()[:8]
         return f"{'x'.join(map(str, self.shape))}-{digest}"
 
     def coordinate(self, space: str) -> Coordinates:
-        """Return the scalar coordinate ``grid``, a grid mapping of the CF conventions.
+        """Return the scalar coordinate ``grid``, a CF grid mapping.
 
         Its attributes are ``affine`` (16 numbers, row by row: voxel indices → mm), ``shape`` and ``space``, the BIDS
         space of the world coordinates; its value tells grids apart.
@@ -71,7 +74,7 @@ class Grid:
         return np.array(self.affine, dtype=np.float64).reshape(4, 4)
 
     def corner_distance(self, other: Grid) -> float:
-        """Return the largest distance between corresponding corners of another grid and this one, in voxels.
+        """Return the largest distance between corresponding corners, in voxels.
 
         Infinite for grids of other shapes, and for an affine that cannot be inverted.
         """
@@ -93,7 +96,10 @@ class Grid:
         return math.inf if math.isnan(distance) else distance
 
     def difference(self, other: Grid) -> str | None:
-        """Describe how another grid differs, as "expected …, found …"; None where it may be taken for this one."""
+        """Describe how another grid differs: "expected …, found …".
+
+        None if both may be taken for one grid.
+        """
         if self.shape != other.shape:
             return f"expected a grid of {self.shape} voxels, found {other.shape}"
         distance = round(self.corner_distance(other), 4)
@@ -103,7 +109,7 @@ class Grid:
         return f"expected the affine {_rounded(self)}, found {_rounded(other)}{apart}"
 
     def deviation(self, other: Grid) -> str | None:
-        """Describe how another grid that may be taken for this one lies beside it; None where it is the same."""
+        """Describe a small offset of an equivalent grid; None if identical."""
         distance = round(self.corner_distance(other), 4)
         if not SAME_GRID < distance <= CLOSE_GRID:
             return None
@@ -117,7 +123,7 @@ def _rounded(grid: Grid) -> list[list[float]]:
 
 @dataclass(frozen=True, eq=False)
 class Gather:
-    """The positions of chosen voxels in a volume on disk, and the way back to their own order.
+    """Positions of chosen voxels on disk, and their order in the result.
 
     On disk a volume is Fortran-ordered; voxels are named by their C-order index.
     """
@@ -149,7 +155,7 @@ class Gather:
 
     @cached_property
     def neighbours(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Which `NEIGHBOURS` hold the voxels, counted on disk, and the position of each voxel in a row of these.
+        """Blocks of `NEIGHBOURS` with chosen voxels, and each voxel's position in them.
 
         Found once for all files that are read with these positions: a subject's maps and ROIs are 44.
         """

@@ -1,4 +1,4 @@
-"""Unpacking a gzip stream with isal, whose fastest reader has no public name."""
+"""Gzip decompression by isal, whose fastest reader has a private name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ READ_BYTES = 512 * 1024
 
 
 def open_gzip(file: Any, read_bytes: int = READ_BYTES) -> io.RawIOBase:
-    """Return a stream of the unpacked bytes of a file; only its `readinto` is used.
+    """Return a file's decompressed stream; only `readinto` is used.
 
     The file is read forward only, `read_bytes` packed bytes at a time; closing it is up to the caller.
     ``isal_zlib._GzipReader`` is what `isal.igzip.IGzipFile` itself reads through. The public class reads and then

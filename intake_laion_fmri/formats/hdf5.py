@@ -1,4 +1,4 @@
-"""HDF5 files: data sets that h5py may read, and where their parts lie in the file.
+"""HDF5 files: checked data sets, and the positions of their parts.
 
 HDF5 can ask a reader for anything: other files of this machine, plugins, memory without end; what is missing it reads
 as zeros, and some types crash the process. So what is read is checked first, against the size of the file.
@@ -34,7 +34,7 @@ Kind = Literal["number", "flag", "text", "bytes"]
 
 
 class Hdf5File:
-    """An open file whose data sets are checked before anything of them is read.
+    """An open file whose data sets are checked before reading.
 
     Parameters
     ----------
@@ -52,7 +52,9 @@ class Hdf5File:
         self._file, self._raw, self._size, self._name, self._broken = file, raw, size, name, Broken(name)
 
     def dataset(self, name: str, kind: Kind, *, ndim: int = 1) -> h5py.Dataset:
-        """Return a data set, without what it says having been compared with what there is: see `index`.
+        """Return a data set whose declared sizes are still unchecked.
+
+        `index` checks them.
 
         Parameters
         ----------
@@ -93,7 +95,7 @@ class Hdf5File:
         return dataset
 
     def index(self, dataset: h5py.Dataset) -> ChunkIndex:
-        """Return where the chunks of a data set are, of which the file holds every one.
+        """Return the index of a data set's chunks, all of them present.
 
         A data set without chunks gets one for each row. Walks the tree of chunks once: 0.02 s for 24,011.
 
@@ -126,13 +128,18 @@ class Hdf5File:
         return ChunkIndex(dataset.shape, chunk, dtype, filters, starts, sizes, left_out)
 
     def read(self, dataset: h5py.Dataset) -> NDArray[Any]:
-        """Read a whole data set of numbers or flags; errors as of `index`."""
+        """Read a whole data set of numbers or flags.
+
+        Errors are those of `index`.
+        """
         self.index(dataset)
         values: NDArray[Any] = dataset[()]
         return values
 
     def references(self, dataset: h5py.Dataset) -> NDArray[Any]:
-        """Read the lengths and the heap addresses of elements of variable length, which fit the file together.
+        """Read lengths and heap addresses of variable-length elements.
+
+        Their sum must fit the file.
 
         Returns
         -------
@@ -152,7 +159,10 @@ class Hdf5File:
         return found
 
     def texts(self, dataset: h5py.Dataset) -> NDArray[np.object_]:
-        """Read texts: UTF-8, without the zeros that fill them up; errors as of `index`, or if one is no text."""
+        """Read UTF-8 texts, without trailing zeros.
+
+        Errors are those of `index`, or for an invalid text.
+        """
         is_variable = _is_variable(dataset.id.get_type())
         values = self._items(dataset) if is_variable else [bytes(value) for value in self.read(dataset)]
         try:
@@ -162,7 +172,10 @@ class Hdf5File:
         return np.array(texts, dtype=object)
 
     def _items(self, dataset: h5py.Dataset) -> list[bytes]:
-        """Read elements of variable length without HDF5, which loops for ever over some broken heaps."""
+        """Read variable-length elements without HDF5.
+
+        HDF5 loops for ever over some broken heaps.
+        """
         heaps: dict[int, dict[int, bytes]] = {0: {}}
         items = []
         for length, address, index in self.references(dataset).tolist():
@@ -186,7 +199,9 @@ class Hdf5File:
 
 @contextmanager
 def open_hdf5(source: bytes | str | os.PathLike[str] | BinaryIO, *, name: str) -> Iterator[Hdf5File]:
-    """Open an HDF5 file for reading; what h5py raises while it is open is an error of the contract.
+    """Open an HDF5 file for reading.
+
+    Errors of h5py become the contract's while it is open.
 
     Unless the user has set plugins of HDF5 up, the environment variable ``HDF5_PLUGIN_PRELOAD`` is set to ``::``, so
     that no file has one loaded.
@@ -258,7 +273,10 @@ def _is_kind(type_: Any, kind: Kind) -> bool:
 
 
 def _chunks(dataset: h5py.Dataset, grid: tuple[int, ...]) -> tuple[NDArray[np.int64], ...]:
-    """Return start, size and filter mask of each chunk, in C order; -1 as the start of one that is missing."""
+    """Return start, size and filter mask of each chunk, in C order.
+
+    A missing chunk has the start -1.
+    """
     entries: list[Any] = []
     dataset.id.chunk_iter(entries.append)
     table = np.array([(entry.byte_offset, entry.size, entry.filter_mask) for entry in entries], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Elements of variable length in an HDF5 file, read without HDF5: several threads and processes at once.
+"""Variable-length elements of HDF5, read without HDF5's lock.
 
 h5py has one lock for a whole process, and its objects neither pickle nor survive a fork. Where an element lies is all
 that a reader needs, and `hdf5.Hdf5File.references` tells it.
@@ -57,7 +57,10 @@ def read_element(read: Callable[[int, int], bytes], address: int, index: int, le
 
 
 def collection_size(content: bytes, address: int, broken: Broken) -> int:
-    """Return the size that the beginning of a collection says; DataIntegrityError if it begins otherwise."""
+    """Return the size in a collection's header.
+
+    DataIntegrityError if it is no such header.
+    """
     signature, version, size = _COLLECTION.unpack(content[: _COLLECTION.size].ljust(_COLLECTION.size, b"\0"))
     if (signature, version) != (b"GCOL", 1):
         raise broken(f"expected a heap of HDF5 at byte {address}, found {signature!r}")
@@ -65,7 +68,10 @@ def collection_size(content: bytes, address: int, broken: Broken) -> int:
 
 
 def elements_of(collection: bytes) -> dict[int, bytes]:
-    """Return the elements of a collection: index → data, of which there are fewer where the file ends."""
+    """Return a collection's elements: index → data.
+
+    Fewer if the file ends within it.
+    """
     elements, offset = {}, _COLLECTION.size
     while offset + _OBJECT.size <= len(collection):
         index, _, length = _OBJECT.unpack_from(collection, offset)

@@ -1,4 +1,4 @@
-"""FreeSurfer's linear transforms, as text: from the millimetres of one volume to those of another."""
+"""FreeSurfer's linear transforms (.lta), from one volume's millimetres to another's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BY_VOXELS, _BY_MILLIMETRES = 0, 1
 
 @dataclass(frozen=True, eq=False)
 class LinearTransform:
-    """A transform and the volumes that it was made for."""
+    """A transform, with the volumes of its source and target."""
 
     matrix: NDArray[np.float64]
     """Shape (4, 4): millimetres of the source → millimetres of the target."""
@@ -63,7 +63,7 @@ def read_lta(content: bytes, *, name: str) -> LinearTransform:
 
 
 def _grid(text: str, which: str, broken: Broken) -> Grid:
-    """Read the geometry of a volume."""
+    """Parse the geometry of a volume."""
 
     def numbers(key: str) -> NDArray[np.float64]:
         found = re.search(rf"^{key}\s*=((?:\s+{NUMBER}){{3}})\s*$", text, re.MULTILINE)

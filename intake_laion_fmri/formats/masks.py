@@ -1,4 +1,4 @@
-"""Masks: which values are inside, and what the readers of ROIs on surfaces have in common."""
+"""Masks: the rule for values inside, and helpers of surface readers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ NUMBER = r"[-+]?(?:[0-9]{1,60}(?:\.[0-9]{0,60})?|\.[0-9]{1,60})(?:[eE][-+]?[0-9]
 
 
 def mask_of(values: NDArray[Any], *, name: str, note: Callable[[str], None]) -> NDArray[np.bool_]:
-    """Return True for the values of an ROI's mask that are inside: above 0.5. NaN is outside.
+    """Return flags for the values inside an ROI's mask: above 0.5.
+
+    NaN is outside.
 
     The same rule for volumes and surfaces. Masks are 0 and 1; what else programs write is taken where it can mean one
     thing only: NaN or -1 as background, another number than 1, and what interpolation leaves near 0. Values in between,
@@ -73,13 +75,15 @@ def _few(numbers: NDArray[Any]) -> str:
 
 
 def expect_size(content: bytes, broken: Broken) -> None:
-    """Raise DataIntegrityError if a file is too large for a surface."""
+    """Raise DataIntegrityError if a surface file is too large."""
     if len(content) > MAX_FILE_BYTES:
         raise broken(f"expected a surface file of at most {MAX_FILE_BYTES} bytes, found {len(content)}")
 
 
 def parse_numbers(text: str, n_columns: int) -> NDArray[np.float64]:
-    """Read lines of numbers, with spaces between them, as shape (row, column); empty lines are passed over.
+    """Parse lines of numbers into shape (row, column).
+
+    Empty lines are skipped.
 
     ValueError where something is no number, or a line has more or fewer.
     """
@@ -91,12 +95,12 @@ def parse_numbers(text: str, n_columns: int) -> NDArray[np.float64]:
 
 
 class Broken:
-    """Makes the error for what was found in a file."""
+    """Factory of errors about a file's content."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def __call__(self, found: str) -> DataIntegrityError:
-        """Return the error for what was found."""
+        """Return the error for a finding."""
         # What is quoted of a broken file may be of any length.
         return DataIntegrityError(f"{self._name}: {found[:500]}. Fetch the file again; if it stays so, report it.")

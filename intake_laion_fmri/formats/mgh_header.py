@@ -1,4 +1,4 @@
-"""The header of FreeSurfer's volumes, MGH: what `VolumeReader` needs to read a ``.mgz``.
+"""The header of FreeSurfer's MGH volumes, for `VolumeReader`.
 
 Reference: https://surfer.nmr.mgh.harvard.edu/fswiki/FsTutorial/MghFormat. Numbers are big-endian; the values follow the
 header in NIfTI's order, and tags follow the values. nibabel, the oracle of the tests, checks neither counts nor end.
@@ -30,7 +30,7 @@ _DTYPES = {0: ">u1", 1: ">i4", 3: ">f4", 4: ">i2"}
 def read_mgh_header(
     read: Callable[[int], bytes], error_of: Callable[[str], DataIntegrityError]
 ) -> tuple[VolumeHeader, int]:
-    """Read the header at the beginning of a stream; see `nifti_header.read_header`."""
+    """Read the MGH header of a stream; see `nifti_header.read_header`."""
     fields = np.frombuffer(read(_SIZE)[: _FIELDS.itemsize], dtype=_FIELDS)[0]
     shape = [int(n) for n in fields["shape"]]
     if fields["version"] != 1 or min(shape) < 1:

@@ -1,4 +1,6 @@
-"""Means and standard deviations of groups of trials, voxel by voxel: of rows that pass one by one, or of a matrix.
+"""Means and standard deviations per voxel over groups of trials.
+
+Rows arrive one by one, or as a matrix.
 
 Both ways give the same numbers to the bit: sums of float64 in the order of the trials, of values from which the first
 of their group was taken, so that nothing is lost where the mean is far from 0. NaN are left out; a voxel that does not
@@ -33,13 +35,16 @@ class Scale:
 
     @classmethod
     def from_sums(cls, shift: Doubles, sums: Doubles, squares: Doubles, n: NDArray[np.intp] | int) -> Scale:
-        """Take the sums of values, and of their squares, from which `shift` was taken, over `n` trials."""
+        """Compute both from shifted sums and sums of squares.
+
+        `shift` was subtracted from each of the `n` values.
+        """
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = sums / n
             return cls(shift + mean, np.sqrt(np.maximum(squares / n - mean**2, 0)))
 
     def applied(self, values: NDArray[np.floating], work: Doubles) -> Doubles:
-        """Return ``(values - mean) / sd``, of rows of voxels, in `work`; 0 / 0 is NaN."""
+        """Return ``(values - mean) / sd``, computed in `work`; 0 / 0 is NaN."""
         np.copyto(work, values)  # faster than a difference of mixed types
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             work -= self.mean
@@ -48,7 +53,7 @@ class Scale:
 
 
 class Moments:
-    """Sums over the trials of each group, whose rows are added as they pass.
+    """Running sums over the trials of each group.
 
     Parameters
     ----------
@@ -64,7 +69,7 @@ class Moments:
         self._sums: dict[int, tuple[Doubles, Doubles, Doubles, NDArray[np.intp]]] = {}
 
     def add(self, trial: int, row: NDArray[np.floating]) -> None:
-        """Add the row of a trial; trials come in ascending order."""
+        """Add the row of a trial; trials are ascending."""
         work, group = self._work, int(self._groups[trial])
         np.copyto(work, row)
         if group not in self._sums:
@@ -91,7 +96,7 @@ class Moments:
 def scale_groups(
     values: NDArray[np.floating], groups: NDArray[np.intp], out: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
-    """Scale each column by mean and standard deviation of each group of rows.
+    """Scale each column within each group of rows.
 
     Parameters
     ----------
@@ -123,7 +128,7 @@ def scale_groups(
 
 
 def _scale_of(values: NDArray[np.floating], rows: NDArray[np.intp] | slice, buffer: Doubles) -> Scale:
-    """Return the mean and standard deviation of some rows, using a buffer of a row more than are taken at a time."""
+    """Return mean and standard deviation of rows, a few rows at a time."""
     # Idea: a few rows at a time, in the order of the trials: the sums so far are the first row of those that are added
     # up next, so that the numbers are those of rows that pass one by one.
     # Cost: five passes over a buffer that stays in the cache. NaN are looked for where the sums are not finite alone.
@@ -150,7 +155,7 @@ def _scale_of(values: NDArray[np.floating], rows: NDArray[np.intp] | slice, buff
 
 
 def _parts(rows: NDArray[np.intp] | slice, height: int) -> Iterator[NDArray[np.intp] | slice]:
-    """Cut rows into pieces of at most so many."""
+    """Cut rows into parts of limited length."""
     if isinstance(rows, slice):
         for start in range(rows.start, rows.stop, height):
             yield slice(start, min(start + height, rows.stop))
@@ -160,14 +165,20 @@ def _parts(rows: NDArray[np.intp] | slice, height: int) -> Iterator[NDArray[np.i
 
 
 def _added(buffer: Doubles, sums: Doubles, n: int) -> Doubles:
-    """Add the `n` rows behind the first of a buffer to sums, one after the other."""
+    """Add `n` rows to sums, one after the other.
+
+    The rows follow the first one of the buffer, which receives the sums.
+    """
     buffer[0] = sums
     total: Doubles = np.add.reduce(buffer[: n + 1], axis=0)
     return total
 
 
 def rows_of(groups: NDArray[np.intp]) -> Iterator[tuple[int, NDArray[np.intp] | slice]]:
-    """Yield each group, ascending, and its rows; a slice where they lie side by side."""
+    """Yield each group and its rows, ascending.
+
+    Adjacent rows are a slice.
+    """
     if not len(groups):
         return
     steps = np.diff(groups)
@@ -184,7 +195,7 @@ def rows_of(groups: NDArray[np.intp]) -> Iterator[tuple[int, NDArray[np.intp] | 
 
 
 def _first(row: Doubles) -> Doubles:
-    """Return what is taken from the values of a group before they are squared."""
+    """Return the shift of a group: subtracted before values are squared."""
     return np.where(np.isfinite(row), row, 0)
 
 

@@ -1,4 +1,4 @@
-"""Streams a gzipped NIfTI from any file object, keeping only chosen voxels of chosen volumes.
+"""Stream reader of gzipped NIfTI files: chosen voxels of chosen volumes.
 
 A gzip stream cannot be read at random: whatever is wanted, it has to be unpacked from its start. So the stream is
 unpacked once, in pieces that fit the processor's cache; of each piece the chosen voxels are kept and the rest is
@@ -40,7 +40,7 @@ that everything else is compared with, so only this bounds what its header can p
 
 
 class VolumeReader:
-    """Reads a gzipped NIfTI from its start to its end, once.
+    """Reads a gzipped NIfTI once, from start to end.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ class VolumeReader:
         return result
 
     def where(self, rule: Callable[[NDArray[Any]], NDArray[np.bool_]]) -> NDArray[np.int64]:
-        """Return the voxels of a single volume whose value obeys a rule.
+        """Return the voxels of a single volume that satisfy a rule.
 
         Parameters
         ----------
@@ -180,7 +180,7 @@ class VolumeReader:
         return np.flatnonzero(inside.ravel()).astype(np.int64, copy=False)
 
     def volume(self) -> NDArray[np.float32]:
-        """Return a single volume as a whole.
+        """Return a whole single volume.
 
         Allocated for the header's grid, so compare that with something better founded before.
 
@@ -198,7 +198,7 @@ class VolumeReader:
         return self._filled(np.empty(self.header.grid.size, dtype=np.float32), self._scale)
 
     def _filled(self, result: NDArray[Any], value: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
-        """Fill an array with a value for each voxel of the first volume, and return it in the shape of the grid."""
+        """Fill an array of the grid's shape from the first volume."""
         start = 0
         for piece in self._pieces(0):
             result[start : start + len(piece)] = value(piece)
@@ -207,12 +207,12 @@ class VolumeReader:
         return result.reshape(self.header.grid.shape, order="F")
 
     def expect_single(self) -> None:
-        """Raise DataIntegrityError unless the header promises one volume."""
+        """Raise DataIntegrityError unless the header declares one volume."""
         if self.header.n_volumes != 1:
             raise self._error(f"expected one volume, found {self.header.n_volumes}")
 
     def _cuts(self, offsets: NDArray[np.intp]) -> list[tuple[NDArray[np.intp], int, int]]:
-        """For each piece of a volume: the chosen positions within it, and the range of the row that they fill.
+        """Split chosen positions by pieces of a volume, with their ranges.
 
         All of them count `NEIGHBOURS`, of which the last of a volume may go beyond its end.
         """
@@ -225,7 +225,7 @@ class VolumeReader:
         ]
 
     def _pieces(self, volume: int) -> Iterator[NDArray[Any]]:
-        """Unpack one volume; each piece is valid until the next is asked for."""
+        """Decompress a volume in pieces, each valid until the next."""
         remaining = self.header.grid.size
         while remaining:
             piece = self._buffer[:remaining]
@@ -246,7 +246,10 @@ class VolumeReader:
         moments: Moments | None = None,
         volume: int = 0,
     ) -> None:
-        """Write a row, in disk order and with neighbours, into the result as it was asked for; add it to the sums."""
+        """Write a row in the requested order; add it to the sums.
+
+        The row arrives in disk order, with neighbours.
+        """
         if row.dtype != np.float32 or self.header.slope is not None:
             row = self._scale(row)
         ordered = np.take(row, order, out=target, mode="clip")
@@ -254,7 +257,7 @@ class VolumeReader:
             moments.add(volume, ordered)
 
     def _scale(self, stored: NDArray[Any]) -> NDArray[np.float32]:
-        """Apply the scale factors as nibabel does when it is asked for float32, to the bit."""
+        """Apply scale factors as nibabel does for float32, bit for bit."""
         from nibabel.volumeutils import apply_read_scaling
 
         # What goes beyond float64, or float32, becomes infinite, or none: as nibabel makes it, and without a warning.
@@ -266,7 +269,7 @@ class VolumeReader:
         return narrow
 
     def _read(self, size: int) -> bytes:
-        """Read unpacked bytes of the header."""
+        """Read decompressed bytes of the header."""
         block = bytearray(size)
         got = self._fill(memoryview(block))
         if got < size:
@@ -274,7 +277,7 @@ class VolumeReader:
         return bytes(block)
 
     def _skip(self, size: int) -> None:
-        """Skip unpacked bytes between the header and the data."""
+        """Skip decompressed bytes between header and data."""
         buffer = memoryview(bytearray(min(size, PIECE_BYTES)))
         while size:
             part = buffer[: min(size, len(buffer))]
@@ -283,7 +286,10 @@ class VolumeReader:
             size -= len(part)
 
     def _fill(self, view: memoryview) -> int:
-        """Unpack until the view is full or the stream ends; return the bytes unpacked."""
+        """Decompress until the view is full or the stream ends.
+
+        Returns the number of bytes.
+        """
         got = 0
         try:
             while got < len(view):
@@ -298,7 +304,10 @@ class VolumeReader:
         return got
 
     def _expect_end(self) -> None:
-        """Read to the end of the stream, where its checksum is; more data than the header allows is an error."""
+        """Read to the end of the stream, and verify its checksum.
+
+        More data than declared is an error.
+        """
         if self._fill(memoryview(bytearray(self.header.max_trailer + 1))) > self.header.max_trailer:
             raise self._error(f"the stream goes on after the {self.header.n_volumes} volumes that the header promises")
 

@@ -1,4 +1,4 @@
-"""The header of a NIfTI file: its grid, its type, and how its values are scaled."""
+"""The header of a NIfTI file: grid, data type and scaling."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _DTYPES = frozenset({"u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"}
 
 @dataclass(frozen=True)
 class VolumeHeader:
-    """The header of a NIfTI file, checked."""
+    """The checked header of a NIfTI file."""
 
     grid: Grid
     """Shape and affine of one volume."""
@@ -61,7 +61,9 @@ HeaderReader: TypeAlias = (
 
 
 def _affine(raw: Any) -> tuple[NDArray[np.float64], str] | None:
-    """Return the affine of a header in millimetres, and a note on its unit; None without a usable affine.
+    """Return the affine in millimetres, and a note on its unit.
+
+    None without a usable affine.
 
     The sform counts, or else the qform.
 
@@ -110,7 +112,7 @@ def _numbers(raw: Any) -> list[list[float]]:
 def read_header(
     read: Callable[[int], bytes], error_of: Callable[[str], DataIntegrityError]
 ) -> tuple[VolumeHeader, int]:
-    """Read the header at the beginning of a stream; return it and its bytes.
+    """Read the header of a stream, and return it with its bytes.
 
     `read` takes a number of bytes and returns the next of the stream; `error_of` takes what was expected and found, and
     returns the error to raise.
@@ -137,7 +139,7 @@ def read_header(
 
 
 def _validated(raw: Any, expected_magic: bytes, error_of: Callable[[str], DataIntegrityError]) -> VolumeHeader:
-    """Turn nibabel's header, read without its checks, into ours."""
+    """Convert nibabel's unchecked header to a checked one."""
     from nibabel.spatialimages import HeaderDataError
 
     magic = bytes(raw["magic"].item())
@@ -170,7 +172,7 @@ def _validated(raw: Any, expected_magic: bytes, error_of: Callable[[str], DataIn
 
 
 def _step(raw: Any) -> float:
-    """Return the seconds between volumes that a header tells; 0 for none, or no positive number."""
+    """Return the header's seconds between volumes; 0 if not positive."""
     step = float(raw["pixdim"][4]) * _SECONDS.get(int(raw["xyzt_units"]) & 0x38, 1.0)
     # Files have it as float32: 1.9, and not 1.899999976.
     return round(step, 6) if math.isfinite(step) and step > 0 else 0.0

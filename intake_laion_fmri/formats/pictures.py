@@ -1,4 +1,4 @@
-"""Encoded pictures become arrays, by Pillow: JPEG and PNG, checked before they are unpacked."""
+"""JPEG and PNG to arrays by Pillow, checked before they are decoded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOST_PIXELS = 16_000_000
 
 
 def open_picture(content: bytes, *, name: str) -> Image.Image:
-    """Open a picture: its size is known then, and nothing is unpacked.
+    """Open a picture without decoding it; its size is known.
 
     Raises
     ------
@@ -47,7 +47,9 @@ def open_picture(content: bytes, *, name: str) -> Image.Image:
 
 
 def as_displayed(picture: Image.Image, mode: Mode = "RGB") -> Image.Image:
-    """Return a picture as it was shown: over grey where it is transparent, in three channels or grey.
+    """Return a picture as it was shown: transparency over grey.
+
+    In three channels, or grey.
 
     Raises
     ------
@@ -63,7 +65,7 @@ def as_displayed(picture: Image.Image, mode: Mode = "RGB") -> Image.Image:
 
 
 def decode(content: bytes, *, size: int | None, mode: Mode, name: str) -> NDArray[np.uint8]:
-    """Unpack a picture.
+    """Decode a picture.
 
     Parameters
     ----------

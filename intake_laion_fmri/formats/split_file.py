@@ -1,4 +1,4 @@
-"""Split files: which images a split trains and tests on, as JSON."""
+"""Split files: the train and test images of a split, as JSON."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Variant:
     """Labels of the test side."""
 
     def all_ids(self) -> list[str]:
-        """List the labels of both sides, those of the train side first."""
+        """List the labels of both sides, train first."""
         return [*self.train_ids, *self.test_ids]
 
 
 @dataclass(frozen=True)
 class Split:
-    """A split of a pool, with the names of the data set's own package."""
+    """A split of a pool, with the data set's own attribute names."""
 
     name: str
     """One of `SPLITS`."""
@@ -63,7 +63,7 @@ class Split:
     """Sum of the file."""
 
     def variant(self, variant_id: int = 0) -> Variant:
-        """Return a partition by its number.
+        """Return a partition by number.
 
         Raises
         ------
@@ -120,7 +120,7 @@ def parse_split(content: bytes, pool: str, name: str, revision: str, where: str)
 
 
 def _problem_of(split: Split) -> str:
-    """Return what was expected of the partitions and found instead, or an empty text if they are sound."""
+    """Describe the first fault of the partitions; empty if there is none."""
     if not split.variants:
         return "expected a variant, found none"
     for variant in split.variants:
@@ -134,7 +134,7 @@ def _problem_of(split: Split) -> str:
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make a mapping of a JSON object, unless a field comes twice."""
+    """Build a mapping from JSON pairs; a repeated field is an error."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
@@ -149,7 +149,7 @@ def _whole(value: object) -> int:
 
 
 def _parameters(value: object) -> dict[str, Any]:
-    """Return a mapping that can be copied and printed, however deep its file's nesting is."""
+    """Return a mapping of limited depth, safe to copy and print."""
     if not isinstance(value, dict):
         raise TypeError("params that are no mapping")
     level: list[Any] = [value]

@@ -1,4 +1,4 @@
-"""Surfaces of FreeSurfer: geometry, a number for each vertex, flat patches and parcellations.
+"""FreeSurfer's surfaces: geometry, values per vertex, flat patches and parcellations.
 
 nibabel, the oracle of the tests, returns truncated values, faces of no vertex and colours of no table, and a count in a
 header can ask it for 40 GB. Here a count is compared with the bytes that are there before anything is made of it. All
@@ -41,7 +41,7 @@ class Geometry:
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """The part of a hemisphere that was cut out, and flattened."""
+    """A flattened part of a hemisphere."""
 
     vertices: NDArray[np.int64]
     """Shape (vertex,): which vertices of the hemisphere these are, ascending."""
@@ -51,7 +51,7 @@ class Patch:
     """Shape (vertex,): whether it lies on the border."""
 
     def faces_of(self, faces: NDArray[np.int32], n_vertices: int) -> NDArray[np.int32]:
-        """Return the triangles of a hemisphere whose corners all are here, as rows of `xyz`."""
+        """Return the triangles within the patch, as rows of `xyz`."""
         row = np.full(n_vertices, -1, dtype=np.int32)
         row[self.vertices] = np.arange(len(self.vertices))
         rows = row[faces]
@@ -68,12 +68,12 @@ class Parcellation:
     """Names of the regions, those without a vertex too."""
 
     def texts(self) -> NDArray[np.object_]:
-        """Return the name of the region of each vertex, empty where it has none."""
+        """Return each vertex's region name; empty without one."""
         return np.array([*self.names, ""], dtype=object)[self.regions]
 
 
 class _Bytes:
-    """A file, read from its start to its end."""
+    """A file's content, read from start to end."""
 
     def __init__(self, content: bytes, broken: Broken) -> None:
         expect_size(content, broken)
@@ -90,25 +90,28 @@ class _Bytes:
         return found
 
     def count(self, what: str, *, most: int = MAX_VERTICES, least: int = 0) -> int:
-        """Return the next number, which must be a possible count."""
+        """Return the next number as a valid count."""
         (number,) = self.take(">i4", 1, f"number of {what}")
         if not least <= number <= most:
             raise self.broken(f"expected {least} to {most} {what}, found {number}")
         return int(number)
 
     def text(self, what: str) -> str:
-        """Return the next text, whose length stands before it and counts a zero byte at its end."""
+        """Return the next text.
+
+        Its length precedes it and includes the final zero byte.
+        """
         length = self.count(f"characters of {what}", most=_MAX_NAME)
         return self.take("S1", length, f"characters of {what}").tobytes().rstrip(b"\0").decode("latin-1")
 
     def expect_end(self) -> None:
-        """Raise DataIntegrityError where something follows."""
+        """Raise DataIntegrityError unless the content ends here."""
         if self.at != len(self.content):
             raise self.broken(f"expected the end after byte {self.at}, found {len(self.content) - self.at} more")
 
 
 def is_patch(content: bytes) -> bool:
-    """Return True for the content of a patch."""
+    """Return True for a patch's content."""
     return content.startswith(_PATCH)
 
 
@@ -141,7 +144,10 @@ def read_geometry(content: bytes, *, name: str) -> Geometry:
 
 
 def _to_world(footer: str) -> NDArray[np.float64] | None:
-    """Return the matrix from surface space to millimetres of the volume that a file names; None if it names none."""
+    """Return the matrix from surface to volume millimetres.
+
+    None if the file names no volume.
+    """
 
     def numbers(key: str) -> list[float]:
         found = re.search(rf"^{key}\s*=((?:\s+{NUMBER}){{3}})\s*$", footer, re.MULTILINE)
@@ -157,7 +163,7 @@ def _to_world(footer: str) -> NDArray[np.float64] | None:
 
 
 def read_values(content: bytes, *, name: str, n_vertices: int) -> NDArray[np.float32]:
-    """Read a number for each vertex: ``lh.sulc``, ``lh.curv``, ``lh.thickness``.
+    """Read one number per vertex: ``lh.sulc``, ``lh.curv``, ``lh.thickness``.
 
     Raises
     ------
@@ -178,7 +184,7 @@ def read_values(content: bytes, *, name: str, n_vertices: int) -> NDArray[np.flo
 
 
 def read_patch(content: bytes, *, name: str, n_vertices: int) -> Patch:
-    """Read a patch: the vertices that were left when a hemisphere was cut.
+    """Read a patch: the vertices of a flattened hemisphere.
 
     The file has -1 and a count, then for each vertex its number, which counts from 1 and is negative on the border, and
     its position.
@@ -244,7 +250,7 @@ def read_annotation(content: bytes, *, name: str, n_vertices: int) -> Parcellati
 
 
 def _colours(data: _Bytes) -> list[tuple[str, int]]:
-    """Read the table of an annotation, in either version: name and colour of each region."""
+    """Read an annotation's colour table: name and colour of each region."""
     (first,) = data.take(">i4", 1, "numbers of regions")
     if first < 0:
         if first != -2:

@@ -1,4 +1,4 @@
-"""Tables as text: bytes in, columns of texts out, and columns of numbers of these."""
+"""Tables as text: columns of texts, and their conversion to numbers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read_table(
     most_bytes: int | None = None,
     most_rows: int | None = None,
 ) -> pd.DataFrame:
-    """Read a table whose fields stay the texts that they are: empty ones are "".
+    """Read a table of text fields; empty fields are "".
 
     pandas takes a row with too many fields for one with an index, and shifts its columns.
 
@@ -98,7 +98,10 @@ def _decoded(content: bytes, broken: Broken) -> str:
 def expect_each(
     texts: Sequence[str], is_right: Callable[[str], object], expected: str, broken: Callable[[str], Exception]
 ) -> None:
-    """Raise the error of `broken` for the first text of a column that is not right, with its row."""
+    """Raise the error of `broken` for the first invalid text.
+
+    The message names its row.
+    """
     wrong = {text for text in set(texts) if not is_right(text)}  # a column has few texts, often
     if wrong:
         row, text = next(found for found in enumerate(texts) if found[1] in wrong)
@@ -106,19 +109,25 @@ def expect_each(
 
 
 def quoted(text: str) -> str:
-    """Quote a text in a message, shortened: a broken file may hold one of any length."""
+    """Quote a text for a message, shortened."""
     return repr(text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…")
 
 
 def whole_numbers(table: pd.DataFrame, column: str, *, name: str) -> NDArray[np.int64]:
-    """Return a column of numbers from 0 on; DataIntegrityError names the row of anything else."""
+    """Convert a column to whole numbers from 0 on.
+
+    DataIntegrityError names the first invalid row.
+    """
     texts = table[column].tolist()
     expect_each(texts, re.compile("[0-9]{1,18}").fullmatch, f"a number from 0 on in {column}", Broken(name))
     return np.array([int(text) for text in texts], dtype=np.int64)
 
 
 def numbers(table: pd.DataFrame, column: str, *, name: str) -> NDArray[np.float64]:
-    """Return a column of numbers; NaN where it is empty; DataIntegrityError names the row of anything else."""
+    """Convert a column to numbers; empty fields become NaN.
+
+    DataIntegrityError names the first invalid row.
+    """
     found = np.full(len(table), np.nan)
     for number, text in enumerate(table[column].tolist()):
         try:
@@ -129,7 +138,10 @@ def numbers(table: pd.DataFrame, column: str, *, name: str) -> NDArray[np.float6
 
 
 def flags(table: pd.DataFrame, column: str, *, name: str) -> NDArray[np.bool_]:
-    """Return a column of true and false; DataIntegrityError names the row of anything else."""
+    """Convert a column of True and False.
+
+    DataIntegrityError names the first invalid row.
+    """
     words = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
     texts = [text.lower() for text in table[column].tolist()]
     expect_each(texts, words.__contains__, f"True or False in {column}", Broken(name))

@@ -1,4 +1,4 @@
-"""Every assumption about the bucket: its address, its trees, its keys and what may be read.
+"""All assumptions about the bucket: address, trees, keys and access.
 
 A key is the path of an object below the bucket's root, with forward slashes. The bucket is declared once, in
 `layout.trees`: its trees (`TREES`) and the kinds of files in them (`KINDS`). A kind's template gives keys from entities

@@ -31,7 +31,7 @@ RAW_ENTITIES = ("run", "echo", "part")
 
 
 def subject_name(subject: object) -> str:
-    """Return a subject in BIDS's spelling: ``"sub-01"`` for that, ``"01"`` and ``1``.
+    """Return a subject's name in BIDS spelling.
 
     Whether the bucket holds it is not looked at. ValueError for what cannot be a subject's name, or is a list of them.
     """
@@ -52,7 +52,7 @@ def subject_name(subject: object) -> str:
 
 
 def session_name(session: object) -> str:
-    """Return a session as the published bucket spells it: ``"ses-01"`` for that, ``"ses-001"``, ``"01"`` and ``1``.
+    """Return a session's name as the published bucket spells it.
 
     The number counts, not its leading zeros. Whether the bucket holds it is not looked at, nor how its folder is
     spelled (see `same_session`). ValueError for what cannot be a session's name.
@@ -67,39 +67,39 @@ def session_name(session: object) -> str:
 
 
 def same_session(session: str, names: Iterable[str]) -> list[str]:
-    """List the names of folders with a session's number, sorted; ``ses-1`` and ``ses-001`` have the same."""
+    """List names with a session's number, sorted, such as ``ses-1`` and ``ses-001``."""
     number = session_number(session)
     return sorted({name for name in names if session_number(name) == number})
 
 
 def session_number(session: str) -> int:
-    """Return the number in a session's name: 1 for ``"ses-01"``."""
+    """Return a session's number: 1 for ``"ses-01"``."""
     return int(session.removeprefix("ses-"))
 
 
 def is_subject(name: str) -> bool:
-    """Return True if a folder has a subject's name: ``sub-01``."""
+    """Return True for a subject's folder name: ``sub-01``."""
     return re.fullmatch(SUBJECT, name) is not None
 
 
 def is_session(name: str) -> bool:
-    """Return True if a folder has a session's name: ``ses-01``."""
+    """Return True for a session's folder name: ``ses-01``."""
     return re.fullmatch(SESSION, name) is not None
 
 
 def is_held_out(session: str) -> bool:
-    """Return True if the authors hold a session's betas back: ``ses-31`` to ``ses-34``."""
+    """Return True if a session is held out: ``ses-31`` to ``ses-34``."""
     return session_number(session) in HELD_OUT_SESSIONS
 
 
 def session_of(path: str) -> str | None:
-    """Return the session in an object's folder or name; None if there is none."""
+    """Return the session in an object's key, or None."""
     match = re.search(r"(?:^|[/_])(ses-[A-Za-z0-9]+)(?=[/_.]|$)", path)
     return match[1] if match else None
 
 
 def name_entities(path: str) -> Mapping[str, str]:
-    """Return the BIDS entities in a file's name, without prefixes, with ``suffix`` and ``extension`` (with its dot).
+    """Parse BIDS entities of a file name, with ``suffix`` and ``extension``.
 
     A name without any entity has no suffix.
     """
@@ -114,12 +114,15 @@ def name_entities(path: str) -> Mapping[str, str]:
 
 
 def clean_label(label: str) -> str:
-    """Return the public name of an ROI from the label in its key: ``FFA-1`` is ``FFA1``."""
+    """Return an ROI's public name: ``FFA1`` for the label ``FFA-1``."""
     return label.replace("-", "")
 
 
 def _entity(prefix: str, value: object) -> str | None:
-    """Return ``prefix-value`` with a number padded to two digits, or None where the value makes no sense."""
+    """Return ``prefix-value`` with a number of two digits.
+
+    None for a value that is no name.
+    """
     # To numpy before 2.4 its truth values are indices.
     if isinstance(value, bool) or getattr(getattr(value, "dtype", None), "kind", "") == "b":
         return None

@@ -1,4 +1,4 @@
-"""Keys and what they say: from entities to a key, and from a key to its kind, its group and its owner."""
+"""Keys: built from entities, and parsed to kind, group and owner."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ _WORD = r"[A-Za-z0-9]+"
 
 
 def _compile(kind: Kind) -> re.Pattern[str]:
-    """Turn its template into a pattern; an entity that occurs twice must read the same both times."""
+    """Compile a template into a pattern.
+
+    An entity that occurs twice must have the same value.
+    """
     patterns = {**_PATTERNS, "session": kind.tree.session}
     pattern, seen = "", set()
     for text, name in re.findall(r"([^{]*)(?:\{(\w+)\})?", kind.template):
@@ -42,7 +45,7 @@ _EXTENSIONS = tuple(dict.fromkeys(ending for ending in _ENDINGS if "{" not in en
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """An object as a listing describes it."""
+    """An object as listed."""
 
     key: str
     """Path below the bucket's root."""
@@ -59,7 +62,7 @@ class ObjectInfo:
 
 @dataclass(frozen=True)
 class ParsedKey:
-    """The kind and the entities of a key."""
+    """Kind and entities of a key."""
 
     kind: str
     """One of `KINDS`."""
@@ -73,7 +76,7 @@ def key(kind: str, **entities: str) -> str:
 
 
 def parse_key(path: str) -> ParsedKey | None:
-    """Parse a key, so that ``key(parsed.kind, **parsed.entities) == path``; None if no such file is read here."""
+    """Parse a key; None if its kind is unknown."""
     tree = tree_of(path)
     for kind, pattern in _COMPILED[tree.name].items() if tree else ():
         match = pattern.fullmatch(path)
@@ -83,7 +86,10 @@ def parse_key(path: str) -> ParsedKey | None:
 
 
 def group_of(path: str) -> str:
-    """Return the group of an object, one of `GROUPS`; a JSON file has that of the file it describes."""
+    """Return an object's group.
+
+    A JSON file belongs to the group of the file that it describes.
+    """
     kind, tree = described_kind(path), tree_of(path)
     return KINDS[kind].group if kind else tree.rest if tree else "other"
 
@@ -99,13 +105,16 @@ def tree_of(path: str) -> Tree | None:
 
 
 def is_needed(path: str) -> bool:
-    """Return True if an object has no session and is copied with each: an ROI, a mean R2."""
+    """Return True for objects copied with every session.
+
+    They belong to no session: ROIs and the mean R2.
+    """
     kind, tree = described_kind(path), tree_of(path)
     return bool((tree and tree.is_needed) or (kind and KINDS[kind].is_needed))
 
 
 def described_kind(path: str) -> str | None:
-    """Return the kind of an object, or of the file that a JSON file describes; None if it has none."""
+    """Return the kind of an object or of its JSON file, or None."""
     described = path.removesuffix(".json")
     endings = [""] if described == path else _EXTENSIONS
     parsed = next(filter(None, (parse_key(described + ending) for ending in endings)), None)
@@ -113,7 +122,10 @@ def described_kind(path: str) -> str | None:
 
 
 def is_of_public(path: str) -> bool:
-    """Return True if an object is no held-out session's (see `is_held_out`), or is an object localizer's."""
+    """Return True unless an object belongs to a held-out session.
+
+    Objects of the object localizer always count as public.
+    """
     session = session_of(path)
     is_localizer = LOCALIZERS.holds(path) and name_entities(path).get("task") == "oloc"
     return session is None or not is_session(session) or is_localizer or not is_held_out(session)

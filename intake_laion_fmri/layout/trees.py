@@ -1,4 +1,4 @@
-"""The bucket, declared once: its trees, and the kinds of files in them.
+"""The bucket's trees and kinds of files, declared once.
 
 Source: the data set's documentation (ViCCo-Group/LAION-fMRI: ``glmsingle_betas.rst``, ``discover.rst``, ``_paths.py``).
 """
@@ -34,7 +34,7 @@ NOISE_CEILINGS: Mapping[str, str] = MappingProxyType({"12rep": "12rep", "4rep": 
 
 @dataclass(frozen=True)
 class Tree:
-    """A folder of the bucket whose files have one owner."""
+    """A folder of the bucket, with one kind of owner."""
 
     name: str
     """As this package calls it."""
@@ -56,11 +56,11 @@ class Tree:
     """Pattern of its sessions' names."""
 
     def folder(self, subject: str) -> str:
-        """Return the folder that holds a subject's files."""
+        """Return the folder of a subject's files."""
         return f"{self.root}/{subject}".lstrip("/") if self.per == "subject" else self.root
 
     def holds(self, path: str) -> bool:
-        """Return True if it is the tree of an object."""
+        """Return True if an object is in the tree."""
         if self.root:
             return path.startswith(f"{self.root}/")
         if self.per == "subject":
@@ -70,7 +70,7 @@ class Tree:
 
 @dataclass(frozen=True)
 class Kind:
-    """Files that are read alike."""
+    """Files of one format and meaning."""
 
     name: str
     """As this package calls it."""

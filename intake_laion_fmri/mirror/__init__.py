@@ -1,4 +1,4 @@
-"""A mirror is planned, filled and verified: a local folder that holds a part of the bucket.
+"""Mirrors: local copies of a part of the bucket, planned, filled and verified.
 
 Here are the public names of `mirror.run` and `mirror.report`, loaded on first use.
 """

@@ -1,4 +1,6 @@
-"""The service that gives the images to whoever has agreed to their terms: which files there are, and where for an hour.
+"""The access service for the images: manifest and temporary addresses.
+
+It serves users who have accepted the images' terms.
 
 A *request id* stands for an agreement: it is a secret, and so are the addresses that the service makes for it. Neither
 is printed, kept, or put into an error.
@@ -40,7 +42,7 @@ _HOW = f"Ask for the images at {layout.REQUEST_URL}"
 
 @dataclass(frozen=True)
 class GatedFile:
-    """A file that the service gives."""
+    """A file of the access service."""
 
     name: str
     """``"task-images_stimuli.h5"``."""
@@ -51,12 +53,12 @@ class GatedFile:
 
     @property
     def key(self) -> str:
-        """Its key in a bucket."""
+        """The file's key in a bucket."""
         return f"{layout.STIMULI.root}/{self.name}"
 
 
 class UrlExpiredError(Exception):
-    """An address of the service is not valid any more."""
+    """A temporary address has expired."""
 
 
 class AccessService:
@@ -79,11 +81,11 @@ class AccessService:
         self._opener = urllib.request.build_opener(_NoRedirects)
 
     def manifest(self) -> dict[str, GatedFile]:
-        """Return the files that there are, by name; asks without a request id."""
+        """Return all files by name; needs no request id."""
         return {name: _file(entry) for name, entry in self._files("manifest", None).items()}
 
     def addresses(self, request_id: str) -> dict[str, str]:
-        """Return an address for each file, good for an hour.
+        """Return an address for each file, valid for an hour.
 
         Raises
         ------
@@ -106,7 +108,7 @@ class AccessService:
         return named
 
     def _asked(self, what: str, question: Mapping[str, str] | None) -> Any:
-        """Ask until there is an answer."""
+        """Send a request until it is answered."""
         body = None if question is None else json.dumps(question).encode()
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         request = urllib.request.Request(f"{self.url}/api/v1/{what}", body, headers)
@@ -125,7 +127,7 @@ class AccessService:
                 raise self.unreachable(reason)
 
     def _refuse(self, error: urllib.error.HTTPError) -> NoReturn:
-        """Raise the error for an answer that refuses."""
+        """Raise the error of a refusal."""
         detail = _detail(error)
         told = detail if isinstance(detail, dict) else {}
         if error.code == 429:
@@ -151,7 +153,7 @@ class AccessService:
         raise LicenseNotAcceptedError(f"{self.url} refuses to give the images (HTTP {error.code}). {_HOW}.") from None
 
     def unreachable(self, reason: str) -> BucketUnreachableError:
-        """Describe a service that does not answer."""
+        """Return the error for a silent service."""
         return BucketUnreachableError(
             f"The access service {self.url} does not answer ({reason}). Try again later; {ACCESS_VARIABLE} names "
             "another address. What was received is kept."
@@ -160,7 +162,7 @@ class AccessService:
 
 @contextmanager
 def opened(url: str, start: int, stop: int, size: int, *, name: str) -> Iterator[IO[bytes]]:
-    """Open a part of a file at an address of the service.
+    """Open a part of a file at a temporary address.
 
     Raises
     ------
@@ -188,7 +190,9 @@ def opened(url: str, start: int, stop: int, size: int, *, name: str) -> Iterator
 
 
 def find_request_id(given: str | None = None) -> str:
-    """Return the request id: the given one, that of `ID_VARIABLE`, or the one that the data set's package has kept.
+    """Return the request id.
+
+    The given one, that of `ID_VARIABLE`, or the one kept by the data set's own package.
 
     Raises
     ------
@@ -219,14 +223,17 @@ def _kept_id() -> str | None:
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A request id goes to the service that was named, and to no other."""
+    """Handler without redirects: a request id goes to the named service alone."""
 
     def redirect_request(self, *args: Any) -> None:
-        """Follow none."""
+        """Refuse the redirect."""
 
 
 def _checked(url: object, what: str) -> str:
-    """Return an address that secrets may be sent to; it is not quoted, as it may hold one."""
+    """Return an address that may receive secrets.
+
+    Errors do not quote it, as it may hold a secret.
+    """
     parts = urllib.parse.urlsplit(url) if isinstance(url, str) else None
     is_safe = parts and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK))
     if parts and parts.hostname and is_safe:
@@ -251,7 +258,7 @@ def _json(answer: IO[bytes], url: str) -> Any:
 
 
 def _detail(error: urllib.error.HTTPError) -> Any:
-    """Return what an answer says, as far as it can be understood."""
+    """Return the readable part of an answer."""
     try:
         content = json.loads(error.read(_MOST_BYTES))
     except (OSError, ValueError, RecursionError, http.client.HTTPException):

@@ -1,4 +1,4 @@
-"""Checking that a file is an object: by its ETag, by its gzip stream, or by its size."""
+"""Checks of a file against its object: ETag, gzip stream, size."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ MD5, GZIP, SIZE = "md5", "gzip", "size"
 
 
 def check_file(path: Path, info: ObjectInfo, how: str, *, stop: threading.Event | None = None) -> int:
-    """Read a file to its end and return its CRC-32; DataIntegrityError if it is not the object.
+    """Verify a file and return its CRC-32.
+
+    DataIntegrityError if it is not the object.
 
     It is checked by its ETag, by its gzip stream or by its size, as `how` says: `MD5`, `GZIP` or `SIZE`. Once `stop` is
     set, `TransferStoppedError` is raised.
@@ -36,7 +38,7 @@ def check_file(path: Path, info: ObjectInfo, how: str, *, stop: threading.Event 
 
 
 class _Summed(io.RawIOBase):
-    """A file that counts the bytes read from it, and computes their sums."""
+    """A file that counts and checksums the bytes read."""
 
     def __init__(self, file: Any, *, md5: bool) -> None:
         self._file = file
@@ -57,7 +59,7 @@ class _Summed(io.RawIOBase):
 
 
 def check_stream(file: Any, info: ObjectInfo, how: str, stop: threading.Event) -> int:
-    """Read a file to its end; return its CRC-32, or raise DamagedError."""
+    """Verify a file object and return its CRC-32, or raise DamagedError."""
     from isal import igzip_lib
 
     corrupt: Any = (gzip.BadGzipFile, igzip_lib.IsalError, EOFError)

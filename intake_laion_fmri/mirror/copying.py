@@ -1,4 +1,4 @@
-"""Copying the objects of a plan: large ones a few at a time, small ones many."""
+"""Copying a plan's objects: a few large ones at a time, many small ones."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ Outcome = tuple[ObjectInfo, "Future[Fetched]"]
 
 
 class CopyingRun:
-    """A run that copies the objects of a plan."""
+    """A run that copies a plan's objects."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class CopyingRun:
         self._reported = -1.0
 
     def all(self) -> list[tuple[Fetched, ObjectInfo]]:
-        """Copy every object; return each result with the object as planned."""
+        """Copy every object; return each result with its planned object."""
         todo = [*self._plan.unrecorded, *self._plan.fetch]
         self._report(None, force=True)
         if not todo:
@@ -139,7 +139,10 @@ class CopyingRun:
             self.received += count
 
     def _take(self, requests: int) -> None:
-        """Settle a finished object, or wait a little; try objects again that another process was fetching."""
+        """Process a finished object, or wait briefly.
+
+        Objects that another process was fetching are tried again.
+        """
         try:
             info, future = self._outcomes.get(timeout=_REPORT_SECONDS)
         except queue.Empty:
@@ -179,7 +182,10 @@ class CopyingRun:
             raise error
 
     def _finish_those_under_way(self, error: Exception) -> None:
-        """Begin nothing more after an error that the next object would meet as well; wait unless it is the disk's."""
+        """Start no more objects after an error that would recur.
+
+        Running ones are awaited, unless the disk has failed.
+        """
         for pool in self._pools.values():
             pool.shutdown(wait=isinstance(error, BucketUnreachableError), cancel_futures=True)
         self._stop.set()
@@ -211,7 +217,7 @@ class _Busy:
         self.due = time.monotonic() + _BUSY_SECONDS
 
     def is_due(self, folder: MirrorFolder, info: ObjectInfo) -> bool:
-        """Return True if it is time to try again."""
+        """Return True when it is time for another attempt."""
         if time.monotonic() < self.due:
             return False
         received = received_before(folder, info)
@@ -231,7 +237,7 @@ def _is_of_one_object(error: Exception) -> bool:
 
 
 def _one_error(errors: Sequence[Exception], to: Path, left_alone: Sequence[tuple[str, str]]) -> Exception:
-    """Return the first error, with the number of others and the files that were left alone."""
+    """Return the first error, with counts of others and of files left alone."""
     first = next((error for error in errors if not isinstance(error, AccessDeniedError)), errors[0])
     others = len(errors) - 1
     more = [f"So it is with {others} more {'object' if others == 1 else 'objects'}."] if others else []

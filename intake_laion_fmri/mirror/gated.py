@@ -1,4 +1,4 @@
-"""Fetching the images, which are given under an agreement only, into a mirror.
+"""Fetching the images, under their data use agreement, into a mirror.
 
 What arrives lies beside other partial files of the mirror, piece by piece with its sums, so that any later run goes on
 with it; the file and what there is of it may be read by this user alone. It comes to its key once its SHA-256 is right.
@@ -42,7 +42,7 @@ def fetch_stimuli(
     server_url: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Path]:
-    """Fetch the images and their table into a mirror, unless they are there.
+    """Fetch the images and their table into a mirror, unless present.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def fetch_stimuli(
 
 
 class _LostError(Exception):
-    """A connection failed."""
+    """A connection was lost."""
 
 
 @dataclass
@@ -107,7 +107,7 @@ class _Job:
     addresses: dict[str, str] = field(default_factory=dict, repr=False)
 
     def fetch(self, file: GatedFile) -> Path:
-        """Return where a file is, fetched unless it is there."""
+        """Return a file's path; fetch it unless it is present."""
         target = self.folder.target(file.key)
         with errors_of_writing(file.key, target.path):
             try:
@@ -120,7 +120,10 @@ class _Job:
         return target.path
 
     def _is_there(self, file: GatedFile, target: Target) -> bool:
-        """Return True for a file that is in its place, by its record or its sum; raise if it is another's."""
+        """Return True if a file is present, by its record or checksum.
+
+        Raises if a foreign file is there.
+        """
         copy = self.folder.copy_of(file.key)
         if copy is None:
             if os.path.lexists(target.path):
@@ -171,7 +174,7 @@ class _Job:
         self.done = before + file.size
 
     def _receive_run(self, file: GatedFile, writer: PieceWriter, stop: int) -> None:
-        """Receive some bytes, over as many connections and addresses as that takes."""
+        """Receive a run of bytes, over as many connections as necessary."""
         attempts, expired = Attempts(network_policy()), 0
         while writer.offset < stop:
             begun = writer.offset
@@ -195,7 +198,7 @@ class _Job:
                 raise self.service.unreachable(reason)
 
     def _blocks(self, file: GatedFile, start: int, stop: int) -> Iterator[bytes]:
-        """Yield what one connection gives."""
+        """Yield the blocks of one connection."""
         try:
             with opened(self._address(file), start, stop, file.size, name=file.key) as answer:
                 while start < stop and (data := answer.read(min(PIECE_BYTES, stop - start))):
@@ -224,7 +227,7 @@ class _Job:
 
 
 def _sums(path: Path) -> tuple[str, int]:
-    """Return SHA-256 and CRC-32 of a file."""
+    """Return a file's SHA-256 and CRC-32."""
     sha256, crc32 = hashlib.sha256(), 0
     with path.open("rb", buffering=0) as file:
         while data := file.read(PIECE_BYTES):

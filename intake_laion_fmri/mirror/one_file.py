@@ -1,4 +1,4 @@
-"""One object as a file on this machine, for programs that want a path."""
+"""One object as a local file, for programs that need a path."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from intake_laion_fmri.remote.proofs import file_is
 
 
 def path_of_object(bucket: Bucket, info: ObjectInfo) -> Path:
-    """Return a file with the content of an object, which is fetched if it is on a server.
+    """Return a local file with an object's content.
+
+    An object on a server is fetched.
 
     Parameters
     ----------
@@ -46,7 +48,7 @@ def path_of_object(bucket: Bucket, info: ObjectInfo) -> Path:
 
 
 def _in_mirror(bucket: Bucket, mirror: MirrorFolder, info: ObjectInfo) -> Path | None:
-    """Return the copy in the mirror; None where it cannot be made."""
+    """Return the mirror's copy; None if it cannot be made."""
     found = bucket.copies.path_of(info)
     if found is not None:
         return found
@@ -62,7 +64,10 @@ def _in_mirror(bucket: Bucket, mirror: MirrorFolder, info: ObjectInfo) -> Path |
 
 
 def _in_cache(bucket: Bucket, info: ObjectInfo) -> Path:
-    """Return the file in the cache: one that is there is fetched again unless its ETag proves it."""
+    """Return the cache's file.
+
+    It is fetched again unless its ETag proves it.
+    """
     path = path_in_cache(f"{bucket.url}\n{info.etag}\n{info.size}", info.key)
     if path is None:
         raise NotInBucketError(

@@ -1,4 +1,4 @@
-"""The speed of answers, and whether they are too slow to wait for."""
+"""Speed of answers, and the bound below which they are abandoned."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from intake_laion_fmri.running.forks import PerProcess
 
 
 class _Line:
-    """The line that all requests of this process share."""
+    """The network line shared by all requests of this process."""
 
     def __init__(self) -> None:
         self._count, self._seconds, self._since = 0, 0.0, time.monotonic()
@@ -20,7 +20,7 @@ class _Line:
 
     @property
     def seconds(self) -> float:
-        """Seconds that a request alone would have had the whole line.
+        """Seconds that a request alone would have used the line.
 
         Idea: time is divided by the number of requests under way, so that each of n answers may be n times slower.
         Cost: O(1) under a lock, at the beginning and end of each request.
@@ -29,7 +29,7 @@ class _Line:
 
     @contextmanager
     def request(self) -> Iterator[None]:
-        """Count a request for the time of a ``with`` block."""
+        """Count a request during a ``with`` block."""
         self._add(1)
         try:
             yield
@@ -49,7 +49,10 @@ shared_line = PerProcess(_Line)
 
 
 class Pace:
-    """The speed of an answer. Bytes that trickle are no progress: a transfer could last for days."""
+    """Speed of an answer, with a lower bound.
+
+    Trickling bytes are no progress: a transfer could last for days.
+    """
 
     def __init__(self, policy: NetworkPolicy) -> None:
         self._policy, self._count = policy, 0
@@ -57,11 +60,11 @@ class Pace:
 
     @property
     def is_slow(self) -> bool:
-        """True if the answer is slower than its share of the slowest line that is accepted."""
+        """True if the answer is slower than its share of the minimum."""
         return self._count <= self._policy.slowest * (shared_line.get().seconds - self._of_line)
 
     def received(self, count: int) -> None:
-        """Count bytes; raise TimeoutError if they were too few for the time of a whole request."""
+        """Count bytes; raise TimeoutError if they were too slow."""
         self._count += count
         seconds = time.monotonic() - self._began
         if seconds > self._policy.total_seconds and self.is_slow:

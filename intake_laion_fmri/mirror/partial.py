@@ -1,4 +1,4 @@
-"""What has been received of an object and is not yet in its place in a mirror.
+"""Partial files: received bytes of an object that is not yet complete.
 
 The data lie at their offsets in a file as long as the object; beside it lies the sum of each piece that is complete,
 so that a run that was killed is continued by any other, and damage of the disk is noticed. One process at a time works
@@ -34,15 +34,15 @@ _ENTRY = struct.Struct("<Q")
 
 
 class TransferStoppedError(Exception):
-    """The transfer was stopped; what was received is kept."""
+    """The transfer was stopped; received bytes are kept."""
 
 
 class DamagedError(Exception):
-    """A file is not what it should be: the message says how, to follow the name of it."""
+    """A file is damaged; the message continues the file's name."""
 
 
 class PartialFile:
-    """What has been received of one version of an object, on the disk.
+    """The received part of one version of an object, on disk.
 
     Pieces are handed out in runs, in ascending order, and put in place in any order.
     """
@@ -82,11 +82,14 @@ class PartialFile:
         self._open.close()
 
     def length(self, number: int) -> int:
-        """Return the bytes of a piece."""
+        """Return the length of a piece in bytes."""
         return min(self.piece_bytes, self.info.size - number * self.piece_bytes)
 
     def take(self, limit: int) -> tuple[int, int] | None:
-        """Return start and stop of the next bytes to be asked for; None where everything is, or has failed."""
+        """Return start and stop of the next bytes to request.
+
+        None if all are received, or the transfer has failed.
+        """
         # Idea: the first run of pieces that nobody has taken, as long as a request may be; pieces of earlier runs are
         # skipped. Cost: O(pieces) a request; a full-size session has 1,200 of them.
         with self._changed:
@@ -103,7 +106,10 @@ class PartialFile:
             return first * self.piece_bytes, min(stop * self.piece_bytes, self.info.size)
 
     def put(self, number: int, content: bytes | bytearray) -> None:
-        """Write a piece; its sum only after it, so that a sum that is there tells of data that are."""
+        """Write a piece, then its checksum.
+
+        A recorded checksum thus implies written data.
+        """
         with self._changed:
             self.data.seek(number * self.piece_bytes)
             _write_all(self.data, content)
@@ -115,19 +121,19 @@ class PartialFile:
             self._changed.notify_all()
 
     def fail(self, error: BaseException | None) -> None:
-        """End the transfer, with the first error there is."""
+        """End the transfer with the first error."""
         if error is not None:
             with self._changed:
                 self.error = self.error or error
                 self._changed.notify_all()
 
     def expect_going_on(self) -> None:
-        """Raise if there is nothing to go on with."""
+        """Raise if the transfer has failed or was stopped."""
         if self._stop.is_set() or self.error:
             raise TransferStoppedError(f"{self.info.key}: told to stop")
 
     def wait_beyond(self, offset: int) -> int:
-        """Return up to where everything has been received, as soon as that is beyond an offset, or the end."""
+        """Wait until bytes beyond an offset are received; return their end."""
         with self._changed:
             while self._front <= offset < self.info.size:
                 self.expect_going_on()
@@ -135,7 +141,7 @@ class PartialFile:
             return self._front
 
     def read_into(self, offset: int, target: memoryview) -> None:
-        """Read what has been received."""
+        """Read received bytes."""
         with self._changed:
             self.data.seek(offset)
             count = self.data.readinto(target)
@@ -143,7 +149,7 @@ class PartialFile:
             raise DamagedError(f"lost bytes in {self._path}: expected {len(target)} at {offset}, found {count}")
 
     def sync(self) -> None:
-        """Have the data on the disk before a name says that they are."""
+        """Flush the data to disk before the file gets its name."""
         atomic.sync(self.data)
 
     def _advance(self) -> None:
@@ -153,7 +159,10 @@ class PartialFile:
         self._front = min(number * self.piece_bytes, self.info.size)
 
     def _open_state(self) -> io.FileIO:
-        """Open the sums of pieces, behind their header; new and empty unless they are of this transfer."""
+        """Open the checksums of pieces, behind their header.
+
+        New and empty unless they belong to this transfer.
+        """
         path, info = self._path.with_suffix(".state"), self.info
         header = {"key": info.key, "etag": info.etag, "size": info.size, "piece": self.piece_bytes}
         line = json.dumps(header).encode() + b"\n"
@@ -165,7 +174,7 @@ class PartialFile:
         return state
 
     def _restore(self) -> list[bool]:
-        """Return True for each piece on the disk whose content has its recorded sum."""
+        """Return flags of the pieces on disk with a valid checksum."""
         if not self._state:
             return [False] * self.n_pieces
         sums = [crc32 for (crc32,) in _ENTRY.iter_unpack(self._state.read(_ENTRY.size * self.n_pieces))]
@@ -183,7 +192,10 @@ class PartialFile:
 
 
 class PieceWriter:
-    """Puts a run of bytes into a partial file, piece by piece; what arrives need not end where a piece does."""
+    """Writes a run of bytes into a partial file, piece by piece.
+
+    Arriving bytes need not end at a piece's end.
+    """
 
     def __init__(self, partial: PartialFile, start: int, stop: int) -> None:
         self.offset = start
@@ -207,7 +219,7 @@ class PieceWriter:
 
 
 class Front(io.RawIOBase):
-    """What has been received of an object, as a file that waits for the rest."""
+    """Received bytes of an object, as a file that waits for more."""
 
     def __init__(self, partial: PartialFile) -> None:
         self._partial, self._offset = partial, 0
@@ -217,7 +229,7 @@ class Front(io.RawIOBase):
         return True
 
     def readinto(self, target: Any) -> int:
-        """Read what there is, up to the length of `target`; wait while there is nothing."""
+        """Read available bytes into `target`; wait while there are none."""
         view = memoryview(target).cast("B")
         count = min(len(view), self._partial.wait_beyond(self._offset) - self._offset)
         if count:
@@ -227,7 +239,7 @@ class Front(io.RawIOBase):
 
 
 def received_before(folder: MirrorFolder, info: ObjectInfo) -> int:
-    """Return how many bytes of an object earlier runs have received and kept."""
+    """Return the number of bytes kept from earlier runs."""
     found = read_state(part_of(folder, info).with_suffix(".state"))
     if found is None:
         return 0
@@ -237,7 +249,7 @@ def received_before(folder: MirrorFolder, info: ObjectInfo) -> int:
 
 
 def partial_objects(folder: MirrorFolder) -> Iterator[tuple[ObjectInfo, int]]:
-    """Yield the objects of which a part was received, and how many bytes."""
+    """Yield partially received objects and their received bytes."""
     for path in sorted((folder.metadata / "partial").glob("*.state")):
         found = read_state(path)
         if found:
@@ -247,12 +259,12 @@ def partial_objects(folder: MirrorFolder) -> Iterator[tuple[ObjectInfo, int]]:
 
 
 def part_of(folder: MirrorFolder, info: ObjectInfo) -> Path:
-    """Return where the data of one version of an object are gathered."""
+    """Return the path of the partial data of an object's version."""
     return folder.metadata / "partial" / f"{name_of(info.key)}.{name_of(info.key, info.etag)[:16]}.part"
 
 
 def read_state(path: Path) -> tuple[dict[str, Any], list[int]] | None:
-    """Return header and sums of a partial file, or None where there are none to go on with."""
+    """Return header and checksums of a partial file, or None."""
     try:
         line, _, entries = read_own(path).partition(b"\n")
         header = json.loads(line)
@@ -265,7 +277,10 @@ def read_state(path: Path) -> tuple[dict[str, Any], list[int]] | None:
 
 
 def _write_all(file: io.FileIO, content: bytes | bytearray) -> None:
-    """Write to an unbuffered file, which may take less than it is given when the disk is nearly full."""
+    """Write all bytes to an unbuffered file.
+
+    On a nearly full disk it may take fewer at a time.
+    """
     view = memoryview(content)
     while view:
         view = view[file.write(view) :]

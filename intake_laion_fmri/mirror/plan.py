@@ -1,4 +1,4 @@
-"""Comparing the listings of a bucket with a mirror: which objects are chosen, complete, or to be fetched."""
+"""Planning a mirror: chosen objects that are complete, or to be fetched."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def plan_from_listings(
     listings: Mapping[str, Mapping[str, ObjectInfo]],
     notes: list[str],
 ) -> MirrorPlan:
-    """Compare the chosen objects of some listings with the files of a mirror."""
+    """Compare chosen objects of listings with the files of a mirror."""
     listed = {key: info for listing in listings.values() for key, info in listing.items() if not key.endswith("/")}
     selection.expect_in(listed, where=bucket.url)
     if selection.wants("stimuli") and not notes:
@@ -74,7 +74,7 @@ def plan_from_listings(
 
 
 def _folders_among(keys: Iterable[str]) -> dict[str, str]:
-    """Map each folder of some keys to a key in it."""
+    """Map each folder of the keys to one of its keys."""
     folders: dict[str, str] = {}
     for key in keys:
         folder = key.rpartition("/")[0]
@@ -87,7 +87,10 @@ def _folders_among(keys: Iterable[str]) -> dict[str, str]:
 def _compared(
     folder: MirrorFolder, objects: Sequence[ObjectInfo]
 ) -> tuple[list[ObjectInfo], list[ObjectInfo], list[ObjectInfo], dict[str, str]]:
-    """Sort objects into complete, unrecorded, to be fetched, and left alone (with the reason)."""
+    """Sort objects into complete, unrecorded, to be fetched, and left alone.
+
+    Those left alone have a reason.
+    """
     complete: list[ObjectInfo] = []
     unrecorded: list[ObjectInfo] = []
     fetch: list[ObjectInfo] = []
@@ -106,7 +109,7 @@ def _compared(
 
 
 def listed_now(bucket: Bucket, selection: MirrorSelection) -> tuple[dict[str, dict[str, ObjectInfo]], list[str]]:
-    """List the folders of a selection: folder → objects; and notes."""
+    """List the folders of a selection: folder → objects, and notes."""
     root, top = _directly_in(bucket, "")
     trees = [f"derivatives/{name}" for name in _directly_in(bucket, "derivatives")[1]] if "derivatives" in top else []
     listings, notes = {"": root}, []
@@ -127,7 +130,7 @@ def listed_now(bucket: Bucket, selection: MirrorSelection) -> tuple[dict[str, di
 
 
 def listed_before(bucket: Bucket, folder: MirrorFolder, selection: MirrorSelection) -> dict[str, dict[str, ObjectInfo]]:
-    """Return the listing of the last run, as `listed_now` does."""
+    """Return the last run's listing, in the form of `listed_now`."""
     known = folder.listing("") or {}
     missing = set(selection.subjects or ()) - {subject_of(key) for key in known}
     if not known or missing:
@@ -139,7 +142,7 @@ def listed_before(bucket: Bucket, folder: MirrorFolder, selection: MirrorSelecti
 
 
 def _directly_in(bucket: Bucket, folder: str) -> tuple[dict[str, ObjectInfo], list[str]]:
-    """List the small files directly in a folder, and the names of its folders."""
+    """List a folder's small files and the names of its folders."""
     try:
         listing = bucket.list_folder(folder)
     except NotInBucketError as error:
@@ -154,7 +157,7 @@ def _directly_in(bucket: Bucket, folder: str) -> tuple[dict[str, ObjectInfo], li
 def _expect_subjects(
     bucket: Bucket, selection: MirrorSelection, listings: Mapping[str, Mapping[str, ObjectInfo]]
 ) -> None:
-    """Raise unless every chosen subject, and at least one, was listed."""
+    """Raise unless every chosen subject was listed, and at least one."""
     found = {subject_of(key) for listing in listings.values() for key in listing} - {None}
     for name in selection.subjects or ():
         if name not in found:
@@ -170,7 +173,7 @@ def _expect_subjects(
 
 
 def raise_unless_apart(bucket: Bucket, folder: MirrorFolder) -> None:
-    """Raise unless a mirror can be a folder, other than the bucket."""
+    """Raise unless a mirror is a possible folder outside the bucket."""
     if folder.path.exists() and not folder.path.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, f"{folder.path} is a file. A mirror is a folder: name another one.")
     if bucket.is_local and os.path.realpath(bucket.root) == os.path.realpath(folder.path):
@@ -180,14 +183,17 @@ def raise_unless_apart(bucket: Bucket, folder: MirrorFolder) -> None:
 
 
 def free_bytes(path: Path) -> int:
-    """Return the free bytes of the disk that a folder is, or would be, on."""
+    """Return the free bytes of a folder's disk.
+
+    The folder need not exist.
+    """
     while not path.exists():
         path = path.parent
     return shutil.disk_usage(path).free
 
 
 def save_listings(folder: MirrorFolder, plan: MirrorPlan) -> None:
-    """Keep the listings for working offline."""
+    """Save the listings for offline use."""
     try:
         with errors_of_writing("A listing", folder.metadata), locked(folder, "listings"):
             for name, objects in plan.listings.items():
@@ -202,7 +208,7 @@ def save_listings(folder: MirrorFolder, plan: MirrorPlan) -> None:
 def renewed(
     listings: Mapping[str, Mapping[str, ObjectInfo]], current: Mapping[str, ObjectInfo]
 ) -> dict[str, dict[str, ObjectInfo]]:
-    """Return listings with the new versions of objects that were replaced during the copying."""
+    """Return listings with new versions of objects replaced meanwhile."""
     return {
         folder: {key: current.get(key, info) for key, info in objects.items()} for folder, objects in listings.items()
     }

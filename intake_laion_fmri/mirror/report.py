@@ -1,4 +1,4 @@
-"""The plan, the progress and the report of filling a mirror."""
+"""Plan, progress and report of a mirror."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["MirrorPlan", "MirrorProgress", "MirrorReport", "left_alone_message"]
 
 @dataclass(frozen=True)
 class MirrorPlan:
-    """What is to be copied, by the bucket's listing and by what is there."""
+    """Objects to copy, by the bucket's listing and the mirror's files."""
 
     to: Path
     """The mirror."""
@@ -54,7 +54,7 @@ class MirrorPlan:
 
 @dataclass(frozen=True)
 class MirrorProgress:
-    """How far copying has come; what was there before is not counted."""
+    """Progress of copying, without files that were there before."""
 
     files: int
     """Files that are done."""
@@ -71,23 +71,23 @@ class MirrorProgress:
 
     @property
     def counted(self) -> str:
-        """Files that are done, in words."""
+        """Finished files in words."""
         return f"{self.files:,} of {self.n_files:,} files"
 
     @property
     def rate(self) -> float | None:
-        """Bytes per second so far; None while there are none."""
+        """Bytes per second so far; None before the first."""
         return self.bytes / self.seconds if self.bytes and self.seconds > 0 else None
 
     @property
     def seconds_left(self) -> float | None:
-        """At this rate; None while there is none."""
+        """Remaining time at this rate; None without a rate."""
         return (self.n_bytes - self.bytes) / self.rate if self.rate else None
 
 
 @dataclass(frozen=True)
 class MirrorReport:
-    """What was copied."""
+    """Result of copying."""
 
     to: Path
     """The mirror."""
@@ -119,7 +119,7 @@ class MirrorReport:
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """What was left out and why, in words."""
+        """Objects left out, with reasons, in words."""
         held_out = f"{self.held_out} objects of held-out sessions were left out: they cannot be read."
         gated = f"{self.gated} objects were left out that are given under a data use agreement only."
         refused = [f"{key!r} was left out: it {reason}." for key, reason in self.refused]
@@ -128,7 +128,7 @@ class MirrorReport:
 
 
 def left_alone_message(to: Path, found: Sequence[tuple[str, str]]) -> str:
-    """Describe the files that were left alone, and what to do about them."""
+    """Describe the files left alone, and the next step."""
     named = in_short([f"{key!r} ({what})" for key, what in found], most=5)
     return (
         f"{len(found)} of the bucket's objects were not copied to {to}: in their places is what this project did not "

@@ -64,7 +64,7 @@ def plan_mirror(
     include_raw: bool = False,
     offline: bool = False,
 ) -> MirrorPlan:
-    """Plan the copying of a part of the bucket; nothing is copied or written.
+    """Plan the copying of a part of the bucket, without any writing.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def mirror_bucket(
     jobs: int = 4,
     progress: Switch[MirrorProgress] = None,
 ) -> MirrorReport:
-    """Copy a part of the bucket to a folder, or complete such a copy.
+    """Copy a part of the bucket to a folder, or complete a copy.
 
     Parameters
     ----------
@@ -206,7 +206,9 @@ def mirror_bucket(
 
 
 def licence_notice(to: str | os.PathLike[str]) -> str | None:
-    """Return the notice on the data's licence if it has not been shown for this mirror, and note that it is shown now.
+    """Return the licence notice once per mirror.
+
+    It is recorded as shown.
 
     Parameters
     ----------
@@ -234,7 +236,7 @@ def fill_mirror(
     piece_bytes: int = PIECE_BYTES,
     request_bytes: int = REQUEST_BYTES,
 ) -> MirrorReport:
-    """Copy the objects of a plan, in pieces and requests of the given sizes."""
+    """Copy a plan's objects, with the given sizes of pieces and requests."""
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, found {jobs!r}.")
     _expect_room(plan)

@@ -1,4 +1,4 @@
-"""What of a bucket is to be copied: the choice of subjects, sessions, kinds and entities, and what it takes in.
+"""Selecting objects for a mirror by subject, session, group and entity.
 
 A session's betas cannot be read without the files of its subject: the noise ceilings and the mean R2, the ROIs and the
 brain mask come along with any choice of sessions. They obey every other filter.
@@ -23,7 +23,7 @@ EntityFilter = Mapping[str, str | Sequence[str] | None]
 
 @dataclass(frozen=True)
 class MirrorSelection:
-    """A choice of objects, by their keys alone."""
+    """A selection of objects by their keys."""
 
     subjects: tuple[str, ...] | None = None
     """None is all of them."""
@@ -75,7 +75,7 @@ class MirrorSelection:
         return not (chosen | self.besides).isdisjoint(groups)
 
     def takes(self, key: str) -> bool:
-        """Return True if an object is chosen, whether or not it may be read."""
+        """Return True if an object is chosen, readable or not."""
         return (
             self.wants(layout.group_of(key))
             and (self.subjects is None or subject_of(key) in (None, *self.subjects))
@@ -84,7 +84,10 @@ class MirrorSelection:
         )
 
     def expect_in(self, keys: Iterable[str], *, where: str) -> None:
-        """Raise ValueError for sessions and entities that do not occur, naming the nearest that do."""
+        """Raise ValueError for sessions and entities that do not occur.
+
+        The message names the nearest ones.
+        """
         known = list(keys)
         found = {session for key in known if (session := layout.session_of(key)) and layout.is_session(session)}
         for session in self.sessions or ():
@@ -118,13 +121,13 @@ class MirrorSelection:
 
 
 def subject_of(key: str) -> str | None:
-    """Return the subject that an object belongs to, by its folder; None where it is of none."""
+    """Return an object's subject, by its folder, or None."""
     match = re.search(r"(?:^|/)(sub-[A-Za-z0-9]+)/", key)
     return match[1] if match else None
 
 
 def _checked_sessions(sessions: object) -> tuple[tuple[str, ...] | None, bool]:
-    """Return the chosen sessions, and whether the files of a subject as a whole are chosen."""
+    """Return the chosen sessions, and whether subject-level files are chosen."""
     if sessions is None or sessions == ALL:
         return None, False
     given = [sessions] if isinstance(sessions, str | bytes) or not isinstance(sessions, Iterable) else list(sessions)

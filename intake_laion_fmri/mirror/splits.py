@@ -1,4 +1,4 @@
-"""The published split files beside a mirror, so that splits are known offline.
+"""Published split files beside a mirror, for offline use.
 
 They are no part of the bucket, so they lie in the mirror's own folder, by their revision. Whoever reads them checks
 their sums; see `splits.SplitSource`.
@@ -30,7 +30,10 @@ from intake_laion_fmri.splits.sources import (
 
 
 def pools_of(keys: Iterable[str]) -> tuple[str, ...]:
-    """Return the pools of the subjects in a listing, and the shared one; none if the bucket has splits of its own."""
+    """Return the pools of a listing's subjects, and the shared one.
+
+    Empty if the bucket has its own splits.
+    """
     listed = list(keys)
     if any(key.startswith(f"{layout.SPLITS_ROOT}/") for key in listed):
         return ()
@@ -39,7 +42,7 @@ def pools_of(keys: Iterable[str]) -> tuple[str, ...]:
 
 
 def bring_splits(folder: MirrorFolder, pools: Sequence[str]) -> tuple[str, ...]:
-    """Copy the published split files of some pools to a mirror, so far as they are not there.
+    """Copy the published split files of some pools that are missing.
 
     Returns what could not be done, in words. That is no error: nothing of the bucket is missing.
     """
@@ -67,7 +70,7 @@ def bring_splits(folder: MirrorFolder, pools: Sequence[str]) -> tuple[str, ...]:
 
 
 def _source() -> SplitSource:
-    """Return the split files that the user names, or else the published ones."""
+    """Return the user's split files, or the published ones."""
     given = named_source(None)
     if not given:
         return upstream()

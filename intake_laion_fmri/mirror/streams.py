@@ -1,4 +1,4 @@
-"""The bytes of an object: blocks of a file system, or the body of an S3 response."""
+"""Byte streams of an object: blocks of a file system, or an S3 response."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Result = TypeVar("Result")
 
 
 class ReplacedError(Exception):
-    """The object is not the version that was listed."""
+    """The object is not the listed version."""
 
 
 class Stream:
-    """Source of the bytes of an object."""
+    """Source of an object's bytes."""
 
     encrypted = False
     """Whether the server has said so; see `is_encrypted`."""
@@ -38,12 +38,12 @@ class Stream:
         self._bucket, self._stop = bucket, stop
 
     def read(self, start: int, stop: int, attempts: Attempts) -> Iterator[bytes]:
-        """Yield the bytes from `start` to before `stop`, of which there may be fewer."""
+        """Yield the bytes from `start` to before `stop`, or fewer."""
         raise NotImplementedError
 
 
 class BlockStream(Stream):
-    """Reads blocks from a disk, or from any file system that gives ranges."""
+    """Reads blocks from a disk or any file system with ranges."""
 
     def read(self, start: int, stop: int, attempts: Attempts) -> Iterator[bytes]:
         """Yield the bytes of a range, block by block."""
@@ -56,7 +56,10 @@ class BlockStream(Stream):
 
 
 class S3Stream(Stream):
-    """Reads the body of an S3 response as it arrives, so that nothing is lost with a connection."""
+    """Reads the body of an S3 response as it arrives.
+
+    Nothing received is lost with a connection.
+    """
 
     def __init__(self, bucket: Bucket, info: ObjectInfo, stop: threading.Event, objects: S3Objects) -> None:
         super().__init__(bucket, info, stop)
@@ -81,13 +84,16 @@ class S3Stream(Stream):
             self._objects.file_system.loop.call_soon_threadsafe(held.close)
 
     async def _open(self, start: int, stop: int, held: contextlib.ExitStack) -> Any:
-        """Ask for bytes; the body is held where it can be closed even if nobody waits for the answer any more."""
+        """Request bytes.
+
+        The body is held, so that it can be closed without a waiting caller.
+        """
         response = await self._objects.begin(self.info.key, start, stop)
         held.callback(response["Body"].close)
         return response
 
     async def _next(self, body: Any, count: int) -> tuple[bytes, Exception | None]:
-        """Return the bytes of a body that arrive within a moment, and the error that ended it."""
+        """Return the bytes that arrive within a moment, and any final error."""
         found, began = bytearray(), time.monotonic()
         try:
             while len(found) < count and time.monotonic() - began < MOMENT_SECONDS:
@@ -117,7 +123,7 @@ class S3Stream(Stream):
             )
 
     def _run(self, coroutine: Coroutine[Any, Any, Result], seconds: float | None) -> Result:
-        """Wait for a coroutine in the file system's loop, unless the transfer is stopped."""
+        """Await a coroutine in the file system's loop, unless stopped."""
 
         async def bounded() -> Result:
             async with asyncio.timeout(seconds):
@@ -139,7 +145,7 @@ class S3Stream(Stream):
 
 
 def _status(error: BaseException) -> int | None:
-    """Return the status of a server's answer behind an error of s3fs."""
+    """Return the HTTP status behind an error of s3fs."""
     cause: BaseException | None = error
     while cause is not None:
         response = getattr(cause, "response", None)

@@ -1,4 +1,4 @@
-"""Where an object is written in a mirror: obstacles, locks, and leftovers of killed runs."""
+"""Targets in a mirror: obstacles, locks, and leftovers of killed runs."""
 
 from __future__ import annotations
 
@@ -28,11 +28,14 @@ class ObjectBusyError(Exception):
 
 
 class LeftAloneError(Exception):
-    """A file that this project did not write is where an object belongs; the message describes it."""
+    """A foreign file is in an object's way; the message describes it."""
 
 
 def what_is_in_the_way(folder: MirrorFolder, info: ObjectInfo, copy: Copy | None) -> str | None:
-    """Describe the obstacle to writing an object, by names, sizes and times; None if there is none."""
+    """Describe the obstacle to writing an object, or return None.
+
+    It is found by names, sizes and times.
+    """
     path = os.fspath(folder.path)
     *above, _ = info.key.split("/")
     for name in above if not os.path.isdir(os.path.join(path, *above)) else ():
@@ -52,7 +55,7 @@ def what_is_in_the_way(folder: MirrorFolder, info: ObjectInfo, copy: Copy | None
 
 
 def tidy(folder: MirrorFolder, objects: Iterable[ObjectInfo]) -> None:
-    """Remove leftovers of killed runs, and parts of outdated versions.
+    """Remove leftovers of killed runs and of outdated versions.
 
     `objects` are what this run was for, as it is now. Parts of other objects may still be of use, and stay.
     """
@@ -72,7 +75,7 @@ def tidy(folder: MirrorFolder, objects: Iterable[ObjectInfo]) -> None:
 
 @contextmanager
 def locked(folder: MirrorFolder, name: str, wait_seconds: float = 0.0) -> Iterator[None]:
-    """Hold the lock of a name against other processes on this file system.
+    """Hold the lock of a name against other processes.
 
     Raises
     ------
@@ -95,7 +98,9 @@ def locked(folder: MirrorFolder, name: str, wait_seconds: float = 0.0) -> Iterat
 
 
 def _is_of_the_dead(path: Path) -> bool:
-    """Return True if a name that filelock gives a lock while it breaks it, for milliseconds, was left by a kill.
+    """Return True for a lock name left behind by a killed process.
+
+    filelock gives it for milliseconds while it breaks a lock.
 
     A living lock that has this name for a moment is kept fresh.
     """
@@ -106,7 +111,7 @@ def _is_of_the_dead(path: Path) -> bool:
 
 
 def _is_useless(folder: MirrorFolder, path: Path, current: Mapping[str, ObjectInfo]) -> bool:
-    """Return True if a partial file cannot, or need not, be continued."""
+    """Return True if a partial file will not be continued."""
     found = read_state(path.with_suffix(".state"))
     if found is None or not path.with_suffix(".part").exists():
         return True
@@ -127,7 +132,10 @@ _OWN_FILES: Mapping[str, Callable[[str], object]] = {
 
 
 def make_room(folder: MirrorFolder, info: ObjectInfo, target: Target, copy: Copy | None) -> None:
-    """Raise LeftAloneError where something is in an object's place that is not to be replaced; make its folders."""
+    """Create an object's folders.
+
+    LeftAloneError if a foreign file is in its way.
+    """
     reason = what_is_in_the_way(folder, info, copy)
     if reason:
         raise LeftAloneError(reason)
@@ -138,7 +146,10 @@ def make_room(folder: MirrorFolder, info: ObjectInfo, target: Target, copy: Copy
 
 
 def _expect_comparable(info: ObjectInfo, copy: Copy) -> None:
-    """Raise LeftAloneError for a file that is not the object, unless it has to be fetched to be compared."""
+    """Raise LeftAloneError for a file that is not the object.
+
+    A file that must be fetched to be compared passes.
+    """
     if copy.known:
         raise LeftAloneError("a file that was changed since it was copied")
     if is_whole_md5(info.etag):
@@ -147,7 +158,7 @@ def _expect_comparable(info: ObjectInfo, copy: Copy) -> None:
 
 @contextmanager
 def errors_of_writing(key: str, target: Path) -> Iterator[None]:
-    """Name the object where a disk refuses."""
+    """Name the object in errors of the disk."""
     try:
         yield
     except (NotInBucketError, AccessDeniedError, BucketUnreachableError):

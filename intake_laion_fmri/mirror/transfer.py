@@ -1,4 +1,4 @@
-"""Fetching one object into a mirror: resumable, in ranges, checked, and moved to its key whole.
+"""Fetching one object: resumable, in ranges, verified, moved whole to its key.
 
 What arrives lies in ``.laion-fmri/partial``: the data at their offsets, and beside them the sum of each piece that is
 complete, so that a run that was killed is continued by any other. A thread follows the front of what is complete and
@@ -41,7 +41,7 @@ REQUEST_BYTES = 8 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Fetched:
-    """The result of fetching an object."""
+    """Result of fetching an object."""
 
     info: ObjectInfo
     """As it is now: newer than asked for where it was replaced meanwhile."""
@@ -63,7 +63,7 @@ def fetch_object(
     stop: threading.Event | None = None,
     wait_seconds: float = 0.0,
 ) -> Fetched:
-    """Fetch an object into a mirror, unless a complete copy is there.
+    """Fetch an object into a mirror, unless a complete copy exists.
 
     `requests` requests of `request_bytes` are under way at a time; whole pieces of `piece_bytes` outlive the process.
     `received` is called with the number of bytes received, from several threads. Once `stop` is set, the transfer ends
@@ -103,7 +103,7 @@ def fetch_object(
 
 @dataclass(frozen=True)
 class _Job:
-    """How objects are fetched."""
+    """Settings and state for fetching objects."""
 
     bucket: Bucket
     folder: MirrorFolder
@@ -119,7 +119,7 @@ class _Job:
         return GZIP if info.key.endswith(".gz") else SIZE
 
     def adopt(self, info: ObjectInfo, copy: Copy) -> bool:
-        """Write the record of a file that is there, if it is proved to be the object."""
+        """Record an existing file that is proved to be the object."""
         if copy.state.st_size != info.size or self.folder.proves(info) is None:
             return False
         how = self.how(info)
@@ -137,7 +137,10 @@ class _Job:
         )
 
     def fetch(self, info: ObjectInfo, target: Target) -> Fetched:
-        """Fetch an object; once more where it is damaged, and once more where it was replaced."""
+        """Fetch an object, again if it is damaged or was replaced.
+
+        Once more for each reason.
+        """
         excuses = [ReplacedError, DamagedError]
         while True:
             self._remove_partials(info.key, but=part_of(self.folder, info).stem)
@@ -180,7 +183,10 @@ class _Job:
         return Fetched(info, "fetched", copy is not None)
 
     def _put_in_place(self, part: Path, target: Target, record: MirrorRecord, copy: Copy | None) -> None:
-        """Write the record, then move the file; a crash between them leaves the file of before, which it tells of."""
+        """Write the record, then move the file.
+
+        A crash between them leaves the earlier file, whose fingerprint the record holds.
+        """
         before = copy.known.fingerprint if copy and copy.known else ""
         self.folder.write_record(replace(record, replaces=before))
         if copy is None and os.path.lexists(target.path):
@@ -197,7 +203,10 @@ class _Job:
             self.folder.write_record(moved)
 
     def _compare(self, info: ObjectInfo, copy: Copy, part: Path, how: str, crc32: int) -> None:
-        """Record a file without ETag that equals what was fetched; leave any other alone."""
+        """Record an existing file that equals the fetched object.
+
+        Any other file is left alone.
+        """
         same = _same_content(part, copy.path)
         self._remove_partials(info.key)
         if same:
@@ -207,7 +216,7 @@ class _Job:
         raise LeftAloneError(f"another file of {info.size} bytes")
 
     def _in_parallel(self, partial: PartialFile, stream: Stream) -> tuple[int, str]:
-        """Receive in several requests at a time, and check complete pieces meanwhile."""
+        """Receive in several requests, and verify complete pieces meanwhile."""
         with ThreadPoolExecutor(self.requests + 1, thread_name_prefix="laion-mirror") as pool:
             try:
                 check = pool.submit(self._checked, partial, stream)
@@ -223,7 +232,7 @@ class _Job:
         return check.result()
 
     def _receive(self, partial: PartialFile, stream: Stream) -> None:
-        """Receive run after run of the missing pieces, until there are none."""
+        """Receive runs of missing pieces until none are missing."""
         try:
             while run := partial.take(self.request_bytes):
                 self._receive_run(partial, stream, *run)
@@ -253,7 +262,10 @@ class _Job:
                     raise
 
     def _answer(self, stream: Stream, start: int, stop: int, attempts: Attempts, pace: Pace) -> Generator[bytes]:
-        """Yield the bytes of an answer; errors of the server, not of writing, become the contract's."""
+        """Yield the bytes of an answer.
+
+        Errors of the server become the contract's; errors of writing do not.
+        """
         key = stream.info.key
         with self.bucket.requests.errors_of(key, attempts):
             for data in stream.read(start, stop, attempts):
@@ -264,7 +276,10 @@ class _Job:
                 raise ConnectionError(f"the answer ended {stop - start} bytes early")
 
     def _checked(self, partial: PartialFile, stream: Stream) -> tuple[int, str]:
-        """Check an object as its pieces arrive; return its CRC-32 and how it was checked."""
+        """Verify an object as its pieces arrive.
+
+        Returns its CRC-32 and the kind of check.
+        """
         info, how = partial.info, self.how(partial.info)
         try:
             return check_stream(Front(partial), info, how, self.stop), how

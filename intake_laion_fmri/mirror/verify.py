@@ -1,4 +1,4 @@
-"""What a mirror holds: by the names of its files, or by reading each of them. No network is needed."""
+"""A mirror's state, from file names or by reading every file, without any network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from intake_laion_fmri.remote.records import DAMAGED, OTHER, MirrorRecord, now
 
 @dataclass(frozen=True)
 class MirrorCheck:
-    """The state of one file of a mirror."""
+    """State of one file of a mirror."""
 
     key: str
     """Its object."""
@@ -35,13 +35,13 @@ class MirrorCheck:
 
     @property
     def is_good(self) -> bool:
-        """Whether nothing is wrong with it."""
+        """True if nothing is wrong with the file."""
         return self.status in ("complete", "unrecorded")
 
 
 @dataclass(frozen=True)
 class SubjectStatus:
-    """What a mirror holds of one subject."""
+    """A mirror's files of one subject."""
 
     subject: str
     """``"sub-01"``; empty for files of no subject."""
@@ -57,7 +57,7 @@ class SubjectStatus:
 
 @dataclass(frozen=True)
 class MirrorStatus:
-    """What a mirror holds, by the names and sizes of its files; see `verify_mirror` for their content."""
+    """A mirror's contents by names and sizes; see `verify_mirror` for content."""
 
     to: Path
     """The mirror."""
@@ -77,7 +77,7 @@ class MirrorStatus:
     """Files whose names are not the data set's."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return all of it as values that JSON can hold."""
+        """Return the status as JSON-compatible values."""
         return asdict(self) | {
             "to": os.fspath(self.to),
             "partial": [dict(zip(("key", "received", "bytes"), part, strict=True)) for part in self.partial],
@@ -91,7 +91,9 @@ def verify_mirror(
     sessions: SessionSelection | None = ALL,
     kinds: str | Sequence[str] | None = None,
 ) -> Iterator[MirrorCheck]:
-    """Read every file of a mirror and compare it with what was recorded when it was copied. No network is needed.
+    """Read every file of a mirror and compare it with its record.
+
+    No network is needed.
 
     Parameters
     ----------
@@ -143,7 +145,7 @@ def verify_mirror(
 
 
 def mirror_status(to: str | os.PathLike[str]) -> MirrorStatus:
-    """List what a mirror holds, without reading the files or any network.
+    """List a mirror's contents, without reading files or any network.
 
     Parameters
     ----------
@@ -200,7 +202,7 @@ def _existing(to: object) -> MirrorFolder:
 
 
 def _verified(folder: MirrorFolder, key: str, state: os.stat_result, record: MirrorRecord | None) -> MirrorCheck:
-    """Read one file and compare it."""
+    """Read one file and compare it with its record."""
     path = folder.path / key
     if record and record.checked == OTHER:
         record = None
@@ -226,7 +228,10 @@ def _verified(folder: MirrorFolder, key: str, state: os.stat_result, record: Mir
 def _broken(
     folder: MirrorFolder, key: str, state: os.stat_result, record: MirrorRecord | None, error: DataIntegrityError
 ) -> MirrorCheck:
-    """Report a damaged file, and record it where possible, so that it is neither read nor kept."""
+    """Report a damaged file.
+
+    It is recorded where possible, so that it is neither read nor kept.
+    """
     if record is None:
         return MirrorCheck(key, "damaged", f"{error} It was copied by other means: move it away, then mirror again.")
     if (state.st_size, state.st_mtime_ns) != (record.size, record.mtime_ns):

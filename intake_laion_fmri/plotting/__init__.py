@@ -1,4 +1,4 @@
-"""Pictures of what is opened here, by nilearn and matplotlib: on slices, on surfaces, of trials and results.
+"""Pictures by nilearn and matplotlib: slices, surfaces, trials and results.
 
 Here are the public functions of this wing, loaded on first use. All are methods of ``ds.laion`` too. Each returns the
 matplotlib figure, which pyplot manages: ``figure.savefig("picture.png")`` writes it.

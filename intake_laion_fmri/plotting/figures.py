@@ -1,4 +1,4 @@
-"""Figures, axes, colour scales and legends: what all pictures have in common."""
+"""Figures, axes, colour scales and legends of all pictures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ _UNITS = {"percent": "%", "1": ""}
 
 
 def pyplot() -> Any:
-    """Return `matplotlib.pyplot`; ImportError that says how to install it, and nilearn, where one is absent."""
+    """Import `matplotlib.pyplot`, and check for nilearn.
+
+    An ImportError says how to install them.
+    """
     try:
         import matplotlib.pyplot
         import nilearn.plotting  # noqa: F401
@@ -89,13 +92,16 @@ def panels(
 
 
 def figure_of(axes: Axes) -> Figure:
-    """Return the figure that axes are in, also through figures within it."""
+    """Return the figure of axes, also through subfigures."""
     figure: Figure = axes.get_figure(root=True)  # type: ignore[assignment]
     return figure
 
 
 def _show_once(figure: Figure) -> None:
-    """Keep a notebook from showing a figure twice: as the value of a cell, and by pyplot at the cell's end."""
+    """Keep a notebook from showing a figure twice.
+
+    As a cell's value, and by pyplot at the cell's end.
+    """
     if "inline" in pyplot().get_backend():
         figure._ipython_display_ = functools.partial(_display, figure)  # type: ignore[attr-defined]
 
@@ -106,7 +112,7 @@ def _display(figure: Figure) -> None:
 
 
 def label_of(values: xr.DataArray) -> str:
-    """Return what values are, and their units, from their attributes."""
+    """Return the name and units of values, from their attributes."""
     name = str(values.attrs.get("long_name") or ("" if values.name is None else values.name))
     units = str(values.attrs.get("units", ""))
     units = _UNITS.get(units, units)
@@ -115,7 +121,7 @@ def label_of(values: xr.DataArray) -> str:
 
 @dataclass(frozen=True)
 class Scale:
-    """How values become colours."""
+    """Colour scale of values."""
 
     cmap: Any
     """Colour map, as matplotlib takes it."""
@@ -138,7 +144,9 @@ class Scale:
         vmin: float | None = None,
         vmax: float | None = None,
     ) -> Scale:
-        """Choose a scale: around 0 where more than a few values are negative, otherwise from 0 on.
+        """Choose a scale: diverging around 0, or sequential from 0.
+
+        It diverges if more than a few values are negative.
 
         Parameters
         ----------
@@ -167,7 +175,10 @@ class Scale:
         return cls(cmap or (SIGNED if is_signed else POSITIVE), float(vmin), float(vmax), extend, label)
 
     def lifted(self, values: NDArray[Any]) -> tuple[NDArray[Any], float]:
-        """Return values as nilearn draws them with a threshold, which is returned too: NaN transparent, zeros not."""
+        """Return values and a threshold for nilearn.
+
+        With them, NaN is transparent and zeros are not.
+        """
         # Idea: nilearn takes 0 for "nothing here". Values nearer to 0 than anybody sees are lifted above a threshold.
         # Cost: one pass; values change by a millionth of the scale.
         least = 1e-6 * max(abs(self.vmin), abs(self.vmax))
@@ -176,13 +187,13 @@ class Scale:
 
     @property
     def mappable(self) -> ScalarMappable:
-        """The scale as matplotlib takes it."""
+        """The scale as a matplotlib mappable."""
         from matplotlib import cm, colors
 
         return cm.ScalarMappable(colors.Normalize(self.vmin, self.vmax), self.cmap)
 
     def bar(self, axes: Sequence[Axes], **style: Any) -> None:
-        """Draw the colour bar beside axes, which become narrower."""
+        """Draw the colour bar beside axes, which shrink."""
         figure: Any = axes[0].figure
         places = [one.get_position() for one in axes]
         height = (max(one.y1 for one in places) - min(one.y0 for one in places)) * figure.get_figheight()
@@ -191,7 +202,7 @@ class Scale:
 
 
 def coloured(names: str | Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
-    """Return a colour for each name: those that were given, or `COLOURS` in turn."""
+    """Return a colour for each name: the given ones, or `COLOURS`."""
     if isinstance(names, Mapping):
         return dict(names)
     several = [names] if isinstance(names, str) else list(dict.fromkeys(names))
@@ -199,12 +210,15 @@ def coloured(names: str | Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def outline_styles(colour: Any) -> list[dict[str, Any]]:
-    """Return the two lines of an outline, legible on any map, as matplotlib's contours take them."""
+    """Return two contour styles that make an outline legible on any map."""
     return [{"levels": [0.5], "colors": [line], "linewidths": width} for line, width in (("black", 2.6), (colour, 1.3))]
 
 
 def legend(axes: Axes, outlines: Mapping[str, Any], reached: Mapping[str, bool]) -> None:
-    """Name outlines below axes, on the dark background that they are bright on; say which are not `reached`."""
+    """Draw a legend of outlines below axes, on a dark background.
+
+    Names that are not in `reached` are marked.
+    """
     if not outlines:
         return
     from matplotlib import lines

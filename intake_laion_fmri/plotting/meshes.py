@@ -1,4 +1,4 @@
-"""Values and regions on the vertices of a surface: carried there from voxels, or found there."""
+"""Values and regions on a surface's vertices, projected from voxels or given there."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SIDES = {"L": "left", "R": "right"}
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """A hemisphere, and what is drawn on it."""
+    """A hemisphere and what is drawn on it."""
 
     hemi: str
     """``L`` or ``R``."""
@@ -49,7 +49,10 @@ class Mesh:
 
     @property
     def shade(self) -> NDArray[Any]:
-        """Depth as a grey of 0 to 1, from light gyri to dark sulci, neither as bright or dark as values are."""
+        """Depth as a grey of 0 to 1.
+
+        From light gyri to dark sulci, neither as bright or dark as values.
+        """
         if self.sulc is None or not np.isfinite(self.sulc).any():
             return np.full(len(self.xyz), 0.45)
         depth = np.nan_to_num(self.sulc)
@@ -59,7 +62,7 @@ class Mesh:
 
     @property
     def side(self) -> str:
-        """The hemisphere as nilearn says it."""
+        """The hemisphere's name in nilearn."""
         return _SIDES[self.hemi]
 
 
@@ -72,7 +75,9 @@ def meshes(
     hemi: str,
     where: Mapping[str, Any],
 ) -> tuple[list[Mesh], xr.DataArray | None]:
-    """Return the hemispheres, and the values as they were given, whose attributes say what they are.
+    """Return the hemispheres to draw, and the values as given.
+
+    The values' attributes hold their name and units.
 
     Parameters
     ----------
@@ -109,7 +114,7 @@ def _carried(
     sides: Sequence[str],
     where: Mapping[str, Any],
 ) -> xr.Dataset:
-    """Carry values and ROIs from voxels to vertices, by one projection."""
+    """Project values and ROIs from voxels to vertices."""
     import xarray as xr
 
     maps = {f"{_INSIDE}{n}": beside(data, voxels_of(data, name).astype("f4")) for n, name in enumerate(rois)}
@@ -126,7 +131,7 @@ def _carried(
 def _on_vertices(
     data: xr.Dataset | xr.DataArray, values: Any, space: str | None, where: Mapping[str, Any]
 ) -> tuple[xr.Dataset, xr.DataArray, str]:
-    """Find the values on vertices, and the surface that these are of."""
+    """Return values on vertices, and the name of their surface."""
     import xarray as xr
 
     dataset = data.to_dataset(name=data.name or "values_") if isinstance(data, xr.DataArray) else data
@@ -152,7 +157,7 @@ def _on_vertices(
 
 
 def _full(there: xr.Dataset, name: str, vertices: NDArray[np.int64]) -> NDArray[Any]:
-    """Return the values of the vertices of a surface, NaN where there are none."""
+    """Return the values of all vertices, NaN where there are none."""
     if name not in there:
         return np.full(len(vertices), np.nan)
     (dim,) = there[name].dims
@@ -162,7 +167,7 @@ def _full(there: xr.Dataset, name: str, vertices: NDArray[np.int64]) -> NDArray[
 def _surface(
     data: xr.Dataset | xr.DataArray, surface: str, space: str, side: str, where: Mapping[str, Any]
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None, NDArray[np.int64]]:
-    """Return positions, triangles, depth and numbers of the vertices of a surface."""
+    """Return positions, triangles, depth and vertex numbers of a surface."""
     if space != NATIVE:
         return _template(surface, space, side)
     subject = subject_of(data)

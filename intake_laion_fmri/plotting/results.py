@@ -49,7 +49,7 @@ def plot_trials(
     title: str | None = None,
     axes: Any = None,
 ) -> Figure:
-    """Draw betas as a carpet: a column for each trial, a row for each voxel.
+    """Draw betas as a carpet, trials by voxels.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def plot_rdm(
     title: str | None = None,
     axes: Any = None,
 ) -> Figure:
-    """Draw the dissimilarity of all pairs of images.
+    """Draw a dissimilarity matrix of images.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def plot_ceiling(
     title: str | None = None,
     axes: Any = None,
 ) -> Figure:
-    """Draw histograms of noise ceilings, one for each ROI.
+    """Draw histograms of noise ceilings, one per ROI.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ def plot_ceiling(
 def plot_split(
     data: xr.Dataset, split: str | None = None, *, pool: str = "shared", title: str | None = None, axes: Any = None
 ) -> Figure:
-    """Draw how many trials, or images, are train, test or unused.
+    """Draw the numbers of train, test and unused trials or images.
 
     Parameters
     ----------
@@ -269,14 +269,14 @@ def _finite(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _matrix(axes: Axes, values: NDArray[Any], scale: Scale, aspect: Literal["auto", "equal"] = "auto") -> None:
-    """Draw an array row by row; NaN are grey."""
+    """Draw a matrix; NaN are grey."""
     axes.set_facecolor(_MISSING)
     shown = np.ma.masked_invalid(values)
     axes.imshow(shown, cmap=scale.cmap, vmin=scale.vmin, vmax=scale.vmax, aspect=aspect, interpolation="nearest")
 
 
 def _part_sessions(axes: Axes, sessions: NDArray[Any]) -> None:
-    """Draw a line before each session but the first, and name sessions where the names fit."""
+    """Draw lines between sessions, and their names where they fit."""
     starts = np.flatnonzero(np.r_[True, sessions[1:] != sessions[:-1]])
     for start in starts[1:]:
         axes.axvline(start - 0.5, color="black", linewidth=1)

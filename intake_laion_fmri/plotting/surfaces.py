@@ -1,4 +1,4 @@
-"""Values on a cortical surface: still, flat, or to be turned by mouse."""
+"""Values on a cortical surface: static, flat, or interactive."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def plot_surface(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> Figure:
-    """Draw values on the surface of the cortex.
+    """Draw values on the cortical surface.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ def view(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> Any:
-    """Show values on a surface that is turned by mouse, in a notebook or a browser.
+    """Show values on an interactive surface, in a notebook or browser.
 
     Parameters
     ----------
@@ -253,7 +253,7 @@ def _solid(axes: Axes, mesh: Mesh, seen_from: str, scale: Scale, colours: Mappin
 
 
 def _flat(axes: Axes, mesh: Mesh, scale: Scale, colours: Mapping[str, Any]) -> None:
-    """Draw a patch: depth in grey, values over it, outlines over these."""
+    """Draw a patch: depth in grey, then values, then outlines."""
     from matplotlib.tri import Triangulation
 
     at = mesh.xyz[:, 0], mesh.xyz[:, 1]
@@ -279,7 +279,7 @@ def _finished(
     title: str | None,
     found: Sequence[Mesh],
 ) -> Figure:
-    """Add titles, the bar and the legend."""
+    """Add titles, the colour bar and the legend."""
     who = subject_of(data) or ""
     for panel, mesh in zip(grid, found, strict=False):
         panel.set_title(f"{who} {mesh.side}".strip() if title is None else title)
@@ -291,7 +291,10 @@ def _finished(
 
 
 def _joined(found: Sequence[Mesh]) -> tuple[Any, Any, Any, Any]:
-    """Return the hemispheres as one mesh, the left one at the left, with their shades and values."""
+    """Join the hemispheres into one mesh, the left one at the left.
+
+    With their shades and values.
+    """
     xyz, faces, before = [], [], 0
     for mesh in found:
         moved = mesh.xyz.astype(float)

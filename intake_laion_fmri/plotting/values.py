@@ -1,4 +1,4 @@
-"""Values as pictures take them: named, given as a DataArray, or as an array with a number for each voxel."""
+"""Values for pictures: a variable's name, a DataArray, or an array over voxels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ _MOST_ROWS = 12
 
 
 def on_voxels(data: xr.Dataset | xr.DataArray, values: Any = None) -> xr.DataArray | None:
-    """Return values along ``voxel``, or along one other dimension and ``voxel``, in memory; None where there are none.
+    """Return values along ``voxel``, and at most one other dimension, in memory.
+
+    None if there are none.
 
     Parameters
     ----------
@@ -81,7 +83,10 @@ def _found(data: xr.Dataset | xr.DataArray, values: Any) -> xr.DataArray | None:
 
 
 def _without_fill(values: xr.DataArray) -> xr.DataArray:
-    """Return whole numbers that have a valid range as floats, with NaN for those beyond: an index has -1 for none."""
+    """Return integers with a valid range as floats.
+
+    Numbers outside it become NaN: an index has -1 for none.
+    """
     if values.dtype.kind not in "iu" or len(values.attrs.get("valid_range", ())) != 2:
         return values
     first, last = values.attrs["valid_range"]
@@ -89,7 +94,7 @@ def _without_fill(values: xr.DataArray) -> xr.DataArray:
 
 
 def titles(data: xr.Dataset | xr.DataArray, shown: xr.DataArray | None) -> list[str]:
-    """Return what stands above each row: the values of the other dimension, or the subject."""
+    """Return a title for each row: the other dimension's value, or the subject."""
     if shown is not None and shown.ndim == 2:
         name = str(shown.dims[0])
         if name in shown.coords:
@@ -99,13 +104,13 @@ def titles(data: xr.Dataset | xr.DataArray, shown: xr.DataArray | None) -> list[
 
 
 def subject_of(data: xr.Dataset | xr.DataArray) -> str | None:
-    """Return the subject that data tell; None where they tell none, or several."""
+    """Return the subject of data; None for none or several."""
     told = data.coords.get("subject")
     return str(told.values) if told is not None and told.ndim == 0 else None
 
 
 def beside(data: xr.Dataset | xr.DataArray, values: NDArray[Any]) -> xr.DataArray:
-    """Return other values on the voxels of data, shape (voxel,)."""
+    """Return other values on the same voxels, shape (voxel,)."""
     import xarray as xr
 
     coords = {name: data.coords[name] for name in (VOXEL, GRID) if name in data.coords}

@@ -1,4 +1,4 @@
-"""Values on voxels, drawn on slices through the subject's own anatomy."""
+"""Values on voxels as slices through the subject's anatomy."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def plot(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> Figure:
-    """Draw values on voxels on slices through the subject's brain, with outlines of ROIs.
+    """Draw values on slices through the subject's brain, with outlines of ROIs.
 
     Parameters
     ----------
@@ -150,7 +150,10 @@ def plot(
 
 
 def _background(data: xr.Dataset | xr.DataArray, on: Any, where: Mapping[str, Any]) -> nibabel.Nifti1Image | None:
-    """Return the anatomy that was asked for, of numbers that nilearn resamples; None for the voxels alone."""
+    """Return the background image, in a type that nilearn resamples.
+
+    None for the voxels alone.
+    """
     if on is None:
         return None
     if not isinstance(on, str):
@@ -181,7 +184,10 @@ def _cuts(
     display_mode: str,
     given: Any,
 ) -> Any:
-    """Return where slices are cut, mm: as a user says, or through what is to be seen."""
+    """Return the positions of slices in mm.
+
+    Those of the user, or through the values.
+    """
     from nibabel.affines import apply_affine
     from nilearn.plotting import find_xyz_cut_coords
 
@@ -215,7 +221,7 @@ def _outline(display: Any, inside: xr.DataArray, colour: Any) -> None:
 def _slices(
     axes: Axes, data: xr.Dataset | xr.DataArray, anatomy: nibabel.Nifti1Image | None, display_mode: str, cuts: Any
 ) -> Any:
-    """Draw the background, and return nilearn's display."""
+    """Draw the background and return nilearn's display."""
     from nilearn.plotting import plot_anat
 
     style = {"axes": axes, "display_mode": display_mode, "cut_coords": cuts, "black_bg": True, "draw_cross": False}
@@ -226,7 +232,10 @@ def _slices(
 
 
 def _draw(display: Any, values: xr.DataArray, data: xr.Dataset | xr.DataArray, scale: Scale | None) -> None:
-    """Draw a map over the background, or an outline of flags. NaN and voxels beside it stay transparent."""
+    """Draw a map over the background, or an outline of flags.
+
+    NaN and voxels outside the mask are transparent.
+    """
     if scale is None:
         _outline(display, values, _ONE_COLOUR)
         return

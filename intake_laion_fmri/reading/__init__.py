@@ -1,1 +1,1 @@
-"""Arguments become a plan, the plan becomes a task for each file, and the tasks become one labelled Dataset."""
+"""Opening data: arguments → plan → one task per file → labelled Dataset."""

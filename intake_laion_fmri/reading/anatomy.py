@@ -1,4 +1,4 @@
-"""Images of a subject's anatomy, opened as a Dataset."""
+"""Anatomical images of a subject as a Dataset."""
 
 from __future__ import annotations
 
@@ -75,7 +75,10 @@ class ImageBlock:
         return 1
 
     def read(self, voxels: None) -> NDArray[Any]:
-        """Stream the file once and return the volume, shape (1, i, j, k); DataIntegrityError if it is broken."""
+        """Stream the file and return the volume, shape (1, i, j, k).
+
+        DataIntegrityError if it is broken.
+        """
         name = self.bucket.locate(self.info.key)
         with self.bucket.stream(self.info) as file:
             reader = VolumeReader(file, name=name, header=_reader_of(self.info))
@@ -96,7 +99,7 @@ def open_anatomy(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> xr.Dataset:
-    """Open an image of a subject's anatomy: T1w, T2w, the brain mask, or one of FreeSurfer's.
+    """Open an anatomical image: T1w, T2w, brain mask, or FreeSurfer's.
 
     Parameters
     ----------
@@ -157,7 +160,7 @@ def open_anatomy(
 
 
 def image_header(bucket: Bucket, info: ObjectInfo) -> VolumeHeader:
-    """Read the header of an image, of which the beginning is fetched.
+    """Read an image's header from the beginning of its file.
 
     Raises
     ------
@@ -183,7 +186,7 @@ def _reader_of(info: ObjectInfo) -> Any:
 def _object(
     bucket: Bucket, contents: SubjectContents, name: object, res: Resolution
 ) -> tuple[ObjectInfo, _Image | None]:
-    """Find the file of an image, and what is known of it."""
+    """Find an image's object and its properties."""
     if name in _IMAGES:
         known = _IMAGES[str(name)]
         key = layout.key(f"full_{known.kind}" if res is None else known.kind, subject=contents.subject)

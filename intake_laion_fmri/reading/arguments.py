@@ -1,4 +1,4 @@
-"""Checks of users' arguments, without looking into the bucket."""
+"""Checks of users' arguments that need no bucket."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ SessionSelection = str | int | Sequence[str | int]
 
 
 def check_argument(name: str, value: object) -> object:
-    """Return an argument in its canonical form, checked as far as that is possible without looking into the bucket.
+    """Return an argument in canonical form.
+
+    It is checked as far as that needs no bucket.
 
     ValueError or TypeError if it cannot be right, whichever function it is for.
     """
@@ -54,7 +56,9 @@ def check_argument(name: str, value: object) -> object:
 
 
 def check_arguments(function: Callable[..., Any], arguments: Mapping[str, object], *, where: str) -> None:
-    """Check arguments for a function that opens data, by name and by value; `where` is what takes them, for errors.
+    """Check the arguments of an opener by name and value.
+
+    `where` names the opener in errors.
 
     TypeError if the function has no such argument, with the nearest names; ValueError or TypeError if a value cannot be
     right.
@@ -68,7 +72,10 @@ def check_arguments(function: Callable[..., Any], arguments: Mapping[str, object
 
 
 def labels_alone(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments in which a Dataset or a table of images is the labels in it: these are saved and compared."""
+    """Replace Datasets and tables of images by their labels.
+
+    These are saved and compared.
+    """
     return {name: _check_images(value) if name == "images" else value for name, value in arguments.items()}
 
 
@@ -77,7 +84,7 @@ def _check_images(images: object) -> object:
 
 
 def check_chunks(chunks: object) -> Chunks:
-    """Return the blocks of lazy betas, checked.
+    """Return the chunking of lazy betas, checked.
 
     Raises
     ------
@@ -97,7 +104,9 @@ def check_chunks(chunks: object) -> Chunks:
 
 
 def check_sessions(session: object) -> tuple[str, ...] | None:
-    """Return the chosen sessions, ascending and each once; None stands for all.
+    """Return the chosen sessions, ascending, without repeats.
+
+    None stands for all.
 
     ValueError if one cannot be a session, or the list is empty.
     """
@@ -106,7 +115,9 @@ def check_sessions(session: object) -> tuple[str, ...] | None:
 
 
 def check_subjects(subjects: object) -> tuple[str, ...] | None:
-    """Return the chosen subjects, sorted and each once; None stands for all.
+    """Return the chosen subjects, sorted, without repeats.
+
+    None stands for all.
 
     ValueError if one cannot be a subject, or the list is empty.
     """
@@ -115,7 +126,7 @@ def check_subjects(subjects: object) -> tuple[str, ...] | None:
 
 
 def _check_names(argument: str, value: object, canonical: Callable[[object], str]) -> set[str] | None:
-    """Return the names that an argument stands for; None for ``"all"``."""
+    """Return the names in an argument; None for ``"all"``."""
     if isinstance(value, str) and value.strip() == ALL:
         return None
     if not is_several(value):
@@ -130,13 +141,16 @@ def _check_names(argument: str, value: object, canonical: Callable[[object], str
 
 
 def chosen(name: str, value: str, valid: Iterable[str]) -> tuple[str, ...]:
-    """Return the values that an argument stands for: its own, which must be valid, or every valid one for ``"all"``."""
+    """Return the chosen values, or all valid ones for ``"all"``."""
     check_argument(name, value)
     return tuple(valid) if value == ALL else (value,)
 
 
 def _check_maps(maps: object) -> tuple[str, ...] | None:
-    """Return the chosen maps, each once, in their order; None stands for all."""
+    """Return the chosen maps, in order, without repeats.
+
+    None stands for all.
+    """
     if isinstance(maps, str) and maps == ALL:
         return None
     names: list[Any] = list(maps) if is_several(maps) else [maps]  # type: ignore[call-overload]
@@ -164,14 +178,14 @@ def _check_flag(name: str, value: object) -> bool:
 
 
 def _check_task(name: str, value: object) -> str | None:
-    """Return the name of a task; which there are, the bucket tells."""
+    """Return a task's name; the bucket decides whether it exists."""
     if value is not None and not (isinstance(value, str) and value.isalnum()):
         raise ValueError(f"{name}={value!r} is no task. Expected a name such as 'floc', or None.")
     return value
 
 
 def _check_runs(run: object) -> tuple[int, ...] | None:
-    """Return the numbers of runs, each once; None stands for all."""
+    """Return the numbers of runs, without repeats; None for all."""
     if run is None:
         return None
     asked: list[Any] = list(run) if is_several(run) else [run]  # type: ignore[call-overload]
@@ -182,7 +196,7 @@ def _check_runs(run: object) -> tuple[int, ...] | None:
 
 
 def _check_events(columns: object) -> tuple[str, ...]:
-    """Return the columns of events, each once."""
+    """Return the columns of events, without repeats."""
     if columns is None:
         return ()
     names: list[Any] = list(columns) if is_several(columns) else [columns]  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""The parts of a Dataset of betas, from a bucket or a store, and their assembly."""
+"""Parts of a betas Dataset, from a bucket or a store, and their assembly."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _BETAS_ATTRS = {"long_name": "single-trial GLMsingle TYPED betas", "units": "rel
 
 @dataclass(frozen=True, eq=False)
 class BetasParts:
-    """The parts of a Dataset of betas."""
+    """Parts of a betas Dataset."""
 
     subject: str
     """``"sub-01"``."""
@@ -70,7 +70,10 @@ class BetasParts:
     """How blocks of voxels are read, of all sessions at once; none where sessions are the blocks."""
 
     def take(self, chosen: NDArray[np.bool_]) -> BetasParts:
-        """Return the same with some of the trials alone, shape (trial,): no other is read then."""
+        """Restrict the parts to some trials, shape (trial,).
+
+        No other trial is read then.
+        """
         table, roles = self.table[chosen], roles_of(self.roles, chosen)
         volumes = volumes_of(table)
         steps = {name: step.of(volumes.get(name, ())) for name, step in self.steps.items()}
@@ -87,7 +90,10 @@ class BetasParts:
         return dataset.assign_attrs(_PUBLISHED)
 
     def stored(self, betas: da.Array) -> xr.Dataset:
-        """Return the Dataset as a store holds it: without what is the same in all, or recorded twice."""
+        """Return the Dataset in a store's form.
+
+        Without values that are constant or recorded elsewhere.
+        """
         import xarray as xr
 
         from intake_laion_fmri.reading.session_chunks import SessionVariable
@@ -100,7 +106,7 @@ class BetasParts:
         )
 
     def coordinates(self) -> Coordinates:
-        """Return all coordinates that a store holds."""
+        """Return all coordinates that a store keeps."""
         return {
             **trial_coordinates(self.table),
             **self.brain.coordinates(),
@@ -111,7 +117,7 @@ class BetasParts:
 
 @dataclass(frozen=True)
 class BucketPlan:
-    """The objects of a bucket that a Dataset of betas needs."""
+    """Objects of a bucket that a betas Dataset needs."""
 
     bucket: Bucket
     """The bucket."""
@@ -126,7 +132,7 @@ class BucketPlan:
     def from_listing(
         cls, bucket: Bucket, contents: SubjectContents, trial_query: TrialQuery, voxel_query: VoxelQuery
     ) -> BucketPlan:
-        """Find the objects; NotInBucketError where one is absent."""
+        """Find the objects; NotInBucketError if one is absent."""
         return cls(
             bucket,
             contents.subject,
@@ -136,24 +142,30 @@ class BucketPlan:
 
     @property
     def inputs(self) -> tuple[ObjectInfo, ...]:
-        """Everything that the Dataset depends on: `sources`, and the tables by which repetitions are counted."""
+        """All objects that the Dataset depends on.
+
+        `sources`, and the tables from which repetitions are counted.
+        """
         return (*self.sources, *self.trials.tables.values())
 
     @property
     def sources(self) -> tuple[ObjectInfo, ...]:
-        """The objects in the Dataset's attribute ``sources``."""
+        """Objects in the attribute ``sources``."""
         sessions = self.trials.sessions
         of_sessions = (which[name] for which in (self.trials.betas, self.trials.tables) for name in sessions)
         return (*of_sessions, *self.voxels.files)
 
     def fetch(self) -> Fetched:
-        """Read the small files."""
+        """Fetch the small files."""
         return Fetched(self.bucket, [*self.trials.files, *self.voxels.files])
 
     def read(
         self, files: Mapping[str, bytes], query: TrialQuery, source: SplitSource | None, zscore: str | None = None
     ) -> BetasParts:
-        """Return the parts of the Dataset; without roles where no source of split files is given."""
+        """Read the parts of the Dataset.
+
+        Roles are left out without a source of split files.
+        """
         table, remarks = self.trials.read(self.bucket, files)
         lengths = table.groupby("session").size()
         groups = scaling_groups(table, zscore)
@@ -179,7 +191,7 @@ class BucketPlan:
 
 
 def attributes(title: str, sources: Iterable[ObjectInfo], grid: Grid | None, mask: str | None) -> dict[str, Any]:
-    """Return the attributes of a Dataset, with its grid and its mask if it has these."""
+    """Return a Dataset's attributes, with its grid and mask, if any."""
     from intake_laion_fmri import __version__
     from intake_laion_fmri.accessor import register
 
@@ -206,7 +218,7 @@ def attributes(title: str, sources: Iterable[ObjectInfo], grid: Grid | None, mas
 
 
 def split_coordinates(table: pd.DataFrame, subject: str, source: SplitSource) -> tuple[Coordinates, list[str]]:
-    """Return the roles of the trials, and the reasons if they are left out."""
+    """Return the roles of trials, or the reasons for their absence."""
     try:
         return split_roles(table, subject, source), []
     except (BucketUnreachableError, *UNREADABLE) as error:
@@ -216,13 +228,13 @@ def split_coordinates(table: pd.DataFrame, subject: str, source: SplitSource) ->
 def choose_trials(
     table: pd.DataFrame, roles: Coordinates, query: TrialQuery, subject: str, source: SplitSource | None
 ) -> tuple[pd.DataFrame, Coordinates]:
-    """Return the chosen trials of a table, and their roles."""
+    """Return the chosen rows of a trial table, with their roles."""
     chosen = query.select(table, subject, source, roles)
     return table[chosen], roles_of(roles, chosen)
 
 
 def roles_of(roles: Coordinates, chosen: NDArray[np.bool_]) -> Coordinates:
-    """Return the roles of some trials, shape (trial,)."""
+    """Return the roles of trials, shape (trial,)."""
     if not roles:
         return roles
     dims, values, attrs = roles["split_role"]
@@ -235,7 +247,9 @@ def subject_coordinate(subject: str) -> tuple[tuple[()], NDArray[np.object_], di
 
 
 def scaling_groups(table: pd.DataFrame, zscore: str | None) -> dict[str, tuple[int, ...]]:
-    """Return session → the group of each of its trials, within which voxels are scaled; empty if they are not.
+    """Return session → the scaling group of each trial.
+
+    Empty if betas are not scaled.
 
     Parameters
     ----------
@@ -251,11 +265,11 @@ def scaling_groups(table: pd.DataFrame, zscore: str | None) -> dict[str, tuple[i
 
 
 def scaling_attrs(zscore: str | None) -> dict[str, str]:
-    """Return what the attributes of scaled betas say besides, or instead."""
+    """Return the attributes that scaled betas add or replace."""
     return {} if zscore is None else {"units": "SD", "scaled_within": zscore}
 
 
 def volumes_of(table: pd.DataFrame) -> dict[str, tuple[int, ...]]:
-    """Return session → its volumes that a table lists; sessions without any are left out."""
+    """Return session → volumes in a table; empty sessions are left out."""
     volumes = table["beta_index"].groupby(table["session"], sort=False)
     return {str(name): tuple(found.tolist()) for name, found in volumes}

@@ -1,4 +1,4 @@
-"""Betas of a subject, opened as one labelled Dataset."""
+"""Betas of a subject as one labelled Dataset."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ def open_betas(
 
 @dataclass(frozen=True)
 class BetasQuery:
-    """A checked selection of betas, of any subject."""
+    """A checked selection of betas, for any subject."""
 
     trials: TrialQuery
     """Of the trials."""
@@ -265,7 +265,10 @@ class BetasQuery:
             check_argument(name, getattr(self, name))
 
     def read(self, bucket: Bucket, subject: str, store: Bucket | None, source: SplitSource | None = None) -> BetasParts:
-        """Read what a Dataset of a subject needs; `source` says where split files are, if that is known already."""
+        """Read the parts of a subject's Dataset.
+
+        `source` is the source of split files, if it is known already.
+        """
         if store is not None:
             try:
                 stored = StorePlan.from_store(store, subject, self.trials, self.voxels)

@@ -1,4 +1,4 @@
-"""Blocks: small descriptions of what a task reads from a file or a store.
+"""Blocks: frozen descriptions of what a task reads from a file or a store.
 
 A description pickles, and has the same Dask token in every process as long as the object in the bucket stays the same.
 """
@@ -33,7 +33,7 @@ CHUNK_BYTES_IN_FLIGHT = 64 * 1024 * 1024
 
 
 def _tokens(bucket: Bucket, info: ObjectInfo, grid: Grid) -> tuple[object, ...]:
-    """Return the tokens of a block's sources, which name no module."""
+    """Return the Dask tokens of sources; they name no module."""
     return bucket.__dask_tokenize__(), info.__dask_tokenize__(), grid.__dask_tokenize__()
 
 
@@ -68,7 +68,7 @@ class SessionBlock:
 
     @property
     def size(self) -> int:
-        """Packed bytes that are read."""
+        """Compressed bytes to read."""
         return self.info.size
 
     def read(
@@ -77,7 +77,7 @@ class SessionBlock:
         received: Callable[[int], None] | None = None,
         out: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
-        """Stream the file once and return the chosen trials.
+        """Stream the file and return the chosen trials.
 
         Parameters
         ----------
@@ -132,7 +132,7 @@ class MapBlock:
         return 1
 
     def read(self, voxels: NDArray[np.int64]) -> NDArray[Any]:
-        """Stream the file once and return chosen voxels, shape (1, voxel), in the type of the map.
+        """Stream the file and return chosen voxels, shape (1, voxel).
 
         The voxels are C-order flat indices into the grid. Errors are those of `volumes.read_map`, and of a file that
         cannot be read.
@@ -142,7 +142,7 @@ class MapBlock:
         return self._read(Gather.from_voxels(voxels, self.grid.shape))[np.newaxis]
 
     def read_volume(self, kept: NDArray[np.int64] | None) -> NDArray[Any]:
-        """Stream the file once and return the whole volume, shape (1, i, j, k), in the type of the map.
+        """Stream the file and return the volume, shape (1, i, j, k).
 
         All voxels but the C-order flat indices `kept` become NaN, or -1 in a map of indices; None keeps all. Errors are
         those of `read`.
@@ -194,7 +194,7 @@ class StoreBlock:
 
     @property
     def size(self) -> int:
-        """Stored bytes that are read."""
+        """Stored bytes to read."""
         return sum(sum(part.sizes) for part in self.parts)
 
     def read(
@@ -241,11 +241,14 @@ class StoreBlock:
 
     @property
     def is_read_by_two(self) -> bool:
-        """True if two threads of its own unpack it."""
+        """True if two threads of this block decompress it."""
         return self.store.is_local and self.size >= LARGE_BYTES
 
     def _threads(self) -> int:
-        """Return the number of parts to read at a time: many small parts hide latency, few large ones spare memory."""
+        """Return the number of parts to read at a time.
+
+        Many small parts hide latency, few large ones save memory.
+        """
         if self.store.is_local:
             return 2 if self.is_read_by_two else 1
         in_flight = CHUNK_BYTES_IN_FLIGHT * len(self.parts) // max(self.size, 1)
@@ -278,7 +281,7 @@ def _as_array(groups: tuple[int, ...] | None) -> NDArray[np.intp] | None:
 
 
 class Step(NamedTuple):
-    """A block and the method that reads it."""
+    """A block and its reading method."""
 
     read: Callable[[Any, Any], NDArray[Any]]
     """A method of the block's class, such as ``SessionBlock.read``."""
@@ -288,13 +291,13 @@ class Step(NamedTuple):
     """Argument of the method; an array that many steps share is one object of the graph."""
 
     def of(self, volumes: tuple[int, ...]) -> Step:
-        """Return the step that reads some of a session's trials."""
+        """Return the step that reads trials of a session."""
         assert isinstance(self.block, SessionBlock | StoreBlock), "other blocks have no trials"
         return Step(self.read, replace(self.block, volumes=volumes), self.voxels)
 
 
 class _Columns:
-    """Chosen trials and voxels, filled chunk by chunk in the order in which they are stored."""
+    """Chosen trials and voxels, filled chunk by chunk in stored order."""
 
     def __init__(
         self,
@@ -326,7 +329,7 @@ class _Columns:
 
 
 def _reorder_columns(values: NDArray[np.float32], order: NDArray[np.intp]) -> None:
-    """Put the columns in another order, some rows at a time, which fit the processor's cache."""
+    """Permute columns, a cache-sized group of rows at a time."""
     height = max(1, BAND_BYTES // max(values[:1].nbytes, 1))
     buffer = np.empty((min(height, len(values)), values.shape[1]), dtype=values.dtype)
     for start in range(0, len(values), height):

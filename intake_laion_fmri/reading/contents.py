@@ -1,4 +1,4 @@
-"""The objects of a subject in the bucket now, from its listings: never from a remembered list."""
+"""A subject's objects, always from a fresh listing of the bucket."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RoiFile:
 
 @dataclass(frozen=True)
 class SubjectContents:
-    """The objects of a subject in the bucket."""
+    """A subject's objects in the bucket."""
 
     subject: str
     """``"sub-01"``."""
@@ -41,7 +41,7 @@ class SubjectContents:
     """ROI volumes, sorted by public name."""
 
     def find(self, kind: str, **entities: str) -> ObjectInfo | None:
-        """Return an object of this subject, or None where the bucket has none; see `layout.key`."""
+        """Return an object of this subject, or None; see `layout.key`."""
         return self.objects.get(layout.key(kind, subject=self.subject, **entities))
 
 
@@ -58,7 +58,9 @@ def subject_contents(
     everything: bool = False,
     trees: Sequence[layout.Tree] = (),
 ) -> SubjectContents:
-    """List the objects of a subject: a few hundred, by listings that are under way at once.
+    """List a subject's objects.
+
+    A few hundred, by listings that run at once.
 
     From S3 these are two listings, three with `anatomy`: 115 to 170 kB for a whole subject. With `everything`, all
     trees with a folder for each subject are listed. `trees` are others to list, of a subject or of the whole data set.
@@ -89,7 +91,10 @@ def subject_contents(
 
 
 def dataset_objects(bucket: Bucket) -> dict[str, ObjectInfo]:
-    """List the objects of trees without folders of subjects: of stimuli, splits, and at the root; four listings."""
+    """List objects of trees without subject folders; four listings.
+
+    Stimuli, splits, and files at the root.
+    """
     folders = [tree.root for tree in layout.TREES if tree.per == "dataset" and tree.root]
     objects = {key: info for key, info in bucket.root_files().items() if layout.tree_of(key)}
     for found in find_each(bucket, folders):
@@ -98,12 +103,15 @@ def dataset_objects(bucket: Bucket) -> dict[str, ObjectInfo]:
 
 
 def betas_contents(bucket: Bucket, subject: str, *, anatomy: bool) -> SubjectContents:
-    """List the objects of a subject that betas need; the stimulus table may be among them."""
+    """List a subject's objects that betas need.
+
+    The stimulus table may be among them.
+    """
     return subject_contents(bucket, subject, anatomy=anatomy, trees=[layout.STIMULI])
 
 
 def find_each(bucket: Bucket, folders: Sequence[str]) -> list[dict[str, ObjectInfo]]:
-    """List folders, at once from a server; see `Bucket.find`."""
+    """List folders, concurrently from a server; see `Bucket.find`."""
     if bucket.is_local:
         return [bucket.find(folder) for folder in folders]
     # Whoever interrupts it need not wait for a server.
@@ -111,7 +119,10 @@ def find_each(bucket: Bucket, folders: Sequence[str]) -> list[dict[str, ObjectIn
 
 
 def roi_files(objects: Mapping[str, ObjectInfo]) -> list[RoiFile]:
-    """List the ROI files, sorted by public name; twice the same name where both spellings are there."""
+    """List the ROI files, sorted by public name.
+
+    A name occurs twice if both spellings exist.
+    """
     found = []
     for path, info in objects.items():
         parsed = layout.parse_key(path)
@@ -123,7 +134,7 @@ def roi_files(objects: Mapping[str, ObjectInfo]) -> list[RoiFile]:
 
 
 def public_sessions(objects: Mapping[str, ObjectInfo], kinds: Collection[str]) -> tuple[str, ...]:
-    """List the public sessions with an object of one of these kinds, ascending."""
+    """List public sessions with an object of these kinds, ascending."""
     parsed = map(layout.parse_key, objects)
     names = {entry.entities["session"] for entry in parsed if entry and entry.kind in kinds}
     public = (name for name in names if not layout.is_held_out(name))
@@ -131,7 +142,7 @@ def public_sessions(objects: Mapping[str, ObjectInfo], kinds: Collection[str]) -
 
 
 def odd_sessions(subject: str, objects: Mapping[str, ObjectInfo]) -> list[str]:
-    """List the folders that hold betas or a trial table under a name that is no session's, sorted."""
+    """List folders with betas or trials whose names are no session's."""
     root = f"{layout.BETAS.folder(subject)}/"
     read: set[str] = set()
     found: set[str] = set()
@@ -143,12 +154,15 @@ def odd_sessions(subject: str, objects: Mapping[str, ObjectInfo]) -> list[str]:
 
 
 def only_subjects(names: list[str]) -> list[str]:
-    """Pick the subjects from names of folders, which may be anything that a file system or a server takes."""
+    """Select the subjects among folder names."""
     return [name for name in names if layout.is_subject(name)]
 
 
 def no_subjects(bucket: Bucket) -> NotInBucketError:
-    """Return the error for a bucket without any subject: its address is wrong, or it has other folders."""
+    """Return the error for a bucket without subjects.
+
+    Its address is wrong, or it has other folders.
+    """
     if not bucket.exists():
         return bucket.messages.no_such_bucket()
     return NotInBucketError(

@@ -1,4 +1,4 @@
-"""The content of small files, fetched together."""
+"""Contents of small files, fetched together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 
 
 class Fetched(dict[str, bytes]):
-    """Key → content; a key that could not be read raises its error on access.
+    """Key → content; a key that failed raises its error on access.
 
     Only then is it known whether the user's selection needs it.
     """

@@ -1,4 +1,4 @@
-"""Lazy arrays of blocks: a task per block, and the computing of all of them into an array."""
+"""Lazy arrays of blocks: one task per block, and loading into given arrays."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ SLAB_BYTES = 64 * 1024 * 1024
 
 
 def lazy_rows(name: str, steps: Sequence[Step], *, shape: tuple[int, ...], dtype: str = "float32") -> da.Array:
-    """Stack blocks along a first axis, shape (sum of the blocks' lengths, *shape): one task per block.
+    """Stack blocks along the first axis, one task per block.
+
+    Its length is the sum of the blocks' lengths.
 
     Blocks of length 0 have no task; the tasks' names begin with `name`.
     """
@@ -35,7 +37,7 @@ def lazy_rows(name: str, steps: Sequence[Step], *, shape: tuple[int, ...], dtype
 
 
 def lazy_columns(name: str, steps: Sequence[Step], *, n_rows: int, dtype: str = "float32") -> da.Array:
-    """Set blocks of all rows side by side: one task per block.
+    """Concatenate blocks of all rows along columns, one task each.
 
     Parameters
     ----------
@@ -58,7 +60,7 @@ def lazy_columns(name: str, steps: Sequence[Step], *, n_rows: int, dtype: str = 
 
 
 def _lazy(name: str, steps: Sequence[Step], chunks: tuple[tuple[int, ...], ...], dtype: str) -> da.Array:
-    """Return an array whose blocks are cut along one dimension."""
+    """Return an array whose blocks divide one dimension."""
     import dask.array as da
     from dask.base import tokenize
 
@@ -86,7 +88,7 @@ def _lazy(name: str, steps: Sequence[Step], chunks: tuple[tuple[int, ...], ...],
 
 @dataclass(frozen=True, eq=False)
 class _Steps:
-    """Steps as one argument of a task, whose token is known."""
+    """Steps as one task argument with a known token."""
 
     key: str
     steps: tuple[Step, ...]
@@ -101,7 +103,7 @@ def _read_block(steps: _Steps, block_id: tuple[int, ...]) -> NDArray[Any]:
 
 
 def load_each(arrays: Sequence[da.Array]) -> list[NDArray[Any]]:
-    """Compute several arrays at once, each into an array of its own; see `fill_each`."""
+    """Compute several arrays into new arrays; see `fill_each`."""
     results = [np.empty(array.shape, dtype=array.dtype) for array in arrays]
     fill_each(arrays, results)
     return results
@@ -110,7 +112,7 @@ def load_each(arrays: Sequence[da.Array]) -> list[NDArray[Any]]:
 def fill_each(
     arrays: Sequence[da.Array], targets: Sequence[NDArray[Any]], done: Callable[[float], None] | None = None
 ) -> None:
-    """Compute several arrays at once, each into an array that is there.
+    """Compute several arrays into existing arrays.
 
     Parameters
     ----------
@@ -153,7 +155,7 @@ def fill_each(
 
 
 class _StoppedError(Exception):
-    """A block is left because the whole is: nobody sees it."""
+    """A block was abandoned because loading has stopped; never seen by users."""
 
 
 def _fill_here(
@@ -162,7 +164,7 @@ def _fill_here(
     targets: Sequence[NDArray[Any]],
     advance: Callable[[float], None],
 ) -> None:
-    """Fill the targets by threads of this process."""
+    """Fill the targets with threads of this process."""
     # Idea: each block of ours reads straight into its part of the target; any other is copied there by a task that
     # follows it. Dask would copy a result of one block and join several, so that it holds each twice for a while.
     # Reference: dask.array.store, which reads all of a target first, for its token.
@@ -191,7 +193,10 @@ def _fill_here(
 
 
 def _half_of_the_threads() -> dict[str, int]:
-    """Return how many blocks to read at a time where each has two threads of its own; nothing where the user says."""
+    """Limit concurrent blocks to half the threads.
+
+    For blocks with two threads of their own, unless the user has set a number.
+    """
     import dask
     from dask.system import CPU_COUNT
 
@@ -203,7 +208,7 @@ def _half_of_the_threads() -> dict[str, int]:
 def _fill_from(
     client: Client, arrays: Sequence[da.Array], targets: Sequence[NDArray[Any]], advance: Callable[[float], None]
 ) -> None:
-    """Fill the targets with blocks that a cluster computes, as they are finished."""
+    """Fill the targets from a cluster, block by block."""
     from distributed import as_completed, futures_of
 
     persisted = client.persist([_in_slabs(array) for array in arrays])
@@ -229,7 +234,7 @@ def _fill_afterwards(
     targets: Sequence[NDArray[Any]],
     advance: Callable[[float], None],
 ) -> None:
-    """Fill the targets with blocks that a scheduler gives all at once."""
+    """Fill the targets after a scheduler has computed all blocks."""
     graph, keys = _optimized(arrays)
     each = zip(arrays, targets, keys, strict=True)
     pairs = [pair for array, target, keys in each for pair in _parts(array, target, keys)]
@@ -240,7 +245,7 @@ def _fill_afterwards(
 
 
 def _client_of(get: Callable[..., Any]) -> Client | None:
-    """Return the client whose cluster computes, if one does."""
+    """Return the Dask client that would compute, or None."""
     if "distributed" not in sys.modules:
         return None
     from distributed import Client
@@ -250,7 +255,10 @@ def _client_of(get: Callable[..., Any]) -> Client | None:
 
 
 def _read_directly(arrays: Sequence[da.Array]) -> list[bool]:
-    """Return for each array whether its blocks are read as they are, and no other array needs them."""
+    """Return for each array whether blocks are read into the target.
+
+    Not if another array needs them, too.
+    """
     layers = [set(getattr(array.__dask_graph__(), "layers", ())) for array in arrays]
     return [
         _is_ours(array) and not any(array.name in layers[other] for other in range(len(arrays)) if other != number)
@@ -267,7 +275,7 @@ def _is_ours(array: da.Array) -> bool:
 
 
 def _optimized(arrays: Sequence[da.Array]) -> tuple[dict[Any, Any], list[list[Any]]]:
-    """Return one graph of several arrays, and the keys of the blocks of each."""
+    """Return one graph for several arrays, and their blocks' keys."""
     from dask.base import collections_to_expr
     from dask.core import flatten
 
@@ -279,7 +287,7 @@ def _optimized(arrays: Sequence[da.Array]) -> tuple[dict[Any, Any], list[list[An
 
 
 def _parts(array: da.Array, target: NDArray[Any], keys: list[Any] | None = None) -> Iterator[tuple[Any, NDArray[Any]]]:
-    """Yield the key of each block, and its part of a target."""
+    """Yield each block's key and its part of a target."""
     from dask.array.core import slices_from_chunks
     from dask.core import flatten
 
@@ -289,7 +297,7 @@ def _parts(array: da.Array, target: NDArray[Any], keys: list[Any] | None = None)
 
 
 def _in_slabs(array: da.Array) -> da.Array:
-    """Cut large blocks along their rows, so that a message holds a part of one."""
+    """Split large blocks along rows, to limit a message's size."""
     row_bytes = array.dtype.itemsize * math.prod(map(max, array.chunks[1:]))
     height = max(1, SLAB_BYTES // max(1, row_bytes))
     if not array.ndim or max(array.chunks[0], default=0) <= height:

@@ -1,4 +1,4 @@
-"""Loading: the values of lazy arrays go straight to where they stay, by all threads at once."""
+"""Loading: fill final memory with all threads, without copies."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def load_betas(subject: str, *, out: Out | None = None, progress: bool | None = 
 
 
 def _signature() -> inspect.Signature:
-    """Return the arguments of `load_betas` by name, for help and completion."""
+    """Return the signature of `load_betas`, for help and completion."""
     own, betas = inspect.signature(load_betas), inspect.signature(open_betas)
     added = [own.parameters["out"], own.parameters["progress"]]
     return betas.replace(parameters=[*betas.parameters.values(), *added])
@@ -143,7 +143,7 @@ def _loaded(
     out: Out | None,
     progress: bool | None,
 ) -> dict[str, xr.Dataset]:
-    """Load all variables of some Datasets at once, one of them into a target if there is one."""
+    """Load all variables of Datasets at once, one of them into a target."""
     variables = {(path, name): found for path, one in datasets.items() for name, found in one.variables.items()}
     lazy = {at: variable for at, variable in variables.items() if _can_fill(variable)}
     values = {at: np.empty(variable.shape, variable.dtype) for at, variable in lazy.items() if at != chosen}
@@ -175,7 +175,7 @@ def _loaded(
 
 
 def _can_fill(variable: xr.Variable) -> bool:
-    """Return True for a Dask array whose blocks are NumPy arrays of known sizes."""
+    """Return True for Dask arrays of NumPy blocks with known sizes."""
     import dask.array as da
     from dask.array.utils import meta_from_array
 
@@ -197,7 +197,10 @@ def _only_variable(dataset: xr.Dataset) -> Hashable:
 
 @contextmanager
 def _target(out: Out, variable: xr.Variable) -> Iterator[NDArray[Any]]:
-    """Give the array to fill: the user's, or a map of a file that appears when the block ends well."""
+    """Yield the array to fill.
+
+    The user's, or a mapped file that appears when the block succeeds.
+    """
     if isinstance(out, np.ndarray):
         _check_array(out, variable)
         yield out
@@ -245,7 +248,7 @@ def _checked_path(out: str | os.PathLike[str], variable: xr.Variable) -> Path:
 
 
 def _header(variable: xr.Variable) -> bytes:
-    """Return what stands before the values in a ``.npy`` file (version 1.0), with a comment that tells whose it is."""
+    """Return a ``.npy`` header (version 1.0) with this package's mark."""
     described = {
         "descr": np.lib.format.dtype_to_descr(variable.dtype),
         "fortran_order": False,

@@ -1,4 +1,4 @@
-"""Maps of a subject or of its sessions, opened as one Dataset."""
+"""Maps of a subject or of its sessions as one Dataset."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def open_maps(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> xr.Dataset:
-    """Open the maps of a subject, or of its sessions: noise ceilings, R2, HRF index and ridge fraction.
+    """Open maps: noise ceilings, R2, HRF index and ridge fraction.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def open_noise_ceilings(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> xr.Dataset:
-    """Open the noise ceilings of a subject, and its mean R2, or the noise ceilings within its sessions.
+    """Open noise ceilings and mean R2, or noise ceilings of sessions.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def _open_maps(
 def _lazy_map(
     name: str, blocks: Sequence[MapBlock], query: MapQuery, axis: VoxelAxis, *, is_volume: bool, is_whole: bool
 ) -> tuple[tuple[str, ...], da.Array, dict[str, Any]]:
-    """Return a map as xarray takes a variable, with a block per file."""
+    """Return a map as an xarray variable, one block per file."""
     spec = (SESSION_MAPS if query.per_session else SUBJECT_MAPS)[name]
     dims, shape = (tuple("ijk"), axis.grid.shape) if is_volume else ((VOXEL,), (len(axis),))
     read = MapBlock.read_volume if is_volume else MapBlock.read

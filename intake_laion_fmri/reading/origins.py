@@ -1,4 +1,4 @@
-"""Where a Dataset was read from, so that what belongs to it is found without naming the bucket again."""
+"""The bucket of a Dataset, recorded for later calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _recent: dict[str, Bucket] = {}
 
 
 def with_origin(dataset: xr.Dataset, bucket: Bucket) -> xr.Dataset:
-    """Record the bucket of a Dataset in its coordinate ``subject``, which means and selections keep."""
+    """Record a Dataset's bucket in the coordinate ``subject``.
+
+    Means and selections keep it.
+    """
     if _SUBJECT in dataset.coords:
         dataset[_SUBJECT].encoding[_ENCODING] = bucket.url
         _recent.pop(bucket.url, None)
@@ -29,7 +32,9 @@ def with_origin(dataset: xr.Dataset, bucket: Bucket) -> xr.Dataset:
 
 
 def origin(data: xr.Dataset | xr.DataArray) -> Any:
-    """Return the bucket of a Dataset, as `open_bucket` takes it; None where it is not recorded.
+    """Return a Dataset's bucket as `open_bucket` takes it.
+
+    None if it is not recorded.
 
     In another process than the one that opened the Dataset this is its URL, without options.
     """

@@ -1,4 +1,4 @@
-"""Tables that notebooks and terminals show of catalogs, sources, subjects and Datasets."""
+"""Pages of catalogs, sources, subjects and Datasets for notebooks and terminals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WIDTH = 88
 
 @dataclass(frozen=True)
 class Page:
-    """A title, a table, and lines below it: the same in a notebook and on a terminal."""
+    """A title, a table, and lines below it."""
 
     title: str
     """One line."""
@@ -54,7 +54,7 @@ class Page:
         return f'<div class="laion-page"><style>{cells}</style>{title}{table}{notes}</div>'
 
     def display(self) -> None:
-        """Send the page to the notebook or the IPython session that asks for it."""
+        """Display the page in a notebook or IPython."""
         from IPython.display import display
 
         display({"text/html": self.html(), "text/plain": str(self)}, raw=True)  # type: ignore[no-untyped-call]
@@ -71,27 +71,27 @@ def _cut(text: str) -> str:
 
 
 def counted(number: int, what: str) -> str:
-    """Return a number and what it counts: ``"1 session"``, ``"2 sessions"``."""
+    """Return a number with its noun: ``"1 session"``, ``"2 sessions"``."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def sized(n_bytes: int | None) -> str:
-    """Return a size for people, in decimal units; nothing where it is not known."""
+    """Format a size in decimal units; "" if it is unknown."""
     return "" if n_bytes is None else size(n_bytes)
 
 
 def spanned(names: Sequence[str]) -> str:
-    """Return the first and the last of names that count: ``"ses-01 … ses-30"``."""
+    """Return the first and last of numbered names: ``"ses-01 … ses-30"``."""
     return f"{names[0]} … {names[-1]}" if len(names) > 2 else ", ".join(names)
 
 
 def shaped(data: xr.Dataset | xr.DataArray, without: Collection[str] = ()) -> str:
-    """Return the sizes of data along all dimensions but some: ``"367 trial x 126 voxel"``."""
+    """Return sizes along all but some dimensions: ``"367 trial x 126 voxel"``."""
     return " x ".join(f"{number:,} {name}" for name, number in data.sizes.items() if name not in without)
 
 
 def data_page(data: xr.Dataset | xr.DataArray, operations: Sequence[str]) -> Page:
-    """Return the page of ``ds.laion``: what the data are of, their ROIs with the voxels chosen, what can be done.
+    """Return the page of ``ds.laion``: data, ROIs, and operations.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ _OF_SELECTIONS = (ROI, "pool", "split")
 
 
 def _rois(inside: xr.DataArray) -> Iterator[tuple[str, str, str]]:
-    """Yield the name of each ROI, its category, and its number of voxels in the data."""
+    """Yield each ROI's name, category and number of voxels."""
     numbers = inside.sum([dim for dim in inside.dims if dim != ROI])
     categories = inside.coords.get("roi_category", inside[ROI])
     for name, category, number in zip(numbers[ROI].values, categories.values, numbers.values, strict=True):

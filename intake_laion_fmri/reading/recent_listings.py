@@ -1,4 +1,4 @@
-"""Listings for users' questions: those of a server are shared for a while within a process.
+"""Listings kept for a while within a process, for users' questions.
 
 Those of a local folder, which anything may have changed, are not kept. Opening data always asks the bucket, because
 sizes and ETags are pinned from its answer.
@@ -23,17 +23,17 @@ _listings: dict[tuple[Bucket, str, str], tuple[float, Any]] = {}
 
 
 def recent_folders(bucket: Bucket, folder: str, *, refresh: bool) -> list[str]:
-    """List the names of the folders in a folder; with `refresh` from the server, whatever is kept."""
+    """List the folders of a folder; `refresh` asks the server again."""
     return _recent(bucket, "folders", folder, bucket.folders, refresh=refresh)
 
 
 def recent_objects(bucket: Bucket, folder: str, *, refresh: bool) -> dict[str, ObjectInfo]:
-    """List the objects below a folder; with `refresh` from the server, whatever is kept."""
+    """List the objects below a folder; `refresh` asks the server again."""
     return _recent(bucket, "objects", folder, bucket.find, refresh=refresh)
 
 
 def recent_dataset_objects(bucket: Bucket, *, refresh: bool) -> dict[str, ObjectInfo]:
-    """List the objects that are of no subject; with `refresh` from the server, whatever is kept."""
+    """List objects without a subject; `refresh` asks the server again."""
     return _recent(bucket, "objects of the data set", "", lambda _: dataset_objects(bucket), refresh=refresh)
 
 

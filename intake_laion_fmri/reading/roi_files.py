@@ -1,4 +1,4 @@
-"""The files of each ROI, and the faults of those that cannot be used.
+"""Files of each ROI, and faults of unusable ones.
 
 A file that is broken, or contradicts another, is a fault of its ROI alone: the ROI is left out, unless it is selected.
 """
@@ -43,7 +43,9 @@ class RoiForm:
         read: Callable[[bytes, str], T],
         same: Callable[[T, T], bool],
     ) -> T:
-        """Read the file; DataIntegrityError if a file of another spelling differs.
+        """Read the file.
+
+        DataIntegrityError if a file of another spelling differs.
 
         `files` are key → content, of this bucket. `read` takes content and name of a file; `same` takes what was read
         of two, and returns True if they are the same.
@@ -62,7 +64,7 @@ class RoiForm:
 
 @dataclass(frozen=True)
 class RoiFault:
-    """The reason why an ROI cannot be used, in one format or in all."""
+    """The reason why an ROI is unusable, in one format or in all."""
 
     name: str
     """Public name."""
@@ -77,7 +79,7 @@ class RoiFault:
 
 @dataclass(frozen=True)
 class RoiListing:
-    """The ROIs of some files."""
+    """ROIs of some files."""
 
     forms: tuple[RoiForm, ...]
     """Sorted by name."""
@@ -86,7 +88,10 @@ class RoiListing:
 
     @classmethod
     def from_files(cls, bucket: Bucket, files: Iterable[RoiFile]) -> RoiListing:
-        """Join the spellings of each file; an ROI in two categories is a fault."""
+        """Group files by ROI.
+
+        Spellings of one name are joined; an ROI in two categories is a fault.
+        """
         first: dict[str, RoiFile] = {}
         faults: dict[str, RoiFault] = {}
         same: dict[tuple[str, str, str], dict[tuple[int, str] | str, ObjectInfo]] = {}
@@ -110,7 +115,7 @@ class RoiListing:
 
     @property
     def names(self) -> RoiNames:
-        """The ROIs, with those that cannot be used."""
+        """All ROIs, unusable ones included."""
         categories = {form.name: form.category for form in self.forms}
         faulty = [(fault.name, category) for fault in self.faults for category in fault.categories]
         return RoiNames(
@@ -119,10 +124,10 @@ class RoiListing:
 
 
 def form_of(file: RoiFile | RoiForm) -> tuple[str, str]:
-    """Return format and hemisphere; the hemisphere of a volume is empty."""
+    """Return format and hemisphere; a volume's hemisphere is empty."""
     return layout.ROI_KINDS[file.kind], file.hemi
 
 
 def in_words(format: str, hemi: str) -> str:
-    """Return format and hemisphere for a message."""
+    """Describe format and hemisphere for a message."""
     return f"{format} of hemisphere {hemi}" if hemi else format

@@ -1,4 +1,4 @@
-"""ROIs of a subject, opened as one Dataset or as an array."""
+"""ROIs of a subject, as a Dataset or as arrays."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def open_rois(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> xr.Dataset:
-    """Read the ROIs of a subject: the voxels and the surface vertices of each.
+    """Read a subject's ROIs: voxels and surface vertices.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def roi_data(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Read some ROIs as plain arrays, in the form of the data set's own package.
+    """Read ROIs as plain arrays, in the data set's own form.
 
     Parameters
     ----------
@@ -200,7 +200,7 @@ def roi_data(
 
 
 def _listed_rois(bucket: Bucket, subject: str, query: VoxelQuery, formats: Sequence[str]) -> SubjectContents:
-    """List the objects of a subject that ROIs in some formats need."""
+    """List a subject's objects for ROIs in some formats."""
     return subject_contents(
         bucket,
         layout.subject_name(subject),

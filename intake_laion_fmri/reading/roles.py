@@ -1,4 +1,4 @@
-"""The roles of trials in the splits, for a Dataset and for a selection."""
+"""Roles of trials in splits, as coordinates and selections."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def split_roles(
     trials: pd.DataFrame, subject: str, source: SplitSource
 ) -> dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]:
-    """Return the roles of trials in every split of the shared pool and of the subject's own, as coordinates.
+    """Return roles of trials in every split, as coordinates.
+
+    Splits of the shared pool and of the subject's own.
 
     ``split_role`` (pool, split, trial), int8: 0 unused, 1 train, 2 test, as CF flags, with the revision and the files'
     sums in its attributes; ``pool`` and ``split``. Errors are those of `SplitSource.read`.
@@ -59,7 +61,7 @@ def split_roles(
 def role_mask(
     trials: pd.DataFrame, subject: str, *, split: str, pool: str, role: str, source: SplitSource | None
 ) -> NDArray[np.bool_]:
-    """Return True for the trials with a role in a split, shape (trial,).
+    """Return flags of trials with a role, shape (trial,).
 
     `pool` may be ``"shared"``, ``"subject"``, or ``"pooled"`` for that of all images. `source` says where the files
     are; it is not needed for ``ood``.

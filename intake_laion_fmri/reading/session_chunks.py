@@ -1,4 +1,4 @@
-"""A variable that xarray can save to Zarr while its Dask blocks are sessions of different lengths.
+"""A variable that saves to Zarr although its Dask blocks differ in length.
 
 Zarr's chunks have one length and may not cross Dask's blocks, so xarray refuses such a variable unless its encoding
 names chunks that divide the blocks. An encoding that is set once outlives the blocks: what is loaded, selected or
@@ -18,17 +18,20 @@ MOST_CHUNKS = 1000
 
 
 class _Divisors(tuple[int, ...]):
-    """Chunks that were chosen here and not by the user."""
+    """Chunks chosen by this module and not by the user."""
 
 
 class SessionVariable(xr.Variable):
-    """A variable whose encoding has chunks only while its blocks need them."""
+    """A variable whose encoding has chunks only when its blocks need them."""
 
     __slots__ = ()
 
     @property
     def encoding(self) -> dict[Any, Any]:
-        """The encoding; ``chunks`` are there if the user has set them, or the blocks have different lengths."""
+        """The encoding.
+
+        ``chunks`` are set by the user, or for blocks of different lengths.
+        """
         encoding: dict[Any, Any] = xr.Variable.encoding.fget(self)  # type: ignore[attr-defined]
         if isinstance(encoding.get("chunks"), _Divisors):
             del encoding["chunks"]
@@ -44,7 +47,10 @@ class SessionVariable(xr.Variable):
 
 
 def _common_chunks(blocks: tuple[tuple[int, ...], ...]) -> _Divisors | None:
-    """Return the largest chunks that cross no block; None where xarray needs none, or they would be too many."""
+    """Return the largest chunks that cross no block.
+
+    None if xarray needs none, or they would be too many.
+    """
     if all(len(set(lengths[:-1])) <= 1 and lengths[-1] <= lengths[0] for lengths in blocks if lengths):
         return None
     # Idea: chunks that divide every block's length but the last one's, behind which no block begins.

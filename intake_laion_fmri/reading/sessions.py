@@ -1,4 +1,4 @@
-"""The folders of the sessions that are asked for."""
+"""Selecting session folders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def choose_sessions(
     found: Sequence[str],
     known: Iterable[str],
 ) -> tuple[str, ...]:
-    """Return the folders of the chosen sessions, or of all sessions found.
+    """Return the chosen sessions' folders, or those of all sessions.
 
     `asked` are names from `layout.session_name`; the number counts, so that ``ses-01`` is a folder ``ses-001`` too.
     `found` are the folders that all stands for, ascending, and `known` those that may be asked for.

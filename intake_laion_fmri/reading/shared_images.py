@@ -1,4 +1,4 @@
-"""Betas of several subjects on the images that all of them saw, opened at once as a tree."""
+"""Betas of several subjects on shared images, as a tree."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def open_shared(
     fallback: bool = False,
     chunks: Chunks = "session",
 ) -> xr.DataTree:
-    """Open the betas of several subjects on the images that all of them saw.
+    """Open betas of several subjects on the images that all saw.
 
     Parameters
     ----------
@@ -169,7 +169,10 @@ def open_shared(
 
 
 def _check_images(average: object, n: object, exactly: object, stimuli: object, pool: object) -> None:
-    """Raise ValueError or TypeError unless the arguments tell which trials of which images are wanted, and how."""
+    """Raise unless the arguments define trials of images.
+
+    ValueError or TypeError.
+    """
     for name, value in (("average", average), ("exactly", exactly)):
         if not isinstance(value, bool):
             raise TypeError(f"{name} must be true or false, found {value!r}.")
@@ -196,7 +199,10 @@ def _check_images(average: object, n: object, exactly: object, stimuli: object, 
 def _stores(
     given: Any, options: Mapping[str, Any] | None, names: Sequence[str], *, may_lack: bool
 ) -> dict[str, Bucket | None]:
-    """Return the store of each subject; ValueError where a mapping lacks one, or has one of nobody."""
+    """Return each subject's store.
+
+    ValueError if a mapping lacks a subject or has an unknown one.
+    """
     if given is None or not isinstance(given, Mapping):
         root = None if given is None else open_store(given, options)
         return dict.fromkeys(names, root)
@@ -214,7 +220,7 @@ def _stores(
 
 
 def _each(names: Sequence[str], function: Callable[[str], Result]) -> dict[str, Result]:
-    """Call a function with each subject, with all at once; errors name the subject."""
+    """Call a function with each subject, concurrently; errors name the subject."""
 
     def named(name: str) -> Result:
         try:
@@ -229,7 +235,9 @@ def _each(names: Sequence[str], function: Callable[[str], Result]) -> dict[str, 
 
 
 def _chosen_images(tables: Mapping[str, pd.DataFrame], n: int | None, exactly: bool) -> pd.Series[bool]:
-    """Return label → whether the image is complete, of the images that are taken, sorted by label.
+    """Return label → whether the image is complete, for the chosen images.
+
+    Sorted by label.
 
     Parameters
     ----------
@@ -270,13 +278,16 @@ def _numbers(counts: pd.Series[int]) -> list[str]:
 
 
 def _rows(table: pd.DataFrame, images: pd.Series[bool], n: int | None) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Return True for the trials of a table that are taken: of each image, the first `n`."""
+    """Return flags of the chosen trials: each image's first `n`."""
     taken = table["label"].isin(images.index).to_numpy()
     return taken if n is None else taken & (table.groupby("label").cumcount().to_numpy() < n)
 
 
 def _remarks(read: Mapping[str, BetasParts]) -> Remarks:
-    """Return the remarks of all subjects; what is remarked of some alone is told with their names."""
+    """Return all subjects' remarks.
+
+    Those that concern only some name them.
+    """
 
     def merged(kind: str) -> tuple[str, ...]:
         who: dict[str, list[str]] = {}
@@ -292,7 +303,10 @@ def _remarks(read: Mapping[str, BetasParts]) -> Remarks:
 
 
 def _tree(opened: Mapping[str, xr.Dataset], images: pd.Series[bool], *, average: bool, n: int | None) -> xr.DataTree:
-    """Return a tree of betas along images: averaged, or with `n` trials side by side."""
+    """Return a tree of betas along images.
+
+    Averaged, or with `n` trials side by side.
+    """
     import xarray as xr
 
     who = ", ".join(opened)

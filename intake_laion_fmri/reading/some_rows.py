@@ -1,4 +1,4 @@
-"""Rows of lazy arrays at random, as training needs them: each block is read once and kept for the next rows."""
+"""Random rows of lazy arrays for training; each block is read once and kept."""
 
 from __future__ import annotations
 
@@ -39,16 +39,19 @@ class LazyRows:
 
     @property
     def reads_streams(self) -> bool:
-        """Whether a block is read by unpacking a session from its beginning."""
+        """True if a block decompresses a session from its beginning."""
         return any(isinstance(block, SessionBlock) for _, block in _tasks(self._array))
 
     @property
     def splits_blocks(self) -> bool:
-        """Whether a row is read without the others of its block."""
+        """True if a row is read without the rest of its block."""
         return all(isinstance(self._block(number), ImageBlock) for number in range(len(self._ends)))
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[Any]:
-        """Read some rows: shape (row, …), in the order given. Repeats are read once."""
+        """Read rows in the given order: shape (row, …).
+
+        Repeats are read once.
+        """
         result = np.empty((len(rows), *self._array.shape[1:]), dtype=self._array.dtype)
         distinct, back = np.unique(rows, return_inverse=True)
         numbers = np.searchsorted(self._ends, distinct, side="right")
@@ -77,14 +80,14 @@ class LazyRows:
         return values
 
     def _block(self, number: int) -> Any:
-        """Return what reads a block of rows, where that is known."""
+        """Return the reader of a block of rows, if known."""
         key = (self._array.name, number, *(0 for _ in self._array.shape[1:]))
         task = self._array.__dask_graph__().get(key)
         return task[1] if isinstance(task, tuple) and len(task) == 3 else None
 
 
 def _tasks(array: da.Array) -> Iterator[tuple[Any, Any]]:
-    """Yield the method and the block of each task that reads something."""
+    """Yield method and block of each reading task."""
     for task in array.__dask_graph__().values():
         if isinstance(task, tuple) and len(task) == 3 and callable(task[0]):
             yield task[0], task[1]

@@ -1,4 +1,6 @@
-"""From a selection and a store's metadata to the parts of a Dataset, the same as from the bucket.
+"""Plans of stores: from a selection and metadata to the parts of a Dataset.
+
+They equal those from the bucket.
 
 Everything is chosen before a Dask array is made: sessions, trials, voxels, and from these the chunks that hold them.
 """
@@ -47,7 +49,7 @@ _ROLE_ARRAYS = ("split_role", POOL, SPLIT)
 
 @dataclass(frozen=True, eq=False)
 class StorePlan:
-    """The sessions of a store that a Dataset of betas needs."""
+    """Sessions of a store for a betas Dataset."""
 
     store: Bucket
     """The store."""
@@ -109,7 +111,7 @@ class StorePlan:
         bucket: Bucket,
         zscore: str | None = None,
     ) -> BetasParts:
-        """Return the parts of the Dataset.
+        """Read the parts of the Dataset.
 
         `splits` and `bucket` tell where split files are, as in `splits.find_source`: looked at only where the user
         names them, a split is of the pool of all subjects, or the store does not tell the same of all sessions. Voxels
@@ -163,12 +165,15 @@ class StorePlan:
         return all("repetition" in session.arrays for session in self.sessions)
 
     def _numbered(self) -> list[str]:
-        """Return the coordinate with rows of the stimulus table, if all sessions have it, of the same table."""
+        """Return the coordinate of stimulus rows.
+
+        Only if all sessions have it, by one table.
+        """
         each = [session.arrays.get(STIMULUS, {}).get("attributes") for session in self.sessions]
         return [STIMULUS] if each[0] is not None and all(other == each[0] for other in each) else []
 
     def _same_roles(self) -> bool:
-        """Return True if all sessions have roles, from the same files."""
+        """Return True if all sessions have roles of the same files."""
         if not all(set(_ROLE_ARRAYS) <= set(session.arrays) for session in self.sessions):
             return False
         roles = [
@@ -193,7 +198,7 @@ class StorePlan:
     def _table(
         self, session: StoredSession, contents: Mapping[str, bytes], columns: Sequence[str]
     ) -> tuple[int, pd.DataFrame]:
-        """Return a session's table, without what follows from its labels."""
+        """Return a session's table without columns derived from labels."""
         import pandas as pd
 
         table = {
@@ -204,7 +209,7 @@ class StorePlan:
         return layout.session_number(session.session), pd.DataFrame(table)
 
     def _expect_needed(self, brain: Brain, voxels: VoxelQuery) -> None:
-        """Raise NotInBucketError if the selection needs what the bucket lacked when the store was built."""
+        """Raise NotInBucketError if required files were absent at building."""
         if voxels.roi is not None and brain.rois is None:
             raise NotInBucketError(
                 f"{self.store.url} holds no ROI of {self.subject}: the bucket had none when it was built. Fetch the "
@@ -218,7 +223,7 @@ class StorePlan:
             )
 
     def _expect_kept(self, brain: Brain, voxels: VoxelQuery) -> None:
-        """Raise NotInStoreError if the selection has voxels that were left out when the store was built."""
+        """Raise NotInStoreError if selected voxels were left out at building."""
         record = self.sessions[0].record
         wanted = record.left_out.wanted(brain.rois, voxels.roi, voxels.threshold_map, voxels.min_noise_ceiling)
         if wanted:
@@ -229,7 +234,7 @@ class StorePlan:
             )
 
     def _missing(self, first: StoredSession) -> list[str]:
-        """List the coordinates that the bucket lacked when the store was built."""
+        """List the coordinates whose files were absent at building."""
         absent = [name for name in (*SUBJECT_MAPS, "in_roi") if name not in first.arrays]
         if not self._counts_repetitions:
             absent.append("repetition")
@@ -243,7 +248,7 @@ _VOXEL_ARRAYS = {"voxel", *SUBJECT_MAPS, "in_roi", "roi", "roi_category"}
 
 
 def _stored_brain(session: StoredSession, contents: Mapping[str, bytes], *, where: str) -> Brain:
-    """Return the voxels of a session, in the order in which they are stored."""
+    """Return a session's voxels in stored order."""
 
     def value(name: str) -> NDArray[Any]:
         return session.value(name, contents, where=where)
@@ -264,7 +269,7 @@ def _steps(
     positions: NDArray[np.int64],
     groups: Mapping[str, tuple[int, ...]],
 ) -> dict[str, Step]:
-    """Return the steps that read the trials of a table, at some positions of the stored voxels."""
+    """Return the reading steps of a table's trials at stored positions."""
     widths = {session.grid.width for session in sessions}  # one, as a rule
     chunks = {width: np.flatnonzero(np.bincount(positions // width)) for width in widths}
     steps, volumes = {}, volumes_of(table)
@@ -283,7 +288,7 @@ def _steps(
 
 
 def with_stored(parts: BetasParts, store: Bucket) -> BetasParts:
-    """Read sessions of a Dataset from a store instead of the bucket, with the same labels.
+    """Read sessions of a Dataset from a store, with unchanged labels.
 
     Those that the store holds with all the chosen voxels, built from the objects that the bucket holds now.
     """
@@ -317,7 +322,7 @@ def with_stored(parts: BetasParts, store: Bucket) -> BetasParts:
 
 
 def _positions(stored: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """Return the positions of voxels among the stored ones; None if a voxel is absent."""
+    """Return the stored positions of voxels; None if one is absent."""
     # Idea: sort the stored voxels, whose order is by ROIs, and search each wanted voxel in that.
     # Reference: numpy.searchsorted with `sorter`; docs/store-format.md for the order.
     # Cost: O((stored + wanted) log stored), without a dictionary of voxels.

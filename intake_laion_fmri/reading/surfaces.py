@@ -1,4 +1,4 @@
-"""The surfaces of a subject's cortex, opened as a Dataset."""
+"""Surfaces of a subject's cortex as a Dataset."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def open_surfaces(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> xr.Dataset:
-    """Read a surface of a subject's cortex, as FreeSurfer made it, with what it knows of each vertex.
+    """Read a FreeSurfer surface of a subject, with values per vertex.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def open_surfaces(
 
 @dataclass(frozen=True)
 class SurfacePlan:
-    """The files of one hemisphere."""
+    """Files of one hemisphere."""
 
     hemi: str
     """``L`` or ``R``."""
@@ -166,7 +166,10 @@ class SurfacePlan:
         labels: Sequence[str] = (),
         values: Sequence[str] = tuple(_VALUES),
     ) -> SurfacePlan:
-        """Find the files; ValueError or NotInBucketError where one is absent."""
+        """Find the files.
+
+        ValueError or NotInBucketError if one is absent.
+        """
         listing = _Listing(bucket, contents, _SIDES[hemi])
         found = {name: listing.of("surface").get(name) for name in values}
         absent = [name for name, info in found.items() if info is None]
@@ -182,12 +185,15 @@ class SurfacePlan:
 
     @property
     def files(self) -> tuple[ObjectInfo, ...]:
-        """Every object to read."""
+        """All objects to read."""
         parts = (self.shapes, self.values, self.annotations, self.labels)
         return tuple(info for part in parts for info in part.values())
 
     def geometry(self, bucket: Bucket, files: Mapping[str, bytes]) -> Geometry:
-        """Read the surface, or make it of white and pial; of a patch, the surface that it was cut out of."""
+        """Read the surface, or compute it from white and pial.
+
+        For a patch, the surface that it was cut from.
+        """
         read = {
             name: read_geometry(files[info.key], name=bucket.locate(info.key))
             for name, info in self.shapes.items()
@@ -202,7 +208,7 @@ class SurfacePlan:
         return Geometry(np.mean([white.xyz, pial.xyz], axis=0, dtype=np.float32), white.faces, white.to_world)
 
     def read(self, bucket: Bucket, files: Mapping[str, bytes]) -> tuple[Coordinates, Coordinates, Remarks]:
-        """Return variables and coordinates, and what is to be said of files."""
+        """Return variables, coordinates and remarks."""
         shape = self.geometry(bucket, files)
         n_vertices = len(shape.xyz)
         beside, left_out = self._values(bucket, files, n_vertices)
@@ -241,7 +247,7 @@ class SurfacePlan:
     def _values(
         self, bucket: Bucket, files: Mapping[str, bytes], n_vertices: int
     ) -> tuple[dict[str, tuple[NDArray[Any], str]], list[str]]:
-        """Read the numbers of the vertices; those that cannot be read are described."""
+        """Read values per vertex; unreadable files are described."""
         found: dict[str, tuple[NDArray[Any], str]] = {}
         left_out = []
         for name, info in self.values.items():
@@ -254,7 +260,10 @@ class SurfacePlan:
 
 
 def in_world(shape: Geometry, name: str) -> NDArray[np.float32]:
-    """Return positions in T1w millimetres; DataIntegrityError where the file does not tell its volume."""
+    """Return positions in T1w millimetres.
+
+    DataIntegrityError if the file names no volume.
+    """
     if shape.to_world is None:
         raise DataIntegrityError(
             f"{name}: expected the volume that its positions refer to, found none, so that nobody knows where in the "
@@ -272,7 +281,7 @@ class _Listing:
     side: str
 
     def of(self, kind: str) -> dict[str, ObjectInfo]:
-        """Return those of a kind by their names."""
+        """Return the files of a kind by name."""
         return dict(self._named(kind))
 
     def _named(self, kind: str) -> Iterator[tuple[str, ObjectInfo]]:
@@ -290,7 +299,7 @@ class _Listing:
         return layout.key(kind, subject=self.contents.subject, side=self.side, **entities)
 
     def needed(self, surface: object) -> list[str]:
-        """Return the names of the files that a surface is read from."""
+        """Return the names of a surface's files."""
         if surface == MIDTHICKNESS:
             return [WHITE, PIAL]
         if surface == FLAT:
@@ -303,7 +312,7 @@ class _Listing:
         return [WHITE, str(surface)] if _IS_PATCH.search(str(surface)) else [str(surface)]
 
     def find(self, kind: str, name: str) -> ObjectInfo:
-        """Return a file by its name."""
+        """Return a file by name."""
         known = {one: info for one, info in self.of(kind).items() if kind != "surface" or one not in _VALUES}
         if name in known:
             return known[name]

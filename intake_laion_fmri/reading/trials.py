@@ -1,4 +1,4 @@
-"""Trial tables of a subject, opened as one table."""
+"""Trial tables of a subject as one table."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def open_trials(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> pd.DataFrame:
-    """Read the trial table of a subject.
+    """Read a subject's trial table.
 
     Parameters
     ----------

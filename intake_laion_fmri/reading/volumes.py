@@ -1,4 +1,4 @@
-"""Volumes and maps, read from files that must be on a known grid."""
+"""Volumes and maps, read on a known grid."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ALL_MAPS = {**SUBJECT_MAPS, **SESSION_MAPS, **LOCALIZER_MAPS}
 
 
 def warn_of(text: str) -> None:
-    """Warn of a file that differs from what is documented."""
+    """Warn about a file that differs from its documentation."""
     warnings.warn(f"Read, but not as documented: {text}.", UnexpectedContentWarning, stacklevel=2)
 
 
@@ -39,7 +39,7 @@ def read_map(
     gather: Gather | None,
     note: Callable[[str], None] = warn_of,
 ) -> NDArray[Any]:
-    """Read a map, one of `ALL_MAPS`, from its packed file, in its own type.
+    """Read a map of `ALL_MAPS` from its compressed file.
 
     Shape (voxel,) for the voxels of `gather`, or (i, j, k) without. `note` is called with what differs from what is
     documented, in words; by default a warning is given. DataIntegrityError if the file is broken, on another grid, no
@@ -51,7 +51,7 @@ def read_map(
 def read_volume(
     file: BinaryIO, *, name: str, grid: Grid, gather: Gather | None, note: Callable[[str], None] = warn_of
 ) -> NDArray[np.float32]:
-    """Read a file of a single volume, whatever its values mean; see `read_map`."""
+    """Read a single-volume file of any meaning; see `read_map`."""
     reader = open_on_grid(file, name=name, grid=grid, note=note)
     reader.expect_single()
     return reader.volume() if gather is None else reader.take(gather, [0])[0]
@@ -72,7 +72,7 @@ def open_on_grid(file: BinaryIO, *, name: str, grid: Grid, note: Callable[[str],
 
 
 def open_beginning(bucket: Bucket, info: ObjectInfo, header: HeaderReader = read_header) -> VolumeReader:
-    """Open a file for its header alone, of which the beginning is fetched.
+    """Open the beginning of a file, for its header.
 
     Raises
     ------

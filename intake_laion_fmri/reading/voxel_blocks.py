@@ -1,4 +1,7 @@
-"""Blocks of all trials and some thousand voxels of a store, for work that needs every trial of a voxel at once."""
+"""Blocks of all trials and some thousand voxels of a store.
+
+For operations that need every trial of a voxel at once.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ MOST_VOXELS = 3072
 
 @dataclass(frozen=True)
 class VoxelBlock:
-    """The chosen trials of all sessions in some chunks of a store, as a worker reads them."""
+    """Chosen trials of all sessions in some chunks, as a worker reads them."""
 
     sessions: tuple[StoreBlock, ...]
     """A session each, ascending, with the chunks of these voxels alone."""
@@ -40,7 +43,7 @@ class VoxelBlock:
 
     @property
     def size(self) -> int:
-        """Stored bytes that are read."""
+        """Stored bytes to read."""
         return sum(block.size for block in self.sessions)
 
     def read(
@@ -73,7 +76,7 @@ class VoxelBlock:
 
 
 def voxel_blocks(steps: Sequence[Step], chunks: Chunks) -> tuple[NDArray[np.intp], tuple[Step, ...]]:
-    """Cut sessions of a store into blocks of voxels, in the order in which it holds these.
+    """Cut a store's sessions into blocks of voxels, in stored order.
 
     Parameters
     ----------
@@ -121,7 +124,10 @@ def _width(n_trials: int) -> int:
 
 
 def _slabs(positions: NDArray[np.int64], chunk: int, width: int) -> Iterator[NDArray[np.int64]]:
-    """Cut ascending positions into slabs of about a width, between chunks, so that none is read twice."""
+    """Cut ascending positions into slabs at chunk boundaries.
+
+    No chunk is read twice.
+    """
     ends = np.flatnonzero(np.diff(positions // chunk)) + 1
     start = 0
     for end, following in itertools.pairwise([*ends, len(positions)]):
@@ -132,7 +138,7 @@ def _slabs(positions: NDArray[np.int64], chunk: int, width: int) -> Iterator[NDA
 
 
 def _only(block: StoreBlock, positions: NDArray[np.int64]) -> StoreBlock:
-    """Return a block with the chunks of some positions alone, which are neighbours among the chosen ones."""
+    """Restrict a block to the chunks of adjacent positions."""
     first, last = int(positions[0]) // block.grid.width, int(positions[-1]) // block.grid.width
     start = bisect_left(block.parts, first, key=lambda part: part.chunks[-1])
     stop = bisect_right(block.parts, last, key=lambda part: part.chunks[0])
@@ -140,7 +146,7 @@ def _only(block: StoreBlock, positions: NDArray[np.int64]) -> StoreBlock:
 
 
 def _within(part: Part, first: int, last: int) -> Part:
-    """Cut a part down to the chunks from a first to a last one."""
+    """Restrict a part to a range of its chunks."""
     start, stop = bisect_left(part.chunks, first), bisect_right(part.chunks, last)
     of_chunks = slice(start, stop)
     return Part(

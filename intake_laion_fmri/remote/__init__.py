@@ -1,1 +1,1 @@
-"""Bytes: the bucket and its copies, files that are written whole, locks, and the patience with servers."""
+"""Bytes: buckets and copies, atomic files, locks, and patience with servers."""

@@ -1,4 +1,4 @@
-"""Says where data are: arguments, environment variables and defaults give a bucket, a mirror before one, or a store.
+"""Locations of data: a bucket, a mirror or a store from arguments and environment.
 
 What is opened anywhere in this package is opened through the roots that are made here.
 """
@@ -69,7 +69,7 @@ def open_bucket(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> Bucket:
-    """Say where the data are.
+    """Return the bucket, and the mirror before it, without contacting them.
 
     Parameters
     ----------
@@ -120,21 +120,29 @@ def open_bucket(
 
 
 def mirror_alone(folder: MirrorFolder, network: NetworkPolicy | None = None) -> Bucket:
-    """Return a mirror as if it were the bucket: what is not there does not exist."""
+    """Return a mirror as a bucket of its own.
+
+    What it lacks does not exist.
+    """
     return Bucket(folder.path.as_posix(), network=network or network_policy(), copies=MirrorAlone(folder))
 
 
 def open_source(
     bucket: str | os.PathLike[str] | Bucket | None = None, storage_options: Mapping[str, Any] | None = None
 ) -> Bucket:
-    """Return the bucket itself, whatever mirror is named to be read first: arguments and errors as in `open_bucket`."""
+    """Return the bucket without a mirror.
+
+    Arguments and errors are those of `open_bucket`.
+    """
     if isinstance(bucket, Bucket) and isinstance(bucket.copies, MirrorFirst):
         return replace(bucket, copies=Copies(), wording=Wording())
     return bucket if isinstance(bucket, Bucket) else _given_bucket(bucket, storage_options)
 
 
 def open_store(store: str | os.PathLike[str] | Bucket, store_options: Mapping[str, Any] | None = None) -> Bucket:
-    """Open the root of a store: a URL that fsspec knows, or a local folder; nothing is contacted yet.
+    """Return a store's root without contacting it.
+
+    A URL that fsspec knows, or a local folder.
 
     For S3 credentials and region are found as in every other program; a public store needs ``{"anon": True}``. Errors
     are those of `open_bucket`.
@@ -153,7 +161,7 @@ def _given_bucket(bucket: str | os.PathLike[str] | None, storage_options: Mappin
 
 
 def _mirror_folder(mirror: object) -> MirrorFolder | None:
-    """Return the folder that is read first, if there is one."""
+    """Return the folder that is read first, if any."""
     if mirror is None or (isinstance(mirror, str) and not mirror):
         mirror = data_folder.data_dir() or os.environ.get(MIRROR_VARIABLE) or None
     if mirror is None:
@@ -170,7 +178,7 @@ def _mirror_folder(mirror: object) -> MirrorFolder | None:
 
 
 def _kept_mirror() -> MirrorFolder | None:
-    """Return the folder that an earlier process has named, if it is there: nobody has asked for it in this one."""
+    """Return the data folder named in an earlier process, if it exists."""
     kept = data_folder.kept_data_dir()
     if kept is None:
         return None
@@ -197,7 +205,10 @@ def _only_mirror(given: bool | None) -> bool:
 
 
 def parts_of(bucket: Bucket, info: ObjectInfo) -> Callable[[int, int], bytes]:
-    """Return what reads the bytes of an object from one position to before another: of its copy, or by a request."""
+    """Return a reader of byte ranges of an object.
+
+    It reads the object's copy, or makes a request.
+    """
     path = bucket.copies.path_of(info)
     if path is None:
         return functools.partial(bucket.requests.read_part, info)
@@ -206,7 +217,7 @@ def parts_of(bucket: Bucket, info: ObjectInfo) -> Callable[[int, int], bytes]:
 
 
 def kept_of(bucket: Bucket, info: ObjectInfo, what: str, make: Callable[[], bytes]) -> bytes:
-    """Return what is made of an object, from the user's cache where the object has not changed since.
+    """Return a value derived from an object, cached while the object is unchanged.
 
     Parameters
     ----------
@@ -236,7 +247,7 @@ def open_root(
     wording: Wording | None = None,
     argument: str = "",
 ) -> Bucket:
-    """Return a root of some kind, such as one of split files; nothing is contacted yet.
+    """Return a root, such as that of split files, without contacting it.
 
     `s3_defaults` are added to its options for S3: by default those of public data. `wording` has the texts of its kind,
     by default those of a bucket, and `argument` is what it was given by, for errors, which are those of `open_bucket`.
@@ -258,7 +269,10 @@ def open_root(
 
 
 def check_storage_options(storage_options: object, argument: str = "storage_options") -> object:
-    """Return the options of a file system, or raise TypeError if they are neither a mapping nor None."""
+    """Return file-system options, checked.
+
+    TypeError unless they are a mapping or None.
+    """
     if storage_options is not None and not isinstance(storage_options, Mapping):
         raise TypeError(f"{argument} must be a mapping of options, found a {type(storage_options).__name__}.")
     return storage_options

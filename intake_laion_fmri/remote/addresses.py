@@ -1,4 +1,4 @@
-"""Addresses as users give them: a local folder, or a URL of some file system.
+"""Users' addresses: local folders, and URLs of file systems.
 
 fsspec takes every ``::`` for a chain of file systems, decodes no ``%20`` and leaves relative paths as they are. Here a
 path is a path whatever its name, and only what begins like a chain is one.
@@ -35,7 +35,9 @@ _ARN_OF_BUCKET = re.compile(r"arn:aws[a-z\-]*:s3:::")
 
 
 def resolved(given: object, argument: str) -> str:
-    """Return the absolute path with slashes, or the URL without trailing slashes, that a user means.
+    """Return an address in canonical form.
+
+    An absolute path with slashes, or a URL without trailing slashes.
 
     A path object is always a local path. A text is one unless it begins with a protocol that fsspec knows and ``://``,
     or is a ``file:`` URL. `argument` is its name, for errors: TypeError if it is neither a text nor a path; ValueError
@@ -58,7 +60,7 @@ def resolved(given: object, argument: str) -> str:
 
 
 def local_folder(given: object, argument: str) -> Path:
-    """Return the absolute path of a folder on this machine.
+    """Return a local folder's absolute path.
 
     TypeError if it is neither a text nor a path; ValueError if it names nothing, or is a URL of something else than a
     file.
@@ -74,7 +76,10 @@ def local_folder(given: object, argument: str) -> Path:
 
 
 def user_folder(kind: Literal["cache", "config"], variable: str) -> Path | None:
-    """Return the folder that an environment variable names, or the user's own; None where no home folder is known."""
+    """Return a folder from an environment variable or the home folder.
+
+    None if no home folder is known.
+    """
     import platformdirs
 
     given = os.environ.get(variable)
@@ -93,12 +98,15 @@ def is_folder(address: str) -> bool:
 
 
 def is_chain(address: str) -> bool:
-    """Return True if a URL names several file systems, one inside the other."""
+    """Return True if a URL chains several file systems."""
     return not is_folder(address) and "::" in address and protocol_of(address) not in _PLAIN
 
 
 def links(address: str) -> list[str]:
-    """Return the file systems of a chain, the outermost first; a plain URL is the only one."""
+    """Return the file systems of a chain, outermost first.
+
+    A plain URL is its only link.
+    """
     found = []
     while is_chain(address):
         outermost, _, address = address.partition("::")
@@ -107,12 +115,18 @@ def links(address: str) -> list[str]:
 
 
 def protocol_of(address: str) -> str:
-    """Return the protocol of a URL, or of the outermost file system of a chain; "file" for a local path."""
+    """Return an address's protocol; "file" for a local path.
+
+    That of the outermost file system of a chain.
+    """
     return "file" if is_folder(address) else re.split("://|::", address, maxsplit=1)[0].lower()
 
 
 def below(address: str, key: str) -> str:
-    """Return the URL or path of an object below an address from `resolved`; the key "" is the root itself."""
+    """Return the address of an object below a resolved address.
+
+    The key "" is the root itself.
+    """
     if not key:
         return address
     outermost, *inner = links(address)
@@ -139,7 +153,7 @@ def _absolute(path: str, argument: str) -> str:
 
 
 def _path_of_url(url: str, rest: str, argument: str) -> str:
-    """Return the path that a ``file:`` URL names, ``%20`` in it or not.
+    """Return the path in a ``file:`` URL, encoded or not.
 
     ``Path.as_uri()`` encodes it, and ``f"file://{path}"``, which fsspec wants, does not. What is there tells which of
     both it is, and where nothing is, the standard does: encoded.
@@ -166,7 +180,7 @@ def _path_of_url(url: str, rest: str, argument: str) -> str:
 
 
 def _first_difference(path: str, decoded: str) -> tuple[str, str]:
-    """Return two paths up to the first part in which they differ."""
+    """Return two paths up to their first different part."""
     parts, others = path.split("/"), decoded.split("/")
     count = next(index for index, pair in enumerate(zip(parts, others, strict=False), 1) if pair[0] != pair[1])
     # An encoded slash makes the second one longer; its part ends with the same number of slashes.
@@ -174,7 +188,7 @@ def _first_difference(path: str, decoded: str) -> tuple[str, str]:
 
 
 def _url(text: str, argument: str) -> str:
-    """Return a URL in the one form that equal roots share."""
+    """Return a URL in canonical form."""
     if text != text.strip() or any(ord(letter) < ord(" ") for letter in text):
         raise ValueError(
             f"{argument}={redact.url(text)!r}: expected a URL without blanks around it or control characters."
@@ -200,7 +214,7 @@ def _url(text: str, argument: str) -> str:
 
 
 def _link(link: str, text: str, argument: str) -> str:
-    """Return one URL, or the protocol alone, with a protocol that fsspec knows."""
+    """Return a URL or a protocol that fsspec knows."""
     protocol, separator, rest = link.partition("://")
     known = _known_protocols()
     if protocol.lower() not in known:
@@ -214,7 +228,10 @@ def _link(link: str, text: str, argument: str) -> str:
 
 
 def _innermost(link: str, text: str, argument: str) -> str:
-    """Return the innermost address of a chain; a local file becomes absolute, wherever it is opened later."""
+    """Return a chain's innermost address.
+
+    A local file's path becomes absolute.
+    """
     address = resolved(link, argument)
     if "::" in address:
         raise ValueError(

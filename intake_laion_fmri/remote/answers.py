@@ -1,4 +1,4 @@
-"""Answers of servers and file systems, and the error for wrong ones."""
+"""Servers' answers, and the error for wrong ones."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ LARGEST_BYTES = 128 * 1024 * 1024
 
 
 class WrongAnswerError(DataIntegrityError):
-    """A server has answered something else than was asked for; another attempt may go better."""
+    """The server answered a different question; another attempt may succeed."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The bytes of an object, and what was said of the object in the same breath."""
+    """An object's bytes, with the properties sent along."""
 
     content: bytes
     """One byte more than was asked for, at most: then the server has sent too much."""
@@ -28,7 +28,7 @@ class Answer:
 
 
 def object_info(key: str, entry: Mapping[str, Any]) -> ObjectInfo:
-    """Return size and state of an object from an entry of a file system's listing."""
+    """Return an object's size and state from a listing's entry."""
     size = int(entry["size"])
     etag = entry.get("ETag") or entry.get("etag")
     if etag is None and "mtime" in entry:

@@ -1,4 +1,6 @@
-"""Writing and deleting on a disk: whole or not at all, never through a link, and only what is this project's.
+"""Atomic writing and deleting, limited to this project's own files.
+
+Nothing is written through a link.
 
 Every other module that changes a disk asks here. Below a folder that others may write to (`within`) each part of a path
 is opened from its parent, so that no link that is planted meanwhile leads a write elsewhere.
@@ -41,7 +43,7 @@ def write_whole(
     private: bool = False,
     within: AnyPath | None = None,
 ) -> None:
-    """Write a file that appears whole or not at all, in place of any that is there.
+    """Write a file atomically, in place of any earlier one.
 
     Parameters
     ----------
@@ -82,7 +84,9 @@ def write_whole(
 
 @contextmanager
 def open_whole(path: AnyPath, n_bytes: int, check: Callable[[], None]) -> Iterator[io.FileIO]:
-    """Open a new file of some bytes for reading and writing; it gets its name, in place of any there, at the end.
+    """Open a new file of known size, and name it at the end.
+
+    It replaces any earlier file of that name.
 
     Parameters
     ----------
@@ -113,24 +117,32 @@ def open_whole(path: AnyPath, n_bytes: int, check: Callable[[], None]) -> Iterat
 
 
 def is_unfinished(name: str, of: str) -> bool:
-    """Return True for what a file is called that `write_whole` is about to call `of`, or never did: it was killed."""
+    """Return True for a temporary name of `write_whole`.
+
+    Its process is writing, or was killed.
+    """
     return re.fullmatch(rf"{re.escape(of)}\.[0-9a-f]{{32}}{re.escape(TEMPORARY)}", name) is not None
 
 
 def create(path: AnyPath, content: bytes | Iterable[bytes], *, durable: bool = False) -> None:
-    """Write a new file in a folder of one's own, straight under its name."""
+    """Write a new file in a private folder under its final name."""
     with open_new(path) as file:
         _fill(file, content, durable=durable)
 
 
 def open_new(path: AnyPath) -> BinaryIO:
-    """Open a new file for writing, in a folder of one's own; its folders are made. FileExistsError if it is there."""
+    """Open a new file for writing in a private folder.
+
+    Its folders are created. FileExistsError if the file exists.
+    """
     make_folder(Path(path).parent)
     return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK, 0o666), "wb")
 
 
 def open_in_place(path: AnyPath, *, within: AnyPath | None = None, private: bool = False) -> io.FileIO:
-    """Open a file for reading and writing where it lies, made if it is not there; its readers see it grow.
+    """Open a file for reading and writing, created if absent.
+
+    Readers see it grow.
 
     One that is made private may be read by this user alone.
 
@@ -151,13 +163,16 @@ def open_in_place(path: AnyPath, *, within: AnyPath | None = None, private: bool
 
 
 def remove(path: AnyPath, *, within: AnyPath | None = None) -> None:
-    """Remove a file, or a link itself; one that is not there is no error."""
+    """Remove a file or a link, if it exists."""
     with contextlib.suppress(FileNotFoundError), open_parent(Path(path), within) as parent:
         parent.remove(Path(path).name)
 
 
 def move(old: AnyPath, new: AnyPath, *, within: AnyPath | None = None, durable: bool = False) -> None:
-    """Give a file another name, in place of any that is there; the folders of the new name are made."""
+    """Move a file atomically, in place of any earlier one.
+
+    The folders of the new name are created.
+    """
     old, new = Path(old), Path(new)
     with open_parent(old, within) as source, open_parent(new, within, make=True, durable=durable) as target:
         os.replace(source.at(old.name), target.at(new.name), src_dir_fd=source.fd, dst_dir_fd=target.fd)
@@ -174,12 +189,15 @@ def mark_used(path: AnyPath) -> None:
 
 
 def sync(file: BinaryIO | io.FileIO) -> None:
-    """Have what was written to a file on the disk."""
+    """Flush a file's data to disk."""
     os.fsync(file.fileno())
 
 
 def sync_files(paths: Sequence[Path], *, top: Path) -> None:
-    """Have files below a folder on the disk, and all names there: many at a time costs little more than one."""
+    """Flush all files and names below a folder to disk.
+
+    Many at a time cost little more than one.
+    """
     folders = {folder for path in paths for folder in path.parents if folder.is_relative_to(top)}
 
     def sync(path: Path) -> None:
@@ -191,7 +209,9 @@ def sync_files(paths: Sequence[Path], *, top: Path) -> None:
 
 
 def put_in_place(new: AnyPath, target: AnyPath, *, durable: bool = False) -> Path | None:
-    """Move a folder to where another one may be, on the same file system; the folders above are made.
+    """Move a folder into place, exchanging it with any earlier one.
+
+    On one file system. The folders above are created.
 
     Returns where the other one is now, beside `new`; None if there was none. Where the system can exchange two folders,
     in no moment was there neither; elsewhere the other one is moved away first, to ``<new>.outdated``. If `durable`,
@@ -220,20 +240,25 @@ def put_in_place(new: AnyPath, target: AnyPath, *, durable: bool = False) -> Pat
 
 
 def files_below(folder: AnyPath) -> Iterator[str]:
-    """Yield the path of every file and link below a folder, with ``/``; links are not followed."""
+    """Yield the path of every file and link below a folder.
+
+    Paths have ``/``; links are not followed.
+    """
     for parent, folders, files in os.walk(folder):
         for name in [*files, *(name for name in folders if os.path.islink(os.path.join(parent, name)))]:
             yield Path(parent, name).relative_to(folder).as_posix()
 
 
 def remove_empty(folder: AnyPath) -> None:
-    """Remove a folder if nothing is in it."""
+    """Remove a folder if it is empty."""
     with contextlib.suppress(OSError):
         os.rmdir(folder)
 
 
 def remove_tree(folder: AnyPath) -> None:
-    """Remove a folder that this project made, with all that is in it; links in it are removed and not followed.
+    """Remove a folder of this project with its content.
+
+    Links in it are removed and not followed.
 
     One that is not there is no error. A link in its place is (NotADirectoryError or OSError).
     """
@@ -242,7 +267,9 @@ def remove_tree(folder: AnyPath) -> None:
 
 
 def remove_known(folder: AnyPath, known: Callable[[str], bool]) -> list[str]:
-    """Remove what is known of a folder, and folders that are empty then; return what is left, ascending.
+    """Remove a folder's known files, and emptied folders.
+
+    Returns the paths left, ascending.
 
     `known` takes the path of a file below the folder, with ``/``; it returns True if this project wrote it. The folder
     need not exist.
@@ -275,7 +302,7 @@ def _fill(file: BinaryIO, content: bytes | Iterable[bytes], *, durable: bool) ->
 
 
 def _set_aside(file: io.FileIO, n_bytes: int, path: Path) -> None:
-    """Give an empty file its size, and room on the disk."""
+    """Give an empty file its size, and reserve disk space."""
     free = shutil.disk_usage(path.parent).free
     try:
         if n_bytes > free:
@@ -295,7 +322,7 @@ def _set_aside(file: io.FileIO, n_bytes: int, path: Path) -> None:
 
 
 def _exchange(path: Path, other: Path) -> bool:
-    """Exchange two names in one step; False where the system cannot."""
+    """Exchange two names atomically; False if the system cannot."""
     names = {"linux": ("renameat2", -100), "darwin": ("renameatx_np", -2)}  # and "here" of each
     if sys.platform not in names:
         return False

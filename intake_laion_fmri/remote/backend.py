@@ -1,4 +1,4 @@
-"""What a bucket needs of a kind of file system: one interface, for a disk, S3, web servers and all of fsspec.
+"""Interface of a back-end: local disk, S3, web servers, and all of fsspec.
 
 Another kind is one more module with a subclass of `Backend`, and one more line in `connect`.
 """
@@ -23,7 +23,7 @@ _SHORTEST_SECONDS = 0.001
 
 @dataclass(frozen=True)
 class Listing:
-    """What is directly in a folder."""
+    """Direct content of a folder."""
 
     files: Mapping[str, ObjectInfo | None]
     """Key → file; None where a listing gives names only."""
@@ -32,7 +32,9 @@ class Listing:
 
 
 class Backend(ABC):
-    """The files below a root. Each method makes one request, if not said otherwise, and no second attempt.
+    """Files below a root.
+
+    Unless stated otherwise, each method makes one request and no second attempt.
 
     Keys are paths below the root. ``seconds`` is the time for the request; where a file system cannot be interrupted,
     or is a disk, it has no effect. All methods raise ``FileNotFoundError``, ``PermissionError``, ``ConnectionError`` or
@@ -54,67 +56,80 @@ class Backend(ABC):
     """Whether an ETag that looks like an MD5 is that of the content, unless `is_encrypted`."""
 
     def path(self, key: str) -> str:
-        """Return the path of an object on the file system."""
+        """Return an object's path on the file system."""
         if not self.root:  # the top of an archive
             return key
         return f"{self.root}/{key}" if key else self.root
 
     def key_of(self, path: str) -> str:
-        """Return the key of an object that the file system names by its path."""
+        """Return the key of a path on the file system."""
         return path.rstrip("/").removeprefix(self.root).removeprefix("/")
 
     @property
     def server(self) -> str | None:
-        """The server's address, where neither the root's address nor the options need to name it."""
+        """Address of a server that neither URL nor options name."""
         return None
 
     @abstractmethod
     def list_folder(self, folder: str, seconds: float) -> Listing:
-        """List what is directly in a folder; an absent folder raises ``FileNotFoundError``."""
+        """List a folder's direct content.
+
+        FileNotFoundError if the folder is absent.
+        """
 
     def find(self, folder: str, seconds: float) -> dict[str, ObjectInfo]:
-        """List all files below a folder; none where there is no such folder."""
+        """List all files below a folder; empty if it is absent."""
         raise NotImplementedError
 
     @abstractmethod
     def state(self, key: str, seconds: float) -> ObjectInfo:
-        """Return size and ETag of an object."""
+        """Return an object's size and ETag."""
 
     @abstractmethod
     def get(self, key: str, start: int | None, stop: int | None, seconds: float, *, most: int) -> Answer:
-        """Read an object, or its bytes from `start` to before `stop`; the whole of it where both are None.
+        """Read an object, or its bytes from `start` to before `stop`.
 
         At most `most` bytes are expected; one more is read, and then no other.
         """
 
     def probe(self, key: str, seconds: float) -> tuple[ObjectInfo | None, bool]:
-        """Return size and ETag, where that needs a request, and whether an object is streamed in parts.
+        """Return size, ETag, and whether an object is read in parts.
+
+        Size and ETag are None where they need no request.
 
         In parts it is read by `get`, or else by `open`.
         """
         return None, True
 
     def open(self, key: str, seconds: float, errors: Callable[[], AbstractContextManager[None]]) -> BinaryIO:
-        """Open an object for reading once from its start, within `seconds`, which each piece of it may take, too.
+        """Open an object for reading from its start.
+
+        Opening, and each piece, may take `seconds`.
 
         `errors` returns a context for errors of reading.
         """
         raise NotImplementedError
 
     def is_encrypted(self, key: str, seconds: float) -> bool:
-        """Return True if the ETag is no MD5 although it looks like one."""
+        """Return True if an ETag that resembles an MD5 is none."""
         return False
 
     def reason_of_absence(self, key: str) -> str:
-        """Return why something at a path counts as absent; "" where nothing is there. Makes no request."""
+        """Return why an existing path counts as absent; "" if nothing exists.
+
+        Makes no request.
+        """
         return ""
 
     def exists(self, key: str, seconds: float) -> bool:
-        """Return True if there is an object now."""
+        """Return True if an object exists now."""
         raise NotImplementedError
 
     def put(self, key: str, content: bytes, seconds: float, *, create: bool) -> None:
-        """Write an object; with `create`, one that is there already raises ``FileExistsError``, where it can tell."""
+        """Write an object.
+
+        With `create`, FileExistsError if it exists, where the server can tell.
+        """
         raise NotImplementedError
 
     def remove(self, key: str, seconds: float) -> None:
@@ -123,7 +138,7 @@ class Backend(ABC):
 
 
 class FileSystemBackend(Backend):
-    """A back-end over one of fsspec's file systems, which does all the writing."""
+    """Back-end over a file system of fsspec."""
 
     file_system: AbstractFileSystem
 
@@ -131,7 +146,7 @@ class FileSystemBackend(Backend):
         self.file_system, self.root = file_system, root
 
     def exists(self, key: str, seconds: float) -> bool:
-        """Return True if there is an object now."""
+        """Return True if an object exists now."""
         self.file_system.invalidate_cache()
         return bool(self.call(seconds, "exists", self.path(key)))
 
@@ -144,7 +159,7 @@ class FileSystemBackend(Backend):
         self.call(seconds, "rm_file", self.path(key))
 
     def call(self, seconds: float, name: str, *args: Any, **kwargs: Any) -> Any:
-        """Call a method of the file system, for so long at most where it can be interrupted."""
+        """Call a method of the file system, bounded in time where possible."""
         from fsspec.asyn import AsyncFileSystem
 
         if isinstance(self.file_system, AsyncFileSystem):
@@ -153,12 +168,15 @@ class FileSystemBackend(Backend):
             return getattr(self.file_system, name)(*args, **kwargs)
 
     def alone(self) -> AbstractContextManager[object]:
-        """Return the lock to hold during a call: none, if several threads may call the file system."""
+        """Return the lock to hold during a call.
+
+        None if several threads may call the file system.
+        """
         return nullcontext()
 
 
 def bounded(loop: Any, coroutine: Any, seconds: float, *args: Any, **kwargs: Any) -> Any:
-    """Run a coroutine function on fsspec's event loop, for so long at most."""
+    """Run a coroutine function on fsspec's event loop, bounded in time."""
     from fsspec.asyn import sync
 
     return sync(loop, coroutine, *args, timeout=max(seconds, _SHORTEST_SECONDS), **kwargs)

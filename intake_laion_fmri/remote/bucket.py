@@ -1,4 +1,4 @@
-"""A root with the bucket's layout: listings, small files and streams, from any file system.
+"""Buckets: listings, small files and streams of any file system.
 
 Every failure leaves it as one of the contract's errors, naming the URL and what to do. Requests to a server are made
 again as `retry.NetworkPolicy` says, by one loop for all of them. Listings are not kept: two calls see the bucket as
@@ -32,7 +32,7 @@ from intake_laion_fmri.running.forks import concurrently
 
 @dataclass(frozen=True, repr=False)
 class Bucket:
-    """A root with the bucket's layout: attempts, a cache, checks and copies over a back-end, which its address chooses.
+    """A root: attempts, cache, checks and copies over a back-end.
 
     Equal roots pickle to the same bytes and have the same Dask token; the connection is made on first use, once in
     each process.
@@ -62,58 +62,58 @@ class Bucket:
 
     @functools.cached_property
     def messages(self) -> Messages:
-        """What to say about it."""
+        """Messages about this root."""
         return Messages(self.address, self.storage_options, self.wording)
 
     @property
     def url(self) -> str:
-        """The address without its secrets: for messages, records and attributes; it may open nothing."""
+        """Address without secrets, for messages, records and attributes; it may be of no use for opening."""
         return self.messages.url
 
     @functools.cached_property
     def requests(self) -> Requests:
-        """Requests for its objects."""
+        """Requests for the root's objects."""
         return self.copies.requests(self.messages, self.network)
 
     @property
     def backend(self) -> Backend:
-        """Its back-end, connected by each process on first use and kept."""
+        """Back-end, connected by each process on first use."""
         return self.requests.backend
 
     @property
     def file_system(self) -> Any:
-        """The back-end's file system."""
+        """File system of the back-end."""
         return self.backend.file_system
 
     @property
     def root(self) -> str:
-        """The bucket's root as a path of the file system."""
+        """Path of the root on the file system."""
         return self.backend.root
 
     @property
     def is_s3(self) -> bool:
-        """Whether it is S3, or a server that speaks like it."""
+        """True for S3 and compatible servers."""
         return isinstance(self.backend, S3Objects)
 
     @property
     def is_local(self) -> bool:
-        """Whether it is a folder on this machine."""
+        """True for a local folder."""
         return self.messages.is_local
 
     def path(self, key: str) -> str:
-        """Return the path of an object on the file system."""
+        """Return an object's path on the file system."""
         return self.backend.path(key)
 
     def locate(self, key: str) -> str:
-        """Return the URL of an object, for messages: without secrets."""
+        """Return an object's URL for messages, without secrets."""
         return self.messages.locate(key)
 
     def below(self, folder: str) -> Bucket:
-        """Return a folder of this root as a root of its own."""
+        """Return a folder of this root as a root."""
         return Bucket(addresses.below(self.address, folder), self.storage_options, self.network)
 
     def find(self, folder: str) -> dict[str, ObjectInfo]:
-        """List every object below a folder: one request per thousand objects.
+        """List all objects below a folder, one request per thousand.
 
         Parameters
         ----------
@@ -135,19 +135,19 @@ class Bucket:
         return self.copies.find(self.requests, folder)
 
     def list_folder(self, folder: str) -> Listing:
-        """List what is directly in a folder."""
+        """List a folder's direct content."""
         return self.requests.list_folder(folder)
 
     def folders(self, folder: str) -> list[str]:
-        """List the names of the folders directly below one, sorted; none where there is no such folder."""
+        """List a folder's direct folders, sorted; empty if it is absent."""
         return self.copies.folders(self.requests, folder)
 
     def root_files(self) -> dict[str, ObjectInfo]:
-        """List the objects directly below the root: key → what the listing says."""
+        """List the objects directly below the root: key → state."""
         return self.copies.root_files(self.requests)
 
     def exists(self) -> bool:
-        """Tell whether there is such a bucket or folder at all."""
+        """Return True if the bucket or folder exists."""
         try:
             self.list_folder("")
         except NotInBucketError:
@@ -155,7 +155,9 @@ class Bucket:
         return True
 
     def fetch(self, objects: Iterable[ObjectInfo], failures: dict[str, Exception] | None = None) -> dict[str, bytes]:
-        """Read whole objects, many at a time: from copies, the user's cache, or with a GET each; large ones in parts.
+        """Read whole objects, concurrently.
+
+        From copies, the user's cache, or one GET each; large ones in parts.
 
         Parameters
         ----------
@@ -205,12 +207,12 @@ class Bucket:
         return {info.key: found[info.key] for info in wanted if info.key in found}
 
     def name_in_cache(self, info: ObjectInfo) -> str:
-        """Return the name of an object's content in the user's cache; of another version it is another."""
+        """Return the cache's name for this version of an object."""
         return "\n".join([self._server, addresses.below(self.address, info.key), info.etag, str(info.size)])
 
     @functools.cached_property
     def _server(self) -> str:
-        """What tells this server from others that have the same address: AWS's settings may name another endpoint."""
+        """Identity of the server: AWS's settings may name another endpoint than the address."""
         server = self.backend.server
         if server is None:
             plain = addresses.protocol_of(self.address) in ("http", "https")
@@ -218,7 +220,7 @@ class Bucket:
         return server
 
     def read_present(self, keys: Iterable[str]) -> dict[str, bytes]:
-        """Read whole small objects without a listing, many at a time, one GET each.
+        """Read small objects that exist, without a listing; one GET each, many at a time.
 
         Parameters
         ----------
@@ -247,7 +249,9 @@ class Bucket:
         return {key: content for key, content in zip(wanted, contents, strict=True) if content is not None}
 
     def read(self, key: str, start: int | None = None, stop: int | None = None) -> bytes:
-        """Read an object, or the bytes from `start` to before `stop`, of which there may be fewer.
+        """Read an object, or the bytes from `start` to before `stop`.
+
+        The object may end earlier.
 
         Raises
         ------
@@ -259,7 +263,7 @@ class Bucket:
         return self.requests.read(key, start, stop, most=most, size=size)
 
     def read_within(self, key: str) -> bytes:
-        """Read a whole small object without a listing, in `PINNED_SECONDS` however slowly a server drips.
+        """Read a small object within `PINNED_SECONDS`, without a listing.
 
         A server that fails is asked `PINNED_ATTEMPTS` times within that bound, and then not for `PATIENCE_SECONDS`: a
         machine without a network waits once, whatever the number of objects.
@@ -273,7 +277,7 @@ class Bucket:
 
     @contextmanager
     def stream(self, info: ObjectInfo, received: Callable[[int], None] | None = None) -> Iterator[BinaryIO]:
-        """Open an object for reading once from its start.
+        """Open an object for reading from its start.
 
         From a remote root several ranged requests are under way at any time and their blocks are delivered in order,
         so that the network works while the reader unpacks; at most `BLOCKS_IN_FLIGHT` + 1 blocks are in memory.
@@ -320,12 +324,12 @@ class Bucket:
             raise DataIntegrityError(f"{path} was replaced while it was read. Open the data again.")
 
     def missing(self, key: str, beside: Iterable[str]) -> NotInBucketError:
-        """Describe an object that is needed and absent, naming what exists beside it: see `Messages.missing`."""
+        """Return the error for an absent object; see `Messages.missing`."""
         described = self.copies.missing(self.messages, key)
         return described or self.messages.missing(key, beside, self.backend.reason_of_absence(key))
 
     def _too_large(self, info: ObjectInfo) -> DataIntegrityError | None:
-        """Return the error for an object that is not to be taken whole into memory."""
+        """Return the error for an object too large for memory."""
         if info.size <= LARGEST_BYTES:
             return None
         return DataIntegrityError(
@@ -334,12 +338,12 @@ class Bucket:
         )
 
     def state(self, key: str) -> ObjectInfo:
-        """Return what there is of an object now."""
+        """Return an object's present state."""
         return self.requests.state(key)
 
 
 def _sorted(options: Any) -> Any:
-    """Return options in an order of their own, for tokens and for comparing."""
+    """Return options in canonical order, for tokens and comparison."""
     if isinstance(options, Mapping):
         return tuple((name, _sorted(options[name])) for name in sorted(options))
     return options

@@ -1,4 +1,4 @@
-"""Small files that were read from a server, kept in the user's cache.
+"""The user's cache of small files from servers.
 
 A file is found by its address and its ETag, so one that was replaced is another file: with a listing, no other
 request is needed to know that a copy is current. Every copy carries a checksum over its name and its content, and
@@ -71,7 +71,7 @@ _TRUSTED_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class CacheInfo:
-    """What the user's cache holds."""
+    """Contents of the user's cache."""
 
     folder: Path | None
     """Where it is; None where no home folder is known."""
@@ -85,7 +85,7 @@ class CacheInfo:
 
 @dataclass(frozen=True)
 class _Count:
-    """What a process knows of the folder without looking through it."""
+    """Size of the cache, as counted by this process."""
 
     until: float
     """By the monotonic clock."""
@@ -101,7 +101,7 @@ _counts: dict[tuple[Path, int], _Count] = {}
 
 @dataclass(frozen=True)
 class SmallFileCache:
-    """The copies of small files; several threads may use it."""
+    """Copies of small files, for use by several threads."""
 
     folder: Path | None
     """Where they are; None keeps nothing."""
@@ -112,12 +112,12 @@ class SmallFileCache:
 
     @classmethod
     def of_user(cls) -> SmallFileCache:
-        """Return the user's."""
+        """Return the user's cache."""
         own = own_folder()
         return cls(own and own / _OBJECTS, _limit())
 
     def read(self, info: ObjectInfo, name: str, fetch: Callable[[ObjectInfo], bytes]) -> bytes:
-        """Return the content of an object: the copy of this name, if it is current, or what is fetched.
+        """Return a current copy's content, or fetch it.
 
         Of what was given to this user alone no copy is kept.
         """
@@ -132,7 +132,7 @@ class SmallFileCache:
         return content
 
     def get(self, name: str) -> bytes | None:
-        """Return a copy, or None where there is none that is intact, or none is wanted."""
+        """Return an intact copy, or None."""
         if not (self.limit and self.folder):
             return None
         path = self._path(self.folder, name)
@@ -144,14 +144,16 @@ class SmallFileCache:
         return kept[_SUM_BYTES:]
 
     def put(self, name: str, content: bytes) -> None:
-        """Keep a copy, where that can be done."""
+        """Store a copy, if possible."""
         if self.folder and 0 < len(content) + _SUM_BYTES <= min(self.limit, LARGEST_BYTES):
             keep(self._path(self.folder, name), _sum(name, content) + content)
             if (self.folder, self.limit) in _counts:
                 _counts[self.folder, self.limit].added.append(len(content) + _SUM_BYTES)
 
     def trim(self) -> None:
-        """Remove the least recently used files while there is more than the limit, and what killed processes left.
+        """Remove least recently used files beyond the limit.
+
+        And leftovers of killed processes.
 
         The folder is looked through once a minute, or when this process has added more than there was room for.
         """
@@ -166,7 +168,7 @@ class SmallFileCache:
             _counts[self.folder, self.limit] = _Count(time.monotonic() + _TRUSTED_SECONDS, room)
 
     def _trimmed(self, folder: Path) -> int:
-        """Look through the folder, remove what is too much, and return the bytes that are free."""
+        """Remove what exceeds the limit, and return the free bytes."""
         files = _files(folder.parent, _OBJECTS)
         for path, state in files:
             if path.suffix and time.time() - state.st_mtime > _ABANDONED_SECONDS:
@@ -188,14 +190,16 @@ class SmallFileCache:
 
 
 def _sum(name: str, content: bytes) -> bytes:
-    """Return a checksum of a copy and of what it is a copy of: under another name it is none."""
+    """Return a checksum of a copy and its name."""
     digest = hashlib.sha256(hashlib.sha256(name.encode()).digest())
     digest.update(content)
     return digest.digest()
 
 
 def read_kept(path: Path) -> bytes | None:
-    """Return the content of a file in a cache, or None where there is no such file, or none of a cache's size.
+    """Return a cached file's content.
+
+    None if it is absent or its size is wrong.
 
     Neither links nor pipes nor devices are opened: others may be able to write to the folder.
     """
@@ -208,7 +212,7 @@ def read_kept(path: Path) -> bytes | None:
 
 
 def keep(path: Path, content: bytes) -> None:
-    """Write a file to a cache, whole, where that can be done.
+    """Write a file to a cache atomically, if possible.
 
     In the user's cache nothing is written unless the folder is this package's own, or can become so.
     """
@@ -225,7 +229,7 @@ def keep(path: Path, content: bytes) -> None:
 
 
 def cache_folder() -> Path | None:
-    """Return the user's cache folder, which may hold other things too.
+    """Return the user's cache folder, shared with other programs.
 
     Returns
     -------
@@ -241,19 +245,22 @@ def cache_folder() -> Path | None:
 
 
 def own_folder() -> Path | None:
-    """Return the folder below it that is this package's alone; None where no home folder is known."""
+    """Return this package's own folder in the user's cache.
+
+    None if no home folder is known.
+    """
     folder = cache_folder()
     return folder and folder / _OWN_FOLDER
 
 
 def cache_info() -> CacheInfo:
-    """Count what the user's cache holds: small files of buckets, and split files."""
+    """Count the user's cached files: small files and split files."""
     files = _files(own_folder())
     return CacheInfo(cache_folder(), len(files), sum(state.st_size for _, state in files), _limit())
 
 
 def clear_cache() -> CacheInfo:
-    """Remove everything that is kept in the user's cache, and nothing else that may be in its folder.
+    """Remove all files of this package from the user's cache.
 
     Returns
     -------
@@ -274,7 +281,9 @@ def clear_cache() -> CacheInfo:
 
 
 def path_in_cache(version: str, key: str) -> Path | None:
-    """Return where a file is kept that programs open by its path; None where nothing is kept.
+    """Return a path in the cache for other programs.
+
+    None if nothing is cached.
 
     Parameters
     ----------
@@ -300,7 +309,10 @@ def _limit() -> int:
 
 
 def _files(own: Path | None, folder: str = "") -> list[tuple[Path, os.stat_result]]:
-    """Return the files of this module's making below its own folder; others may come and go meanwhile."""
+    """Return this module's files in its own folder.
+
+    Other processes may add and remove files meanwhile.
+    """
     found = []
     if own is not None and marks.CACHE.is_on(own):
         for parent, _, names in os.walk(own / folder):

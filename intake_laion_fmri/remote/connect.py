@@ -1,4 +1,4 @@
-"""Connections: the back-end of a root, chosen once by its address."""
+"""Connections: the back-end of a root, chosen by its address."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def connected(messages: Messages, network: NetworkPolicy) -> Backend:
-    """Connect to a root; some file systems make a request for it.
+    """Connect to a root; some file systems make a request.
 
     ValueError for an unknown option, or a secret that was replaced by `redact.HIDDEN`; ImportError where a package is
     missing.
@@ -66,7 +66,7 @@ def _backend_for(address: str, file_system: AbstractFileSystem) -> type[LocalFil
 
 
 def _file_system(url: str, options: Mapping[str, Any]) -> tuple[AbstractFileSystem, str]:
-    """Return the file system of a URL, and the path of its root there."""
+    """Return a URL's file system, and the root's path on it."""
     from fsspec.core import filesystem, strip_protocol, url_to_fs
     from fsspec.implementations.local import LocalFileSystem
 

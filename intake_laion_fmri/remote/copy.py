@@ -1,4 +1,4 @@
-"""A local folder with the bucket's layout, and what is known of its files.
+"""A mirror's folder: its files, and their relation to the bucket's objects.
 
 Below the folder every object lies at its key. Beside them, in ``.laion-fmri``, lie a record for each file that was
 fetched (size, ETag, how it was checked), the bucket's listings as of the last run, and what is under way. A file
@@ -31,7 +31,7 @@ PROVED_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Copy:
-    """What lies where an object belongs."""
+    """The file in an object's place."""
 
     path: Path
     """The file, or whatever is there."""
@@ -43,13 +43,13 @@ class Copy:
     """What is known of it in any case: a mirror that was copied may have lost its times."""
 
     def is_complete(self, info: ObjectInfo) -> bool:
-        """Return True if it is this version of an object by its record."""
+        """Return True if the record is of this version of the object."""
         return bool(self.record and self.state.st_size == info.size and _is_current(self.record, info))
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where an object is to be written."""
+    """Path to which an object is written."""
 
     path: Path
     """The file."""
@@ -58,15 +58,20 @@ class Target:
 
 
 class MirrorFolder(MirrorRecords):
-    """A folder with the bucket's layout. It need not exist."""
+    """A folder with the bucket's layout, which need not exist."""
 
     @classmethod
     def from_argument(cls, given: object) -> MirrorFolder:
-        """Return the folder that a user has named; TypeError or ValueError where that is no local folder's name."""
+        """Return a user's folder.
+
+        TypeError or ValueError if it is no local folder's name.
+        """
         return cls(addresses.local_folder(given, "mirror"))
 
     def path_of(self, key: str) -> Path:
-        """Return where an object lies, for reading: symbolic links on the way are its owner's affair.
+        """Return an object's path for reading.
+
+        Symbolic links on the way are followed.
 
         Raises
         ------
@@ -82,7 +87,7 @@ class MirrorFolder(MirrorRecords):
         return self.path.joinpath(*key.split("/"))
 
     def target(self, key: str) -> Target:
-        """Return where an object belongs, for writing.
+        """Return an object's path for writing.
 
         A folder of the mirror may be a link that this user has made, for instance to another disk. One that somebody
         else has put there is not written through: it could lead to this user's files. That is a DataIntegrityError, as
@@ -98,7 +103,7 @@ class MirrorFolder(MirrorRecords):
         return Target(path / name, base)
 
     def _expect_own(self, link: Path) -> None:
-        """Raise for a link that another user has made; links that root has made are as good as one's own."""
+        """Raise for a link of another user; root's links are accepted."""
         owner = link.lstat().st_uid
         if hasattr(os, "geteuid") and owner not in (0, os.geteuid()):
             raise DataIntegrityError(
@@ -107,7 +112,9 @@ class MirrorFolder(MirrorRecords):
             )
 
     def holds(self, info: ObjectInfo) -> Path | None:
-        """Return the local file of an object if it is complete and current, as far as is known without reading it all.
+        """Return an object's complete, current copy.
+
+        Judged without reading a large file.
 
         None too where the key cannot be a file's. A file with a record counts if the ETag, its size and its
         modification time agree with the bucket's listing. Any other file counts if its content is proved to be the
@@ -128,26 +135,29 @@ class MirrorFolder(MirrorRecords):
         return info.size > PROVED_BYTES or self._is_proved(copy, info)
 
     def proves(self, info: ObjectInfo) -> Path | None:
-        """Return the local file of an object as `holds` does, once it is proved whatever its size."""
+        """Return an object's copy, proved at any size; see `holds`."""
         copy = self.copy_of(info.key)
         if copy is None or not self._is_held(copy, info):
             return None
         return copy.path if copy.is_complete(info) or self._is_proved(copy, info) else None
 
     def is_complete(self, info: ObjectInfo) -> bool:
-        """Return True if there is a current copy, with a record that agrees."""
+        """Return True for a current copy with a matching record."""
         copy = self.copy_of(info.key)
         return copy is not None and copy.is_complete(info)
 
     def untold(self, info: ObjectInfo) -> bool:
-        """Return True if there may be a copy, and nothing could prove it."""
+        """Return True for a possible copy that nothing can prove."""
         if can_tell(info):
             return False
         copy = self.copy_of(info.key)
         return copy is not None and copy.known is None and copy.state.st_size == info.size
 
     def content_of(self, info: ObjectInfo) -> bytes | None:
-        """Return the content of an object's small file if it is what was recorded, or what the ETag says; else None."""
+        """Return a small object's verified content, or None.
+
+        Verified by its record or ETag.
+        """
         copy = self.copy_of(info.key)
         if copy is None or not self._is_held(copy, info):
             return None
@@ -159,7 +169,7 @@ class MirrorFolder(MirrorRecords):
         return content if content_is(content, info) else None
 
     def recorded_content(self, key: str, size: int) -> bytes | None:
-        """Return the content of a small file as it lies there; None where nothing is recorded of it.
+        """Return a recorded small file's content, or None.
 
         Raises
         ------
@@ -180,7 +190,7 @@ class MirrorFolder(MirrorRecords):
         return content
 
     def copy_of(self, key: str) -> Copy | None:
-        """Return the file of an object, and what is known of it; None where there is none."""
+        """Return the file in an object's place, or None."""
         with contextlib.suppress(DataIntegrityError):
             for name in (key, alias_of(key)):
                 path = self.path_of(name) if name else None
@@ -194,16 +204,19 @@ class MirrorFolder(MirrorRecords):
         return None
 
     def name_for(self, key: str, copy: Copy | None) -> str:
-        """Return where an object is to be written, below this folder: where a copy of it is, under either name."""
+        """Return the file name for an object.
+
+        That of its present copy, under either name.
+        """
         return self.file_of(key, copy.path) or key if copy else key
 
     def file_of(self, key: str, path: Path) -> str:
-        """Return the file name of a record; "" for a file that is at its key."""
+        """Return a record's file name; "" if it is the key."""
         alias = alias_of(key)
         return alias if alias and path.name == alias.rpartition("/")[2] else ""
 
     def is_own(self, copy: Copy) -> bool:
-        """Return True if this project wrote a file, so that it may be replaced."""
+        """Return True for a file of this project, which may be replaced."""
         if copy.known is None or copy.path.is_symlink():
             return False
         if copy.record:
@@ -214,7 +227,7 @@ class MirrorFolder(MirrorRecords):
         return same or found == copy.known.replaces
 
     def is_known_other(self, info: ObjectInfo, copy: Copy) -> bool:
-        """Return True if a file was compared with this version of an object before, and differs."""
+        """Return True if a file was found to differ from this version."""
         record = self.record(self.file_of(info.key, copy.path) or info.key)
         found = (info.etag, copy.state.st_size, copy.state.st_mtime_ns)
         return bool(record and record.checked == OTHER and (record.etag, record.size, record.mtime_ns) == found)
@@ -225,7 +238,7 @@ class MirrorFolder(MirrorRecords):
         return file_is(copy.path, copy.state, info)
 
     def known(self, info: ObjectInfo) -> ObjectInfo:
-        """Return an object with the ETag of the bucket in place of the disk's, if there is a record."""
+        """Return an object with its recorded ETag, if any."""
         record = self.record(info.key)
         state = _state(self.path_of(info.key)) if record and record.checked not in (OTHER, DAMAGED) else None
         if not record or not state or (record.size, record.mtime_ns) != (state.st_size, state.st_mtime_ns):
@@ -233,7 +246,10 @@ class MirrorFolder(MirrorRecords):
         return dataclasses.replace(info, etag=record.etag)
 
     def files(self) -> Iterator[tuple[str, os.stat_result]]:
-        """Yield key and state of every file that lies in the bucket's layout, record or not."""
+        """Yield key and state of every file in the bucket's layout.
+
+        With or without a record.
+        """
         pending = [""]
         while pending:
             folder = pending.pop()
@@ -251,7 +267,7 @@ class MirrorFolder(MirrorRecords):
 
 
 def _state(path: Path) -> os.stat_result | None:
-    """Return the state of a regular file, links followed; None where there is none."""
+    """Return a regular file's state, links followed, or None."""
     try:
         state = path.stat()
     except OSError as error:
@@ -262,12 +278,15 @@ def _state(path: Path) -> os.stat_result | None:
 
 
 def _is_current(record: MirrorRecord, info: ObjectInfo) -> bool:
-    """Return True if a record is of this version of the object, and the file is not damaged."""
+    """Return True if a record is of this version and undamaged."""
     return record.etag == info.etag and record.size == info.size and record.checked != DAMAGED
 
 
 def _content(path: Path, size: int) -> bytes | None:
-    """Return the content of a file of this size; no more is read of one that has grown."""
+    """Return a file's content of known size.
+
+    Of a longer file no more is read.
+    """
     try:
         with path.open("rb", buffering=0) as file:
             content = file.read(size + 1)

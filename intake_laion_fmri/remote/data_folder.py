@@ -1,4 +1,4 @@
-"""The folder that downloads go to, and that is read first: named once, and kept for the user's later processes."""
+"""The data folder: target of downloads, read first, remembered between processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ _data_dir: Path | None = None
 
 
 def dataset_initialize(data_dir: str | os.PathLike[str]) -> None:
-    """Name the folder that `download.download` copies to, and that is read first: in this process and in later ones.
+    """Set the data folder, for this process and later ones.
+
+    `download.download` copies to it, and it is read before the bucket.
 
     What is opened from now on, without a ``mirror`` of its own, reads from there what is there, complete and current.
     The folder's name is kept in the user's configuration folder; the environment variable ``LAION_FMRI_MIRROR`` goes
@@ -60,12 +62,12 @@ def dataset_initialize(data_dir: str | os.PathLike[str]) -> None:
 
 
 def data_dir() -> Path | None:
-    """Return the folder that `dataset_initialize` named in this process, or None."""
+    """Return the data folder set in this process, or None."""
     return _data_dir
 
 
 def get_data_dir() -> str:
-    """Return the folder that `dataset_initialize` named, in this process or in the last one that did.
+    """Return the data folder set in this or an earlier process.
 
     Raises
     ------
@@ -82,13 +84,16 @@ def get_data_dir() -> str:
 
 
 def settings_file() -> Path | None:
-    """Return the file that the folder's name is kept in; None where no home folder is known."""
+    """Return the settings file; None if no home folder is known."""
     folder = user_folder("config", CONFIG_VARIABLE)
     return folder and folder / "settings.json"
 
 
 def kept_data_dir() -> Path | None:
-    """Return the folder that an earlier process has named, whether it is there or not; None if none did."""
+    """Return the data folder of an earlier process, or None.
+
+    It need not exist.
+    """
     path = settings_file()
     if path is None:
         return None

@@ -1,4 +1,4 @@
-"""Errors of file systems and clients, turned into the contract's: the one place that knows what they raise."""
+"""Errors of file systems and clients, mapped to the contract's errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from intake_laion_fmri.remote.retry import Attempts
 
 @contextmanager
 def errors_of(messages: Messages, key: str, attempts: Attempts | None = None) -> Iterator[None]:
-    """Turn what a file system raises into the contract's errors about a key; `attempts` are those so far.
+    """Map errors of a file system to the contract's.
+
+    `attempts` are those made so far.
 
     What they say holds all that their causes do, and the tracebacks of a client's tries have some 90 lines: they are
     left out, except those of unforeseen answers.
@@ -61,12 +63,15 @@ def _denied(messages: Messages, key: str) -> AccessDeniedError:
 
 
 def broken_archives() -> tuple[type[BaseException], ...]:
-    """Return the errors raised for a file that is no archive, or only part of an archive."""
+    """Return the errors raised for a broken archive."""
     return (*_loaded("zipfile", "BadZipFile"), *_loaded("tarfile", "TarError"))
 
 
 def _is_ours(messages: Messages) -> bool:
-    """Return True if a TypeError cannot come from an option that the user gave: those for S3 are checked before."""
+    """Return True if a TypeError cannot come from a user's option.
+
+    Options of S3 are checked before.
+    """
     return messages.is_local or not messages.storage_options or messages.protocol in ("s3", "s3a")
 
 
@@ -79,7 +84,7 @@ def _wrong_option(messages: Messages, error: TypeError) -> str:
 
 
 def _transport_errors() -> tuple[type[BaseException], ...]:
-    """Return the errors that a broken network raises."""
+    """Return the errors of a broken network."""
     return (
         ConnectionError,
         TimeoutError,
@@ -92,5 +97,5 @@ def _transport_errors() -> tuple[type[BaseException], ...]:
 
 
 def _loaded(module: str, *names: str) -> tuple[type[BaseException], ...]:
-    """Return exception classes of a library; one that is not loaded has raised nothing."""
+    """Return a library's exception classes, if it is loaded."""
     return tuple(getattr(sys.modules[module], name) for name in names) if module in sys.modules else ()

@@ -1,4 +1,4 @@
-"""Keys of objects as names of files: those that cannot be, and those with a second name."""
+"""Keys as file names: impossible ones, and aliases."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_][\w.+-]*(?:/[A-Za-z0-9_][\w.+-]*)*", re.ASCII)
 
 
 def rejection(key: str) -> str | None:
-    """Return why an object of any key cannot be a file of a mirror; None if it can.
+    """Return why a key cannot be a mirror's file, or None.
 
     The text follows "it": ``"has a part '..'"``.
     """
@@ -37,7 +37,7 @@ def rejection(key: str) -> str | None:
 
 
 def alias_of(key: str) -> str | None:
-    """Return the key of an ROI's file with the ROI's public name, where that is another."""
+    """Return the key with the ROI's public name, if different."""
     if not key.startswith(f"{layout.ROIS_ROOT}/"):
         return None
     alias = re.sub(r"(?<=_label-)[^_./]+(?=_[^/]*$)", lambda label: layout.clean_label(label[0]), key)

@@ -1,4 +1,4 @@
-"""Files on a disk: regular ones only, whatever links lead to them.
+"""Local files: regular ones only, behind any links.
 
 Links to folders and files are followed, and circles of them are not. A pipe, a socket or a device is never opened:
 it could wait for ever. A link that leads nowhere, and a file that stands for contents which git-annex or Git LFS have
@@ -40,7 +40,7 @@ _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY"
 
 @contextmanager
 def _nothing_in_files() -> Iterator[None]:
-    """Raise FileNotFoundError where a path leads through a file, or has too long a name: nothing can be there."""
+    """Raise FileNotFoundError for a path through a file or too long."""
     try:
         yield
     except OSError as error:
@@ -50,7 +50,7 @@ def _nothing_in_files() -> Iterator[None]:
 
 
 class LocalFiles(Backend):
-    """The files below a folder of this machine.
+    """Files below a local folder.
 
     Parameters
     ----------
@@ -67,12 +67,12 @@ class LocalFiles(Backend):
         self.file_system, self.root = file_system, root
 
     def path(self, key: str) -> str:
-        """Return the path of a file."""
+        """Return a file's path."""
         return f"{self.root}/{key}" if key else self.root or "/"
 
     @_nothing_in_files()
     def list_folder(self, folder: str, seconds: float) -> Listing:
-        """List what is directly in a folder."""
+        """List a folder's direct content."""
         return Listing(*self._listed(folder))
 
     def _listed(self, folder: str) -> tuple[dict[str, ObjectInfo], dict[str, bool]]:
@@ -96,7 +96,7 @@ class LocalFiles(Backend):
 
     @_nothing_in_files()
     def find(self, folder: str, seconds: float) -> dict[str, ObjectInfo]:
-        """List every file below a folder; none where there is no such folder.
+        """List all files below a folder; empty if it is absent.
 
         Raises
         ------
@@ -131,7 +131,10 @@ class LocalFiles(Backend):
 
     @_nothing_in_files()
     def state(self, key: str, seconds: float) -> ObjectInfo:
-        """Return size and time of a file; DataIntegrityError if it is something else than a file."""
+        """Return a file's size and time.
+
+        DataIntegrityError if it is no regular file.
+        """
         path = self.path(key)
         found = os.stat(path)
         _raise_unless_regular(path, found)
@@ -143,7 +146,7 @@ class LocalFiles(Backend):
         return _read(self.path(key), start or 0, stop, most=most)
 
     def probe(self, key: str, seconds: float) -> tuple[ObjectInfo | None, bool]:
-        """Return that a file is read as it is."""
+        """Return that a file is read as a whole."""
         return None, False
 
     @_nothing_in_files()
@@ -152,7 +155,7 @@ class LocalFiles(Backend):
         return _open_regular(self.path(key))
 
     def reason_of_absence(self, key: str) -> str:
-        """Return why a file that is needed counts as absent although something is there; "" where nothing is."""
+        """Return why an existing path counts as absent; "" if nothing exists."""
         path = self.path(key)
         try:
             found = os.stat(path)
@@ -170,7 +173,7 @@ class LocalFiles(Backend):
 
 
 def _open_regular(path: str) -> io.FileIO:
-    """Open a file for reading, without a buffer.
+    """Open a regular file for unbuffered reading.
 
     Raises
     ------
@@ -190,7 +193,9 @@ def _open_regular(path: str) -> io.FileIO:
 
 
 def _read(path: str, start: int = 0, stop: int | None = None, *, most: int | None = None) -> Answer:
-    """Read a file, or the bytes from `start` to before `stop`; of more than `most` bytes one more, and no other.
+    """Read a file or a range of bytes.
+
+    Of a file longer than `most`, one byte more is read.
 
     The answer has the file's state after the last byte was read: that of before would be another if it was written to.
     """
@@ -212,7 +217,7 @@ def _info(key: str, found: os.stat_result) -> ObjectInfo:
 
 
 def _pointer(path: str, size: int) -> str:
-    """Return whose pointer a file is; "" where it has contents of its own."""
+    """Return the tool behind a pointer file; "" for real content."""
     if not 0 < size <= POINTER_BYTES or path.endswith(".json"):  # sidecars are small and many, and nothing needs them
         return ""
     try:

@@ -1,4 +1,4 @@
-"""One protocol of locks, for every file system: the process that makes the lock's file has it, and keeps it fresh."""
+"""Locks for every file system: a lock file that its process keeps fresh."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _MOST_MISSES = 1000
 
 
 class HeldError(OSError):
-    """A lock is another process's; the message names it."""
+    """Another process holds the lock; the message names it."""
 
 
 @contextmanager
 def locked(
     path: AnyPath, *, wait_seconds: float, what: str, while_waiting: Callable[[], object] = lambda: None
 ) -> Iterator[None]:
-    """Keep other processes from what a file stands for, on any file system; the file is there while the lock is held.
+    """Hold a lock against other processes, on any file system.
 
     A lock of a process of this machine that has died is taken over at once, and any other that has given no sign of
     life for `LEASE_SECONDS` when it has been waited for so long. A process that is stopped for that time and goes on
@@ -91,7 +91,10 @@ def locked(
 
 
 def _is_empty(path: Path) -> bool:
-    """Return True if a lock's file is empty: filelock takes it for an older version's lock, for ever."""
+    """Return True for an empty lock file.
+
+    filelock takes it for an older version's lock, for ever.
+    """
     try:
         return path.lstat().st_size == 0
     except OSError:
@@ -99,7 +102,7 @@ def _is_empty(path: Path) -> bool:
 
 
 def _held(path: Path, holder: str, wait_seconds: float, what: str) -> HeldError:
-    """Name the holder of a lock."""
+    """Describe the holder of a lock."""
     with contextlib.suppress(OSError, KeyError, ImportError):
         import pwd
 

@@ -1,4 +1,4 @@
-"""How everything that this project makes is recognised: nothing else is written over, moved or deleted."""
+"""Marks of this project's files: only these are overwritten, moved or deleted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LARGEST_MARK = 4_000_000
 
 @dataclass(frozen=True)
 class Mark:
-    """How something that this project made is recognised."""
+    """The mark of a kind of files of this project."""
 
     what: str
     """What it is, to follow "is not": ``"a store of this package"``."""
@@ -37,7 +37,7 @@ class Mark:
 
 
 def _json_tells(*keys: str, value: str | None = None) -> Callable[[bytes], bool]:
-    """Return a function that recognises a JSON text by these keys."""
+    """Return a function that recognises a JSON text by keys."""
 
     def tells(content: bytes) -> bool:
         try:
@@ -71,7 +71,7 @@ DEMO = Mark(
 
 
 def raise_unless_ours(path: AnyPath, mark: Mark) -> None:
-    """Raise where something is that this project did not make: a target must be absent, empty or carry the mark.
+    """Raise unless a target is absent, empty or marked as ours.
 
     Raises
     ------

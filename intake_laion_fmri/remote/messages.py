@@ -1,4 +1,4 @@
-"""Messages about a root: what it is called, where it is asked for, and what to do where it does not answer."""
+"""Messages about a root: name, contact, and advice when it is silent."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _denied_of_store(messages: Messages, key: str) -> str:
 
 @dataclass(frozen=True)
 class Wording:
-    """Texts that differ between a bucket, a bucket with a mirror, and a store."""
+    """Words that differ between a bucket, a mirrored bucket, and a store."""
 
     argument: str = "bucket"
     """Name of the argument that users give the root by."""
@@ -81,29 +81,29 @@ class Messages:
 
     @functools.cached_property
     def url(self) -> str:
-        """The address without its secrets."""
+        """Address without secrets."""
         return redact.url(self.address)
 
     @property
     def is_local(self) -> bool:
-        """Whether the root is a folder on this machine."""
+        """True for a local folder."""
         return addresses.is_folder(self.address)
 
     @property
     def protocol(self) -> str:
-        """Name of its file system."""
+        """Protocol of the file system."""
         return addresses.protocol_of(self.address)
 
     def locate(self, key: str) -> str:
-        """Return the URL of an object, without secrets."""
+        """Return an object's URL without secrets."""
         return addresses.below(self.url, key)
 
     def denied(self, key: str) -> str:
-        """Describe an object that may not be read."""
+        """Return the error for an object that may not be read."""
         return self.wording.denied(self, key)
 
     def unreachable(self, key: str, error: BaseException, attempts: Attempts | None) -> str:
-        """Describe an object for which no server has answered."""
+        """Return the error for a server that does not answer."""
         tried = f" in {attempts.count} attempts over {attempts.seconds:.1f} s" if attempts else ""
         detail = redact.text(error) or type(error).__name__
         return (
@@ -112,7 +112,7 @@ class Messages:
         )
 
     def endpoint(self) -> str:
-        """Return the server's address, without secrets."""
+        """Return the server's address without secrets."""
         options = self.storage_options
         url = options.get("endpoint_url") or options.get("client_kwargs", {}).get("endpoint_url")
         protocol, _, rest = self.url.partition("://")
@@ -123,7 +123,7 @@ class Messages:
         return redact.url(url) if url else f"the default endpoint of {protocol}"
 
     def no_such_bucket(self) -> NotInBucketError:
-        """Describe a root that does not exist."""
+        """Return the error for an absent root."""
         if self.is_local and os.path.isfile(self.address):
             return NotInBucketError(
                 f"{self.url!r} is a file: expected the folder of a bucket, or of a copy of it. Check the argument "
@@ -135,7 +135,7 @@ class Messages:
         )
 
     def missing(self, key: str, beside: Iterable[str], reason: str) -> NotInBucketError:
-        """Describe an object that is needed and absent, and name what is beside it.
+        """Return the error for an absent object, naming its neighbours.
 
         `beside` are keys of the listing in which it was looked for. `reason` says why something at its path counts as
         absent; "" where nothing is there.

@@ -1,4 +1,4 @@
-"""Copies of a bucket's objects in a local folder: none, read before the bucket, or read alone."""
+"""Copies of a bucket's objects: none, read first, or read alone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _told: set[str] = set()
 
 @dataclass(frozen=True)
 class Copies:
-    """The part of a `Bucket` that knows of copies; in this base class there are none."""
+    """The part of a `Bucket` for local copies; the base class has none."""
 
     mirror: MirrorFolder | None = None
     """The folder with the copies."""
@@ -42,15 +42,15 @@ class Copies:
     """Whether nothing is read but copies."""
 
     def requests(self, messages: Messages, network: NetworkPolicy) -> Requests:
-        """Return the requests of a root with such copies."""
+        """Return the root's requests."""
         return Requests(messages, network)
 
     def find(self, requests: Requests, folder: str) -> dict[str, ObjectInfo]:
-        """List every object below a folder, with where each will be read."""
+        """List all objects below a folder, with their origins."""
         return requests.find(folder)
 
     def folders(self, requests: Requests, folder: str) -> list[str]:
-        """List the names of the folders directly below one, sorted; none where there is no such folder."""
+        """List a folder's direct folders, sorted; empty if it is absent."""
         return requests.folders(folder)
 
     def root_files(self, requests: Requests) -> dict[str, ObjectInfo]:
@@ -58,21 +58,21 @@ class Copies:
         return {key: info for key, info in requests.list_folder("").files.items() if info}
 
     def contents(self, objects: Iterable[ObjectInfo], failures: dict[str, Exception] | None) -> dict[str, bytes]:
-        """Read the small objects of which there is a copy: key → content."""
+        """Read small objects that have a copy: key → content."""
         return {}
 
     def path_of(self, info: ObjectInfo) -> Path | None:
-        """Return the file that is streamed instead of an object."""
+        """Return the local file to stream instead of an object."""
         return None
 
     def missing(self, messages: Messages, key: str) -> NotInBucketError | None:
-        """Describe an object that is needed and absent; None where nothing but the bucket was looked at."""
+        """Describe an absent object; None if only the bucket was searched."""
         return None
 
 
 @dataclass(frozen=True)
 class MirrorFirst(Copies):
-    """What is in a mirror, complete and current, is read from there.
+    """Reads complete, current copies from a mirror.
 
     The bucket's listing says what there is, and which copies are current. Where it does not answer, the listing of the
     last time that the mirror was filled stands in for it, with a warning. A folder without any listing, such as one
@@ -83,11 +83,11 @@ class MirrorFirst(Copies):
     """The folder."""
 
     def requests(self, messages: Messages, network: NetworkPolicy) -> Requests:
-        """Return requests that fail at once where a root has not answered lately, as there is another way."""
+        """Return requests that fail at once for a silent root."""
         return Requests(messages, network, impatient=True)
 
     def find(self, requests: Requests, folder: str) -> dict[str, ObjectInfo]:
-        """List every object below a folder, with where each will be read."""
+        """List all objects below a folder, with their origins."""
         try:
             found = requests.find(folder)
         except BucketUnreachableError as error:
@@ -120,7 +120,7 @@ class MirrorFirst(Copies):
         return {} if saved is None and is_left_out else saved
 
     def folders(self, requests: Requests, folder: str) -> list[str]:
-        """List the names of the folders below one; of those in the mirror where the bucket does not answer."""
+        """List a folder's direct folders; offline, those of the mirror."""
         try:
             return requests.folders(folder)
         except BucketUnreachableError as error:
@@ -145,17 +145,20 @@ class MirrorFirst(Copies):
             return {key: info for key, info in saved.items() if "/" not in key}
 
     def contents(self, objects: Iterable[ObjectInfo], failures: dict[str, Exception] | None) -> dict[str, bytes]:
-        """Read the small objects of which there is a current copy: key → content."""
+        """Read small objects with a current copy: key → content."""
         wanted = list(objects)
         contents = zip(wanted, concurrently(self._content_of, wanted, SMALL_FILES_IN_FLIGHT), strict=True)
         return {info.key: content for info, content in contents if content is not None}
 
     def path_of(self, info: ObjectInfo) -> Path | None:
-        """Return the copy of an object, if it is complete and current, or as it was listed where it lies."""
+        """Return an object's copy, if it is complete and current.
+
+        Or if it was listed in the folder and is unchanged.
+        """
         return self.mirror.proves(info) or (self.mirror.path_of(info.key) if self._is_as_listed(info) else None)
 
     def missing(self, messages: Messages, key: str) -> NotInBucketError | None:
-        """Describe an object that is needed and not in a folder that is read as it lies."""
+        """Describe an object absent from a folder that is read as it is."""
         if not (is_silent(messages) and self._is_foreign()):
             return None
         return NotInBucketError(
@@ -168,7 +171,7 @@ class MirrorFirst(Copies):
         return self._lying().read_part(info, 0, info.size) if content is None and self._is_as_listed(info) else content
 
     def _is_as_listed(self, info: ObjectInfo) -> bool:
-        """Return True for a file that was listed where it lies, and has not changed since."""
+        """Return True for a listed file that is unchanged."""
         if info.origin != LYING:
             return False
         with contextlib.suppress(NotInBucketError):
@@ -176,7 +179,7 @@ class MirrorFirst(Copies):
         return False
 
     def _is_foreign(self) -> bool:
-        """Return True if the folder holds data, and no listing of a bucket."""
+        """Return True for a folder with data but no listing."""
         has_data = any((self.mirror.path / tree.root).is_dir() for tree in layout.TREES if tree.root)
         return has_data and self.mirror.listing("") is None
 
@@ -184,11 +187,11 @@ class MirrorFirst(Copies):
         return {key: replace(self.mirror.known(info), origin=LYING) for key, info in found.items()}
 
     def _lying(self) -> Requests:
-        """Return requests for the files that are in the folder, whatever the bucket has."""
+        """Return requests for the folder's files alone."""
         return Requests(Messages(self.mirror.path.as_posix(), {}, Wording()), network_policy())
 
     def _go_offline(self, messages: Messages, error: BucketUnreachableError) -> None:
-        """Note that the bucket does not answer, and warn of it once in this process."""
+        """Note that the bucket is silent, and warn once per process."""
         remember_silent(messages, error)
         how = "by the listing of when it was last filled"
         if self._is_foreign():
@@ -201,22 +204,22 @@ class MirrorFirst(Copies):
 
 @dataclass(frozen=True)
 class MirrorAlone(Copies):
-    """The root is the mirror itself: what is not there does not exist, and nothing is asked for over a network."""
+    """The mirror as the root: no network, and nothing beyond its files."""
 
     mirror: MirrorFolder = field()
     """The folder, which is the bucket's address too."""
     are_alone: ClassVar[bool] = True
 
     def requests(self, messages: Messages, network: NetworkPolicy) -> Requests:
-        """Return requests for the copies, whose states are those of what they were copied from."""
+        """Return requests for copies, with their recorded states."""
         return Requests(messages, network, known=self.mirror.known)
 
     def find(self, requests: Requests, folder: str) -> dict[str, ObjectInfo]:
-        """List every file below a folder, as it was in the bucket."""
+        """List all files below a folder, with their recorded states."""
         return {key: replace(self.mirror.known(info), origin="mirror") for key, info in requests.find(folder).items()}
 
     def contents(self, objects: Iterable[ObjectInfo], failures: dict[str, Exception] | None) -> dict[str, bytes]:
-        """Read the small files of which there is a record; one that is not what was copied there is an error."""
+        """Read small recorded files; a changed one is an error."""
         found = {}
         for info in objects:
             try:
@@ -231,7 +234,7 @@ class MirrorAlone(Copies):
         return found
 
     def missing(self, messages: Messages, key: str) -> NotInBucketError | None:
-        """Describe an object that is needed and not in the mirror."""
+        """Describe an object that the mirror lacks."""
         return NotInBucketError(
             f"{messages.locate(key)} is not in the mirror, and mirror_only forbids to read the bucket. Copy it with "
             f"'intake-laion-fmri mirror --to {messages.url}', or leave mirror_only away."

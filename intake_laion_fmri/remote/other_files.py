@@ -1,4 +1,4 @@
-"""Files of any other file system that fsspec knows: archives, memory, FTP, caches, other clouds."""
+"""Other file systems of fsspec: archives, memory, FTP, caches, other clouds."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ answers another thread from half of it; a TAR file has one position for all."""
 
 
 class OtherFiles(FileSystemBackend):
-    """The files below a root on one of fsspec's file systems, by its own methods."""
+    """Files below a root, by fsspec's own methods."""
 
     def list_folder(self, folder: str, seconds: float) -> Listing:
-        """List what is directly in a folder: `find` and `walk` of fsspec omit what they cannot list, silently."""
+        """List a folder's direct content.
+
+        `find` and `walk` of fsspec silently omit what they cannot list.
+        """
         self.file_system.invalidate_cache()
         entries = self.call(seconds, "ls", self.path(folder), detail=True)
         by_key = {self.key_of(entry["name"]): entry for entry in entries}
@@ -36,7 +39,7 @@ class OtherFiles(FileSystemBackend):
         return Listing(files, [key for key in by_key if key not in files])
 
     def state(self, key: str, seconds: float) -> ObjectInfo:
-        """Return size and ETag of a file, or the time of its last change."""
+        """Return a file's size and ETag, or its modification time."""
         self.file_system.invalidate_cache()
         return object_info(key, self.call(seconds, "info", self.path(key)))
 
@@ -46,13 +49,16 @@ class OtherFiles(FileSystemBackend):
         return Answer(self.call(seconds, "cat_file", self.path(key), start=start or 0, end=end))
 
     def alone(self) -> AbstractContextManager[object]:
-        """Return a lock for archives, and for caches that keep a list."""
+        """Return a lock for archives and caches with lists."""
         is_shared = not (_is_archive(self.file_system) or _keeps_lists(self.file_system))
         return contextlib.nullcontext() if is_shared else _ARCHIVES.get()
 
 
 def top_of(file_system: AbstractFileSystem, root: str) -> str:
-    """Return the root of an archive's files: ``.`` comes first where it was packed as ``tar -cf FILE .`` does it."""
+    """Return the root inside an archive.
+
+    ``.`` precedes it after ``tar -cf FILE .``.
+    """
     if not _is_archive(file_system):
         return root
     with _ARCHIVES.get():
@@ -67,7 +73,7 @@ def _is_archive(file_system: AbstractFileSystem) -> bool:
 
 
 def _keeps_lists(file_system: AbstractFileSystem) -> bool:
-    """Return True for fsspec's caches that keep a list: several threads at a time make it inconsistent."""
+    """Return True for fsspec's caches that threads would corrupt."""
     from fsspec.implementations.cached import CachingFileSystem, SimpleCacheFileSystem
 
     return isinstance(file_system, CachingFileSystem) and not isinstance(file_system, SimpleCacheFileSystem)

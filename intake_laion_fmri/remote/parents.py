@@ -1,4 +1,4 @@
-"""The folder of a file: made, opened through no link, and brought to the disk."""
+"""Folders: created, opened without following links, and flushed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(o
 
 
 def make_folder(path: AnyPath, *, within: AnyPath | None = None, durable: bool = False) -> None:
-    """Make a folder and those above it; an existing one is no error."""
+    """Create a folder and those above it, unless they exist."""
     path = Path(path)
     if within is not None:
         with open_parent(path / "it", within, make=True, durable=durable):
@@ -36,7 +36,7 @@ def make_folder(path: AnyPath, *, within: AnyPath | None = None, durable: bool =
 
 
 def sync_folder(path: AnyPath) -> None:
-    """Bring the names in a folder to the disk, if the system can."""
+    """Flush a folder's names to disk, if the system can."""
     if os.name == "nt":
         return
     number = os.open(path, os.O_RDONLY)
@@ -48,7 +48,7 @@ def sync_folder(path: AnyPath) -> None:
 
 @dataclass(frozen=True)
 class Parent:
-    """A folder to work in, by its descriptor if there is one, else by its path."""
+    """An open folder, by its descriptor or its path."""
 
     path: Path
     """The folder."""
@@ -56,15 +56,18 @@ class Parent:
     """Its descriptor; None where the system cannot walk by descriptors, or no link was forbidden."""
 
     def at(self, name: str) -> str:
-        """Return a name as functions of `os` take it beside `fd`."""
+        """Return a name relative to `fd` for functions of `os`."""
         return name if self.fd is not None else os.path.join(self.path, name)
 
     def open(self, name: str, flags: int, *, private: bool = False) -> int:
-        """Open a file of the folder, unless it is a link; one that is made private may be read by this user alone."""
+        """Open a file of the folder, unless it is a link.
+
+        A new private file can be read by this user alone.
+        """
         return os.open(self.at(name), flags | NO_LINK, 0o600 if private else 0o666, dir_fd=self.fd)
 
     def link(self, old: str, new: str) -> None:
-        """Give a file a new name; FileExistsError if there is one of that name."""
+        """Hard-link a file; FileExistsError if the name exists."""
         try:
             os.link(self.at(old), self.at(new), src_dir_fd=self.fd, dst_dir_fd=self.fd)
         except FileExistsError:
@@ -75,12 +78,12 @@ class Parent:
             os.replace(self.at(old), self.at(new), src_dir_fd=self.fd, dst_dir_fd=self.fd)
 
     def remove(self, name: str) -> None:
-        """Remove a file of the folder; a missing one is no error."""
+        """Remove a file of the folder, if it exists."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.at(name), dir_fd=self.fd)
 
     def sync(self) -> None:
-        """Bring the names in the folder to the disk."""
+        """Flush the folder's names to disk."""
         if self.fd is not None:
             os.fsync(self.fd)
         else:
@@ -89,7 +92,7 @@ class Parent:
 
 @contextmanager
 def open_parent(path: Path, within: AnyPath | None, *, make: bool = False, durable: bool = False) -> Iterator[Parent]:
-    """Open the folder of a path; below `within` it is reached through no link."""
+    """Open a path's folder; below `within` no link is followed."""
     # Idea: walk from `within` down, each folder opened by the descriptor of the one above and without links, so that
     # nobody can put a link in between; what follows is done relative to the last descriptor.
     # Reference: openat(2), O_NOFOLLOW.
@@ -124,7 +127,7 @@ def open_parent(path: Path, within: AnyPath | None, *, make: bool = False, durab
 
 
 def _open_below(path: str, name: str, above: int, *, make: bool) -> int:
-    """Open a folder of an open one; where it is to be made, only if it is not there."""
+    """Open a folder of an open one, optionally created."""
     flags = os.O_RDONLY | os.O_DIRECTORY | NO_LINK
     try:
         return os.open(name, flags, dir_fd=above)
@@ -141,7 +144,7 @@ def _open_below(path: str, name: str, above: int, *, make: bool) -> int:
 
 
 def _enter(path: str, *, make: bool) -> None:
-    """Make a folder where it is to be made; raise if it is a link."""
+    """Create a folder if asked; raise if it is a link."""
     if make:
         with contextlib.suppress(FileExistsError):
             os.mkdir(path)
@@ -149,6 +152,6 @@ def _enter(path: str, *, make: bool) -> None:
 
 
 def _refuse_link(path: str, entry: str, above: int | None) -> None:
-    """Raise OSError, which names `path`, if an entry of the folder with the descriptor `above` is a link."""
+    """Raise OSError naming `path` if a folder's entry is a link."""
     if stat.S_ISLNK(os.stat(entry, dir_fd=above, follow_symlinks=False).st_mode):
         raise OSError(errno.ELOOP, "a symbolic link is on the way: nothing is written through it. Remove it", path)

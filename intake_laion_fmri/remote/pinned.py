@@ -1,4 +1,4 @@
-"""Small files that are known by their sums, and patience with servers that do not answer."""
+"""Small files pinned by checksum, and patience with silent servers."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _failures: dict[str, tuple[float, BucketUnreachableError]] = {}
 
 class _Root(Protocol):
     def locate(self, key: str) -> str:
-        """Return the URL of a file, for messages."""
+        """Return a file's URL, for messages."""
 
     def read_within(self, key: str) -> bytes:
         """Read a whole file within `PINNED_SECONDS`."""
 
 
 def is_silent(messages: Messages) -> bool:
-    """Return True for a root that has not answered within the last `PATIENCE_SECONDS`."""
+    """Return True if a root failed within the last `PATIENCE_SECONDS`."""
     failed, _ = _failures.get(messages.address, (-math.inf, None))
     return time.monotonic() - failed < PATIENCE_SECONDS
 
 
 def raise_if_silent(messages: Messages, key: str) -> None:
-    """Raise BucketUnreachableError where a root has not answered within the last `PATIENCE_SECONDS`."""
+    """Raise BucketUnreachableError if a root failed lately; see `is_silent`."""
     failed, error = _failures.get(messages.address, (-math.inf, None))
     if error is not None and is_silent(messages):
         raise BucketUnreachableError(
@@ -53,7 +53,7 @@ def remember_silent(messages: Messages, error: BucketUnreachableError) -> None:
 
 
 def read_pinned(root: _Root, key: str, *, sha256: str, cache: Path | None) -> bytes:
-    """Read a small file that is known by its sum: from the cache, or once from its root.
+    """Read a small file of known checksum, cached after the first time.
 
     A cached file with another sum is fetched again. A file appears in `cache` whole and checked, or not at all; several
     processes may fetch it at a time. Where the folder cannot be written to, the file is used without being kept.

@@ -1,4 +1,4 @@
-"""Proving that a file or its content is an object, as far as the object's ETag can.
+"""Proofs that a file is an object, by the object's ETag.
 
 The ETag of what was uploaded to S3 in one piece is the MD5 of its content; of what was uploaded in parts it is the MD5
 of the parts' MD5s, with the number of parts behind it. The length of the parts is not recorded, but nearly all
@@ -32,22 +32,25 @@ _Identity = tuple[str, int, int, int, int, int]
 
 
 def is_whole_md5(etag: str) -> bool:
-    """Return True if an ETag looks like the MD5 of the content."""
+    """Return True if an ETag resembles an MD5 of the content."""
     return re.fullmatch("[0-9a-f]{32}", etag) is not None
 
 
 def can_tell(info: ObjectInfo) -> bool:
-    """Return True if an object's ETag may prove its content."""
+    """Return True if an ETag may prove the content."""
     return bool(_part_lengths(info))
 
 
 def content_is(content: bytes, info: ObjectInfo) -> bool:
-    """Return True if the ETag proves that a content is the object's."""
+    """Return True if the ETag proves the content."""
     return len(content) == info.size and _proved(io.BytesIO(content), info)
 
 
 def file_is(path: Path, state: os.stat_result, info: ObjectInfo) -> bool:
-    """Return True if the ETag proves that a file is the object; it is read once for each state of it."""
+    """Return True if the ETag proves the file.
+
+    A file is read once for each of its states.
+    """
     if state.st_size != info.size or not can_tell(info):
         return False
     with contextlib.suppress(OSError):
@@ -56,14 +59,17 @@ def file_is(path: Path, state: os.stat_result, info: ObjectInfo) -> bool:
 
 
 def crc32_of_file(path: Path, state: os.stat_result) -> int | None:
-    """Return the CRC-32 of a file, which is read once for each state of it; None where it cannot be read."""
+    """Return a file's CRC-32, or None if it cannot be read.
+
+    A file is read once for each of its states.
+    """
     with contextlib.suppress(OSError):
         return _crc32_of_file(_identity(path, state))
     return None
 
 
 def crc32_of(content: bytes | bytearray | memoryview, start: int = 0) -> int:
-    """Return the CRC-32 of bytes, going on from that of the bytes before them."""
+    """Update a CRC-32 with further bytes."""
     from isal import isal_zlib
 
     return int(isal_zlib.crc32(content, start))
@@ -85,12 +91,18 @@ def _crc32_of_file(identity: _Identity) -> int:
 
 
 def _identity(path: Path, state: os.stat_result) -> _Identity:
-    """Return path and state of a file, which change with its content: nobody sets ``ctime`` back."""
+    """Return a file's path and state, which changes with its content.
+
+    Programs do not reset ``ctime``.
+    """
     return os.fspath(path), state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
 def _part_lengths(info: ObjectInfo) -> list[int]:
-    """Return how long the parts may have been; 0 stands for an upload in one piece."""
+    """Return the possible part lengths of an upload.
+
+    0 stands for one piece.
+    """
     # Idea: the ETag of an upload in parts ends with their number; of the lengths that programs use, few give so many.
     # Reference: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html, multipart.
     # Cost: the file is read and summed once for each length that fits; mostly one.
@@ -118,7 +130,10 @@ def _md5() -> Any:
 
 
 def _md5_of_parts(file: Any, length: int) -> str:
-    """Return the ETag of an upload in parts of a length: the MD5 of the parts' MD5s, and their number."""
+    """Return the ETag of an upload in parts.
+
+    The MD5 of the parts' MD5s, and their number.
+    """
     whole, count = _md5(), 0
     while part := _md5_of_part(file, length):
         whole.update(part)
@@ -127,7 +142,7 @@ def _md5_of_parts(file: Any, length: int) -> str:
 
 
 def _md5_of_part(file: Any, length: int) -> bytes:
-    """Return the MD5 of the next bytes of a file; nothing where none are left."""
+    """Return the MD5 of a file's next bytes; empty at its end."""
     found, left = _md5(), length
     while left and (data := file.read(min(left, _READ_BYTES))):
         found.update(data)

@@ -1,4 +1,4 @@
-"""The mirror's own folder: a record of each file that was fetched, the bucket's listings, and what is under way."""
+"""A mirror's own folder: records of files, listings, and work in progress."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ was not written by this project."""
 
 @dataclass(frozen=True)
 class MirrorRecord:
-    """What is known of a file that was fetched, or that was found and checked."""
+    """Record of a fetched file, or of a found and verified one."""
 
     key: str
     """Its object."""
@@ -64,34 +64,34 @@ class MirrorRecord:
 
     @property
     def location(self) -> str:
-        """The file, below the mirror."""
+        """Path below the mirror."""
         return self.file or self.key
 
     @property
     def fingerprint(self) -> str:
-        """Size, modification time and CRC-32, by which the file is recognised."""
+        """Size, modification time and CRC-32 that identify the file."""
         return f"{self.size}-{self.mtime_ns}-{self.crc32:08x}"
 
 
 @dataclass(frozen=True)
 class MirrorRecords:
-    """The mirror's own folder, ``.laion-fmri``: records of its files, listings of the bucket, what is under way."""
+    """A mirror's own folder, ``.laion-fmri``."""
 
     path: Path
     """The mirror."""
 
     @cached_property
     def metadata(self) -> Path:
-        """The folder with all that is not the bucket's."""
+        """Path of the folder."""
         return self.path / METADATA_FOLDER
 
     @cached_property
     def _checked(self) -> dict[str, tuple[_Identity, _Identity]]:
-        """Workplace → what `metadata` and the workplace were when they were checked."""
+        """Subfolder → identities of both folders when they were checked."""
         return {}
 
     def workplace(self, name: str) -> Path:
-        """Return a folder for what is under way, such as ``"records"``, made if it does not exist.
+        """Return a subfolder such as ``"records"``, created if absent.
 
         FileExistsError if the folder `METADATA_FOLDER` is not this project's, DataIntegrityError if a link is in its
         place.
@@ -117,11 +117,11 @@ class MirrorRecords:
         return folder
 
     def write(self, name: str, file: str, content: bytes) -> None:
-        """Write a small file of this folder's own, whole."""
+        """Write a small file of this folder atomically."""
         atomic.write_whole(self.workplace(name) / file, content, within=self.path)
 
     def _is_of_before(self) -> bool:
-        """Return True for a folder that an older version made without the mark: by its content."""
+        """Return True for an older version's folder without the mark."""
         try:
             names = set(os.listdir(self.metadata))
         except OSError:
@@ -131,7 +131,7 @@ class MirrorRecords:
         return bool(names) and names <= {*_WORKPLACES, "notice"} and (has_notice or any(self.records()))
 
     def notice_was_shown(self) -> bool:
-        """Return True if the notice on the data's licence was shown for this mirror."""
+        """Return True if the licence notice was shown for this mirror."""
         return (self.metadata / "notice").exists()
 
     def note_shown(self, notice: str) -> None:
@@ -140,22 +140,22 @@ class MirrorRecords:
         atomic.write_whole(self.metadata / "notice", f"{notice}\n".encode(), within=self.path)
 
     def record(self, file: str) -> MirrorRecord | None:
-        """Return the record of a file; None where there is none, or it cannot be read."""
+        """Return a file's record, or None if unreadable or absent."""
         return _parsed(self.metadata / "records" / f"{name_of(file)}.json")
 
     def records(self) -> Iterator[MirrorRecord]:
-        """Yield all records that can be read, in no order."""
+        """Yield all readable records, in no order."""
         for path in _files(self.metadata / "records", ".json"):
             record = _parsed(path)
             if record and path.stem == name_of(record.location):
                 yield record
 
     def write_record(self, record: MirrorRecord) -> None:
-        """Replace the record of a file."""
+        """Write a file's record, in place of an earlier one."""
         self.write("records", f"{name_of(record.location)}.json", json.dumps(vars(record), indent=1).encode())
 
     def listing(self, folder: str) -> dict[str, ObjectInfo] | None:
-        """Return the bucket's objects below a folder as last listed for this mirror; None where nothing is known.
+        """Return the last listing below a folder, or None.
 
         Key → object, from the newest listings of that folder, of folders above it and below it; "" is all that was
         listed.
@@ -176,7 +176,7 @@ class MirrorRecords:
         return dict(sorted(found.items()))
 
     def save_listing(self, folder: str, objects: Mapping[str, ObjectInfo]) -> None:
-        """Keep a listing of a folder of the bucket, with all that is below it, in place of any earlier one.
+        """Save a folder's complete listing, in place of earlier ones.
 
         Of the bucket itself, "", only the files directly in it are listed.
         """
@@ -195,7 +195,10 @@ class MirrorRecords:
 
 
 def read_own(path: Path) -> bytes:
-    """Read a file of the mirror's own, which others may have put there: a regular file, and no endless one."""
+    """Read a file of the mirror's own.
+
+    It must be regular and of limited size, as others may have put it there.
+    """
     with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "no regular file", os.fspath(path))
@@ -206,17 +209,20 @@ def read_own(path: Path) -> bytes:
 
 
 def name_of(key: str, etag: str = "") -> str:
-    """Return a file's name for what belongs to an object, or to one version of it."""
+    """Return the file name of an object's or a version's data."""
     return hashlib.sha256(f"{key}\n{etag}".encode()).hexdigest()[:40]
 
 
 def now() -> str:
-    """Return the time, ISO 8601 in UTC."""
+    """Return the current time, ISO 8601 in UTC."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def _identity(folder: Path) -> _Identity:
-    """Return device and inode of a folder; None where there is none, or a link to one."""
+    """Return a folder's device and inode.
+
+    None if it is absent or a link.
+    """
     with contextlib.suppress(OSError):
         state = os.lstat(folder)
         if stat.S_ISDIR(state.st_mode):
@@ -225,17 +231,20 @@ def _identity(folder: Path) -> _Identity:
 
 
 def _within(key: str, folder: str) -> bool:
-    """Return True if a key or folder is another folder or lies below it."""
+    """Return True if a path is a folder or lies below it."""
     return not folder or key == folder or key.startswith(f"{folder}/")
 
 
 def _listed_in(key: str, folder: str) -> bool:
-    """Return True if the listing of a folder covers a key; that of the root covers the files directly in it."""
+    """Return True if a folder's listing covers a key.
+
+    That of the root covers the files directly in it.
+    """
     return key.startswith(f"{folder}/") if folder else "/" not in key
 
 
 def _parsed(path: Path) -> MirrorRecord | None:
-    """Read a record; None for anything else, so that the file is checked again."""
+    """Parse a record; None if invalid, so that the file is checked again."""
     try:
         found: Any = json.loads(read_own(path))
         if found["replaces"] in (True, False):  # as it was written before the older file was recorded

@@ -1,4 +1,4 @@
-"""Requests for the objects of one root: attempts, errors and checks over a back-end."""
+"""Requests for a root's objects: attempts, errors and checks over a back-end."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 class Requests:
-    """Requests for the objects of one root, whose connection each process makes on first use.
+    """Requests for one root; each process connects on first use.
 
     With `impatient`, a root that has not answered lately fails at once. `known` returns the state of an object in the
     bucket for that of its copy.
@@ -60,7 +60,7 @@ class Requests:
 
     @property
     def backend(self) -> Backend:
-        """The back-end of this process."""
+        """Back-end of this process."""
         return self._backends.get()
 
     def find(self, folder: str) -> dict[str, ObjectInfo]:
@@ -71,7 +71,7 @@ class Requests:
         return self._request(folder, lambda seconds: backend.find(folder, seconds), size=LISTING_BYTES)
 
     def _walk(self, folder: str) -> dict[str, ObjectInfo]:
-        """List folder by folder."""
+        """List a tree folder by folder."""
         found: dict[str, ObjectInfo | None] = {}
         pending = [folder]
         while pending:
@@ -91,12 +91,12 @@ class Requests:
         return known
 
     def list_folder(self, folder: str) -> Listing:
-        """List what is directly in a folder."""
+        """List a folder's direct content."""
         backend = self.backend
         return self._request(folder, lambda seconds: backend.list_folder(folder, seconds), size=LISTING_BYTES)
 
     def folders(self, folder: str) -> list[str]:
-        """List the names of the folders directly below one, sorted; none where there is no such folder."""
+        """List a folder's direct folders, sorted; empty if it is absent."""
         try:
             keys = self.list_folder(folder).folders
         except NotInBucketError:
@@ -105,18 +105,21 @@ class Requests:
         return sorted(name for name in names if not name.startswith("."))
 
     def state(self, key: str) -> ObjectInfo:
-        """Return size and ETag of an object now."""
+        """Return an object's present size and ETag."""
         backend = self.backend
         return self._known(self._request(key, lambda seconds: backend.state(key, seconds)))
 
     def read(self, key: str, start: int | None, stop: int | None, *, most: int, size: int) -> bytes:
-        """Read an object or bytes of it, at most so many; `size` is what they may come to, for the time."""
+        """Read an object or a range of it, at most `most` bytes.
+
+        `size` is the expected number, which sets the time allowed.
+        """
         return self._ask_once_if_local(
             key, lambda seconds: self._get_within(seconds, key, start, stop, most=most), size=size
         )
 
     def read_within(self, key: str, *, most: int) -> bytes:
-        """Read a whole small object in `pinned.PINNED_SECONDS`: see `Bucket.read_within`."""
+        """Read a small object within `pinned.PINNED_SECONDS`."""
         network = self._network
         attempts = min(network.attempts, pinned.PINNED_ATTEMPTS)
         seconds = min(network.total_seconds, pinned.PINNED_SECONDS)
@@ -138,12 +141,18 @@ class Requests:
         return content
 
     def _get(self, seconds: float, key: str, start: int | None, stop: int | None, *, most: int) -> Answer:
-        """Ask for an object, or bytes of it; one byte more than `most` is read, and no other."""
+        """Request an object or a range.
+
+        Of a longer answer than `most`, one byte more is read.
+        """
         with self._named(key):
             return self.backend.get(key, start, stop, seconds, most=most)
 
     def read_whole(self, info: ObjectInfo) -> bytes:
-        """Read a whole listed object: from a server in `WHOLE_IN_FLIGHT` parts at once where it is large."""
+        """Read a whole listed object.
+
+        Large ones in `WHOLE_IN_FLIGHT` concurrent parts.
+        """
         n_bytes = max(LEAST_PART_BYTES, -(-info.size // WHOLE_IN_FLIGHT))
         backend = self.backend
         if not backend.is_remote or info.size <= n_bytes:
@@ -159,7 +168,7 @@ class Requests:
         return content
 
     def read_part(self, info: ObjectInfo, start: int, stop: int) -> bytes:
-        """Read some bytes of a listed object, all of them or none."""
+        """Read a range of a listed object, complete or not at all."""
         if start == stop:
             return b""
         is_whole = stop - start == info.size
@@ -175,7 +184,10 @@ class Requests:
         return self.ask(info.key, cat, size=(stop - start) * sharing)
 
     def _has_version(self, info: ObjectInfo, answer: Answer) -> bool:
-        """Return True unless the answer's ETag is that of a copy; raise WrongAnswerError if it is of another object."""
+        """Return True if the answer has the listed ETag.
+
+        False for a copy's ETag; WrongAnswerError for any other.
+        """
         if not (answer.etag and info.etag and answer.etag != info.etag):
             return True
         self.expect_unchanged(info)
@@ -210,12 +222,15 @@ class Requests:
         return self.ask(info.key, lambda seconds: self.backend.is_encrypted(info.key, seconds))
 
     def is_md5(self, info: ObjectInfo) -> bool:
-        """Return True if an ETag is the MD5 of the content: uploaded to S3 in one piece, and not encrypted by a key."""
+        """Return True if an ETag is the content's MD5.
+
+        True for an S3 upload in one piece, without encryption by a key.
+        """
         return self.backend.has_md5_etags and re.fullmatch(r"[0-9a-f]{32}", info.etag) is not None
 
     @contextmanager
     def open(self, info: ObjectInfo) -> Iterator[BinaryIO]:
-        """Open an object, and check that it is as it was listed."""
+        """Open an object, and verify that it is unchanged since listing."""
         backend, key = self.backend, info.key
         state, in_parts = self._request(key, lambda seconds: backend.probe(key, seconds))
         if state:
@@ -234,7 +249,7 @@ class Requests:
             yield file
 
     def expect_unchanged(self, info: ObjectInfo, now: ObjectInfo | None = None) -> None:
-        """Raise DataIntegrityError unless an object is as it was listed."""
+        """Raise DataIntegrityError if an object has changed since listing."""
         now = now or self.state(info.key)
         if now != info:
             raise DataIntegrityError(
@@ -244,7 +259,7 @@ class Requests:
 
     @contextmanager
     def _named(self, key: str) -> Iterator[None]:
-        """Add to a wrong answer's error what it is about, and what to do."""
+        """Add subject and advice to a wrong answer's error."""
         try:
             yield
         except NoSuchBucketError as error:
@@ -269,7 +284,7 @@ class Requests:
             return action(0)
 
     def ask(self, key: str, action: Callable[[float], T], *, size: int = 0) -> T:
-        """Do something with the file system, and do it again where that may help: nothing else retries.
+        """Call the file system, with retries; nothing else retries.
 
         `action` takes the seconds that it may take; `key` is what it is about, for errors, and `size` its bytes.
         """
@@ -289,5 +304,5 @@ class Requests:
                     raise DataIntegrityError(f"{error} (In {tried}.)") from error.__cause__
 
     def errors_of(self, key: str, attempts: Attempts | None = None) -> AbstractContextManager[None]:
-        """Turn what a file system raises into the contract's errors: see `failures.errors_of`."""
+        """Map errors of the file system; see `failures.errors_of`."""
         return failures.errors_of(self.messages, key, attempts)

@@ -1,4 +1,4 @@
-"""How patient this package is with servers: the one policy of all requests, and the attempts of one of them."""
+"""Network patience: the policy of all requests, and the attempts of one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _network: NetworkPolicy | None = None
 
 @dataclass(frozen=True)
 class NetworkPolicy:
-    """How long a server is waited for, and how often it is asked again.
+    """Bounds of waiting and retrying.
 
     One request is a page of a listing, a small file, or a block of a large one. Between two attempts lies a random
     time that grows with their number.
@@ -56,7 +56,7 @@ def set_network(
     total_seconds: float | None = None,
     slowest: float | None = None,
 ) -> NetworkPolicy:
-    """Set how patient this process is with servers, for everything that is opened from now on.
+    """Set this process's network policy for all later openings.
 
     What was opened before, and pickled to workers, keeps the policy that it was opened with.
 
@@ -89,7 +89,10 @@ def set_network(
 
 
 def network_policy() -> NetworkPolicy:
-    """Return the policy that `set_network` or the environment variable ``LAION_FMRI_NETWORK`` has set."""
+    """Return the current network policy.
+
+    That of `set_network`, or of the environment variable ``LAION_FMRI_NETWORK``.
+    """
     return _network or _policy_of_environment()
 
 
@@ -112,7 +115,7 @@ def _policy_of_environment() -> NetworkPolicy:
 
 
 class Attempts:
-    """The attempts of one request for `size` bytes: how many, and until when."""
+    """Attempts of a request for `size` bytes: number and deadline."""
 
     def __init__(self, policy: NetworkPolicy, size: int = 0) -> None:
         self._policy, self._size = policy, size
@@ -123,18 +126,21 @@ class Attempts:
 
     @property
     def seconds(self) -> float:
-        """Since the first attempt."""
+        """Time since the first attempt."""
         return time.monotonic() - self._start
 
     @property
     def seconds_left(self) -> float:
-        """What the attempt under way may take: no longer than one that is silent, but for the bytes themselves."""
+        """Time allowed for the present attempt.
+
+        A silent server has less than one that sends bytes.
+        """
         left = self._policy.total_seconds - (time.monotonic() - self._since)
         silent = self._policy.connect_seconds + self._policy.read_seconds
         return max(min(left, silent), 0.05) + self._size / self._policy.slowest
 
     def again(self, wait: Callable[[float], object] = time.sleep) -> bool:
-        """Wait for the next attempt after a failure; return False if there is none.
+        """Wait for the next attempt; False if there is none.
 
         `wait` takes the seconds; it can be one that is woken up, where somebody may want to stop.
         """
@@ -150,5 +156,5 @@ class Attempts:
         return True
 
     def progressed(self) -> None:
-        """Begin the bounds again, as something was received that is kept."""
+        """Restart the bounds after bytes were received and kept."""
         self._failures, self._since = 0, time.monotonic()

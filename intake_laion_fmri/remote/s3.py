@@ -1,4 +1,4 @@
-"""Objects of an S3 server, by its own requests: each method makes one request, or one for each page of a listing.
+"""S3 objects: one request per method, or one per page of a listing.
 
 No delimiter but ``/`` is ever sent and no conditional header: servers that only resemble S3 refuse others, each in its
 own way. Pages and bodies are read up to a bound, whatever a server sends.
@@ -25,11 +25,11 @@ _PIECE_BYTES = 1024 * 1024
 
 
 class NoSuchBucketError(FileNotFoundError):
-    """A server knows no bucket of this name."""
+    """The server has no bucket of this name."""
 
 
 class S3Objects(FileSystemBackend):
-    """The objects below a root in S3: a bucket, or an access point, and a prefix."""
+    """Objects below a bucket or access point and a prefix."""
 
     lists_deep = True
     lists_what_is_there = True
@@ -37,27 +37,29 @@ class S3Objects(FileSystemBackend):
 
     @property
     def server(self) -> str:
-        """The endpoint: AWS's settings may name another one than the options do."""
+        """Endpoint; AWS's settings may name another than the options."""
         return str(self.file_system.s3.meta.endpoint_url)
 
     def split(self, key: str) -> tuple[str, str]:
-        """Return bucket and key for S3; the bucket may be the name of an access point."""
+        """Split a path into bucket, or access point, and key."""
         bucket, name, _ = self.file_system.split_path(f"{self.root}/{key}" if key else self.root)
         return bucket, name
 
     def list_folder(self, folder: str, seconds: float) -> Listing:
-        """List what is directly in a folder, a thousand objects with each request."""
+        """List a folder's direct content, a thousand objects per request."""
         objects, folders = self._pages(folder, seconds, deep=False)
         if self.split(folder)[1] and not (objects or folders):
             raise FileNotFoundError(folder)
         return Listing(objects, folders)
 
     def find(self, folder: str, seconds: float) -> dict[str, ObjectInfo]:
-        """List all objects below a folder, a thousand with each request."""
+        """List all objects below a folder, a thousand per request."""
         return self._pages(folder, seconds, deep=True)[0]
 
     def _pages(self, folder: str, seconds: float, *, deep: bool) -> tuple[dict[str, ObjectInfo], set[str]]:
-        """List the objects below a folder, all of them or those directly in it, with the folders directly below.
+        """List objects below a folder, recursively or not.
+
+        With the folders directly below.
 
         NoSuchBucketError if the bucket does not exist; to S3, an absent folder is an empty listing. WrongAnswerError if
         an answer is no listing: XML of something else, as of a hotel's network, would look like an empty one. `seconds`
@@ -117,13 +119,13 @@ class S3Objects(FileSystemBackend):
         return self._run(receive, seconds)  # type: ignore[no-any-return]
 
     async def begin(self, key: str, start: int | None, stop: int | None) -> Any:
-        """Ask for an object, or bytes of it, and return the answer, whose body is still to be read and closed."""
+        """Request an object and return the answer with its open body."""
         bucket, name = self.split(key)
         part = {} if start is stop is None else {"Range": f"bytes={start or 0}-{'' if stop is None else stop - 1}"}
         return await self.file_system._call_s3("get_object", Bucket=bucket, Key=name, **part)
 
     def state(self, key: str, seconds: float) -> ObjectInfo:
-        """Return size and ETag of an object."""
+        """Return an object's size and ETag."""
         bucket, name = self.split(key)
         answer = self._call(seconds, "head_object", Bucket=bucket, Key=name, **self.file_system.req_kw)
         if not answer.get("ETag") or answer.get("ContentLength") is None:
@@ -143,7 +145,9 @@ class S3Objects(FileSystemBackend):
 
 
 def is_encrypted(answer: Mapping[str, Any]) -> bool:
-    """Return True if S3 keeps an object encrypted by its owner's key: then its ETag looks like an MD5 and is none.
+    """Return True if S3 encrypts an object by a key.
+
+    Its ETag then resembles an MD5 and is none.
 
     Parameters
     ----------
@@ -154,7 +158,7 @@ def is_encrypted(answer: Mapping[str, Any]) -> bool:
 
 
 def unread(body: Any) -> bytes:
-    """Return the bytes that aiohttp has received and withholds because of the error that followed.
+    """Return received bytes that aiohttp withholds after an error.
 
     It is up to a quarter of a megabyte for each connection that breaks, and has no public name; without it these bytes
     are asked for again.
@@ -164,7 +168,7 @@ def unread(body: Any) -> bytes:
 
 
 def s3_options(options: Mapping[str, Any], network: NetworkPolicy) -> dict[str, Any]:
-    """Return the options of a file system of S3, with this package's bounds where the user has set none."""
+    """Return S3 options, with this package's bounds as defaults."""
     from intake_laion_fmri.remote.s3_session import BoundedSession
 
     return {

@@ -1,4 +1,4 @@
-"""HTTP session of an S3 client, for which every answer that is read whole has a bound.
+"""S3 client session that bounds every answer read as a whole.
 
 botocore reads listings and errors to their end before it looks at them, and has no option for a largest size.
 """
@@ -19,10 +19,10 @@ _PIECE_BYTES = 256 * 1024
 
 
 class BoundedSession(AIOHTTPSession):  # type: ignore[misc]  # aiobotocore has no types
-    """A session whose answers are read up to `PAGE_BYTES`, but for the bodies that are handed on as streams."""
+    """Session that reads answers up to `PAGE_BYTES`, except streamed bodies."""
 
     async def send(self, request: Any) -> Any:
-        """Send a request; an answer that is no stream is read whole."""
+        """Send a request; read its answer, unless it is streamed."""
         is_stream, request.stream_output = request.stream_output, True
         try:
             answer = await super().send(request)
@@ -35,7 +35,7 @@ class BoundedSession(AIOHTTPSession):  # type: ignore[misc]  # aiobotocore has n
 
 
 class _Bounded:
-    """aiohttp's answer, with a bound for what is read at once."""
+    """aiohttp's answer with a bound on its size."""
 
     def __init__(self, answer: Any) -> None:
         self._answer = answer

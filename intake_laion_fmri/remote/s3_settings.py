@@ -1,4 +1,4 @@
-"""What a client of S3 is made of: the user's options, checked by name, and his AWS set-up, as far as it is needed.
+"""S3 client settings: checked options, and the user's AWS configuration.
 
 A public bucket is read without an account. What is broken in a set-up that such a reader does not need is left alone;
 for everybody else it is an error that names the option, variable or file.
@@ -28,7 +28,9 @@ _OF_PROGRAMS = {"asynchronous", "loop"}
 
 
 def checked_by_type(options: Mapping[str, Any], argument: str) -> dict[str, Any]:
-    """Return options of s3fs without those that are None; TypeError or ValueError for what can have no such value.
+    """Return s3fs options without None.
+
+    TypeError or ValueError for an impossible value.
 
     `argument` is what the user gave them by, for errors.
     """
@@ -54,7 +56,7 @@ def checked_by_type(options: Mapping[str, Any], argument: str) -> dict[str, Any]
 
 
 def for_client(options: Mapping[str, Any], argument: str) -> dict[str, Any]:
-    """Return options that s3fs can make a client of, whatever the variables and files of AWS say.
+    """Return options for an s3fs client, safe against AWS's settings.
 
     ValueError for an option of a name that nothing takes, with the nearest; for two endpoints; for a profile, a file of
     settings or of certificates that is named and is not there, or cannot be read. TypeError as `checked_by_type`.
@@ -118,7 +120,7 @@ def _names(function: Callable[..., Any]) -> set[str]:
 
 
 def _session(options: Mapping[str, Any], argument: str) -> tuple[Session, dict[str, Any]]:
-    """Return a session as the client's will be, and what has to be left out of the user's AWS set-up for it."""
+    """Return a session like the client's, and settings to leave out."""
     import botocore.exceptions
     import botocore.session
 
@@ -158,7 +160,7 @@ def _files() -> str:
 
 
 def _check_certificates(session: Session, client: dict[str, Any], endpoints: list[str]) -> None:
-    """Raise ValueError where certificates are to be taken from a file that is not there."""
+    """Raise ValueError for an absent certificate file."""
     bundle = client.get("verify") or session.get_config_variable("ca_bundle")
     if not isinstance(bundle, str) or os.path.exists(bundle):
         return
@@ -170,6 +172,6 @@ def _check_certificates(session: Session, client: dict[str, Any], endpoints: lis
 
 
 def _type(value: object) -> str:
-    """Return the type of a value in words, without the value: it may be a secret."""
+    """Describe a value's type, without the value: it may be secret."""
     name = type(value).__name__
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

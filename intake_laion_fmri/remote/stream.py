@@ -1,4 +1,4 @@
-"""A forward-only file over ranged requests, and one that counts: they know no file system and no bucket."""
+"""Files over ranged requests, independent of file systems and buckets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ BLOCKS_IN_FLIGHT = 4
 
 
 class Counted(io.RawIOBase):
-    """A file that tells how much of it is read; closing the one behind it is up to its owner."""
+    """A file that reports the bytes read.
+
+    Closing the inner file is left to its owner.
+    """
 
     def __init__(self, file: BinaryIO, received: Callable[[int], None]) -> None:
         self._file, self._received = file, received
@@ -28,14 +31,14 @@ class Counted(io.RawIOBase):
         return True
 
     def readinto(self, target: Any) -> int:
-        """Read, and tell how much it was."""
+        """Read bytes and report their number."""
         count = self._file.readinto(target)  # type: ignore[attr-defined]
         self._received(count)
         return int(count)
 
 
 class BlockReader(io.RawIOBase):
-    """A forward-only file over ranged requests, several of them under way.
+    """A forward-only file over several concurrent ranged requests.
 
     The blocks are delivered in order. A request is only made when one before it has been taken, which bounds both
     the requests and the memory.
@@ -55,7 +58,7 @@ class BlockReader(io.RawIOBase):
         return True
 
     def readinto(self, target: Any) -> int:
-        """Hand over what there is of the block at hand, and ask for another one where it is used up."""
+        """Return bytes of the present block; request another when it ends."""
         if not self._block and self._pending:
             self._block = memoryview(self._pending.popleft().result())
             self._request()
@@ -66,7 +69,7 @@ class BlockReader(io.RawIOBase):
         return count
 
     def close(self) -> None:
-        """Ask for no more."""
+        """Stop requesting."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._block = memoryview(b"")
         super().close()
@@ -81,7 +84,9 @@ class BlockReader(io.RawIOBase):
 
 
 class RangedFile(io.RawIOBase):
-    """A file that can be sought in, over ranged requests: for the head of a large one, a request per 64 KiB.
+    """A seekable file over ranged requests of 64 KiB.
+
+    For the head of a large file.
 
     Parameters
     ----------
@@ -104,12 +109,12 @@ class RangedFile(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a position, which may be behind the end."""
+        """Set the position, which may be behind the end."""
         self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
         return self._at
 
     def readinto(self, target: Any) -> int:
-        """Read what there is of the piece at this position, and ask for it if it was not."""
+        """Read from the present piece, requested if necessary."""
         number, skipped = divmod(self._at, PIECE_BYTES)
         if self._at >= self._size:
             return 0

@@ -1,4 +1,4 @@
-"""Files of a plain web server: each method makes one request, or two where a server answers the first in part only.
+"""Web servers: one request per method, or two if the first is partial.
 
 Requests go through fsspec's own session: its proxies, headers and credentials are the user's. Answers are read here,
 up to a bound and as they are on the server: a client that unpacks what is called ``Content-Encoding: gzip`` would
@@ -36,7 +36,7 @@ _WITHOUT_HEAD = {400, 403, 405, 501}
 
 
 class WebFiles(FileSystemBackend):
-    """The files below a root on a web server; the root's URL may be escaped or not.
+    """Files below a web server's URL, escaped or not.
 
     The file system is fsspec's own for HTTP, and has the session.
     """
@@ -46,7 +46,7 @@ class WebFiles(FileSystemBackend):
         self._root = str(file_system.encode_url(root)).rstrip("/")
 
     def list_folder(self, folder: str, seconds: float) -> Listing:
-        """List what is directly in a folder, by the links of its page; a page that is no list has none."""
+        """List a folder by its page's links; other pages are empty."""
 
         async def receive() -> tuple[str, str, bytes]:
             async with self._answer("get", self._url(folder) + "/") as answer:
@@ -90,7 +90,7 @@ class WebFiles(FileSystemBackend):
         return self._run(receive, seconds)  # type: ignore[no-any-return]
 
     def state(self, key: str, seconds: float) -> ObjectInfo:
-        """Return size and ETag of a file, or the date of its last change where there is no ETag."""
+        """Return a file's size and ETag, or its date."""
 
         async def head() -> tuple[int, Any]:
             async with self._answer("head", self._url(key), passing=_WITHOUT_HEAD) as answer:
@@ -102,7 +102,7 @@ class WebFiles(FileSystemBackend):
         return self.probe(key, seconds)[0]
 
     def probe(self, key: str, seconds: float) -> tuple[ObjectInfo, bool]:
-        """Return size and ETag of a file, and whether the server gives parts of it."""
+        """Return size, ETag, and whether the server sends ranges."""
 
         async def receive() -> tuple[ObjectInfo | None, bool]:
             async with self._answer("get", self._url(key), {"Range": "bytes=0-0"}) as answer:
@@ -124,7 +124,7 @@ class WebFiles(FileSystemBackend):
         return found, gives_parts
 
     def open(self, key: str, seconds: float, errors: Callable[[], AbstractContextManager[None]]) -> BinaryIO:
-        """Open a file for reading once from its start, by one request: for servers that give no parts."""
+        """Open a file by one request, for servers without ranges."""
 
         async def begin() -> Any:
             session = await self.file_system.set_session()
@@ -165,7 +165,7 @@ class WebFiles(FileSystemBackend):
 
 
 class WebBody(io.RawIOBase):
-    """The body of an answer, as a file that is read once."""
+    """An answer's body as a file that is read once."""
 
     def __init__(
         self, answer: Any, loop: Any, seconds: float, errors: Callable[[], AbstractContextManager[None]]
@@ -177,7 +177,7 @@ class WebBody(io.RawIOBase):
         return True
 
     def readinto(self, target: Any) -> int:
-        """Read what has arrived, up to the length of `target`."""
+        """Read received bytes into `target`."""
         from fsspec.asyn import sync
 
         view = memoryview(target).cast("B")
@@ -187,14 +187,14 @@ class WebBody(io.RawIOBase):
         return len(data)
 
     def close(self) -> None:
-        """Give the connection up."""
+        """Release the connection."""
         if not self.closed:
             self._loop.call_soon_threadsafe(self._answer.close)
         super().close()
 
 
 def web_options(options: Mapping[str, Any], network: NetworkPolicy) -> dict[str, Any]:
-    """Return the options of a file system of web servers, with this package's defaults where the user has set none.
+    """Return web options, with this package's defaults.
 
     Proxies are those of the environment, as every other program takes them.
     """
@@ -206,7 +206,10 @@ def web_options(options: Mapping[str, Any], network: NetworkPolicy) -> dict[str,
 
 
 async def _body(answer: Any, most: int) -> bytes:
-    """Read a body: one byte more than `most`, and no other."""
+    """Read a body.
+
+    Of one longer than `most`, one byte more is read.
+    """
     pieces, left = [], most + 1
     while left > 0 and (piece := await answer.content.read(min(left, _PIECE_BYTES))):
         pieces.append(piece)
@@ -219,7 +222,10 @@ def _etag(headers: Mapping[str, str]) -> str:
 
 
 def _is_encoded(key: str, headers: Mapping[str, str]) -> bool:
-    """Return True if a body has to be unpacked to be the file: a packed file is what a server says it is encoded by."""
+    """Return True if a body must be decompressed to be the file.
+
+    Compressed files are declared as encoded, too.
+    """
     encoding = headers.get("Content-Encoding", "identity").strip().lower()
     return encoding not in ("", "identity") and not (encoding in ("gzip", "x-gzip") and key.endswith((".gz", ".tgz")))
 
@@ -253,7 +259,10 @@ class _Links(html.parser.HTMLParser):
 
 
 def _names_in_html(page: bytes, address: str) -> set[str]:
-    """Return the names that a page links to directly below itself: of files, and of folders with a slash."""
+    """Return names of files and folders that a page links directly below.
+
+    Folders end in a slash.
+    """
     links = _Links()
     links.feed(page.decode("utf-8", errors="replace"))
     base = urllib.parse.urlsplit(address).path
@@ -270,7 +279,7 @@ def _names_in_html(page: bytes, address: str) -> set[str]:
 
 
 def _names_in_json(page: bytes) -> set[str]:
-    """Return these names from a list in JSON, as nginx gives it."""
+    """Return these names from nginx's JSON list."""
     try:
         found = [(str(entry["name"]).strip("/"), entry.get("type") == "directory") for entry in json.loads(page)]
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -1,1 +1,1 @@
-"""What long work runs on: threads and values that belong to one process."""
+"""Infrastructure of long work: threads, per-process values, progress bars."""

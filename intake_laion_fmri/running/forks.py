@@ -1,4 +1,4 @@
-"""Threads and connections belong to one process: a forked child inherits neither, an ending one starts no threads."""
+"""Threads and connections per process: forked children inherit neither."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 class PerProcess(Generic[T]):
-    """A value that each process makes for itself, on first use.
+    """A value that each process creates on first use.
 
     A child keeps what it inherited, unused: to finalize a connection of its parent's would unregister the parent's
     sockets from the event queue that both of them share.
@@ -32,7 +32,7 @@ class PerProcess(Generic[T]):
         self._locks: dict[int, threading.Lock] = {}
 
     def get(self) -> T:
-        """Return the value of this process; it is made once, however many threads ask for it."""
+        """Return this process's value, created once for all threads."""
         pid = os.getpid()
         if pid not in self._values:
             # A lock for each process: a fork may leave its parent's taken for ever.
@@ -45,7 +45,9 @@ class PerProcess(Generic[T]):
 def concurrently(
     function: Callable[[Item], Result], items: Iterable[Item], most: int, *, name: str = "fetch", wait: bool = True
 ) -> list[Result]:
-    """Call a function with many items, some at a time; one by one where no thread can be started any more.
+    """Apply a function to items concurrently.
+
+    One by one if no thread can be started any more.
 
     The results are in the order of the items, and the first failure in this order is raised. With a failure or an
     interrupt no other call is begun; those under way are waited for unless `wait` is False. Of one call at a time no
@@ -61,7 +63,7 @@ def concurrently(
 
 
 def submitted(pool: ThreadPoolExecutor, function: Callable[..., Result], *args: Any) -> Future[Result]:
-    """Submit a call; make it at once where the interpreter is ending, as in what `atexit` calls."""
+    """Submit a call, or make it directly while the interpreter ends."""
     try:
         return pool.submit(function, *args)
     except RuntimeError:
@@ -74,7 +76,7 @@ def submitted(pool: ThreadPoolExecutor, function: Callable[..., Result], *args: 
 
 
 def _forget_threads_of_dask() -> None:
-    """Let Dask start threads of its own in a forked child.
+    """Let Dask start its own threads in a forked child.
 
     It keeps its pools in module variables. Without this, the first computation in a child whose parent has computed
     something waits for threads that do not exist there.

@@ -1,4 +1,4 @@
-"""Progress of long work: one bar for terminals and notebooks, plain lines where there is neither.
+"""Progress bars for terminals and notebooks, plain lines elsewhere.
 
 Nothing is shown in a pipe unless it is asked for, by an argument ``progress=True`` or by ``LAION_FMRI_PROGRESS=1``.
 """
@@ -28,23 +28,23 @@ LINE_SECONDS = 10.0
 
 
 class Done(Protocol):
-    """How far work has come."""
+    """State of long work."""
 
     @property
     def bytes(self) -> int:
-        """Bytes that are done."""
+        """Finished bytes."""
 
     @property
     def n_bytes(self) -> int:
-        """Bytes to be done."""
+        """Total bytes."""
 
     @property
     def seconds(self) -> float:
-        """Since the beginning."""
+        """Time since the start."""
 
     @property
     def counted(self) -> str:
-        """How many things are done, in words; may be empty."""
+        """Finished items in words; may be empty."""
 
 
 AnyDone = TypeVar("AnyDone", bound=Done)
@@ -53,7 +53,9 @@ Switch: TypeAlias = bool | Callable[[AnyDone], None] | None
 
 
 def is_shown(progress: bool | None) -> bool:
-    """Return True if progress is to be shown: as the argument says, or the environment, or where somebody watches.
+    """Return True if progress is shown.
+
+    By the argument, the environment, or the presence of a watcher.
 
     Raises
     ------
@@ -76,7 +78,10 @@ def _on_terminal() -> bool:
 
 @contextmanager
 def shown(label: str, progress: Switch[AnyDone], *, after: float = MOMENT) -> Iterator[Callable[[AnyDone], None]]:
-    """Give the function that takes reports of work: it shows a bar, nothing, or is the user's own."""
+    """Yield the function that receives reports.
+
+    It shows a bar or nothing, or is the user's own.
+    """
     if callable(progress):
         yield progress
         return
@@ -86,7 +91,7 @@ def shown(label: str, progress: Switch[AnyDone], *, after: float = MOMENT) -> It
 
 @contextmanager
 def counting(label: str, n_bytes: int, progress: bool | None) -> Iterator[Callable[[float], None]]:
-    """Give a function that counts bytes of work in any thread, while a bar shows them."""
+    """Yield a function that counts bytes of any thread on a bar."""
     with ProgressBar(label, progress, after=MOMENT) as bar:
         count = _Count(n_bytes, bar.report)
         yield count.add
@@ -95,7 +100,7 @@ def counting(label: str, n_bytes: int, progress: bool | None) -> Iterator[Callab
 
 
 class _Count:
-    """Counts bytes of work in any thread, and reports them.
+    """Counts and reports bytes of work in any thread.
 
     Parameters
     ----------
@@ -112,17 +117,17 @@ class _Count:
 
     @property
     def bytes(self) -> int:
-        """Bytes that are done; never more than there are, though attempts may be made again."""
+        """Finished bytes, at most the total despite repeated attempts."""
         return min(round(self._done), self.n_bytes)
 
     @property
     def seconds(self) -> float:
-        """Since the beginning."""
+        """Time since the start."""
         return time.monotonic() - self._begun
 
     @property
     def counted(self) -> str:
-        """Bytes that are done, in words."""
+        """Finished bytes in words."""
         return f"{size(self.bytes)} of {size(self.n_bytes)}"
 
     def add(self, n_bytes: float) -> None:
@@ -135,7 +140,7 @@ class _Count:
 
 
 class ProgressBar:
-    """A progress bar on standard error, where that is a terminal, or in a notebook; lines elsewhere, if asked for.
+    """Progress bar on a terminal or in a notebook; lines elsewhere, optionally.
 
     Parameters
     ----------
@@ -166,14 +171,14 @@ class ProgressBar:
             self._print(self._last)
 
     def report(self, done: Done) -> None:
-        """Show how many bytes are done, how fast they came, and how long the others will take."""
+        """Show finished bytes, rate and remaining time."""
         rate = done.bytes / done.seconds if done.bytes and done.seconds > 0 else 0.0
         speed = f"{size(rate)}/s" if rate else ""
         left = f"{duration((done.n_bytes - done.bytes) / rate)} left" if rate else ""
         self.show(done.bytes, done.n_bytes, done.counted, speed, left)
 
     def show(self, done: float, total: float | None, *notes: str) -> None:
-        """Show how much is done, of how much where that is known, and notes behind it."""
+        """Show finished work, of a total if known, with notes."""
         if not self._is_shown or time.monotonic() < self._shown_from:
             return
         note = ", ".join(filter(None, notes))
@@ -190,7 +195,7 @@ class ProgressBar:
             self._print(self._last)
 
     def above(self, write: Callable[[], None]) -> None:
-        """Let something be written to standard output, above the bar."""
+        """Allow writing to standard output above the bar."""
         if self._progress is None or not sys.stdout.isatty():
             write()
             return
@@ -204,7 +209,10 @@ class ProgressBar:
             print(line, file=sys.stderr, flush=True)
 
     def _started(self) -> Progress | None:
-        """Start a bar; None where nothing can be drawn: in a pipe, or a notebook without ipywidgets."""
+        """Start a bar.
+
+        None in a pipe, or a notebook without ipywidgets.
+        """
         from importlib.util import find_spec
 
         from rich.console import Console
@@ -231,7 +239,7 @@ class ProgressBar:
 
 
 def size(n_bytes: float) -> str:
-    """Format a number of bytes in the units that disks are sold in."""
+    """Format bytes in decimal units."""
     value, unit = float(n_bytes), "B"
     for larger in ("kB", "MB", "GB", "TB"):
         if value < 999.95:

@@ -1,4 +1,4 @@
-"""Train/test splits of the stimuli: who is train, who is test, in which pool.
+"""Train/test splits of stimuli, by pool.
 
 The split files belong to the data set's own package and stay there: each is fetched from a pinned revision on first
 use, checked against the SHA-256 sum that ships with this package, and kept in the user's cache. A folder or URL of
@@ -85,7 +85,7 @@ Role = Literal["train", "test", "both"]
 
 
 def list_pools(*, splits: str | os.PathLike[str] | None = None) -> list[str]:
-    """List the pools for which there are splits.
+    """List the pools with splits.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def list_splits(pool: str | None = None, *, splits: str | os.PathLike[str] | Non
 
 
 def list_ood_types() -> list[str]:
-    """List the types of out-of-distribution images, sorted."""
+    """List the out-of-distribution types, sorted."""
     return sorted(OOD_TYPES)
 
 
@@ -195,7 +195,7 @@ def load_all_splits(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> dict[str, Split]:
-    """Read every split of one pool: name → split; arguments and errors as in `load_split`."""
+    """Read every split of a pool: name → split; arguments and errors are those of `load_split`."""
     source = find_source(splits, bucket=bucket, storage_options=storage_options, mirror=mirror, mirror_only=mirror_only)
     names = SPLITS if pool in published_pools() else _in_order(_check_names(source, pool, None))
     read = concurrently(lambda name: _load_split(source, pool, name), names, FILES_IN_FLIGHT, name="splits")
@@ -215,7 +215,7 @@ def get_train_test_ids(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> tuple[list[str], list[str]]:
-    """Return the labels of both sides of a split.
+    """Return the train and test labels of a split.
 
     Parameters
     ----------
@@ -257,7 +257,7 @@ def get_split_masks(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return True for the trials or images on each side of a split.
+    """Return flags of the trials or images on each side.
 
     Parameters
     ----------
@@ -290,7 +290,7 @@ def get_split_masks(
 
 
 def check_split(name: object) -> object:
-    """Return the name of a published split, or raise ValueError with the nearest ones."""
+    """Return a published split's name; ValueError with the nearest ones otherwise."""
     if name not in SPLITS:
         raise unknown_value("split", name, SPLITS)
     return name
@@ -301,13 +301,16 @@ def _in_order(names: Collection[str]) -> list[str]:
 
 
 def _named_splits(splits: str | os.PathLike[str] | None) -> Mapping[str, Collection[str]]:
-    """List the splits of a folder that the user names, or else the published ones: pool → names."""
+    """List splits by pool: the user's, or the published ones."""
     named = named_source(splits)
     return (find_source(named) if named is not None else upstream()).names()
 
 
 def _check_names(source: SplitSource, pool: object, name: str | None) -> Collection[str]:
-    """Return the names of the splits of a pool, or raise ValueError with the nearest; None stands for all of them."""
+    """Return the names of a pool's splits; None stands for all.
+
+    ValueError with the nearest ones otherwise.
+    """
     if pool in published_pools() and name in SPLITS:
         return SPLITS  # whether the file is there, reading it will tell
     if source.pinned and pool == POOLED:

@@ -1,4 +1,4 @@
-"""Where split files are read from: a folder of the user, the bucket, an installed package, or the pinned revision."""
+"""Sources of split files: a user's folder, the bucket, a package, pinned files."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class SplitSource:
             raise BucketUnreachableError(self._ways_out(str(error.__cause__ or "") or str(error))) from error
 
     def names(self) -> dict[str, list[str]]:
-        """List the splits: pool → names, in no order. Costs a listing, unless they are the published ones.
+        """List the splits: pool → names, unsorted. Costs a listing, except for the published ones.
 
         Raises
         ------
@@ -223,7 +223,7 @@ def find_source(
 
 
 def named_source(splits: str | os.PathLike[str] | None) -> str | os.PathLike[str] | None:
-    """Return the user's folder or URL of split files, from the argument or the environment variable."""
+    """Return the user's split files, by argument or environment variable."""
     if splits is None or (isinstance(splits, str) and not splits):
         return os.environ.get(SPLITS_VARIABLE) or None
     return splits
@@ -242,7 +242,7 @@ def upstream(address: str | None = None, cache: Path | None = None) -> SplitSour
 
 
 def copies_in(mirror: Path) -> Path:
-    """Return the folder of a mirror with the pinned split files, as ``<pool>/<name>.json``."""
+    """Return the folder of pinned split files in a mirror."""
     return MirrorFolder(mirror).metadata / "splits" / REVISION
 
 
@@ -252,7 +252,7 @@ def published_pools() -> list[str]:
 
 
 def _installed() -> SplitSource | None:
-    """Return the split files of an installed package of the data set; None without one."""
+    """Return an installed package's split files, or None."""
     package = importlib.util.find_spec("laion_fmri")
     for location in (package.submodule_search_locations or []) if package else []:
         folder = Path(location) / "splits" / "data"
@@ -262,7 +262,7 @@ def _installed() -> SplitSource | None:
 
 
 def _installed_revision() -> SplitSource:
-    """Return the split files of an installed package, if they are of the revision `UNPINNED`."""
+    """Return an installed package's split files of revision `UNPINNED`."""
     found = _installed()
     files = found.root.find("") if found else {}
     drawn = [key for key in files if key.endswith("/random_0.json") and layout.is_subject(key.partition("/")[0])]
@@ -283,7 +283,7 @@ _REVISION_OF_FILES = 2
 
 
 def _upstream_beside(bucket: Bucket) -> SplitSource:
-    """Return the published split files, with the copies that a mirror holds of them."""
+    """Return the published split files, with a mirror's copies."""
     source, copies = upstream(), []
     if bucket.copies.mirror is not None:
         copies.append(copies_in(bucket.copies.mirror.path))
@@ -296,7 +296,7 @@ def _upstream_beside(bucket: Bucket) -> SplitSource:
 
 
 def copied(path: Path, sha256: str) -> bytes | None:
-    """Return the content of a file if it has this sum."""
+    """Return a file's content if its checksum matches."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_SPLIT_BYTES + 1)
@@ -307,7 +307,7 @@ def copied(path: Path, sha256: str) -> bytes | None:
 
 @functools.cache
 def published_sums() -> Mapping[str, str]:
-    """Return the SHA-256 of each published split file: ``<pool>/<name>.json`` → sum."""
+    """Return each published file's SHA-256: ``<pool>/<name>.json`` → sum."""
     text = (importlib.resources.files("intake_laion_fmri") / "splits.sha256").read_text(encoding="ascii")
     pairs = (line.split() for line in text.splitlines())
     return MappingProxyType({key: digest for digest, key in pairs})
@@ -320,7 +320,7 @@ def read_split(source: SplitSource, pool: str, name: str) -> Split:
 
 
 def revision_of(source: SplitSource, read: Collection[Split]) -> str:
-    """Return the revision of split files; warn if an installed package has another than the pinned one."""
+    """Return the revision of split files; warn if an installed package has another."""
     if not source.was_found:
         return source.revision
     sums = published_sums()

@@ -1,4 +1,4 @@
-"""What a store is: its metadata, its chunks and the order of voxels in them.
+"""The format of a store: metadata, chunks and the order of voxels.
 
 Here are also the public names of `building.build` and `building.report`, loaded on first use.
 """

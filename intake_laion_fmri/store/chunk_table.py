@@ -1,4 +1,4 @@
-"""What is recorded of the chunks of an array: a checksum and a size of each, and where they lie."""
+"""Checksums, sizes and positions of an array's chunks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ChunkTable:
-    """What is recorded of each chunk of an array, so that nothing else is ever taken for it."""
+    """Checksums and sizes of an array's chunks."""
 
     sums: tuple[int, ...]
     """CRC32C of each chunk."""
@@ -18,12 +18,12 @@ class ChunkTable:
     """Stored bytes of each chunk."""
 
     def to_text(self) -> str:
-        """Return the table as a text: Base64 of the sums, then the sizes, as little-endian 32-bit numbers."""
+        """Encode the table: Base64 of sums, then sizes, little-endian 32-bit."""
         return base64.b64encode(np.array([*self.sums, *self.sizes], dtype="<u4").tobytes()).decode("ascii")
 
     @classmethod
     def from_text(cls, text: str) -> ChunkTable:
-        """Return the table of such a text; ValueError where it is none."""
+        """Parse the text of `to_text`; ValueError if it is invalid."""
         numbers = np.frombuffer(base64.b64decode(text, validate=True), dtype="<u4").tolist()
         if len(numbers) % 2:
             raise ValueError("a table of chunks with a sum more or a size less")
@@ -32,7 +32,7 @@ class ChunkTable:
 
 @dataclass(frozen=True)
 class Part:
-    """Some chunks that lie side by side in one object."""
+    """Adjacent chunks of one object."""
 
     key: str
     """Key of the object, below the array's."""
@@ -47,5 +47,5 @@ class Part:
 
     @property
     def stop(self) -> int:
-        """Byte after the last; the object may go on."""
+        """Byte after the last chunk; the object may continue."""
         return self.start + sum(self.sizes)

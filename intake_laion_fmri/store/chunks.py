@@ -1,4 +1,6 @@
-"""The chunks of a store: arrays to bytes and back, in standard Zarr v3, with a checksum on each.
+"""Chunks of a store: arrays to bytes and back, in Zarr v3.
+
+Each chunk has a checksum.
 
 Zarr describes an array by its metadata; which bytes that means for a block of betas is known here, so that blocks are
 packed and unpacked without Zarr's machinery between, which costs more than the reading. What is written is read by
@@ -30,7 +32,7 @@ _ABSENT = 2**64 - 1
 
 @dataclass(frozen=True)
 class ChunkGrid:
-    """How an array of betas is cut, and how its pieces are packed."""
+    """Chunk shape and packing of an array of betas."""
 
     n_trials: int
     """Number of trials, all of them in every chunk."""
@@ -49,7 +51,10 @@ class ChunkGrid:
     def from_options(
         cls, n_trials: int, n_voxels: int, *, item: str, width: int, shard_width: int | None, codec: str
     ) -> ChunkGrid:
-        """Cut an array as asked for, but no chunk or object wider than it needs."""
+        """Create the grid of the given options.
+
+        No chunk or object is wider than the array.
+        """
         width = min(width, n_voxels)
         if shard_width is not None:
             shard_width = width * max(1, min(shard_width // width, math.ceil(n_voxels / width)))
@@ -57,7 +62,7 @@ class ChunkGrid:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any]) -> ChunkGrid:
-        """Return the grid that the metadata of a Zarr array describe.
+        """Parse the grid of a Zarr array's metadata.
 
         Raises
         ------
@@ -89,7 +94,7 @@ class ChunkGrid:
         return grid
 
     def metadata(self) -> dict[str, Any]:
-        """Return the entries of a Zarr array's metadata."""
+        """Return entries of a Zarr array's metadata."""
         outer = self.width if self.shard_width is None else self.shard_width
         return {
             "shape": [self.n_trials, self.n_voxels],
@@ -115,12 +120,12 @@ class ChunkGrid:
         return math.ceil(self.n_chunks / self.per_object)
 
     def object_bytes(self, number: int, table: ChunkTable) -> int:
-        """Return the size of an object."""
+        """Return an object's size."""
         first = number * self.per_object
         return self._head + sum(table.sizes[first : first + self.per_object])
 
     def expect_sound(self, table: ChunkTable) -> None:
-        """Raise ValueError unless the table fits the array, and each chunk fits into memory."""
+        """Raise ValueError unless the table fits array and memory."""
         if not self.n_chunks == len(table.sums) == len(table.sizes):
             raise ValueError(f"{self.n_chunks} chunks and {len(table.sums)} checksums")
         most = self.n_trials * self.width * self._dtype.itemsize
@@ -130,11 +135,11 @@ class ChunkGrid:
             raise ValueError(f"a chunk of {max(table.sizes)} bytes, where it has {most}")
 
     def key(self, number: int) -> str:
-        """Return the key of an object, below the array's."""
+        """Return an object's key below the array's."""
         return f"c/0/{number}"
 
     def codecs(self) -> list[dict[str, Any]]:
-        """Return Zarr's description of how chunks are packed."""
+        """Return Zarr's description of the chunks' codecs."""
         to_bytes = {"name": "bytes", "configuration": {"endian": "little"}}
         packing = CODECS.get(self.codec)
         blosc = [{"name": "blosc", "configuration": {"typesize": self._dtype.itemsize, **packing}}] if packing else []
@@ -150,7 +155,7 @@ class ChunkGrid:
         return [{"name": "sharding_indexed", "configuration": shard}]
 
     def encoding(self) -> dict[str, Any]:
-        """Return the same as xarray's ``to_zarr`` takes it."""
+        """Return the encoding for xarray's ``to_zarr``."""
         from zarr.codecs import BloscCodec, Crc32cCodec
 
         packing = CODECS[self.codec]
@@ -161,12 +166,12 @@ class ChunkGrid:
         return encoding
 
     def voxels_of(self, number: int) -> slice:
-        """Return the voxels that an object holds."""
+        """Return the voxels of an object."""
         start = number * self.per_object * self.width
         return slice(start, min(start + self.per_object * self.width, self.n_voxels))
 
     def pack(self, values: NDArray[Any]) -> tuple[list[bytes], ChunkTable]:
-        """Pack the voxels of one object, shape (trial, voxel).
+        """Encode the voxels of one object, shape (trial, voxel).
 
         Returns the object, in pieces, and the table of its chunks.
         """
@@ -178,7 +183,9 @@ class ChunkGrid:
         return content, table
 
     def parts(self, chunks: Sequence[int] | NDArray[np.integer[Any]], table: ChunkTable) -> list[Part]:
-        """List the byte ranges that hold some chunks, whose numbers ascend; `table` is of all chunks.
+        """List the byte ranges of ascending chunks.
+
+        `table` is of all chunks.
 
         Chunks that lie side by side in an object are read together.
         """
@@ -200,7 +207,7 @@ class ChunkGrid:
         return parts
 
     def unpack(self, part: Part, content: bytes) -> Iterator[NDArray[Any]]:
-        """Yield the chunks of a part from its bytes, in order.
+        """Yield a part's decoded chunks, in order.
 
         Each has the shape (trial, voxel); the last one of the array is padded with NaN. ValueError if these are not the
         bytes that were recorded; names the chunk.
@@ -222,7 +229,10 @@ class ChunkGrid:
             yield np.frombuffer(data, dtype=self._dtype).reshape(self.n_trials, self.width)
 
     def check_object(self, number: int, content: bytes, table: ChunkTable) -> None:
-        """Raise ValueError unless a whole object is as recorded; `table` is of all chunks of the array."""
+        """Raise ValueError unless a whole object matches its record.
+
+        `table` is of all chunks of the array.
+        """
         first = number * self.per_object
         (part,) = self.parts(range(first, min(first + self.per_object, self.n_chunks)), table)
         if len(content) != part.stop:
@@ -233,7 +243,7 @@ class ChunkGrid:
             pass
 
     def _index(self, sizes: Sequence[int]) -> list[bytes]:
-        """Return the index at the beginning of a shard: the position and size of each chunk."""
+        """Return a shard's leading index: each chunk's position and size."""
         if self.shard_width is None:
             return []
         index = np.full(self.per_object, _ABSENT, dtype="<u8").repeat(2).view(_INDEX_ENTRY)
@@ -247,7 +257,7 @@ class ChunkGrid:
 
     @property
     def _head(self) -> int:
-        """Bytes of an object before its first chunk: of a shard's index."""
+        """Bytes of an object before its first chunk."""
         return 0 if self.shard_width is None else self.per_object * _INDEX_ENTRY.itemsize + CRC_BYTES
 
     def _pack_chunk(self, values: NDArray[Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""How the bytes of a chunk are packed: with Blosc or not, and a CRC32C behind them."""
+"""Codecs of a chunk: optional Blosc, then a CRC32C."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PACKING_BYTES = _BLOSC_HEADER + CRC_BYTES
 
 
 def crc32c(content: bytes | NDArray[np.uint8]) -> int:
-    """Return the CRC32C of some bytes, as Zarr's codec of that name computes it.
+    """Return the CRC32C of bytes, as Zarr's codec computes it.
 
     A part of other bytes need not be copied: the library refuses a memoryview, and takes an array of it.
     """
@@ -38,12 +38,12 @@ def crc32c(content: bytes | NDArray[np.uint8]) -> int:
 
 
 def with_sum(content: bytes) -> list[bytes]:
-    """Return content with its CRC32C, as two pieces."""
+    """Return content and its CRC32C as two pieces."""
     return [content, crc32c(content).to_bytes(CRC_BYTES, "little")]
 
 
 def packed(block: bytes, codec: str, itemsize: int) -> bytes:
-    """Pack the values of a chunk, without its checksum."""
+    """Encode a chunk's values, without the checksum."""
     if not CODECS[codec]:
         return block
     content: bytes = _blosc(codec, itemsize).encode(block)
@@ -51,7 +51,10 @@ def packed(block: bytes, codec: str, itemsize: int) -> bytes:
 
 
 def unpacked(content: memoryview, codec: str, itemsize: int, n_values: int) -> bytes | memoryview:
-    """Unpack the values of a chunk; ValueError for one that Blosc cannot unpack to so many values."""
+    """Decode a chunk's values.
+
+    ValueError if Blosc cannot decode it to the expected number.
+    """
     if not CODECS[codec]:
         return content
     # Blosc takes as much memory as its header says.

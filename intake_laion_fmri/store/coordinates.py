@@ -1,4 +1,4 @@
-"""Coordinates of a store, unpacked in no more memory than they can need, even if damaged."""
+"""Coordinates of a store, decoded in bounded memory, even if damaged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_BYTES = 256 * 1024 * 1024
 
 
 def decode(metadata: Mapping[str, Any], content: bytes) -> NDArray[Any]:
-    """Unpack the only chunk of an array.
+    """Decode an array's only chunk.
 
     Raises
     ------
@@ -66,7 +66,10 @@ def _unpacked(content: bytes) -> bytes:
 
 
 def _size_of_frame(content: bytes) -> int:
-    """Return the size that a Zstandard frame says to have once it is unpacked: memory is taken by that (RFC 8878)."""
+    """Return a Zstandard frame's declared size (RFC 8878).
+
+    That much memory is taken.
+    """
     if content[:4] != b"\x28\xb5\x2f\xfd":
         raise ValueError("no Zstandard frame")
     descriptor = content[4]

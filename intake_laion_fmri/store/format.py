@@ -1,4 +1,4 @@
-"""A session's group in a store, written and read: its arrays, and the record of what it was built from.
+"""A session's group in a store: arrays, and the record of its origin.
 
 A store is a Zarr v3 hierarchy with a group per subject and session, which plain xarray reads. Beside what xarray needs,
 the root tells the options, a subject's group the sessions that the bucket had, and a session's group the checksum of
@@ -57,18 +57,21 @@ _MOST_OTHERS = 100_000
 
 
 def is_object(key: str) -> bool:
-    """Return True if a session's group may have an object of this key, whatever its size and layout."""
+    """Return True for a possible key of a session's group.
+
+    Sizes and layout do not matter.
+    """
     array, _, below = key.partition("/")
     return key == METADATA or (array in ARRAYS and re.fullmatch(r"zarr\.json|c(/\d+)*", below) is not None)
 
 
 def coordinate_key(array: str, metadata: Mapping[str, Any]) -> str:
-    """Return the key below its group of the only chunk of a coordinate."""
+    """Return the key of a coordinate's only chunk below its group."""
     return "/".join([array, "c", *("0" for _ in metadata["shape"])])
 
 
 def _expect_known(arrays: Mapping[str, Any]) -> None:
-    """Raise ValueError for an array, or a type of its values, that no session has."""
+    """Raise ValueError for an unknown array or type."""
     for array, metadata in arrays.items():
         kind = metadata["data_type"]
         if array not in ARRAYS or not isinstance(kind, str) or kind not in TYPES:
@@ -86,7 +89,7 @@ def _expect_fitting(array: str, metadata: Mapping[str, Any], grid: ChunkGrid) ->
 
 @dataclass(frozen=True)
 class Record:
-    """What is recorded of a session beside what plain xarray needs."""
+    """Record of a session, beyond what plain xarray needs."""
 
     group: str
     """The path of the session's group: a copy under another name is not that session."""
@@ -108,7 +111,7 @@ class Record:
     """Key below the group → bytes, of `objects`; none in stores of before 0.2."""
 
     def attribute(self) -> dict[str, str]:
-        """Return the record as an attribute of the session's group."""
+        """Return the record as an attribute of the group."""
         return recorded(
             group=self.group,
             order=ORDER_RULE,
@@ -124,7 +127,7 @@ class Record:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Record:
-        """Return the record of what such an attribute says."""
+        """Parse the record of such an attribute."""
         left = content["left_out"]
         sets = tuple((digits, count, tuple(largest)) for digits, count, largest in left["sets"])
         return cls(
@@ -140,7 +143,7 @@ class Record:
         )
 
     def expect_sound(self, grid: ChunkGrid) -> None:
-        """Raise ValueError for a record that no session can have."""
+        """Raise ValueError for an impossible record."""
         if self.group.count("/") != 1:
             raise ValueError(f"the group {self.group!r}")
         odd = [key for key in (*self.objects, *self.sizes) if not is_object(key)]
@@ -156,7 +159,7 @@ class Record:
 
 @dataclass(frozen=True, eq=False)
 class StoredSession:
-    """The group of a session: everything that is known of it before one of its objects is read."""
+    """A session's group, known before any of its objects is read."""
 
     group: str
     """Its path below the root."""
@@ -173,7 +176,7 @@ class StoredSession:
 
     @classmethod
     def parse(cls, content: bytes, *, group: str, name: str) -> StoredSession:
-        """Parse the metadata of a session's group; DataIntegrityError if they cannot be trusted."""
+        """Parse a group's metadata; DataIntegrityError if they are untrustworthy."""
         read = read_group(content, name=name)
 
         def understand() -> StoredSession:
@@ -203,12 +206,12 @@ class StoredSession:
 
     @property
     def voxel_grid(self) -> Grid:
-        """The grid that the voxels are taken from."""
+        """Grid of the voxels."""
         return _grid(self.attributes)
 
     @property
     def sources(self) -> list[ObjectInfo]:
-        """The objects that it was built from."""
+        """Objects from which the session was built."""
         return understood(
             lambda: [ObjectInfo(**source) for source in json.loads(self.attributes["sources"])],
             f"the sources of {self.group}",
@@ -216,13 +219,13 @@ class StoredSession:
 
     @property
     def session_sources(self) -> list[ObjectInfo]:
-        """Those of them that are of this session alone: its betas and its trial table."""
+        """Sources of this session alone: betas and trial table."""
         parsed = [(info, layout.parse_key(info.key)) for info in self.sources]
         return [info for info, key in parsed if key and "session" in key.entities]
 
     @property
     def keys(self) -> dict[str, int | None]:
-        """Every object below the group, apart from its metadata, and its size, where that is recorded."""
+        """Objects below the group with recorded sizes, without metadata."""
         betas = {
             f"{BETAS}/{self.grid.key(number)}": self.grid.object_bytes(number, self.record.chunks)
             for number in range(self.grid.n_objects)
@@ -230,7 +233,10 @@ class StoredSession:
         return {key: self.record.sizes.get(key) for key in self.record.objects} | betas
 
     def counted_otherwise(self, others: Iterable[StoredSession]) -> str:
-        """Describe the trial table that other sessions know in another version; empty if none."""
+        """Describe a trial table that other sessions know differently.
+
+        Empty if there is none.
+        """
         for other in others:
             for session, known in other.record.tables.items():
                 if session != self.session and self.record.tables.get(session, known) != known:
@@ -242,15 +248,17 @@ class StoredSession:
 
     @property
     def n_bytes(self) -> int:
-        """Stored bytes of the betas, without the indices of shards."""
+        """Stored bytes of betas, without indices of shards."""
         return sum(self.record.chunks.sizes)
 
     def key(self, array: str) -> str:
-        """Return the key below the root of the only chunk of a coordinate."""
+        """Return the key of a coordinate's only chunk below the root."""
         return f"{self.group}/{coordinate_key(array, self.arrays[array])}"
 
     def value(self, array: str, contents: Mapping[str, bytes], *, where: str) -> NDArray[Any]:
-        """Return a coordinate from what was read, key below the root → content; `where` is the store, for errors.
+        """Decode a coordinate from contents by key.
+
+        `where` names the store in errors.
 
         DataIntegrityError if its object is missing, or not the one that was recorded.
         """

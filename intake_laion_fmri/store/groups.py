@@ -1,4 +1,4 @@
-"""Groups that are written to a store: visible all at once or not at all, and nothing foreign is touched.
+"""Writing groups to a store: atomically, and never over foreign data.
 
 On a local disk a group is written beside the store and moved into it. An object store knows no moving: there a group
 is written where it belongs, and its metadata, without which nobody sees it, come last. The rest of the protocol is that
@@ -35,15 +35,15 @@ Errors = Callable[[str], AbstractContextManager[None]]
 
 
 class GroupBusyError(Exception):
-    """Another builder on this file system is writing the group."""
+    """Another builder is writing the group on this file system."""
 
 
 class ForeignError(FileExistsError):
-    """Something lies in a store that this package has not written."""
+    """A store holds data that this package has not written."""
 
     @classmethod
     def from_keys(cls, where: str, keys: Iterable[str]) -> ForeignError:
-        """Return the error that names what lies there, and what to do."""
+        """Return the error that names foreign keys and the next step."""
         return cls(
             f"{where} holds {in_short(sorted(keys), most=3)}, which this package has not written: nothing there is "
             "changed. Move that elsewhere and run the same again, or build another store."
@@ -51,33 +51,33 @@ class ForeignError(FileExistsError):
 
 
 class GroupWriter(Protocol):
-    """Takes the objects of a group, and makes it visible."""
+    """Receives a group's objects and makes the group visible."""
 
     def begin(self, known: Known) -> None:
-        """Raise ForeignError where something is in the group that is not its own."""
+        """Raise ForeignError if the group holds foreign data."""
 
     def put(self, key: str, content: Sequence[bytes]) -> None:
-        """Write an object of the group, given in pieces."""
+        """Write an object, given in pieces."""
 
     def holds(self, key: str, content: Sequence[bytes]) -> bool:
         """Return True if an object reads back as these pieces."""
 
     def withdraw(self) -> None:
-        """Make a group that is there invisible, if what is written next could be taken for a part of it."""
+        """Hide an existing group before its parts could be confused."""
 
     def publish(self, metadata: bytes) -> None:
-        """Write the group's metadata: from then on it is there."""
+        """Write the group's metadata, which makes it visible."""
 
 
 class Workshop:
-    """The folder beside a store on a local disk in which all that is written lies before it is moved into the store."""
+    """Folder beside a local store, in which groups are prepared."""
 
     def __init__(self, store: Path) -> None:
         self.store = store
         self.folder = store.with_name(f".{store.name}.building")
 
     def expect_own(self) -> None:
-        """Raise FileExistsError where it is something else, or holds what no builder has left there."""
+        """Raise FileExistsError unless it holds builders' leftovers only."""
         if not os.path.lexists(self.folder):
             return
         if self.folder.is_symlink() or not self.folder.is_dir():
@@ -93,7 +93,7 @@ class Workshop:
     def staging(
         self, name: str, *, wait_seconds: float, while_waiting: Callable[[], object] = lambda: None
     ) -> Iterator[Path]:
-        """Yield a path in it to write to, while nobody else on this file system writes under this name.
+        """Yield a path for a group, locked against other builders.
 
         Raises
         ------
@@ -113,13 +113,13 @@ class Workshop:
             atomic.remove_empty(self.folder)
 
     def tidy(self) -> None:
-        """Remove what builders that were killed have left."""
+        """Remove leftovers of killed builders."""
         for lock in self.folder.glob("*.lock"):
             with contextlib.suppress(HeldError), self.staging(lock.stem, wait_seconds=0):
                 pass
 
     def _clean(self, name: str) -> None:
-        """Remove what is under this name: it is this builder's, or of one that was killed, as nobody else has it."""
+        """Remove leftovers under this name, whose lock is held."""
         for left in self._left(name):
             atomic.remove_known(left, lambda key: _OBJECT(key) is not None)
             if not left.is_dir():
@@ -134,7 +134,10 @@ class Workshop:
         return [self.folder / left for left in names if is_left(left)]
 
     def _put_back(self, name: str) -> None:
-        """Put a group back that a builder had moved away when it was killed; only where folders cannot be exchanged."""
+        """Restore a group that a killed builder had moved away.
+
+        Only where folders cannot be exchanged.
+        """
         target = self.store / name.replace("_", "/")
         for left in self._left(name, r"\.outdated"):
             if not os.path.lexists(target):
@@ -147,7 +150,7 @@ _OBJECT = re.compile(r"(?:.*/)?zarr\.json|.*/c(?:/\d+)*").fullmatch
 
 
 class _StagedGroup:
-    """A group on a local disk, written beside the store."""
+    """A group on a local disk, prepared beside the store."""
 
     def __init__(self, errors: Errors, group: str, target: Path, staging: Path) -> None:
         self._errors, self._group, self._target, self._staging = errors, group, target, staging
@@ -196,7 +199,7 @@ class _StagedGroup:
 
 
 class Objects(Protocol):
-    """What an object store does for a group."""
+    """Operations of an object store on a group."""
 
     def put(self, key: str, content: Sequence[bytes]) -> None:
         """Write an object."""
@@ -206,7 +209,10 @@ class Objects(Protocol):
 
 
 class _GroupInPlace:
-    """A group on an object store, written where it belongs; invisible from its first object to its metadata."""
+    """A group on an object store, written at its final keys.
+
+    It is invisible until its metadata are written.
+    """
 
     def __init__(self, root: Bucket, objects: Objects, group: str) -> None:
         self._root, self._objects, self._group = root, objects, group
@@ -238,7 +244,7 @@ class _GroupInPlace:
 
 
 def staged(errors: Errors, group: str, target: Path, staging: Path) -> GroupWriter:
-    """Return the writer of a group on a local disk: written beside the store, and moved into it."""
+    """Return the writer of a group on a local disk."""
     return _StagedGroup(errors, group, target, staging)
 
 

@@ -1,4 +1,4 @@
-"""What a store records of the voxels that it does not keep."""
+"""Summary of voxels that a store leaves out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from intake_laion_fmri.axes.rois import RoiExpression, RoiMembership
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Summary of the voxels that a store does not keep: enough to count those that a selection wants."""
+    """Summary of voxels left out, enough to count selected ones."""
 
     sets: tuple[tuple[str, int, tuple[float | None, ...]], ...]
     """For each set of ROIs that a voxel belongs to: the ROIs as hexadecimal digits of packed bits, the number of such
@@ -26,7 +26,7 @@ class LeftOut:
 
     @classmethod
     def from_voxels(cls, n_voxels: int, inside: NDArray[np.bool_] | None, maps: Mapping[str, NDArray[Any]]) -> LeftOut:
-        """Describe voxels by their membership, shape (roi, voxel), and their maps, shape (voxel,)."""
+        """Summarise voxels by membership (roi, voxel) and maps (voxel,)."""
         if not n_voxels:
             return cls((), tuple(maps))
         # Idea: voxels of the same set of ROIs are one entry, with the largest value of each map among them, so that a
@@ -48,7 +48,7 @@ class LeftOut:
     def wanted(
         self, rois: RoiMembership | None, roi: RoiExpression | None, map: str | None, least: float | None
     ) -> int:
-        """Count the left-out voxels that a selection may choose.
+        """Count left-out voxels that a selection may choose.
 
         `rois` are the subject's, whosever voxels these are, and `roi` those that are selected, all of them known; `map`
         and `least` are the map that a threshold reads, and the threshold, where there is one.
@@ -62,7 +62,7 @@ class LeftOut:
         return sum(count for (_, count, _), is_chosen in zip(sets, chosen, strict=True) if is_chosen)
 
     def expect_sound(self) -> None:
-        """Raise ValueError or TypeError unless these are sets of voxels."""
+        """Raise ValueError or TypeError unless the sets are valid."""
         for digits, count, largest in self.sets:
             bytes.fromhex(digits)
             if type(count) is not int or count < 0 or len(digits) != len(self.sets[0][0]):

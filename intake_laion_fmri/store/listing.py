@@ -1,4 +1,4 @@
-"""The options, subjects and sessions of a store, read from its metadata."""
+"""Options, subjects and sessions of a store, from its metadata."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from intake_laion_fmri.store.options import StoreOptions
 
 
 def read_options(root: Bucket) -> StoreOptions:
-    """Read the options of a store; NotInStoreError if there is no store."""
+    """Read a store's options; NotInStoreError if there is no store."""
     content = root.read_present([metadata_key("")])
     if not content:
         raise NotInStoreError(
@@ -23,12 +23,12 @@ def read_options(root: Bucket) -> StoreOptions:
 
 
 def stored_subjects(root: Bucket) -> list[str]:
-    """List the subjects of a store, sorted."""
+    """List a store's subjects, sorted."""
     return [name for name in root.folders("") if name.startswith("sub-")]
 
 
 def read_sessions(root: Bucket, subject: str, sessions: Iterable[str]) -> dict[str, StoredSession]:
-    """Read the metadata of the complete ones among some sessions: a request each."""
+    """Read the metadata of complete sessions, one request each."""
     keys = {metadata_key(session_group(subject, session)): session for session in sessions}
     return {
         keys[key]: StoredSession.parse(content, group=session_group(subject, keys[key]), name=root.locate(key))
@@ -37,11 +37,11 @@ def read_sessions(root: Bucket, subject: str, sessions: Iterable[str]) -> dict[s
 
 
 class UnknownSubjectError(NotInStoreError, ValueError):
-    """The store holds nothing of the subject, and cannot tell whether there is such a subject at all."""
+    """The store lacks the subject, which may not exist at all."""
 
 
 def public_sessions(root: Bucket, subject: str) -> tuple[str, ...]:
-    """Read the sessions that the bucket had when the store was built."""
+    """Read the public sessions of the bucket at building."""
     key = metadata_key(subject)
     content = root.read_present([key])
     if not content:

@@ -1,4 +1,4 @@
-"""The metadata of a store's groups, written and read: versioned, and with a checksum over themselves."""
+"""Metadata of a store's groups, versioned and checksummed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def session_group(subject: str, session: str) -> str:
 
 
 def object_sum(content: bytes) -> str:
-    """Return the sum that is recorded of an object: its SHA-256.
+    """Return an object's recorded checksum: its SHA-256.
 
     Not a CRC32C: objects end with their own, and over both that is the same number for all of them.
     """
@@ -40,13 +40,16 @@ def object_sum(content: bytes) -> str:
 
 
 def sum_of_inputs(infos: Iterable[ObjectInfo]) -> str:
-    """Return a sum of the keys, sizes and ETags of objects, which changes when one is replaced."""
+    """Return a checksum of keys, sizes and ETags.
+
+    It changes when an object is replaced.
+    """
     described = sorted({(info.key, info.size, info.etag) for info in infos})
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()
 
 
 def group_metadata(attributes: Mapping[str, Any], arrays: Mapping[str, Any] | None = None) -> bytes:
-    """Return the metadata of a group, with those of its arrays, which are then read together, where it has any."""
+    """Return a group's metadata, with its arrays' for one request."""
     content: dict[str, Any] = {"attributes": dict(attributes), "zarr_format": 3, "node_type": "group"}
     if arrays is not None:
         content["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": dict(arrays)}
@@ -60,17 +63,23 @@ def root_metadata(options: StoreOptions) -> bytes:
 
 
 def read_root(content: bytes, *, name: str) -> StoreOptions:
-    """Parse the options in the metadata of a store's root; errors as in `StoredSession.parse`."""
+    """Parse the options in the root's metadata.
+
+    Errors are those of `StoredSession.parse`.
+    """
     return understood(lambda: StoreOptions.from_json(read_group(content, name=name).own["options"]), name)
 
 
 def subject_metadata(subject: str, sessions: Sequence[str]) -> bytes:
-    """Return the metadata of a subject's group; `sessions` are the public ones of the bucket."""
+    """Return a subject's metadata; `sessions` are the bucket's public ones."""
     return group_metadata({"subject": subject, **_CREDITS, **recorded(sessions=list(sessions))})
 
 
 def read_subject(content: bytes, *, subject: str, name: str) -> tuple[str, ...]:
-    """Parse the names of the sessions that the bucket had; errors as in `StoredSession.parse`."""
+    """Parse the names of the bucket's sessions.
+
+    Errors are those of `StoredSession.parse`.
+    """
     read = read_group(content, name=name)
 
     def understand() -> tuple[str, ...]:
@@ -82,7 +91,7 @@ def read_subject(content: bytes, *, subject: str, name: str) -> tuple[str, ...]:
 
 
 def metadata_key(group: str) -> str:
-    """Return the key of a group's metadata; the empty text is the root."""
+    """Return the key of a group's metadata; "" is the root."""
     return f"{group}/{METADATA}" if group else METADATA
 
 
@@ -90,7 +99,7 @@ _CREDITS = {"license": layout.LICENSE, "references": layout.REFERENCES}
 
 
 class GroupMetadata(NamedTuple):
-    """The content of a group's metadata, parsed."""
+    """Parsed metadata of a group."""
 
     checksum: str
     attributes: dict[str, Any]
@@ -99,7 +108,7 @@ class GroupMetadata(NamedTuple):
 
 
 def read_group(content: bytes, *, name: str) -> GroupMetadata:
-    """Parse the metadata of a group; `name` says where they are from.
+    """Parse a group's metadata; `name` is their origin.
 
     DataIntegrityError if they are no such metadata, were changed, or are of another version of the layout.
     """
@@ -126,7 +135,7 @@ def read_group(content: bytes, *, name: str) -> GroupMetadata:
 
 
 def understood(read: Callable[[], Understood], name: str) -> Understood:
-    """Call `read`, with its errors as DataIntegrityError."""
+    """Call `read`, and turn its errors into DataIntegrityError."""
     try:
         return read()
     except DataIntegrityError:
@@ -139,7 +148,7 @@ def understood(read: Callable[[], Understood], name: str) -> Understood:
 
 
 def recorded(**values: Any) -> dict[str, str]:
-    """Return the attribute with what this package records."""
+    """Return this package's attribute of a group."""
     return {STORE: json.dumps({"format": FORMAT, **values})}
 
 

@@ -1,4 +1,4 @@
-"""The options that a store is built with."""
+"""Options of a store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KEEP_BITS = 10
 
 @dataclass(frozen=True)
 class StoreOptions:
-    """What a store keeps, and how. All sessions of a store have the same."""
+    """Options shared by all sessions of a store."""
 
     roi: RoiSelection | None = None
     """The voxels to keep; None for the whole mask."""
@@ -40,7 +40,7 @@ class StoreOptions:
 
     @classmethod
     def from_arguments(cls, given: Mapping[str, Any], stored: StoreOptions | None = None) -> StoreOptions:
-        """Check the options that a user gave.
+        """Check a user's options.
 
         What is missing, or None, is as in `stored`, the options of the store that is there, or the default. ValueError
         or TypeError if a value cannot be right, or the store has another.
@@ -73,21 +73,21 @@ class StoreOptions:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> StoreOptions:
-        """Return the options that `to_json` gave."""
+        """Parse the options of `to_json`."""
         roi = content["roi"]
         return cls(**{**content, "roi": tuple(roi) if isinstance(roi, list) else roi})
 
     def to_json(self) -> dict[str, Any]:
-        """Return the options as JSON holds them."""
+        """Return the options as JSON-compatible values."""
         return asdict(self)
 
     @property
     def rounding(self) -> Rounding:
-        """How values are changed before they are stored."""
+        """Rounding of values before storing."""
         return Rounding(self.dtype, self.keep_bits)
 
     def grid(self, n_trials: int, n_voxels: int) -> ChunkGrid:
-        """Return how an array of betas is cut."""
+        """Return the chunk grid of an array of betas."""
         return ChunkGrid.from_options(
             n_trials,
             n_voxels,

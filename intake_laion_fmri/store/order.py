@@ -1,4 +1,4 @@
-"""The order in which a store keeps voxels, so that those of an ROI lie side by side.
+"""The order of voxels in a store: those of an ROI are adjacent.
 
 Voxels that belong to the same ROIs stand together. Of two such sets that one comes later which is in the smallest ROI
 that tells them apart, so the smallest ROI is one run of voxels, the next is torn by it at most, and only large ROIs,
@@ -16,7 +16,7 @@ ORDER_RULE = "by the ROIs that a voxel belongs to, the smallest deciding first; 
 
 
 def stored_order(ijk: NDArray[np.integer], inside: NDArray[np.bool_] | None = None) -> NDArray[np.intp]:
-    """Return the order in which voxels are stored.
+    """Return the stored order of voxels.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def stored_order(ijk: NDArray[np.integer], inside: NDArray[np.bool_] | None = No
 
 
 def hilbert_index(ijk: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Return the positions of cells along a Hilbert curve through the cube that holds them.
+    """Return positions of cells along a Hilbert curve.
 
     Parameters
     ----------

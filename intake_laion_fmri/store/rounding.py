@@ -1,4 +1,4 @@
-"""How values are changed before they are stored: not at all, with rounded mantissas, or in half precision."""
+"""Rounding before storing: none, shorter mantissas, or half precision."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 
 @dataclass(frozen=True)
 class Rounding:
-    """How values are changed before they are stored."""
+    """Change of values before storing."""
 
     dtype: str
     """One of `DTYPES`."""
@@ -30,7 +30,7 @@ class Rounding:
 
     @property
     def attrs(self) -> dict[str, Any]:
-        """What the betas say of it; empty where nothing is changed."""
+        """Attributes of rounded betas; empty without rounding."""
         if self.dtype == "bitround":
             bits = self.keep_bits or 0
             return {

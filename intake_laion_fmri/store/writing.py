@@ -1,4 +1,4 @@
-"""Writing to a store: objects appear whole, and a group of them all at once or not at all."""
+"""Writing to a store: objects and groups appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _NO_CONDITIONS = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 
 
 class NotWritableError(AccessDeniedError):
-    """A store may not be written to."""
+    """A store must not be written to."""
 
 
 class StoreWriter(ABC):
-    """Writes to a store.
+    """Writer of a store.
 
     Parameters
     ----------
@@ -56,21 +56,24 @@ class StoreWriter(ABC):
 
     @abstractmethod
     def expect_own(self) -> None:
-        """Raise FileExistsError unless nothing is there, or what is there was written by this package."""
+        """Raise FileExistsError if the root holds foreign data."""
 
     @abstractmethod
     def put(self, key: str, content: Sequence[bytes]) -> None:
-        """Write an object, given in pieces; it appears whole or not at all."""
+        """Write an object, given in pieces, atomically."""
 
     @abstractmethod
     def create(self, key: str, content: bytes) -> None:
-        """Write an object unless there is one; of several writers one wins, where the file system can tell."""
+        """Write an object unless it exists.
+
+        One of several writers wins, where the file system can tell.
+        """
 
     @abstractmethod
     def writing(
         self, group: str, *, wait: bool = False, while_waiting: Callable[[], object] = lambda: None
     ) -> AbstractContextManager[GroupWriter]:
-        """Yield a writer for a group; what was put into it is gone unless it was published.
+        """Yield a group's writer; without publishing, its objects are removed.
 
         With `wait`, another builder on the same file system that is writing this group is waited for; `while_waiting`
         is called each second meanwhile, and ends the waiting by raising something.
@@ -85,11 +88,11 @@ class StoreWriter(ABC):
 
     @abstractmethod
     def tidy(self) -> None:
-        """Remove what builders that were killed have left beside the store."""
+        """Remove leftovers of killed builders beside the store."""
 
     @contextmanager
     def errors_of_writing(self, key: str) -> Iterator[None]:
-        """Turn what a file system raises into the contract's errors, where something is written."""
+        """Map errors of a file system while writing."""
         try:
             with self.root.requests.errors_of(key):
                 yield
@@ -103,7 +106,7 @@ class StoreWriter(ABC):
 
 
 class _DiskWriter(StoreWriter):
-    """Writes to a local disk: beside the store, and then moves what was written into it."""
+    """Writer for a local disk: prepares groups beside the store."""
 
     small_at_a_time = 1
     large_at_a_time = 2
@@ -161,7 +164,7 @@ class _DiskWriter(StoreWriter):
 
 
 class _ObjectWriter(StoreWriter):
-    """Writes to an object store, which knows no moving."""
+    """Writer for an object store, which cannot move objects."""
 
     small_at_a_time = SMALL_FILES_IN_FLIGHT
     large_at_a_time = 4
@@ -191,7 +194,7 @@ class _ObjectWriter(StoreWriter):
         yield in_place(self.root, self, group)
 
     def remove(self, keys: Sequence[str]) -> None:
-        """Remove objects; those that are not there are no error."""
+        """Remove objects, if they exist."""
         for key in keys:
             with contextlib.suppress(FileNotFoundError):
                 self._remove(key)
@@ -227,5 +230,5 @@ class _ObjectWriter(StoreWriter):
 
 
 def store_writer(root: Bucket) -> StoreWriter:
-    """Return the writer of a store, whose root is as `open_store` returns it."""
+    """Return the writer of a store's root; see `open_store`."""
     return _DiskWriter(root) if root.is_local else _ObjectWriter(root)

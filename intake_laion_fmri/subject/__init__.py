@@ -1,4 +1,4 @@
-"""One subject as NumPy arrays, under the names of the data set's own package."""
+"""One subject as NumPy arrays, under the data set's own names."""
 
 from intake_laion_fmri.subject.accessors import Subject, load_subject, resolve_subject_id
 

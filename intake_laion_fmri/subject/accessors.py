@@ -1,4 +1,4 @@
-"""`Subject`: the accessors of the data set's own package, thin over the plans that read Datasets.
+"""`Subject`: the data set's own accessors, over the plans of Datasets.
 
 Source: the interface of ``laion_fmri.subject`` (ViCCo-Group/LAION-fMRI), September 2026.
 """
@@ -115,7 +115,7 @@ def load_subject(
 
 
 def resolve_subject_id(subject: str) -> str:
-    """Return a subject's name: ``"sub-01"`` for that and for ``"01"``.
+    """Return a subject's name: ``"sub-01"`` for ``"01"``.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def resolve_subject_id(subject: str) -> str:
 
 
 class Subject(Tables, Volumes, Templates, Descriptions, Runs, Training):
-    """One subject of the bucket; made by `load_subject`.
+    """One subject of the bucket, created by `load_subject`.
 
     Voxels are those of a mask, in the C-order of the grid: ``mask_source`` is ``"anatomical"``, or ``"rsquare"`` with
     one warning where the bucket has no anatomical tree of the subject. A position means nothing without its mask.
@@ -157,7 +157,7 @@ class Subject(Tables, Volumes, Templates, Descriptions, Runs, Training):
 
     @functools.cached_property
     def images(self) -> TrialImages:
-        """The images of the trials, by the row of `metadata`: encoded, as Pillow's, or as one array."""
+        """Images of trials, by row of `metadata`; encoded, as Pillow images, or as one array."""
         return TrialImages(self, self._bucket)
 
     def __repr__(self) -> str:
@@ -167,7 +167,7 @@ class Subject(Tables, Volumes, Templates, Descriptions, Runs, Training):
         return self._page().html()
 
     def _page(self) -> Page:
-        """Return what is shown of the subject: from listings alone, and without them where there are none now."""
+        """Return the subject's page, from listings where there are any."""
         rows: list[tuple[str, ...]] = []
         with contextlib.suppress(OSError, ValueError):  # what cannot be listed now is not shown
             objects: dict[str, layout.ObjectInfo] = {}
@@ -190,7 +190,7 @@ class Subject(Tables, Volumes, Templates, Descriptions, Runs, Training):
         return discovery.get_sessions(self.subject, bucket=self._bucket)
 
     def get_available_rois(self, category: str | None = None) -> list[str]:
-        """List the names of the ROIs, sorted; none of an unknown category, with a warning."""
+        """List ROI names, sorted; an unknown category has none, with a warning."""
         known = self.get_available_categories()
         if category is not None and category not in known:
             warnings.warn(str(unknown_value("ROI category", category, known, where=self._reader.where)), stacklevel=2)
@@ -198,7 +198,7 @@ class Subject(Tables, Volumes, Templates, Descriptions, Runs, Training):
         return discovery.get_rois(self.subject, category, bucket=self._bucket)
 
     def get_available_categories(self) -> list[str]:
-        """List the categories of the ROIs, sorted."""
+        """List the categories of ROIs, sorted."""
         return discovery.get_categories(self.subject, bucket=self._bucket)
 
     def get_betas(
@@ -256,11 +256,11 @@ class Subject(Tables, Volumes, Templates, Descriptions, Runs, Training):
         return one_or_each(session, found)
 
     def get_roi_mask(self, query: RoiSelection, mask_source: Mask = "anatomical") -> NDArray[np.bool_]:
-        """Read which voxels of the mask belong to an ROI, a category, a list (union) or an expression; (voxel,)."""
+        """Read the voxels of an ROI, a category, a list (union) or an expression as flags, (voxel,)."""
         return self._reader.roi_masks([query], mask_source)[0]
 
     def get_roi_masks(self, queries: Sequence[str], mask_source: Mask = "anatomical") -> dict[str, NDArray[np.bool_]]:
-        """Read several ROI masks at once: query → mask, shape (voxel,); each file is read once."""
+        """Read several ROI masks: query → mask, shape (voxel,); each file is read once."""
         wanted = [queries] if isinstance(queries, str) else list(queries)
         return dict(zip(wanted, self._reader.roi_masks(wanted, mask_source), strict=True))
 
@@ -271,7 +271,7 @@ class Subject(Tables, Volumes, Templates, Descriptions, Runs, Training):
         hemi: Hemisphere | Literal["all"] | None = None,
         mask_source: Mask = "anatomical",
     ) -> dict[str, dict[str, Any]]:
-        """Read each ROI in its formats: ``{"FFA1": {"volume": …, "gii": {"hemi-L": {"func.gii": …, "label": …}}}}``.
+        """Read each ROI: ``{"FFA1": {"volume": …, "gii": {"hemi-L": {"func.gii": …, "label": …}}}}``.
 
         See `intake_laion_fmri.betas.roi_data`. ``"gii"`` stands for both formats of surfaces, None for all.
         """
@@ -334,7 +334,7 @@ class Subject(Tables, Volumes, Templates, Descriptions, Runs, Training):
 
 
 def _check_threshold(percent: object) -> None:
-    """Raise ValueError unless a threshold is a number; warn of one that may be meant as a fraction."""
+    """Raise ValueError for a non-numeric threshold; warn of a fraction."""
     if percent is None:
         return
     if isinstance(percent, bool) or not isinstance(percent, int | float | np.number) or math.isnan(percent):

@@ -1,4 +1,4 @@
-"""Paths of the localizers' files, under the names of the data set's own package.
+"""Paths of localizer files, under the data set's own names.
 
 Source: the interface of ``laion_fmri.derivatives`` (ViCCo-Group/LAION-fMRI), September 2026.
 """
@@ -38,7 +38,9 @@ def localizer_statmap_path(
     storage_options: Mapping[str, Any] | None = None,
     mirror_only: bool | None = None,
 ) -> Path:
-    """Return the file with the z-values of a contrast; `intake_laion_fmri.open_localizers` reads it.
+    """Return the path of a contrast's z-values.
+
+    `intake_laion_fmri.open_localizers` reads them.
 
     Parameters
     ----------
@@ -91,7 +93,9 @@ def localizer_effect_path(
     storage_options: Mapping[str, Any] | None = None,
     mirror_only: bool | None = None,
 ) -> Path:
-    """Return the file with the effect of a condition, such as ``"face"``, in one run: percent signal change.
+    """Return the path of a condition's effect in one run.
+
+    Percent signal change, such as of ``"face"``.
 
     `run` is ``1`` or ``"01"``; the other parameters, the file and the errors are those of `localizer_statmap_path`.
     ``MotionLoc`` has no effects: it pools the runs of two tasks, and is a ValueError.

@@ -1,4 +1,4 @@
-"""What describes the images, as arrays and tables: embeddings, captions and segmentations.
+"""Descriptions of images as arrays and tables: embeddings, captions, segmentations.
 
 By image names; `subject.described_trials` has the same by trials. Source: the interface of ``laion_fmri.embeddings``,
 ``.captions`` and ``.segmentations`` (ViCCo-Group/LAION-fMRI), September 2026.
@@ -31,7 +31,7 @@ _MASK_NAMES = {"mask": "mask_row", IMAGE: "image_name", "instance": "instance_id
 
 
 class _Described:
-    """What reads a description from a bucket.
+    """Reader of a description from a bucket.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class _Described:
 
 
 class Embeddings(_Described):
-    """Embeddings of the images, each model's file read once when it is asked for.
+    """Embeddings of images; each model's file is read once, when needed.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class Embeddings(_Described):
 
     @property
     def image_ids(self) -> NDArray[np.object_]:
-        """Names of the images, in the order of the rows: that of the stimulus table for every model."""
+        """Image names in row order, the same for every model."""
         names: NDArray[np.object_] = next(iter(self._opened.values()))[IMAGE].to_numpy()
         return names
 
@@ -96,20 +96,20 @@ class Embeddings(_Described):
         return len(self.image_ids)
 
     def __contains__(self, model: object) -> bool:
-        """Return True for a model, or a pair of a model and an image, that is there."""
+        """Return True for a known model, or model and image."""
         if isinstance(model, tuple) and len(model) == 2:
             return model[0] in self._opened and model[1] in self._rows
         return model in self._opened
 
     def __getitem__(self, model: str) -> NDArray[np.float16]:
-        """Return the embeddings of all images by a model: (image, feature)."""
+        """Return a model's embeddings of all images, (image, feature)."""
         if model not in self._opened:
             raise KeyError(f"Unknown model: {model!r}. Valid: {', '.join(self._opened)}.")
         values: NDArray[np.float16] = self._opened[model].load()["embedding"].to_numpy()
         return values
 
     def get(self, model: str, image_name: str | Iterable[str]) -> NDArray[np.float16]:
-        """Return the embedding of an image, (feature,), or those of several, (image, feature), in their order.
+        """Return embeddings of one image (feature,) or several (image, feature).
 
         Repeats are allowed. KeyError for a model or an image that is not there.
         """
@@ -133,7 +133,7 @@ def load_embeddings(
     storage_options: Mapping[str, Any] | None = None,
     mirror_only: bool | None = None,
 ) -> Embeddings:
-    """Return the embeddings of the images by some models, read when they are asked for.
+    """Return embeddings of images by some models, read when needed.
 
     Parameters
     ----------
@@ -158,11 +158,14 @@ def load_embeddings(
 
 
 class Captions(_Described):
-    """Captions of the images, by name; parameters as in `load_embeddings`, and errors as in `open_captions`."""
+    """Captions of images by name.
+
+    Parameters are those of `load_embeddings`, errors those of `open_captions`.
+    """
 
     @functools.cached_property
     def metadata(self) -> pd.DataFrame:
-        """The table of the captions, with the columns of the file."""
+        """Table of captions, with the file's columns."""
         import pandas as pd
 
         table: pd.DataFrame = open_captions(bucket=self._bucket)
@@ -180,23 +183,23 @@ class Captions(_Described):
         return [*self._by_image]
 
     def get(self, image_name: str) -> pd.DataFrame:
-        """Return the captions of an image by their index; none of an image that has none."""
+        """Return an image's captions by index; empty if there are none."""
         table = self.metadata.take(self._by_image.get(image_name, []))
         return table.sort_values("caption_idx").reset_index(drop=True)
 
     def list(self, image_name: str, source: Literal["human", "ai"] | None = None) -> builtins.list[str]:
-        """List the captions of an image as texts, by their index; of one source, if named."""
+        """List an image's captions by index, optionally of one source."""
         check_option("source", source, valid=("human", "ai"), optional=True)
         table = self.get(image_name)
         chosen = table if source is None else table[table["source"] == source]
         return [*chosen["caption"]]
 
     def human(self, image_name: str, limit: int | None = None) -> builtins.list[str]:
-        """List what people wrote of an image, at most so many."""
+        """List people's captions of an image, up to `limit`."""
         return self.list(image_name, "human")[:limit]
 
     def ai(self, image_name: str) -> str | None:
-        """Return what a model wrote of an image; None where it wrote nothing."""
+        """Return a model's caption of an image, or None."""
         return next(iter(self.list(image_name, "ai")), None)
 
     @functools.cached_property
@@ -205,7 +208,10 @@ class Captions(_Described):
 
 
 class Segmentations(_Described):
-    """Masks of things in the shared images; parameters as in `load_embeddings`, errors as in `open_segmentations`."""
+    """Masks of things in shared images.
+
+    Parameters are those of `load_embeddings`, errors those of `open_segmentations`.
+    """
 
     @functools.cached_property
     def _opened(self) -> xr.Dataset:
@@ -213,7 +219,7 @@ class Segmentations(_Described):
 
     @functools.cached_property
     def metadata(self) -> pd.DataFrame:
-        """The table of the masks, a row for each, with the columns of the file but ``mask_file``."""
+        """Table of masks, with the file's columns except ``mask_file``."""
         import pandas as pd
 
         columns = {_MASK_NAMES.get(str(name), str(name)): one.to_numpy() for name, one in self._opened.coords.items()}
@@ -224,12 +230,15 @@ class Segmentations(_Described):
         return len(self.metadata)
 
     def __getitem__(self, mask_row: int) -> NDArray[np.uint8]:
-        """Return a mask by its row in the file: (y, x), read now."""
+        """Return a mask by row, (y, x), read now."""
         mask: NDArray[np.uint8] = self._opened["masks"].sel(mask=int(mask_row)).to_numpy()
         return mask
 
     def get(self, image_name: str, noun: str, instance: int = 0) -> NDArray[np.uint8]:
-        """Return the mask of a noun in an image by its ``instance_id``; KeyError where there is none."""
+        """Return a mask by image, noun and ``instance_id``.
+
+        KeyError if there is none.
+        """
         table = self.for_image(image_name)
         if table.empty:
             raise KeyError(f"No masks of {image_name!r}: shared images alone have some; images() lists them.")
@@ -240,11 +249,14 @@ class Segmentations(_Described):
         return self[found["mask_row"].iloc[0]]
 
     def for_image(self, image_name: str) -> pd.DataFrame:
-        """Return the rows of `metadata` of an image; none of an image without masks."""
+        """Return an image's rows of `metadata`; may be empty."""
         return self.metadata.take(self._by_image.get(image_name, [])).reset_index(drop=True)
 
     def nouns(self, image_name: str, localized_only: bool = True) -> list[str]:
-        """List the nouns of an image, each once; by default those that were localized."""
+        """List an image's nouns, without repeats.
+
+        By default those that were localized.
+        """
         table = self.for_image(image_name)
         chosen = table[table["localized"] == 1] if localized_only else table
         return list(dict.fromkeys(chosen["noun"]))
@@ -254,7 +266,7 @@ class Segmentations(_Described):
         return image_name in self._by_image
 
     def images(self) -> list[str]:
-        """List the images with masks, in the order of the table."""
+        """List the images with masks, in table order."""
         return [*self._by_image]
 
     @functools.cached_property

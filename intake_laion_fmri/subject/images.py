@@ -1,4 +1,4 @@
-"""The images, under the names of the data set's own package: by name or row, or by the trial that shows them.
+"""Images under the data set's own names, by name, row or trial.
 
 Source: the interface of ``laion_fmri.stimuli`` and of ``Subject.images`` (ViCCo-Group/LAION-fMRI), September 2026.
 """
@@ -61,7 +61,7 @@ def load_stimuli(
 
 
 class Images:
-    """Images by name or by row of the stimulus table."""
+    """Images by name or row of the stimulus table."""
 
     def __init__(self, file: ImageFile) -> None:
         self._file = file
@@ -70,7 +70,7 @@ class Images:
         return len(self._file.table)
 
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
-        """Yield name and encoded image, in the order of the table."""
+        """Yield names and encoded images, in table order."""
         return ((name, self[name]) for name in self.names())
 
     def __contains__(self, key: object) -> bool:
@@ -79,19 +79,19 @@ class Images:
         return isinstance(key, int | np.integer) and 0 <= int(key) < len(self)
 
     def __getitem__(self, key: str | int) -> bytes:
-        """Return an image as the file holds it: JPEG or PNG."""
+        """Return an encoded image: JPEG or PNG."""
         return self._file.encoded(self._name(key))
 
     def get(self, key: str | int, *, as_displayed: bool = True) -> Image.Image:
-        """Return an image as Pillow's: as it was shown, or with its transparency."""
+        """Return a Pillow image, as displayed or with transparency."""
         return self._file.get(self._name(key), displayed=as_displayed)
 
     def names(self) -> list[str]:
-        """Return the names of all images, in the order of the table."""
+        """Return all image names, in table order."""
         return [str(name) for name in self._file.table.index]
 
     def index_of(self, name: str) -> int:
-        """Return the row of an image; KeyError for an unknown one, with the nearest names."""
+        """Return an image's row; KeyError with the nearest names."""
         if name not in self._file.table.index:
             try:
                 self._file.choose([name])
@@ -110,7 +110,7 @@ class Images:
 
 
 class Stimuli(Images):
-    """The images with their table; made by `load_stimuli`.
+    """Images with their table, created by `load_stimuli`.
 
     Parameters
     ----------
@@ -146,29 +146,29 @@ class Stimuli(Images):
 
     @functools.cached_property
     def metadata(self) -> pd.DataFrame:
-        """The table: ``image_name, dataset, participant, unique_or_shared, n_reps``, as in its file."""
+        """Stimulus table: ``image_name, dataset, participant, unique_or_shared, n_reps``."""
         table = self._file.table.reset_index().drop(columns=["row", "subject"])
         table["n_reps"] = [f"{n}rep" for n in table["n_reps"]]
         return table
 
     @functools.cached_property
     def embeddings(self) -> Embeddings:
-        """What models make of the images."""
+        """Embeddings of the images."""
         return load_embeddings(bucket=self._file.root)
 
     @functools.cached_property
     def captions(self) -> Captions:
-        """What was written of them."""
+        """Captions of the images."""
         return Captions(bucket=self._file.root)
 
     @functools.cached_property
     def segmentations(self) -> Segmentations:
-        """Where things are in them."""
+        """Segmentations of the shared images."""
         return Segmentations(bucket=self._file.root)
 
 
 class TrialImages:
-    """The images of a subject's trials, by the row of `Subject.metadata`."""
+    """Images of a subject's trials, by row of `Subject.metadata`."""
 
     def __init__(self, subject: Tables, bucket: Bucket) -> None:
         self._subject, self._bucket = subject, bucket
@@ -181,34 +181,39 @@ class TrialImages:
         return len(self._subject.metadata)
 
     def __getitem__(self, trial: int) -> bytes:
-        """Return the image of a trial as the file holds it."""
+        """Return a trial's encoded image."""
         return self._stimuli.images[self._label(trial)]
 
     def get(self, trial: int, *, as_displayed: bool = True) -> Image.Image:
-        """Return the image of a trial as Pillow's: as it was shown, or with its transparency."""
+        """Return a trial's Pillow image, as displayed or with transparency."""
         return self._stimuli.get(self._label(trial), as_displayed=as_displayed)
 
     def named(self, label: str) -> Image.Image:
-        """Return an image by its label, as it was shown."""
+        """Return an image by label, as displayed."""
         return self._stimuli.get(label)
 
     def all(self, session: str | int | None = None) -> Iterator[Image.Image]:
-        """Yield the images of all trials, or of a session's, in their order, as they were shown."""
+        """Yield images of all or one session's trials, as displayed."""
         return (self._stimuli.get(label) for label in self._labels(session))
 
     def array(self, session: str | int | None = None) -> NDArray[np.uint8]:
-        """Return the images of all trials, or of a session's: (trial, y, x, 3), uint8; 3 MB a trial.
+        """Return images of trials, uint8 (trial, y, x, 3).
+
+        Of all trials, or of a session's; 3 MB a trial.
 
         `intake_laion_fmri.open_stimuli` gives the same lazily, and in any size.
         """
         return _array(self._stimuli._file, self._labels(session))
 
     def shared(self) -> list[Image.Image]:
-        """Return the images that all subjects saw, in the order of the stimulus table, as they were shown."""
+        """Return the images that all subjects saw, as displayed.
+
+        In the order of the stimulus table.
+        """
         return [self._stimuli.get(str(label)) for label in self._stimuli._file.choose("shared").labels]
 
     def shared_array(self) -> NDArray[np.uint8]:
-        """Return the same as one array: (image, y, x, 3), uint8."""
+        """Return the shared images as an array, uint8 (image, y, x, 3)."""
         return _array(self._stimuli._file, "shared")
 
     def _label(self, trial: int) -> str:

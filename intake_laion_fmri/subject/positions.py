@@ -1,4 +1,4 @@
-"""Plain functions on what was read: positions of voxels from one mask to another."""
+"""Conversion of voxel positions between masks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def convert_positions(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> NDArray[np.int64]:
-    """Convert positions of voxels on one mask to positions on another.
+    """Convert voxel positions from one mask to another.
 
     Files that were saved with the data set's package in May and June 2026, and Brain-Score's, hold positions on
     ``"rsquare_or_nan"``; today's default of that package is ``"anatomical"``, and that of `open_betas` ``"rsquare"``.
@@ -95,7 +95,7 @@ def convert_positions(
 
 
 def _voxels(bucket: Bucket, subject: str, *masks: str) -> list[NDArray[np.int64]]:
-    """Read the flat indices of the voxels of several masks, which must be on one grid."""
+    """Read flat voxel indices of several masks on one grid."""
     queries = [VoxelQuery.from_arguments(None, mask) for mask in masks]
     contents = subject_contents(bucket, subject, anatomy=any(query.needs_anatomy for query in queries))
     plans = [VoxelPlan.from_listing(bucket, contents, query, maps=(), volumes=()) for query in queries]

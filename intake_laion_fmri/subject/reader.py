@@ -1,4 +1,7 @@
-"""The arrays behind `Subject`: the same plans as those of the Datasets, reading only the files that an array needs."""
+"""Arrays behind `Subject`, from the plans of Datasets.
+
+Only the files that an array needs are read.
+"""
 
 from __future__ import annotations
 
@@ -67,11 +70,11 @@ class SubjectReader:
 
     @property
     def where(self) -> str:
-        """The subject and its bucket, for errors."""
+        """Subject and bucket, for errors."""
         return f"{self.subject} in {self.place.url}"
 
     def listed(self, source: str) -> tuple[SubjectContents, str]:
-        """List the subject's objects, and return the mask to use.
+        """List the subject's objects; return them with the mask to use.
 
         ``"anatomical"`` stands for ``"rsquare"``, with one warning, where the bucket has no anatomical tree of the
         subject: the first releases had none. What a folder holds while the bucket does not answer says nothing of that.
@@ -97,7 +100,7 @@ class SubjectReader:
     def brain(
         self, roi: RoiSelection | None, mask: object, source: str, maps: Sequence[str] = ()
     ) -> tuple[SubjectContents, Brain]:
-        """Read the chosen voxels, with some of the subject's maps: the mask, the ROIs of the selection, these maps."""
+        """Read chosen voxels, with the selection's ROIs and given maps."""
         _check_one_of(roi, mask)
         contents, name = self.listed(source)
         keys = [SUBJECT_MAPS[map].key(self.subject) for map in maps]
@@ -123,7 +126,7 @@ class SubjectReader:
         return xr.DataArray(given, dims=("other", VOXEL)[-given.ndim :], coords=coordinates, name="values")
 
     def roi_masks(self, queries: Sequence[RoiSelection], source: str) -> list[NDArray[np.bool_]]:
-        """Read which voxels of the mask belong to each selection: the mask once, and each ROI that is needed once."""
+        """Read the voxels of each selection; each file is read once."""
         contents, name = self.listed(source)
         expressions = [RoiExpression.parse(() if query is None else query) for query in queries]
         if not expressions:
@@ -141,7 +144,7 @@ class SubjectReader:
     def session_ceilings(
         self, session: object, roi: RoiSelection | None, mask: object, source: str
     ) -> dict[str, NDArray[np.float32]]:
-        """Read the noise ceiling within each chosen session, ascending."""
+        """Read the noise ceilings within chosen sessions, ascending."""
         query = MapQuery.from_arguments(session, ("noise_ceiling",), "voxel")
         contents, brain = self.brain(roi, mask, source)
         return self._ceilings(contents, query, brain.axis)
@@ -155,7 +158,7 @@ class SubjectReader:
         stimuli: object,
         source: str,
     ) -> dict[str, NDArray[np.float32]]:
-        """Read the betas of each chosen session, ascending; its stream once, whatever is selected."""
+        """Read betas of chosen sessions, ascending; each stream once."""
         _check_one_of(roi, mask)
         query = TrialQuery.from_arguments(session, stimuli, None, "shared", "both")
         contents, name = self.listed(source)
@@ -177,13 +180,13 @@ class SubjectReader:
         return dict(zip(steps, load_each(rows), strict=True))
 
     def trials(self, session: object) -> dict[str, pd.DataFrame]:
-        """Read the trial table of each chosen session, ascending."""
+        """Read trial tables of chosen sessions, ascending."""
         tables, noted = self.trials_and_notes(session)
         Remarks(noted=noted).warn(stacklevel=NEEDED_BY_USER - 1)
         return tables
 
     def trials_and_notes(self, session: object) -> tuple[dict[str, pd.DataFrame], tuple[str, ...]]:
-        """Read the trial tables, with what is to be said of them."""
+        """Read trial tables, with notes on them."""
         contents = subject_contents(self.place, self.subject)
         plan = TrialPlan.from_listing(
             self.place, contents, TrialQuery.from_arguments(session, None, None, "shared", "both")
@@ -194,7 +197,7 @@ class SubjectReader:
         return tables, remarks.noted
 
     def _parts(self, contents: SubjectContents, trials: TrialQuery, voxels: VoxelQuery) -> BetasParts:
-        """Plan the betas of a selection, from the store where it holds them."""
+        """Plan the betas of a selection, from the store where possible."""
         if self._store is not None:
             try:
                 stored = StorePlan.from_store(self._store, self.subject, trials, voxels)
@@ -218,7 +221,10 @@ class SubjectReader:
     def _needed(
         self, contents: SubjectContents, query: VoxelQuery, wanted: RoiExpression
     ) -> tuple[tuple[RoiForm, ...], RoiNames]:
-        """Return the volumes that names and categories stand for; the error of what is absent or unknown."""
+        """Return the ROIs of names and categories.
+
+        An absent or unknown one raises its error.
+        """
         plan = RoiPlan.from_listing(self.place, contents, query, formats=("volume",), hemis=(), only=wanted)
         return plan.listing.forms, plan.listing.names
 
@@ -231,7 +237,10 @@ class SubjectReader:
 
 
 def one_or_each(session: object, found: Mapping[str, T]) -> T | dict[str, T]:
-    """Return the value of one session; of a list or ``"all"`` a dict, in the order that was asked for."""
+    """Return one session's value, or a dict for several.
+
+    In the order that was asked for.
+    """
     if check_sessions(session) is None:
         return dict(found)
     if not is_several(session):
@@ -242,7 +251,10 @@ def one_or_each(session: object, found: Mapping[str, T]) -> T | dict[str, T]:
 
 
 def flags(mask: object, n_voxels: int) -> NDArray[np.bool_]:
-    """Return a selection of the mask's voxels, or raise ValueError where it is none."""
+    """Return a voxel selection as flags.
+
+    ValueError if it does not fit the mask.
+    """
     if isinstance(mask, str):
         raise ValueError(
             f"mask={mask!r}: expected an array of True and False, one for each of {n_voxels} voxels. The name of a "
@@ -263,7 +275,7 @@ def _check_one_of(roi: object, mask: object) -> None:
 
 
 def _only(step: Step, places: NDArray[np.intp]) -> Step:
-    """Return the step that reads some of its voxels, at their positions."""
+    """Restrict a step to some voxels."""
     assert step.voxels is not None
     return Step(step.read, step.block, step.voxels[places])
 

@@ -22,12 +22,15 @@ if TYPE_CHECKING:
 
 
 class Runs:
-    """Accessors of `Subject` for raw runs, whose volumes are on the scanner's grid: all voxels, in C order."""
+    """Accessors of `Subject` for raw runs.
+
+    Volumes are on the scanner's grid: all voxels, in C order.
+    """
 
     _reader: SubjectReader
 
     def has_raw(self, session: str | int | None = None) -> bool:
-        """Return True if the bucket has raw runs of the subject, or of one of its sessions."""
+        """Return True if the bucket has raw runs of subject or session."""
         place, subject = self._reader.place, self._reader.subject
         if session is not None:
             try:
@@ -38,13 +41,16 @@ class Runs:
         return any(name.startswith("ses-") for name in place.folders(layout.RAW.folder(subject)))
 
     def get_events(self, session: SessionSelection, run: int | None = None) -> pd.DataFrame:
-        """Read the events of a session, or of one of its runs; see `intake_laion_fmri.open_events`."""
+        """Read events of a session or run; see `intake_laion_fmri.open_events`."""
         return open_events(self._reader.subject, session=session, run=run, bucket=self._reader.place)
 
     def get_raw_bold(
         self, session: str | int, run: int, echo: int, part: Part = "mag", mask_source: str = "anatomical"
     ) -> NDArray[np.float32]:
-        """Read an echo of a run, shape (volume, voxel); `mask_source` has no effect, as masks are on another grid."""
+        """Read an echo of a run, shape (volume, voxel).
+
+        `mask_source` has no effect: masks are on another grid.
+        """
         series = open_bold(
             self._reader.subject, session, run=run, source="raw", echo=echo, part=part, bucket=self._reader.place
         )

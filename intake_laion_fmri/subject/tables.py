@@ -1,4 +1,4 @@
-"""A subject's tables: trials, stimuli, and the one of both."""
+"""A subject's tables: trials, stimuli, and both joined."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ _ABSENT = -1
 
 
 class Tables:
-    """Accessors of `Subject` that give tables, or numbers from them."""
+    """Accessors of `Subject` for tables and counts."""
 
     _reader: SubjectReader
 
     def get_trial_info(self, session: SessionSelection) -> pd.DataFrame | dict[str, pd.DataFrame]:
-        """Read a trial table: columns ``session, run, beta_index, label``, row k for row k of the betas.
+        """Read a trial table, whose rows are those of the betas.
+
+        Columns ``session, run, beta_index, label``.
 
         Parameters
         ----------
@@ -51,7 +53,7 @@ class Tables:
 
     @functools.cached_property
     def metadata(self) -> pd.DataFrame:
-        """Trials of all sessions with what the stimulus table tells of their images; read once.
+        """Trials of all sessions, joined with the stimulus table; read once.
 
         Columns ``session, run, beta_index, label``, then ``session_trial`` (from 0 within the session), ``image_name``,
         ``stim_idx`` (row of the stimulus table), ``unique_or_shared`` and ``dataset``. The index counts the trials of
@@ -81,7 +83,9 @@ class Tables:
         return trials
 
     def get_n_stimuli(self, stimuli: Literal["shared", "unique"] | None = None) -> int:
-        """Count the stimuli of the **whole data set**, of all subjects, with a warning that says so.
+        """Count the stimuli of the **whole data set**, with a warning.
+
+        These are the images of all subjects.
 
         Parameters
         ----------
@@ -98,11 +102,14 @@ class Tables:
         return len(kinds) if stimuli is None else int((kinds == stimuli).sum())
 
     def has_stimuli(self) -> bool:
-        """Return True if the bucket holds the public table of stimuli; early releases do not."""
+        """Return True if the bucket has the public stimulus table.
+
+        Early releases lack it.
+        """
         return layout.STIMULUS_METADATA in self._reader.place.find(layout.STIMULI_ROOT)
 
     def get_stimulus_metadata(self) -> pd.DataFrame:
-        """Read the public table of the stimuli: a row per image.
+        """Read the public stimulus table, a row per image.
 
         Raises
         ------
@@ -120,7 +127,10 @@ class Tables:
 
 
 def _warn_of_gaps(sessions: list[str]) -> None:
-    """Warn where a session before the last one is missing: the index is not the number of the trial then."""
+    """Warn if an earlier session is missing.
+
+    The index then differs from the trial's number.
+    """
     there = {layout.session_number(name) for name in sessions}
     gaps = [f"ses-{number:02d}" for number in range(1, max(there)) if number not in there | layout.HELD_OUT_SESSIONS]
     if gaps:

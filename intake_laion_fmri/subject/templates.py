@@ -1,4 +1,4 @@
-"""A subject's values in a template: fsaverage on the surface, MNI305 in the volume."""
+"""A subject's values in templates: fsaverage and MNI305."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SIDES = {"L": "CortexLeft", "R": "CortexRight"}
 
 
 class Templates:
-    """Accessors of `Subject` that lead to templates."""
+    """Accessors of `Subject` for templates."""
 
     _reader: SubjectReader
 
@@ -54,7 +54,7 @@ class Templates:
         session: str | None = None,
         mask_source: Mask = "anatomical",
     ) -> Surfaces | nibabel.Nifti1Image:
-        """Carry values on the voxels of a mask to a template.
+        """Project values on a mask's voxels to a template.
 
         Parameters
         ----------
@@ -116,12 +116,12 @@ class Templates:
         return arrays[hemi] if hemi else arrays
 
     def volume_to_surface(self, values: Any, target: str = _FSAVERAGE) -> Surfaces:
-        """Carry values on the voxels of the anatomical mask to fsaverage5; see `to_template`."""
+        """Project values on the anatomical mask to fsaverage5; see `to_template`."""
         check_option("target", target, valid=(_FSAVERAGE,))
         return self.to_template(values, target)
 
     def volume_to_template(self, values: Any, target: str) -> nibabel.Nifti1Image:
-        """Carry values on the voxels of the anatomical mask to MNI305; see `to_template`."""
+        """Resample values on the anatomical mask to MNI305; see `to_template`."""
         if target != _FSAVERAGE:
             _check_target(target)
         check_option("target", target, valid=(_MNI305,))
@@ -135,7 +135,7 @@ class Templates:
         hemi: Hemisphere | None = None,
         fsaverage_density: Density = "fsaverage5",
     ) -> Surfaces:
-        """Carry values on the subject's own vertices to fsaverage.
+        """Project values on a subject's vertices to fsaverage.
 
         Parameters
         ----------
@@ -169,7 +169,7 @@ class Templates:
 
 
 def _check_target(target: object) -> None:
-    """Raise ValueError for a template that nothing leads to."""
+    """Raise ValueError for an unsupported template."""
     if target in (_FSAVERAGE, _MNI305):
         return
     text = str(target).casefold()
@@ -187,7 +187,7 @@ def _check_target(target: object) -> None:
 
 
 class _Writer:
-    """Writes files under the names of the data set's own package."""
+    """Writer of files with the data set's own names."""
 
     def __init__(self, folder: Path, subject: str, session: str | None, desc: str | None) -> None:
         self._folder, self._desc = folder, f"_desc-{desc}" if desc else ""

@@ -1,4 +1,4 @@
-"""The trials of a session with their images, as torch tensors under the names of the data set's own package.
+"""A session's trials and images as torch tensors, under the data set's own names.
 
 Source: the interface of ``laion_fmri.torch_data`` (ViCCo-Group/LAION-fMRI), September 2026.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class SessionItems:
-    """A map-style dataset of a session; made by `Subject.to_torch_dataset`."""
+    """A session's map-style dataset, created by `Subject.to_torch_dataset`."""
 
     def __init__(
         self, betas: NDArray[np.float32], trials: pd.DataFrame, images: TrialImages, transform: Transform | None
@@ -56,7 +56,7 @@ class SessionItems:
 
 
 class Training:
-    """The accessor of `Subject` that gives items to torch."""
+    """Accessor of `Subject` for torch."""
 
     _reader: SubjectReader
     get_betas: Callable[..., Any]
@@ -72,7 +72,7 @@ class Training:
         image_transform: Transform | None = None,
         mask_source: Mask = "anatomical",
     ) -> SessionItems:
-        """Return the trials of a session as a map-style dataset of torch tensors.
+        """Return a session's trials as a map-style torch dataset.
 
         ``ds.laion.to_torch(images)`` reads whole batches, several sessions and lazy betas, and needs no torch.
 

@@ -1,4 +1,4 @@
-"""What a subject's voxels are in space: masks, coordinates, volumes, and the files of the anatomy."""
+"""A subject's voxels in space: masks, coordinates, volumes, anatomical files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Resolution = Literal["1pt8"] | None
 
 
 class Volumes:
-    """Accessors of `Subject` that know the grid."""
+    """Accessors of `Subject` that need the grid."""
 
     _reader: SubjectReader
 
@@ -54,7 +54,7 @@ class Volumes:
         return inside
 
     def get_n_voxels(self, source: Mask = "anatomical", res: Resolution = "1pt8") -> int:
-        """Count the voxels of a mask, whose file alone is read; see `get_brain_mask`."""
+        """Count a mask's voxels, reading its file alone; see `get_brain_mask`."""
         check_option("source", source, valid=MASKS)
         if _check_resolution(res) is None and source == "anatomical":
             return int(self._full_brain_mask().sum())
@@ -63,7 +63,10 @@ class Volumes:
     def get_voxel_coordinates(
         self, roi: RoiSelection | None = None, mask: Flags | None = None, mask_source: Mask = "anatomical"
     ) -> NDArray[np.float64]:
-        """Return positions in the subject's T1w space, millimetres (neither MNI nor i, j, k); shape (voxel, 3)."""
+        """Return positions in T1w millimetres, shape (voxel, 3).
+
+        The subject's own space: neither MNI nor i, j, k.
+        """
         axis = self._reader.brain(roi, mask, mask_source)[1].axis
         matrix = axis.grid.matrix()
         return np.ascontiguousarray(axis.ijk().T.astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3])
@@ -78,7 +81,7 @@ class Volumes:
         *,
         fill: float = 0.0,
     ) -> nibabel.Nifti1Image | None:
-        """Put values on voxels back into a volume.
+        """Convert values on voxels to a NIfTI image.
 
         Parameters
         ----------
@@ -113,23 +116,29 @@ class Volumes:
         return None
 
     def has_anatomical(self) -> bool:
-        """Return True if the bucket holds files of the subject's anatomy."""
+        """Return True if the bucket has the subject's anatomical files."""
         return bool(self._reader.place.find(layout.ANATOMY.folder(self._reader.subject)))
 
     def get_anatomical_dir(self) -> Path:
-        """Return the folder of the subject's anatomy; NotInBucketError where none of it is on this machine."""
+        """Return the local folder of anatomical files.
+
+        NotInBucketError if none is on this machine.
+        """
         return self._folder_of(layout.ANATOMY)
 
     def has_freesurfer(self) -> bool:
-        """Return True if the bucket holds FreeSurfer's files of the subject."""
+        """Return True if the bucket has the subject's FreeSurfer files."""
         return bool(self._reader.place.find(layout.FREESURFER.folder(self._reader.subject)))
 
     def get_freesurfer_dir(self) -> Path:
-        """Return the folder of FreeSurfer's files; NotInBucketError where none of them is on this machine."""
+        """Return the local folder of FreeSurfer's files.
+
+        NotInBucketError if none is on this machine.
+        """
         return self._folder_of(layout.FREESURFER)
 
     def _folder_of(self, tree: layout.Tree) -> Path:
-        """Return where the files of a tree that are on this machine lie."""
+        """Return the local folder of a tree's files."""
         place, folder = self._reader.place, tree.folder(self._reader.subject)
         listing = place.find(folder)
         if not listing:
@@ -145,7 +154,9 @@ class Volumes:
         )
 
     def get_t1w(self, *, res: Resolution = None) -> Path:
-        """Return the file of the T1-weighted image, of 0.8 mm or with ``res="1pt8"`` on the grid of the betas.
+        """Return the path of the T1-weighted image.
+
+        Of 0.8 mm, or with ``res="1pt8"`` on the grid of the betas.
 
         From a server it is fetched once: into the mirror, or else the user's cache.
 
@@ -157,23 +168,26 @@ class Volumes:
         return self._anatomical_path("t1w", res)
 
     def get_t2w(self, *, res: Resolution = None) -> Path:
-        """Return the file of the T2-weighted image; as `get_t1w`."""
+        """Return the path of the T2-weighted image; see `get_t1w`."""
         return self._anatomical_path("t2w", res)
 
     def get_anatomical_brain_mask(self, *, res: Resolution = None) -> Path:
-        """Return the file of the brain mask; as `get_t1w`. `get_brain_mask` gives its values."""
+        """Return the path of the brain mask; see `get_t1w`.
+
+        `get_brain_mask` gives its values.
+        """
         return self._anatomical_path("brain_mask", res)
 
     def open_t1w(self, *, res: Resolution = None) -> xr.Dataset:
-        """Open the T1-weighted image, which `get_t1w` names, lazily; see `intake_laion_fmri.open_anatomy`."""
+        """Open the T1-weighted image lazily; see `intake_laion_fmri.open_anatomy`."""
         return self._open_anatomy("T1w", res)
 
     def open_t2w(self, *, res: Resolution = None) -> xr.Dataset:
-        """Open the T2-weighted image; as `open_t1w`."""
+        """Open the T2-weighted image lazily; see `open_t1w`."""
         return self._open_anatomy("T2w", res)
 
     def open_anatomical_brain_mask(self, *, res: Resolution = None) -> xr.Dataset:
-        """Open the brain mask; as `open_t1w`."""
+        """Open the anatomical brain mask lazily; see `open_t1w`."""
         return self._open_anatomy("brain_mask", res)
 
     def _open_anatomy(self, image: str, res: Resolution) -> xr.Dataset:
@@ -195,7 +209,10 @@ class Volumes:
         return listing[key]
 
     def _local_path(self, info: ObjectInfo) -> Path | None:
-        """Return the file of an object: in a folder that is the bucket, or a current copy in the mirror."""
+        """Return an object's local path.
+
+        In a folder that is the bucket, or a current copy in the mirror.
+        """
         place = self._reader.place
         if place.is_local:
             return Path(place.path(info.key))

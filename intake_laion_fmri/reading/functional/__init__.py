@@ -1,1 +1,1 @@
-"""Functional data besides the betas: localizers, events, time series; who took part, and what sidecars say."""
+"""Functional data besides betas: localizers, events, time series, participants, sidecars."""

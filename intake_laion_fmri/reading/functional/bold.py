@@ -1,4 +1,4 @@
-"""Time series of a subject's runs, opened as one Dataset."""
+"""Time series of a subject's runs as one Dataset."""
 
 from __future__ import annotations
 
@@ -166,7 +166,10 @@ def _check_combination(source: str, echo: int | None, part: str, roi: RoiSelecti
 
 
 def _by_echo(runs: RunFiles, source: str, echo: int | None, part: str, bucket: Bucket) -> dict[int, list[RunFile]]:
-    """Return the files of each chosen echo, run by run; preprocessed series are the echo 0."""
+    """Return each chosen echo's files by run.
+
+    Preprocessed series are echo 0.
+    """
     if source == "tedana":
         return {0: list(runs.files)}
     of_part = [file for file in runs.files if file.entities["part"] == part and file.entities["echo"].isdecimal()]
@@ -193,7 +196,7 @@ def _by_echo(runs: RunFiles, source: str, echo: int | None, part: str, bucket: B
 
 
 def _repetition_time(bucket: Bucket, runs: RunFiles, headers: Mapping[str, VolumeHeader]) -> float:
-    """Return the seconds from volume to volume: of the headers, or else of the sidecars."""
+    """Return the seconds between volumes, from headers or sidecars."""
     found = {key: header.step for key, header in headers.items()}
     silent = [file.info for file in runs.files if found.get(file.info.key) == 0]
     if silent:
@@ -214,7 +217,7 @@ def _repetition_time(bucket: Bucket, runs: RunFiles, headers: Mapping[str, Volum
 def _of_betas(
     bucket: Bucket, subject: str, query: VoxelQuery
 ) -> tuple[VoxelAxis, Coordinates, tuple[ObjectInfo, ...], Remarks]:
-    """Return the betas' voxels."""
+    """Return the voxels of the betas."""
     contents = subject_contents(bucket, subject, anatomy=query.needs_anatomy)
     plan = VoxelPlan.from_listing(bucket, contents, query, maps=())
     brain = plan.read(bucket, Fetched(bucket, plan.files))
@@ -224,7 +227,7 @@ def _of_betas(
 def _of_scanner(
     bucket: Bucket, headers: Mapping[str, VolumeHeader]
 ) -> tuple[VoxelAxis, Coordinates, tuple[ObjectInfo, ...], Remarks]:
-    """Return all voxels of the grid that the files are on."""
+    """Return all voxels of the files' grid."""
     first, *others = headers
     grid = headers[first].grid
     if grid.size > MAX_VOXELS:
@@ -245,7 +248,7 @@ def _of_scanner(
 def _series(
     bucket: Bucket, echoes: Mapping[int, Sequence[RunFile]], headers: Mapping[str, VolumeHeader], axis: VoxelAxis
 ) -> da.Array:
-    """Return the series, shape (time, voxel), or (echo, time, voxel) of several echoes; a task a run."""
+    """Return series (time, voxel), or (echo, time, voxel), one task per run."""
     import dask.array as da
 
     stacked = []

@@ -1,4 +1,4 @@
-"""Events of a subject's runs, opened as one table, or as coordinates of the betas."""
+"""Events of a subject's runs, as a table or as coordinates of betas."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def open_events(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> pd.DataFrame:
-    """Read what was shown when in a subject's runs, and how the subject answered.
+    """Read a subject's events: images shown, and the responses.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def open_events(
 def trial_events(
     bucket: Bucket, subject: str, columns: object, trials: pd.DataFrame
 ) -> tuple[Coordinates, list[ObjectInfo]]:
-    """Read columns of the events of the betas' trials.
+    """Read event columns of the betas' trials.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def trial_events(
 def _events(
     bucket: Bucket, subject: str, session: object, run: object, task: str
 ) -> tuple[pd.DataFrame, Remarks, list[ObjectInfo]]:
-    """Read the events of a selection, with remarks, and the files that they are from."""
+    """Read the events of a selection, with remarks and source files."""
     import pandas as pd
 
     runs = RunFiles.from_bucket(bucket, subject, layout.RAW, "events", session=session, run=run, task=task)
@@ -175,7 +175,7 @@ def _events(
 
 
 def _trial_tables(bucket: Bucket, subject: str, sessions: Sequence[str]) -> dict[str, ObjectInfo]:
-    """Return the trial table of each session that has one."""
+    """Return each session's trial table, where there is one."""
     found: dict[str, ObjectInfo] = {}
     root = layout.BETAS.folder(subject)
     for name, objects in zip(sessions, find_each(bucket, [f"{root}/{one}/func" for one in sessions]), strict=True):
@@ -188,7 +188,10 @@ def _trial_tables(bucket: Bucket, subject: str, sessions: Sequence[str]) -> dict
 def _read_trials(
     bucket: Bucket, session: str, info: ObjectInfo, files: Mapping[str, bytes], notes: list[str]
 ) -> pd.DataFrame | None:
-    """Read the trials of a session, numbered; None, with a note, if the table is of no use."""
+    """Read a session's trials, numbered.
+
+    None, with a note, if the table is unusable.
+    """
     try:
         table = read_trials(files[info.key], name=bucket.locate(info.key), session=session)
     except UNREADABLE as error:

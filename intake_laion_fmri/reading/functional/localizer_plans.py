@@ -79,14 +79,14 @@ class LocalizerQuery:
 
     @property
     def form(self) -> str:
-        """The files in words."""
+        """Description of the requested files."""
         where = f"space {self.space}" + ("" if self.space == SURFACE_SPACE else f", res {self.res}")
         return f"maps of stat {self.stat} in {where}"
 
 
 @dataclass(frozen=True)
 class _File:
-    """A map of a localizer, as its key describes it."""
+    """A localizer map, as described by its key."""
 
     info: ObjectInfo
     kind: str
@@ -100,7 +100,7 @@ class _File:
     hemi: str
 
     def is_of(self, query: LocalizerQuery) -> bool:
-        """Return True if it is in the form that is asked for."""
+        """Return True if the map has the requested form."""
         is_form = self.stat == query.stat and self.kind == _KINDS[query.stat, query.space]
         return is_form and (self.hemi in query.hemis if self.hemi else self.res == query.res)
 
@@ -119,7 +119,7 @@ def _files(objects: Mapping[str, ObjectInfo]) -> Iterator[_File]:
 
 @dataclass(frozen=True)
 class LocalizerPlan:
-    """The files of contrasts, which are read when they are computed."""
+    """Files of contrasts, read when they are computed."""
 
     contrasts: tuple[str, ...]
     """In the order of the result."""
@@ -181,12 +181,12 @@ class LocalizerPlan:
         )
 
     def infos(self, hemi: str = "") -> list[list[ObjectInfo]]:
-        """Return the files of each contrast, run by run."""
+        """Return each contrast's files by run."""
         return [[self.files[hemi, name, run] for run in self.runs] for name in self.contrasts]
 
 
 def _of_tasks(query: LocalizerQuery, every: Sequence[_File], public: Sequence[_File], where: str) -> list[_File]:
-    """Return the files of the chosen tasks."""
+    """Return the chosen tasks' files."""
     known = sorted({file.task for file in public}, key=str.casefold)
     if query.task is None:
         return [file for file in public if POOLED_TASKS.get(file.task) not in known]
@@ -212,7 +212,10 @@ def _no_such_form(query: LocalizerQuery, files: Sequence[_File], where: str) -> 
 def _chosen_contrasts(
     query: LocalizerQuery, files: Sequence[_File], others: Sequence[_File], where: str
 ) -> tuple[str, ...]:
-    """Return the names of the chosen contrasts, each of which is there."""
+    """Return the names of the chosen contrasts.
+
+    An absent one raises an error.
+    """
     known = sorted(files, key=lambda file: (file.task.casefold(), file.contrast.casefold()))
     names = tuple(dict.fromkeys(file.contrast for file in known))
     for name in query.contrasts or ():
@@ -247,7 +250,9 @@ def _complete(
     files: Sequence[_File],
     found: Mapping[tuple[str, str, int], _File],
 ) -> tuple[tuple[str, ...], tuple[int, ...], tuple[str, ...]]:
-    """Return contrasts and runs of which every map is there, and descriptions of what is left out.
+    """Return contrasts and runs with all of their maps.
+
+    And descriptions of those left out.
 
     Of maps over all runs a contrast that nobody named is left out, of effects a run.
     """

@@ -1,4 +1,4 @@
-"""Localizers of a subject, opened as one Dataset, or as a coordinate of the betas."""
+"""Localizers of a subject, as a Dataset or as a coordinate of betas."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def open_localizers(
 def localizer_coordinates(
     bucket: Bucket, subject: str, task: object, axis: VoxelAxis
 ) -> tuple[Coordinates, list[ObjectInfo]]:
-    """Read the contrasts of a localizer on the betas' voxels.
+    """Read contrasts of a localizer on the betas' voxels.
 
     Parameters
     ----------
@@ -282,13 +282,16 @@ def _on_vertices(
 def _steps(
     bucket: Bucket, plan: LocalizerPlan, stat: str, grid: Grid, voxels: NDArray[np.int64] | None
 ) -> list[list[Step]]:
-    """Return how each map is read, run by run; without voxels as whole volumes."""
+    """Return the reading steps of each map by run.
+
+    Without voxels, whole volumes are read.
+    """
     read = MapBlock.read_volume if voxels is None else MapBlock.read
     return [[Step(read, MapBlock(bucket, info, grid, VARIABLES[stat]), voxels) for info in row] for row in plan.infos()]
 
 
 def _stacked(stat: str, steps: Sequence[Sequence[Step]], shape: tuple[int, ...]) -> da.Array:
-    """Return the maps, shape (contrast, …), or (contrast, run, …) of effects."""
+    """Stack the maps: (contrast, …), or (contrast, run, …) for effects."""
     import dask.array as da
 
     if stat == "z":

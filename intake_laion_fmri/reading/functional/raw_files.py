@@ -1,4 +1,4 @@
-"""Files of functional runs: which sessions, tasks and runs there are, and which are asked for."""
+"""Files of functional runs, selected by session, task and run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 
 @dataclass(frozen=True)
 class RunFile:
-    """A file of a run, as its key describes it."""
+    """A file of a run, as described by its key."""
 
     session: str
     """``"ses-01"``."""
@@ -30,7 +30,7 @@ class RunFile:
 
 @dataclass(frozen=True)
 class RunFiles:
-    """The files of a subject's functional runs in a tree."""
+    """A subject's functional files in a tree."""
 
     subject: str
     """``"sub-01"``."""
@@ -43,7 +43,7 @@ class RunFiles:
     def from_bucket(
         cls, bucket: Bucket, subject: str, tree: layout.Tree, kind: str, *, session: object, run: object, task: str
     ) -> RunFiles:
-        """List the folders of the chosen sessions, and choose among their files.
+        """List the chosen sessions' folders and select files.
 
         Raises
         ------
@@ -89,7 +89,10 @@ class RunFiles:
 
 
 def _chosen(bucket: Bucket, subject: str, session: object, folders: list[str]) -> tuple[str, ...]:
-    """Return the folders of the chosen sessions; those of localizers have names instead of numbers."""
+    """Return the chosen sessions' folders.
+
+    Those of localizers have names instead of numbers.
+    """
     numbered = [name for name in folders if layout.is_session(name)]
     public = [name for name in numbered if not layout.is_held_out(name)]
     named = [name for name in folders if name not in numbered]

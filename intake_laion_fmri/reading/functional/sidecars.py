@@ -1,4 +1,4 @@
-"""Sidecars: the JSON files beside the files of a source, as an attribute of what is opened."""
+"""Sidecars: JSON files beside a source's files, as an attribute."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_SIDECAR_BYTES = 1024 * 1024
 
 
 def sidecar_key(key: str) -> str:
-    """Return the key of the JSON file beside a file."""
+    """Return the key of a file's JSON sidecar."""
     stem = next((key.removesuffix(ending) for ending in _ENDINGS if key.endswith(ending)), key)
     return f"{stem}.json"
 
@@ -62,7 +62,10 @@ def read_sidecars(
 def sidecar_attribute(
     bucket: Bucket, objects: Mapping[str, ObjectInfo], infos: Iterable[ObjectInfo], *, wanted: object
 ) -> tuple[dict[str, str], Remarks]:
-    """Return the attribute ``sidecars``, JSON of the sidecars by the keys of their files; empty where not `wanted`."""
+    """Return the attribute ``sidecars``: key → sidecar, as JSON.
+
+    Empty unless `wanted`.
+    """
     if not wanted:
         return {}, Remarks()
     found, remarks = read_sidecars(bucket, objects, infos)

@@ -1,1 +1,1 @@
-"""What is needed for an answer: files, trials, voxels, found before anything large is read."""
+"""Plans: files, trials and voxels of a request, found before large files are read."""

@@ -1,4 +1,4 @@
-"""From a selection of maps to their files."""
+"""Plans of maps: from a selection to files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 
 @dataclass(frozen=True)
 class MapQuery:
-    """A checked selection of maps, of a subject or of its sessions."""
+    """A checked selection of maps of a subject or its sessions."""
 
     per_session: bool
     """True for maps of sessions."""
@@ -50,7 +50,7 @@ class MapQuery:
 
 @dataclass(frozen=True)
 class MapPlan:
-    """The files of maps, which are read when they are computed."""
+    """Files of maps, read when they are computed."""
 
     sessions: tuple[str, ...] | None
     """The chosen sessions, ascending; None for maps of the whole subject."""
@@ -61,7 +61,10 @@ class MapPlan:
 
     @classmethod
     def from_listing(cls, bucket: Bucket, contents: SubjectContents, query: MapQuery) -> MapPlan:
-        """Find the objects of a selection; NotInBucketError if a named map, or every map, is absent."""
+        """Find the objects; NotInBucketError if a map is absent.
+
+        A named one, or all of them.
+        """
         sessions: tuple[str, ...] | None = None
         slots: Sequence[str | None] = [None]
         if query.per_session:
@@ -86,5 +89,5 @@ class MapPlan:
         return cls(sessions, files, tuple(missing))
 
     def blocks(self, bucket: Bucket, grid: Grid) -> dict[str, list[MapBlock]]:
-        """Return the blocks of each map, in the order of the sessions."""
+        """Return each map's blocks, in the order of sessions."""
         return {name: [MapBlock(bucket, info, grid, name) for info in infos] for name, infos in self.files.items()}

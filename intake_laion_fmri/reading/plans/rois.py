@@ -1,4 +1,4 @@
-"""From a selection of ROIs, in volumes and on surfaces, to the files and to what they hold."""
+"""Plans of ROIs, in volumes and on surfaces: from a selection to memberships."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 
 @dataclass
 class _Gathered:
-    """Faults and notes of surface files, collected while these are read."""
+    """Faults and notes of surface files, collected during reading."""
 
     faults: list[tuple[RoiForm, RoiFault]] = field(default_factory=list)
     """Files that cannot be used."""
@@ -45,13 +45,13 @@ class _Gathered:
     """Files that differ from the documentation and were read."""
 
     def leave_out(self, form: RoiForm, error: Exception) -> None:
-        """Record that a file cannot be used."""
+        """Record an unusable file."""
         self.faults.append((form, RoiFault(form.name, (form.category,), error)))
 
 
 @dataclass(frozen=True)
 class SurfacePlan:
-    """The files of the hemispheres' axes."""
+    """Files of the hemispheres' axes."""
 
     forms: tuple[RoiForm, ...]
     """Masks and labels, sorted by ROI."""
@@ -60,7 +60,7 @@ class SurfacePlan:
 
     @classmethod
     def from_forms(cls, forms: Iterable[RoiForm], beside: Sequence[RoiForm]) -> SurfacePlan:
-        """Pick the surface files; `beside` are all ROI files of the subject."""
+        """Select the surface files; `beside` are all ROI files."""
         chosen = tuple(form for form in forms if form.hemi)
         rulers = []
         for hemi in sorted({form.hemi for form in chosen} - {form.hemi for form in chosen if form.kind == "roi_gii"}):
@@ -70,11 +70,11 @@ class SurfacePlan:
 
     @property
     def infos(self) -> list[ObjectInfo]:
-        """Every object to read, each once."""
+        """All objects to read, without repeats."""
         return [info for form in (*self.forms, *self.rulers) for info in form.infos]
 
     def read(self, bucket: Bucket, files: Mapping[str, bytes], gathered: _Gathered) -> list[Surface]:
-        """Read the hemispheres; files that cannot be used are left out and recorded."""
+        """Read the hemispheres; unusable files are recorded and left out."""
         hemis = sorted({form.hemi for form in self.forms})
         return [self._read(hemi, bucket, files, gathered) for hemi in hemis]
 
@@ -114,7 +114,10 @@ class SurfacePlan:
     def _n_vertices(
         self, masks: dict[str, tuple[RoiForm, np.ndarray]], bucket: Bucket, gathered: _Gathered
     ) -> int | None:
-        """Return the number of vertices that most masks have; the other masks are left out. None without a majority."""
+        """Return the number of vertices in most masks.
+
+        The other masks are left out. None without a majority.
+        """
         lengths = Counter(len(inside) for _, inside in masks.values())
         if not lengths:
             return None
@@ -139,7 +142,7 @@ class SurfacePlan:
 
 @dataclass(frozen=True, eq=False)
 class RoiParts:
-    """The ROIs in some formats, as they were read."""
+    """ROIs in some formats, as read."""
 
     rois: RoiNames
     """The ROIs along ``roi``."""
@@ -153,7 +156,7 @@ class RoiParts:
     """Remarks on files that were left out, or differ from the documentation."""
 
     def presence(self) -> Coordinates:
-        """Return the coordinates that tell a missing ROI from an empty one."""
+        """Return coordinates that distinguish a missing ROI from an empty one."""
 
         def has(format: str, hemi: str) -> list[bool]:
             return [name in self.present[format, hemi] for name in self.rois.names]
@@ -174,7 +177,7 @@ class RoiParts:
 
 @dataclass(frozen=True)
 class RoiPlan:
-    """The files of ROIs in some formats."""
+    """Files of ROIs in some formats."""
 
     roi: RoiExpression | None
     """The ROIs that must be readable; None for whatever there is."""
@@ -200,7 +203,7 @@ class RoiPlan:
         hemis: Sequence[str],
         only: RoiExpression | None = None,
     ) -> RoiPlan:
-        """Find the objects of ROIs in some formats, on some hemispheres; by default of all ROIs.
+        """Find the objects of ROIs, by default of all.
 
         Raises
         ------
@@ -236,7 +239,7 @@ class RoiPlan:
 
     @property
     def files(self) -> tuple[ObjectInfo, ...]:
-        """Every object to read, each once."""
+        """All objects to read, without repeats."""
         return (*(self.voxels.files if self.voxels else ()), *self.surfaces.infos)
 
     def read(self, bucket: Bucket, files: Mapping[str, bytes]) -> RoiParts:
@@ -274,5 +277,5 @@ class RoiPlan:
 
 
 def _variable(format: str, hemi: str) -> str:
-    """Return the name of the variable with the ROIs of a format."""
+    """Return the variable's name for a format."""
     return {"volume": "in_roi", "func.gii": f"in_roi_{hemi}", "label": f"label_vertex_{hemi}"}[format]

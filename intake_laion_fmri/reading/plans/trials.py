@@ -1,4 +1,4 @@
-"""From a selection of trials to the files to read, and from these to the trial axis."""
+"""Plans of trials: from a selection to files, and to the trial axis."""
 
 from __future__ import annotations
 
@@ -56,18 +56,24 @@ class TrialQuery:
 
     @property
     def needs_files(self) -> bool:
-        """True if the selection needs split files: ``ood`` follows from the labels."""
+        """True if the selection needs split files.
+
+        The split ``ood`` follows from labels.
+        """
         return self.split not in (None, OOD)
 
     @property
     def is_pooled(self) -> bool:
-        """Whether the split is of the pool of all subjects, whose roles are no coordinate."""
+        """True for a split of the pool of all subjects.
+
+        Its roles are no coordinate.
+        """
         return self.split is not None and self.pool == POOLED
 
     def select(
         self, table: pd.DataFrame, subject: str, source: SplitSource | None, roles: Coordinates | None = None
     ) -> NDArray[np.bool_]:
-        """Return True for the chosen trials of a table from `trials.stack_sessions`.
+        """Return flags of the chosen trials of a stacked table.
 
         `source` says where split files are: not needed where `needs_files` is False, or with the `roles` of this table
         from `roles.split_roles`, which are empty if split files are missing.
@@ -86,7 +92,7 @@ class TrialQuery:
 
 @dataclass(frozen=True)
 class TrialPlan:
-    """The files of the trial axis."""
+    """Files of the trial axis."""
 
     sessions: tuple[str, ...]
     """The chosen sessions, ascending."""
@@ -103,7 +109,7 @@ class TrialPlan:
 
     @classmethod
     def from_listing(cls, bucket: Bucket, contents: SubjectContents, query: TrialQuery) -> TrialPlan:
-        """Find the objects of a selection; NotInBucketError if one is absent."""
+        """Find the objects; NotInBucketError if one is absent."""
         with_table = public_sessions(contents.objects, ["trials"])
         known = {*contents.sessions, *with_table}
         sessions = choose_sessions(bucket, contents.subject, query.sessions, contents.sessions, known)
@@ -138,11 +144,11 @@ class TrialPlan:
 
     @property
     def files(self) -> tuple[ObjectInfo, ...]:
-        """Everything that `read` reads."""
+        """All objects that `read` reads."""
         return (*self.tables.values(), *([self.images] if self.images else []))
 
     def read(self, bucket: Bucket, files: Mapping[str, bytes]) -> tuple[pd.DataFrame, Remarks]:
-        """Read the rows of the chosen sessions, with the columns that follow from labels and order, and remarks."""
+        """Read the chosen sessions' rows, with derived columns and remarks."""
         tables, gap = [], ""
         for session in sorted(self.tables, key=layout.session_number):
             info = self.tables[session]
@@ -173,7 +179,10 @@ class TrialPlan:
 def _earlier_sessions(
     contents: SubjectContents, with_table: Sequence[str], *, last: str, chosen: Sequence[str]
 ) -> tuple[list[str], str]:
-    """Return the public sessions up to the last chosen session, or the reason why repetitions cannot be counted."""
+    """Return all public sessions up to the last chosen one.
+
+    Or the reason why repetitions cannot be counted.
+    """
     why = "repetition (it is counted from the first session on; {})".format
     until = layout.session_number(last)
     names: dict[int, set[str]] = {}

@@ -1,4 +1,4 @@
-"""From a selection of voxels to the files to read, and from these to the voxel axis.
+"""Plans of voxels: from a selection to files, and to the voxel axis.
 
 A query is a checked selection. A plan names its objects before any is read, so that all of them are fetched together.
 A needed object that is absent is an error; others are left out, and described. Its `read` takes their content.
@@ -61,18 +61,18 @@ class VoxelQuery:
 
     @property
     def needs_anatomy(self) -> bool:
-        """True if the mask is in the anatomical tree."""
+        """True if the mask is an anatomical image."""
         return MASKS[self.mask].kind == "brain_mask"
 
     @property
     def threshold_map(self) -> str | None:
-        """The map that the threshold reads, or None."""
+        """The threshold's map, or None."""
         return None if self.min_noise_ceiling is None else f"nc_{self.noise_ceiling}"
 
 
 @dataclass(frozen=True, eq=False)
 class Brain:
-    """The voxel axis with its maps and ROIs, as they were read."""
+    """The voxel axis with its maps and ROIs, as read."""
 
     axis: VoxelAxis
     """The chosen voxels."""
@@ -86,7 +86,10 @@ class Brain:
     """Remarks on files that were left out, or differ from the documentation."""
 
     def chosen(self, query: VoxelQuery, *, where: str) -> NDArray[np.intp]:
-        """Return the positions of the voxels that a query chooses, ascending; `where` names the subject in errors."""
+        """Return the positions of a query's voxels, ascending.
+
+        `where` names the subject in errors.
+        """
         chosen = np.ones(len(self.axis), dtype=bool)
         if query.roi is not None and self.rois is not None:
             chosen = self.rois.select(query.roi, where=where)
@@ -96,7 +99,7 @@ class Brain:
         return np.flatnonzero(chosen)
 
     def take(self, positions: NDArray[np.intp]) -> Brain:
-        """Return the voxels at some positions, shape (voxel,), in that order."""
+        """Return the voxels at some positions, in that order."""
         return replace(
             self,
             axis=VoxelAxis(self.axis.grid, self.axis.index[positions]),
@@ -105,14 +108,14 @@ class Brain:
         )
 
     def only(self, rois: RoiNames) -> Brain:
-        """Return the membership in some known ROIs only."""
+        """Return the membership in some ROIs only."""
         if self.rois is None:
             return self
         rows = [self.rois.names.index(name) for name in rois.names]
         return replace(self, rois=RoiMembership(rois.names, rois.categories, self.rois.inside[rows]))
 
     def coordinates(self) -> Coordinates:
-        """Return axis, maps and ROIs as xarray takes coordinates."""
+        """Return axis, maps and ROIs as coordinates."""
         coordinates = self.axis.coordinates(layout.SPACE)
         for name, values in self.maps.items():
             coordinates[name] = ((VOXEL,), values, dict(SUBJECT_MAPS[name].attrs))
@@ -121,7 +124,7 @@ class Brain:
 
 @dataclass(frozen=True)
 class VoxelPlan:
-    """The files of the voxel axis."""
+    """Files of the voxel axis."""
 
     subject: str
     """``"sub-01"``."""
@@ -218,12 +221,15 @@ class VoxelPlan:
 
     @property
     def files(self) -> tuple[ObjectInfo, ...]:
-        """Every object to read, each once."""
+        """All objects to read, without repeats."""
         infos = [self.mask, *self.maps.values(), *(info for form in self.volumes for info in form.infos)]
         return tuple({info.key: info for info in infos}.values())
 
     def read(self, bucket: Bucket, files: Mapping[str, bytes]) -> Brain:
-        """Read the chosen voxels with their maps and ROIs; unusable files that are not selected are left out."""
+        """Read the chosen voxels with maps and ROIs.
+
+        Unusable files outside the selection are left out.
+        """
         mask = VolumeReader(io.BytesIO(files[self.mask.key]), name=bucket.locate(self.mask.key))
         axis = VoxelAxis(mask.header.grid, mask.where(MASKS[self.query.mask]))
         left_out, noted = list(self.missing), list[str]()
@@ -277,7 +283,10 @@ def no_rois(bucket: Bucket, contents: SubjectContents, formats: Sequence[str]) -
 
 
 def raise_if_selected(roi: RoiExpression | None, names: RoiNames, faults: Sequence[RoiFault]) -> None:
-    """Raise the fault of an ROI that is selected by its name, by its category or as one of all."""
+    """Raise the fault of a selected ROI.
+
+    It may be selected by name, by category or as one of all.
+    """
     if roi is None or not faults:
         return
     faulty = tuple((fault.name, category) for fault in faults for category in fault.categories)
@@ -296,7 +305,7 @@ def raise_unless_known(
     rois: RoiNames,
     asked: Sequence[tuple[str, str]],
 ) -> None:
-    """Raise unless every ROI of a selection exists in the formats asked for."""
+    """Raise unless every selected ROI exists in the requested formats."""
     for operand in roi.operands:
         if rois.meant(operand):
             continue

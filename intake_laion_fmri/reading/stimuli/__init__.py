@@ -1,1 +1,1 @@
-"""What is known of the images: the table, the images themselves, and what was made from them."""
+"""Images and their descriptions: table, pictures, embeddings, captions, segmentations."""

@@ -1,4 +1,4 @@
-"""What people and models wrote of the images: captions, opened as a table."""
+"""Captions of images by people and a model, as a table."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def open_captions(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> pd.DataFrame:
-    """Read the captions of the images: five or six of a shared one, three of the others.
+    """Read captions of images: five or six per shared image.
+
+    Three for each of the others.
 
     Parameters
     ----------

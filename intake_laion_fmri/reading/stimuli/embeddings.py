@@ -1,4 +1,4 @@
-"""What models make of the images: embeddings, opened as a lazy, labelled Dataset."""
+"""Embeddings of images by models, as a lazy Dataset."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def open_embeddings(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> xr.Dataset:
-    """Open a model's embeddings of the images, joined by label.
+    """Open a model's embeddings of images, joined by label.
 
     Parameters
     ----------
@@ -103,13 +103,13 @@ def open_embeddings(
 
 
 def list_models(bucket: Bucket) -> list[str]:
-    """List the models whose embeddings a bucket has, sorted; one listing."""
+    """List the models with embeddings in a bucket, sorted; one listing."""
     return sorted(_models(listed_stimuli(bucket)))
 
 
 @dataclass(frozen=True, eq=False)
 class EmbeddingBlock:
-    """The embeddings of some images by one model, to be read by a task."""
+    """Embeddings of images by one model, as a worker reads them."""
 
     bucket: Bucket
     """Where they are."""
@@ -124,7 +124,10 @@ class EmbeddingBlock:
         return ("intake_laion_fmri.EmbeddingBlock", self.bucket, self.info, self.labels, self.width)
 
     def read(self) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
-        """Return the embeddings and whether they are valid; NaN and False where the file has none."""
+        """Return embeddings and their validity.
+
+        NaN and False where the file has none.
+        """
         file = EmbeddingFile.read(self.bucket, self.info)
         rows = {label: row for row, label in enumerate(file.labels)}
         if len(rows) < len(file.labels):
@@ -139,7 +142,7 @@ class EmbeddingBlock:
 
 @dataclass(frozen=True, eq=False)
 class EmbeddingFile:
-    """A file of embeddings, as it is."""
+    """A file of embeddings, as read."""
 
     labels: NDArray[np.object_]
     """Shape (row,)."""
@@ -150,7 +153,10 @@ class EmbeddingFile:
 
     @classmethod
     def read(cls, bucket: Bucket, info: ObjectInfo) -> EmbeddingFile:
-        """Read a file whole; DataIntegrityError if it is broken or lies."""
+        """Read a whole file.
+
+        DataIntegrityError if it is broken or contradicts itself.
+        """
         name = bucket.locate(info.key)
         with open_hdf5(bucket.fetch([info])[info.key], name=name) as file:
             embedding = file.dataset("embedding", "number", ndim=2)
@@ -178,7 +184,7 @@ def _models(objects: Mapping[str, ObjectInfo], version: str | None = None) -> di
 
 
 def _find(bucket: Bucket, listing: Mapping[str, ObjectInfo], model: str, version: str | None) -> ObjectInfo:
-    """Return the file of a model."""
+    """Return a model's file."""
     short = None if version is None else str(version).strip("/").rpartition("/")[2]
     objects = listing if short is None else bucket.find(layout.ARCHIVE.root)
     models = _models(objects, short)
@@ -196,14 +202,14 @@ def _find(bucket: Bucket, listing: Mapping[str, ObjectInfo], model: str, version
 
 
 def _width(bucket: Bucket, info: ObjectInfo) -> int:
-    """Return how many numbers an embedding has, out of the head of a file."""
+    """Return an embedding's length, from the head of a file."""
     head = RangedFile(parts_of(bucket, info), info.size)
     with open_hdf5(head, name=bucket.locate(info.key)) as file:  # type: ignore[arg-type]
         return int(file.dataset("embedding", "number", ndim=2).shape[1])
 
 
 def _lazy(block: EmbeddingBlock) -> tuple[da.Array, da.Array]:
-    """Return both variables; whoever computes them together has the file read once."""
+    """Return both variables, which share one reading of the file."""
     import dask.array as da
 
     n, one = len(block.labels), np.empty(0, dtype=object)

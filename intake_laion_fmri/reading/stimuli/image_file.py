@@ -1,4 +1,4 @@
-"""The file of images: where each lies in it, and how some are read."""
+"""The image file: an index of its images, and reading by it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MOST_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, eq=False)
 class ImageFile:
-    """The file of images: which there are, and where they lie."""
+    """The image file: its labels, and each image's position."""
 
     root: Bucket
     """Where it is: the bucket, or the folder of a mirror."""
@@ -46,7 +46,10 @@ class ImageFile:
 
     @classmethod
     def from_bucket(cls, bucket: Bucket) -> ImageFile:
-        """Find the images, and read where each lies; errors as of `open_stimuli`."""
+        """Find the file and read its index.
+
+        Errors are those of `open_stimuli`.
+        """
         listing = listed_stimuli(bucket)
         root, info = _located(bucket, listing)
         table = stimulus_table(bucket, listing)
@@ -61,7 +64,7 @@ class ImageFile:
         return cls(root, info, table, references)
 
     def choose(self, images: Images) -> ImageSelection:
-        """Return the images that a user means; see `choose_images`."""
+        """Resolve a user's selection; see `choose_images`."""
         return choose_images(images, self.table.index.tolist(), where=self.root.url)
 
     def block(self, selection: ImageSelection, shape: tuple[int, ...], mode: Mode, *, resized: bool) -> ImageBlock:
@@ -70,12 +73,12 @@ class ImageFile:
         return ImageBlock(self.root, self.info, labels, self.references[selection.rows], shape, mode, resized)
 
     def encoded(self, label: str) -> bytes:
-        """Read an image as the file holds it."""
+        """Read an image's encoded bytes."""
         selection = self.choose([label])
         return self.block(selection, (), "RGB", resized=False).encoded(0)
 
     def get(self, label: str, *, displayed: bool = True) -> Image.Image:
-        """Return an image as Pillow's, as it was shown, or with its transparency."""
+        """Return a Pillow image, as displayed or with transparency."""
         name = f"{self.root.locate(self.info.key)}: {label}"
         picture = open_picture(self.encoded(label), name=name)
         try:
@@ -87,7 +90,7 @@ class ImageFile:
             ) from error
 
     def size_of(self, selection: ImageSelection) -> tuple[int, int]:
-        """Return height and width of the first image."""
+        """Return the first image's height and width."""
         if not len(selection):
             return 0, 0
         label = str(selection.labels[0])
@@ -122,7 +125,7 @@ class ImageBlock:
         return len(self.labels)
 
     def take(self, rows: NDArray[np.intp]) -> ImageBlock:
-        """Return the block of some of its images."""
+        """Return a block of some of its images."""
         return replace(self, labels=tuple(self.labels[row] for row in rows), references=self.references[rows])
 
     def read(self, _: None = None) -> NDArray[np.uint8]:
@@ -144,7 +147,7 @@ class ImageBlock:
         return result
 
     def encoded(self, number: int) -> bytes:
-        """Read an image as the file holds it."""
+        """Read an image's encoded bytes."""
         length, address, index = (int(value) for value in self.references[number])
         if length > _MOST_BYTES:
             raise DataIntegrityError(f"{self._name(number)}: expected at most {_MOST_BYTES} bytes, found {length}.")
@@ -159,12 +162,15 @@ class ImageBlock:
 
 
 def as_displayed_rgb(image: Image.Image) -> Image.Image:
-    """Return a Pillow image as it was shown: RGB, over grey 128 where it is transparent."""
+    """Convert a Pillow image to RGB as displayed.
+
+    Transparent parts are over grey 128.
+    """
     return as_displayed(image)
 
 
 class _Pages(io.RawIOBase):
-    """An object as a file that can be sought in, each read a request."""
+    """An object as a seekable file, one request per page."""
 
     def __init__(self, root: Bucket, info: ObjectInfo) -> None:
         self._root, self._info, self._offset = root, info, 0
@@ -192,7 +198,7 @@ class _Pages(io.RawIOBase):
 
 
 def _located(bucket: Bucket, listing: Mapping[str, ObjectInfo]) -> tuple[Bucket, ObjectInfo]:
-    """Find the file of images: in the bucket's own folder, in its mirror, or on the server."""
+    """Find the image file in the bucket's folder, its mirror or on the server."""
     listed, mirror = listing.get(layout.GATED), bucket.copies.mirror
     if mirror is not None and not bucket.copies.are_alone:
         # Nobody can copy it from the bucket, so that no record tells of it: its SHA-256 was checked when it came.

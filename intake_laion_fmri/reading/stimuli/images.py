@@ -1,4 +1,4 @@
-"""The images, opened as a lazy, labelled array."""
+"""Images as a lazy, labelled array."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def open_stimuli(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> xr.Dataset:
-    """Open the images as a lazy, labelled array, as the subjects saw them.
+    """Open the images as displayed, as a lazy, labelled array.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def open_stimuli(
 def lazy_images(
     file: ImageFile, selection: ImageSelection, size: int | None, mode: Mode, length: int | None
 ) -> da.Array:
-    """Return the chosen images: repeats are read once, and taken from what was read."""
+    """Return chosen images lazily; repeats are read once."""
     pixels = (size, size) if size else file.size_of(selection)
     shape = (*pixels, 3) if mode == "RGB" else pixels
     length = length or max(1, min(_MOST_IN_A_BLOCK, BLOCK_BYTES // max(1, int(np.prod(shape)))))
@@ -125,7 +125,7 @@ def lazy_images(
 
 
 def _coordinates(file: ImageFile, selection: ImageSelection) -> dict[str, Any]:
-    """Return what is known of each image."""
+    """Return the coordinates of images."""
     table = file.table.iloc[selection.rows]
     known = {
         "stimulus": (selection.rows.astype(np.int32), "row of the image in the stimulus table"),
@@ -137,7 +137,7 @@ def _coordinates(file: ImageFile, selection: ImageSelection) -> dict[str, Any]:
 
 
 def _length(chunks: object) -> int | None:
-    """Return the images in a block that a user asks for."""
+    """Return the number of images per block."""
     given = chunks.get(IMAGE) if isinstance(chunks, Mapping) else chunks
     named = set(chunks) - {IMAGE} if isinstance(chunks, Mapping) else set()
     if named or not (given is None or (isinstance(given, int) and not isinstance(given, bool) and given > 0)):

@@ -1,4 +1,4 @@
-"""Where things are in the shared images: a table of masks, and the masks as a lazy array."""
+"""Segmentations of shared images: a table of masks, and lazy masks."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def open_segmentations(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> xr.Dataset:
-    """Open the masks of things in the shared images: 24,011 in the published bucket.
+    """Open masks of things in the shared images.
+
+    24,011 in the published bucket.
 
     Parameters
     ----------
@@ -127,7 +129,7 @@ def open_segmentations(
 
 
 def union_masks(segmentations: xr.Dataset) -> xr.Dataset:
-    """Join the masks of each noun in each image.
+    """Unite the masks of each noun in each image.
 
     Parameters
     ----------
@@ -172,7 +174,7 @@ def _joined(masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True, eq=False)
 class MaskFile:
-    """The file of masks, read by its index and not by HDF5."""
+    """The mask file, read by its index and without HDF5."""
 
     bucket: Bucket
     """Where it is."""
@@ -183,7 +185,7 @@ class MaskFile:
         return ("intake_laion_fmri.MaskFile", self.bucket, self.info)
 
     def index(self) -> ChunkIndex:
-        """Return where its masks are: once in a process, and from the user's cache where it is known."""
+        """Return the masks' index, from the process, the user's cache or the file."""
         lock, known = _INDEXES.get()
         name = self.bucket.name_in_cache(self.info)
         with lock:
@@ -206,7 +208,7 @@ _INDEXES: PerProcess[tuple[threading.Lock, dict[str, ChunkIndex]]] = PerProcess(
 
 @dataclass(frozen=True, eq=False)
 class MaskBlock:
-    """A mask, to be read by a task."""
+    """A mask, as a worker reads it."""
 
     file: MaskFile
     """The file."""
@@ -269,7 +271,7 @@ def _select(
 
 
 def _shape(bucket: Bucket, info: ObjectInfo) -> tuple[int, ...]:
-    """Return the shape of the masks, out of the head of their file."""
+    """Return the shape of the masks, from the head of their file."""
     head = RangedFile(parts_of(bucket, info), info.size)
     with open_hdf5(head, name=bucket.locate(info.key)) as file:  # type: ignore[arg-type]
         return tuple(map(int, file.dataset("masks", "number", ndim=3).shape))

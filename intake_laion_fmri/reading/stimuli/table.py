@@ -23,7 +23,7 @@ def open_stimulus_table(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> pd.DataFrame:
-    """Read the table of the images: 25,052 in the published bucket.
+    """Read the table of images: 25,052 rows in the published bucket.
 
     Parameters
     ----------
@@ -67,12 +67,12 @@ def open_stimulus_table(
 
 
 def listed_stimuli(bucket: Bucket) -> dict[str, ObjectInfo]:
-    """List what is directly or deeper in the folder of stimuli: a dozen files."""
+    """List the folder of stimuli: a dozen files."""
     return bucket.find(layout.STIMULI.root)
 
 
 def stimulus_table(bucket: Bucket, listing: Mapping[str, ObjectInfo]) -> pd.DataFrame:
-    """Read the table of a listing; NotInBucketError where it has none."""
+    """Read a listing's table; NotInBucketError if there is none."""
     key = layout.STIMULUS_METADATA
     if key not in listing:
         raise bucket.missing(key, listing)
@@ -80,7 +80,10 @@ def stimulus_table(bucket: Bucket, listing: Mapping[str, ObjectInfo]) -> pd.Data
 
 
 def known_labels(bucket: Bucket, listing: Mapping[str, ObjectInfo], otherwise: Callable[[], list[str]]) -> list[str]:
-    """Return the labels of all images; of a bucket without a stimulus table those that another file knows."""
+    """Return the labels of all images.
+
+    Without a stimulus table, those of another file.
+    """
     if layout.STIMULUS_METADATA not in listing:
         return otherwise()
     labels: list[str] = stimulus_table(bucket, listing).index.tolist()

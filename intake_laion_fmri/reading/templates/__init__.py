@@ -1,4 +1,4 @@
-"""From a subject's own space to templates: fsaverage on the surface, MNI305 in the volume."""
+"""From a subject's space to templates: fsaverage (surface) and MNI305 (volume)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def to_fsaverage(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> xr.Dataset:
-    """Carry values on voxels, or on a subject's own vertices, to the vertices of fsaverage.
+    """Project values on voxels or vertices to fsaverage.
 
     There is no way to fsLR: its spheres are not in the data set.
 
@@ -141,7 +141,7 @@ def to_mni305(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> xr.Dataset:
-    """Carry values on voxels to the grid of MNI305, by FreeSurfer's linear transform.
+    """Resample values on voxels to MNI305 by FreeSurfer's transform.
 
     MNI305 is not MNI152: the brains differ by some millimetres, and the data set has no warp to MNI152. The transform
     is that of ``talairach.lta``; ``talairach.xfm``, which does not tell its volumes, is not read.
@@ -197,13 +197,13 @@ def to_mni305(
 
 
 def _renamed(name: str, hemi: str) -> str:
-    """Return the name on a hemisphere; values on vertices have it already."""
+    """Return the name on a hemisphere, unless it has one already."""
     return name if name.endswith(f"_{hemi}") else named(name, hemi)
 
 
 @dataclass(frozen=True, eq=False)
 class _Surfaces:
-    """The surfaces of a subject that lead to fsaverage."""
+    """A subject's surfaces on the way to fsaverage."""
 
     place: Bucket
     plans: Mapping[tuple[str, str], SurfacePlan]
@@ -224,7 +224,7 @@ class _Surfaces:
         return cls(place, plans, files, density)
 
     def projection(self, hemi: str, source: Source, freesurfer: str | os.PathLike[str] | None) -> Projection:
-        """Return the weights from the values to the vertices, of an earlier call if all they come from is the same."""
+        """Return the projection to fsaverage, kept for equal sources."""
         points = None if self.density == NATIVE else template_sphere(self.density, hemi, freesurfer)
         dim = source.dim(hemi)
         digest = hashlib.sha256(repr((dim, source.grid if dim == VOXEL else None)).encode())
@@ -260,7 +260,7 @@ class _Surfaces:
         return second.of(first)
 
     def _of_chosen(self, projection: Projection, vertices: NDArray[Any], name: str) -> Projection:
-        """Take the weights of the vertices that have values."""
+        """Restrict the projection to vertices with values."""
         count = projection.weights.shape[1]
         if len(vertices) and not 0 <= vertices.min() <= vertices.max() < count:
             raise ValueError(f"Expected vertices from 0 to {count - 1}, those of {name}; found {vertices.max()}.")
@@ -268,7 +268,7 @@ class _Surfaces:
 
 
 def _talairach(place: Bucket, contents: SubjectContents) -> LinearTransform:
-    """Read the transform to MNI305, and check that it is this subject's."""
+    """Read the transform to MNI305, and check its subject."""
     key = layout.key("transform", subject=contents.subject, transform="talairach")
     if key not in contents.objects:
         raise place.missing(key, contents.objects)

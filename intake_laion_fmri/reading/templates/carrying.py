@@ -1,4 +1,4 @@
-"""Values on voxels or vertices, and the carrying of them to other points."""
+"""Values on voxels or vertices, and their projection to other points."""
 
 from __future__ import annotations
 
@@ -26,20 +26,23 @@ GRID_MAPPING = "grid_mapping"
 
 
 def without_grid(attrs: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return attributes without what tells the grid of the voxels."""
+    """Return attributes without those of the voxels' grid."""
     return {name: value for name, value in attrs.items() if name not in ("affine", "grid_shape", GRID_MAPPING)}
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Values and where they lie."""
+    """Values and their positions."""
 
     values: xr.Dataset
     subject: str
 
     @classmethod
     def of(cls, values: Any, subject: str | None) -> Source:
-        """Check what a user gives; TypeError or ValueError where it is none of this package."""
+        """Check a user's values.
+
+        TypeError or ValueError if they are not of this package.
+        """
         import xarray as xr
 
         if isinstance(values, xr.DataArray):
@@ -59,11 +62,11 @@ class Source:
         return cls(values, layout.subject_name(subject))
 
     def hemispheres(self, wanted: Sequence[str]) -> list[str]:
-        """Return the hemispheres among those wanted on which there are values; voxels are of both."""
+        """Return the wanted hemispheres with values; voxels have both."""
         return [hemi for hemi in wanted if {VOXEL, named("vertex", hemi)} & set(self.values.dims)] or list(wanted)
 
     def dim(self, hemi: str) -> str:
-        """Return the dimension that is carried."""
+        """Return the projected dimension."""
         vertex = named("vertex", hemi)
         for name in (VOXEL, vertex):
             if name in self.values.dims and name in self.values.coords:
@@ -74,7 +77,7 @@ class Source:
 
     @property
     def grid(self) -> Grid:
-        """The grid of the voxels."""
+        """Grid of the voxels."""
         if VOXEL not in self.values.dims or VOXEL not in self.values.coords:
             raise ValueError(f"Expected values along {VOXEL!r}, with coordinate; found {dict(self.values.sizes)}.")
         grid = recorded_grid(self.values)
@@ -95,7 +98,7 @@ class Source:
         return voxels
 
     def arrays(self, dim: str) -> dict[str, xr.DataArray]:
-        """Return the variables of numbers along a dimension."""
+        """Return numeric variables along a dimension."""
         found = {str(name): array for name, array in self.values.data_vars.items() if dim in array.dims}
         return {name: array for name, array in found.items() if array.dtype.kind in "fiub"}
 
@@ -103,7 +106,7 @@ class Source:
 def carried(
     array: xr.DataArray, dim: str, carry: Callable[[NDArray[Any]], NDArray[Any]], sizes: Mapping[str, int]
 ) -> xr.DataArray:
-    """Apply a function of (…, value) → (…, point), lazily where the array is."""
+    """Apply a function (…, value) → (…, point), lazily for lazy arrays."""
     import xarray as xr
 
     if array.chunks is not None:
@@ -125,6 +128,9 @@ def carried(
 
 
 def gather(index: NDArray[np.int32], values: NDArray[Any]) -> NDArray[np.float32]:
-    """Return values (…, value) at positions (i, j, k), as (…, i, j, k); NaN where a position is -1."""
+    """Return values at positions: (…, value) → (…, i, j, k).
+
+    NaN where a position is -1.
+    """
     padded = np.concatenate([values, np.full((*values.shape[:-1], 1), np.nan)], axis=-1, dtype=np.float32)
     return padded[..., index]

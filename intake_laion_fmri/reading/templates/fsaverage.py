@@ -1,4 +1,4 @@
-"""The sphere of the template fsaverage: from a folder of FreeSurfer's subjects, or from nilearn."""
+"""The sphere of fsaverage, from FreeSurfer's subjects folder or nilearn."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FOLDERS = {"fsaverage5": ("fsaverage5", "fsaverage"), "fsaverage6": ("fsaverage
 
 
 def template_sphere(density: str, hemi: str, freesurfer: str | os.PathLike[str] | None = None) -> NDArray[np.float32]:
-    """Return the vertices of fsaverage on its sphere, shape (vertex, 3).
+    """Return fsaverage's sphere vertices, shape (vertex, 3).
 
     Parameters
     ----------
@@ -80,7 +80,10 @@ def _in_folder(folder: str, density: str, hemi: str) -> NDArray[np.float32] | No
 
 
 def _of_nilearn(density: str, hemi: str) -> NDArray[np.float32] | None:
-    """Return nilearn's; None without nilearn, or where it cannot download it."""
+    """Return nilearn's sphere.
+
+    None without nilearn, or if its download fails.
+    """
     try:
         from nilearn.datasets import fetch_surf_fsaverage
         from nilearn.surface import load_surf_mesh
