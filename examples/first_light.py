@@ -7,32 +7,27 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import xarray as xr
+from matplotlib.figure import Figure
+
 from intake_laion_fmri import open_catalog
 
 ROIS = {"EBA": "gold", "PPA": "limegreen"}  # name: colour of its outline
 
 
-def main(bucket: str, options: dict[str, Any], picture: Path) -> None:
-    """Find the two images that tell the ROIs apart, and draw the responses to them."""
+def main(bucket: str, options: dict[str, Any]) -> tuple[xr.Dataset, list[xr.DataArray], Figure]:
+    """Find the two images that tell the ROIs apart; return what was opened, the responses to them, and a picture."""
     cat = open_catalog(bucket=bucket, storage_options=options)
-    ds = cat.betas(subject="sub-01", roi=list(ROIS)).to_dask()
-    print(ds)
-
-    # Gain and offset differ between sessions: z-score each voxel within its session before pooling.
-    often = ds.laion.zscore().isel(trial=(ds.n_repeats == 12).values).load()
+    # Gain and offset differ between sessions: each voxel is z-scored within its session before sessions are pooled.
+    ds = cat.betas(subject="sub-01", roi=list(ROIS), zscore="session").to_dask()
+    often = ds.isel(trial=(ds.n_repeats == 12).values).laion.load()
     # Choose images by their even repetitions and show the odd ones: the same trials for both would be circular.
-    halves = [often.isel(trial=(often.repetition % 2 == n).values).laion.average() for n in (0, 1)]
-    choosing, showing = ([half.laion.roi(roi).betas.mean("voxel") for roi in ROIS] for half in halves)
-    contrast = choosing[0] - choosing[1]
-    images = [contrast.idxmax().item(), contrast.idxmin().item()]
-    for image in images:
-        means = ", ".join(f"{roi} {mean.sel(image=image):+.2f} SD" for roi, mean in zip(ROIS, showing, strict=True))
-        print(f"\n{image}\nmean response: {means}")
-
-    figure = halves[1].laion.plot(halves[1].betas.sel(image=images), ROIS, display_mode="y")
-    picture.parent.mkdir(exist_ok=True)
-    figure.savefig(picture, dpi=120)
-    print(f"\nPicture: {picture.absolute()}")
+    even, odd = (often.isel(trial=(often.repetition % 2 == n).values).laion.average() for n in (0, 1))
+    eba, ppa = (even.laion.roi(roi).betas.mean("voxel") for roi in ROIS)
+    images = [(eba - ppa).idxmax().item(), (eba - ppa).idxmin().item()]
+    shown = odd.sel(image=images)
+    means = [shown.laion.roi(roi).betas.mean("voxel") for roi in ROIS]
+    return ds, means, shown.laion.plot(shown.betas, ROIS, display_mode="y")
 
 
 if __name__ == "__main__":
@@ -41,4 +36,11 @@ if __name__ == "__main__":
     parser.add_argument("--endpoint-url", help="an S3 server other than Amazon's")
     given = parser.parse_args()
     s3 = {"anon": True, "client_kwargs": {"endpoint_url": given.endpoint_url}}
-    main(given.bucket, s3 if given.bucket.startswith("s3:") else {}, Path("demo-output/first_light.png"))
+    opened, responses, figure = main(given.bucket, s3 if given.bucket.startswith("s3:") else {})
+    print(opened)
+    for eba, ppa in zip(*responses, strict=True):
+        print(f"\n{eba.image.item()}\nmean response: EBA {eba:+.2f} SD, PPA {ppa:+.2f} SD")
+    picture = Path("demo-output/first_light.png")
+    picture.parent.mkdir(exist_ok=True)
+    figure.savefig(picture, dpi=120)
+    print(f"\nPicture: {picture.absolute()}")
