@@ -26,6 +26,9 @@ MOMENT = 1.0
 LINE_SECONDS = 10.0
 """Seconds between two plain lines."""
 
+_NOTEBOOK_COLUMNS = 80
+"""Width of a bar in a notebook: rich's own 115 reach beyond JupyterLab's cells, and hide rate and time left."""
+
 
 class Done(Protocol):
     """State of long work."""
@@ -222,6 +225,8 @@ class ProgressBar:
         console = Console(stderr=True, highlight=False)
         if not (find_spec("ipywidgets") if console.is_jupyter else console.is_terminal):
             return None
+        if console.is_jupyter and "JUPYTER_COLUMNS" not in os.environ:
+            console.width = _NOTEBOOK_COLUMNS
         progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=10)),

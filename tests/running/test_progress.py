@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from terminal import in_terminal
 
 from intake_laion_fmri import build_store, load_betas, mirror_bucket
@@ -86,3 +88,13 @@ def test_nothing_in_a_pipe(tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixt
     load_betas("sub-01", roi="face", bucket=tiny)
     build_store(tmp_path / "store", bucket=tiny, subjects="sub-01", sessions=1, roi="face")
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_bar_fits_a_cell_of_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of rich's own width the end was cut off: how fast, and how long."""
+    monkeypatch.delenv("JUPYTER_COLUMNS", raising=False)
+    monkeypatch.setattr("rich.console.Console", functools.partial(Console, force_jupyter=True))
+    bar = ProgressBar("Loading", progress=True)._started()
+    assert bar is not None
+    bar.stop()
+    assert bar.console.width == 80
