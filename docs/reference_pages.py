@@ -45,7 +45,7 @@ def public_modules() -> list[str]:
 
 
 def public_names() -> Iterator[tuple[str, str, Any]]:
-    """Yield the module, name and value of every public name; the same object may come twice."""
+    """Yield the module, name and value of every public name; the same object may occur twice."""
     for below in public_modules():
         module = importlib.import_module(f"{PACKAGE}.{below}".rstrip("."))
         for name in module.__all__:

@@ -263,7 +263,7 @@ def request_stimulus_access() -> str:
     No connection is made.
     """
     print(
-        "The images are given under a data use agreement. Ask for them with your name, institution, institutional "
+        "The images require a data use agreement. Request access with your name, institution, institutional "
         f"e-mail address and purpose: {layout.REQUEST_URL}"
     )
     return layout.REQUEST_URL

@@ -80,7 +80,7 @@ def _of_means(dataset: xr.Dataset, n: int) -> xr.Dataset:
     if name not in maps:
         raise unknown_value("map of noise ceilings", name, maps)
     if not len(counts):
-        raise ValueError("There are no images: expected the averages whose ceiling is asked for.")
+        raise ValueError("No images: expected averages over images.")
     percent = dataset[name].values.astype(np.float64)
     with np.errstate(divide="ignore"):
         squared = percent / (100 - percent) / n

@@ -101,10 +101,10 @@ def _subjects(tree: xr.DataTree) -> dict[str, xr.Dataset]:
         if not any(VOXEL in array.dims for array in dataset.data_vars.values()):
             continue
         if SUBJECT not in dataset.coords or dataset.coords[SUBJECT].ndim:
-            raise ValueError(f"{node.path} does not tell one subject: expected the scalar coordinate 'subject'.")
+            raise ValueError(f"{node.path} has no single subject: expected the scalar coordinate 'subject'.")
         name = str(dataset.coords[SUBJECT].values)
         if name in found:
-            raise ValueError(f"{name} comes twice, the second time as {node.path}: its voxels would be there twice.")
+            raise ValueError(f"{name} occurs twice, the second time as {node.path}: its voxels would be there twice.")
         found[name] = dataset
     if not found:
         raise ValueError("The tree holds no variable along 'voxel': expected one such as open_shared returns.")

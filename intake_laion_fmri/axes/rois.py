@@ -224,16 +224,16 @@ def _postfix(expression: str) -> list[str]:
     wants_name = True
     for token in _tokens(expression):
         if wants_name and (token in _BINDING or token == ")"):
-            raise _unreadable(expression, f"{token!r} stands where a name is expected")
+            raise _unreadable(expression, f"{token!r} is in the place of a name")
         if not wants_name and token not in _BINDING and token != ")":
-            raise _unreadable(expression, f"{token!r} stands where an operator is expected")
+            raise _unreadable(expression, f"{token!r} is in the place of an operator")
         if token == "(":
             waiting.append(token)
         elif token == ")":
             while waiting and waiting[-1] != "(":
                 postfix.append(waiting.pop())
             if not waiting:
-                raise _unreadable(expression, "')' is one too many")
+                raise _unreadable(expression, "')' is unmatched")
             waiting.pop()
         elif token in _BINDING:
             while waiting and _BINDING.get(waiting[-1], 0) >= _BINDING[token]:
@@ -244,7 +244,7 @@ def _postfix(expression: str) -> list[str]:
             postfix.append(token)
             wants_name = False
     if wants_name:
-        raise _unreadable(expression, "it ends where a name is expected")
+        raise _unreadable(expression, "it ends before a name")
     if "(" in waiting:
         raise _unreadable(expression, "a parenthesis is not closed")
     return postfix + waiting[::-1]

@@ -114,7 +114,7 @@ def stack_sessions(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
         label = stacked["label"].iloc[int(repetition.argmax())]
         raise DataIntegrityError(
             f"The trial tables show {label!r} {repetition.max() + 1} times; expected 12 times at most. Fetch the trial "
-            "tables again; if it stays so, report it."
+            "tables again; if it persists, report it."
         )
     stacked["repetition"] = repetition.astype(DTYPES["repetition"])
     return stacked

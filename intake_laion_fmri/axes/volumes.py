@@ -60,7 +60,7 @@ def to_nifti(values: xr.DataArray, like: xr.Dataset | None = None, *, fill: floa
     is_volume = set(_IJK) <= set(values.dims)
     index = _volume_index(values, grid) if is_volume else _voxel_index(values)
     if not is_volume and len(np.unique(index)) != len(index):
-        raise ValueError("Some voxels come twice. Put one subject's values back at a time, each voxel once.")
+        raise ValueError("Some voxels occur twice. Put one subject's values back at a time, each voxel once.")
     if len(index) and (index.min() < 0 or index.max() >= grid.size):
         raise ValueError(f"Voxels {index.min()}..{index.max()} do not fit a grid of {grid.shape} voxels.")
     if like is not None and not is_volume:
@@ -103,7 +103,7 @@ def _volume_index(values: xr.DataArray, grid: Grid) -> NDArray[np.int64]:
             raise ValueError(f"Expected {length} values along {name!r}, or its coordinate; found {values.sizes[name]}.")
         along.append(values[name].values)
         if len(np.unique(along[-1])) != len(along[-1]):
-            raise ValueError(f"Some values of the coordinate {name!r} come twice.")
+            raise ValueError(f"Some values of the coordinate {name!r} occur twice.")
         if len(along[-1]) and not 0 <= along[-1].min() <= along[-1].max() < length:
             raise ValueError(f"The coordinate {name!r} does not fit a grid of {grid.shape} voxels.")
     return np.ravel_multi_index(np.ix_(*along), grid.shape).reshape(-1)

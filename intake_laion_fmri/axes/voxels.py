@@ -99,7 +99,7 @@ class VoxelMap:
         if wrong.any():
             raise DataIntegrityError(
                 f"{name}: expected whole numbers from {first} to {last}, or {NO_INDEX} for none, found "
-                f"{known[wrong][0]:g}. Fetch the file again; if it stays so, report it."
+                f"{known[wrong][0]:g}. Fetch the file again; if it persists, report it."
             )
         return known.astype(self.dtype)
 

@@ -143,10 +143,10 @@ def described_failure(failures: Sequence[tuple[Job, BaseException]]) -> BaseExce
     text = f"{job.group} was not stored: {error or type(error).__name__}"
     if others:
         text += f" Nor {'were' if len(others) > 1 else 'was'} {', '.join(other.group for other, _ in others)}."
-    text += " What is complete can be read; run the same again for the rest."
+    text += " Complete sessions can be read; run it again for the rest."
     if isinstance(error, BrokenProcessPool):
         text += (
-            " A worker ended before its time: memory was short, or it was started by a script in which build_store is "
+            " A worker ended early: memory was short, or it was started by a script in which build_store is "
             "not called below `if __name__ == '__main__':`."
         )
     kind = type(error)

@@ -241,7 +241,7 @@ def ls(
         chosen = _of_sessions(objects, sessions, where=opened.url)
         chosen = sorted((item for item in chosen if not groups or item.group in groups), key=lambda item: item.key)
         if not chosen and not as_json:
-            raise NotInBucketError(f"{opened.url} holds nothing of what is asked for.")
+            raise NotInBucketError(f"{opened.url} has no matching object.")
     n_bytes = sum(item.bytes for item in chosen)
     if as_json:
         print_json({"bucket": opened.url, "objects": [asdict(item) for item in chosen], "bytes": n_bytes})

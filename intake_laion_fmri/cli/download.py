@@ -66,7 +66,7 @@ def _copy(function: str, source: BucketChoice, **given: Any) -> None:
     """Call a function of `download` with the options that were given, and show how far it is."""
     from intake_laion_fmri import download as functions
 
-    interrupts.promise("What was received is kept: run the same again for the rest.")
+    interrupts.promise("Received data are kept: run it again for the rest.")
     chosen = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items() if value != ()}
     with exits.exit_codes(), show_progress(quiet=False) as progress:
         getattr(functions, function)(**chosen, bucket=source.source(), progress=progress)

@@ -35,7 +35,7 @@ UNREACHABLE = 3
 DENIED = 4
 """Exit code: the bucket may not be read."""
 NOT_FOUND = 5
-"""Exit code: there is no such bucket, or it holds nothing of what is asked for."""
+"""Exit code: there is no such bucket, or it has no matching object."""
 CONTRADICTORY = 6
 """Exit code: the bucket, a store, a mirror or an inventory contradicts itself or cannot be understood."""
 CLOSED_PIPE = 141
@@ -107,7 +107,7 @@ Exit codes:
   2  the command was not understood, or its options are refused
   {UNREACHABLE}  the bucket or the store does not answer
   {DENIED}  the bucket or the store may not be read, or written to
-  {NOT_FOUND}  there is no such bucket, store or mirror, or it holds nothing of what is asked for
+  {NOT_FOUND}  there is no such bucket, store or mirror, or it has no matching object
   {CONTRADICTORY}  the bucket, a store, a mirror or an inventory is damaged or contradicts itself
 """
     return "\n\n".join(part.strip("\n") for part in (f"\b\nExamples:\n{indented}", more, codes) if part)

@@ -81,7 +81,7 @@ def clear(yes: bool, as_json: bool) -> None:
         found = cache_info()
         if found.n_files and not yes:
             if not sys.stdin.isatty():
-                raise click.UsageError("There is nobody to ask: add --yes.")
+                raise click.UsageError("No terminal to confirm on: add --yes.")
             question = f"Remove {found.n_files} files ({size(found.n_bytes)}) from {found.folder}?"
             if not click.confirm(question, err=True):
                 raise click.exceptions.Exit(exits.FAILED)

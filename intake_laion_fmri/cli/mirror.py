@@ -126,7 +126,7 @@ def mirror(
     from intake_laion_fmri.mirror.report import left_alone_message
     from intake_laion_fmri.mirror.run import fill_mirror, licence_notice, plan_mirror
 
-    interrupts.promise("What was received is kept: run the same again for the rest.")
+    interrupts.promise("Received data are kept: run it again for the rest.")
     with exits.exit_codes():
         plan = plan_mirror(
             to,
@@ -268,7 +268,7 @@ def _announce_plan(plan: MirrorPlan, *, quiet: bool) -> None:
     for key, reason in plan.refused[:LONGEST_LIST]:
         click.echo(printable(f"Warning: {key!r} is left out: it {reason}."), err=True)
     if plan.bytes_to_fetch > plan.free_bytes:
-        click.echo(f"Warning: {plan.to} has too little room.", err=True)
+        click.echo(f"Warning: {plan.to} has too little space.", err=True)
 
 
 def _print_plan(plan: MirrorPlan, *, as_json: bool) -> None:

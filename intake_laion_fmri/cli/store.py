@@ -110,7 +110,7 @@ def build(
     """
     from intake_laion_fmri.building.build import build_store
 
-    interrupts.promise("What is complete is kept: run the same again for the rest.")
+    interrupts.promise("Complete sessions are kept: run it again for the rest.")
     with exits.exit_codes():
         root = choice.open_store(to)
     with exits.exit_codes(), _tidied(root), _cluster(cluster) as client, _progress(quiet=as_json) as progress:

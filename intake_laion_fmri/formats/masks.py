@@ -103,4 +103,4 @@ class Broken:
     def __call__(self, found: str) -> DataIntegrityError:
         """Return the error for a finding."""
         # What is quoted of a broken file may be of any length.
-        return DataIntegrityError(f"{self._name}: {found[:500]}. Fetch the file again; if it stays so, report it.")
+        return DataIntegrityError(f"{self._name}: {found[:500]}. Fetch the file again; if it persists, report it.")

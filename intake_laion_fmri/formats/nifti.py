@@ -312,7 +312,7 @@ class VolumeReader:
             raise self._error(f"the stream goes on after the {self.header.n_volumes} volumes that the header promises")
 
     def _error(self, found: str) -> DataIntegrityError:
-        return DataIntegrityError(f"{self._name}: {found}. Fetch the file again; if it stays so, report it.")
+        return DataIntegrityError(f"{self._name}: {found}. Fetch the file again; if it persists, report it.")
 
 
 def _ascending(volumes: Sequence[int], n_volumes: int) -> NDArray[np.intp]:

@@ -210,7 +210,7 @@ def read_patch(content: bytes, *, name: str, n_vertices: int) -> Patch:
         )
     order = np.argsort(vertices, kind="stable")
     if len(np.unique(vertices)) < count:
-        raise broken("expected each vertex once, found one that comes twice")
+        raise broken("expected each vertex once, found a repeated one")
     xyz = rows["xyz"].astype(np.float32)[order]
     _expect_finite(xyz, broken)
     return Patch(vertices[order], xyz, (signed < 0)[order])

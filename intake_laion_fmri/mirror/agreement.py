@@ -133,7 +133,7 @@ class AccessService:
         if error.code == 429:
             wait = error.headers.get("Retry-After", "")
             when = f"in {wait} s" if wait.isdecimal() else "later"
-            raise BucketUnreachableError(f"{self.url} has been asked too often: try again {when}.") from None
+            raise BucketUnreachableError(f"{self.url} received too many requests: try again {when}.") from None
         if error.code == 403 and told.get("error") == "terms_outdated":
             version = str(told.get("current_terms_version", "")) or "a newer version"
             where = str(told.get("accept_url") or f"{self.url}/terms/accept")
@@ -148,7 +148,8 @@ class AccessService:
             ) from None
         if error.code in (400, 404, 422):
             raise LicenseNotAcceptedError(
-                f"{self.url} does not know this request id: check it for a slip, or ask again at {layout.REQUEST_URL}."
+                f"{self.url} does not know this request id: check it for a typo, or request access "
+                f"again at {layout.REQUEST_URL}."
             ) from None
         raise LicenseNotAcceptedError(f"{self.url} refuses to give the images (HTTP {error.code}). {_HOW}.") from None
 
@@ -204,7 +205,7 @@ def find_request_id(given: str | None = None) -> str:
     found = given or os.environ.get(ID_VARIABLE) or _kept_id()
     if not found:
         raise LicenseNotAcceptedError(
-            f"The images are given under a data use agreement. Ask for them at {layout.REQUEST_URL}: the answer is a "
+            f"The images require a data use agreement. Request access at {layout.REQUEST_URL}: the answer is a "
             f"request id. Give it in the environment variable {ID_VARIABLE}, or with --request-id; the one that the "
             "data set's own package keeps in ~/.cache/laion-fmri/auth.json is found by itself."
         )

@@ -161,7 +161,7 @@ class _Job:
             self._forget(part)
             raise DataIntegrityError(
                 f"{file.key}: expected the SHA-256 {file.sha256}, found {sha256}. Nothing of it was kept: run this "
-                "again, and report it if it stays so."
+                "again, and report it if it persists."
             )
         if target.within == self.folder.path:
             atomic.move(part, target.path, within=target.within, durable=True)

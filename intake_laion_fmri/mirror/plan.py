@@ -36,11 +36,11 @@ def plan_from_listings(
     listed = {key: info for listing in listings.values() for key, info in listing.items() if not key.endswith("/")}
     selection.expect_in(listed, where=bucket.url)
     if selection.wants("stimuli") and not notes:
-        notes.append(f"The images themselves are given under a data use agreement only: ask at {layout.REQUEST_URL}.")
+        notes.append(f"The images require a data use agreement: ask at {layout.REQUEST_URL}.")
     chosen = [info for key, info in sorted(listed.items()) if selection.takes(key)]
     if not chosen:
         raise NoMatchingDataError(
-            f"{bucket.url} has nothing of what was chosen. Choose more; 'intake-laion-fmri ls' tells what there is."
+            f"{bucket.url} has none of the chosen objects. Choose more; 'intake-laion-fmri ls' lists them."
         )
     public = [info for info in chosen if layout.is_of_public(info.key)]
     ungated = [info for info in public if info.key != layout.GATED]

@@ -36,7 +36,7 @@ class MirrorPlan:
     held_out: int
     """Objects of held-out sessions, which cannot be read."""
     gated: int
-    """Objects that are given under a data use agreement only."""
+    """Objects that require a data use agreement."""
     refused: tuple[tuple[str, str], ...]
     """Keys that cannot be files of a mirror, and why."""
     left_alone: tuple[tuple[str, str], ...]
@@ -121,7 +121,7 @@ class MirrorReport:
     def left_out(self) -> tuple[str, ...]:
         """Objects left out, with reasons, in words."""
         held_out = f"{self.held_out} objects of held-out sessions were left out: they cannot be read."
-        gated = f"{self.gated} objects were left out that are given under a data use agreement only."
+        gated = f"{self.gated} objects were left out that require a data use agreement."
         refused = [f"{key!r} was left out: it {reason}." for key, reason in self.refused]
         alone = [left_alone_message(self.to, self.left_alone)] if self.left_alone else []
         return (*([held_out] if self.held_out else []), *([gated] if self.gated else []), *refused, *alone, *self.notes)

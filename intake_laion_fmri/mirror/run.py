@@ -45,7 +45,7 @@ MIRROR_KINDS: Mapping[str, tuple[str, ...]] = layout.GROUPS
 
 NOTICE = (
     f"LAION-fMRI: brain data and derivatives are in the public domain ({layout.LICENSE}). Please cite: "
-    f"{layout.REFERENCES}. The stimulus images are not: they are given under a data use agreement, by "
+    f"{layout.REFERENCES}. The stimulus images are not: they require a data use agreement with "
     f"{layout.CONTACT}."
 )
 """What those who copy the data should know; see `licence_notice`."""
@@ -101,7 +101,7 @@ def plan_mirror(
     ValueError
         If a subject, session, kind, entity or a value of it is unknown, with the nearest names.
     AccessDeniedError
-        If a held-out session is named, or the stimuli that are given under a data use agreement only.
+        If a held-out session is named, or the stimuli that require a data use agreement.
     NotInBucketError
         If there is no such bucket, or nothing in it of what is chosen; or, offline, no listing of it.
     BucketUnreachableError

@@ -65,7 +65,7 @@ def bring_splits(folder: MirrorFolder, pools: Sequence[str]) -> tuple[str, ...]:
         folder.workplace("splits")
         concurrently(bring, missing, FILES_IN_FLIGHT, name="splits")
     except (BucketUnreachableError, DataIntegrityError, OSError) as error:
-        return (f"The published split files were not copied; without them splits cannot be told offline: {error}",)
+        return (f"The published split files were not copied; without them splits are unavailable offline: {error}",)
     return ()
 
 

@@ -172,7 +172,7 @@ def _surface(
         return _template(surface, space, side)
     subject = subject_of(data)
     if subject is None:
-        raise ValueError("The data do not tell one subject, whose surface is drawn: select one, or keep 'subject'.")
+        raise ValueError("Expected data of one subject, whose surface is drawn: select one, or keep 'subject'.")
     hemi: Any = side
     opened = open_surfaces(subject, surface=surface, hemi=hemi, **place_of(data, where))
     sulc = opened[named("sulc", side)].values if named("sulc", side) in opened.coords else None

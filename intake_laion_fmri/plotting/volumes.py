@@ -165,7 +165,9 @@ def _background(data: xr.Dataset | xr.DataArray, on: Any, where: Mapping[str, An
     subject = subject_of(data)
     try:
         if subject is None:
-            raise ValueError(f"The data do not tell one subject, whose {on} is the background: pass on=None.")
+            raise ValueError(
+                f"Expected data of one subject, whose {on} is the background: select one, or pass on=None."
+            )
         name = "T1w" if on == AUTO else on
         opened = open_anatomy(subject, image=name, **place_of(data, where))
         return to_nifti(opened[name.removesuffix(".mgz")])

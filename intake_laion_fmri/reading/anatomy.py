@@ -174,7 +174,7 @@ def image_header(bucket: Bucket, info: ObjectInfo) -> VolumeHeader:
     if header.grid.size > _LARGEST:
         raise DataIntegrityError(
             f"{name}: expected an image of at most {_LARGEST} voxels, found {header.grid.shape}. Fetch the file again; "
-            "if it stays so, report it."
+            "if it persists, report it."
         )
     return header
 

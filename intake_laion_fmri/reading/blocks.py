@@ -107,7 +107,7 @@ class SessionBlock:
             if reader.header.n_volumes != self.n_trials:
                 raise DataIntegrityError(
                     f"{name}: expected {self.n_trials} volumes, one per row of its trial table, found "
-                    f"{reader.header.n_volumes}. Fetch both files again; if it stays so, report it."
+                    f"{reader.header.n_volumes}. Fetch both files again; if it persists, report it."
                 )
             return reader.take(Gather.from_voxels(voxels, self.grid.shape), self.volumes, out, _as_array(self.groups))
 
@@ -271,7 +271,7 @@ class StoreBlock:
     def _damaged(self, key: str, error: Exception) -> DataIntegrityError:
         return DataIntegrityError(
             f"{self.store.locate(key)}: {error}. The session was rebuilt or removed since the store was opened, or the "
-            "object is damaged: open the store again; if it stays so, 'intake-laion-fmri store verify' says what is "
+            "object is damaged: open the store again; if it persists, 'intake-laion-fmri store verify' says what is "
             "wrong, and 'store build' restores what was removed."
         )
 

@@ -55,7 +55,7 @@ def load(data: Labelled, out: Out | None = None, progress: bool | None = None) -
     FileExistsError
         If `out` is a file that `load` has not written: it stays.
     OSError
-        If `out` cannot be written, or its disk has too little room.
+        If `out` cannot be written, or its disk has too little space.
     DataIntegrityError, NotInBucketError, AccessDeniedError, BucketUnreachableError
         As in `open_betas`, if a file is broken or cannot be read. There is no file then, or the one of before; so it is
         after an interrupt. What an array `out` holds then has no meaning.

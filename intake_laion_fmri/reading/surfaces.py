@@ -266,8 +266,8 @@ def in_world(shape: Geometry, name: str) -> NDArray[np.float32]:
     """
     if shape.to_world is None:
         raise DataIntegrityError(
-            f"{name}: expected the volume that its positions refer to, found none, so that nobody knows where in the "
-            "brain it lies. Fetch the file again; if it stays so, report it."
+            f"{name}: expected the volume of its positions, found none, so its position in the brain is "
+            "unknown. Fetch the file again; if it persists, report it."
         )
     return (shape.xyz @ shape.to_world[:3, :3].T + shape.to_world[:3, 3]).astype(np.float32)
 

@@ -63,7 +63,7 @@ def open_on_grid(file: BinaryIO, *, name: str, grid: Grid, note: Callable[[str],
     difference = grid.difference(reader.header.grid)
     if difference:
         raise DataIntegrityError(
-            f"{name}: {difference}, unlike the subject's mask. Fetch the files again; if it stays so, report it."
+            f"{name}: {difference}, unlike the subject's mask. Fetch the files again; if it persists, report it."
         )
     deviation = grid.deviation(reader.header.grid)
     if deviation:
@@ -90,6 +90,6 @@ def open_beginning(bucket: Bucket, info: ObjectInfo, header: HeaderReader = read
         several = f"{found.n_volumes} x " if found.n_volumes > 1 else ""
         raise DataIntegrityError(
             f"{name}: its header promises {several}{found.grid.shape} voxels, more than its {info.size} bytes can "
-            "hold. Fetch the file again; if it stays so, report it."
+            "hold. Fetch the file again; if it persists, report it."
         )
     return reader

@@ -173,7 +173,7 @@ def _mirror_folder(mirror: object) -> MirrorFolder | None:
         raise NotADirectoryError(errno.ENOTDIR, f"The mirror {str(folder.path)!r} is a file: expected a folder.")
     raise NotInBucketError(
         f"There is no mirror {str(folder.path)!r}. Make one with 'intake-laion-fmri mirror --to {folder.path}', or "
-        f"leave mirror= and {MIRROR_VARIABLE} away."
+        f"leave mirror= and {MIRROR_VARIABLE} out."
     )
 
 

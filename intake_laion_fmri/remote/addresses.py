@@ -142,7 +142,7 @@ def _joined(address: str, key: str) -> str:
 def _absolute(path: str, argument: str) -> str:
     expanded = os.path.expanduser(path)
     if expanded.startswith(("~/", "~\\")) or expanded == "~":
-        raise ValueError(f"{argument}={redact.url(path)!r}: nobody's home folder is known here. Write the whole path.")
+        raise ValueError(f"{argument}={redact.url(path)!r}: no such home folder is known. Write the whole path.")
     protocol, separator, rest = path.partition(":/")
     if separator and len(protocol) > 1 and protocol in _known_protocols() and not os.path.lexists(expanded):
         raise ValueError(

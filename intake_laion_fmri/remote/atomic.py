@@ -100,7 +100,7 @@ def open_whole(path: AnyPath, n_bytes: int, check: Callable[[], None]) -> Iterat
     Raises
     ------
     OSError
-        If it cannot be written, or the disk has too little room. Nothing is left then, nor if the block raises.
+        If it cannot be written, or the disk has too little space. Nothing is left then, nor if the block raises.
     """
     path = Path(path)
     check()

@@ -334,7 +334,7 @@ class Bucket:
             return None
         return DataIntegrityError(
             f"{self.locate(info.key)}: expected a table, mask or map of at most {LARGEST_BYTES} bytes, found "
-            f"{info.size}. Fetch the object again; if it stays so, report it."
+            f"{info.size}. Fetch the object again; if it persists, report it."
         )
 
     def state(self, key: str) -> ObjectInfo:

@@ -82,7 +82,7 @@ class MirrorFolder(MirrorRecords):
         if reason:
             raise DataIntegrityError(
                 f"The key {key!r} is not written to {self.path}: it {reason}. Expected names separated by single "
-                "slashes. Report it to whoever keeps the bucket."
+                "slashes. Report it to the bucket's owner."
             )
         return self.path.joinpath(*key.split("/"))
 
@@ -183,7 +183,7 @@ class MirrorFolder(MirrorRecords):
         content = _content(path, size)
         if content is None or record.checked == DAMAGED or crc32_of(content) != record.crc32:
             raise DataIntegrityError(
-                f"{path} is not what was copied there: it was changed, or is damaged. Move it away and run "
+                f"{path} has changed since it was copied, or is damaged. Move it away and run "
                 f"'intake-laion-fmri mirror --to {self.path}', or read the folder as it is, with "
                 f"bucket={str(self.path)!r}."
             )

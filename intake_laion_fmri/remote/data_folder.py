@@ -116,7 +116,7 @@ def _keep(folder: Path) -> None:
         write_whole(path, json.dumps(content, indent=1).encode())
     except OSError as error:
         warnings.warn(
-            f"The data folder {folder} is known to this process only, and not kept: {error}. Name a folder that may "
+            f"The data folder {folder} is set for this process only, not saved: {error}. Name a folder that may "
             f"be written to with {CONFIG_VARIABLE}.",
             stacklevel=3,
         )

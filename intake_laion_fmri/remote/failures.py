@@ -78,8 +78,8 @@ def _is_ours(messages: Messages) -> bool:
 def _wrong_option(messages: Messages, error: TypeError) -> str:
     names = ", ".join(map(str, messages.storage_options))
     return (
-        f"{messages.wording.options_argument}: something in {names} is no option of {messages.protocol}, or has not "
-        f"such a value: {redact.text(error)}. Correct it, or leave it away."
+        f"{messages.wording.options_argument}: something in {names} is no option of {messages.protocol}, or has a "
+        f"wrong value: {redact.text(error)}. Correct it, or remove it."
     )
 
 

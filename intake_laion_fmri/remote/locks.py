@@ -107,10 +107,9 @@ def _held(path: Path, holder: str, wait_seconds: float, what: str) -> HeldError:
         import pwd
 
         holder += f" (user {pwd.getpwuid(path.lstat().st_uid).pw_name})"
-    waited = f", and was waited for {wait_seconds:.0f} s" if wait_seconds else ""
+    waited = f", and did not finish within {wait_seconds:.0f} s" if wait_seconds else ""
     return HeldError(
         errno.EAGAIN,
-        f"{holder} is {what}{waited}. Expected it to end: run the same again later. If that process no longer runs, "
-        "remove this file",
+        f"{holder} is {what}{waited}. Wait for its end and try again. If that process no longer runs, remove this file",
         os.fspath(path),
     )

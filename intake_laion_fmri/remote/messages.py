@@ -20,7 +20,7 @@ MIRROR_VARIABLE = "LAION_FMRI_MIRROR"
 """Environment variable with a local folder that is read first, used where no ``mirror`` is given."""
 
 GATED_ADVICE = (
-    f"The images are given under a data use agreement: ask for them at {layout.REQUEST_URL}, fetch the file with "
+    f"The images require a data use agreement: request access at {layout.REQUEST_URL}, fetch the file with "
     "'intake-laion-fmri stimuli get --to FOLDER', and open it with mirror=FOLDER"
 )
 """What to do where the images are asked for."""

@@ -106,7 +106,7 @@ class MirrorFirst(Copies):
             # The same text each time, so that Python shows it once.
             warnings.warn(
                 f"Files in the mirror {self.mirror.path} have names and sizes as in the bucket, but were copied by "
-                "other means, and nothing tells whether they are the same: they are not read. Compare them once, by "
+                "other means, and nothing proves that they are equal: they are not read. Compare them once, by "
                 f"'intake-laion-fmri mirror --to {self.mirror.path}'.",
                 LeftAloneWarning,
                 stacklevel=3,
@@ -195,8 +195,8 @@ class MirrorFirst(Copies):
         remember_silent(messages, error)
         how = "by the listing of when it was last filled"
         if self._is_foreign():
-            how = "as it lies: nothing tells whether its files are current"
-        text = f"{messages.url} does not answer: what is in the folder {self.mirror.path} is read {how}."
+            how = "as it is: its files may be outdated"
+        text = f"{messages.url} does not answer: the folder {self.mirror.path} is read {how}."
         if text not in _told:
             _told.add(text)
             warnings.warn(text, OfflineWarning, stacklevel=4)
@@ -237,5 +237,5 @@ class MirrorAlone(Copies):
         """Describe an object that the mirror lacks."""
         return NotInBucketError(
             f"{messages.locate(key)} is not in the mirror, and mirror_only forbids to read the bucket. Copy it with "
-            f"'intake-laion-fmri mirror --to {messages.url}', or leave mirror_only away."
+            f"'intake-laion-fmri mirror --to {messages.url}', or leave mirror_only out."
         )

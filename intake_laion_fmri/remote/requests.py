@@ -195,7 +195,7 @@ class Requests:
             return False  # its ETag is the bucket's
         raise WrongAnswerError(
             f"{self.messages.locate(info.key)}: expected the version with ETag {info.etag}, as the server's listing "
-            f"tells, found one with ETag {answer.etag}: a proxy or a cache on the way gives another version. "
+            f"tells, found one with ETag {answer.etag}: a proxy or a cache on the way changes the answer. "
             "Open the data again."
         )
 
@@ -212,8 +212,8 @@ class Requests:
         if is_whole and info.size <= KEPT_BYTES and self.is_md5(info) and not self._has_md5(info, content):
             self.expect_unchanged(info)
             raise WrongAnswerError(
-                f"{self.messages.locate(info.key)}: what was received has not the MD5 {info.etag} that the server "
-                "tells. Open the data again; if it stays so, report it."
+                f"{self.messages.locate(info.key)}: the received bytes do not have the MD5 {info.etag} that the "
+                "server reports. Open the data again; if it persists, report it."
             )
 
     def _has_md5(self, info: ObjectInfo, content: bytes) -> bool:

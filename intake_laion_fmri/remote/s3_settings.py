@@ -67,7 +67,7 @@ def for_client(options: Mapping[str, Any], argument: str) -> dict[str, Any]:
     endpoints = _endpoints(given)
     if len(set(endpoints)) > 1:
         shown = " and ".join(repr(redact.url(url)) for url in endpoints)
-        raise ValueError(f"{argument} names two endpoints, {shown}. Leave one of them away.")
+        raise ValueError(f"{argument} names two endpoints, {shown}. Remove one of them.")
     if endpoints:
         # At the top, where a default of fsspec's own settings (FSSPEC_S3_ENDPOINT_URL) cannot come beside it.
         client.pop("endpoint_url", None)
@@ -99,12 +99,10 @@ def _raise_for_unknown(options: Mapping[str, Any], argument: str) -> None:
     inside = {"client_kwargs": of_client, "config_kwargs": of_config}
     for name in options:
         if name in _OF_PROGRAMS:
-            raise ValueError(
-                f"{argument}[{name!r}] is not for programs that wait, as this package does. Leave it away."
-            )
+            raise ValueError(f"{argument}[{name!r}] is for asynchronous programs only. Remove it.")
         for where, names in inside.items():
             if name not in valid and name in names:
-                raise ValueError(f"{argument}[{name!r}] has another place: write {{{where!r}: {{{name!r}: …}}}}.")
+                raise ValueError(f"{argument}[{name!r}] belongs elsewhere: write {{{where!r}: {{{name!r}: …}}}}.")
         if name not in valid:
             raise unknown_value("option", name, sorted(map(str, valid)), where=argument)
     for where, names in inside.items():
@@ -135,7 +133,7 @@ def _session(options: Mapping[str, Any], argument: str) -> tuple[Session, dict[s
         found = f"{argument}['profile']={profile!r}" if profile else f"{name}={os.environ.get(name)!r}"
         raise ValueError(
             f"{found}: there is no such profile. It is looked for in {_files()}. Name another one, or "
-            f"{'leave it away' if profile else f'unset {name}'}."
+            f"{'remove it' if profile else f'unset {name}'}."
         ) from error
     except botocore.exceptions.ConfigParseError as error:
         if profile is None and anonymous:
@@ -168,7 +166,7 @@ def _check_certificates(session: Session, client: dict[str, Any], endpoints: lis
         client["verify"] = True  # they are loaded, though none are needed
         return
     name = "verify" if client.get("verify") else "AWS_CA_BUNDLE"
-    raise ValueError(f"{name}={bundle!r}: there is no such file of certificates. Name another one, or leave it away.")
+    raise ValueError(f"{name}={bundle!r}: there is no such file of certificates. Name another one, or remove it.")
 
 
 def _type(value: object) -> str:

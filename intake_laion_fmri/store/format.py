@@ -269,7 +269,7 @@ class StoredSession:
         if content is None or found != expected:
             raise DataIntegrityError(
                 f"{where}/{key}: expected an object with the SHA-256 {expected}, found {found}. Open the store again; "
-                "if it stays so, remove the folder of this session and build it again."
+                "if it persists, remove the folder of this session and build it again."
             )
         return understood(lambda: decode(self.arrays[array], content), f"{where}/{key}")
 

@@ -198,15 +198,15 @@ def test_selecting_leaves_the_membership_as_it_was():
 # Bad input
 
 UNREADABLE = [
-    ("it ends where a name is expected", ["", " ", "\n\t", "(", "((", "FFA1 |", "FFA1 - ", "(FFA1 &"]),
-    ("')' stands where a name is expected", ["()", ")", "( )", "(FFA1 |)", "FFA1 | )"]),
-    ("'|' stands where a name is expected", ["|", "| FFA1", "FFA1 || OFA", "FFA1 & | OFA", "(|)"]),
-    ("'&' stands where a name is expected", ["& FFA1", "FFA1 &&OFA"]),
-    ("'-' stands where a name is expected", ["-", "- FFA1", "FFA1 - - OFA", "FFA1 | - OFA", "( - OFA)"]),
-    ("'OFA' stands where an operator is expected", ["FFA1 OFA", "FFA1\tOFA", "(FFA1) OFA", "hV4 OFA | V1d"]),
-    ("'(' stands where an operator is expected", ["FFA1 (OFA)", "FFA1(OFA)", "(FFA1)(OFA)"]),
+    ("it ends before a name", ["", " ", "\n\t", "(", "((", "FFA1 |", "FFA1 - ", "(FFA1 &"]),
+    ("')' is in the place of a name", ["()", ")", "( )", "(FFA1 |)", "FFA1 | )"]),
+    ("'|' is in the place of a name", ["|", "| FFA1", "FFA1 || OFA", "FFA1 & | OFA", "(|)"]),
+    ("'&' is in the place of a name", ["& FFA1", "FFA1 &&OFA"]),
+    ("'-' is in the place of a name", ["-", "- FFA1", "FFA1 - - OFA", "FFA1 | - OFA", "( - OFA)"]),
+    ("'OFA' is in the place of an operator", ["FFA1 OFA", "FFA1\tOFA", "(FFA1) OFA", "hV4 OFA | V1d"]),
+    ("'(' is in the place of an operator", ["FFA1 (OFA)", "FFA1(OFA)", "(FFA1)(OFA)"]),
     ("a parenthesis is not closed", ["(FFA1", "((FFA1)", "(FFA1 | (OFA)", "FFA1 - (OFA", "(FFA1 & OFA"]),
-    ("')' is one too many", ["FFA1)", "(FFA1))", "FFA1 | OFA)", "(FFA1) | OFA)"]),
+    ("')' is unmatched", ["FFA1)", "(FFA1))", "FFA1 | OFA)", "(FFA1) | OFA)"]),
     ("'-' needs a space on either side", ["FFA1 -OFA", "FFA1- OFA", "-FFA1", "FFA1-", "FFA1|-OFA", "FFA1 --OFA"]),
     ("'-' needs a space on either side", ["(FFA1)-OFA", "(FFA1)- OFA", "FFA1 -(OFA)", "FFA1 -- OFA", "(-OFA)"]),
     ("',' cannot be read", ["FFA1, OFA", "FFA1,OFA", ",", "(,)"]),

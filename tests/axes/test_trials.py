@@ -343,7 +343,7 @@ def test_broken_table_names_file_and_place(content, message):
     with pytest.raises(DataIntegrityError, match=message) as caught:
         read(content)
     assert str(caught.value).startswith(f"{NAME}: ")
-    assert str(caught.value).endswith("Fetch the file again; if it stays so, report it.")
+    assert str(caught.value).endswith("Fetch the file again; if it persists, report it.")
     assert len(str(caught.value)) < 6000
 
 

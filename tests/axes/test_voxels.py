@@ -410,7 +410,7 @@ def test_voxels_outside_the_grid_are_refused(index):
 def test_voxels_that_come_twice_are_refused():
     """Two subjects stacked along voxel would overwrite each other without a word."""
     one, other = array_of([1.0, 2.0], [3, 4]), array_of([5.0, 6.0], [4, 5])
-    with pytest.raises(ValueError, match="come twice"):
+    with pytest.raises(ValueError, match="occur twice"):
         to_nifti(xr.concat([one, other], dim="voxel", combine_attrs="override"))
 
 

@@ -213,7 +213,7 @@ class TestFailures:
         (tmp_path / "empty").mkdir()
         refused(NOT_FOUND, "There is no bucket or folder", command, "--bucket", tmp_path / "none")
         refused(NOT_FOUND, "holds no", command, "--bucket", tmp_path / "empty")
-        refused(NOT_FOUND, "nothing of what is asked for", "ls", "no/such", "--bucket", tmp_path / "empty")
+        refused(NOT_FOUND, "no matching object", "ls", "no/such", "--bucket", tmp_path / "empty")
 
     @pytest.mark.parametrize("command", ["info", "ls"])
     def test_unreachable(self, command: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,7 +150,7 @@ REFUSALS: dict[str, tuple[tuple[int, Any, dict[str, str]], type[Exception], str]
     "malformed": ((422, [{"loc": ["body"]}], {}), AccessDeniedError, "does not know this request id"),
     "revoked": ((403, "access revoked", {}), AccessDeniedError, "was revoked"),
     "other": ((403, "no", {}), AccessDeniedError, rf"refuses to give the images \(HTTP 403\).*{layout.REQUEST_URL}"),
-    "rate": ((429, "slow down", {"Retry-After": "30"}), BucketUnreachableError, "asked too often: try again in 30 s"),
+    "rate": ((429, "slow down", {"Retry-After": "30"}), BucketUnreachableError, "too many requests: try again in 30 s"),
     "rate without a time": ((429, "", {"Retry-After": "Thu"}), BucketUnreachableError, "try again later"),
     "broken": ((500, "oops", {}), BucketUnreachableError, r"does not answer \(HTTP 500\)"),
     "elsewhere": ((302, "", {"Location": "http://127.0.0.1:9/"}), AccessDeniedError, r"HTTP 302"),

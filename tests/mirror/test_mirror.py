@@ -471,7 +471,7 @@ def test_download(tiny: Path, own_tiny: Path, tmp_path: Path, capsys: pytest.Cap
     for tree in ("derivatives/freesurfer", "sub-01", "stimuli"):
         shutil.rmtree(own_tiny / tree, ignore_errors=True)
     for tree in ("embeddings", "freesurfer", "raw"):
-        with pytest.raises(NotInBucketError, match="has nothing of what was chosen"):
+        with pytest.raises(NotInBucketError, match="has none of the chosen objects"):
             download(subject="sub-01", bucket=own_tiny, **{f"include_{tree}": True})
     with pytest.raises(NoMatchingDataError, match="'evnts'"):
         download(subject="sub-01", suffix="evnts", include_raw=True, bucket=tiny)
@@ -485,7 +485,7 @@ def test_download(tiny: Path, own_tiny: Path, tmp_path: Path, capsys: pytest.Cap
     assert second.startswith("0 of ")
     assert second.endswith("the others were there.")
     download(subject="sub-01", include_stimuli=True, include_anatomical=True, n_jobs=2, bucket=tiny)
-    assert "given under a data use agreement only" in capsys.readouterr().out
+    assert "require a data use agreement" in capsys.readouterr().out
     expected = {name for name in public(tiny) if "sub-03/" not in name}
     assert set(files(tmp_path / "new")) == expected
     (tmp_path / "events").mkdir()

@@ -90,7 +90,7 @@ def test_split_files_that_cannot_be_fetched(without_splits: Path, published: Pat
     """All of the bucket is copied, and what is missing is said."""
     report = mirror_bucket(tmp_path / "new", bucket=without_splits, **CHOICE)
     assert report.fetched == report.n_files > 0
-    assert "without them splits cannot be told offline" in report.notes[0]
+    assert "without them splits are unavailable offline" in report.notes[0]
     assert bring_splits(MirrorFolder(tmp_path / "new"), ()) == ()
     with pytest.warns(MissingFileWarning, match="split_role"):
         found = open_betas("sub-01", roi="face", mirror=tmp_path / "new", mirror_only=True)

@@ -347,7 +347,7 @@ def test_other_labels_of_the_same_size_and_time(s3: Any, tiny: Path, tmp_path: P
     swapped(tmp_path / TRIALS)
     assert open_trials("sub-01", session=1, mirror=tmp_path, **where).equals(expected)
     if recorded:
-        with pytest.raises(DataIntegrityError, match="is not what was copied there"):
+        with pytest.raises(DataIntegrityError, match="has changed since it was copied"):
             open_trials("sub-01", session=1, mirror=tmp_path, mirror_only=True)
     as_it_is = open_trials("sub-01", session=1, bucket=tmp_path)
     assert as_it_is.label.tolist() == [expected.label.iloc[1], expected.label.iloc[0], *expected.label.iloc[2:]]
@@ -433,7 +433,7 @@ def test_a_copy_that_nothing_tells_of(tiny: Path, tmp_path: Path, monkeypatch: p
     swapped(path)
     where = {"bucket": f"remote://{tiny}"}
     expected = open_trials("sub-01", session=1, bucket=tiny)
-    with pytest.warns(LeftAloneWarning, match="nothing tells whether they are the same"):
+    with pytest.warns(LeftAloneWarning, match="nothing proves that they are equal"):
         assert open_trials("sub-01", session=1, mirror=tmp_path / "mirror", **where).equals(expected)
     shutil.copy2(tiny / TRIALS, path)
     assert mirror_bucket(tmp_path / "mirror", **where, **CHOICE).adopted == 1

@@ -389,7 +389,7 @@ def test_trees_that_do_not_fit(tree: xr.DataTree) -> None:
     one, other = (tree[who].to_dataset() for who in WHO)
     cases: dict[str, dict[str, xr.Dataset]] = {
         "no variable along 'voxel'": {"a": one.drop_vars("betas")},
-        "sub-01 comes twice, the second time as /b": {"a": one, "b": one},
+        "sub-01 occurs twice, the second time as /b": {"a": one, "b": one},
         "different values along 'image': shared_12rep.*select the same of each": {
             "a": one,
             "b": other.isel(image=[1, 2]),
@@ -397,7 +397,7 @@ def test_trees_that_do_not_fit(tree: xr.DataTree) -> None:
         "different values along 'image', in another order": {"a": one, "b": other.isel(image=slice(None, None, -1))},
         "sub-01 has the variables betas, and sub-03 r: expected the same": {"a": one, "b": other.rename(betas="r")},
         "expected the same dimensions": {"a": one, "b": other.isel(image=0, drop=True)},
-        "/a does not tell one subject": {"a": one.drop_vars("subject")},
+        "/a has no single subject": {"a": one.drop_vars("subject")},
     }
     for message, nodes in cases.items():
         with pytest.raises(ValueError, match=message):

@@ -237,7 +237,7 @@ def test_wrong_values(own_tiny: Path, betas: xr.Dataset) -> None:
         to_fsaverage(values.values, bucket=own_tiny)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="pass subject="):
         to_fsaverage(values.drop_vars("subject"), bucket=own_tiny)
-    with pytest.raises(ValueError, match="do not tell their grid"):
+    with pytest.raises(ValueError, match="have no grid"):
         to_fsaverage(values.drop_vars("grid"), bucket=own_tiny)
     with pytest.raises(ValueError, match="along 'voxel' or 'vertex_L'"):
         to_fsaverage(betas.repetition, bucket=own_tiny)

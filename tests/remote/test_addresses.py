@@ -143,7 +143,7 @@ def test_a_query_is_no_part_of_a_root_and_not_shown() -> None:
 def test_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder named '~' is nowhere made."""
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
-    with pytest.raises(ValueError, match="store='~/x': nobody's home"):
+    with pytest.raises(ValueError, match="store='~/x': no such home"):
         addresses.resolved("~/x", "store")
 
 

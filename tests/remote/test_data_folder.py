@@ -104,7 +104,7 @@ def test_settings_that_are_none(settings: Path, folder: Path, tiny: Path, text: 
         dataset_initialize(folder)
         assert json.loads(settings.read_bytes())["data_dir"] == str(folder)
         return
-    with pytest.warns(UserWarning, match="known to this process only, and not kept: .*is not the settings of this"):
+    with pytest.warns(UserWarning, match="set for this process only, not saved: .*is not the settings of this"):
         dataset_initialize(folder)
     assert (settings.read_bytes(), get_data_dir()) == (content, str(folder))
 
@@ -125,7 +125,7 @@ def test_no_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HOME", "XDG_CONFIG_HOME", "APPDATA", "USERPROFILE"):
         monkeypatch.delenv(name, raising=False)
     assert data_folder.kept_data_dir() is None
-    with pytest.warns(UserWarning, match="not kept: no home folder is known"):
+    with pytest.warns(UserWarning, match="not saved: no home folder is known"):
         dataset_initialize(folder)
     assert get_data_dir() == str(folder)
 
@@ -146,5 +146,5 @@ def test_the_command(folder: Path, settings: Path, monkeypatch: pytest.MonkeyPat
     folder.mkdir()
     result = run(main, ["config", "--data-dir", str(folder)])
     assert result.exit_code == 1
-    assert "not kept" in result.output
+    assert "not saved" in result.output
     assert settings.read_text() == "mine"

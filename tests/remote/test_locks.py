@@ -104,7 +104,7 @@ def test_the_error_names_the_holder(tmp_path: Path) -> None:
             take(path)
         assert caught.value.filename == str(path)
         assert path.exists()
-        with pytest.raises(locks.HeldError, match=r"waited for 0 s"):
+        with pytest.raises(locks.HeldError, match=r"within 0 s"):
             take(path, wait_seconds=0.3)
         process.communicate("\n")
         take(path)

@@ -117,7 +117,7 @@ def test_a_server_that_is_off(s3: Any, mirror: Path, copied: Path) -> None:
     """A folder that others have filled is read as it lies, with a warning; with mirror_only there is none."""
     set_network(attempts=1)
     offline: dict[str, Any] = {"bucket": s3.url, "storage_options": NOWHERE}
-    with pytest.warns(OfflineWarning, match="copied is read as it lies: nothing tells whether"):
+    with pytest.warns(OfflineWarning, match="copied is read as it is: its files may be outdated"):
         lying = open_betas("sub-01", roi="face", mirror=copied, **offline)
     assert set(origins(lying).values()) == {"folder"}
     found = open_betas("sub-01", roi="face", storage_options=NOWHERE, mirror=mirror, mirror_only=True)

@@ -93,7 +93,7 @@ def test_a_default_of_fsspec_beside_an_endpoint(s3: S3, monkeypatch: pytest.Monk
         ({"read_timeout": 3}, ValueError, "write {'config_kwargs': {'read_timeout': …}}"),
         ({"client_kwargs": {"region": "x"}}, ValueError, r"\['client_kwargs'\]: 'region'. Did you mean 'region_name'"),
         ({"config_kwargs": {"read_time": 3}}, ValueError, "Did you mean 'read_timeout'"),
-        ({"asynchronous": True}, ValueError, "is not for programs that wait"),
+        ({"asynchronous": True}, ValueError, "is for asynchronous programs only"),
         (
             {"endpoint_url": "http://a", "client_kwargs": {"endpoint_url": f"http://me:{PW}@b"}},
             ValueError,

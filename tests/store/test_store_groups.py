@@ -86,7 +86,9 @@ def test_the_error_of_a_wait_in_vain_names_the_other(
     lock = tmp_path / ".store.building" / "sub-01_ses-01.lock"
     with (
         locked(lock, wait_seconds=0, what="being slow"),
-        pytest.raises(OSError, match=rf"sub-01/ses-01 was not stored: .*process {os.getpid()} on .*waited for"),
+        pytest.raises(
+            OSError, match=rf"sub-01/ses-01 was not stored: .*process {os.getpid()} on .*did not finish within"
+        ),
     ):
         build_store(store, bucket=tiny, **GIVEN)
     with (

@@ -46,7 +46,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("_no_network")
 def test_what_it_holds_and_what_it_lacks(filled: Path, tiny: Path) -> None:
     dataset_initialize(filled)
-    with pytest.warns(OfflineWarning, match="filled is read as it lies"):
+    with pytest.warns(OfflineWarning, match="filled is read as it is"):
         sub = load_subject("sub-01")
     assert sub.get_sessions() == ["ses-01", "ses-02"]
     assert sub.get_available_rois("face") == FACE

@@ -233,7 +233,7 @@ def _of_scanner(
     if grid.size > MAX_VOXELS:
         raise DataIntegrityError(
             f"{bucket.locate(first)}: expected a grid of at most {MAX_VOXELS} voxels, found {grid.shape}. "
-            "Fetch the file again; if it stays so, report it."
+            "Fetch the file again; if it persists, report it."
         )
     for key in others:
         difference = grid.difference(headers[key].grid)

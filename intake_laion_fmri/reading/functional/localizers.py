@@ -242,7 +242,7 @@ def _as_volumes(bucket: Bucket, plan: LocalizerPlan, query: LocalizerQuery) -> _
     if grid.size > MAX_VOXELS:
         raise DataIntegrityError(
             f"{bucket.locate(first.key)}: expected a grid of at most {MAX_VOXELS} voxels, found {grid.shape}. "
-            "Fetch the file again; if it stays so, report it."
+            "Fetch the file again; if it persists, report it."
         )
     rows = _stacked(query.stat, _steps(bucket, plan, query.stat, grid, None), grid.shape)
     coordinates = grid_coordinates(grid) | grid.coordinate(layout.SPACE)

@@ -66,12 +66,12 @@ def open_participants(
         table = pd.read_csv(io.BytesIO(content), sep="\t", na_values=["n/a"], dtype={"participant_id": str})
     except (ValueError, UnicodeError) as error:  # of pandas, too: no columns, rows of other lengths
         raise DataIntegrityError(
-            f"{bucket.locate(key)}: expected a table, found: {error}. Fetch the file again; if it stays so, report it."
+            f"{bucket.locate(key)}: expected a table, found: {error}. Fetch the file again; if it persists, report it."
         ) from error
     if "participant_id" not in table:
         raise DataIntegrityError(
             f"{bucket.locate(key)}: expected a column participant_id, found {', '.join(map(str, table))[:200]}. "
-            "Fetch the file again; if it stays so, report it."
+            "Fetch the file again; if it persists, report it."
         )
     table = table.set_index("participant_id")
     if wanted:

@@ -48,6 +48,6 @@ class SurfaceBlock:
         if len(values) != self.n_vertices:
             raise DataIntegrityError(
                 f"{name}: expected {self.n_vertices} vertices, as in the hemisphere's other maps, found {len(values)}. "
-                "Fetch the files again; if it stays so, report it."
+                "Fetch the files again; if it persists, report it."
             )
         return values[np.newaxis, vertices]

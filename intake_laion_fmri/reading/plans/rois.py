@@ -130,7 +130,7 @@ class SurfacePlan:
             other, its = next((other, its) for other, its in masks.values() if len(its) != len(inside))
             error = DataIntegrityError(
                 f"{bucket.locate(form.infos[0].key)}: expected {len(its)} vertices, as in "
-                f"{bucket.locate(other.infos[0].key)}, found {len(inside)}. Fetch both files again; if it stays so, "
+                f"{bucket.locate(other.infos[0].key)}, found {len(inside)}. Fetch both files again; if it persists, "
                 "report it."
             )
             gathered.leave_out(form, error)

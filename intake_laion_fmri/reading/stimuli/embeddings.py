@@ -168,7 +168,7 @@ class EmbeddingFile:
         if not len(values) == len(labels) == len(valid):
             raise DataIntegrityError(
                 f"{name}: expected as many embeddings as image_ids and valid, found {len(values)}, {len(labels)} and "
-                f"{len(valid)}. Fetch the file again; if it stays so, report it."
+                f"{len(valid)}. Fetch the file again; if it persists, report it."
             )
         return cls(labels, values, valid)
 

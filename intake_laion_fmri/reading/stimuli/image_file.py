@@ -59,7 +59,7 @@ class ImageFile:
         if len(references) != len(table):
             raise DataIntegrityError(
                 f"{name}: expected {len(table)} images, as the stimulus table has rows, found {len(references)}. Fetch "
-                "both again; if it stays so, report it."
+                "both again; if it persists, report it."
             )
         return cls(root, info, table, references)
 

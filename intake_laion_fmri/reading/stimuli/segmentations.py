@@ -113,7 +113,7 @@ def open_segmentations(
     if len(rows) and rows.max() >= shape[0]:
         raise DataIntegrityError(
             f"{bucket.locate(keys[0])}: expected rows of the {shape[0]} masks of {keys[1]}, found {rows.max()}. Fetch "
-            "both files again; if it stays so, report it."
+            "both files again; if it persists, report it."
         )
     file = MaskFile(bucket, info)
     steps = [Step(MaskBlock.read, MaskBlock(file, int(row)), None) for row in rows]
@@ -240,7 +240,7 @@ def _table(bucket: Bucket, info: ObjectInfo) -> pd.DataFrame:
     for column in ("score", *_BOX):
         table[column] = numbers(table, column, name=name)
     if table["mask_row"].duplicated().any():
-        raise DataIntegrityError(f"{name}: expected each mask_row once. Fetch it again; if it stays so, report it.")
+        raise DataIntegrityError(f"{name}: expected each mask_row once. Fetch it again; if it persists, report it.")
     return table
 
 

@@ -255,7 +255,7 @@ class _Surfaces:
         if first.weights.shape[0] != len(sphere.xyz):
             raise DataIntegrityError(
                 f"{key}: expected the {first.weights.shape[0]} vertices of the white surface, found {len(sphere.xyz)}. "
-                "Fetch both files again; if it stays so, report it."
+                "Fetch both files again; if it persists, report it."
             )
         return second.of(first)
 
@@ -282,7 +282,7 @@ def _talairach(place: Bucket, contents: SubjectContents) -> LinearTransform:
             way = "it leads the other way round" if not grid.difference(transform.target) else "it is another subject's"
             raise DataIntegrityError(
                 f"{name}: expected a transform from the volume of {image.key}, {grid.difference(transform.source)}: "
-                f"{way}. Fetch both files again; if it stays so, report it."
+                f"{way}. Fetch both files again; if it persists, report it."
             )
     return transform
 

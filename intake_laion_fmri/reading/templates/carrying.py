@@ -57,7 +57,7 @@ class Source:
         if subject is None:
             told = subjects_of(values)
             if not told:
-                raise ValueError("The values do not tell one subject: pass subject=, such as subject='sub-01'.")
+                raise ValueError("Expected values of one subject: pass subject=, such as subject='sub-01'.")
             subject = told[0]
         return cls(values, layout.subject_name(subject))
 
@@ -82,7 +82,7 @@ class Source:
             raise ValueError(f"Expected values along {VOXEL!r}, with coordinate; found {dict(self.values.sizes)}.")
         grid = recorded_grid(self.values)
         if grid is None:
-            raise ValueError("The values do not tell their grid: keep the coordinate 'grid', or its attributes.")
+            raise ValueError("The values have no grid: keep the coordinate 'grid', or its attributes.")
         return grid
 
     @property
