@@ -13,11 +13,15 @@ from typing import Any
 
 from intake_laion_fmri import __version__, layout
 from intake_laion_fmri.catalog.drift import Change, compare
-from intake_laion_fmri.catalog.inventory import catalog_folder, read_inventory, take_inventory
-from intake_laion_fmri.errors import AccessDeniedError, NotInBucketError, in_short, redact
-from intake_laion_fmri.reading.contents import dataset_objects, subject_contents
+from intake_laion_fmri.catalog.inventory import (
+    catalog_folder,
+    inventory_from_listings,
+    list_subjects,
+    read_inventory,
+)
+from intake_laion_fmri.errors import AccessDeniedError, NotInBucketError, in_short, redact, unknown_value
 from intake_laion_fmri.reading.pages import counted, shaped
-from intake_laion_fmri.remote.access import Bucket
+from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 from intake_laion_fmri.sources import SOURCES, Source
 
 _LIBRARIES = (
@@ -64,6 +68,8 @@ class Report:
     """Whose sources were opened."""
     groups: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Group → number of objects of that subject, or of none, and their bytes."""
+    unlisted: list[str] = field(default_factory=list)
+    """Folders of that subject, or of none, that could not be listed, with the error."""
     unread: list[str] = field(default_factory=list)
     """Keys among these that no source reads."""
     opened: list[Opened] = field(default_factory=list)
@@ -92,7 +98,10 @@ class Report:
         yield from _table(
             ("group", "objects", "bytes"), [(name, f"{n:,}", f"{size:,}") for name, (n, size) in self.groups.items()]
         )
-        yield f"\n### {len(self.unread):,} objects that no source reads\n"
+        if self.unlisted:
+            yield "\n### Folders that could not be listed\n"
+            yield from _listed(self.unlisted, "")
+        yield f"\n### {counted(len(self.unread), 'object')} that no source reads\n"
         yield from _listed([f"`{key}`" for key in self.unread], "None.")
         yield f"\n### Sources of {self.subject}, opened lazily\n"
         rows = [(one.source, one.result, f"{one.seconds:.2f} s", one.detail) for one in self.opened]
@@ -128,12 +137,16 @@ def look(bucket: Bucket, subject: str | None = None, session: str | None = None)
 
     report = Report(bucket.url, _versions())
     start = time.monotonic()
-    found = take_inventory(bucket)
+    listings = list_subjects(bucket)
     report.listing_seconds = time.monotonic() - start
-    report.subjects = list(found.subjects)
+    report.subjects = list(listings)
+    found = inventory_from_listings(bucket, listings)
     report.changes = list(_together(compare(read_inventory(catalog_folder()), found)))
     report.subject = layout.subject_name(subject) if subject else report.subjects[0]
-    objects = {**subject_contents(bucket, report.subject, everything=True).objects, **dataset_objects(bucket)}
+    objects, report.unlisted = _others(bucket, report.subject)
+    objects |= listings.get(report.subject, {})
+    if not any(tree.per == "subject" for tree in map(layout.tree_of, objects) if tree):
+        raise unknown_value("subject", report.subject, report.subjects, where=bucket.url)
     number, size = Counter[str](), Counter[str]()
     for key, info in objects.items():
         number[layout.group_of(key)] += 1
@@ -145,6 +158,21 @@ def look(bucket: Bucket, subject: str | None = None, session: str | None = None)
     if session is not None:
         report.opened.append(_read(bucket, report.subject, session))
     return report
+
+
+def _others(bucket: Bucket, subject: str) -> tuple[dict[str, ObjectInfo], list[str]]:
+    """List the root and all trees but the main ones, each once; a tree that may not be listed is described."""
+    objects = {key: info for key, info in bucket.root_files().items() if layout.tree_of(key)}
+    unlisted = []
+    for tree in layout.TREES:
+        folder = tree.folder(subject) if tree.per == "subject" else tree.root
+        if tree in layout.MAIN_TREES or not folder:
+            continue
+        try:
+            objects |= bucket.find(folder)
+        except AccessDeniedError as error:
+            unlisted.append(f"`{folder}`: {type(error).__name__}: {_short(error)}")
+    return objects, unlisted
 
 
 def _together(changes: Sequence[Change]) -> Iterator[str]:

@@ -212,13 +212,24 @@ def take_inventory(bucket: Bucket) -> Inventory:
     The result is the same for the same objects, wherever they are, apart from its source. Errors and warnings are those
     of `discovery.get_subjects`.
     """
+    return inventory_from_listings(bucket, list_subjects(bucket))
+
+
+def list_subjects(bucket: Bucket) -> dict[str, dict[str, ObjectInfo]]:
+    """Return subject → its objects in the main trees; requests, errors and warnings are those of `take_inventory`."""
     found = {}
     for subject in get_subjects(bucket=bucket, refresh=True):
         objects: dict[str, ObjectInfo] = {}
         for tree in layout.MAIN_TREES:
             objects |= bucket.find(tree.folder(subject))
         if objects:
-            found[subject] = SubjectRecord(_sessions(objects), _rois(objects))
+            found[subject] = objects
+    return found
+
+
+def inventory_from_listings(bucket: Bucket, listings: Mapping[str, Mapping[str, ObjectInfo]]) -> Inventory:
+    """Return the inventory of what `list_subjects` has found."""
+    found = {subject: SubjectRecord(_sessions(objects), _rois(objects)) for subject, objects in listings.items()}
     return Inventory(f"a listing of {bucket.url}", found)
 
 

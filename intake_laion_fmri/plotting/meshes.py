@@ -13,8 +13,9 @@ from intake_laion_fmri.analysis.selecting import voxels_of
 from intake_laion_fmri.axes.vertices import HEMISPHERES, named, vertex_name
 from intake_laion_fmri.axes.voxels import VOXEL
 from intake_laion_fmri.errors import NotInBucketError, check_option, unknown_value
-from intake_laion_fmri.plotting.values import beside, on_voxels, place_of, subject_of
+from intake_laion_fmri.plotting.values import beside, on_voxels, subject_of
 from intake_laion_fmri.reading.arguments import ALL, chosen
+from intake_laion_fmri.reading.origins import bucket_of
 from intake_laion_fmri.reading.surfaces import open_surfaces
 from intake_laion_fmri.reading.templates import NATIVE, to_fsaverage
 from intake_laion_fmri.reading.templates.fsaverage import DENSITIES
@@ -98,9 +99,10 @@ def meshes(
         if rois:
             raise ValueError("rois= needs data along 'voxel', with in_roi: pass the Dataset of open_betas.")
         there, shown, target = _on_vertices(data, values, space, where)
+    drawn = _surfaces(data, surface, target, sides, where)
     found = []
     for side in sides:
-        xyz, faces, sulc, vertices = _surface(data, surface, target, side, where)
+        xyz, faces, sulc, vertices = drawn[side]
         flags = {name: _full(there, f"{_INSIDE}{n}_{side}", vertices) >= 0.5 for n, name in enumerate(rois)}
         found.append(Mesh(side, xyz, faces, sulc, _full(there, f"{_SHOWN}_{side}", vertices), flags))
     return found, shown
@@ -125,7 +127,7 @@ def _carried(
     hemi: Any = sides[0] if len(sides) == 1 else ALL
     on_grid = xr.Dataset(maps).assign_attrs(data.attrs)
     density: Any = target
-    return to_fsaverage(on_grid, density, hemi=hemi, subject=subject_of(data), **place_of(data, where))
+    return to_fsaverage(on_grid, density, hemi=hemi, subject=subject_of(data), **bucket_of(data, where))
 
 
 def _on_vertices(
@@ -152,7 +154,7 @@ def _on_vertices(
     own = own if own in DENSITIES else NATIVE
     if space not in (None, own):
         density: Any = space
-        found = to_fsaverage(found, density, subject=subject_of(data), **place_of(data, where))
+        found = to_fsaverage(found, density, subject=subject_of(data), **bucket_of(data, where))
     return found, xr.DataArray(next(iter(given.values())), name=values), space or own
 
 
@@ -164,25 +166,30 @@ def _full(there: xr.Dataset, name: str, vertices: NDArray[np.int64]) -> NDArray[
     return np.asarray(there[name].astype(float).reindex({dim: vertices}).values)
 
 
-def _surface(
-    data: xr.Dataset | xr.DataArray, surface: str, space: str, side: str, where: Mapping[str, Any]
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None, NDArray[np.int64]]:
-    """Return positions, triangles, depth and vertex numbers of a surface."""
+_Surface = tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None, NDArray[np.int64]]
+"""Positions, triangles, depth and numbers of the vertices of a surface."""
+
+
+def _surfaces(
+    data: xr.Dataset | xr.DataArray, surface: str, space: str, sides: Sequence[str], where: Mapping[str, Any]
+) -> dict[str, _Surface]:
+    """Read a surface of each hemisphere."""
     if space != NATIVE:
-        return _template(surface, space, side)
+        return {side: _template(surface, space, side) for side in sides}
     subject = subject_of(data)
     if subject is None:
         raise ValueError("Expected data of one subject, whose surface is drawn: select one, or keep 'subject'.")
-    hemi: Any = side
-    opened = open_surfaces(subject, surface=surface, hemi=hemi, **place_of(data, where))
-    sulc = opened[named("sulc", side)].values if named("sulc", side) in opened.coords else None
-    xyz, faces = (opened[named(what, side)].values for what in ("xyz", "faces"))
-    return xyz, faces, sulc, opened[vertex_name(side)].values
+    hemi: Any = sides[0] if len(sides) == 1 else ALL
+    opened = open_surfaces(subject, surface=surface, hemi=hemi, **bucket_of(data, where))
+    found = {}
+    for side in sides:
+        sulc = opened[named("sulc", side)].values if named("sulc", side) in opened.coords else None
+        xyz, faces = (opened[named(what, side)].values for what in ("xyz", "faces"))
+        found[side] = xyz, faces, sulc, opened[vertex_name(side)].values
+    return found
 
 
-def _template(
-    surface: str, space: str, side: str
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None, NDArray[np.int64]]:
+def _template(surface: str, space: str, side: str) -> _Surface:
     from nilearn.datasets import fetch_surf_fsaverage
     from nilearn.surface import load_surf_data, load_surf_mesh
 

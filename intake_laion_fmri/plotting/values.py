@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 from intake_laion_fmri.axes.voxels import VOXEL
 from intake_laion_fmri.errors import unknown_value
 from intake_laion_fmri.formats.grid import GRID
-from intake_laion_fmri.reading.origins import origin
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -115,8 +113,3 @@ def beside(data: xr.Dataset | xr.DataArray, values: NDArray[Any]) -> xr.DataArra
 
     coords = {name: data.coords[name] for name in (VOXEL, GRID) if name in data.coords}
     return xr.DataArray(values, dims=(VOXEL,), coords=coords, attrs=data.attrs)
-
-
-def place_of(data: xr.Dataset | xr.DataArray, where: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return where the bucket is, as openers take it: as a user says, or where data were opened."""
-    return where if any(value is not None for value in where.values()) else {"bucket": origin(data)}

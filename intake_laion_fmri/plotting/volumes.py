@@ -24,8 +24,9 @@ from intake_laion_fmri.plotting.figures import (
     panels,
     pyplot,
 )
-from intake_laion_fmri.plotting.values import beside, on_voxels, place_of, subject_of, titles
+from intake_laion_fmri.plotting.values import beside, on_voxels, subject_of, titles
 from intake_laion_fmri.reading.anatomy import open_anatomy
+from intake_laion_fmri.reading.origins import bucket_of
 from intake_laion_fmri.reading.roi_files import UNREADABLE
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def _background(data: xr.Dataset | xr.DataArray, on: Any, where: Mapping[str, An
                 f"Expected data of one subject, whose {on} is the background: select one, or pass on=None."
             )
         name = "T1w" if on == AUTO else on
-        opened = open_anatomy(subject, image=name, **place_of(data, where))
+        opened = open_anatomy(subject, image=name, **bucket_of(data, where))
         return to_nifti(opened[name.removesuffix(".mgz")])
     except (ValueError, BucketUnreachableError, *UNREADABLE) as error:
         if on != AUTO:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from intake_laion_fmri.remote.access import Bucket
@@ -40,3 +41,8 @@ def origin(data: xr.Dataset | xr.DataArray) -> Any:
     """
     url = data.coords[_SUBJECT].encoding.get(_ENCODING) if _SUBJECT in data.coords else None
     return _recent.get(url, url) if isinstance(url, str) else None
+
+
+def bucket_of(data: xr.Dataset | xr.DataArray, where: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the bucket's arguments for an opener: those of a user, or where the data were opened."""
+    return where if any(value is not None for value in where.values()) else {"bucket": origin(data)}

@@ -14,8 +14,10 @@ from counting import CountingFileSystem
 
 from intake_laion_fmri import layout, open_betas
 from intake_laion_fmri.catalog.doctor import look
+from intake_laion_fmri.catalog.inventory import take_inventory
 from intake_laion_fmri.cli.exits import DENIED, FAILED, NOT_FOUND, UNREACHABLE
 from intake_laion_fmri.cli.main import main
+from intake_laion_fmri.errors import AccessDeniedError
 from intake_laion_fmri.remote.access import open_bucket
 from intake_laion_fmri.sources import SOURCES
 
@@ -138,3 +140,33 @@ def test_what_cannot_be_looked_at(tiny: Path, tmp_path: Path, closed: str, monke
         assert told.lower() in result.stderr.lower()
         assert "hunter2" not in result.output
         assert result.stdout == ""
+
+
+def test_each_tree_is_listed_once(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Main trees for the inventory, each other tree and the root once: nothing is asked twice before sources open."""
+    bucket = open_bucket(s3.url, s3.storage_options)
+    with s3.requests() as inventory:
+        take_inventory(bucket)
+    monkeypatch.setattr("intake_laion_fmri.catalog.doctor.SOURCES", {})
+    with s3.requests() as whole:
+        assert look(bucket).groups
+    others = [tree for tree in layout.TREES if tree not in layout.MAIN_TREES]  # that of participants is the root
+    assert whole["LIST"] == inventory["LIST"] + len(others)
+
+
+def test_a_folder_that_may_not_be_listed(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is named with its error, and the report goes on."""
+    bucket = open_bucket(tiny)
+    whole = type(bucket).find
+
+    def find(self: Any, folder: str) -> Any:
+        if folder.startswith("derivatives/tedana"):
+            raise AccessDeniedError(f"{folder} may not be listed")
+        return whole(self, folder)
+
+    monkeypatch.setattr(type(bucket), "find", find)
+    report = look(bucket)
+    folder = "derivatives/tedana/sub-01"
+    assert report.unlisted == [f"`{folder}`: AccessDeniedError: {folder} may not be listed"]
+    assert report.unlisted[0] in report.markdown()
+    assert len(report.opened) == len(SOURCES)

@@ -125,3 +125,12 @@ def test_a_page_to_be_turned(ds: xr.Dataset, contrast: xr.Dataset, tmp_path: Pat
     text = (tmp_path / "page.html").read_text()
     assert "noise ceiling from images shown 12 times (%)" in text
     assert 'src="http' not in text
+
+
+def test_a_picture_of_both_hemispheres_is_six_listings(s3: Any) -> None:
+    """Three for the values' way to the surface, three for the surfaces, whether one is drawn or both."""
+    ds = open_betas("sub-01", bucket=s3.url, storage_options=s3.storage_options)
+    for hemi in ("L", "all"):
+        with s3.requests() as counts:
+            ds.laion.plot_surface("nc_12rep", hemi=hemi)
+        assert counts["LIST"] == 6

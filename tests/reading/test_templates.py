@@ -374,3 +374,19 @@ def test_the_module_is_cheap() -> None:
     assert templates.__all__ == ["to_fsaverage", "to_mni305"]
     with warnings.catch_warnings(action="error"):
         assert to_fsaverage is templates.to_fsaverage
+
+
+def test_the_bucket_of_the_values_is_known(s3: Any, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a Dataset, a variable and a mean, with the options of its opening; a bucket that is named wins."""
+    monkeypatch.setenv("LAION_FMRI_BUCKET", str(tiny / "nowhere"))
+    ds = open_betas("sub-01", roi="face", bucket=s3.url, storage_options=s3.storage_options)
+    for values in (ds[["nc_12rep"]], ds.nc_12rep, ds.betas.mean("trial")):
+        with s3.requests() as counts:
+            found = to_fsaverage(values, hemi="L")
+        assert counts["LIST"] == 3
+        xr.testing.assert_identical(found, to_fsaverage(values, hemi="L", bucket=tiny))
+    with s3.requests() as counts:
+        xr.testing.assert_identical(to_mni305(ds.nc_12rep), to_mni305(ds.nc_12rep, bucket=tiny))
+    assert counts["LIST"] == 3
+    with pytest.raises(NotInBucketError, match="nowhere"):
+        to_fsaverage(ds.nc_12rep, bucket=tiny / "nowhere")

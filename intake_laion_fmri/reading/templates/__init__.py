@@ -23,6 +23,7 @@ from intake_laion_fmri.reading.anatomy import image_header
 from intake_laion_fmri.reading.arguments import ALL, All, chosen
 from intake_laion_fmri.reading.contents import SubjectContents, subject_contents
 from intake_laion_fmri.reading.fetched import Fetched
+from intake_laion_fmri.reading.origins import bucket_of
 from intake_laion_fmri.reading.surfaces import WHITE, SurfacePlan, in_world
 from intake_laion_fmri.reading.templates.carrying import GRID_MAPPING, Source, carried, gather, without_grid
 from intake_laion_fmri.reading.templates.fsaverage import DENSITIES, template_sphere
@@ -80,7 +81,8 @@ def to_fsaverage(
         A folder of FreeSurfer's subjects with fsaverage. By default ``$SUBJECTS_DIR``, ``$FREESURFER_HOME/subjects``,
         then nilearn, which brings fsaverage5 along and downloads the denser ones once.
     bucket, storage_options, mirror, mirror_only
-        As in `intake_laion_fmri.open_betas`: where the subject's surfaces are read.
+        As in `intake_laion_fmri.open_betas`: where the subject's surfaces are read. By default where `values` were
+        opened in this process.
 
     Returns
     -------
@@ -111,7 +113,8 @@ def to_fsaverage(
 
     check_option("density", density, valid=(*DENSITIES, NATIVE))
     source = Source.of(values, subject)
-    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    where = {"bucket": bucket, "storage_options": storage_options, "mirror": mirror, "mirror_only": mirror_only}
+    place = open_bucket(**bucket_of(values, where))
     hemis = source.hemispheres(chosen("hemi", hemi, HEMISPHERES))
     contents = subject_contents(place, source.subject, trees=(layout.FREESURFER,))
     surfaces = _Surfaces.read(place, contents, hemis, density, needs_white=source.dim(hemis[0]) == VOXEL)
@@ -153,7 +156,8 @@ def to_mni305(
     subject : str, optional
         Whose values they are, where the coordinate ``subject`` does not tell.
     bucket, storage_options, mirror, mirror_only
-        As in `intake_laion_fmri.open_betas`: where the transform is read.
+        As in `intake_laion_fmri.open_betas`: where the transform is read. By default where `values` were opened in
+        this process.
 
     Returns
     -------
@@ -179,7 +183,8 @@ def to_mni305(
     import xarray as xr
 
     source = Source.of(values, subject)
-    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    where = {"bucket": bucket, "storage_options": storage_options, "mirror": mirror, "mirror_only": mirror_only}
+    place = open_bucket(**bucket_of(values, where))
     contents = subject_contents(place, source.subject, trees=(layout.FREESURFER,))
     transform = _talairach(place, contents)
     index = nearest_voxels(MNI305, np.linalg.inv(transform.matrix).astype(np.float64), source.grid, source.voxels)
