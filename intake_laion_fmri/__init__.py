@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from intake_laion_fmri.betas import open_betas, open_maps, open_noise_ceilings, open_rois, open_trials
     from intake_laion_fmri.building.build import build_store
     from intake_laion_fmri.captions import Captions
-    from intake_laion_fmri.config import dataset_initialize, get_data_dir
+    from intake_laion_fmri.config import dataset_initialize, get_data_dir, set_data_dir
     from intake_laion_fmri.discovery import describe, get_rois, get_subjects
     from intake_laion_fmri.download import (
+        accept_license,
+        accept_licenses,
         download_captions,
         download_embeddings,
         download_segmentations,
@@ -76,6 +78,8 @@ __all__ = [
     "Subject",
     "SubjectNotFoundError",
     "__version__",
+    "accept_license",
+    "accept_licenses",
     "as_displayed_rgb",
     "build_store",
     "cat",
@@ -114,6 +118,7 @@ __all__ = [
     "open_trials",
     "request_stimulus_access",
     "resolve_subject_id",
+    "set_data_dir",
     "to_brainscore",
     "to_fsaverage",
     "to_mni305",
@@ -131,7 +136,7 @@ _HOMES = {
     "to_nifti": "axes.volumes",
     "union_masks": "reading.stimuli.segmentations",
     # The names that the data set's own package has.
-    **dict.fromkeys(("dataset_initialize", "get_data_dir"), "config"),
+    **dict.fromkeys(("dataset_initialize", "get_data_dir", "set_data_dir"), "config"),
     **dict.fromkeys(("describe", "get_rois", "get_subjects"), "discovery"),
     **dict.fromkeys(("Group", "load_subjects"), "group"),
     **dict.fromkeys(("Subject", "load_subject", "resolve_subject_id"), "subject"),
@@ -139,7 +144,7 @@ _HOMES = {
     **dict.fromkeys(
         [f"download_{what}" for what in ("captions", "embeddings", "segmentations", "stimuli")], "download"
     ),
-    "request_stimulus_access": "download",
+    **dict.fromkeys(("accept_license", "accept_licenses", "request_stimulus_access"), "download"),
     **dict.fromkeys(("to_fsaverage", "to_mni305"), "templates"),
     **dict.fromkeys(("Embeddings", "load_embeddings"), "embeddings"),
     "Captions": "captions",
@@ -156,7 +161,7 @@ _HOMES = {
 
 _MODULES = {
     *("config", "derivatives", "discovery", "download", "group", "splits", "subject"),
-    *("captions", "embeddings", "segmentations", "stimuli", "templates"),
+    *("captions", "embeddings", "segmentations", "stimuli", "templates", "torch_data"),
 }
 """Those that the data set's own package loads with itself, so that ``laion_fmri.splits.load_split`` works."""
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.config import get_data_dir
 from intake_laion_fmri.errors import (
     BucketUnreachableError,
     NoMatchingDataError,
@@ -23,10 +22,12 @@ from intake_laion_fmri.mirror.report import MirrorPlan, MirrorProgress
 from intake_laion_fmri.mirror.run import NOTICE, fill_mirror, licence_notice, plan_mirror
 from intake_laion_fmri.mirror.selection import AVERAGES, MirrorSelection
 from intake_laion_fmri.remote.access import Bucket, open_source
+from intake_laion_fmri.remote.data_folder import get_data_dir
 
 __all__ = [
     "AVERAGES",
     "accept_license",
+    "accept_licenses",
     "download",
     "download_captions",
     "download_embeddings",
@@ -73,7 +74,7 @@ def download(
         ``"sub-01"`` or ``"01"``; all by default.
     ses : str, int or sequence of these, optional
         ``"ses-01"``, ``"01"``, ``1``; ``"averages"`` for the files of a subject as a whole. With a session comes what
-        reading it needs of its subject: noise ceilings, mean R2, ROIs and the brain mask.
+        reading it needs of its subject: noise ceilings, ROIs, and in any case the mean R2 and the brain mask.
     task, space, desc, stat, suffix, extension : str or sequence of str, optional
         BIDS entities that the files' names must have, with or without the prefix. A file in whose name an entity does
         not occur is copied.
@@ -114,10 +115,6 @@ def download(
     -----
     OfflineWarning
         If the bucket does not answer, and all that is chosen is there by the listing of the last time.
-
-    References
-    ----------
-    ``laion_fmri.download`` of the data set's own package.
     """
     entities = {"task": task, "space": space, "desc": desc, "stat": stat, "suffix": suffix, "extension": extension}
     of_sessions = {"subjects": subject, "sessions": ses, "entities": entities}
@@ -255,6 +252,11 @@ def accept_license() -> None:
     Only the images need an agreement.
     """
     print(NOTICE)
+
+
+def accept_licenses(include_stimuli: bool = False) -> None:
+    """Do what `accept_license` does, under the name that it had before; `include_stimuli` has no effect."""
+    accept_license()
 
 
 def request_stimulus_access() -> str:

@@ -48,8 +48,8 @@ MAY_IMPORT: Mapping[str, set[str]] = {
         "templates": "subject",
         "group": "axes discovery errors reading remote subject",
         "stimuli": "subject",
-        **dict.fromkeys(("captions", "derivatives", "embeddings", "segmentations"), "subject"),
-        "download": "config errors layout mirror remote",
+        **dict.fromkeys(("captions", "derivatives", "embeddings", "segmentations", "torch_data"), "subject"),
+        "download": "errors layout mirror remote",
         "catalog": "building discovery errors layout reading remote sources",
         "drivers": "catalog errors layout reading sources",
         "readers": "catalog layout reading sources",
@@ -62,7 +62,7 @@ MOST_NAMES = 30
 """Modules and folders of one folder: what fits on a page."""
 NAMES_OF_THE_PACKAGE = {
     *("config", "discovery", "splits", "subject", "group", "download"),
-    *("stimuli", "embeddings", "captions", "segmentations", "templates", "derivatives"),
+    *("stimuli", "embeddings", "captions", "segmentations", "templates", "derivatives", "torch_data"),
 }
 """Modules at the top that the data set's own package has, too: their number is not ours to choose."""
 MOST_LINES, MOST_LINES_OF_A_BODY, MOST_LINES_OF_A_TEST = 350, 40, 600

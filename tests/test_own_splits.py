@@ -72,6 +72,10 @@ def test_splits_of_ones_own(folder: Path, tiny: Path) -> None:
     assert (split.name, split.pool, split.n_train, split.n_test) == ("by_hand", "mine", 1, 1)
     assert [*splits.load_all_splits("mine", splits=folder)] == ["tau", "by_hand"]
     assert sorted(splits.load_all_splits("pooled", splits=folder)) == POOLED
+    for name in NAMES[1:]:
+        (folder / "shared" / f"{name}.json").unlink()
+    write(folder, "shared", "by_hand", (split.variants[0].all_ids(), []))
+    assert [*splits.load_all_splits("shared", splits=folder)] == [NAMES[0], "by_hand"]
     with pytest.raises(ValueError, match=r"Unknown split: 'by_hnd'. Did you mean 'by_hand'"):
         splits.load_split("by_hnd", "mine", splits=folder)
     with pytest.raises(ValueError, match="Unknown split: 'random_0'"):

@@ -67,7 +67,8 @@ def _copy(function: str, source: BucketChoice, **given: Any) -> None:
     from intake_laion_fmri import download as functions
 
     interrupts.promise("Received data are kept: run it again for the rest.")
-    chosen = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items() if value != ()}
+    given = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items() if value != ()}
+    chosen = {name: "all" if value == ["all"] else value for name, value in given.items()}
     with exits.exit_codes(), show_progress(quiet=False) as progress:
         getattr(functions, function)(**chosen, bucket=source.source(), progress=progress)
 

@@ -22,7 +22,7 @@ MAX_DEPTH = 32
 
 
 @dataclass(frozen=True)
-class Variant:
+class SplitVariant:
     """One partition of a pool."""
 
     variant_id: int
@@ -55,14 +55,14 @@ class Split:
     """Number of train images."""
     n_test: int
     """Number of test images."""
-    variants: tuple[Variant, ...]
+    variants: tuple[SplitVariant, ...]
     """The partitions."""
     revision: str
     """Origin of the file: a commit, a folder or URL, or the bucket that is read."""
     sha256: str
     """Sum of the file."""
 
-    def variant(self, variant_id: int = 0) -> Variant:
+    def variant(self, variant_id: int = 0) -> SplitVariant:
         """Return a partition by number.
 
         Raises
@@ -90,7 +90,7 @@ def parse_split(content: bytes, pool: str, name: str, revision: str, where: str)
         fields = json.loads(content, object_pairs_hook=_each_once)
         found_name = str(fields["name"])[:200]
         variants = tuple(
-            Variant(_whole(variant["variant_id"]), _labels(variant["train_ids"]), _labels(variant["test_ids"]))
+            SplitVariant(_whole(variant["variant_id"]), _labels(variant["train_ids"]), _labels(variant["test_ids"]))
             for variant in fields["variants"]
         )
         split = Split(

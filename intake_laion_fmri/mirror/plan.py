@@ -38,7 +38,7 @@ def plan_from_listings(
     if selection.wants("stimuli") and not notes:
         notes.append(f"The images require a data use agreement: ask at {layout.REQUEST_URL}.")
     chosen = [info for key, info in sorted(listed.items()) if selection.takes(key)]
-    if not chosen:
+    if not any(selection.has_entities(info.key) for info in chosen):
         raise NoMatchingDataError(
             f"{bucket.url} has none of the chosen objects. Choose more; 'intake-laion-fmri ls' lists them."
         )

@@ -1,7 +1,8 @@
 """Selecting objects for a mirror by subject, session, group and entity.
 
 A session's betas cannot be read without the files of its subject: the noise ceilings and the mean R2, the ROIs and the
-brain mask come along with any choice of sessions. They obey every other filter.
+brain mask come along with any choice of sessions. They obey every other filter, but for the mean R2 and the brain mask:
+without these no session can be read, whatever its files were chosen by.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from intake_laion_fmri.reading.arguments import ALL, SessionSelection, check_ses
 
 AVERAGES = "averages"
 """The files of a subject as a whole, among the sessions that are chosen."""
+
+_MASKS = {"r2_mean", "brain_mask"}
+"""Kinds of files that tell which voxels there are."""
 
 EntityFilter = Mapping[str, str | Sequence[str] | None]
 """One of `layout.ENTITIES` → the value or values that a file's name may have for it; None is no filter."""
@@ -80,7 +84,7 @@ class MirrorSelection:
             self.wants(layout.group_of(key))
             and (self.subjects is None or subject_of(key) in (None, *self.subjects))
             and self._takes_session(key)
-            and self._takes_entities(key)
+            and (self.has_entities(key) or self._masks(key))
         )
 
     def expect_in(self, keys: Iterable[str], *, where: str) -> None:
@@ -113,11 +117,21 @@ class MirrorSelection:
             return layout.is_session(session) and layout.session_name(session) in self.sessions
         return layout.is_needed(key) or layout.group_of(key) in (self.groups or ())
 
-    def _takes_entities(self, key: str) -> bool:
+    def _masks(self, key: str) -> bool:
+        """Return True for a mask, which a filter of names must not take from the sessions that are read with it."""
+        return self.sessions is not None and _is_mask(key)
+
+    def has_entities(self, key: str) -> bool:
+        """Return True if an object's name has the chosen entities, or lacks any."""
         if not self.entities:
             return True
         found = layout.name_entities(key)
         return all(found.get(name, values[0]) in values for name, values in self.entities.items())
+
+
+def _is_mask(key: str) -> bool:
+    parsed = layout.parse_key(key)
+    return parsed is not None and parsed.kind in _MASKS
 
 
 def subject_of(key: str) -> str | None:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from intake_laion_fmri.axes.labels import OOD_TYPES, labels_of
 from intake_laion_fmri.axes.roles import OOD, ROLES, SHARED, is_of_type, ood_roles, roles_in
 from intake_laion_fmri.errors import NotInBucketError, unknown_value
-from intake_laion_fmri.formats.split_file import Split
+from intake_laion_fmri.formats.split_file import Split, SplitVariant
 from intake_laion_fmri.remote.access import Bucket, open_bucket
 from intake_laion_fmri.running.forks import concurrently
 from intake_laion_fmri.splits.sources import (
@@ -51,6 +51,7 @@ __all__ = [
     "Pool",
     "Role",
     "SplitName",
+    "SplitVariant",
     "check_split",
     "get_split_masks",
     "get_train_test_ids",
@@ -197,7 +198,7 @@ def load_all_splits(
 ) -> dict[str, Split]:
     """Read every split of a pool: name → split; arguments and errors are those of `load_split`."""
     source = find_source(splits, bucket=bucket, storage_options=storage_options, mirror=mirror, mirror_only=mirror_only)
-    names = SPLITS if pool in published_pools() else _in_order(_check_names(source, pool, None))
+    names = _in_order(_check_names(source, pool, None))
     read = concurrently(lambda name: _load_split(source, pool, name), names, FILES_IN_FLIGHT, name="splits")
     revision = revision_of(source, read)
     return {split.name: dataclasses.replace(split, revision=revision) for split in read}
@@ -322,7 +323,7 @@ def _check_names(source: SplitSource, pool: object, name: str | None) -> Collect
     try:
         found = source.names()
     except OSError:  # a server that lists nothing
-        found = {}
+        found = {key: [*SPLITS] for key in published_pools()}
     if pool not in found:
         raise unknown_value("pool", pool, sorted(found or published_pools()))
     if name is not None and name not in found[str(pool)]:

@@ -55,8 +55,10 @@ _FORMATS: Mapping[str | None, str] = {
     "func.gii": "func.gii",
     "label": "label",
 }
-_CEILINGS: Mapping[str, str] = {name: f"nc_{name}" for name in layout.NOISE_CEILINGS} | {
-    f"Noiseceiling{spelled}": f"nc_{name}" for name, spelled in layout.NOISE_CEILINGS.items()
+_CEILINGS: Mapping[str, str] = {
+    spelling: f"nc_{name}"
+    for name, spelled in layout.NOISE_CEILINGS.items()
+    for spelling in dict.fromkeys((name, spelled, f"Noiseceiling{spelled}"))
 }
 
 
@@ -301,7 +303,7 @@ class Subject(Tables, Volumes, Templates, Descriptions, Runs, Training):
             The map within this session; of a list, or of ``"all"``, the map of each.
         desc : str or sequence of str, optional
             A map of the subject: ``"Noiseceiling12rep"``, ``"Noiseceiling4rep"`` or ``"NoiseceilingAllrep"``, also
-            ``"12rep"``, ``"4rep"`` or ``"all"``; of a list each.
+            ``"12rep"``, ``"4rep"`` and ``"Allrep"`` or ``"all"``; of a list each.
         roi, mask, mask_source
             The voxels: see `Subject`.
 

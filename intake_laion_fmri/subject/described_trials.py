@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import builtins
 import functools
+import operator
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from intake_laion_fmri.reading.arguments import SessionSelection, check_sessions
+from intake_laion_fmri.reading.arguments import SessionSelection
 from intake_laion_fmri.subject.descriptions import Captions, Segmentations, load_embeddings
 from intake_laion_fmri.subject.reader import SubjectReader
+from intake_laion_fmri.subject.tables import rows_of_sessions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +29,10 @@ class _OfTrials:
         self._metadata, self._described = metadata, described
 
     def _name(self, trial_idx: int) -> str:
-        return str(self._metadata["image_name"].iloc[int(trial_idx)])
+        row = operator.index(trial_idx)
+        if not -len(self._metadata) <= row < len(self._metadata):
+            raise IndexError(f"Trial {row}: expected a row of metadata, from 0 to {len(self._metadata) - 1}.")
+        return str(self._metadata["image_name"].iloc[row])
 
 
 class TrialEmbeddings(_OfTrials):
@@ -46,11 +51,9 @@ class TrialEmbeddings(_OfTrials):
     def all(self, model: str, session: SessionSelection | None = None) -> NDArray[np.float16]:
         """Return embeddings of all or some sessions' trials, (trial, feature).
 
-        Repeats are included.
+        Repeats are included; an unknown session is a ValueError.
         """
-        table = self._metadata
-        sessions = None if session is None else check_sessions(session)
-        chosen = table if sessions is None else table[table["session"].isin(sessions)]
+        chosen = rows_of_sessions(self._metadata, session)
         rows: NDArray[np.float16] = self._described.get(model, chosen["image_name"])
         return rows
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import builtins
 import functools
+import operator
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -67,7 +68,7 @@ class Embeddings(_Described):
     Parameters
     ----------
     models : str or iterable of str
-        ``"CLIP"``, or several; ValueError for one that is not there, with the nearest.
+        ``"CLIP"``, or several; ValueError for one that is not there, with the nearest, and for an empty list.
     data_dir, bucket, storage_options, mirror_only
         As in `load_embeddings`.
     """
@@ -84,6 +85,8 @@ class Embeddings(_Described):
         super().__init__(data_dir, bucket=bucket, storage_options=storage_options, mirror_only=mirror_only)
         self.models = [models] if isinstance(models, str) else list(models)
         """The models, in the order in which they were given."""
+        if not self.models:
+            raise ValueError("models=[] names no model. Expected a model such as 'CLIP', or a list of them.")
         self._opened = {model: open_embeddings(model, bucket=self._bucket) for model in self.models}
 
     @property
@@ -94,6 +97,10 @@ class Embeddings(_Described):
 
     def __len__(self) -> int:
         return len(self.image_ids)
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the models."""
+        return iter(self.models)
 
     def __contains__(self, model: object) -> bool:
         """Return True for a known model, or model and image."""
@@ -229,9 +236,15 @@ class Segmentations(_Described):
     def __len__(self) -> int:
         return len(self.metadata)
 
+    def __contains__(self, image_name: object) -> bool:
+        return image_name in self._by_image
+
     def __getitem__(self, mask_row: int) -> NDArray[np.uint8]:
-        """Return a mask by row, (y, x), read now."""
-        mask: NDArray[np.uint8] = self._opened["masks"].sel(mask=int(mask_row)).to_numpy()
+        """Return a mask by row, (y, x), read now; IndexError for an unknown row."""
+        row = operator.index(mask_row)
+        if row not in self._opened.indexes["mask"]:
+            raise IndexError(f"Mask {row}: expected a mask_row of metadata, which has {len(self)} masks.")
+        mask: NDArray[np.uint8] = self._opened["masks"].sel(mask=row).to_numpy()
         return mask
 
     def get(self, image_name: str, noun: str, instance: int = 0) -> NDArray[np.uint8]:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from intake_laion_fmri.errors import NotInBucketError, StimuliNotDownloadedError, unknown_value
-from intake_laion_fmri.layout import same_session, session_name
+from intake_laion_fmri.errors import NotInBucketError, StimuliNotDownloadedError
+from intake_laion_fmri.reading.arguments import SessionSelection
 from intake_laion_fmri.reading.stimuli.image_file import ImageFile, as_displayed_rgb
 from intake_laion_fmri.reading.stimuli.images import lazy_images
 from intake_laion_fmri.remote.access import Bucket, open_bucket
 from intake_laion_fmri.subject.descriptions import Captions, Embeddings, Segmentations, load_embeddings
+from intake_laion_fmri.subject.tables import rows_of_sessions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -192,14 +193,14 @@ class TrialImages:
         """Return an image by label, as displayed."""
         return self._stimuli.get(label)
 
-    def all(self, session: str | int | None = None) -> Iterator[Image.Image]:
-        """Yield images of all or one session's trials, as displayed."""
+    def all(self, session: SessionSelection | None = None) -> Iterator[Image.Image]:
+        """Yield images of all or some sessions' trials, as displayed."""
         return (self._stimuli.get(label) for label in self._labels(session))
 
-    def array(self, session: str | int | None = None) -> NDArray[np.uint8]:
+    def array(self, session: SessionSelection | None = None) -> NDArray[np.uint8]:
         """Return images of trials, uint8 (trial, y, x, 3).
 
-        Of all trials, or of a session's; 3 MB a trial.
+        Of all trials, or of those of sessions; 3 MB a trial.
 
         `intake_laion_fmri.open_stimuli` gives the same lazily, and in any size.
         """
@@ -222,15 +223,8 @@ class TrialImages:
             raise IndexError(f"Trial {row}: expected a row of metadata, from 0 to {len(self) - 1}.")
         return str(self._subject.metadata["image_name"].iloc[row])
 
-    def _labels(self, session: str | int | None) -> list[str]:
-        table = self._subject.metadata
-        if session is not None:
-            known = [str(name) for name in table["session"].unique()]
-            names = same_session(session_name(session), known)
-            if not names:
-                raise unknown_value("session", session, known)
-            table = table[table["session"].isin(names)]
-        return [str(label) for label in table["image_name"]]
+    def _labels(self, session: SessionSelection | None) -> list[str]:
+        return [str(label) for label in rows_of_sessions(self._subject.metadata, session)["image_name"]]
 
 
 def _array(file: ImageFile, images: str | list[str]) -> NDArray[np.uint8]:

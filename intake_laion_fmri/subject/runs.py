@@ -40,30 +40,29 @@ class Runs:
             return True
         return any(name.startswith("ses-") for name in place.folders(layout.RAW.folder(subject)))
 
-    def get_events(self, session: SessionSelection, run: int | None = None) -> pd.DataFrame:
+    def get_events(self, session: SessionSelection, run: int | str | None = None) -> pd.DataFrame:
         """Read events of a session or run; see `intake_laion_fmri.open_events`."""
-        return open_events(self._reader.subject, session=session, run=run, bucket=self._reader.place)
+        return open_events(self._reader.subject, session=session, run=_number(run), bucket=self._reader.place)
 
     def get_raw_bold(
-        self, session: str | int, run: int, echo: int, part: Part = "mag", mask_source: str = "anatomical"
+        self, session: str | int, run: int | str, echo: int | str, part: Part = "mag", mask_source: str = "anatomical"
     ) -> NDArray[np.float32]:
         """Read an echo of a run, shape (volume, voxel).
 
-        `mask_source` has no effect: masks are on another grid.
+        Runs and echoes are ``1`` or ``"01"``. `mask_source` has no effect: masks are on another grid.
         """
-        series = open_bold(
-            self._reader.subject, session, run=run, source="raw", echo=echo, part=part, bucket=self._reader.place
-        )
+        numbers: dict[str, Any] = {"run": _number(run), "echo": _number(echo)}
+        series = open_bold(self._reader.subject, session, source="raw", part=part, bucket=self._reader.place, **numbers)
         values: NDArray[np.float32] = series.bold.values
         return values
 
     def get_sbref(
-        self, session: str | int, run: int, echo: int, part: Part = "mag", mask_source: str = "anatomical"
+        self, session: str | int, run: int | str, echo: int | str, part: Part = "mag", mask_source: str = "anatomical"
     ) -> NDArray[np.float32]:
         """Read the single-band reference of an echo, shape (voxel,); see `get_raw_bold`."""
         check_option("part", part, valid=("mag", "phase"))
         place, subject = self._reader.place, self._reader.subject
-        chosen: dict[str, Any] = {"session": session, "run": run, "task": "images"}
+        chosen: dict[str, Any] = {"session": session, "run": _number(run), "task": "images"}
         try:
             files = RunFiles.from_bucket(place, subject, layout.RAW, "raw_sbref_part", **chosen).files
             files = tuple(file for file in files if file.entities["part"] == part)
@@ -72,9 +71,16 @@ class Runs:
                 raise
             files = RunFiles.from_bucket(place, subject, layout.RAW, "raw_sbref", **chosen).files
         found = {file.entities["echo"]: file for file in files}
-        if str(echo) not in found:
-            raise unknown_value("echo", str(echo), sorted(found), where=f"{subject} in {place.url}")
-        info = found[str(echo)].info
+        number = str(_number(echo))
+        if number not in found:
+            raise unknown_value("echo", number, sorted(found), where=f"{subject} in {place.url}")
+        info = found[number].info
         grid = open_beginning(place, info).header.grid
         values: NDArray[np.float32] = SessionBlock(place, info, grid, 1, (0,)).read(np.arange(grid.size))[0]
         return values
+
+
+def _number(given: Any) -> Any:
+    """Return the number of a run or an echo that is spelled as in names of files: ``"01"`` or ``"run-01"``."""
+    digits = given.rpartition("-")[2] if isinstance(given, str) else ""
+    return int(digits) if digits.isdecimal() else given

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.errors import Remarks, StimuliNotDownloadedError, check_option
-from intake_laion_fmri.reading.arguments import SessionSelection
+from intake_laion_fmri.errors import Remarks, StimuliNotDownloadedError, check_option, unknown_value
+from intake_laion_fmri.reading.arguments import SessionSelection, check_sessions
 from intake_laion_fmri.subject.reader import SubjectReader, one_or_each
 
 if TYPE_CHECKING:
@@ -124,6 +124,21 @@ class Tables:
             raise StimuliNotDownloadedError(str(place.missing(layout.STIMULUS_METADATA, listing)))
         content = place.fetch([listing[layout.STIMULUS_METADATA]])[layout.STIMULUS_METADATA]
         return pd.read_csv(io.BytesIO(content), keep_default_na=False)
+
+
+def rows_of_sessions(metadata: pd.DataFrame, session: SessionSelection | None) -> pd.DataFrame:
+    """Return the rows of `Tables.metadata` of the chosen sessions, in its order; ValueError for an unknown session."""
+    chosen = None if session is None else check_sessions(session)
+    if chosen is None:
+        return metadata
+    known = [str(name) for name in metadata["session"].unique()]
+    found: list[str] = []
+    for name in chosen:
+        names = layout.same_session(name, known)
+        if not names:
+            raise unknown_value("session", name, known)
+        found += names
+    return metadata[metadata["session"].isin(found)]
 
 
 def _warn_of_gaps(sessions: list[str]) -> None:

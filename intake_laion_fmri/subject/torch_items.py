@@ -15,21 +15,30 @@ from intake_laion_fmri.axes.rois import RoiSelection
 from intake_laion_fmri.axes.voxels import Mask
 from intake_laion_fmri.errors import is_several
 from intake_laion_fmri.export.items import Transform, row_of, transformed
-from intake_laion_fmri.subject.reader import Flags, SubjectReader
+from intake_laion_fmri.subject.reader import Flags
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from intake_laion_fmri.subject.images import TrialImages
 
-
-class SessionItems:
-    """A session's map-style dataset, created by `Subject.to_torch_dataset`."""
+class LaionFMRIDataset:
+    """A session's map-style dataset; as `Subject.to_torch_dataset`."""
 
     def __init__(
-        self, betas: NDArray[np.float32], trials: pd.DataFrame, images: TrialImages, transform: Transform | None
+        self,
+        subject: Training,
+        session: str | int,
+        roi: RoiSelection | None = None,
+        mask: Flags | None = None,
+        nc_threshold: float | None = None,
+        image_transform: Transform | None = None,
+        mask_source: Mask = "anatomical",
     ) -> None:
-        self._betas, self._images, self._transform = betas, images, transform
+        if is_several(session) or session == "all":
+            raise ValueError(f"session={session!r}: expected one session, such as 'ses-01'.")
+        self._betas: NDArray[np.float32] = subject.get_betas(session, roi, mask, nc_threshold, mask_source=mask_source)
+        self._images, self._transform = subject.images, image_transform
+        trials: pd.DataFrame = subject.get_trial_info(session)
         self._labels = trials["label"].tolist()
         self._session = str(trials["session"].iloc[0])
         self._repetitions = trials.groupby("label").cumcount().tolist()
@@ -58,7 +67,6 @@ class SessionItems:
 class Training:
     """Accessor of `Subject` for torch."""
 
-    _reader: SubjectReader
     get_betas: Callable[..., Any]
     get_trial_info: Callable[..., Any]
     images: Any
@@ -71,7 +79,7 @@ class Training:
         nc_threshold: float | None = None,
         image_transform: Transform | None = None,
         mask_source: Mask = "anatomical",
-    ) -> SessionItems:
+    ) -> LaionFMRIDataset:
         """Return a session's trials as a map-style torch dataset.
 
         ``ds.laion.to_torch(images)`` reads whole batches, several sessions and lazy betas, and needs no torch.
@@ -87,7 +95,7 @@ class Training:
 
         Returns
         -------
-        SessionItems
+        LaionFMRIDataset
             Items are dicts: ``betas``, float32 (voxel,); ``image``, float32 (channel, y, x) from 0 to 1, as it was
             shown; ``image_name``; ``session``; ``rep_index``, earlier trials of the image within the session.
 
@@ -100,7 +108,4 @@ class Training:
         ImportError
             From an item, where torch is not installed.
         """
-        if is_several(session) or session == "all":
-            raise ValueError(f"session={session!r}: expected one session, such as 'ses-01'.")
-        betas = self.get_betas(session, roi, mask, nc_threshold, mask_source=mask_source)
-        return SessionItems(betas, self.get_trial_info(session), self.images, image_transform)
+        return LaionFMRIDataset(self, session, roi, mask, nc_threshold, image_transform, mask_source)

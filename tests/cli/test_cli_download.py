@@ -58,6 +58,7 @@ def run(bucket: Path, words: str) -> Result:
         ("download-raw", OTHERS[5:11]),
         ("download --subject 01 --ses 1 --include-freesurfer", [OTHERS[11]]),
         ("download --ses 1 --include-embeddings --include-freesurfer", [*OTHERS[:2], *OTHERS[11:]]),
+        ("download --subject all --ses all --include-freesurfer", OTHERS[11:]),
         ("download --subject 01 03 --include-embeddings CLIP --suffix mask trials", [OTHERS[0]]),
         ("download --subject 01 --ses 1 --include-raw --task images", OTHERS[5:11]),
     ],

@@ -181,6 +181,16 @@ def test_entities(tiny: Path, tmp_path: Path, entities: Any, expected: set[str] 
     assert any("/rois/" in info.key for info in plan.objects) is not filters_suffix
 
 
+def test_the_masks_come_with_a_session_whatever_its_files_are_chosen_by(tiny: Path, tmp_path: Path) -> None:
+    """No session can be read without them; they are no answer to a choice that nothing else fits."""
+    chosen = {"bucket": tiny, "subjects": "sub-01", "sessions": 1}
+    plan = plan_mirror(tmp_path, **chosen, entities={"desc": "SingletrialBetas", "extension": "nii.gz"})
+    masks = {layout.key(kind, subject="sub-01") for kind in ("r2_mean", "brain_mask")}
+    assert masks < {info.key for info in plan.objects}
+    with pytest.raises(NotInBucketError, match="nothing of what was chosen"):
+        plan_mirror(tmp_path, **chosen, kinds=["r2", "trials"], entities={"suffix": "trials", "extension": "nii.gz"})
+
+
 @pytest.mark.parametrize(
     ("choice", "message"),
     [

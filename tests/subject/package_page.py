@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from package_rows import COMMANDS, ERRORS, FUNCTIONS, SUBJECT, TOP, Array, Call, Name
+from package_functions import FUNCTIONS
+from package_rows import COMMANDS, ERRORS, SUBJECT, TOP, Array, Call, Name
 
 __all__ = ["DOCUMENT", "page"]
 
@@ -46,7 +47,8 @@ def page() -> str:
         [
             HEAD,
             "## Subject\n",
-            "After `sub = load_subject('sub-01')`, with `FACE` a list of four ROIs:\n",
+            "After `sub = load_subject('sub-01')`, with `FACE` a list of four ROIs; the trial `SHARED` shows the "
+            "shared image `LABEL`, and the trial `UNIQUE` one of the subject's own:\n",
             _calls(SUBJECT),
             "## Other modules\n",
             _calls(FUNCTIONS),

@@ -20,8 +20,9 @@ import plain_arrays as oracle
 import pytest
 from conftest import S3
 from demo_files import GLM, betas_file
+from package_functions import FUNCTIONS
 from package_page import DOCUMENT, page
-from package_rows import COMMANDS, ERRORS, FUNCTIONS, SUBJECT, TOP, Array, Call
+from package_rows import COMMANDS, ERRORS, SUBJECT, TOP, Array, Call
 from tiers import sampled
 
 import intake_laion_fmri
@@ -37,6 +38,9 @@ LABEL = "shared_12rep_LAION_cluster_1003_i0.jpg"
 FACE = ["FFA1", "FFA2", "OFA", "pSTSfaces"]
 CASES = [(name, call) for name, row in SUBJECT.items() for call in row.calls]
 OFFLINE = "mirror"
+WITH_IMAGES = {"folder", "store"}
+DESCRIBING = ["freesurfer", "events", "raw", "embeddings", "captions", "segmentations"]
+PROPERTIES = {"subject_id", "metadata", "images", "embeddings", "captions", "segmentations"}
 ORIGINS = ["folder", "s3", OFFLINE, "store"]
 
 
@@ -46,7 +50,7 @@ def mirrored(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         mirror_bucket(folder, bucket=tiny, subjects="sub-01")
-        mirror_bucket(folder, bucket=tiny, subjects="sub-01", kinds=["freesurfer", "events", "raw"])
+        mirror_bucket(folder, bucket=tiny, subjects="sub-01", kinds=DESCRIBING)
     return folder
 
 
@@ -103,17 +107,30 @@ def check(found: Any, kind: Any, sizes: dict[str, int]) -> None:
 
 def result(call: Call, **names: Any) -> Any:
     """Make a call of the table."""
+    if "SHARED" in call.text or "UNIQUE" in call.text:
+        labels = names["sub"].metadata["image_name"]
+        names |= {"SHARED": labels.eq(LABEL).argmax(), "UNIQUE": labels.str.startswith("unique").argmax()}
     return eval(call.text, {"np": np, "FACE": FACE, "LABEL": LABEL, **names})
 
 
 @pytest.mark.filterwarnings("ignore:get_n_stimuli counts the stimuli of all subjects")
-@pytest.mark.parametrize("sub", sampled(ORIGINS, keep=2), indirect=True)
+@pytest.mark.parametrize(("sub", "origin"), sampled([(one, one) for one in ORIGINS], keep=2), indirect=["sub"])
 @pytest.mark.parametrize(("name", "call"), CASES, ids=[call.text for _, call in CASES])
 def test_what_a_call_gives(
-    sub: Subject, sizes: dict[str, int], name: str, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sub: Subject,
+    origin: str,
+    sizes: dict[str, int],
+    name: str,
+    call: Call,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert f"sub.{name}" in call.text
+    if call.gated and origin not in WITH_IMAGES:
+        with pytest.raises(OSError, match=layout.REQUEST_URL):
+            result(call, sub=sub)
+        return
     if call.error is None:
         check(result(call, sub=sub), call.kind, sizes)
         return
@@ -132,10 +149,10 @@ def parameters(signature: str) -> list[tuple[str, Any]]:
 def test_signatures(name: str) -> None:
     """Parameters in the same order, with the same defaults; ours may add keywords after them."""
     signature = SUBJECT[name].signature
-    member = inspect.getattr_static(Subject, name)
-    if name == "metadata":
-        assert not callable(member)
+    if name in PROPERTIES:
+        assert not callable(inspect.getattr_static(Subject, name, None))
         return
+    member = inspect.getattr_static(Subject, name)
     found = list(inspect.signature(member).parameters.values())[1:]
     expected = parameters(signature)
     assert [(one.name, one.default) for one in found[: len(expected)]] == expected
