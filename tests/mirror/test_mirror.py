@@ -187,7 +187,7 @@ def test_the_masks_come_with_a_session_whatever_its_files_are_chosen_by(tiny: Pa
     plan = plan_mirror(tmp_path, **chosen, entities={"desc": "SingletrialBetas", "extension": "nii.gz"})
     masks = {layout.key(kind, subject="sub-01") for kind in ("r2_mean", "brain_mask")}
     assert masks < {info.key for info in plan.objects}
-    with pytest.raises(NotInBucketError, match="nothing of what was chosen"):
+    with pytest.raises(NotInBucketError, match="none of the chosen objects"):
         plan_mirror(tmp_path, **chosen, kinds=["r2", "trials"], entities={"suffix": "trials", "extension": "nii.gz"})
 
 
