@@ -48,7 +48,7 @@ def read_table(
     separator : str, default ","
         What is between fields. Where it is a comma, fields may be quoted.
     most_bytes, most_rows : int, optional
-        Of the table, at most; nothing is made of what is beyond.
+        Largest table that is read; a larger one is an error.
 
     Returns
     -------

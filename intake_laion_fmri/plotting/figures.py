@@ -100,7 +100,7 @@ def figure_of(axes: Axes) -> Figure:
 def _show_once(figure: Figure) -> None:
     """Keep a notebook from showing a figure twice.
 
-    As a cell's value, and by pyplot at the cell's end.
+    It would be shown as the cell's value, and by pyplot at the cell's end.
     """
     if "inline" in pyplot().get_backend():
         figure._ipython_display_ = functools.partial(_display, figure)  # type: ignore[attr-defined]

@@ -293,7 +293,7 @@ def _finished(
 def _joined(found: Sequence[Mesh]) -> tuple[Any, Any, Any, Any]:
     """Join the hemispheres into one mesh, the left one at the left.
 
-    With their shades and values.
+    Their shades and values are joined likewise.
     """
     xyz, faces, before = [], [], 0
     for mesh in found:

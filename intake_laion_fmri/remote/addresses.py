@@ -117,7 +117,7 @@ def links(address: str) -> list[str]:
 def protocol_of(address: str) -> str:
     """Return an address's protocol; "file" for a local path.
 
-    That of the outermost file system of a chain.
+    A chain has the protocol of its outermost file system.
     """
     return "file" if is_folder(address) else re.split("://|::", address, maxsplit=1)[0].lower()
 

@@ -153,7 +153,7 @@ class SmallFileCache:
     def trim(self) -> None:
         """Remove least recently used files beyond the limit.
 
-        And leftovers of killed processes.
+        Leftovers of killed processes are removed too.
 
         The folder is looked through once a minute, or when this process has added more than there was room for.
         """

@@ -206,7 +206,7 @@ class MirrorFolder(MirrorRecords):
     def name_for(self, key: str, copy: Copy | None) -> str:
         """Return the file name for an object.
 
-        That of its present copy, under either name.
+        A copy that exists keeps its name, of the two that are possible.
         """
         return self.file_of(key, copy.path) or key if copy else key
 
@@ -248,7 +248,7 @@ class MirrorFolder(MirrorRecords):
     def files(self) -> Iterator[tuple[str, os.stat_result]]:
         """Yield key and state of every file in the bucket's layout.
 
-        With or without a record.
+        Files without a record are included.
         """
         pending = [""]
         while pending:
@@ -285,7 +285,7 @@ def _is_current(record: MirrorRecord, info: ObjectInfo) -> bool:
 def _content(path: Path, size: int) -> bytes | None:
     """Return a file's content of known size.
 
-    Of a longer file no more is read.
+    No more is read of a longer file.
     """
     try:
         with path.open("rb", buffering=0) as file:

@@ -195,7 +195,7 @@ def _open_regular(path: str) -> io.FileIO:
 def _read(path: str, start: int = 0, stop: int | None = None, *, most: int | None = None) -> Answer:
     """Read a file or a range of bytes.
 
-    Of a file longer than `most`, one byte more is read.
+    A file longer than `most` is read to one byte beyond it.
 
     The answer has the file's state after the last byte was read: that of before would be another if it was written to.
     """

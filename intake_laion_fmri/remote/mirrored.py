@@ -153,7 +153,7 @@ class MirrorFirst(Copies):
     def path_of(self, info: ObjectInfo) -> Path | None:
         """Return an object's copy, if it is complete and current.
 
-        Or if it was listed in the folder and is unchanged.
+        A file that was listed in the folder and is unchanged counts as current.
         """
         return self.mirror.proves(info) or (self.mirror.path_of(info.key) if self._is_as_listed(info) else None)
 

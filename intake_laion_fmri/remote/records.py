@@ -238,7 +238,7 @@ def _within(key: str, folder: str) -> bool:
 def _listed_in(key: str, folder: str) -> bool:
     """Return True if a folder's listing covers a key.
 
-    That of the root covers the files directly in it.
+    The listing of the root covers the files directly in it.
     """
     return key.startswith(f"{folder}/") if folder else "/" not in key
 

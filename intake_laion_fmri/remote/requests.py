@@ -143,7 +143,7 @@ class Requests:
     def _get(self, seconds: float, key: str, start: int | None, stop: int | None, *, most: int) -> Answer:
         """Request an object or a range.
 
-        Of a longer answer than `most`, one byte more is read.
+        A longer answer than `most` is read to one byte beyond it.
         """
         with self._named(key):
             return self.backend.get(key, start, stop, seconds, most=most)

@@ -59,7 +59,7 @@ class S3Objects(FileSystemBackend):
     def _pages(self, folder: str, seconds: float, *, deep: bool) -> tuple[dict[str, ObjectInfo], set[str]]:
         """List objects below a folder, recursively or not.
 
-        With the folders directly below.
+        The second value holds the folders directly below.
 
         NoSuchBucketError if the bucket does not exist; to S3, an absent folder is an empty listing. WrongAnswerError if
         an answer is no listing: XML of something else, as of a hotel's network, would look like an empty one. `seconds`

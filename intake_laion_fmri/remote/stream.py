@@ -86,7 +86,7 @@ class BlockReader(io.RawIOBase):
 class RangedFile(io.RawIOBase):
     """A seekable file over ranged requests of 64 KiB.
 
-    For the head of a large file.
+    It serves to read the head of a large file.
 
     Parameters
     ----------

@@ -208,7 +208,7 @@ def web_options(options: Mapping[str, Any], network: NetworkPolicy) -> dict[str,
 async def _body(answer: Any, most: int) -> bytes:
     """Read a body.
 
-    Of one longer than `most`, one byte more is read.
+    A body longer than `most` is read to one byte beyond it.
     """
     pieces, left = [], most + 1
     while left > 0 and (piece := await answer.content.read(min(left, _PIECE_BYTES))):

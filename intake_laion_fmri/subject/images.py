@@ -200,7 +200,7 @@ class TrialImages:
     def array(self, session: SessionSelection | None = None) -> NDArray[np.uint8]:
         """Return images of trials, uint8 (trial, y, x, 3).
 
-        Of all trials, or of those of sessions; 3 MB a trial.
+        `session` limits them to some sessions. An image takes 3 MB.
 
         `intake_laion_fmri.open_stimuli` gives the same lazily, and in any size.
         """

@@ -252,7 +252,7 @@ def _complete(
 ) -> tuple[tuple[str, ...], tuple[int, ...], tuple[str, ...]]:
     """Return contrasts and runs with all of their maps.
 
-    And descriptions of those left out.
+    The last tuple describes those that were left out.
 
     Of maps over all runs a contrast that nobody named is left out, of effects a run.
     """

@@ -181,7 +181,7 @@ def _earlier_sessions(
 ) -> tuple[list[str], str]:
     """Return all public sessions up to the last chosen one.
 
-    Or the reason why repetitions cannot be counted.
+    With them comes the reason why repetitions cannot be counted; empty if they can.
     """
     why = "repetition (it is counted from the first session on; {})".format
     until = layout.session_number(last)
