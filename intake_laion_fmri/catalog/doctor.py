@@ -70,6 +70,8 @@ class Report:
     """Group → number of objects of that subject, or of none, and their bytes."""
     unlisted: list[str] = field(default_factory=list)
     """Folders of that subject, or of none, that could not be listed, with the error."""
+    unknown: list[str] = field(default_factory=list)
+    """Folders where this package expects none, such as those of derivatives that it does not know."""
     unread: list[str] = field(default_factory=list)
     """Keys among these that no source reads."""
     opened: list[Opened] = field(default_factory=list)
@@ -101,6 +103,8 @@ class Report:
         if self.unlisted:
             yield "\n### Folders that could not be listed\n"
             yield from _listed(self.unlisted, "")
+        yield "\n### Folders that this package does not know\n"
+        yield from _listed([f"`{folder}`" for folder in self.unknown], "None.")
         yield f"\n### {counted(len(self.unread), 'object')} that no source reads\n"
         yield from _listed([f"`{key}`" for key in self.unread], "None.")
         yield f"\n### Sources of {self.subject}, opened lazily\n"
@@ -144,6 +148,7 @@ def look(bucket: Bucket, subject: str | None = None, session: str | None = None)
     report.changes = list(_together(compare(read_inventory(catalog_folder()), found)))
     report.subject = layout.subject_name(subject) if subject else report.subjects[0]
     objects, report.unlisted = _others(bucket, report.subject)
+    report.unknown = _unknown_folders(bucket, report.unlisted)
     objects |= listings.get(report.subject, {})
     if not any(tree.per == "subject" for tree in map(layout.tree_of, objects) if tree):
         raise unknown_value("subject", report.subject, report.subjects, where=bucket.url)
@@ -171,8 +176,30 @@ def _others(bucket: Bucket, subject: str) -> tuple[dict[str, ObjectInfo], list[s
         try:
             objects |= bucket.find(folder)
         except AccessDeniedError as error:
-            unlisted.append(f"`{folder}`: {type(error).__name__}: {_short(error)}")
+            unlisted.append(_unlisted(folder, error))
     return objects, unlisted
+
+
+def _unknown_folders(bucket: Bucket, unlisted: list[str]) -> list[str]:
+    """List the folders of the root, and of those on the way to a tree, that lead to no tree.
+
+    A folder that may not be listed is added to `unlisted`, with the error.
+    """
+    roots = [tree.root for tree in layout.TREES if tree.root]
+    known = {"/".join(root.split("/")[:depth]) for root in roots for depth in range(1, root.count("/") + 2)}
+    unknown = []
+    for parent in sorted({"", *(root.rpartition("/")[0] for root in roots)}):
+        try:
+            found = [f"{parent}/{name}".lstrip("/") for name in bucket.folders(parent)]
+        except AccessDeniedError as error:
+            unlisted.append(_unlisted(parent, error))
+            continue
+        unknown += [folder for folder in found if folder not in known and not layout.is_subject(folder)]
+    return unknown
+
+
+def _unlisted(folder: str, error: AccessDeniedError) -> str:
+    return f"`{folder or '/'}`: {type(error).__name__}: {_short(error)}"
 
 
 def _together(changes: Sequence[Change]) -> Iterator[str]:

@@ -28,6 +28,8 @@ ODD = {
     "derivatives/glmsingle-tedana/sub-01/ses-xx/func/sub-01_ses-xx_other.nii.gz": b"",
     "derivatives/rois/sub-01/new/sub-01_space-T1w_res-1pt8_label-NEW_mask.nii.gz": b"broken",
     "sub-01/notes | of nobody.txt": b"",
+    "derivatives/FreeSurfer/sub-01/surf/lh.white": b"",
+    "code/readme.txt": b"",
 }
 """Files that contradict what is expected, of every tree that has a folder for each subject."""
 
@@ -51,6 +53,7 @@ def test_a_bucket_as_expected(tiny: Path) -> None:
     report = as_json("--bucket", tiny)
     assert results(report) == dict.fromkeys(SOURCES, "opened")
     assert report["subject"] == "sub-01"
+    assert report["unknown"] == report["unlisted"] == []
     assert not [one["warnings"] for one in report["opened"] if one["warnings"]]
     ds = open_betas("sub-01", bucket=tiny)
     assert f"{ds.sizes['trial']:,} trial x {ds.sizes['voxel']:,} voxel" in report["opened"][0]["detail"]
@@ -106,6 +109,7 @@ def test_an_odd_bucket(odd: Path) -> None:
         report["unread"]
     )
     assert any(change.startswith("new") and "NEW" in change for change in report["changes"])
+    assert report["unknown"] == ["code", "derivatives/FreeSurfer"]
 
 
 def test_the_report_is_markdown(odd: Path) -> None:
@@ -151,7 +155,8 @@ def test_each_tree_is_listed_once(s3: Any, monkeypatch: pytest.MonkeyPatch) -> N
     with s3.requests() as whole:
         assert look(bucket).groups
     others = [tree for tree in layout.TREES if tree not in layout.MAIN_TREES]  # that of participants is the root
-    assert whole["LIST"] == inventory["LIST"] + len(others)
+    parents = 2  # the root and derivatives, whose folders are looked at for unknown ones
+    assert whole["LIST"] == inventory["LIST"] + len(others) + parents
 
 
 def test_a_folder_that_may_not_be_listed(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
