@@ -83,16 +83,16 @@ class CacheInfo:
     """Most bytes of small files that are kept; split files, and those that have a path, are not counted."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Count:
     """Size of the cache, as counted by this process."""
 
     until: float
     """By the monotonic clock."""
-    room: int
-    """Bytes that were free."""
+    room: int = 0
+    """Bytes that were free; none while the folder is looked through."""
     added: list[int] = field(default_factory=list)
-    """Sizes of the files that it has added since."""
+    """Sizes of the files that it has added since the look began."""
 
 
 _counts: dict[tuple[Path, int], _Count] = {}
@@ -164,8 +164,9 @@ class SmallFileCache:
         # Cost: the limit may be exceeded by what other processes add within a minute.
         known = _counts.get((self.folder, self.limit))
         if known is None or time.monotonic() > known.until or sum(known.added) > known.room:
-            room = self._trimmed(self.folder)
-            _counts[self.folder, self.limit] = _Count(time.monotonic() + _TRUSTED_SECONDS, room)
+            # It counts from before the look: a file that another thread adds meanwhile may not be seen by it.
+            count = _counts[self.folder, self.limit] = _Count(time.monotonic() + _TRUSTED_SECONDS)
+            count.room = self._trimmed(self.folder)
 
     def _trimmed(self, folder: Path) -> int:
         """Remove what exceeds the limit, and return the free bytes."""

@@ -171,7 +171,7 @@ def test_the_ceiling_of_averages(images: xr.Dataset) -> None:
     np.testing.assert_array_equal(extreme.laion.noise_ceiling()["noise_ceiling"][:3], [0, 100, np.nan])
     for wrong, message in (
         (few.drop_vars("nc_12rep"), "nc_12rep.*nc_4rep"),
-        (images.isel(image=[]), "There are no images"),
+        (images.isel(image=[]), "No images: expected averages"),
         (images.drop_vars("n_averaged"), "found them along image"),
     ):
         with pytest.raises(ValueError, match=message):

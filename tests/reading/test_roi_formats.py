@@ -407,7 +407,7 @@ def test_a_vertex_beyond_the_surface(own_tiny: Path, format: str) -> None:
     """Known from the masks, also where only labels are read."""
     path = surface_file(own_tiny, "sub-01", "L", "PPA", ".label")
     path.write_text("#!ascii label\n1\n642 0 0 0 1\n")
-    with pytest.raises(DataIntegrityError, match=rf"{path.name}: line 3: expected a vertex from 0 to 641, found 642"):
+    with pytest.raises(DataIntegrityError, match=rf"{path.name}: expected vertices from 0 to 641, found 642"):
         open_rois("sub-01", format=format, roi="PPA", bucket=own_tiny)
 
 

@@ -146,7 +146,7 @@ def test_a_surface_that_is_nowhere_in_the_brain(own_tiny: Path) -> None:
     for name in ("lh.white", "lh.sphere"):
         path = surf(own_tiny, name)
         path.write_bytes(path.read_bytes().partition(struct.pack(">iii", 2, 0, 20))[0])
-    with pytest.raises(DataIntegrityError, match="where in the brain"):
+    with pytest.raises(DataIntegrityError, match="position in the brain is unknown"):
         open_surfaces("sub-01", hemi="L", bucket=own_tiny)
     assert open_surfaces("sub-01", surface="sphere", hemi="L", bucket=own_tiny).sizes["vertex_L"] == 642
     path = surf(own_tiny, "lh.white")
@@ -231,7 +231,7 @@ def test_broken_values(content: bytes, message: str) -> None:
         (struct.pack(">ii", -1, 0), "1 to 3 vertices, found 0"),
         (PATCH[:8] + struct.pack(">i", 4) + PATCH[12:], "from 1 to 3, found 4"),
         (PATCH[:8] + struct.pack(">i", 0) + PATCH[12:], "from 1 to 3, found 0"),
-        (PATCH[:8] + struct.pack(">i", 1) + PATCH[12:], "twice"),
+        (PATCH[:8] + struct.pack(">i", 1) + PATCH[12:], "found a repeated one"),
         (PATCH[:12] + struct.pack(">f", np.inf) + PATCH[16:], "finite"),
     ],
 )

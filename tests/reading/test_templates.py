@@ -360,7 +360,7 @@ def test_to_template(tiny: Path, tmp_path: Path) -> None:
         ({"target": "fsaverage5"}, "Unknown target"),
         ({"target": "MNI305", "route": "surface"}, "does not lead to MNI305"),
         ({"target": "fsaverage", "surface": "pial"}, "Unknown surface"),
-        ({"target": "fsaverage", "values": np.zeros(3)}, "all 469 voxels|Expected values on all"),
+        ({"target": "fsaverage", "values": np.zeros(3)}, "Expected values for the 421 chosen voxels of sub-01"),
     ],
 )
 def test_what_leads_nowhere(tiny: Path, options: dict[str, Any], message: str) -> None:
