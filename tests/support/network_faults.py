@@ -351,7 +351,7 @@ def complaints(result: Result) -> list[str]:
 
 def _missing_in(case: Case, classes: Sequence[str], text: str) -> list[str]:
     """Say what an error does not name, and has to."""
-    key = KEYS.get(case.place, "(derivatives|stimuli)/")
+    key = KEYS.get(case.place, KEYS[LISTING])
     needed = {"the object or listing": key if "no bucket" not in text else "s3://"}
     if classes[0] == UNREACHABLE:
         needed |= {

@@ -121,7 +121,7 @@ PLACES: Mapping[str, str] = {
 """Where something happens: the requests that are meant."""
 
 KEYS = {
-    LISTING: "derivatives/",
+    LISTING: r"\b(derivatives/|stimuli\b)",
     HEAD: "SingletrialBetas_statmap.nii.gz",
     TABLE: "desc-SingletrialBetas_trials.tsv",
     ASKED: f"{SESSION}_task-images_desc-SingletrialBetas_trials.tsv",
