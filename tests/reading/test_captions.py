@@ -28,6 +28,7 @@ def test_the_table_is_the_files(tiny: Path) -> None:
     for column in table:
         assert table[column].astype(str).tolist() == [row[names.get(column, column)] for row in rows]
     assert table["index"].dtype == "int64"
+    assert set(table.drop(columns="index").dtypes) == {pd.Series(["text"]).dtype}, "pandas' own type of texts"
     assert any('"' in text and "," not in text for text in table["caption"])
 
 

@@ -96,7 +96,7 @@ def _captions(bucket: Bucket, listing: Mapping[str, ObjectInfo]) -> pd.DataFrame
     if key not in listing:
         raise bucket.missing(key, listing)
     name = bucket.locate(key)
-    table = read_table(bucket.fetch([listing[key]])[key], name=name, needed=_COLUMNS)
+    table = read_table(bucket.fetch([listing[key]])[key], name=name, needed=_COLUMNS).astype(str)
     table["caption_idx"] = whole_numbers(table, "caption_idx", name=name)
     table.columns = pd.Index([_RENAMED.get(column, column) for column in table.columns])
     return table
