@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.formats.grid import Coordinates, Grid
+from intake_laion_fmri.formats.masks import Broken
 
 VOXEL = "voxel"
 """Dimension and index: the C-order flat index into the grid."""
@@ -97,10 +97,8 @@ class VoxelMap:
         first, last = self.attrs["valid_range"]
         wrong = (known != NO_INDEX) & ((known != np.trunc(known)) | (known < first) | (known > last))
         if wrong.any():
-            raise DataIntegrityError(
-                f"{name}: expected whole numbers from {first} to {last}, or {NO_INDEX} for none, found "
-                f"{known[wrong][0]:g}. Fetch the file again; if it persists, report it."
-            )
+            expected = f"whole numbers from {first} to {last}, or {NO_INDEX} for none"
+            raise Broken(name)(f"expected {expected}, found {known[wrong][0]:g}")
         return known.astype(self.dtype)
 
 

@@ -148,7 +148,8 @@ def look(bucket: Bucket, subject: str | None = None, session: str | None = None)
     report.changes = list(_together(compare(read_inventory(catalog_folder()), found)))
     report.subject = layout.subject_name(subject) if subject else report.subjects[0]
     objects, report.unlisted = _others(bucket, report.subject)
-    report.unknown = _unknown_folders(bucket, report.unlisted)
+    report.unknown, denied = _unknown_folders(bucket)
+    report.unlisted += denied
     objects |= listings.get(report.subject, {})
     if not any(tree.per == "subject" for tree in map(layout.tree_of, objects) if tree):
         raise unknown_value("subject", report.subject, report.subjects, where=bucket.url)
@@ -180,14 +181,11 @@ def _others(bucket: Bucket, subject: str) -> tuple[dict[str, ObjectInfo], list[s
     return objects, unlisted
 
 
-def _unknown_folders(bucket: Bucket, unlisted: list[str]) -> list[str]:
-    """List the folders of the root, and of those on the way to a tree, that lead to no tree.
-
-    A folder that may not be listed is added to `unlisted`, with the error.
-    """
+def _unknown_folders(bucket: Bucket) -> tuple[list[str], list[str]]:
+    """List the folders of the root, and of those on the way to a tree, that lead to no tree; and describe denials."""
     roots = [tree.root for tree in layout.TREES if tree.root]
     known = {"/".join(root.split("/")[:depth]) for root in roots for depth in range(1, root.count("/") + 2)}
-    unknown = []
+    unknown, unlisted = [], []
     for parent in sorted({"", *(root.rpartition("/")[0] for root in roots)}):
         try:
             found = [f"{parent}/{name}".lstrip("/") for name in bucket.folders(parent)]
@@ -195,7 +193,7 @@ def _unknown_folders(bucket: Bucket, unlisted: list[str]) -> list[str]:
             unlisted.append(_unlisted(parent, error))
             continue
         unknown += [folder for folder in found if folder not in known and not layout.is_subject(folder)]
-    return unknown
+    return unknown, unlisted
 
 
 def _unlisted(folder: str, error: AccessDeniedError) -> str:

@@ -8,7 +8,7 @@ import click
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.cli import exits, interrupts
-from intake_laion_fmri.cli.mirror import show_progress
+from intake_laion_fmri.cli.mirror import KEPT, show_progress
 from intake_laion_fmri.cli.options import BucketChoice, Command, entity_options, source_options
 from intake_laion_fmri.cli.output import Bar, json_option, print_json
 
@@ -66,7 +66,7 @@ def _copy(function: str, source: BucketChoice, **given: Any) -> None:
     """Call a function of `download` with the options that were given, and show how far it is."""
     from intake_laion_fmri import download as functions
 
-    interrupts.promise("Received data are kept: run it again for the rest.")
+    interrupts.promise(KEPT)
     given = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items() if value != ()}
     chosen = {name: "all" if value == ["all"] else value for name, value in given.items()}
     with exits.exit_codes(), show_progress(quiet=False) as progress:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 LONGEST_LIST = 20
 """Files that a terminal names."""
+KEPT = "Received data are kept: run it again for the rest."
+"""What becomes of an interrupted copy."""
 
 _MIRROR = exits.epilog(
     """
@@ -126,7 +128,7 @@ def mirror(
     from intake_laion_fmri.mirror.report import left_alone_message
     from intake_laion_fmri.mirror.run import fill_mirror, licence_notice, plan_mirror
 
-    interrupts.promise("Received data are kept: run it again for the rest.")
+    interrupts.promise(KEPT)
     with exits.exit_codes():
         plan = plan_mirror(
             to,

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.formats.grid import NEIGHBOURS, Gather
 from intake_laion_fmri.formats.gunzip import open_gzip
+from intake_laion_fmri.formats.masks import Broken
 from intake_laion_fmri.formats.moments import Moments
 from intake_laion_fmri.formats.nifti_header import HeaderReader, read_header
 from intake_laion_fmri.running.forks import submitted
@@ -66,7 +66,7 @@ class VolumeReader:
         # Imported late: a reader is made in workers that may never read one.
         from isal import igzip_lib
 
-        self._name = name
+        self._error = Broken(name)
         # The last is for a header of gzip that does not end within the buffer.
         self._corrupt: Any = (gzip.BadGzipFile, igzip_lib.IsalError, OverflowError)
         self._stream = open_gzip(file)
@@ -310,9 +310,6 @@ class VolumeReader:
         """
         if self._fill(memoryview(bytearray(self.header.max_trailer + 1))) > self.header.max_trailer:
             raise self._error(f"the stream goes on after the {self.header.n_volumes} volumes that the header promises")
-
-    def _error(self, found: str) -> DataIntegrityError:
-        return DataIntegrityError(f"{self._name}: {found}. Fetch the file again; if it persists, report it.")
 
 
 def _ascending(volumes: Sequence[int], n_volumes: int) -> NDArray[np.intp]:

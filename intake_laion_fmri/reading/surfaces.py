@@ -16,6 +16,7 @@ from intake_laion_fmri.axes.vertices import HEMISPHERES, Hemisphere, named, vert
 from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError, Remarks, is_several, unknown_value
 from intake_laion_fmri.formats.freesurfer import read_label
 from intake_laion_fmri.formats.grid import Coordinates
+from intake_laion_fmri.formats.masks import Broken
 from intake_laion_fmri.formats.surfaces import (
     Geometry,
     is_patch,
@@ -265,10 +266,7 @@ def in_world(shape: Geometry, name: str) -> NDArray[np.float32]:
     DataIntegrityError if the file names no volume.
     """
     if shape.to_world is None:
-        raise DataIntegrityError(
-            f"{name}: expected the volume of its positions, found none, so its position in the brain is "
-            "unknown. Fetch the file again; if it persists, report it."
-        )
+        raise Broken(name)("expected the volume of its positions, found none, so its position in the brain is unknown")
     return (shape.xyz @ shape.to_world[:3, :3].T + shape.to_world[:3, 3]).astype(np.float32)
 
 

@@ -14,6 +14,7 @@ from intake_laion_fmri.axes.contrasts import LOCALIZER_MAPS
 from intake_laion_fmri.axes.voxels import SESSION_MAPS, SUBJECT_MAPS
 from intake_laion_fmri.errors import DataIntegrityError, UnexpectedContentWarning
 from intake_laion_fmri.formats.grid import Gather, Grid
+from intake_laion_fmri.formats.masks import Broken
 from intake_laion_fmri.formats.nifti import VolumeReader
 from intake_laion_fmri.formats.nifti_header import HeaderReader, read_header
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
@@ -88,8 +89,7 @@ def open_beginning(bucket: Bucket, info: ObjectInfo, header: HeaderReader = read
     found = reader.header
     if found.grid.size * found.n_volumes * found.dtype.itemsize > _MOST_PACKED * info.size:
         several = f"{found.n_volumes} x " if found.n_volumes > 1 else ""
-        raise DataIntegrityError(
-            f"{name}: its header promises {several}{found.grid.shape} voxels, more than its {info.size} bytes can "
-            "hold. Fetch the file again; if it persists, report it."
+        raise Broken(name)(
+            f"its header promises {several}{found.grid.shape} voxels, more than its {info.size} bytes can hold"
         )
     return reader

@@ -14,6 +14,7 @@ from intake_laion_fmri.axes.timepoints import ECHO, TIME, time_coordinates
 from intake_laion_fmri.axes.voxels import VOXEL, Mask, VoxelAxis
 from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError, Remarks, check_option, unknown_value
 from intake_laion_fmri.formats.grid import GRID, Coordinates
+from intake_laion_fmri.formats.masks import Broken
 from intake_laion_fmri.formats.nifti import MAX_VOXELS
 from intake_laion_fmri.formats.nifti_header import VolumeHeader
 from intake_laion_fmri.reading.arguments import SessionSelection, check_argument
@@ -231,10 +232,7 @@ def _of_scanner(
     first, *others = headers
     grid = headers[first].grid
     if grid.size > MAX_VOXELS:
-        raise DataIntegrityError(
-            f"{bucket.locate(first)}: expected a grid of at most {MAX_VOXELS} voxels, found {grid.shape}. "
-            "Fetch the file again; if it persists, report it."
-        )
+        raise Broken(bucket.locate(first))(f"expected a grid of at most {MAX_VOXELS} voxels, found {grid.shape}")
     for key in others:
         difference = grid.difference(headers[key].grid)
         if difference:

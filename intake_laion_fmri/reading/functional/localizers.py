@@ -23,9 +23,10 @@ from intake_laion_fmri.axes.contrasts import (
 from intake_laion_fmri.axes.rois import RoiSelection, roi_coordinates
 from intake_laion_fmri.axes.vertices import SURFACE_SPACE, Hemisphere, vertex_coordinate, vertex_name
 from intake_laion_fmri.axes.voxels import VOXEL, Mask, VoxelAxis, grid_coordinates
-from intake_laion_fmri.errors import DataIntegrityError, Remarks
+from intake_laion_fmri.errors import Remarks
 from intake_laion_fmri.formats.gifti import read_vertex_values
 from intake_laion_fmri.formats.grid import GRID, Coordinates, Grid
+from intake_laion_fmri.formats.masks import Broken
 from intake_laion_fmri.formats.nifti import MAX_VOXELS, VolumeReader
 from intake_laion_fmri.reading.arguments import ALL, All, check_argument
 from intake_laion_fmri.reading.assembly import attributes, subject_coordinate
@@ -240,10 +241,7 @@ def _as_volumes(bucket: Bucket, plan: LocalizerPlan, query: LocalizerQuery) -> _
     with bucket.stream(first) as file:
         grid = VolumeReader(file, name=bucket.locate(first.key)).header.grid
     if grid.size > MAX_VOXELS:
-        raise DataIntegrityError(
-            f"{bucket.locate(first.key)}: expected a grid of at most {MAX_VOXELS} voxels, found {grid.shape}. "
-            "Fetch the file again; if it persists, report it."
-        )
+        raise Broken(bucket.locate(first.key))(f"expected a grid of at most {MAX_VOXELS} voxels, found {grid.shape}")
     rows = _stacked(query.stat, _steps(bucket, plan, query.stat, grid, None), grid.shape)
     coordinates = grid_coordinates(grid) | grid.coordinate(layout.SPACE)
     return _Parts(_variable(query.stat, "", tuple("ijk"), rows, {"grid_mapping": GRID}), coordinates, grid=grid)

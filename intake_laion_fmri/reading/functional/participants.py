@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.errors import DataIntegrityError
+from intake_laion_fmri.formats.masks import Broken
 from intake_laion_fmri.reading.arguments import check_argument
 from intake_laion_fmri.reading.functional.sidecars import read_sidecars
 from intake_laion_fmri.remote.access import Bucket, open_bucket
@@ -61,18 +61,13 @@ def open_participants(
     objects = {name: info for name, info in bucket.root_files().items() if name.startswith("participants.")}
     if key not in objects:
         raise bucket.missing(key, objects)
-    content = bucket.fetch([objects[key]])[key]
+    content, broken = bucket.fetch([objects[key]])[key], Broken(bucket.locate(key))
     try:
         table = pd.read_csv(io.BytesIO(content), sep="\t", na_values=["n/a"], dtype={"participant_id": str})
     except (ValueError, UnicodeError) as error:  # of pandas, too: no columns, rows of other lengths
-        raise DataIntegrityError(
-            f"{bucket.locate(key)}: expected a table, found: {error}. Fetch the file again; if it persists, report it."
-        ) from error
+        raise broken(f"expected a table, found: {error}") from error
     if "participant_id" not in table:
-        raise DataIntegrityError(
-            f"{bucket.locate(key)}: expected a column participant_id, found {', '.join(map(str, table))[:200]}. "
-            "Fetch the file again; if it persists, report it."
-        )
+        raise broken(f"expected a column participant_id, found {', '.join(map(str, table))[:200]}")
     table = table.set_index("participant_id")
     if wanted:
         found, remarks = read_sidecars(bucket, objects, [objects[key]])

@@ -14,6 +14,7 @@ from intake_laion_fmri import layout
 from intake_laion_fmri.axes.images import IMAGE, Images, choose_images, image_coordinate
 from intake_laion_fmri.errors import DataIntegrityError, unknown_value
 from intake_laion_fmri.formats.hdf5 import open_hdf5
+from intake_laion_fmri.formats.masks import Broken
 from intake_laion_fmri.reading.assembly import attributes
 from intake_laion_fmri.reading.stimuli.table import known_labels, listed_stimuli
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket, parts_of
@@ -166,10 +167,8 @@ class EmbeddingFile:
             valid = file.read(file.dataset("valid", "flag")).astype(bool)
             values = file.read(embedding).astype(np.float16, copy=False)
         if not len(values) == len(labels) == len(valid):
-            raise DataIntegrityError(
-                f"{name}: expected as many embeddings as image_ids and valid, found {len(values)}, {len(labels)} and "
-                f"{len(valid)}. Fetch the file again; if it persists, report it."
-            )
+            found = f"{len(values)}, {len(labels)} and {len(valid)}"
+            raise Broken(name)(f"expected as many embeddings as image_ids and valid, found {found}")
         return cls(labels, values, valid)
 
 

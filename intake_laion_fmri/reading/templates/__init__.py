@@ -113,8 +113,7 @@ def to_fsaverage(
 
     check_option("density", density, valid=(*DENSITIES, NATIVE))
     source = Source.of(values, subject)
-    where = {"bucket": bucket, "storage_options": storage_options, "mirror": mirror, "mirror_only": mirror_only}
-    place = open_bucket(**bucket_of(values, where))
+    place = _bucket(values, bucket, storage_options, mirror, mirror_only)
     hemis = source.hemispheres(chosen("hemi", hemi, HEMISPHERES))
     contents = subject_contents(place, source.subject, trees=(layout.FREESURFER,))
     surfaces = _Surfaces.read(place, contents, hemis, density, needs_white=source.dim(hemis[0]) == VOXEL)
@@ -183,8 +182,7 @@ def to_mni305(
     import xarray as xr
 
     source = Source.of(values, subject)
-    where = {"bucket": bucket, "storage_options": storage_options, "mirror": mirror, "mirror_only": mirror_only}
-    place = open_bucket(**bucket_of(values, where))
+    place = _bucket(values, bucket, storage_options, mirror, mirror_only)
     contents = subject_contents(place, source.subject, trees=(layout.FREESURFER,))
     transform = _talairach(place, contents)
     index = nearest_voxels(MNI305, np.linalg.inv(transform.matrix).astype(np.float64), source.grid, source.voxels)
@@ -199,6 +197,18 @@ def to_mni305(
     result = xr.Dataset({name: array.drop_vars(GRID) for name, array in found.items()})
     attrs = without_grid(values.attrs) | {"space": "MNI305", "comment": "nearest voxel; NaN where it is not chosen"}
     return result.assign_coords(coordinates).assign_attrs(attrs)
+
+
+def _bucket(
+    values: xr.DataArray | xr.Dataset,
+    bucket: str | os.PathLike[str] | Bucket | None,
+    storage_options: Mapping[str, Any] | None,
+    mirror: str | os.PathLike[str] | None,
+    mirror_only: bool | None,
+) -> Bucket:
+    """Open the bucket that a user names, or else the one that values were opened from."""
+    where = {"bucket": bucket, "storage_options": storage_options, "mirror": mirror, "mirror_only": mirror_only}
+    return open_bucket(**bucket_of(values, where))
 
 
 def _renamed(name: str, hemi: str) -> str:
