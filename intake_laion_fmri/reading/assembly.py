@@ -79,30 +79,36 @@ class BetasParts:
         steps = {name: step.of(volumes.get(name, ())) for name, step in self.steps.items()}
         return replace(self, table=table, roles=roles, steps=steps)
 
-    def dataset(self) -> xr.Dataset:
-        """Return the Dataset that `open_betas` describes."""
+    def dataset(self, coordinates: Coordinates, attrs: Mapping[str, Any]) -> xr.Dataset:
+        """Return the Dataset that `open_betas` describes, with further coordinates and attributes."""
         if self.slabs:
             betas = lazy_columns("betas", self.slabs, n_rows=len(self.table))
         else:
             betas = lazy_rows("betas", list(self.steps.values()), shape=(len(self.brain.axis),))
-        dataset = self.stored(betas).assign_coords(self.brain.axis.grid.coordinate(layout.SPACE))
-        dataset["betas"].attrs["grid_mapping"] = GRID
-        return dataset.assign_attrs(_PUBLISHED)
+        grid = self.brain.axis.grid.coordinate(layout.SPACE)
+        return self._assembled(betas, {**grid, **coordinates}, {**_PUBLISHED, **attrs}, {"grid_mapping": GRID})
 
     def stored(self, betas: da.Array) -> xr.Dataset:
         """Return the Dataset in a store's form.
 
         Without values that are constant or recorded elsewhere.
         """
+        return self._assembled(betas, {}, {}, {})
+
+    def _assembled(
+        self, betas: da.Array, coordinates: Coordinates, attrs: Mapping[str, Any], betas_attrs: Mapping[str, Any]
+    ) -> xr.Dataset:
+        """Return a Dataset, made in one call: xarray copies all variables for each that is added later."""
         import xarray as xr
 
         from intake_laion_fmri.reading.session_chunks import SessionVariable
 
-        attrs = attributes(f"single-trial betas of {self.subject}", self.sources, self.brain.axis.grid, self.mask)
+        known = attributes(f"single-trial betas of {self.subject}", self.sources, self.brain.axis.grid, self.mask)
+        known = {name: value for name, value in known.items() if name not in _PUBLISHED}
         return xr.Dataset(
-            {"betas": SessionVariable((TRIAL, VOXEL), betas, {**_BETAS_ATTRS, **self.betas_attrs})},
-            coords=self.coordinates(),
-            attrs={name: value for name, value in attrs.items() if name not in _PUBLISHED},
+            {"betas": SessionVariable((TRIAL, VOXEL), betas, {**_BETAS_ATTRS, **self.betas_attrs, **betas_attrs})},
+            coords={**self.coordinates(), **coordinates},
+            attrs={**known, **attrs},
         )
 
     def coordinates(self) -> Coordinates:

@@ -236,11 +236,10 @@ def open_betas(
     subject = layout.subject_name(subject)
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     parts = query.read(bucket, subject, None if store is None else open_store(store, store_options))
-    dataset = query.dataset(bucket, parts)
     objects = betas_contents(bucket, subject, anatomy=False).objects if check_argument("sidecars", sidecars) else {}
     told, faults = sidecar_attribute(bucket, objects, parts.sources, wanted=sidecars)
+    dataset = query.dataset(bucket, parts, told)
     (parts.remarks + faults).warn(stacklevel=2)
-    dataset = dataset.assign_attrs(told)
     return with_origin(dataset, bucket)
 
 
@@ -282,11 +281,12 @@ class BetasQuery:
         parts = plan.read(plan.fetch(), self.trials, source, self.zscore)
         return parts if store is None else with_stored(parts, store)
 
-    def dataset(self, bucket: Bucket, parts: BetasParts) -> xr.Dataset:
-        """Return the Dataset that `open_betas` describes."""
+    def dataset(self, bucket: Bucket, parts: BetasParts, attrs: Mapping[str, Any]) -> xr.Dataset:
+        """Return the Dataset that `open_betas` describes, with further attributes."""
         if self.chunks != "session":
             order, slabs = voxel_blocks(list(parts.steps.values()), self.chunks)
             parts = replace(parts, brain=parts.brain.take(order), slabs=slabs)
         contrasts, maps = localizer_coordinates(bucket, parts.subject, self.localizers, parts.brain.axis)
         answers, tables = trial_events(bucket, parts.subject, self.events, parts.table)
-        return replace(parts, sources=(*parts.sources, *maps, *tables)).dataset().assign_coords(contrasts | answers)
+        parts = replace(parts, sources=(*parts.sources, *maps, *tables))
+        return parts.dataset(contrasts | answers, attrs)

@@ -226,6 +226,7 @@ def _fill_from(
                 advance(part.nbytes)
     finally:
         client.cancel(list(waiting.futures))
+        waiting.clear()  # those that have come, too: a failure's traceback would hold them on the workers
 
 
 def _fill_afterwards(

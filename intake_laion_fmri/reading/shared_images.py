@@ -162,7 +162,7 @@ def open_shared(
     read = _each(names, lambda name: query.read(bucket, name, stores[name], source))
     images = _chosen_images({name: parts.table for name, parts in read.items()}, n, exactly)
     taken = {name: parts.take(_rows(parts.table, images, n)) for name, parts in read.items()}
-    opened = _each(names, lambda name: query.dataset(bucket, taken[name]))
+    opened = _each(names, lambda name: query.dataset(bucket, taken[name], {}))
     opened = {name: with_origin(dataset, bucket) for name, dataset in opened.items()}
     _remarks(read).warn(stacklevel=2)
     return _tree(opened, images, average=average, n=n)
