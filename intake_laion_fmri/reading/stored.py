@@ -32,9 +32,9 @@ from intake_laion_fmri.reading.assembly import (
     volumes_of,
 )
 from intake_laion_fmri.reading.blocks import SessionBlock, Step, StoreBlock
+from intake_laion_fmri.reading.plans.sessions import choose_sessions
 from intake_laion_fmri.reading.plans.trials import TrialQuery
 from intake_laion_fmri.reading.plans.voxels import Brain, VoxelQuery
-from intake_laion_fmri.reading.sessions import choose_sessions
 from intake_laion_fmri.remote.access import Bucket
 from intake_laion_fmri.splits import POOL, SPLIT
 from intake_laion_fmri.splits.sources import find_source, named_source

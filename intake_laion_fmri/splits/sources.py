@@ -308,7 +308,7 @@ def copied(path: Path, sha256: str) -> bytes | None:
 @functools.cache
 def published_sums() -> Mapping[str, str]:
     """Return each published file's SHA-256: ``<pool>/<name>.json`` → sum."""
-    text = (importlib.resources.files("intake_laion_fmri") / "splits.sha256").read_text(encoding="ascii")
+    text = (importlib.resources.files("intake_laion_fmri.splits") / "published.sha256").read_text(encoding="ascii")
     pairs = (line.split() for line in text.splitlines())
     return MappingProxyType({key: digest for digest, key in pairs})
 

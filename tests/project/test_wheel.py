@@ -54,7 +54,7 @@ def test_what_is_inside(wheel: Path) -> None:
     package = CHECKOUT / "intake_laion_fmri"
     modules = {path.relative_to(package).as_posix() for path in package.rglob("*.py")}
     catalogs = {f"catalogs/{path.name}" for path in (CHECKOUT / "catalogs").iterdir()}
-    code = {f"intake_laion_fmri/{name}" for name in modules | catalogs | {"py.typed", "splits.sha256"}}
+    code = {f"intake_laion_fmri/{name}" for name in modules | catalogs | {"py.typed", "splits/published.sha256"}}
     about = {f"{metadata}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")}
     assert names == code | about
     assert dict(entry_points["intake.catalogs"]) == {"laion_fmri": "intake_laion_fmri:cat"}

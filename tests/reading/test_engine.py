@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from intake_laion_fmri import open_betas
-from intake_laion_fmri.engine import LaionBackend
+from intake_laion_fmri.reading.engine import LaionBackend
 
 
 def test_it_is_registered() -> None:

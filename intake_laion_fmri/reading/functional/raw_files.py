@@ -10,7 +10,7 @@ from intake_laion_fmri import layout
 from intake_laion_fmri.errors import NotInBucketError, in_short, is_several, unknown_value
 from intake_laion_fmri.reading.arguments import ALL, check_argument
 from intake_laion_fmri.reading.contents import find_each, subjects
-from intake_laion_fmri.reading.sessions import choose_sessions
+from intake_laion_fmri.reading.plans.sessions import choose_sessions
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 
 

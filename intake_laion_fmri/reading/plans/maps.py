@@ -11,7 +11,7 @@ from intake_laion_fmri.formats.grid import Grid
 from intake_laion_fmri.reading.arguments import check_argument, check_sessions
 from intake_laion_fmri.reading.blocks import MapBlock
 from intake_laion_fmri.reading.contents import SubjectContents, public_sessions
-from intake_laion_fmri.reading.sessions import choose_sessions
+from intake_laion_fmri.reading.plans.sessions import choose_sessions
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 
 

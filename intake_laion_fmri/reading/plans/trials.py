@@ -18,9 +18,9 @@ from intake_laion_fmri.errors import Remarks, in_short
 from intake_laion_fmri.formats.grid import Coordinates
 from intake_laion_fmri.reading.arguments import check_argument, check_sessions
 from intake_laion_fmri.reading.contents import SubjectContents, odd_sessions, public_sessions
+from intake_laion_fmri.reading.plans.sessions import choose_sessions
 from intake_laion_fmri.reading.roi_files import UNREADABLE
 from intake_laion_fmri.reading.roles import role_mask
-from intake_laion_fmri.reading.sessions import choose_sessions
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 from intake_laion_fmri.splits import POOLED, SPLITS
 from intake_laion_fmri.splits.sources import SplitSource
