@@ -21,7 +21,7 @@ from intake_laion_fmri.formats.nifti_header import VolumeHeader, read_header
 from intake_laion_fmri.reading.arguments import check_argument
 from intake_laion_fmri.reading.assembly import attributes, subject_coordinate
 from intake_laion_fmri.reading.blocks import Step
-from intake_laion_fmri.reading.contents import SubjectContents, subject_contents
+from intake_laion_fmri.reading.contents import SubjectContents, expect_object, subject_contents
 from intake_laion_fmri.reading.functional.sidecars import sidecar_attribute
 from intake_laion_fmri.reading.lazy_arrays import lazy_rows
 from intake_laion_fmri.reading.volumes import open_beginning
@@ -190,9 +190,7 @@ def _object(
     if name in _IMAGES:
         known = _IMAGES[str(name)]
         key = layout.key(f"full_{known.kind}" if res is None else known.kind, subject=contents.subject)
-        if key not in contents.objects:
-            raise bucket.missing(key, contents.objects)
-        return contents.objects[key], known
+        return expect_object(bucket, key, contents.objects), known
     parsed = {key: layout.parse_key(key) for key in contents.objects}
     images = {p.entities["image"]: key for key, p in parsed.items() if p and p.kind == "freesurfer_image"}
     if not images:

@@ -45,6 +45,13 @@ class SubjectContents:
         return self.objects.get(layout.key(kind, subject=self.subject, **entities))
 
 
+def expect_object(bucket: Bucket, key: str, objects: Mapping[str, ObjectInfo]) -> ObjectInfo:
+    """Return a listed object; NotInBucketError if it is absent, with what is beside it."""
+    if key not in objects:
+        raise bucket.missing(key, objects)
+    return objects[key]
+
+
 def subjects(bucket: Bucket) -> list[str]:
     """List the subjects with betas or ROIs, sorted; two listings."""
     return sorted({name for tree in layout.MAIN_TREES for name in only_subjects(bucket.folders(tree.root))})

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from intake_laion_fmri import layout
 from intake_laion_fmri.errors import check_option
 from intake_laion_fmri.mirror.one_file import path_of_object
+from intake_laion_fmri.reading.contents import expect_object
 from intake_laion_fmri.remote.access import Bucket, open_bucket
 
 __all__ = ["LOCALIZER_TASKS", "VOLUME_RESOLUTIONS", "localizer_effect_path", "localizer_statmap_path"]
@@ -130,7 +131,4 @@ def _path(
     where = {"hemi": str(hemi)} if space == "fsnative" else {"res": res}
     ending = "_gii" if space == "fsnative" else ""
     key = layout.key(f"{kind}{ending}", subject=name, session=folder, task=task, **where, **entities)
-    listing = place.find(layout.LOCALIZERS.folder(name))
-    if key not in listing:
-        raise place.missing(key, listing)
-    return path_of_object(place, listing[key])
+    return path_of_object(place, expect_object(place, key, place.find(layout.LOCALIZERS.folder(name))))

@@ -20,7 +20,7 @@ from intake_laion_fmri.errors import MissingFileWarning, NotInStoreError, Remark
 from intake_laion_fmri.reading.arguments import check_sessions
 from intake_laion_fmri.reading.assembly import BetasParts, BucketPlan
 from intake_laion_fmri.reading.blocks import Step
-from intake_laion_fmri.reading.contents import SubjectContents, subject_contents
+from intake_laion_fmri.reading.contents import SubjectContents, expect_object, subject_contents
 from intake_laion_fmri.reading.fetched import Fetched
 from intake_laion_fmri.reading.lazy_arrays import lazy_rows, load_each
 from intake_laion_fmri.reading.plans.maps import MapPlan, MapQuery
@@ -103,10 +103,8 @@ class SubjectReader:
         """Read chosen voxels, with the selection's ROIs and given maps."""
         _check_one_of(roi, mask)
         contents, name = self.listed(source)
-        keys = [SUBJECT_MAPS[map].key(self.subject) for map in maps]
-        for key in keys:
-            if key not in contents.objects:
-                raise self.place.missing(key, contents.objects)
+        for map in maps:
+            expect_object(self.place, SUBJECT_MAPS[map].key(self.subject), contents.objects)
         plan = self._voxel_plan(contents, VoxelQuery.from_arguments(roi, name), maps)
         brain = plan.read(self.place, Fetched(self.place, plan.files))
         Remarks(noted=brain.remarks.noted).warn(stacklevel=NEEDED_BY_USER - 1)

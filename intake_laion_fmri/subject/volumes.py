@@ -17,6 +17,7 @@ from intake_laion_fmri.axes.voxels import MASKS, Mask
 from intake_laion_fmri.errors import NotInBucketError, check_option, unknown_value
 from intake_laion_fmri.mirror.one_file import path_of_object
 from intake_laion_fmri.reading.anatomy import open_anatomy
+from intake_laion_fmri.reading.contents import expect_object
 from intake_laion_fmri.remote.access import ObjectInfo
 from intake_laion_fmri.remote.atomic import write_whole
 from intake_laion_fmri.subject.reader import Flags, SubjectReader
@@ -203,10 +204,7 @@ class Volumes:
     def _anatomical_object(self, image: str, res: object) -> ObjectInfo:
         place, subject = self._reader.place, self._reader.subject
         key = layout.key(image if _check_resolution(res) else f"full_{image}", subject=subject)
-        listing = place.find(layout.ANATOMY.folder(subject))
-        if key not in listing:
-            raise place.missing(key, listing)
-        return listing[key]
+        return expect_object(place, key, place.find(layout.ANATOMY.folder(subject)))
 
     def _local_path(self, info: ObjectInfo) -> Path | None:
         """Return an object's local path.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from intake_laion_fmri import layout
 from intake_laion_fmri.formats.masks import Broken
 from intake_laion_fmri.reading.arguments import check_argument
+from intake_laion_fmri.reading.contents import expect_object
 from intake_laion_fmri.reading.functional.sidecars import read_sidecars
 from intake_laion_fmri.remote.access import Bucket, open_bucket
 
@@ -59,9 +60,8 @@ def open_participants(
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     key = layout.key("participants")
     objects = {name: info for name, info in bucket.root_files().items() if name.startswith("participants.")}
-    if key not in objects:
-        raise bucket.missing(key, objects)
-    content, broken = bucket.fetch([objects[key]])[key], Broken(bucket.locate(key))
+    info = expect_object(bucket, key, objects)
+    content, broken = bucket.fetch([info])[key], Broken(bucket.locate(key))
     try:
         table = pd.read_csv(io.BytesIO(content), sep="\t", na_values=["n/a"], dtype={"participant_id": str})
     except (ValueError, UnicodeError) as error:  # of pandas, too: no columns, rows of other lengths
@@ -70,7 +70,7 @@ def open_participants(
         raise broken(f"expected a column participant_id, found {', '.join(map(str, table))[:200]}")
     table = table.set_index("participant_id")
     if wanted:
-        found, remarks = read_sidecars(bucket, objects, [objects[key]])
+        found, remarks = read_sidecars(bucket, objects, [info])
         remarks.warn(stacklevel=2)
         table.attrs["sidecars"] = found.get(key, {})
     return table

@@ -17,7 +17,7 @@ from intake_laion_fmri.axes.trials import not_understood, stack_sessions, stimul
 from intake_laion_fmri.errors import Remarks, in_short
 from intake_laion_fmri.formats.grid import Coordinates
 from intake_laion_fmri.reading.arguments import check_argument, check_sessions
-from intake_laion_fmri.reading.contents import SubjectContents, odd_sessions, public_sessions
+from intake_laion_fmri.reading.contents import SubjectContents, expect_object, odd_sessions, public_sessions
 from intake_laion_fmri.reading.plans.sessions import choose_sessions
 from intake_laion_fmri.reading.roi_files import UNREADABLE
 from intake_laion_fmri.reading.roles import role_mask
@@ -118,11 +118,8 @@ class TrialPlan:
         needed = {}
         for session in sessions:
             for kind in ("trials", "betas"):
-                info = contents.find(kind, session=session)
-                if info is None:
-                    key = layout.key(kind, subject=contents.subject, session=session)
-                    raise bucket.missing(key, contents.objects)
-                needed[kind, session] = info
+                key = layout.key(kind, subject=contents.subject, session=session)
+                needed[kind, session] = expect_object(bucket, key, contents.objects)
         betas = {session: needed["betas", session] for session in sessions}
         tables = {session: needed["trials", session] for session in sessions}
         earlier, gap = _earlier_sessions(contents, with_table, last=sessions[-1], chosen=sessions)

@@ -23,7 +23,7 @@ from intake_laion_fmri.formats.grid import Coordinates, Gather
 from intake_laion_fmri.formats.masks import mask_of
 from intake_laion_fmri.formats.nifti import VolumeReader
 from intake_laion_fmri.reading.arguments import check_argument
-from intake_laion_fmri.reading.contents import SubjectContents, roi_files
+from intake_laion_fmri.reading.contents import SubjectContents, expect_object, roi_files
 from intake_laion_fmri.reading.roi_files import (
     UNREADABLE,
     RoiFault,
@@ -185,10 +185,8 @@ class VoxelPlan:
         ValueError
             If the selection names an unknown ROI.
         """
-        kind = MASKS[query.mask].kind
-        mask = contents.find(kind)
-        if mask is None:
-            raise bucket.missing(layout.key(kind, subject=contents.subject), contents.objects)
+        key = layout.key(MASKS[query.mask].kind, subject=contents.subject)
+        mask = expect_object(bucket, key, contents.objects)
         listing = RoiListing.from_files(bucket, contents.rois if volumes is None else ())
         wanted = listing.forms if volumes is None else tuple(volumes)
         names = listing.names if rois is None else rois
@@ -201,8 +199,8 @@ class VoxelPlan:
         keys = {name: SUBJECT_MAPS[name].key(contents.subject) for name in maps}
         found = {name: contents.objects[key] for name, key in keys.items() if key in contents.objects}
         threshold = query.threshold_map
-        if threshold is not None and threshold not in found:
-            raise bucket.missing(keys[threshold], contents.objects)
+        if threshold is not None:
+            expect_object(bucket, keys[threshold], contents.objects)
         missing = [f"{name} (no {bucket.locate(key)})" for name, key in keys.items() if name not in found]
         if volumes is None and not contents.rois:
             missing.append(f"in_roi (no {bucket.locate(layout.ROIS.folder(contents.subject))})")

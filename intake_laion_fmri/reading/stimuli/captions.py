@@ -12,6 +12,7 @@ from intake_laion_fmri import layout
 from intake_laion_fmri.axes.images import IMAGE, Images, choose_images
 from intake_laion_fmri.errors import check_option
 from intake_laion_fmri.formats.tables import read_table, whole_numbers
+from intake_laion_fmri.reading.contents import expect_object
 from intake_laion_fmri.reading.stimuli.table import known_labels, listed_stimuli
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket
 
@@ -93,10 +94,8 @@ def _captions(bucket: Bucket, listing: Mapping[str, ObjectInfo]) -> pd.DataFrame
     import pandas as pd
 
     key = layout.key("captions")
-    if key not in listing:
-        raise bucket.missing(key, listing)
-    name = bucket.locate(key)
-    table = read_table(bucket.fetch([listing[key]])[key], name=name, needed=_COLUMNS).astype(str)
+    info, name = expect_object(bucket, key, listing), bucket.locate(key)
+    table = read_table(bucket.fetch([info])[key], name=name, needed=_COLUMNS).astype(str)
     table["caption_idx"] = whole_numbers(table, "caption_idx", name=name)
     table.columns = pd.Index([_RENAMED.get(column, column) for column in table.columns])
     return table

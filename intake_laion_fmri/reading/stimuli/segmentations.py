@@ -19,6 +19,7 @@ from intake_laion_fmri.formats.hdf5 import open_hdf5
 from intake_laion_fmri.formats.tables import flags, numbers, read_table, whole_numbers
 from intake_laion_fmri.reading.assembly import attributes
 from intake_laion_fmri.reading.blocks import Step
+from intake_laion_fmri.reading.contents import expect_object
 from intake_laion_fmri.reading.lazy_arrays import lazy_rows
 from intake_laion_fmri.reading.stimuli.table import known_labels, listed_stimuli
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo, kept_of, open_bucket, parts_of
@@ -102,18 +103,15 @@ def open_segmentations(
 
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     listing = listed_stimuli(bucket)
-    keys = layout.key("segmentation_table"), layout.key("segmentations")
-    for key in keys:
-        if key not in listing:
-            raise bucket.missing(key, listing)
-    info = listing[keys[1]]
-    table = _select(_table(bucket, listing[keys[0]]), images, nouns, localized, bucket, listing)
+    kinds = ("segmentation_table", "segmentations")
+    described, info = (expect_object(bucket, layout.key(kind), listing) for kind in kinds)
+    table = _select(_table(bucket, described), images, nouns, localized, bucket, listing)
     shape = _shape(bucket, info)
     rows = table["mask_row"].to_numpy()
     if len(rows) and rows.max() >= shape[0]:
         raise DataIntegrityError(
-            f"{bucket.locate(keys[0])}: expected rows of the {shape[0]} masks of {keys[1]}, found {rows.max()}. Fetch "
-            "both files again; if it persists, report it."
+            f"{bucket.locate(described.key)}: expected rows of the {shape[0]} masks of {info.key}, found {rows.max()}. "
+            "Fetch both files again; if it persists, report it."
         )
     file = MaskFile(bucket, info)
     steps = [Step(MaskBlock.read, MaskBlock(file, int(row)), None) for row in rows]
@@ -124,7 +122,7 @@ def open_segmentations(
             MASK: ((MASK,), rows, {"long_name": "row in the file of masks"}),
             **{name: ((MASK,), table[name].to_numpy(), {"long_name": text}) for name, text in _TEXTS.items()},
         },
-        attrs=attributes("segmentations of the shared images", [listing[key] for key in keys], None, None),
+        attrs=attributes("segmentations of the shared images", [described, info], None, None),
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.images import choose_images
 from intake_laion_fmri.axes.stimulus_table import read_stimulus_table
+from intake_laion_fmri.reading.contents import expect_object
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket
 
 if TYPE_CHECKING:
@@ -74,9 +75,8 @@ def listed_stimuli(bucket: Bucket) -> dict[str, ObjectInfo]:
 def stimulus_table(bucket: Bucket, listing: Mapping[str, ObjectInfo]) -> pd.DataFrame:
     """Read a listing's table; NotInBucketError if there is none."""
     key = layout.STIMULUS_METADATA
-    if key not in listing:
-        raise bucket.missing(key, listing)
-    return read_stimulus_table(bucket.fetch([listing[key]])[key], name=bucket.locate(key))
+    info = expect_object(bucket, key, listing)
+    return read_stimulus_table(bucket.fetch([info])[key], name=bucket.locate(key))
 
 
 def known_labels(bucket: Bucket, listing: Mapping[str, ObjectInfo], otherwise: Callable[[], list[str]]) -> list[str]:

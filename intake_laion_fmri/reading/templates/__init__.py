@@ -21,7 +21,7 @@ from intake_laion_fmri.formats.grid import GRID, Grid
 from intake_laion_fmri.formats.lta import LinearTransform, read_lta
 from intake_laion_fmri.reading.anatomy import image_header
 from intake_laion_fmri.reading.arguments import ALL, All, chosen
-from intake_laion_fmri.reading.contents import SubjectContents, subject_contents
+from intake_laion_fmri.reading.contents import SubjectContents, expect_object, subject_contents
 from intake_laion_fmri.reading.fetched import Fetched
 from intake_laion_fmri.reading.origins import bucket_of
 from intake_laion_fmri.reading.surfaces import WHITE, SurfacePlan, in_world
@@ -285,9 +285,7 @@ class _Surfaces:
 def _talairach(place: Bucket, contents: SubjectContents) -> LinearTransform:
     """Read the transform to MNI305, and check its subject."""
     key = layout.key("transform", subject=contents.subject, transform="talairach")
-    if key not in contents.objects:
-        raise place.missing(key, contents.objects)
-    info = contents.objects[key]
+    info = expect_object(place, key, contents.objects)
     name = place.locate(key)
     transform = read_lta(place.fetch([info])[key], name=name)
     image = _first_image(contents)
