@@ -7,35 +7,34 @@ from __future__ import annotations
 
 import builtins
 import functools
-import operator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri.reading.arguments import SessionSelection
-from intake_laion_fmri.subject.descriptions import Captions, Segmentations, load_embeddings
+from intake_laion_fmri.subject.descriptions import Captions, Embeddings, Segmentations, load_embeddings
 from intake_laion_fmri.subject.reader import SubjectReader
-from intake_laion_fmri.subject.tables import rows_of_sessions
+from intake_laion_fmri.subject.tables import image_of_trial, rows_of_sessions
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class _OfTrials:
+Described = TypeVar("Described")
+
+
+class _OfTrials(Generic[Described]):
     """Descriptions of trials' images, by position in `metadata`."""
 
-    def __init__(self, metadata: Any, described: Any) -> None:
+    def __init__(self, metadata: pd.DataFrame, described: Described) -> None:
         self._metadata, self._described = metadata, described
 
     def _name(self, trial_idx: int) -> str:
-        row = operator.index(trial_idx)
-        if not -len(self._metadata) <= row < len(self._metadata):
-            raise IndexError(f"Trial {row}: expected a row of metadata, from 0 to {len(self._metadata) - 1}.")
-        return str(self._metadata["image_name"].iloc[row])
+        return image_of_trial(self._metadata, trial_idx)
 
 
-class TrialEmbeddings(_OfTrials):
+class TrialEmbeddings(_OfTrials[Embeddings]):
     """Embeddings of trials' images."""
 
     @property
@@ -45,8 +44,7 @@ class TrialEmbeddings(_OfTrials):
 
     def get(self, model: str, trial_idx: int) -> NDArray[np.float16]:
         """Return the embedding of a trial's image, (feature,)."""
-        row: NDArray[np.float16] = self._described.get(model, self._name(trial_idx))
-        return row
+        return self._described.get(model, self._name(trial_idx))
 
     def all(self, model: str, session: SessionSelection | None = None) -> NDArray[np.float16]:
         """Return embeddings of all or some sessions' trials, (trial, feature).
@@ -54,52 +52,47 @@ class TrialEmbeddings(_OfTrials):
         Repeats are included; an unknown session is a ValueError.
         """
         chosen = rows_of_sessions(self._metadata, session)
-        rows: NDArray[np.float16] = self._described.get(model, chosen["image_name"])
-        return rows
+        return self._described.get(model, chosen["image_name"])
 
 
-class TrialCaptions(_OfTrials):
+class TrialCaptions(_OfTrials[Captions]):
     """Captions of trials' images; methods of `Captions`."""
 
     def list(self, trial_idx: int, source: Literal["human", "ai"] | None = None) -> builtins.list[str]:
         """List the captions of a trial's image."""
-        return [*self._described.list(self._name(trial_idx), source)]
+        return self._described.list(self._name(trial_idx), source)
 
     def human(self, trial_idx: int, limit: int | None = None) -> builtins.list[str]:
         """List people's captions of a trial's image."""
-        return [*self._described.human(self._name(trial_idx), limit)]
+        return self._described.human(self._name(trial_idx), limit)
 
     def ai(self, trial_idx: int) -> str | None:
         """Return a model's caption of a trial's image, or None."""
-        text: str | None = self._described.ai(self._name(trial_idx))
-        return text
+        return self._described.ai(self._name(trial_idx))
 
     def for_image(self, trial_idx: int) -> pd.DataFrame:
         """Return the captions of a trial's image as a table."""
-        table: pd.DataFrame = self._described.get(self._name(trial_idx))
-        return table
+        return self._described.get(self._name(trial_idx))
 
 
-class TrialSegmentations(_OfTrials):
+class TrialSegmentations(_OfTrials[Segmentations]):
     """Masks of trials' images; methods of `Segmentations`."""
 
     def has_image(self, trial_idx: int) -> bool:
         """Return True if a trial's image has masks."""
-        return bool(self._described.has_image(self._name(trial_idx)))
+        return self._described.has_image(self._name(trial_idx))
 
     def nouns(self, trial_idx: int, localized_only: bool = True) -> list[str]:
         """List the nouns of a trial's image."""
-        return list(self._described.nouns(self._name(trial_idx), localized_only))
+        return self._described.nouns(self._name(trial_idx), localized_only)
 
     def for_image(self, trial_idx: int) -> pd.DataFrame:
         """Return the masks of a trial's image as a table."""
-        table: pd.DataFrame = self._described.for_image(self._name(trial_idx))
-        return table
+        return self._described.for_image(self._name(trial_idx))
 
     def get(self, trial_idx: int, noun: str, instance: int = 0) -> NDArray[np.uint8]:
         """Return a mask of a trial's image, (y, x)."""
-        mask: NDArray[np.uint8] = self._described.get(self._name(trial_idx), noun, instance)
-        return mask
+        return self._described.get(self._name(trial_idx), noun, instance)
 
 
 class Descriptions:

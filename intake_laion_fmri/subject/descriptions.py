@@ -11,7 +11,7 @@ import functools
 import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,20 @@ _CAPTION_NAMES = {IMAGE: "image_name", "index": "caption_idx"}
 _MASK_NAMES = {"mask": "mask_row", IMAGE: "image_name", "instance": "instance_id"}
 
 
-class _Described:
+class NoOpenFile:
+    """Context manager of what holds no file open."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Do nothing: no file is held open."""
+
+
+class _Described(NoOpenFile):
     """Reader of a description from a bucket.
 
     Parameters
@@ -51,15 +64,6 @@ class _Described:
         mirror_only: bool | None = None,
     ) -> None:
         self._bucket = open_bucket(bucket, storage_options, mirror=data_dir, mirror_only=mirror_only)
-
-    def __enter__(self) -> Any:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Do nothing: no file is held open."""
 
 
 class Embeddings(_Described):
@@ -164,7 +168,29 @@ def load_embeddings(
     return Embeddings((list_models(place) or ["CLIP"]) if models == "all" else models, bucket=place)
 
 
-class Captions(_Described):
+class _ByImage(_Described):
+    """Reader of a table with rows of images."""
+
+    @property
+    def metadata(self) -> pd.DataFrame:
+        raise NotImplementedError
+
+    @functools.cached_property
+    def _by_image(self) -> Mapping[Any, Any]:
+        return self.metadata.groupby("image_name", sort=False).indices
+
+    def __len__(self) -> int:
+        return len(self.metadata)
+
+    def __contains__(self, image_name: object) -> bool:
+        return image_name in self._by_image
+
+    def images(self) -> list[str]:
+        """List the described images, in table order."""
+        return [*self._by_image]
+
+
+class Captions(_ByImage):
     """Captions of images by name.
 
     Parameters are those of `load_embeddings`, errors those of `open_captions`.
@@ -178,16 +204,6 @@ class Captions(_Described):
         table: pd.DataFrame = open_captions(bucket=self._bucket)
         table.columns = pd.Index([_CAPTION_NAMES.get(name, name) for name in table.columns])
         return table
-
-    def __len__(self) -> int:
-        return len(self.metadata)
-
-    def __contains__(self, image_name: object) -> bool:
-        return image_name in self._by_image
-
-    def images(self) -> builtins.list[str]:
-        """List the images with captions."""
-        return [*self._by_image]
 
     def get(self, image_name: str) -> pd.DataFrame:
         """Return an image's captions by index; empty if there are none."""
@@ -209,12 +225,8 @@ class Captions(_Described):
         """Return a model's caption of an image, or None."""
         return next(iter(self.list(image_name, "ai")), None)
 
-    @functools.cached_property
-    def _by_image(self) -> Mapping[str, builtins.list[int]]:
-        return _rows_by_image(self.metadata)
 
-
-class Segmentations(_Described):
+class Segmentations(_ByImage):
     """Masks of things in shared images.
 
     Parameters are those of `load_embeddings`, errors those of `open_segmentations`.
@@ -232,12 +244,6 @@ class Segmentations(_Described):
         columns = {_MASK_NAMES.get(str(name), str(name)): one.to_numpy() for name, one in self._opened.coords.items()}
         columns["localized"] = columns["localized"].astype(np.int64)
         return pd.DataFrame(columns)
-
-    def __len__(self) -> int:
-        return len(self.metadata)
-
-    def __contains__(self, image_name: object) -> bool:
-        return image_name in self._by_image
 
     def __getitem__(self, mask_row: int) -> NDArray[np.uint8]:
         """Return a mask by row, (y, x), read now; IndexError for an unknown row."""
@@ -277,18 +283,3 @@ class Segmentations(_Described):
     def has_image(self, image_name: str) -> bool:
         """Return True if an image has masks."""
         return image_name in self._by_image
-
-    def images(self) -> list[str]:
-        """List the images with masks, in table order."""
-        return [*self._by_image]
-
-    @functools.cached_property
-    def _by_image(self) -> Mapping[str, builtins.list[int]]:
-        return _rows_by_image(self.metadata)
-
-
-def _rows_by_image(table: pd.DataFrame) -> Mapping[str, builtins.list[int]]:
-    rows: dict[str, list[int]] = {}
-    for row, name in enumerate(table["image_name"]):
-        rows.setdefault(name, []).append(row)
-    return rows

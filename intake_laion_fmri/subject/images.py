@@ -19,8 +19,8 @@ from intake_laion_fmri.reading.arguments import SessionSelection
 from intake_laion_fmri.reading.stimuli.image_file import ImageFile, as_displayed_rgb
 from intake_laion_fmri.reading.stimuli.images import lazy_images
 from intake_laion_fmri.remote.access import Bucket, open_bucket
-from intake_laion_fmri.subject.descriptions import Captions, Embeddings, Segmentations, load_embeddings
-from intake_laion_fmri.subject.tables import rows_of_sessions
+from intake_laion_fmri.subject.descriptions import Captions, Embeddings, NoOpenFile, Segmentations, load_embeddings
+from intake_laion_fmri.subject.tables import image_of_trial, rows_of_sessions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,7 +110,7 @@ class Images:
         return str(self._file.table.index[row])
 
 
-class Stimuli(Images):
+class Stimuli(NoOpenFile, Images):
     """Images with their table, created by `load_stimuli`.
 
     Parameters
@@ -135,15 +135,6 @@ class Stimuli(Images):
 
     def __repr__(self) -> str:
         return f"<Stimuli: {len(self)} images in {self._file.root.url}>"
-
-    def __enter__(self) -> Stimuli:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Do nothing: no file is held open."""
 
     @functools.cached_property
     def metadata(self) -> pd.DataFrame:
@@ -204,7 +195,7 @@ class TrialImages:
 
         `intake_laion_fmri.open_stimuli` gives the same lazily, and in any size.
         """
-        return _array(self._stimuli._file, self._labels(session))
+        return self._array(self._labels(session))
 
     def shared(self) -> list[Image.Image]:
         """Return the images that all subjects saw, as displayed.
@@ -215,18 +206,15 @@ class TrialImages:
 
     def shared_array(self) -> NDArray[np.uint8]:
         """Return the shared images as an array, uint8 (image, y, x, 3)."""
-        return _array(self._stimuli._file, "shared")
+        return self._array("shared")
 
     def _label(self, trial: int) -> str:
-        row = operator.index(trial)
-        if not -len(self) <= row < len(self):
-            raise IndexError(f"Trial {row}: expected a row of metadata, from 0 to {len(self) - 1}.")
-        return str(self._subject.metadata["image_name"].iloc[row])
+        return image_of_trial(self._subject.metadata, trial)
 
     def _labels(self, session: SessionSelection | None) -> list[str]:
         return [str(label) for label in rows_of_sessions(self._subject.metadata, session)["image_name"]]
 
-
-def _array(file: ImageFile, images: str | list[str]) -> NDArray[np.uint8]:
-    array: NDArray[np.uint8] = lazy_images(file, file.choose(images), None, "RGB", None).compute()
-    return array
+    def _array(self, images: str | list[str]) -> NDArray[np.uint8]:
+        file = self._stimuli._file
+        array: NDArray[np.uint8] = lazy_images(file, file.choose(images), None, "RGB", None).compute()
+        return array

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import operator
 import warnings
 from typing import TYPE_CHECKING, Literal
 
@@ -139,6 +140,14 @@ def rows_of_sessions(metadata: pd.DataFrame, session: SessionSelection | None) -
             raise unknown_value("session", name, known)
         found += names
     return metadata[metadata["session"].isin(found)]
+
+
+def image_of_trial(metadata: pd.DataFrame, trial: int) -> str:
+    """Return the image of a row of `Tables.metadata`; IndexError if there is no such row."""
+    row = operator.index(trial)
+    if not -len(metadata) <= row < len(metadata):
+        raise IndexError(f"Trial {row}: expected a row of metadata, from 0 to {len(metadata) - 1}.")
+    return str(metadata["image_name"].iloc[row])
 
 
 def _warn_of_gaps(sessions: list[str]) -> None:

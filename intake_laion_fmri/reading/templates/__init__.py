@@ -113,7 +113,8 @@ def to_fsaverage(
 
     check_option("density", density, valid=(*DENSITIES, NATIVE))
     source = Source.of(values, subject)
-    place = _bucket(values, bucket, storage_options, mirror, mirror_only)
+    where = {"bucket": bucket, "storage_options": storage_options, "mirror": mirror, "mirror_only": mirror_only}
+    place = open_bucket(**bucket_of(values, where))
     hemis = source.hemispheres(chosen("hemi", hemi, HEMISPHERES))
     contents = subject_contents(place, source.subject, trees=(layout.FREESURFER,))
     surfaces = _Surfaces.read(place, contents, hemis, density, needs_white=source.dim(hemis[0]) == VOXEL)
@@ -182,7 +183,8 @@ def to_mni305(
     import xarray as xr
 
     source = Source.of(values, subject)
-    place = _bucket(values, bucket, storage_options, mirror, mirror_only)
+    where = {"bucket": bucket, "storage_options": storage_options, "mirror": mirror, "mirror_only": mirror_only}
+    place = open_bucket(**bucket_of(values, where))
     contents = subject_contents(place, source.subject, trees=(layout.FREESURFER,))
     transform = _talairach(place, contents)
     index = nearest_voxels(MNI305, np.linalg.inv(transform.matrix).astype(np.float64), source.grid, source.voxels)
@@ -197,18 +199,6 @@ def to_mni305(
     result = xr.Dataset({name: array.drop_vars(GRID) for name, array in found.items()})
     attrs = without_grid(values.attrs) | {"space": "MNI305", "comment": "nearest voxel; NaN where it is not chosen"}
     return result.assign_coords(coordinates).assign_attrs(attrs)
-
-
-def _bucket(
-    values: xr.DataArray | xr.Dataset,
-    bucket: str | os.PathLike[str] | Bucket | None,
-    storage_options: Mapping[str, Any] | None,
-    mirror: str | os.PathLike[str] | None,
-    mirror_only: bool | None,
-) -> Bucket:
-    """Open the bucket that a user names, or else the one that values were opened from."""
-    where = {"bucket": bucket, "storage_options": storage_options, "mirror": mirror, "mirror_only": mirror_only}
-    return open_bucket(**bucket_of(values, where))
 
 
 def _renamed(name: str, hemi: str) -> str:
@@ -288,7 +278,7 @@ def _talairach(place: Bucket, contents: SubjectContents) -> LinearTransform:
     info = expect_object(place, key, contents.objects)
     name = place.locate(key)
     transform = read_lta(place.fetch([info])[key], name=name)
-    image = _first_image(contents)
+    image = next(filter(None, (contents.find("freesurfer_image", image=name) for name in _IMAGES)), None)
     if image is not None:
         grid = image_header(place, image).grid
         if grid.difference(transform.source):
@@ -298,8 +288,3 @@ def _talairach(place: Bucket, contents: SubjectContents) -> LinearTransform:
                 f"{way}. Fetch both files again; if it persists, report it."
             )
     return transform
-
-
-def _first_image(contents: SubjectContents) -> ObjectInfo | None:
-    found = (contents.find("freesurfer_image", image=image) for image in _IMAGES)
-    return next(filter(None, found), None)
