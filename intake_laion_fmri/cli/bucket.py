@@ -266,7 +266,7 @@ def _contents(bucket: Bucket, subjects: Iterable[str]) -> tuple[list[_Subject], 
     others = [_Object.from_info(info) for info in dataset_objects(bucket).values()]
     found = []
     for name in names:
-        contents = subject_contents(bucket, name, everything=True)
+        contents = subject_contents(bucket, name, trees=layout.SUBJECT_TREES)
         own = [*map(_Object.from_info, contents.objects.values()), *(item for item in others if item.subject == name)]
         found.append(_Subject(name, contents.sessions, own))
     return found, _Subject("", (), [item for item in others if not item.subject])

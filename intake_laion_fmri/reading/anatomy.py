@@ -134,8 +134,7 @@ def open_anatomy(
     """
     import xarray as xr
 
-    if res not in ("1pt8", None):
-        raise unknown_value("res", res, ["'1pt8'", "None"])
+    check_resolution(res)
     place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     name = image.removesuffix(".mgz") if isinstance(image, str) else image
     tree = layout.ANATOMY if name in _IMAGES else layout.FREESURFER
@@ -157,6 +156,13 @@ def open_anatomy(
         },
         attrs=attributes(f"{name} of {contents.subject}", [info], header.grid, None) | told,
     )
+
+
+def check_resolution(res: object) -> object:
+    """Return a `Resolution`; ValueError for anything else."""
+    if res not in ("1pt8", None):
+        raise unknown_value("res", res, ["'1pt8'", "None"])
+    return res
 
 
 def image_header(bucket: Bucket, info: ObjectInfo) -> VolumeHeader:

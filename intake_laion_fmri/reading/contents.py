@@ -62,15 +62,14 @@ def subject_contents(
     subject: str,
     *,
     anatomy: bool = False,
-    everything: bool = False,
     trees: Sequence[layout.Tree] = (),
 ) -> SubjectContents:
     """List a subject's objects.
 
     A few hundred, by listings that run at once.
 
-    From S3 these are two listings, three with `anatomy`: 115 to 170 kB for a whole subject. With `everything`, all
-    trees with a folder for each subject are listed. `trees` are others to list, of a subject or of the whole data set.
+    From S3 these are two listings, three with `anatomy`: 115 to 170 kB for a whole subject. `trees` are
+    others to list, of a subject or of the whole data set.
 
     Raises
     ------
@@ -81,12 +80,9 @@ def subject_contents(
     BucketUnreachableError
         If the bucket does not answer.
     """
-    listed = (
-        layout.SUBJECT_TREES if everything else (*layout.MAIN_TREES, *([layout.ANATOMY] if anatomy else []), *trees)
-    )
     objects: dict[str, ObjectInfo] = {}
     is_known = False
-    each = tuple(dict.fromkeys(listed))
+    each = tuple(dict.fromkeys((*layout.MAIN_TREES, *([layout.ANATOMY] if anatomy else []), *trees)))
     for tree, found in zip(each, find_each(bucket, [tree.folder(subject) for tree in each]), strict=True):
         objects |= found
         is_known |= bool(found) and tree.per == "subject"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,21 +14,16 @@ from intake_laion_fmri import layout
 from intake_laion_fmri.axes.rois import RoiSelection
 from intake_laion_fmri.axes.volumes import to_nifti
 from intake_laion_fmri.axes.voxels import MASKS, Mask
-from intake_laion_fmri.errors import NotInBucketError, check_option, unknown_value
+from intake_laion_fmri.errors import NotInBucketError, check_option
 from intake_laion_fmri.mirror.one_file import path_of_object
-from intake_laion_fmri.reading.anatomy import open_anatomy
+from intake_laion_fmri.reading.anatomy import Resolution, check_resolution, open_anatomy
 from intake_laion_fmri.reading.contents import expect_object
-from intake_laion_fmri.remote.access import ObjectInfo
 from intake_laion_fmri.remote.atomic import write_whole
 from intake_laion_fmri.subject.reader import Flags, SubjectReader
 
 if TYPE_CHECKING:
     import nibabel
     import xarray as xr
-
-
-Resolution = Literal["1pt8"] | None
-"""Of the anatomy: the grid of the betas, or 0.8 mm."""
 
 
 class Volumes:
@@ -47,7 +42,7 @@ class Volumes:
             Of the anatomical mask: the grid of the betas, or 0.8 mm. The R2 mask has the first only.
         """
         check_option("source", source, valid=MASKS)
-        if _check_resolution(res) is None and source == "anatomical":
+        if check_resolution(res) is None and source == "anatomical":
             return self._full_brain_mask()
         axis = self._reader.brain(None, None, source)[1].axis
         inside = np.zeros(axis.grid.size, dtype=bool)
@@ -57,7 +52,7 @@ class Volumes:
     def get_n_voxels(self, source: Mask = "anatomical", res: Resolution = "1pt8") -> int:
         """Count a mask's voxels, reading its file alone; see `get_brain_mask`."""
         check_option("source", source, valid=MASKS)
-        if _check_resolution(res) is None and source == "anatomical":
+        if check_resolution(res) is None and source == "anatomical":
             return int(self._full_brain_mask().sum())
         return len(self._reader.brain(None, None, source)[1].axis)
 
@@ -145,7 +140,7 @@ class Volumes:
         if not listing:
             raise place.missing(f"{folder}/", listing)
         for key, info in listing.items():
-            path = self._local_path(info)
+            path = Path(place.path(info.key)) if place.is_local else place.copies.path_of(info)
             if path is not None:
                 return path.parents[key.removeprefix(f"{folder}/").count("/")]
         raise NotInBucketError(
@@ -195,29 +190,10 @@ class Volumes:
         return open_anatomy(self._reader.subject, image=image, res=res, bucket=self._reader.place)
 
     def _anatomical_path(self, image: str, res: object) -> Path:
-        return path_of_object(self._reader.place, self._anatomical_object(image, res))
+        place, subject = self._reader.place, self._reader.subject
+        key = layout.key(image if check_resolution(res) else f"full_{image}", subject=subject)
+        return path_of_object(place, expect_object(place, key, place.find(layout.ANATOMY.folder(subject))))
 
     def _full_brain_mask(self) -> NDArray[np.bool_]:
         ds = self._open_anatomy("brain_mask", None)
         return np.asarray(ds["brain_mask"].values.reshape(-1), dtype=bool)
-
-    def _anatomical_object(self, image: str, res: object) -> ObjectInfo:
-        place, subject = self._reader.place, self._reader.subject
-        key = layout.key(image if _check_resolution(res) else f"full_{image}", subject=subject)
-        return expect_object(place, key, place.find(layout.ANATOMY.folder(subject)))
-
-    def _local_path(self, info: ObjectInfo) -> Path | None:
-        """Return an object's local path.
-
-        In a folder that is the bucket, or a current copy in the mirror.
-        """
-        place = self._reader.place
-        if place.is_local:
-            return Path(place.path(info.key))
-        return place.copies.path_of(info)
-
-
-def _check_resolution(res: object) -> object:
-    if res not in ("1pt8", None):
-        raise unknown_value("res", res, ["'1pt8'", "None"])
-    return res
