@@ -12,7 +12,6 @@ from intake_laion_fmri.running.forks import submitted
 
 BLOCK_BYTES = 8 * 1024 * 1024
 FIRST_BLOCK_BYTES = 512 * 1024
-PIECE_BYTES = 64 * 1024
 BLOCKS_IN_FLIGHT = 4
 """Ranged requests under way for one stream: four of 8 MiB hide the latency and fill the line (see benchmarks)."""
 
@@ -84,7 +83,7 @@ class BlockReader(io.RawIOBase):
 
 
 class RangedFile(io.RawIOBase):
-    """A seekable file over ranged requests of 64 KiB.
+    """A seekable file over ranged requests, each kept.
 
     It serves to read the head of a large file.
 
@@ -94,10 +93,12 @@ class RangedFile(io.RawIOBase):
         Returns the bytes from one position to before another.
     size : int
         Of the file.
+    piece_bytes : int
+        Of a request.
     """
 
-    def __init__(self, fetch: Callable[[int, int], bytes], size: int) -> None:
-        self._fetch, self._size, self._at = fetch, size, 0
+    def __init__(self, fetch: Callable[[int, int], bytes], size: int, piece_bytes: int = 64 * 1024) -> None:
+        self._fetch, self._size, self._at, self._piece_bytes = fetch, size, 0, piece_bytes
         self._pieces: dict[int, bytes] = {}
 
     def readable(self) -> bool:
@@ -115,12 +116,12 @@ class RangedFile(io.RawIOBase):
 
     def readinto(self, target: Any) -> int:
         """Read from the present piece, requested if necessary."""
-        number, skipped = divmod(self._at, PIECE_BYTES)
+        number, skipped = divmod(self._at, self._piece_bytes)
         if self._at >= self._size:
             return 0
         if number not in self._pieces:
-            start = number * PIECE_BYTES
-            self._pieces[number] = self._fetch(start, min(start + PIECE_BYTES, self._size))
+            start = number * self._piece_bytes
+            self._pieces[number] = self._fetch(start, min(start + self._piece_bytes, self._size))
         view = memoryview(target).cast("B")
         found = self._pieces[number][skipped : skipped + len(view)]
         view[: len(found)] = found

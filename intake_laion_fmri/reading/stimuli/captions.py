@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.axes.images import IMAGE, Images, choose_images
+from intake_laion_fmri.axes.images import IMAGE, Images
 from intake_laion_fmri.errors import check_option
 from intake_laion_fmri.formats.tables import read_table, whole_numbers
 from intake_laion_fmri.reading.contents import expect_object
-from intake_laion_fmri.reading.stimuli.table import known_labels, listed_stimuli
+from intake_laion_fmri.reading.stimuli.table import chosen_labels, listed_stimuli
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket
 
 if TYPE_CHECKING:
@@ -77,9 +77,7 @@ def open_captions(
     listing = listed_stimuli(bucket)
     table = _captions(bucket, listing)
     if images is not None:
-        chosen = choose_images(
-            images, known_labels(bucket, listing, table[IMAGE].unique().tolist), where=bucket.url
-        ).labels
+        chosen = chosen_labels(bucket, listing, images, table[IMAGE].unique().tolist)
         rank = {label: number for number, label in enumerate(dict.fromkeys(chosen))}
         table = table[table[IMAGE].isin(rank)].sort_values(IMAGE, key=lambda names: names.map(rank), kind="stable")
     if source is not None:

@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.axes.images import IMAGE, Images, choose_images, image_coordinate
+from intake_laion_fmri.axes.images import IMAGE, Images, image_coordinate
 from intake_laion_fmri.errors import DataIntegrityError, unknown_value
 from intake_laion_fmri.formats.hdf5 import open_hdf5
 from intake_laion_fmri.formats.masks import Broken
 from intake_laion_fmri.reading.assembly import attributes
-from intake_laion_fmri.reading.stimuli.table import known_labels, listed_stimuli
-from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket, parts_of
-from intake_laion_fmri.remote.stream import RangedFile
+from intake_laion_fmri.reading.stimuli.table import chosen_labels, listed_stimuli, shape_of
+from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -89,9 +88,9 @@ def open_embeddings(
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     listing = listed_stimuli(bucket)
     info = _find(bucket, listing, model, version)
-    known = known_labels(bucket, listing, lambda: EmbeddingFile.read(bucket, info).labels.tolist())
-    labels = choose_images(images, known, where=bucket.url).labels
-    embedding, valid = _lazy(EmbeddingBlock(bucket, info, tuple(labels), _width(bucket, info)))
+    labels = chosen_labels(bucket, listing, images, lambda: EmbeddingFile.read(bucket, info).labels.tolist())
+    width = shape_of(bucket, info, "embedding", ndim=2)[1]
+    embedding, valid = _lazy(EmbeddingBlock(bucket, info, tuple(labels), width))
     title = f"embeddings of the images by {model}" + (f", {version}" if version else "")
     return xr.Dataset(
         {
@@ -198,13 +197,6 @@ def _find(bucket: Bucket, listing: Mapping[str, ObjectInfo], model: str, version
     if model not in models:
         raise unknown_value("model", model, sorted(models), where=bucket.url)
     return models[model]
-
-
-def _width(bucket: Bucket, info: ObjectInfo) -> int:
-    """Return an embedding's length, from the head of a file."""
-    head = RangedFile(parts_of(bucket, info), info.size)
-    with open_hdf5(head, name=bucket.locate(info.key)) as file:  # type: ignore[arg-type]
-        return int(file.dataset("embedding", "number", ndim=2).shape[1])
 
 
 def _lazy(block: EmbeddingBlock) -> tuple[da.Array, da.Array]:

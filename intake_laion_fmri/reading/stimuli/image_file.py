@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import io
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from intake_laion_fmri.formats.pictures import Mode, as_displayed, decode, open_
 from intake_laion_fmri.reading.stimuli.table import listed_stimuli, stimulus_table
 from intake_laion_fmri.remote.access import SMALL_FILES_IN_FLIGHT, Bucket, ObjectInfo
 from intake_laion_fmri.remote.messages import GATED_ADVICE
+from intake_laion_fmri.remote.stream import RangedFile
 from intake_laion_fmri.running.forks import concurrently
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ class ImageFile:
         root, info = _located(bucket, listing)
         table = stimulus_table(bucket, listing)
         name = root.locate(info.key)
-        with io.BufferedReader(_Pages(root, info), _PAGE_BYTES) as file, open_hdf5(file, name=name) as opened:
+        pages = RangedFile(functools.partial(root.read, info.key), info.size, _PAGE_BYTES)
+        with io.BufferedReader(pages, _PAGE_BYTES) as file, open_hdf5(file, name=name) as opened:
             references = opened.references(opened.dataset("images", "bytes"))
         if len(references) != len(table):
             raise DataIntegrityError(
@@ -167,34 +169,6 @@ def as_displayed_rgb(image: Image.Image) -> Image.Image:
     Transparent parts are over grey 128.
     """
     return as_displayed(image)
-
-
-class _Pages(io.RawIOBase):
-    """An object as a seekable file, one request per page."""
-
-    def __init__(self, root: Bucket, info: ObjectInfo) -> None:
-        self._root, self._info, self._offset = root, info, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._offset = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._offset, os.SEEK_END: self._info.size}[whence]
-        return self._offset
-
-    def tell(self) -> int:
-        return self._offset
-
-    def readinto(self, target: Any) -> int:
-        view = memoryview(target).cast("B")
-        stop = min(self._offset + len(view), self._info.size)
-        content = self._root.read(self._info.key, self._offset, stop) if stop > self._offset else b""
-        view[: len(content)] = content
-        self._offset += len(content)
-        return len(content)
 
 
 def _located(bucket: Bucket, listing: Mapping[str, ObjectInfo]) -> tuple[Bucket, ObjectInfo]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.axes.images import IMAGE, Images, choose_images
+from intake_laion_fmri.axes.images import IMAGE, Images
 from intake_laion_fmri.errors import DataIntegrityError, check_option, is_several
 from intake_laion_fmri.formats.chunk_index import ChunkIndex
 from intake_laion_fmri.formats.hdf5 import open_hdf5
@@ -21,9 +21,8 @@ from intake_laion_fmri.reading.assembly import attributes
 from intake_laion_fmri.reading.blocks import Step
 from intake_laion_fmri.reading.contents import expect_object
 from intake_laion_fmri.reading.lazy_arrays import lazy_rows
-from intake_laion_fmri.reading.stimuli.table import known_labels, listed_stimuli
+from intake_laion_fmri.reading.stimuli.table import chosen_labels, listed_stimuli, shape_of
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo, kept_of, open_bucket, parts_of
-from intake_laion_fmri.remote.stream import RangedFile
 from intake_laion_fmri.running.forks import PerProcess
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ def open_segmentations(
     kinds = ("segmentation_table", "segmentations")
     described, info = (expect_object(bucket, layout.key(kind), listing) for kind in kinds)
     table = _select(_table(bucket, described), images, nouns, localized, bucket, listing)
-    shape = _shape(bucket, info)
+    shape = shape_of(bucket, info, "masks", ndim=3)
     rows = table["mask_row"].to_numpy()
     if len(rows) and rows.max() >= shape[0]:
         raise DataIntegrityError(
@@ -251,9 +250,7 @@ def _select(
     listing: Mapping[str, ObjectInfo],
 ) -> pd.DataFrame:
     if images is not None:
-        chosen = choose_images(
-            images, known_labels(bucket, listing, table[IMAGE].unique().tolist), where=bucket.url
-        ).labels
+        chosen = chosen_labels(bucket, listing, images, table[IMAGE].unique().tolist)
         table = table[table[IMAGE].isin(set(chosen))]
     if nouns is not None:
         names = list(nouns) if is_several(nouns) else [nouns]
@@ -266,10 +263,3 @@ def _select(
             raise TypeError(f"localized={localized!r}: expected True, False or None.")
         table = table[table["localized"] == localized]
     return table
-
-
-def _shape(bucket: Bucket, info: ObjectInfo) -> tuple[int, ...]:
-    """Return the shape of the masks, from the head of their file."""
-    head = RangedFile(parts_of(bucket, info), info.size)
-    with open_hdf5(head, name=bucket.locate(info.key)) as file:  # type: ignore[arg-type]
-        return tuple(map(int, file.dataset("masks", "number", ndim=3).shape))

@@ -6,11 +6,16 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from intake_laion_fmri import layout
-from intake_laion_fmri.axes.images import choose_images
+from intake_laion_fmri.axes.images import Images, choose_images
 from intake_laion_fmri.axes.stimulus_table import read_stimulus_table
+from intake_laion_fmri.formats.hdf5 import open_hdf5
 from intake_laion_fmri.reading.contents import expect_object
-from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket
+from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket, parts_of
+from intake_laion_fmri.remote.stream import RangedFile
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,12 +84,20 @@ def stimulus_table(bucket: Bucket, listing: Mapping[str, ObjectInfo]) -> pd.Data
     return read_stimulus_table(bucket.fetch([info])[key], name=bucket.locate(key))
 
 
-def known_labels(bucket: Bucket, listing: Mapping[str, ObjectInfo], otherwise: Callable[[], list[str]]) -> list[str]:
-    """Return the labels of all images.
+def chosen_labels(
+    bucket: Bucket, listing: Mapping[str, ObjectInfo], images: Images, otherwise: Callable[[], list[str]]
+) -> NDArray[np.object_]:
+    """Return the labels of a user's selection of images; see `choose_images`.
 
-    Without a stimulus table, those of another file.
+    Known are the images of the stimulus table, or `otherwise` if the bucket has none.
     """
-    if layout.STIMULUS_METADATA not in listing:
-        return otherwise()
-    labels: list[str] = stimulus_table(bucket, listing).index.tolist()
-    return labels
+    has_table = layout.STIMULUS_METADATA in listing
+    known = stimulus_table(bucket, listing).index.tolist() if has_table else otherwise()
+    return choose_images(images, known, where=bucket.url).labels
+
+
+def shape_of(bucket: Bucket, info: ObjectInfo, name: str, *, ndim: int) -> tuple[int, ...]:
+    """Return the shape of a data set of numbers, from the head of its HDF5 file."""
+    head = RangedFile(parts_of(bucket, info), info.size)
+    with open_hdf5(head, name=bucket.locate(info.key)) as file:  # type: ignore[arg-type]
+        return tuple(map(int, file.dataset(name, "number", ndim=ndim).shape))

@@ -27,7 +27,7 @@ from intake_laion_fmri.reading.origins import bucket_of
 from intake_laion_fmri.reading.surfaces import WHITE, SurfacePlan, in_world
 from intake_laion_fmri.reading.templates.carrying import GRID_MAPPING, Source, carried, gather, without_grid
 from intake_laion_fmri.reading.templates.fsaverage import DENSITIES, template_sphere
-from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket
+from intake_laion_fmri.remote.access import Bucket, open_bucket
 
 if TYPE_CHECKING:
     import xarray as xr
