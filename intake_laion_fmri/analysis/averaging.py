@@ -105,7 +105,7 @@ def repetitions(dataset: xr.Dataset, n: int, *, exactly: bool = False) -> xr.Dat
     betas = betas_of(dataset, TRIAL, VOXEL)
     labels, order = along_trials(dataset, "label"), np.argsort(along_trials(dataset, "repetition"), kind="stable")
     names, codes = np.unique(labels, return_inverse=True)
-    rows = [found for _, found in _rows_in(order, codes)]
+    rows = [order[found] for _, found in rows_of(codes[order])]
     wanted = [number for number, found in enumerate(rows) if len(found) == n or (len(found) > n and not exactly)]
     chosen = np.array([rows[number][:n] for number in wanted], dtype=np.intp).reshape(len(wanted), n)
     data = betas.data
@@ -132,11 +132,6 @@ def repetitions(dataset: xr.Dataset, n: int, *, exactly: bool = False) -> xr.Dat
         }
     )
     return with_history(result, f"repetitions({n}, exactly={exactly}): {len(wanted):,} of {len(names):,} images")
-
-
-def _rows_in(order: NDArray[np.intp], codes: NDArray[np.intp]) -> list[tuple[int, NDArray[np.intp]]]:
-    """Return the rows of each group, in the order of `order`."""
-    return [(number, order[np.arange(len(order))[rows]]) for number, rows in rows_of(codes[order])]
 
 
 def _regrouped(

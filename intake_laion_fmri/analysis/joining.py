@@ -213,14 +213,14 @@ def _common_attrs(each: Sequence[Mapping[Any, Any]]) -> dict[Any, Any]:
 
     SHA-256 sums of files are collected from all.
     """
-    attrs = {name: value for name, value in each[0].items() if all(_equal(value, one.get(name)) for one in each)}
+    attrs = {
+        name: value
+        for name, value in each[0].items()
+        if all(np.array_equal(value, np.asarray(one.get(name))) for one in each)
+    }
     if all("sha256" in one for one in each):
         attrs["sha256"] = json.dumps({name: text for one in each for name, text in json.loads(one["sha256"]).items()})
     return attrs
-
-
-def _equal(one: Any, other: Any) -> bool:
-    return bool(np.array_equal(np.asarray(one), np.asarray(other)))
 
 
 def _grids(subjects: Mapping[str, xr.Dataset]) -> xr.Variable:

@@ -69,14 +69,19 @@ def zscore(dataset: xr.Dataset, within: Literal["session", "run"] = "session", *
     check_option("within", within, valid=("session", "run"))
     check_option("nan", nan, valid=MISSING)
     betas, codes = betas_of(dataset, TRIAL, VOXEL), group_codes(dataset, within)
-    _warn_of_gaps(dataset)
+    if has_gaps(dataset):
+        warnings.warn(
+            "Trials of a session are not there, as after stimuli=, split= or a selection: each voxel is scaled by "
+            "the mean and standard deviation of those that are. Open all trials, scale, then select.",
+            UserWarning,
+            stacklevel=2,
+        )
     kernel = functools.partial(_scaled, zero=nan == "zero")
     scaled = betas.copy(deep=False, data=map_groups(betas.data, codes, kernel)).assign_attrs(
         units="SD", scaled_within=within
     )
     result = dataset.assign(betas=scaled)
-    line = f"zscore(within={within!r}, nan={nan!r}): {told(result, scaled.data)}"
-    result = with_history(result, line)
+    result = with_history(result, f"zscore(within={within!r}, nan={nan!r}): {told(result, scaled.data)}")
     return finite(result) if nan == "drop" else result
 
 
@@ -108,13 +113,3 @@ def has_gaps(dataset: xr.Dataset) -> bool:
     index = along_trials(dataset, "beta_index")
     found = (np.sort(index[rows]) for _, rows in rows_of(group_codes(dataset, "session")))
     return any(not np.array_equal(one, np.arange(len(one))) for one in found)
-
-
-def _warn_of_gaps(dataset: xr.Dataset) -> None:
-    if has_gaps(dataset):
-        warnings.warn(
-            "Trials of a session are not there, as after stimuli=, split= or a selection: each voxel is scaled by "
-            "the mean and standard deviation of those that are. Open all trials, scale, then select.",
-            UserWarning,
-            stacklevel=3,
-        )

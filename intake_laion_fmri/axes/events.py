@@ -124,12 +124,6 @@ def _whole(number: float) -> int:
     return int(number)
 
 
-def is_blank(events: pd.DataFrame) -> NDArray[np.bool_]:
-    """Return True for rows without an image."""
-    names = events["stim_name"].str.casefold()
-    return ((events["trial_type"].str.casefold() == "blank") | names.isin(["", "blank"])).to_numpy(dtype=bool)
-
-
 def trials_of(events: pd.DataFrame, trials: pd.DataFrame) -> NDArray[np.int64]:
     """Match each event of a run with a trial of the betas.
 
@@ -152,7 +146,8 @@ def trials_of(events: pd.DataFrame, trials: pd.DataFrame) -> NDArray[np.int64]:
     ValueError
         If the images are not those of the trial table, in words for a message.
     """
-    shown = ~is_blank(events)
+    kinds, images = events["trial_type"].str.casefold(), events["stim_name"].str.casefold()
+    shown = ~((kinds == "blank") | images.isin(["", "blank"])).to_numpy(dtype=bool)
     names, labels = events["stim_name"].to_numpy(dtype=object)[shown], trials["label"].to_numpy(dtype=object)
     if len(names) != len(labels):
         raise ValueError(f"it shows {len(names)} images, and the trial table has {len(labels)}")

@@ -52,10 +52,6 @@ class ImageSelection:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def distinct(self) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
-        """Return each row once, ascending, and the index of each image in them."""
-        return np.unique(self.rows, return_inverse=True)
-
 
 def choose_images(images: Images, known: Sequence[str], *, where: str) -> ImageSelection:
     """Resolve a user's selection of images to labels and rows.

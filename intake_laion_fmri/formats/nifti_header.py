@@ -105,10 +105,6 @@ def separates_voxels(affine: NDArray[Any]) -> bool:
     return bool(abs(np.linalg.det(affine[:3, :3] / sizes)) > _FLATTEST)
 
 
-def _numbers(raw: Any) -> list[list[float]]:
-    return [[float(n) for n in raw[f"srow_{axis}"]] for axis in "xyz"]
-
-
 def read_header(
     read: Callable[[int], bytes], error_of: Callable[[str], DataIntegrityError]
 ) -> tuple[VolumeHeader, int]:
@@ -159,9 +155,10 @@ def _validated(raw: Any, expected_magic: bytes, error_of: Callable[[str], DataIn
         raise error_of(f"expected real numbers of at most 64 bits, found the datatype {dtype}")
     found = _affine(raw)
     if found is None:
+        rows = [[float(n) for n in raw[f"srow_{axis}"]] for axis in "xyz"]
         raise error_of(
             "no usable orientation: expected an sform or a qform that tells where the voxels lie, found sform_code "
-            f"{int(raw['sform_code'])}, qform_code {int(raw['qform_code'])} and the affine {_numbers(raw)}"
+            f"{int(raw['sform_code'])}, qform_code {int(raw['qform_code'])} and the affine {rows}"
         )
     affine, note = found
     grid = Grid((shape[0], shape[1], shape[2]), tuple(float(a) for a in affine.ravel()))

@@ -196,7 +196,8 @@ def plot_ceiling(
     whole = np.ones(data.sizes[VOXEL], dtype=bool)
     parts = {name: voxels_of(data, name) for name in coloured(rois)} or {"all voxels": whole}
     colours = rois if isinstance(rois, Mapping) else dict(zip(parts, itertools.cycle(_COLOURS)))
-    found = {name: _finite(shown.values[inside].astype(float)) for name, inside in parts.items()}
+    numbers = shown.values.astype(float)
+    found = {name: numbers[inside & np.isfinite(numbers)] for name, inside in parts.items()}
     edges = np.histogram_bin_edges(np.concatenate(list(found.values())), bins)
     (panel,) = panels(axes, 1, size=(7, 4), left=0.9, bottom=0.7)
     for number, (name, numbers) in enumerate(found.items()):
@@ -261,11 +262,6 @@ def plot_split(
 
 def _titled(data: xr.Dataset | xr.DataArray, title: str | None, more: str = "") -> str:
     return ": ".join(part for part in (subject_of(data), more) if part) if title is None else title
-
-
-def _finite(values: NDArray[Any]) -> NDArray[Any]:
-    known: NDArray[Any] = values[np.isfinite(values)]
-    return known
 
 
 def _matrix(axes: Axes, values: NDArray[Any], scale: Scale, aspect: Literal["auto", "equal"] = "auto") -> None:

@@ -38,7 +38,7 @@ class Page:
         table = self._table().drop(columns=list(self.hidden), errors="ignore")
         lines = [self.title]
         if len(table):
-            table = table.map(_cut)
+            table = table.map(lambda text: text if len(text) <= _WIDTH else f"{text[: _WIDTH - 1]}…")
             table = table.apply(lambda column: column.str.ljust(max(map(len, column))))  # pandas aligns to the right
             text = table.to_string(index=False, justify="left")
             lines += [line.rstrip() for line in text.splitlines()]
@@ -64,10 +64,6 @@ class Page:
 
         table = pd.DataFrame([list(row) for row in self.rows], columns=list(self.columns), dtype=object)
         return table.loc[:, (table != "").any()]
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 1]}…"
 
 
 def counted(number: int, what: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +39,8 @@ class LazyRows:
     @property
     def reads_streams(self) -> bool:
         """True if a block decompresses a session from its beginning."""
-        return any(isinstance(block, SessionBlock) for _, block in _tasks(self._array))
+        tasks = (task for task in self._array.__dask_graph__().values() if isinstance(task, tuple) and len(task) == 3)
+        return any(callable(task[0]) and isinstance(task[1], SessionBlock) for task in tasks)
 
     @property
     def splits_blocks(self) -> bool:
@@ -84,10 +84,3 @@ class LazyRows:
         key = (self._array.name, number, *(0 for _ in self._array.shape[1:]))
         task = self._array.__dask_graph__().get(key)
         return task[1] if isinstance(task, tuple) and len(task) == 3 else None
-
-
-def _tasks(array: da.Array) -> Iterator[tuple[Any, Any]]:
-    """Yield method and block of each reading task."""
-    for task in array.__dask_graph__().values():
-        if isinstance(task, tuple) and len(task) == 3 and callable(task[0]):
-            yield task[0], task[1]

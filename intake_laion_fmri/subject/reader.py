@@ -174,7 +174,8 @@ class SubjectReader:
             )
             # A voxel whose ceiling is NaN is not known to reach the threshold.
             steps = {name: _only(step, np.flatnonzero(maps[name] >= threshold)) for name, step in steps.items()}
-        rows = [lazy_rows("betas", [step], shape=(_n_voxels(step),)) for step in steps.values()]
+        lengths = [0 if step.voxels is None else len(step.voxels) for step in steps.values()]
+        rows = [lazy_rows("betas", [step], shape=(n,)) for step, n in zip(steps.values(), lengths, strict=True)]
         return dict(zip(steps, load_each(rows), strict=True))
 
     def trials(self, session: object) -> dict[str, pd.DataFrame]:
@@ -276,7 +277,3 @@ def _only(step: Step, places: NDArray[np.intp]) -> Step:
     """Restrict a step to some voxels."""
     assert step.voxels is not None
     return Step(step.read, step.block, step.voxels[places])
-
-
-def _n_voxels(step: Step) -> int:
-    return 0 if step.voxels is None else len(step.voxels)

@@ -59,9 +59,6 @@ def test_images_are_found(images: Any, rows: list[int]) -> None:
     assert selection.rows.tolist() == rows
     assert selection.labels.tolist() == [KNOWN[row] for row in rows]
     assert len(selection) == len(rows)
-    distinct, positions = selection.distinct()
-    assert distinct[positions].tolist() == rows
-    assert len(set(distinct.tolist())) == len(distinct)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,13 @@ class RunFiles:
         root = tree.folder(subject)
         folders = [name for name in bucket.folders(root) if name.startswith("ses-")]
         if not folders:
-            raise _absent(bucket, subject, root, kind)
+            known = subjects(bucket)
+            if known and subject not in known:
+                raise unknown_value("subject", subject, known, where=bucket.url)
+            raise NotInBucketError(
+                f"There is no session's folder in {bucket.locate(root)}. If this is a partial copy, fetch the files: "
+                f"'intake-laion-fmri mirror --group {layout.KINDS[kind].group}'."
+            )
         sessions = _chosen(bucket, subject, session, folders)
         objects: dict[str, ObjectInfo] = {}
         for found in find_each(bucket, [f"{root}/{name}/func" for name in sessions]):
@@ -78,10 +84,10 @@ class RunFiles:
                 f"{bucket.locate(root)} has no {layout.KINDS[kind].group} of task {task!r} in {in_short(sessions)}. If "
                 f"this is a partial copy, fetch them: 'intake-laion-fmri mirror --group {layout.KINDS[kind].group}'."
             )
-        known = sorted({file.run for file in files})
+        there = sorted({file.run for file in files})
         for number in runs or ():
-            if number not in known:
-                raise unknown_value("run", str(number), [str(one) for one in known], where=where)
+            if number not in there:
+                raise unknown_value("run", str(number), list(map(str, there)), where=where)
         kept = [file for file in files if runs is None or file.run in runs]
         order = {name: number for number, name in enumerate(sessions)}
         kept.sort(key=lambda file: (order[file.session], file.run, file.info.key))
@@ -104,14 +110,3 @@ def _chosen(bucket: Bucket, subject: str, session: object, folders: list[str]) -
     rest = [one for one in asked if not any(one in (name, name.removeprefix("ses-")) for name in named)]
     numbers: Any = check_argument("session", rest) if rest or not asked else ()
     return (*choose_sessions(bucket, subject, numbers, public, numbered), *chosen)
-
-
-def _absent(bucket: Bucket, subject: str, root: str, kind: str) -> Exception:
-    known = subjects(bucket)
-    if known and subject not in known:
-        return unknown_value("subject", subject, known, where=bucket.url)
-    group = layout.KINDS[kind].group
-    return NotInBucketError(
-        f"There is no session's folder in {bucket.locate(root)}. If this is a partial copy, fetch the files: "
-        f"'intake-laion-fmri mirror --group {group}'."
-    )

@@ -130,7 +130,8 @@ def to_fsaverage(
                 array, dim, functools.partial(Projection.__call__, projection), {named("vertex", side): count}
             )
             there = there.assign_attrs(without_grid(array.attrs) | attrs).assign_coords(vertices)
-            parts.append(there.drop_vars(GRID, errors="ignore").to_dataset(name=_renamed(name, side)))
+            own_name = name if name.endswith(f"_{side}") else named(name, side)
+            parts.append(there.drop_vars(GRID, errors="ignore").to_dataset(name=own_name))
     merged = xr.merge(parts, compat="override")
     return merged.assign_attrs(without_grid(values.attrs) | {"space": density})
 
@@ -201,11 +202,6 @@ def to_mni305(
     return result.assign_coords(coordinates).assign_attrs(attrs)
 
 
-def _renamed(name: str, hemi: str) -> str:
-    """Return the name on a hemisphere, unless it has one already."""
-    return name if name.endswith(f"_{hemi}") else named(name, hemi)
-
-
 @dataclass(frozen=True, eq=False)
 class _Surfaces:
     """A subject's surfaces on the way to fsaverage."""
@@ -256,20 +252,16 @@ class _Surfaces:
         sphere, key = plan.geometry(self.place, self.files), self.place.locate(plan.files[0].key)
         second = between_spheres(sphere.xyz, sphere.faces, points)
         if first is None:
-            return self._of_chosen(second, source.values[named("vertex", hemi)].values, key)
+            vertices, count = source.values[named("vertex", hemi)].values, second.weights.shape[1]
+            if len(vertices) and not 0 <= vertices.min() <= vertices.max() < count:
+                raise ValueError(f"Expected vertices from 0 to {count - 1}, those of {key}; found {vertices.max()}.")
+            return Projection(second.weights[:, vertices])
         if first.weights.shape[0] != len(sphere.xyz):
             raise DataIntegrityError(
                 f"{key}: expected the {first.weights.shape[0]} vertices of the white surface, found {len(sphere.xyz)}. "
                 "Fetch both files again; if it persists, report it."
             )
         return second.of(first)
-
-    def _of_chosen(self, projection: Projection, vertices: NDArray[Any], name: str) -> Projection:
-        """Restrict the projection to vertices with values."""
-        count = projection.weights.shape[1]
-        if len(vertices) and not 0 <= vertices.min() <= vertices.max() < count:
-            raise ValueError(f"Expected vertices from 0 to {count - 1}, those of {name}; found {vertices.max()}.")
-        return Projection(projection.weights[:, vertices])
 
 
 def _talairach(place: Bucket, contents: SubjectContents) -> LinearTransform:
