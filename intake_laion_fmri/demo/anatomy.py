@@ -82,6 +82,8 @@ def freesurfer_affine(truth: SubjectTruth) -> tuple[int, Doubles]:
 
 def write_freesurfer_images(folder: Path, truth: SubjectTruth, seed: int) -> None:
     """Write ``orig``, ``brain`` and ``aseg`` in FreeSurfer's format."""
+    import nibabel
+
     n, affine = freesurfer_affine(truth)
     index = np.indices((n, n, n)).reshape(3, -1)
     ijk = np.linalg.solve(truth.affine, affine @ np.vstack([index, np.ones(index.shape[1])]))[:3]
@@ -101,11 +103,5 @@ def write_freesurfer_images(folder: Path, truth: SubjectTruth, seed: int) -> Non
     ):
         volume = np.zeros(n**3, dtype=dtype)
         volume[inside] = values.reshape(-1)[flat]
-        _write_mgz(folder / f"{name}.mgz", volume.reshape(n, n, n), affine)
-
-
-def _write_mgz(path: Path, volume: Array, affine: Doubles) -> None:
-    import nibabel
-
-    with gzip_file(path) as file:
-        file.write(nibabel.MGHImage(volume, affine).to_bytes())
+        with gzip_file(folder / f"{name}.mgz") as file:
+            file.write(nibabel.MGHImage(volume.reshape(n, n, n), affine).to_bytes())

@@ -101,14 +101,19 @@ def grid_affine(shape: tuple[int, int, int], subject: str) -> Doubles:
 
     i runs to the left, the head is tilted, subjects are shifted a little.
     """
-    (cx, cy, cz), (sx, sy, sz) = (f(np.deg2rad([7.0, -4.0, 9.0])) for f in (np.cos, np.sin))
-    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
-    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    about_x, about_y, about_z = rotations(np.deg2rad([7.0, -4.0, 9.0]))
     affine = np.eye(4)
     affine[:3, :3] = about_z @ about_y @ about_x @ np.diag([-VOXEL_MM, VOXEL_MM, VOXEL_MM])
     affine[:3, 3] = 0.37 * int(subject[-2:]) - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
     return affine.astype(np.float32).astype(np.float64)
+
+
+def rotations(angles: Doubles) -> tuple[Doubles, Doubles, Doubles]:
+    """Return the rotations about x, y and z, (3, 3) each."""
+    (cx, cy, cz), (sx, sy, sz) = np.cos(angles), np.sin(angles)
+    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    return about_x, about_y, np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
 
 
 def nearest_rois(points: Doubles, centres: dict[str, Doubles], size: float, hemi: str) -> dict[str, Ints]:

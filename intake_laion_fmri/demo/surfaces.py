@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from intake_laion_fmri.demo.anatomy import freesurfer_affine, head_to_world
-from intake_laion_fmri.demo.brain import VOXEL_MM, sphere_points
+from intake_laion_fmri.demo.brain import VOXEL_MM, rotations, sphere_points
 from intake_laion_fmri.demo.files import write
 from intake_laion_fmri.demo.rois import label_text
 from intake_laion_fmri.demo.scale import Array, Bools, Doubles, Floats, Ints
@@ -79,11 +79,8 @@ def sphere_faces(n: int) -> Ints:
 
 def registration(subject: str) -> Doubles:
     """Return the rotation of a subject's sphere to fsaverage, (3, 3)."""
-    angles = np.deg2rad([4.0, -3.0, 2.0]) * (1 + int(subject[-2:]) / 10)
-    (cx, cy, cz), (sx, sy, sz) = np.cos(angles), np.sin(angles)
-    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
-    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    return np.asarray(about_x @ about_y @ np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]]))
+    about_x, about_y, about_z = rotations(np.deg2rad([4.0, -3.0, 2.0]) * (1 + int(subject[-2:]) / 10))
+    return about_x @ about_y @ about_z
 
 
 def talairach(truth: SubjectTruth) -> Doubles:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -181,7 +181,7 @@ class SurfacePlan:
             {name: info for name, info in found.items() if info},
             {name: listing.find("annotation", name) for name in annotations},
             {name: listing.find("surface_label", name) for name in labels},
-            tuple(f"{named(name, hemi)} (no {listing.place('surface', name)})" for name in absent),
+            tuple(f"{named(name, hemi)} (no {bucket.locate(listing.key('surface', name))})" for name in absent),
         )
 
     @property
@@ -280,19 +280,16 @@ class _Listing:
 
     def of(self, kind: str) -> dict[str, ObjectInfo]:
         """Return the files of a kind by name."""
-        return dict(self._named(kind))
-
-    def _named(self, kind: str) -> Iterator[tuple[str, ObjectInfo]]:
+        found = {}
         for key, info in self.contents.objects.items():
             parsed = layout.parse_key(key)
             if parsed and parsed.kind == kind and parsed.entities["side"] == self.side:
-                yield next(value for name, value in parsed.entities.items() if name not in ("subject", "side")), info
+                own = next(value for name, value in parsed.entities.items() if name not in ("subject", "side"))
+                found[own] = info
+        return found
 
-    def place(self, kind: str, name: str) -> str:
-        """Return where a file would be."""
-        return self.bucket.locate(self._key(kind, name))
-
-    def _key(self, kind: str, name: str) -> str:
+    def key(self, kind: str, name: str) -> str:
+        """Return the key that a file would have."""
         entities = dict.fromkeys(("surface", "atlas", "area"), name)
         return layout.key(kind, subject=self.contents.subject, side=self.side, **entities)
 
@@ -314,7 +311,7 @@ class _Listing:
         known = {one: info for one, info in self.of(kind).items() if kind != "surface" or one not in _VALUES}
         if name in known:
             return known[name]
-        absent = self.bucket.missing(self._key(kind, name), self.contents.objects)
+        absent = self.bucket.missing(self.key(kind, name), self.contents.objects)
         if not known:
             raise absent
         what = {"surface": "surface", "annotation": "annotation", "surface_label": "label"}[kind]
