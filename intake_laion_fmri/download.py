@@ -329,21 +329,12 @@ def _planned(to: Path, choice: Mapping[str, Any]) -> MirrorPlan | None:
     except UnknownValueError as error:
         raise NoMatchingDataError(str(error)) from None
     except BucketUnreachableError as error:
-        plan = _expect_complete(to, choice, error)
+        try:
+            plan = plan_mirror(to, **choice, offline=True)
+        except (NotInBucketError, ValueError):
+            raise error from error.__cause__
+        if plan.fetch:
+            raise
+        warnings.warn(f"{plan.bucket.url} does not answer: nothing was copied. ({error})", OfflineWarning, stacklevel=4)
         print(f"All {len(plan.objects)} files are in {to}, by the listing of the last download.")
         return None
-
-
-def _expect_complete(to: Path, choice: Mapping[str, Any], error: BucketUnreachableError) -> MirrorPlan:
-    """Return a selection by the last listing.
-
-    Raises the error unless all of it is there.
-    """
-    try:
-        plan = plan_mirror(to, **choice, offline=True)
-    except (NotInBucketError, ValueError):
-        raise error from error.__cause__
-    if plan.fetch:
-        raise error
-    warnings.warn(f"{plan.bucket.url} does not answer: nothing was copied. ({error})", OfflineWarning, stacklevel=5)
-    return plan

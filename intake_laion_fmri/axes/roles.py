@@ -24,8 +24,7 @@ ROLES: Mapping[str, int] = {"unused": 0, "train": 1, "test": 2}
 
 def has_role(roles: NDArray[np.int8], role: str) -> NDArray[np.bool_]:
     """Return flags of a role in a split; ``"both"`` is train or test."""
-    mask: NDArray[np.bool_] = roles > 0 if role == "both" else roles == ROLES[role]
-    return mask
+    return np.asarray(roles > 0 if role == "both" else roles == ROLES[role])
 
 
 def roles_in(labels: NDArray[np.object_], split: Split, variant_id: int = 0) -> NDArray[np.int8]:

@@ -139,7 +139,8 @@ def look(bucket: Bucket, subject: str | None = None, session: str | None = None)
     import dask.array  # noqa: F401  # the time that its import takes is not the bucket's
     import xarray  # noqa: F401
 
-    report = Report(bucket.url, _versions())
+    system = {"intake-laion-fmri": __version__, "Python": platform.python_version(), "system": platform.platform()}
+    report = Report(bucket.url, system | {name: importlib.metadata.version(name) for name in _LIBRARIES})
     start = time.monotonic()
     listings = list_subjects(bucket)
     report.listing_seconds = time.monotonic() - start
@@ -210,11 +211,6 @@ def _together(changes: Sequence[Change]) -> Iterator[str]:
         yield str(same[0]) if len(same) == 1 else f"{what:<8} {subject}: {counted(len(same), kind)} ({names})"
 
 
-def _versions() -> dict[str, str]:
-    system = {"intake-laion-fmri": __version__, "Python": platform.python_version(), "system": platform.platform()}
-    return system | {name: importlib.metadata.version(name) for name in _LIBRARIES}
-
-
 def _open(source: Source, bucket: Bucket, subject: str) -> Opened:
     """Open a source with its default arguments."""
     arguments = {"subject": subject} if source.of_subject else {}
@@ -243,15 +239,11 @@ def _tried(name: str, action: Callable[[], str]) -> Opened:
         try:
             result, detail = "opened", action()
         except _FAILURES as error:
-            result, detail = _result_of(error), f"{type(error).__name__}: {error}"
+            result = "not there" if isinstance(error, NotInBucketError) else "failed"
+            result = "on request" if isinstance(error, AccessDeniedError) else result
+            detail = f"{type(error).__name__}: {error}"
     told = dict.fromkeys(_short(warning.message) for warning in caught)
     return Opened(name, result, round(time.monotonic() - start, 2), _short(detail), tuple(told))
-
-
-def _result_of(error: Exception) -> str:
-    if isinstance(error, AccessDeniedError):
-        return "on request"
-    return "not there" if isinstance(error, NotInBucketError) else "failed"
 
 
 def _described(opened: Any) -> str:

@@ -110,13 +110,14 @@ def to_brainscore(
     is ``sqrt(nc / 100)``.
     """
     check_option("kind", kind, valid=get_args(Kind))
-    subject = data if isinstance(data, str) else str(_of_dataset(data)["subject"].values)
-    where: dict[str, Any] = {
-        "bucket": bucket,
-        "storage_options": storage_options,
-        "mirror": mirror,
-        "mirror_only": mirror_only,
-    }
+    subject: Any = data
+    if not isinstance(data, str):
+        betas_of(data, TRIAL, VOXEL)
+        if "subject" not in data.coords or data["subject"].ndim:
+            raise ValueError("Expected betas of one subject, with the coordinate subject, such as open_betas returns.")
+        subject = str(data["subject"].values)
+    place: dict[str, Any] = {"bucket": bucket, "storage_options": storage_options}
+    where = {**place, "mirror": mirror, "mirror_only": mirror_only}
     names = [*(roi for rois in REGIONS.values() for roi in rois), IT]
     stored: dict[str, Any] = {"store": store, "store_options": store_options, "fallback": fallback, "splits": splits}
     whole = open_betas(subject, roi=names, mask=MASK, zscore="session", **stored, **where)
@@ -131,13 +132,6 @@ def to_brainscore(
     found = with_history(found, f"to_brainscore(kind={kind!r}): {len(rows):,} of {len(wanted):,} trials")
     kept = {name: whole.attrs[name] for name in _KEPT} | {"history": found.attrs["history"], "scaled_within": "session"}
     return _assembled(filled.data, whole.isel({TRIAL: rows}), rows, brain, kind).assign_attrs(kept)
-
-
-def _of_dataset(data: xr.Dataset) -> xr.Dataset:
-    betas_of(data, TRIAL, VOXEL)
-    if "subject" not in data.coords or data["subject"].ndim:
-        raise ValueError("Expected betas of one subject, with the coordinate subject, such as open_betas returns.")
-    return data
 
 
 def _selected(data: xr.Dataset, whole: xr.Dataset, rows: NDArray[np.intp]) -> xr.Dataset:

@@ -133,8 +133,7 @@ class Hdf5File:
         Errors are those of `index`.
         """
         self.index(dataset)
-        values: NDArray[Any] = dataset[()]
-        return values
+        return np.asarray(dataset[()])
 
     def references(self, dataset: h5py.Dataset) -> NDArray[Any]:
         """Read lengths and heap addresses of variable-length elements.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,5 +100,4 @@ def decode(content: bytes, *, size: int | None, mode: Mode, name: str) -> NDArra
             shown = shown.resize((size, size), Image.Resampling.BICUBIC)
     except (OSError, ValueError, SyntaxError, struct.error) as error:
         raise Broken(name)(f"expected a picture that is whole, found a broken one ({error})") from error
-    array: NDArray[Any] = np.asarray(shown)
-    return array
+    return np.asarray(shown)

@@ -58,8 +58,7 @@ class Mesh:
             return np.full(len(self.xyz), 0.45)
         depth = np.nan_to_num(self.sulc)
         deep = float(np.percentile(np.abs(depth), 90)) or 1.0
-        grey: NDArray[Any] = np.clip(depth / deep, -1, 1) * 0.2 + 0.45
-        return grey
+        return np.asarray(np.clip(depth / deep, -1, 1) * 0.2 + 0.45)
 
     @property
     def side(self) -> str:

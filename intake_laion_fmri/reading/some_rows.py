@@ -76,8 +76,7 @@ class LazyRows:
         kept[number] = kept.pop(number)  # the latest one last
         while len(kept) > 1 and sum(one.nbytes for one in kept.values()) > self._most_bytes:
             del kept[next(iter(kept))]
-        values: NDArray[Any] = kept[number][rows]
-        return values
+        return np.asarray(kept[number][rows])
 
     def _block(self, number: int) -> Any:
         """Return the reader of a block of rows, if known."""

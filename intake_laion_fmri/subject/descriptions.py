@@ -96,8 +96,7 @@ class Embeddings(_Described):
     @property
     def image_ids(self) -> NDArray[np.object_]:
         """Image names in row order, the same for every model."""
-        names: NDArray[np.object_] = next(iter(self._opened.values()))[IMAGE].to_numpy()
-        return names
+        return np.asarray(next(iter(self._opened.values()))[IMAGE].to_numpy())
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -116,8 +115,7 @@ class Embeddings(_Described):
         """Return a model's embeddings of all images, (image, feature)."""
         if model not in self._opened:
             raise KeyError(f"Unknown model: {model!r}. Valid: {', '.join(self._opened)}.")
-        values: NDArray[np.float16] = self._opened[model].load()["embedding"].to_numpy()
-        return values
+        return np.asarray(self._opened[model].load()["embedding"].to_numpy())
 
     def get(self, model: str, image_name: str | Iterable[str]) -> NDArray[np.float16]:
         """Return embeddings of one image (feature,) or several (image, feature).
@@ -250,8 +248,7 @@ class Segmentations(_ByImage):
         row = operator.index(mask_row)
         if row not in self._opened.indexes["mask"]:
             raise IndexError(f"Mask {row}: expected a mask_row of metadata, which has {len(self)} masks.")
-        mask: NDArray[np.uint8] = self._opened["masks"].sel(mask=row).to_numpy()
-        return mask
+        return np.asarray(self._opened["masks"].sel(mask=row).to_numpy())
 
     def get(self, image_name: str, noun: str, instance: int = 0) -> NDArray[np.uint8]:
         """Return a mask by image, noun and ``instance_id``.

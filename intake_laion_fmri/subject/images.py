@@ -216,5 +216,4 @@ class TrialImages:
 
     def _array(self, images: str | list[str]) -> NDArray[np.uint8]:
         file = self._stimuli._file
-        array: NDArray[np.uint8] = lazy_images(file, file.choose(images), None, "RGB", None).compute()
-        return array
+        return np.asarray(lazy_images(file, file.choose(images), None, "RGB", None).compute())

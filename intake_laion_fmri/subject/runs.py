@@ -53,8 +53,7 @@ class Runs:
         """
         numbers: dict[str, Any] = {"run": _number(run), "echo": _number(echo)}
         series = open_bold(self._reader.subject, session, source="raw", part=part, bucket=self._reader.place, **numbers)
-        values: NDArray[np.float32] = series.bold.values
-        return values
+        return np.asarray(series.bold.values)
 
     def get_sbref(
         self, session: str | int, run: int | str, echo: int | str, part: Part = "mag", mask_source: str = "anatomical"
@@ -76,8 +75,7 @@ class Runs:
             raise unknown_value("echo", number, sorted(found), where=f"{subject} in {place.url}")
         info = found[number].info
         grid = open_beginning(place, info).header.grid
-        values: NDArray[np.float32] = SessionBlock(place, info, grid, 1, (0,)).read(np.arange(grid.size))[0]
-        return values
+        return np.asarray(SessionBlock(place, info, grid, 1, (0,)).read(np.arange(grid.size))[0])
 
 
 def _number(given: Any) -> Any:

@@ -218,5 +218,4 @@ def _read(block: EmbeddingBlock) -> NDArray[np.object_]:
 
 
 def _part(read: NDArray[np.object_], number: int) -> NDArray[Any]:
-    part: NDArray[Any] = read[0][number]
-    return part
+    return np.asarray(read[0][number])

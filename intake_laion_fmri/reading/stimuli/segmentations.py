@@ -165,8 +165,7 @@ def union_masks(segmentations: xr.Dataset) -> xr.Dataset:
 
 
 def _joined(masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    joined: NDArray[np.uint8] = masks.max(axis=0, keepdims=True)
-    return joined
+    return np.asarray(masks.max(axis=0, keepdims=True))
 
 
 @dataclass(frozen=True, eq=False)
