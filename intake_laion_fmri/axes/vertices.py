@@ -38,14 +38,9 @@ def named(what: str, hemi: str) -> str:
     return f"{what}_{hemi}"
 
 
-def vertex_name(hemi: str) -> str:
-    """Return the dimension and index of a hemisphere's vertices."""
-    return named("vertex", hemi)
-
-
 def vertex_coordinate(hemi: str, vertices: NDArray[np.int64]) -> Coordinates:
     """Return the index of a hemisphere's vertices: their numbers, from 0."""
-    name = vertex_name(hemi)
+    name = named("vertex", hemi)
     return {name: ((name,), vertices, {"long_name": f"vertex of the {HEMISPHERES[hemi]}, from 0"})}
 
 
@@ -87,7 +82,7 @@ class Surface:
         if roi is not None:
             chosen = membership.select(roi, where=where)
             membership, vertices = membership.keep(chosen), vertices[chosen]
-        axis = vertex_name(self.hemi)
+        axis = named("vertex", self.hemi)
         long_name = f"whether the vertex of the {HEMISPHERES[self.hemi]} belongs to the ROI"
         return (
             {self._named("in_roi"): ((ROI, axis), membership.inside, {"long_name": long_name, "comment": MASK_RULE})},

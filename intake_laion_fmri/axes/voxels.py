@@ -102,17 +102,13 @@ class VoxelMap:
         return known.astype(self.dtype)
 
 
-def _attributes(long_name: str, units: str, **more: Any) -> Mapping[str, Any]:
-    return {"long_name": long_name, "units": units, **more}
-
-
 def _noise_ceiling(images: str) -> Mapping[str, Any]:
-    return _attributes(f"noise ceiling {images}", "percent", valid_range=[0.0, 100.0])
+    return {"long_name": f"noise ceiling {images}", "units": "percent", "valid_range": [0.0, 100.0]}
 
 
 def _explained(over: str = "") -> Mapping[str, Any]:
     """R2 has no lower end: a model can be worse than the mean."""
-    return _attributes(f"variance explained by the GLM{over}", "percent", valid_max=100.0)
+    return {"long_name": f"variance explained by the GLM{over}", "units": "percent", "valid_max": 100.0}
 
 
 _IMAGES = {"12rep": "images shown 12 times", "4rep": "images shown 4 times", "all": "all repeated images"}
@@ -131,17 +127,21 @@ SESSION_MAPS: Mapping[str, VoxelMap] = {
     "r2": VoxelMap("session_r2", _explained()),
     "hrf_index": VoxelMap(
         "hrf_index",
-        _attributes(
-            "index of the haemodynamic response function in GLMsingle's library",
-            "1",
-            valid_range=[0, 19],
-            comment=f"{NO_INDEX}: none",
-        ),
+        {
+            "long_name": "index of the haemodynamic response function in GLMsingle's library",
+            "units": "1",
+            "valid_range": [0, 19],
+            "comment": f"{NO_INDEX}: none",
+        },
         dtype="int32",
     ),
     "ridge_fraction": VoxelMap(
         "ridge_fraction",
-        _attributes("fraction of the unregularised betas that ridge regression left", "1", valid_range=[0.0, 1.0]),
+        {
+            "long_name": "fraction of the unregularised betas that ridge regression left",
+            "units": "1",
+            "valid_range": [0.0, 1.0],
+        },
     ),
 }
 """Name of a variable along ``session`` and ``voxel`` → the map of a session that holds it."""

@@ -130,11 +130,6 @@ class _Subject:
         return dict(sorted(found.items(), key=lambda item: (item[1], item[0])))
 
     @property
-    def categories(self) -> Counter[str]:
-        """Category → number of ROIs."""
-        return Counter(self.rois.values())
-
-    @property
     def groups(self) -> list[str]:
         """Groups of the subject's objects, sorted."""
         return sorted({item.group for item in self.objects})
@@ -293,7 +288,7 @@ def _print_subjects(found: Sequence[_Subject]) -> None:
     rows = []
     for subject in found:
         access = Counter(subject.sessions.values())
-        categories = [f"{name} {number}" for name, number in subject.categories.items()]
+        categories = [f"{name} {number}" for name, number in Counter(subject.rois.values()).items()]
         row = [subject.name, access["public"], access["held out"], len(subject.rois), categories, *subject.total()]
         rows.append([*row, subject.total(origin="mirror")[1]] if mirrored else row)
     print_table(Table([*columns, "in the mirror"] if mirrored else columns, rows))

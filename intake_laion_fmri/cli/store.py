@@ -18,7 +18,7 @@ from intake_laion_fmri.running.progress import duration, size
 if TYPE_CHECKING:
     from distributed import Client
 
-    from intake_laion_fmri.building.report import BuildProgress, SessionReport
+    from intake_laion_fmri.building.report import BuildProgress
     from intake_laion_fmri.remote.access import Bucket
 
 _BUILD = exits.epilog(
@@ -263,11 +263,9 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[BuildProgress], None]]:
             if progress.finished is not None and not quiet:
                 to_go = progress.n_sessions - progress.sessions
                 left = "" if progress.seconds_left is None else f"{duration(progress.seconds_left)} left"
-                bar.say(_line(progress.finished) + (f"; {to_go} to go, {left}" if to_go and left else ""))
+                report = progress.finished
+                line = f"{report.subject} {report.session}: {report.status}, {size(report.bytes_read)} read"
+                line += f", {size(report.bytes_written)} written, {duration(report.seconds)}"
+                bar.say(line + (f"; {to_go} to go, {left}" if to_go and left else ""))
 
         yield advance
-
-
-def _line(report: SessionReport) -> str:
-    line = f"{report.subject} {report.session}: {report.status}, {size(report.bytes_read)} read"
-    return line + f", {size(report.bytes_written)} written, {duration(report.seconds)}"

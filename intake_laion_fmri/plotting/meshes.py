@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intake_laion_fmri.analysis.selecting import voxels_of
-from intake_laion_fmri.axes.vertices import HEMISPHERES, named, vertex_name
+from intake_laion_fmri.axes.vertices import HEMISPHERES, named
 from intake_laion_fmri.axes.voxels import VOXEL
 from intake_laion_fmri.errors import NotInBucketError, check_option, unknown_value
 from intake_laion_fmri.plotting.values import beside, on_voxels, subject_of
@@ -140,7 +140,7 @@ def _on_vertices(
         (str(name).removesuffix(f"_{side}"), side): str(name)
         for name, array in dataset.variables.items()
         for side in HEMISPHERES
-        if array.dims == (vertex_name(side),) and array.dtype.kind in "fiub" and name != vertex_name(side)
+        if array.dims == (named("vertex", side),) and array.dtype.kind in "fiub" and name != named("vertex", side)
     }
     variables = {stem for stem, side in names if names[stem, side] in dataset.data_vars}
     if values is None and len(variables) == 1:
@@ -184,7 +184,7 @@ def _surfaces(
     for side in sides:
         sulc = opened[named("sulc", side)].values if named("sulc", side) in opened.coords else None
         xyz, faces = (opened[named(what, side)].values for what in ("xyz", "faces"))
-        found[side] = xyz, faces, sulc, opened[vertex_name(side)].values
+        found[side] = xyz, faces, sulc, opened[named("vertex", side)].values
     return found
 
 

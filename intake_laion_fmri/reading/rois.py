@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from intake_laion_fmri.errors import Remarks
 from intake_laion_fmri.formats.grid import GRID, Coordinates
 from intake_laion_fmri.reading.arguments import ALL, FORMATS, All, Format, chosen
 from intake_laion_fmri.reading.assembly import attributes, subject_coordinate
-from intake_laion_fmri.reading.contents import SubjectContents, subject_contents
+from intake_laion_fmri.reading.contents import subject_contents
 from intake_laion_fmri.reading.fetched import Fetched
 from intake_laion_fmri.reading.origins import with_origin
 from intake_laion_fmri.reading.plans.rois import RoiPlan
@@ -92,7 +92,8 @@ def open_rois(
     query = VoxelQuery.from_arguments(roi, mask)
     formats, hemis = chosen("format", format, FORMATS), chosen("hemi", hemi, HEMISPHERES)
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    contents = _listed_rois(bucket, subject, query, formats)
+    anatomy = query.needs_anatomy and "volume" in formats
+    contents = subject_contents(bucket, layout.subject_name(subject), anatomy=anatomy)
     plan = RoiPlan.from_listing(bucket, contents, query, formats=formats, hemis=hemis)
     parts = plan.read(bucket, Fetched(bucket, plan.files))
     parts.remarks.warn(stacklevel=2)
@@ -176,7 +177,8 @@ def roi_data(
     only = RoiExpression.parse(roi)
     only.raise_unless_separate()
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    contents = _listed_rois(bucket, subject, query, formats)
+    anatomy = query.needs_anatomy and "volume" in formats
+    contents = subject_contents(bucket, layout.subject_name(subject), anatomy=anatomy)
     plan = RoiPlan.from_listing(bucket, contents, query, formats=formats, hemis=hemis, only=only)
     parts = plan.read(bucket, Fetched(bucket, plan.files))
     brain = parts.brain
@@ -197,12 +199,3 @@ def roi_data(
             if forms:
                 result[name].setdefault("gii", {})[f"hemi-{surface.hemi}"] = forms
     return result
-
-
-def _listed_rois(bucket: Bucket, subject: str, query: VoxelQuery, formats: Sequence[str]) -> SubjectContents:
-    """List a subject's objects for ROIs in some formats."""
-    return subject_contents(
-        bucket,
-        layout.subject_name(subject),
-        anatomy=query.needs_anatomy and "volume" in formats,
-    )

@@ -75,7 +75,16 @@ def convert_positions(
     if given.dtype.kind not in "iu":
         raise TypeError(f"positions must be whole numbers, found {given.dtype}. Of flags take numpy.flatnonzero.")
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    here, there = _voxels(bucket, layout.subject_name(subject), from_mask, to_mask)
+    queries = [VoxelQuery.from_arguments(None, mask) for mask in (from_mask, to_mask)]
+    needs_anatomy = any(query.needs_anatomy for query in queries)
+    contents = subject_contents(bucket, layout.subject_name(subject), anatomy=needs_anatomy)
+    plans = [VoxelPlan.from_listing(bucket, contents, query, maps=(), volumes=()) for query in queries]
+    files = Fetched(bucket, [info for plan in plans for info in plan.files])
+    first, second = (plan.read(bucket, files).axis for plan in plans)
+    difference = first.grid.difference(second.grid)
+    if difference:
+        raise DataIntegrityError(f"{bucket.locate(plans[1].mask.key)}: {difference}, unlike {plans[0].mask.key}.")
+    here, there = first.index, second.index
     outside = (given < 0) | (given >= len(here))
     if outside.any():
         raise ValueError(
@@ -92,17 +101,3 @@ def convert_positions(
             f"position {given[~is_there][0]} of {from_mask!r}. missing='drop' leaves them out."
         )
     return np.asarray(found[is_there], dtype=np.int64)
-
-
-def _voxels(bucket: Bucket, subject: str, *masks: str) -> list[NDArray[np.int64]]:
-    """Read flat voxel indices of several masks on one grid."""
-    queries = [VoxelQuery.from_arguments(None, mask) for mask in masks]
-    contents = subject_contents(bucket, subject, anatomy=any(query.needs_anatomy for query in queries))
-    plans = [VoxelPlan.from_listing(bucket, contents, query, maps=(), volumes=()) for query in queries]
-    files = Fetched(bucket, [info for plan in plans for info in plan.files])
-    axes = [plan.read(bucket, files).axis for plan in plans]
-    for plan, axis in zip(plans, axes, strict=True):
-        difference = axes[0].grid.difference(axis.grid)
-        if difference:
-            raise DataIntegrityError(f"{bucket.locate(plan.mask.key)}: {difference}, unlike {plans[0].mask.key}.")
-    return [axis.index for axis in axes]

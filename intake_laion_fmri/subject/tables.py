@@ -70,7 +70,15 @@ class Tables:
         images = self.get_stimulus_metadata()
         by_session, noted = self._reader.trials_and_notes("all")
         trials = pd.concat(by_session.values(), ignore_index=True)
-        _warn_of_gaps(list(by_session))
+        there = {layout.session_number(name) for name in by_session}
+        known = there | layout.HELD_OUT_SESSIONS
+        gaps = [f"ses-{number:02d}" for number in range(1, max(there)) if number not in known]
+        if gaps:
+            warnings.warn(
+                f"The index of metadata counts the trials of the sessions that are there, and {', '.join(gaps)} are "
+                "not: it is not the trial's number in the data set, and changes when a session is added.",
+                stacklevel=3,
+            )
         trials["session_trial"] = trials.groupby("session", sort=False).cumcount()
         trials["image_name"] = trials["label"]
         rows = pd.Index(images["image_name"]).get_indexer(trials["label"])
@@ -148,18 +156,3 @@ def image_of_trial(metadata: pd.DataFrame, trial: int) -> str:
     if not -len(metadata) <= row < len(metadata):
         raise IndexError(f"Trial {row}: expected a row of metadata, from 0 to {len(metadata) - 1}.")
     return str(metadata["image_name"].iloc[row])
-
-
-def _warn_of_gaps(sessions: list[str]) -> None:
-    """Warn if an earlier session is missing.
-
-    The index then differs from the trial's number.
-    """
-    there = {layout.session_number(name) for name in sessions}
-    gaps = [f"ses-{number:02d}" for number in range(1, max(there)) if number not in there | layout.HELD_OUT_SESSIONS]
-    if gaps:
-        warnings.warn(
-            f"The index of metadata counts the trials of the sessions that are there, and {', '.join(gaps)} are not: "
-            "it is not the trial's number in the data set, and changes when a session is added.",
-            stacklevel=4,
-        )

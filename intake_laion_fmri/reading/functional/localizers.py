@@ -21,7 +21,7 @@ from intake_laion_fmri.axes.contrasts import (
     run_coordinate,
 )
 from intake_laion_fmri.axes.rois import RoiSelection, roi_coordinates
-from intake_laion_fmri.axes.vertices import SURFACE_SPACE, Hemisphere, vertex_coordinate, vertex_name
+from intake_laion_fmri.axes.vertices import SURFACE_SPACE, Hemisphere, named, vertex_coordinate
 from intake_laion_fmri.axes.voxels import VOXEL, Mask, VoxelAxis, grid_coordinates
 from intake_laion_fmri.errors import Remarks
 from intake_laion_fmri.formats.gifti import read_vertex_values
@@ -268,12 +268,12 @@ def _on_vertices(
         if parts is not None and hemi in masks:
             inside, beside = masks[hemi].mask_variables(parts.rois, voxels.roi, where=where)
             coordinates |= inside
-            vertices = beside[vertex_name(hemi)][1]
+            vertices = beside[named("vertex", hemi)][1]
         coordinates |= vertex_coordinate(hemi, vertices)
         blocks = [[SurfaceBlock(bucket, one, hemi, n_vertices) for one in row] for row in plan.infos(hemi)]
         steps = [[Step(SurfaceBlock.read, block, vertices) for block in row] for row in blocks]
         rows = _stacked(query.stat, steps, (len(vertices),))
-        variables |= _variable(query.stat, f"_{hemi}", (vertex_name(hemi),), rows, {})
+        variables |= _variable(query.stat, f"_{hemi}", (named("vertex", hemi),), rows, {})
     return _Parts(variables, coordinates, files, parts.remarks if parts else Remarks())
 
 
