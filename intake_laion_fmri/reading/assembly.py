@@ -16,8 +16,7 @@ from intake_laion_fmri.axes.voxels import MASKS, VOXEL
 from intake_laion_fmri.errors import BucketUnreachableError, Remarks
 from intake_laion_fmri.formats.grid import GRID, Coordinates, Grid
 from intake_laion_fmri.reading.blocks import SessionBlock, Step
-from intake_laion_fmri.reading.contents import SubjectContents
-from intake_laion_fmri.reading.fetched import Fetched
+from intake_laion_fmri.reading.contents import Fetched, SubjectContents
 from intake_laion_fmri.reading.lazy_arrays import lazy_columns, lazy_rows
 from intake_laion_fmri.reading.plans.trials import TrialPlan, TrialQuery
 from intake_laion_fmri.reading.plans.voxels import Brain, VoxelPlan, VoxelQuery

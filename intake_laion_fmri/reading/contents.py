@@ -1,8 +1,8 @@
-"""A subject's objects, always from a fresh listing of the bucket."""
+"""A subject's objects, always from a fresh listing of the bucket, and the contents of small files."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from intake_laion_fmri import layout
@@ -172,3 +172,17 @@ def no_subjects(bucket: Bucket) -> NotInBucketError:
         f"{bucket.url!r} holds no {layout.BETAS_ROOT!r}: expected the root of a bucket, or of a copy of it, with the "
         "bucket's folders."
     )
+
+
+class Fetched(dict[str, bytes]):
+    """Key → content; a key that failed raises its error on access.
+
+    Only then is it known whether the user's selection needs it.
+    """
+
+    def __init__(self, bucket: Bucket, objects: Iterable[ObjectInfo]) -> None:
+        self._failures: dict[str, Exception] = {}
+        super().__init__(bucket.fetch({info.key: info for info in objects}.values(), self._failures))
+
+    def __missing__(self, key: str) -> bytes:
+        raise self._failures.get(key, KeyError(key))

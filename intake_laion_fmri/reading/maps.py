@@ -16,8 +16,7 @@ from intake_laion_fmri.formats.grid import GRID
 from intake_laion_fmri.reading.arguments import ALL, GridForm, MapSelection, SessionSelection, check_argument
 from intake_laion_fmri.reading.assembly import attributes, subject_coordinate
 from intake_laion_fmri.reading.blocks import MapBlock, Step
-from intake_laion_fmri.reading.contents import SubjectContents, subject_contents
-from intake_laion_fmri.reading.fetched import Fetched
+from intake_laion_fmri.reading.contents import Fetched, SubjectContents, subject_contents
 from intake_laion_fmri.reading.functional.sidecars import sidecar_attribute
 from intake_laion_fmri.reading.lazy_arrays import lazy_rows
 from intake_laion_fmri.reading.origins import with_origin

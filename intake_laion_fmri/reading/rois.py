@@ -16,8 +16,7 @@ from intake_laion_fmri.errors import Remarks
 from intake_laion_fmri.formats.grid import GRID, Coordinates
 from intake_laion_fmri.reading.arguments import ALL, FORMATS, All, Format, chosen
 from intake_laion_fmri.reading.assembly import attributes, subject_coordinate
-from intake_laion_fmri.reading.contents import subject_contents
-from intake_laion_fmri.reading.fetched import Fetched
+from intake_laion_fmri.reading.contents import Fetched, subject_contents
 from intake_laion_fmri.reading.origins import with_origin
 from intake_laion_fmri.reading.plans.rois import RoiPlan
 from intake_laion_fmri.reading.plans.voxels import VoxelQuery, no_rois

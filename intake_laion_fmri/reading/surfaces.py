@@ -27,8 +27,7 @@ from intake_laion_fmri.formats.surfaces import (
 )
 from intake_laion_fmri.reading.arguments import ALL, All, chosen
 from intake_laion_fmri.reading.assembly import attributes, subject_coordinate
-from intake_laion_fmri.reading.contents import SubjectContents, subject_contents
-from intake_laion_fmri.reading.fetched import Fetched
+from intake_laion_fmri.reading.contents import Fetched, SubjectContents, subject_contents
 from intake_laion_fmri.reading.roi_files import UNREADABLE
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket
 

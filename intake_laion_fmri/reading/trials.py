@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.trials import Stimuli
 from intake_laion_fmri.reading.arguments import ALL, SessionSelection, check_argument
-from intake_laion_fmri.reading.contents import subject_contents
-from intake_laion_fmri.reading.fetched import Fetched
+from intake_laion_fmri.reading.contents import Fetched, subject_contents
 from intake_laion_fmri.reading.functional.sidecars import read_sidecars
 from intake_laion_fmri.reading.plans.trials import TrialPlan, TrialQuery
 from intake_laion_fmri.remote.access import Bucket, open_bucket

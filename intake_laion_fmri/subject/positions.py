@@ -12,8 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.voxels import MASKS, Mask
 from intake_laion_fmri.errors import DataIntegrityError, check_option
-from intake_laion_fmri.reading.contents import subject_contents
-from intake_laion_fmri.reading.fetched import Fetched
+from intake_laion_fmri.reading.contents import Fetched, subject_contents
 from intake_laion_fmri.reading.plans.voxels import VoxelPlan, VoxelQuery
 from intake_laion_fmri.remote.access import Bucket, open_bucket
 

@@ -20,8 +20,7 @@ from intake_laion_fmri.errors import MissingFileWarning, NotInStoreError, Remark
 from intake_laion_fmri.reading.arguments import check_sessions
 from intake_laion_fmri.reading.assembly import BetasParts, BucketPlan
 from intake_laion_fmri.reading.blocks import Step
-from intake_laion_fmri.reading.contents import SubjectContents, expect_object, subject_contents
-from intake_laion_fmri.reading.fetched import Fetched
+from intake_laion_fmri.reading.contents import Fetched, SubjectContents, expect_object, subject_contents
 from intake_laion_fmri.reading.lazy_arrays import lazy_rows, load_each
 from intake_laion_fmri.reading.plans.maps import MapPlan, MapQuery
 from intake_laion_fmri.reading.plans.rois import RoiPlan

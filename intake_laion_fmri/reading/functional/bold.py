@@ -20,8 +20,7 @@ from intake_laion_fmri.formats.nifti_header import VolumeHeader
 from intake_laion_fmri.reading.arguments import SessionSelection, check_argument
 from intake_laion_fmri.reading.assembly import attributes, subject_coordinate
 from intake_laion_fmri.reading.blocks import SessionBlock, Step
-from intake_laion_fmri.reading.contents import subject_contents
-from intake_laion_fmri.reading.fetched import Fetched
+from intake_laion_fmri.reading.contents import Fetched, subject_contents
 from intake_laion_fmri.reading.functional.raw_files import RunFile, RunFiles
 from intake_laion_fmri.reading.functional.sidecars import read_sidecars, sidecar_attribute
 from intake_laion_fmri.reading.lazy_arrays import lazy_rows

@@ -15,8 +15,7 @@ from intake_laion_fmri.axes.trials import TRIALS_PER_SESSION
 from intake_laion_fmri.errors import DataIntegrityError, NotInBucketError, Remarks
 from intake_laion_fmri.formats.grid import Coordinates
 from intake_laion_fmri.reading.arguments import ALL, SessionSelection, check_argument
-from intake_laion_fmri.reading.contents import find_each
-from intake_laion_fmri.reading.fetched import Fetched
+from intake_laion_fmri.reading.contents import Fetched, find_each
 from intake_laion_fmri.reading.functional.raw_files import RunFiles
 from intake_laion_fmri.reading.roi_files import UNREADABLE
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket

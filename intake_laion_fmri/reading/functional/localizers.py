@@ -31,8 +31,7 @@ from intake_laion_fmri.formats.nifti import MAX_VOXELS, VolumeReader
 from intake_laion_fmri.reading.arguments import ALL, All, check_argument
 from intake_laion_fmri.reading.assembly import attributes, subject_coordinate
 from intake_laion_fmri.reading.blocks import MapBlock, Step
-from intake_laion_fmri.reading.contents import SubjectContents, subject_contents
-from intake_laion_fmri.reading.fetched import Fetched
+from intake_laion_fmri.reading.contents import Fetched, SubjectContents, subject_contents
 from intake_laion_fmri.reading.functional.localizer_plans import FITTED, LocalizerPlan, LocalizerQuery
 from intake_laion_fmri.reading.functional.sidecars import sidecar_attribute
 from intake_laion_fmri.reading.functional.surface_blocks import SurfaceBlock

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from intake_laion_fmri.errors import Remarks
-from intake_laion_fmri.reading.fetched import Fetched
+from intake_laion_fmri.reading.contents import Fetched
 from intake_laion_fmri.reading.roi_files import UNREADABLE
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 

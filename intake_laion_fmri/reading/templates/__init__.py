@@ -21,8 +21,7 @@ from intake_laion_fmri.formats.grid import GRID, Grid
 from intake_laion_fmri.formats.lta import LinearTransform, read_lta
 from intake_laion_fmri.reading.anatomy import image_header
 from intake_laion_fmri.reading.arguments import ALL, All, chosen
-from intake_laion_fmri.reading.contents import SubjectContents, expect_object, subject_contents
-from intake_laion_fmri.reading.fetched import Fetched
+from intake_laion_fmri.reading.contents import Fetched, SubjectContents, expect_object, subject_contents
 from intake_laion_fmri.reading.origins import bucket_of
 from intake_laion_fmri.reading.surfaces import WHITE, SurfacePlan, in_world
 from intake_laion_fmri.reading.templates.carrying import GRID_MAPPING, Source, carried, gather, without_grid
