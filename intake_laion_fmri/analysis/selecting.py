@@ -93,11 +93,17 @@ def trials(
     ValueError
         If an option is unknown, or the Dataset lacks the coordinates that tell.
     """
+    import pandas as pd
+
     dim = TRIAL if TRIAL in dataset.dims else IMAGE
     chosen = np.ones(dataset.sizes.get(dim, 0), dtype=bool)
     if stimuli is not None:
         check_option("stimuli", stimuli, valid=STIMULI)
-        chosen &= _shows(dataset, stimuli)
+        for name in ("shared", "dataset"):
+            if name not in dataset.coords:
+                raise ValueError(f"The Dataset has no coordinate {name}, which tells what is shown.")
+        told = pd.DataFrame({name: dataset[name].values for name in ("shared", "dataset")})
+        chosen &= stimuli_of(told, stimuli)
     if split is not None:
         check_option("role", role, valid=("both", *ROLES))
         chosen &= has_role(roles(dataset, split, pool), role)
@@ -144,15 +150,6 @@ def roles(dataset: xr.Dataset, split: str, pool: str) -> NDArray[np.int8]:
             raise unknown_value(name, value, known)
         found = found.isel({name: known.index(value)}, drop=True)
     return np.asarray(found.values)
-
-
-def _shows(dataset: xr.Dataset, stimuli: str) -> NDArray[np.bool_]:
-    import pandas as pd
-
-    for name in ("shared", "dataset"):
-        if name not in dataset.coords:
-            raise ValueError(f"The Dataset has no coordinate {name}, which tells what is shown.")
-    return stimuli_of(pd.DataFrame({name: dataset[name].values for name in ("shared", "dataset")}), stimuli)
 
 
 def _who(dataset: xr.Dataset | xr.DataArray) -> str:

@@ -66,6 +66,7 @@ FORMAT_VERSION = 5
 _GENERATOR = "intake_laion_fmri.demo"
 _DESCRIPTION = "dataset_description.json"
 _HELD_OUT = "held out: must never be read\n"
+"""Content of a held-out session's files: no table, JSON or gzip stream, so that it fails any reader."""
 _WAIT_SECONDS = 300.0
 """How long to wait for another process that writes the same."""
 
@@ -114,7 +115,8 @@ def write_demo(
     if seed < 0:
         raise ValueError(f"seed {seed!r} is negative: give an integer from 0 on")
     target = Path(path).resolve()
-    recipe = _recipe(scale, seed)
+    recipe = {"Name": _GENERATOR, "Version": str(FORMAT_VERSION), "Seed": int(seed), "Scale": asdict(scale)}
+    recipe = dict(json.loads(json.dumps(recipe)))  # everything that determines the bytes, as JSON holds it
     if _is_complete(target, recipe):
         return target
     partial = target.with_name(f".{target.name}.partial")
@@ -158,12 +160,6 @@ def remove_demo(path: str | os.PathLike[str]) -> None:
 
 
 # --- where it is written
-
-
-def _recipe(scale: Scale, seed: int) -> dict[str, Any]:
-    """Everything that determines the bytes, as JSON-compatible values."""
-    recipe = {"Name": _GENERATOR, "Version": str(FORMAT_VERSION), "Seed": int(seed), "Scale": asdict(scale)}
-    return dict(json.loads(json.dumps(recipe)))
 
 
 def _is_complete(target: Path, recipe: dict[str, Any]) -> bool:
@@ -254,21 +250,13 @@ def _write_bucket(root: Path, scale: Scale, seed: int, progress: Callable[[int, 
         kept = [write_session(glm / s / "func", truth, s, scale, seed, advance) for s in scale.sessions]
         write_subject_maps(glm, truth, scale, np.concatenate(kept))
         for session in scale.held_out:
-            _write_held_out(glm / session / "func", glm / scale.sessions[0] / "func", session)
+            for like in (glm / scale.sessions[0] / "func").iterdir():
+                write(glm / session / "func" / like.name.replace(scale.sessions[0], session), _HELD_OUT)
             hidden = root / subject / session / "func" / f"{subject}_{session}_task-images_run-01_events.tsv"
             write(hidden, _HELD_OUT)
     write_splits(root / "derivatives/splits", scale, seed)
     write_stimuli(root / "stimuli", scale, seed)
     write_descriptions(root, scale, seed)
-
-
-def _write_held_out(folder: Path, like: Path, session: str) -> None:
-    """Write a held-out session with the keys of a public one.
-
-    Its content is no table, JSON or gzip stream, and fails any reader.
-    """
-    for path in like.iterdir():
-        write(folder / path.name.replace(like.parent.name, session), _HELD_OUT)
 
 
 def _write_root(root: Path, recipe: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import difflib
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from intake_laion_fmri.errors import redact
 
@@ -174,6 +175,12 @@ def check_option(name: str, value: object, *, valid: Iterable[str], optional: bo
     if not (optional and value is None) and not (isinstance(value, str) and value in names):
         raise unknown_value(name, value, names)
     return value
+
+
+def check_each(name: str, values: object, *, valid: Iterable[str]) -> list[str]:
+    """Return one valid option, or several, as a list; ValueError if one is something else, with the nearest ones."""
+    given: Any = values if is_several(values) else [values]
+    return [str(check_option(name, value, valid=valid)) for value in given]
 
 
 def in_short(names: Sequence[str], *, most: int = 12) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from intake_laion_fmri.errors import check_option, is_several
+from intake_laion_fmri.errors import check_each
 from intake_laion_fmri.plotting.figures import (
     Scale,
     coloured,
@@ -98,9 +98,7 @@ def plot_surface(
     Some 30 MB of surfaces are read. A panel of a real subject takes about 1.5 s, 10,242 vertices 0.1 s.
     """
     pyplot()
-    views = list(view) if is_several(view) else [view]
-    for one in views:
-        check_option("view", one, valid=_VIEWS)
+    views = check_each("view", view, valid=_VIEWS)
     colours = coloured(rois)
     where = {"bucket": bucket, "storage_options": storage_options, "mirror": mirror, "mirror_only": mirror_only}
     found, shown = meshes(data, values, list(colours), surface, space, hemi, where)
@@ -109,7 +107,7 @@ def plot_surface(
     grid = panels(axes, len(views), len(found), size=(2.8 * len(found) + 1.2, 2.6), right=1.0, **kind)
     for number, panel in enumerate(grid):
         row, column = divmod(number, len(found))
-        _solid(panel, found[column], str(views[row]), scale, colours)
+        _solid(panel, found[column], views[row], scale, colours)
     return _finished(data, grid, None if shown is None else scale, colours, title, found)
 
 

@@ -16,7 +16,7 @@ from intake_laion_fmri.axes.rois import check_selection
 from intake_laion_fmri.axes.trials import STIMULI
 from intake_laion_fmri.axes.vertices import Hemisphere
 from intake_laion_fmri.axes.voxels import MapName, Mask, NoiseCeiling
-from intake_laion_fmri.errors import check_option, is_several, unknown_value
+from intake_laion_fmri.errors import check_each, check_option, is_several, unknown_value
 from intake_laion_fmri.remote.access import check_storage_options, open_bucket, open_root, open_store
 from intake_laion_fmri.splits import SPLITS, Pool, Role
 
@@ -153,11 +153,9 @@ def _check_maps(maps: object) -> tuple[str, ...] | None:
     """
     if isinstance(maps, str) and maps == ALL:
         return None
-    names: list[Any] = list(maps) if is_several(maps) else [maps]  # type: ignore[call-overload]
+    names = check_each("map", maps, valid=get_args(MapName))
     if not names:
         raise ValueError("maps=[] names no map. Expected 'all', a map such as 'nc_12rep', or a list of them.")
-    for name in names:
-        check_option("map", name, valid=get_args(MapName))
     return tuple(dict.fromkeys(names))
 
 
@@ -197,12 +195,7 @@ def _check_runs(run: object) -> tuple[int, ...] | None:
 
 def _check_events(columns: object) -> tuple[str, ...]:
     """Return the columns of events, without repeats."""
-    if columns is None:
-        return ()
-    names: list[Any] = list(columns) if is_several(columns) else [columns]  # type: ignore[call-overload]
-    for name in names:
-        check_option("events", name, valid=EVENT_COLUMNS)
-    return tuple(dict.fromkeys(names))
+    return () if columns is None else tuple(dict.fromkeys(check_each("events", columns, valid=EVENT_COLUMNS)))
 
 
 def _check_percentage(value: object) -> float | None:

@@ -265,16 +265,13 @@ def _chosen_images(tables: Mapping[str, pd.DataFrame], n: int | None, exactly: b
     wanted = is_complete if n is None else counts == n
     chosen = (wanted if exactly else counts >= (n or 1)).all(axis=1)
     if not chosen.any():
-        each = "; ".join(f"{name} {in_short(_numbers(counts[name]))}" for name in counts)
+        numbers = {name: sorted(set(counts[name]) - {0}, reverse=True) for name in counts}
+        each = "; ".join(f"{name} {in_short(list(map(str, found)))}" for name, found in numbers.items())
         how = (
             f"{'exactly' if exactly else 'at least'} {n} times" if n else "as often as planned" if exactly else "at all"
         )
         raise ValueError(f"No image was seen by all of {', '.join(tables)} {how}. Found trials an image: {each}.")
     return is_complete.all(axis=1)[chosen].sort_index()
-
-
-def _numbers(counts: pd.Series[int]) -> list[str]:
-    return [str(number) for number in sorted(counts[counts > 0].unique(), reverse=True)]
 
 
 def _rows(table: pd.DataFrame, images: pd.Series[bool], n: int | None) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -24,6 +24,7 @@ from intake_laion_fmri.axes.voxels import Mask
 from intake_laion_fmri.errors import (
     SubjectNotDownloadedError,
     SubjectNotFoundError,
+    check_each,
     check_option,
     in_short,
     is_several,
@@ -326,9 +327,7 @@ class Subject(Tables, Volumes, Templates, Descriptions, Runs, Training):
             )
         if session is not None:
             return one_or_each(session, self._reader.session_ceilings(session, roi, mask, mask_source))
-        names: Any = list(desc) if is_several(desc) else [desc]  # type: ignore[arg-type]
-        for name in names:
-            check_option("desc", name, valid=_CEILINGS)
+        names = check_each("desc", desc, valid=_CEILINGS)
         wanted = [_CEILINGS[name] for name in names]
         _, brain = self._reader.brain(roi, mask, mask_source, maps=tuple(dict.fromkeys(wanted)))
         found = {name: brain.maps[map] for name, map in zip(names, wanted, strict=True)}

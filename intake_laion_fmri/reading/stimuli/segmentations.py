@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.images import IMAGE, Images
-from intake_laion_fmri.errors import DataIntegrityError, check_option, is_several
+from intake_laion_fmri.errors import DataIntegrityError, check_each
 from intake_laion_fmri.formats.chunk_index import ChunkIndex
 from intake_laion_fmri.formats.hdf5 import open_hdf5
 from intake_laion_fmri.formats.tables import flags, numbers, read_table, whole_numbers
@@ -252,10 +252,7 @@ def _select(
         chosen = chosen_labels(bucket, listing, images, table[IMAGE].unique().tolist)
         table = table[table[IMAGE].isin(set(chosen))]
     if nouns is not None:
-        names = list(nouns) if is_several(nouns) else [nouns]
-        known = sorted(set(table["noun"]))
-        for noun in names:
-            check_option("noun", noun, valid=known)
+        names = check_each("noun", nouns, valid=sorted(set(table["noun"])))
         table = table[table["noun"].isin(names)]
     if localized is not None:
         if not isinstance(localized, bool | np.bool_):
