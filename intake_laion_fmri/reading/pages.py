@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -100,7 +100,11 @@ def data_page(data: xr.Dataset | xr.DataArray, operations: Sequence[str]) -> Pag
     notes = [*str(data.attrs.get("history", "")).splitlines(), f"ds.laion has {', '.join(sorted(operations))}."]
     rows: list[tuple[str, str, str]] = []
     if "in_roi" in data.coords and not data.coords["in_roi"].chunks:
-        every = list(_rois(data.coords["in_roi"]))
+        inside = data.coords["in_roi"]
+        numbers = inside.sum([dim for dim in inside.dims if dim != ROI])
+        categories = inside.coords.get("roi_category", inside[ROI])
+        columns = zip(numbers[ROI].values, categories.values, numbers.values, strict=True)
+        every = [(str(name), str(category), f"{int(number):,}") for name, category, number in columns]
         rows = [row for row in every if row[-1] != "0"]
         notes[:0] = [f"No voxel of {counted(len(every) - len(rows), 'other ROI')}."] if len(rows) < len(every) else []
     return Page(f"{title}: {shaped(data, _OF_SELECTIONS)}", ("roi", "category", "voxels"), rows, tuple(notes))
@@ -108,11 +112,3 @@ def data_page(data: xr.Dataset | xr.DataArray, operations: Sequence[str]) -> Pag
 
 _OF_SELECTIONS = (ROI, "pool", "split")
 """Dimensions of coordinates alone."""
-
-
-def _rois(inside: xr.DataArray) -> Iterator[tuple[str, str, str]]:
-    """Yield each ROI's name, category and number of voxels."""
-    numbers = inside.sum([dim for dim in inside.dims if dim != ROI])
-    categories = inside.coords.get("roi_category", inside[ROI])
-    for name, category, number in zip(numbers[ROI].values, categories.values, numbers.values, strict=True):
-        yield str(name), str(category), f"{int(number):,}"

@@ -160,7 +160,10 @@ class LocalizerPlan:
         of_tasks = _of_tasks(query, every, public, where=where)
         in_form = [file for file in of_tasks if file.is_of(query)]
         if not in_form:
-            raise _no_such_form(query, of_tasks, where)
+            task = f" of task {query.task!r}" if query.task else ""
+            spaces = [(file.hemi and SURFACE_SPACE) or f"{layout.SPACE} res {file.res}" for file in of_tasks]
+            there = sorted({f"stat {file.stat}, {space}" for file, space in zip(of_tasks, spaces, strict=True)})
+            raise NotInBucketError(f"{where} holds no {query.form}{task}. There are: {'; '.join(there)}.")
         names = _chosen_contrasts(query, in_form, [file for file in public if file.is_of(query)], where)
         in_form = [file for file in in_form if file.contrast in names]
         tasks = sorted({file.task for file in in_form})
@@ -199,14 +202,6 @@ def _of_tasks(query: LocalizerQuery, every: Sequence[_File], public: Sequence[_F
     if query.task not in known:
         raise unknown_value("task", query.task, known, where=where)
     return [file for file in public if file.task == query.task]
-
-
-def _no_such_form(query: LocalizerQuery, files: Sequence[_File], where: str) -> NotInBucketError:
-    task = f" of task {query.task!r}" if query.task else ""
-    there = sorted(
-        {f"stat {file.stat}, {(file.hemi and SURFACE_SPACE) or f'{layout.SPACE} res {file.res}'}" for file in files}
-    )
-    return NotInBucketError(f"{where} holds no {query.form}{task}. There are: {'; '.join(there)}.")
 
 
 def _chosen_contrasts(

@@ -14,7 +14,7 @@ from intake_laion_fmri.errors import check_option
 from intake_laion_fmri.formats.tables import read_table, whole_numbers
 from intake_laion_fmri.reading.contents import expect_object
 from intake_laion_fmri.reading.stimuli.table import chosen_labels, listed_stimuli
-from intake_laion_fmri.remote.access import Bucket, ObjectInfo, open_bucket
+from intake_laion_fmri.remote.access import Bucket, open_bucket
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,11 +71,17 @@ def open_captions(
     One listing and one request, two with `images`; the user's cache keeps the answers. The file is
     ``stimuli/task-images_desc-captions.csv``.
     """
+    import pandas as pd
+
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     if human is not None and not isinstance(human, bool | np.bool_):
         raise TypeError(f"human={human!r}: expected True, False or None.")
     listing = listed_stimuli(bucket)
-    table = _captions(bucket, listing)
+    key = layout.key("captions")
+    info, name = expect_object(bucket, key, listing), bucket.locate(key)
+    table = read_table(bucket.fetch([info])[key], name=name, needed=_COLUMNS).astype(str)
+    table["caption_idx"] = whole_numbers(table, "caption_idx", name=name)
+    table.columns = pd.Index([_RENAMED.get(column, column) for column in table.columns])
     if images is not None:
         chosen = chosen_labels(bucket, listing, images, table[IMAGE].unique().tolist)
         rank = {label: number for number, label in enumerate(dict.fromkeys(chosen))}
@@ -86,14 +92,3 @@ def open_captions(
     if human is not None:
         table = table[(table["ai_model"] == "") == human]
     return table.reset_index(drop=True)
-
-
-def _captions(bucket: Bucket, listing: Mapping[str, ObjectInfo]) -> pd.DataFrame:
-    import pandas as pd
-
-    key = layout.key("captions")
-    info, name = expect_object(bucket, key, listing), bucket.locate(key)
-    table = read_table(bucket.fetch([info])[key], name=name, needed=_COLUMNS).astype(str)
-    table["caption_idx"] = whole_numbers(table, "caption_idx", name=name)
-    table.columns = pd.Index([_RENAMED.get(column, column) for column in table.columns])
-    return table

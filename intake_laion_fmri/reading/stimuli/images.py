@@ -95,7 +95,14 @@ def open_stimuli(
     file = ImageFile.from_bucket(bucket)
     selection = file.choose(images)
     array = lazy_images(file, selection, None if size is None else int(size), mode, _length(chunks))
-    coordinates = _coordinates(file, selection)
+    table = file.table.iloc[selection.rows]
+    known = {
+        "stimulus": (selection.rows.astype(np.int32), "row of the image in the stimulus table"),
+        "dataset": (table["dataset"].to_numpy(dtype=object), "source of the image"),
+        "shared": ((table["unique_or_shared"] == "shared").to_numpy(dtype=bool), "whether all subjects saw the image"),
+    }
+    coordinates: dict[str, Any] = {**image_coordinate(selection.labels)}
+    coordinates |= {name: (IMAGE, values, {"long_name": text}) for name, (values, text) in known.items()}
     if mode == "RGB":
         coordinates["channel"] = ("channel", np.array(["R", "G", "B"], dtype=object))
     attrs = attributes("images", [file.info], None, None)
@@ -122,18 +129,6 @@ def lazy_images(
         positions = {label: position for position, label in enumerate(once)}
         array = array[[positions[label] for label in selection.labels]]
     return array
-
-
-def _coordinates(file: ImageFile, selection: ImageSelection) -> dict[str, Any]:
-    """Return the coordinates of images."""
-    table = file.table.iloc[selection.rows]
-    known = {
-        "stimulus": (selection.rows.astype(np.int32), "row of the image in the stimulus table"),
-        "dataset": (table["dataset"].to_numpy(dtype=object), "source of the image"),
-        "shared": ((table["unique_or_shared"] == "shared").to_numpy(dtype=bool), "whether all subjects saw the image"),
-    }
-    beside = {name: (IMAGE, values, {"long_name": text}) for name, (values, text) in known.items()}
-    return {**image_coordinate(selection.labels), **beside}
 
 
 def _length(chunks: object) -> int | None:

@@ -104,7 +104,17 @@ def open_segmentations(
     listing = listed_stimuli(bucket)
     kinds = ("segmentation_table", "segmentations")
     described, info = (expect_object(bucket, layout.key(kind), listing) for kind in kinds)
-    table = _select(_table(bucket, described), images, nouns, localized, bucket, listing)
+    table = _table(bucket, described)
+    if images is not None:
+        chosen = chosen_labels(bucket, listing, images, table[IMAGE].unique().tolist)
+        table = table[table[IMAGE].isin(set(chosen))]
+    if nouns is not None:
+        names = check_each("noun", nouns, valid=sorted(set(table["noun"])))
+        table = table[table["noun"].isin(names)]
+    if localized is not None:
+        if not isinstance(localized, bool | np.bool_):
+            raise TypeError(f"localized={localized!r}: expected True, False or None.")
+        table = table[table["localized"] == localized]
     shape = shape_of(bucket, info, "masks", ndim=3)
     rows = table["mask_row"].to_numpy()
     if len(rows) and rows.max() >= shape[0]:
@@ -237,25 +247,4 @@ def _table(bucket: Bucket, info: ObjectInfo) -> pd.DataFrame:
         table[column] = numbers(table, column, name=name)
     if table["mask_row"].duplicated().any():
         raise DataIntegrityError(f"{name}: expected each mask_row once. Fetch it again; if it persists, report it.")
-    return table
-
-
-def _select(
-    table: pd.DataFrame,
-    images: Images,
-    nouns: str | Sequence[str] | None,
-    localized: bool | None,
-    bucket: Bucket,
-    listing: Mapping[str, ObjectInfo],
-) -> pd.DataFrame:
-    if images is not None:
-        chosen = chosen_labels(bucket, listing, images, table[IMAGE].unique().tolist)
-        table = table[table[IMAGE].isin(set(chosen))]
-    if nouns is not None:
-        names = check_each("noun", nouns, valid=sorted(set(table["noun"])))
-        table = table[table["noun"].isin(names)]
-    if localized is not None:
-        if not isinstance(localized, bool | np.bool_):
-            raise TypeError(f"localized={localized!r}: expected True, False or None.")
-        table = table[table["localized"] == localized]
     return table
