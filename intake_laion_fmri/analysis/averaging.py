@@ -174,25 +174,29 @@ class Sums(NamedTuple):
     """Shape (image, 1), or (image, voxel) where NaN are left out."""
 
 
-def block_sums(betas: NDArray[np.floating], codes: NDArray[np.intp], nan: Missing) -> Sums:
-    """Sum the trials of each image in one block.
+def _part(betas: NDArray[np.floating], codes: NDArray[np.intp], *, nan: Missing) -> NDArray[np.object_]:
+    """Return the `Sums` of the trials of one block, in an array of one element.
 
     Sums are computed in float64 and kept in float32.
 
     So the sums of many sessions are as large as the trials, and not twice as large; each is rounded once more.
     """
-    images, within = np.unique(codes, return_inverse=True)
+    images, within = np.unique(codes[:, 0], return_inverse=True)
     sums = np.empty((len(images), betas.shape[1]), dtype=np.float32)
     counts = np.empty(sums.shape, dtype=np.intp) if nan == "drop" else np.bincount(within)[:, None]
     for numbers, rows, columns in stacks_of(within, betas.shape[1]):
         sums[numbers, columns], count = _added(betas[:, columns][rows], nan)
         if nan == "drop":
             counts[numbers, columns] = count
-    return Sums(images, sums, counts)
+    part = np.empty((1, 1), dtype=object)
+    part[0, 0] = Sums(images, sums, counts)
+    return part
 
 
-def join_sums(parts: list[Sums], n_images: int, n_voxels: int) -> NDArray[np.float32]:
+def _joined(blocks: list[NDArray[np.object_]], *, n_images: int) -> NDArray[np.float32]:
     """Combine the sums of several blocks into means."""
+    parts: list[Sums] = [block[0, 0] for block in blocks]
+    n_voxels = parts[0].sums.shape[1]
     result = np.empty((n_images, n_voxels), dtype=np.float32)
     one_count = all(part.counts.shape[1] == 1 for part in parts)
     # Some voxels at a time, of which the sums are held in float64 besides.
@@ -253,14 +257,3 @@ def _lazy_means(data: Any, codes: NDArray[np.intp], n_images: int, nan: Missing)
         dtype="float32",
         meta=np.empty((0, 0), dtype="float32"),
     )
-
-
-def _part(block: NDArray[np.floating], codes: NDArray[np.intp], *, nan: Missing) -> NDArray[np.object_]:
-    part = np.empty((1, 1), dtype=object)
-    part[0, 0] = block_sums(block, codes[:, 0], nan)
-    return part
-
-
-def _joined(parts: list[NDArray[np.object_]], *, n_images: int) -> NDArray[np.float32]:
-    found = [part[0, 0] for part in parts]
-    return join_sums(found, n_images, found[0].sums.shape[1])
