@@ -46,7 +46,10 @@ def search(catalog: Catalog, text: str, depth: int = 2) -> FoundCatalog:
     found, unknown = {}, []
     for name, entry in catalog.walk(depth=depth).items():
         description = entry.describe()
-        if any(word in _searched(name, description) for word in words):
+        # The help of its arguments names everything.
+        about = {key: value for key, value in description["metadata"].items() if key not in ("arguments", "roi_names")}
+        searched = " ".join(map(str, (name, description["description"], description["args"], about))).lower()
+        if any(word in searched for word in words):
             found[name] = copy.copy(entry)
         if "roi_names" in description["metadata"]:
             unknown.append(name)
@@ -55,15 +58,6 @@ def search(catalog: Catalog, text: str, depth: int = 2) -> FoundCatalog:
         metadata["search"]["rois_not_known"] = unknown
     found_catalog: FoundCatalog = FoundCatalog.from_dict(found, name=f"{catalog.name}_search", metadata=metadata)
     return found_catalog
-
-
-def _searched(name: str, description: Description) -> str:
-    """Return an entry's searchable text.
-
-    The help of its arguments is left out, because it names everything.
-    """
-    metadata = {key: value for key, value in description["metadata"].items() if key not in ("arguments", "roi_names")}
-    return " ".join(map(str, (name, description["description"], description["args"], metadata))).lower()
 
 
 def source_page(source: Source, opener: Callable[..., Any], arguments: Mapping[str, Any]) -> Page:
