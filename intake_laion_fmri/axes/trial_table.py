@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from intake_laion_fmri.axes.labels import is_altered, parse_label
-from intake_laion_fmri.axes.trials import COLUMNS, DTYPES, TRIALS_PER_SESSION
+from intake_laion_fmri.axes.trials import COLUMNS, COORDINATES, TRIALS_PER_SESSION
 from intake_laion_fmri.formats.masks import Broken
 from intake_laion_fmri.formats.tables import MAX_TABLE_BYTES, expect_each, quoted, read_table
 
@@ -80,8 +80,8 @@ def read_trials(content: bytes, *, name: str, session: str, participant: str | N
     return pd.DataFrame(
         {
             "session": np.full(len(table), session, dtype=object),
-            "run": np.array(runs, dtype=DTYPES["run"]),
-            "beta_index": np.arange(len(table), dtype=DTYPES["beta_index"]),
+            "run": np.array(runs, dtype=COORDINATES["run"][0]),
+            "beta_index": np.arange(len(table), dtype=COORDINATES["beta_index"][0]),
             "label": np.array(labels, dtype=object),
         }
     )

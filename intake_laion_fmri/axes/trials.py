@@ -28,33 +28,20 @@ TRIALS_PER_SESSION = 10_000
 COLUMNS = ("session", "run", "beta_index", "label")
 """Columns of a trial table in the bucket."""
 
-LONG_NAMES: Mapping[str, str] = {
-    TRIAL: "session number x 10000 + beta_index",
-    "session": "session",
-    "run": "run within the session",
-    "beta_index": "index of the volume within the session, from 0",
-    "label": "stimulus file name",
-    "shared": "whether all subjects saw the image",
-    "dataset": "source of the image, empty where its label does not tell it",
-    "ood_type": "type of an out-of-distribution image, empty for others",
-    "n_repeats": "planned number of presentations of the image to the subject",
-    "repetition": "earlier presentations of the image to the subject, over all public sessions",
-    "stimulus": "row of the image in the stimulus table, -1 where it has none",
+COORDINATES: Mapping[str, tuple[Any, str]] = {
+    TRIAL: (np.int64, "session number x 10000 + beta_index"),
+    "session": (object, "session"),
+    "run": (np.int64, "run within the session"),
+    "beta_index": (np.int64, "index of the volume within the session, from 0"),
+    "label": (object, "stimulus file name"),
+    "shared": (np.bool_, "whether all subjects saw the image"),
+    "dataset": (object, "source of the image, empty where its label does not tell it"),
+    "ood_type": (object, "type of an out-of-distribution image, empty for others"),
+    "n_repeats": (np.int64, "planned number of presentations of the image to the subject"),
+    "repetition": (np.int64, "earlier presentations of the image to the subject, over all public sessions"),
+    "stimulus": (np.int32, "row of the image in the stimulus table, -1 where it has none"),
 }
-"""Name of a column or coordinate → what it means."""
-
-DTYPES: Mapping[str, Any] = {
-    "session": object,
-    "run": np.int64,
-    "beta_index": np.int64,
-    "label": object,
-    "shared": np.bool_,
-    "dataset": object,
-    "ood_type": object,
-    "n_repeats": np.int64,
-    "repetition": np.int64,
-    "stimulus": np.int32,
-}
+"""Name of a column or coordinate → its type, and what it means."""
 
 Stimuli = Literal["shared", "unique", "ood"]
 """Images that all subjects saw, OOD among them; images that only this subject saw; out-of-distribution images."""
@@ -116,7 +103,7 @@ def stack_sessions(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
             f"The trial tables show {label!r} {repetition.max() + 1} times; expected 12 times at most. Fetch the trial "
             "tables again; if it persists, report it."
         )
-    stacked["repetition"] = repetition.astype(DTYPES["repetition"])
+    stacked["repetition"] = repetition.astype(COORDINATES["repetition"][0])
     return stacked
 
 
@@ -133,7 +120,7 @@ def stack_stored(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
     codes, uniques = pd.factorize(stacked["label"].to_numpy(dtype=object))
     parsed = [parse_label(label) or Label(False, "", "", 0, "") for label in uniques]
     for name in ("shared", "dataset", "ood_type", "n_repeats"):
-        stacked[name] = np.array([getattr(label, name) for label in parsed], dtype=DTYPES[name])[codes]
+        stacked[name] = np.array([getattr(label, name) for label in parsed], dtype=COORDINATES[name][0])[codes]
     return stacked
 
 
@@ -156,6 +143,6 @@ def trial_coordinates(trials: pd.DataFrame) -> dict[str, tuple[tuple[str, ...], 
     a Zarr v3 store without a warning.
     """
     values = {TRIAL: trials.index.to_numpy(dtype=np.int64)}
-    values |= {name: trials[name].to_numpy(dtype=dtype) for name, dtype in DTYPES.items() if name in trials}
-    told = {name: {"long_name": LONG_NAMES[name], **trials.attrs.get(name, {})} for name in values}
+    values |= {name: trials[name].to_numpy(dtype=dtype) for name, (dtype, _) in COORDINATES.items() if name in trials}
+    told = {name: {"long_name": COORDINATES[name][1], **trials.attrs.get(name, {})} for name in values}
     return {name: ((TRIAL,), array, told[name]) for name, array in values.items()}
