@@ -54,7 +54,7 @@ def get_subjects(
     NotInBucketError
         If there is no such bucket, or it has none of the trees.
     BucketUnreachableError
-        If it does not answer.
+        If it does not respond.
 
     Warns
     -----

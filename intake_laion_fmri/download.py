@@ -114,7 +114,7 @@ def download(
     Warns
     -----
     OfflineWarning
-        If the bucket does not answer, and all that is chosen is there by the listing of the last time.
+        If the bucket does not respond, and all that is chosen is there by the listing of the last time.
     """
     entities = {"task": task, "space": space, "desc": desc, "stat": stat, "suffix": suffix, "extension": extension}
     of_sessions = {"subjects": subject, "sessions": ses, "entities": entities}
@@ -322,7 +322,7 @@ def _copy(
 def _planned(to: Path, choice: Mapping[str, Any]) -> MirrorPlan | None:
     """Plan a part of the bucket.
 
-    None, with a warning, if the bucket does not answer and the part is complete.
+    None, with a warning, if the bucket does not respond and the part is complete.
     """
     try:
         return plan_mirror(to, **choice)
@@ -335,6 +335,6 @@ def _planned(to: Path, choice: Mapping[str, Any]) -> MirrorPlan | None:
             raise error from error.__cause__
         if plan.fetch:
             raise
-        warnings.warn(f"{plan.bucket.url} does not answer: nothing was copied. ({error})", OfflineWarning, stacklevel=4)
+        warnings.warn(f"{plan.bucket.url} does not respond: nothing was copied. ({error})", OfflineWarning, stacklevel=4)
         print(f"All {len(plan.objects)} files are in {to}, by the listing of the last download.")
         return None

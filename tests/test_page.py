@@ -285,4 +285,4 @@ def test_the_part_that_needs_local_data_without_a_network(
     assert done.returncode == 0, done.stderr
     _, *offline = done.stdout.splitlines()
     assert offline == online
-    assert "OfflineWarning: s3://laion-fmri does not answer" in done.stderr
+    assert "OfflineWarning: s3://laion-fmri does not respond" in done.stderr

@@ -140,8 +140,8 @@ def build_store(
     root = open_store(to, store_options)
     if addresses.is_chain(root.url):
         raise ValueError(
-            f"to={root.url!r} is an archive or a cache, and a store cannot be built in one: give a folder or the URL "
-            "of an object store, and pack it afterwards."
+            f"to={root.url!r} is an archive or a cache, in which no store can be built: give a folder or the URL of "
+            "an object store, and pack the store afterwards."
         )
     query = TrialQuery.from_arguments(sessions, None, None, SHARED, "both")
     given = {
@@ -154,7 +154,7 @@ def build_store(
         "shard_voxels": shard_voxels,
     }
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise ValueError(f"workers must be a whole number of at least 1, found {workers!r}.")
+        raise ValueError(f"workers must be an integer of at least 1, found {workers!r}.")
     check_option("scheduler", scheduler, valid=get_args(Scheduler))
     expect_apart(root, source)
     store_writer(root).expect_own()

@@ -118,8 +118,8 @@ def begin(root: Bucket, options: StoreOptions, plans: Mapping[str, _SubjectPlan]
     written = read_options(root)
     if written != options:
         raise ValueError(
-            f"Another builder has just begun {root.url} with {written}, where {options} was asked for. Choose another "
-            "URL, or its options."
+            f"Another builder has just begun {root.url} with {written}, instead of {options} as requested here. "
+            "Choose another URL, or the same options."
         )
     for subject, plan in plans.items():
         key, content = metadata_key(subject), subject_metadata(subject, plan.public)
@@ -188,8 +188,8 @@ def expect_apart(root: Bucket, source: Bucket) -> None:
             inside = _serve_alike(root, other) and (first.startswith(second) or second.startswith(first))
         if inside:
             raise ValueError(
-                f"The store {root.url} and the {kind} {other.url} must not lie one inside the other: what a store is "
-                "built from is never written to. Build it in a folder beside it."
+                f"The store {root.url} and the {kind} {other.url} must not contain each other: the source of a store "
+                "is never written to. Build the store in a folder beside it."
             )
 
 

@@ -180,5 +180,5 @@ def _put(writer: GroupWriter, key: str, content: Sequence[bytes]) -> None:
     writer.put(key, content)
     if not writer.holds(key, content):
         raise DataIntegrityError(
-            f"{key}: what was read back is not what was written. Check the store's disk or server, and build again."
+            f"{key}: the data read back differ from those written. Check the store's disk or server, and build again."
         )

@@ -153,7 +153,7 @@ def _damage(root: Bucket, options: StoreOptions, stored: StoredSession) -> tuple
     """Return the bytes read and a description of the first damage."""
     size = 0
     if stored.record.options != options:
-        return size, f"built with {stored.record.options}, where the store has {options}"
+        return size, f"built with {stored.record.options}, but the store has {options}"
     below = {key[len(stored.group) + 1 :] for key in root.find(stored.group)}
     surplus = below - {*stored.keys, metadata_key("")}
     if surplus:
@@ -161,7 +161,7 @@ def _damage(root: Bucket, options: StoreOptions, stored: StoredSession) -> tuple
     contents = {}
     link = _first_link(root, stored)
     if link:
-        return size, f"{link} leads out of the store: it is not followed"
+        return size, f"{link} leads out of the store and is not followed"
     for key, expected in stored.record.objects.items():
         content = _read(root, stored, key, stored.record.sizes.get(key, _LARGEST_COORDINATE))
         if content is None:
@@ -171,7 +171,7 @@ def _damage(root: Bucket, options: StoreOptions, stored: StoredSession) -> tuple
             return size, f"{key}: expected the SHA-256 {expected}, found {object_sum(content)}"
         contents[key] = content
     if axis_sum(stored.attributes, stored.arrays, contents) != stored.record.axis:
-        return size, "its coordinates along voxels have not the SHA-256 that was recorded"
+        return size, "its coordinates along voxels do not have the recorded SHA-256"
     for number in range(stored.grid.n_objects):
         key = f"{BETAS}/{stored.grid.key(number)}"
         content = _read(root, stored, key, stored.grid.object_bytes(number, stored.record.chunks))

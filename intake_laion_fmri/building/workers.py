@@ -142,12 +142,12 @@ def described_failure(failures: Sequence[tuple[Job, BaseException]]) -> BaseExce
     (job, error), *others = failures
     text = f"{job.group} was not stored: {error or type(error).__name__}"
     if others:
-        text += f" Nor {'were' if len(others) > 1 else 'was'} {', '.join(other.group for other, _ in others)}."
-    text += " Complete sessions can be read; run it again for the rest."
+        text += f" Also not stored: {', '.join(other.group for other, _ in others)}."
+    text += " Complete sessions can be read; run this again for the others."
     if isinstance(error, BrokenProcessPool):
         text += (
-            " A worker ended early: memory was short, or it was started by a script in which build_store is "
-            "not called below `if __name__ == '__main__':`."
+            " A worker ended early: it ran out of memory, or the script calls build_store outside of `if __name__ == "
+            "'__main__':`."
         )
     kind = type(error)
     described: BaseException

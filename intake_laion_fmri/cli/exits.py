@@ -31,7 +31,7 @@ FAILED = 1
 DRIFT = FAILED
 """Exit code of what compares: there are differences."""
 UNREACHABLE = 3
-"""Exit code: the bucket does not answer."""
+"""Exit code: the bucket does not respond."""
 DENIED = 4
 """Exit code: the bucket may not be read."""
 NOT_FOUND = 5
@@ -105,7 +105,7 @@ Exit codes:
   0  {done}
   1  {failed}
   2  the command was not understood, or its options are refused
-  {UNREACHABLE}  the bucket or the store does not answer
+  {UNREACHABLE}  the bucket or the store does not respond
   {DENIED}  the bucket or the store may not be read, or written to
   {NOT_FOUND}  there is no such bucket, store or mirror, or it has no matching object
   {CONTRADICTORY}  the bucket, a store, a mirror or an inventory is damaged or contradicts itself

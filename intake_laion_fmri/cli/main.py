@@ -35,7 +35,7 @@ Exit codes:
   0    done
   1    it could not be done, or what was compared differs
   2    the command was not understood, or its options are refused
-  3    the bucket does not answer
+  3    the bucket does not respond
   4    access denied
   5    not found
   6    a file is damaged, or contradicts another

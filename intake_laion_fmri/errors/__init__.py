@@ -108,7 +108,7 @@ class UnexpectedContentWarning(UserWarning):
 
 
 class OfflineWarning(UserWarning):
-    """The bucket does not answer; the mirror is read by its last listing."""
+    """The bucket does not respond; the mirror is read by its last listing."""
 
 
 class LeftAloneWarning(UserWarning):
@@ -134,7 +134,9 @@ class Remarks:
             warnings.warn(f"Left out: {text}", MissingFileWarning, stacklevel=stacklevel + 1)
         if self.noted:
             text = _joined(self.noted)
-            warnings.warn(f"Read, but not as documented: {text}", UnexpectedContentWarning, stacklevel=stacklevel + 1)
+            warnings.warn(
+                f"The data differ from their documentation: {text}", UnexpectedContentWarning, stacklevel=stacklevel + 1
+            )
 
 
 def _joined(texts: Sequence[str], *, most: int = 12) -> str:

@@ -37,8 +37,8 @@ def subject_name(subject: object) -> str:
     """
     if is_several(subject):
         raise ValueError(
-            f"Not a subject: {redact.text(repr(subject))}. Expected one, such as 'sub-01'. The betas of several, on "
-            "the images that all of them saw, are opened by intake_laion_fmri.open_shared(['sub-01', 'sub-03'])."
+            f"Not a subject: {redact.text(repr(subject))}. Expected one, such as 'sub-01'. To open several on the "
+            f"images they share, use intake_laion_fmri.open_shared(['sub-01', 'sub-03'])."
         )
     name = _entity("sub", subject)
     if name is None:

@@ -37,7 +37,7 @@ ID_VARIABLE = "LAION_FMRI_REQUEST_ID"
 _DATASET_VERSION = "v1"
 _MOST_BYTES = 1024 * 1024
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-_HOW = f"Ask for the images at {layout.REQUEST_URL}"
+_HOW = f"Request access to the images at {layout.REQUEST_URL}"
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class AccessService:
         AccessDeniedError
             If the service refuses: the terms have changed, the id is unknown or was revoked.
         BucketUnreachableError
-            If it does not answer, or asks to be left alone for a while.
+            If it does not respond, or asks to be left alone for a while.
         DataIntegrityError
             If its answer cannot be understood.
         """
@@ -138,12 +138,13 @@ class AccessService:
             version = str(told.get("current_terms_version", "")) or "a newer version"
             where = str(told.get("accept_url") or f"{self.url}/terms/accept")
             raise LicenseNotAcceptedError(
-                f"The terms of use of the images have changed ({version[:50]}): accept them at {where[:500]}, then run "
+                f"The terms of use of the images have changed ({version[:50]}): accept them at {where[:500]} and run "
                 "this again."
             ) from None
         if error.code == 403 and "revoked" in str(detail).lower():
             raise LicenseNotAcceptedError(
-                f"The access to the images was revoked for this request id. Write to {layout.CONTACT}, or ask again at "
+                f"Access to the images was revoked for this request id. Contact {layout.CONTACT}, or request access "
+                "again at "
                 f"{layout.REQUEST_URL}."
             ) from None
         if error.code in (400, 404, 422):
@@ -151,12 +152,12 @@ class AccessService:
                 f"{self.url} does not know this request id: check it for a typo, or request access "
                 f"again at {layout.REQUEST_URL}."
             ) from None
-        raise LicenseNotAcceptedError(f"{self.url} refuses to give the images (HTTP {error.code}). {_HOW}.") from None
+        raise LicenseNotAcceptedError(f"{self.url} refuses access to the images (HTTP {error.code}). {_HOW}.") from None
 
     def unreachable(self, reason: str) -> BucketUnreachableError:
         """Return the error for a silent service."""
         return BucketUnreachableError(
-            f"The access service {self.url} does not answer ({reason}). Try again later; {ACCESS_VARIABLE} names "
+            f"The access service {self.url} does not respond ({reason}). Try again later; {ACCESS_VARIABLE} sets "
             "another address. What was received is kept."
         )
 
@@ -205,12 +206,14 @@ def find_request_id(given: str | None = None) -> str:
     found = given or os.environ.get(ID_VARIABLE) or _kept_id()
     if not found:
         raise LicenseNotAcceptedError(
-            f"The images require a data use agreement. Request access at {layout.REQUEST_URL}: the answer is a "
-            f"request id. Give it in the environment variable {ID_VARIABLE}, or with --request-id; the one that the "
-            "data set's own package keeps in ~/.cache/laion-fmri/auth.json is found by itself."
+            f"The images require a data use agreement. Request access at {layout.REQUEST_URL}: the answer has a "
+            f"request id. Set it in the environment variable {ID_VARIABLE}, or pass --request-id; the one that the "
+            f"data set's own package keeps in ~/.cache/laion-fmri/auth.json is found automatically."
         )
     if not re.fullmatch(r"[A-Za-z0-9_.-]{4,200}", found.strip()):
-        raise ValueError("The request id must be letters, digits, _, . and - as the service gave it (lfm_…).")
+        raise ValueError(
+            "The request id must consist of letters, digits, _, . and -, as issued by the service (lfm_…)."
+        )
     return found.strip()
 
 
@@ -247,7 +250,9 @@ def _file(entry: Mapping[str, Any]) -> GatedFile:
     is_name = isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,200}", name)
     is_sum = isinstance(sha256, str) and re.fullmatch(r"[0-9a-fA-F]{64}", sha256)
     if not (is_name and is_sum and type(size) is int and size > 0):
-        raise DataIntegrityError("The manifest of the images: expected name, size and sha256 of each file, found less.")
+        raise DataIntegrityError(
+            "The manifest of the images: expected name, size and sha256 of each file, found some missing."
+        )
     return GatedFile(str(name), size, str(sha256).lower())
 
 
@@ -255,7 +260,7 @@ def _json(answer: IO[bytes], url: str) -> Any:
     try:
         return json.loads(answer.read(_MOST_BYTES))
     except (ValueError, RecursionError):
-        raise DataIntegrityError(f"{url}: expected an answer in JSON, found something else.") from None
+        raise DataIntegrityError(f"{url}: expected a JSON response, found something else.") from None
 
 
 def _detail(error: urllib.error.HTTPError) -> Any:

@@ -73,9 +73,9 @@ def check_stream(file: Any, info: ObjectInfo, how: str, stop: threading.Event) -
             if unpacked > UNPACKED_BYTES:
                 raise DamagedError(f"unpacks to more than {UNPACKED_BYTES} bytes")
             if stop.is_set():
-                raise TransferStoppedError(f"{info.key}: told to stop")
+                raise TransferStoppedError(f"{info.key}: stopped on request")
     except corrupt as error:
-        raise DamagedError(f"is no sound gzip stream: {error}") from error
+        raise DamagedError(f"is not a valid gzip stream: {error}") from error
     if summed.count != info.size:
         raise DamagedError(f"has {summed.count} bytes, expected {info.size}")
     if summed.md5 and summed.md5.hexdigest() != info.etag:

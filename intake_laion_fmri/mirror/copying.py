@@ -163,7 +163,7 @@ class CopyingRun:
             if not busy.is_stuck:
                 busy.wait()
                 return
-            text = f"another process has received nothing of {info.key} for {STALE_SECONDS:.0f} s: {error}"
+            text = f"another process has received no data of {info.key} for {STALE_SECONDS:.0f} s: {error}"
             error = OSError(errno.EBUSY, text)
         self._busy.pop(info, None)
         if error is None:
@@ -240,7 +240,7 @@ def _one_error(errors: Sequence[Exception], to: Path, left_alone: Sequence[tuple
     """Return the first error, with counts of others and of files left alone."""
     first = next((error for error in errors if not isinstance(error, AccessDeniedError)), errors[0])
     others = len(errors) - 1
-    more = [f"So it is with {others} more {'object' if others == 1 else 'objects'}."] if others else []
+    more = [f"The same applies to {others} more {'object' if others == 1 else 'objects'}."] if others else []
     more += [left_alone_message(to, left_alone)] if left_alone else []
     if not more:
         return first

@@ -66,7 +66,7 @@ def fetch_stimuli(
     AccessDeniedError
         If there is no request id, or the service does not give the images for it: says what to do.
     BucketUnreachableError
-        If the service does not answer, or asks to wait. What was received is kept, and the next call goes on.
+        If the service does not respond, or asks to wait. What was received is kept, and the next call goes on.
     DataIntegrityError
         If what was received has not the SHA-256 of the manifest. It is removed.
     FileExistsError
@@ -78,14 +78,16 @@ def fetch_stimuli(
     """
     folder = open_bucket().copies.mirror if to is None else MirrorFolder.from_argument(to)
     if folder is None:
-        raise ValueError("No folder is named: give to=, or name the data folder with config.dataset_initialize.")
+        raise ValueError("No folder is given: pass to=, or set the data folder with config.dataset_initialize.")
     if folder.copy_of(layout.GATED) is None:
         find_request_id(request_id)  # what is to be done first needs no network
     service = AccessService(server_url)
     manifest = service.manifest()
     wanted = [file for kind in _KINDS if (file := manifest.get(layout.KINDS[kind].path))]
     if len(wanted) < len(_KINDS):
-        raise DataIntegrityError(f"{service.url}: expected the images and their table in the manifest, found less.")
+        raise DataIntegrityError(
+            f"{service.url}: expected the images and their table in the manifest, found one missing."
+        )
     job = _Job(service, folder, request_id, progress or (lambda done, total: None), sum(file.size for file in wanted))
     return {file.name: job.fetch(file) for file in wanted}
 
@@ -115,7 +117,7 @@ class _Job:
                     if not self._is_there(file, target):
                         self._receive(file, target)
             except ObjectBusyError as busy:
-                raise OSError(f"{file.key}: {busy}. Wait for it, and run this again.") from None
+                raise OSError(f"{file.key}: {busy}. Wait for it and run this again.") from None
         self.progress(self.done, self.total)
         return target.path
 
@@ -127,7 +129,7 @@ class _Job:
         copy = self.folder.copy_of(file.key)
         if copy is None:
             if os.path.lexists(target.path):
-                raise FileExistsError(f"{target.path} is no regular file. Move it away, and run this again.")
+                raise FileExistsError(f"{target.path} is not a regular file. Move it away and run this again.")
             return False
         if copy.record and copy.record.etag == file.sha256:
             self.done += file.size
@@ -140,8 +142,8 @@ class _Job:
                 return True
         if not self.folder.is_own(copy):
             raise FileExistsError(
-                f"{target.path} is another file than the one that the service gives, and was not written by this "
-                "program: it is left alone. Move it away, and run this again."
+                f"{target.path} differs from the file of the service and was not written by this package: it is left "
+                "alone. Move it away and run this again."
             )
         return False
 
@@ -160,8 +162,8 @@ class _Job:
         if sha256 != file.sha256:
             self._forget(part)
             raise DataIntegrityError(
-                f"{file.key}: expected the SHA-256 {file.sha256}, found {sha256}. Nothing of it was kept: run this "
-                "again, and report it if it persists."
+                f"{file.key}: expected the SHA-256 {file.sha256}, found {sha256}. It was discarded: run this again; "
+                "if it persists, report it."
             )
         if target.within == self.folder.path:
             atomic.move(part, target.path, within=target.within, durable=True)
@@ -183,13 +185,13 @@ class _Job:
                     writer.write(data)
                     self.done += len(data)
                     self.progress(self.done, self.total)
-                reason = "the answer ended early"
+                reason = "the response ended early"
             except UrlExpiredError:
                 self.addresses.clear()
                 expired = 1 if writer.offset > begun else expired + 1
                 if expired < _MOST_EXPIRED:
                     continue
-                reason = "it refuses the addresses that it has just made"
+                reason = "it refuses the addresses that it has just issued"
             except _LostError as lost:
                 reason = str(lost)
             if writer.offset > begun:

@@ -71,8 +71,8 @@ def _in_cache(bucket: Bucket, info: ObjectInfo) -> Path:
     path = path_in_cache(f"{bucket.url}\n{info.etag}\n{info.size}", info.key)
     if path is None:
         raise NotInBucketError(
-            f"{bucket.locate(info.key)} is not on this machine, and the cache is switched off, so that it has no path. "
-            "Name a folder for it with mirror=FOLDER."
+            f"{bucket.locate(info.key)} is not on this machine and has no path, as the cache is switched off. Give a "
+            "folder for it with mirror=FOLDER."
         )
     if path.is_file() and file_is(path, path.stat(), info):
         return path
@@ -81,6 +81,6 @@ def _in_cache(bucket: Bucket, info: ObjectInfo) -> Path:
     if path.is_file() and path.stat().st_size == info.size:
         return path
     raise NotInBucketError(
-        f"{bucket.locate(info.key)} is not on this machine, and {path} cannot be written. Name a folder for it with "
+        f"{bucket.locate(info.key)} is not on this machine, and {path} cannot be written. Give a folder for it with "
         "mirror=FOLDER."
     )

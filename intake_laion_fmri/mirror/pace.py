@@ -68,4 +68,4 @@ class Pace:
         self._count += count
         seconds = time.monotonic() - self._began
         if seconds > self._policy.total_seconds and self.is_slow:
-            raise TimeoutError(f"{self._count} bytes in {seconds:.0f} s are too few to go on")
+            raise TimeoutError(f"{self._count} bytes in {seconds:.0f} s is too slow to continue")

@@ -130,7 +130,7 @@ class PartialFile:
     def expect_going_on(self) -> None:
         """Raise if the transfer has failed or was stopped."""
         if self._stop.is_set() or self.error:
-            raise TransferStoppedError(f"{self.info.key}: told to stop")
+            raise TransferStoppedError(f"{self.info.key}: stopped on request")
 
     def wait_beyond(self, offset: int) -> int:
         """Wait until bytes beyond an offset are received; return their end."""
@@ -206,7 +206,7 @@ class PieceWriter:
         """Take the next bytes of the run."""
         view = memoryview(data)
         if self.offset + len(view) > self._stop:
-            raise DataIntegrityError(f"{self._partial.info.key}: the answer is longer than what was asked for.")
+            raise DataIntegrityError(f"{self._partial.info.key}: the response is longer than requested.")
         while view:
             number = (self.offset - len(self._piece)) // self._partial.piece_bytes
             part = view[: self._partial.length(number) - len(self._piece)]

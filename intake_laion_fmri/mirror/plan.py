@@ -36,11 +36,11 @@ def plan_from_listings(
     listed = {key: info for listing in listings.values() for key, info in listing.items() if not key.endswith("/")}
     selection.expect_in(listed, where=bucket.url)
     if selection.wants("stimuli") and not notes:
-        notes.append(f"The images require a data use agreement: ask at {layout.REQUEST_URL}.")
+        notes.append(f"The images require a data use agreement: request access at {layout.REQUEST_URL}.")
     chosen = [info for key, info in sorted(listed.items()) if selection.takes(key)]
     if not any(selection.has_entities(info.key) for info in chosen):
         raise NoMatchingDataError(
-            f"{bucket.url} has none of the chosen objects. Choose more; 'intake-laion-fmri ls' lists them."
+            f"{bucket.url} has none of the chosen objects. Choose others; 'intake-laion-fmri ls' lists them."
         )
     public = [info for info in chosen if layout.is_of_public(info.key)]
     ungated = [info for info in public if info.key != layout.GATED]
@@ -50,7 +50,7 @@ def plan_from_listings(
         if reason := rejection(key):
             refused[key] = reason
         elif key in folders:
-            refused[key] = f"has the name of a folder, in which {folders[key]!r} lies"
+            refused[key] = f"is also the name of the folder that holds {folders[key]!r}"
     objects = [info for info in ungated if info.key not in refused]
     complete, unrecorded, fetch, left_alone = _compared(folder, objects)
     return MirrorPlan(
@@ -136,7 +136,8 @@ def listed_before(bucket: Bucket, folder: MirrorFolder, selection: MirrorSelecti
     if not known or missing:
         what = f"of {', '.join(sorted(missing))} " if known else ""
         raise NotInBucketError(
-            f"{folder.path} has no listing {what}of {bucket.url}: nothing was copied yet. Copy it when it answers."
+            f"{folder.path} has no listing {what}of {bucket.url}: nothing was copied yet. Copy it once the bucket "
+            "responds."
         )
     return {"": known}
 
@@ -175,10 +176,10 @@ def _expect_subjects(
 def raise_unless_apart(bucket: Bucket, folder: MirrorFolder) -> None:
     """Raise unless a mirror is a possible folder outside the bucket."""
     if folder.path.exists() and not folder.path.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, f"{folder.path} is a file. A mirror is a folder: name another one.")
+        raise NotADirectoryError(errno.ENOTDIR, f"{folder.path} is a file. A mirror is a folder: give another path.")
     if bucket.is_local and os.path.realpath(bucket.root) == os.path.realpath(folder.path):
         raise ValueError(
-            f"{folder.path} is the bucket and the mirror. Give another bucket=, or copy to another folder."
+            f"{folder.path} is both the bucket and the mirror. Give another bucket=, or copy to another folder."
         )
 
 

@@ -121,7 +121,7 @@ class MirrorReport:
     def left_out(self) -> tuple[str, ...]:
         """Objects left out, with reasons, in words."""
         held_out = f"{self.held_out} objects of held-out sessions were left out: they cannot be read."
-        gated = f"{self.gated} objects were left out that require a data use agreement."
+        gated = f"{self.gated} objects that require a data use agreement were left out."
         refused = [f"{key!r} was left out: it {reason}." for key, reason in self.refused]
         alone = [left_alone_message(self.to, self.left_alone)] if self.left_alone else []
         return (*([held_out] if self.held_out else []), *([gated] if self.gated else []), *refused, *alone, *self.notes)
@@ -131,6 +131,6 @@ def left_alone_message(to: Path, found: Sequence[tuple[str, str]]) -> str:
     """Describe the files left alone, and the next step."""
     named = in_short([f"{key!r} ({what})" for key, what in found], most=5)
     return (
-        f"{len(found)} of the bucket's objects were not copied to {to}: in their places is what this project did not "
-        f"write, and it was left alone: {named}. Move it away and mirror again to have the bucket's files."
+        f"{len(found)} of the bucket's objects were not copied to {to}. What this package did not write is left "
+        f"alone: {named}. Move it away and mirror again to have the bucket's files."
     )

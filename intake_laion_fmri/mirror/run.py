@@ -105,7 +105,7 @@ def plan_mirror(
     NotInBucketError
         If there is no such bucket, or nothing in it of what is chosen; or, offline, no listing of it.
     BucketUnreachableError
-        If it does not answer.
+        If it does not respond.
 
     Notes
     -----
@@ -277,5 +277,6 @@ def _expect_room(plan: MirrorPlan) -> None:
         raise OSError(
             errno.ENOSPC,
             f"{plan.to} needs {plan.bytes_to_fetch} bytes ({plan.bytes_to_fetch / 1e9:.1f} GB) for "
-            f"{len(plan.fetch)} files, and its disk has {free} ({free / 1e9:.1f} GB) free. Make room, or choose less.",
+            f"{len(plan.fetch)} files, and its disk has {free} ({free / 1e9:.1f} GB) free. Free some space, or "
+            "choose less.",
         )

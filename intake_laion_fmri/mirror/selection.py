@@ -67,8 +67,8 @@ class MirrorSelection:
         values = _checked_entities(entities or {})
         if "stimuli" in besides.union(groups or ()) and "stimuli" in values.get("suffix", ()):
             raise LicenseNotAcceptedError(
-                f"{layout.GATED} holds the images, which are given under a data use agreement only. Ask "
-                f"for them at {layout.REQUEST_URL}."
+                f"{layout.GATED} holds the images, which require a data use agreement. Request access at "
+                f"{layout.REQUEST_URL}."
             )
         names, averages = _checked_sessions(sessions)
         return cls(None if subjects is None else check_subjects(subjects), names, averages, groups, values, besides)
@@ -152,7 +152,7 @@ def _checked_sessions(sessions: object) -> tuple[tuple[str, ...] | None, bool]:
     for name in names or ():
         if layout.is_held_out(name):
             raise AccessDeniedError(
-                f"{name} is held out by the data set's authors: it cannot be copied. Ask {layout.CONTACT}."
+                f"{name} is held out by the data set's authors: it cannot be copied. Contact {layout.CONTACT}."
             )
     return names, len(rest) < len(given)
 
@@ -162,7 +162,7 @@ def _checked_groups(kinds: object) -> tuple[str, ...] | None:
         return None
     given = [kinds] if isinstance(kinds, str) or not isinstance(kinds, Iterable) else list(kinds)
     if not given:
-        raise ValueError(f"kinds=[] names no kind. Expected one or more of {', '.join(layout.GROUPS)}.")
+        raise ValueError(f"kinds=[] is empty. Expected one or more of {', '.join(layout.GROUPS)}.")
     for name in given:
         if name not in layout.GROUPS:
             raise unknown_value("kind", name, layout.GROUPS)
@@ -178,7 +178,9 @@ def _checked_entities(entities: EntityFilter) -> dict[str, tuple[str, ...]]:
             continue
         values = [given] if isinstance(given, str) else list(given)
         if not values or not all(isinstance(value, str) and value for value in values):
-            raise ValueError(f"{name}={given!r}: expected a text such as 'T1w' or '{name}-T1w', or a list of them.")
+            raise ValueError(
+                f"{name}={given!r}: expected a string such as 'T1w' or '{name}-T1w', or a list of strings."
+            )
         bare = [value.removeprefix(f"{name}-") for value in values]
         chosen[name] = tuple("." + value.lstrip(".") if name == "extension" else value for value in bare)
     return chosen

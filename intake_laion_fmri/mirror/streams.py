@@ -119,7 +119,7 @@ class S3Stream(Stream):
         if not found.startswith(f"bytes {start}-") and not whole:
             raise WrongAnswerError(
                 f"{self._bucket.locate(self.info.key)}: asked for the bytes from {start} to {stop}, the server gave "
-                f"{found or 'all of them'}. Mirroring needs a server that gives parts of objects."
+                f"{found or 'all of them'}. Mirroring needs a server that supports range requests."
             )
 
     def _run(self, coroutine: Coroutine[Any, Any, Result], seconds: float | None) -> Result:
@@ -134,11 +134,11 @@ class S3Stream(Stream):
             while not future.done():
                 wait_for([future], timeout=LOOK_SECONDS)
                 if self._stop.is_set():
-                    raise TransferStoppedError(f"{self.info.key}: told to stop")
+                    raise TransferStoppedError(f"{self.info.key}: stopped on request")
             return future.result()
         except OSError as error:
             if _status(error) == 416:  # it has become shorter
-                raise ReplacedError("was replaced while it was read") from error
+                raise ReplacedError("was replaced while being read") from error
             raise
         finally:
             future.cancel()

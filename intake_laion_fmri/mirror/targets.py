@@ -46,7 +46,7 @@ def what_is_in_the_way(folder: MirrorFolder, info: ObjectInfo, copy: Copy | None
         path = os.path.join(folder.path, info.key)
         if not os.path.lexists(path):
             return None
-        return "a folder of that name" if os.path.isdir(path) else "no regular file"
+        return "a folder of that name" if os.path.isdir(path) else "not a regular file"
     if copy.known:
         return None
     if copy.state.st_size != info.size:
@@ -84,7 +84,7 @@ def locked(folder: MirrorFolder, name: str, wait_seconds: float = 0.0) -> Iterat
     """
     path = folder.workplace("locks") / f"{name}.lock"
     if path.is_symlink():
-        raise DataIntegrityError(f"{path} is a link to {os.path.realpath(path)}, and no lock. Remove the link.")
+        raise DataIntegrityError(f"{path} is a link to {os.path.realpath(path)}, not a lock. Remove the link.")
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(locks.locked(path, wait_seconds=wait_seconds, what="fetching an object"))
@@ -173,9 +173,9 @@ def errors_of_writing(key: str, target: Path) -> Iterator[None]:
 
 def _advice(number: int) -> str:
     if number in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)):
-        return "Make room: what was received is kept, and the next run goes on from there."
+        return "Free some space: what was received is kept, and the next run continues from there."
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "Mirror to a folder that you may write to; this one can still be read from."
+        return "Mirror to a writable folder; this one can still be read."
     if number in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
         return "A file is where a folder should be, or a folder where a file should be: move it away."
-    return "What was received is kept, and the next run goes on from there."
+    return "What was received is kept, and the next run continues from there."

@@ -150,8 +150,8 @@ class _Job:
                 self._remove_partials(info.key)
                 if type(error) not in excuses:
                     raise DataIntegrityError(
-                        f"{self.bucket.locate(info.key)} {error}, twice. Nothing of it was kept: try again later, or "
-                        "report it to whoever keeps the bucket."
+                        f"{self.bucket.locate(info.key)} {error}, twice. It was discarded: try again later, or "
+                        f"report it to the bucket's owner."
                     ) from error
                 excuses.remove(type(error))
                 if isinstance(error, ReplacedError):
@@ -168,7 +168,7 @@ class _Job:
                 self._receive(partial, stream)
                 crc32, how = self._checked(partial, stream)
             if not self.bucket.is_s3 and self.bucket.state(info.key) != info:  # answers of S3 tell their version
-                raise ReplacedError("was replaced while it was read")
+                raise ReplacedError("was replaced while being read")
             partial.sync()
         copy = self.folder.copy_of(info.key)
         if copy and not self.folder.is_own(copy):
@@ -190,7 +190,7 @@ class _Job:
         before = copy.known.fingerprint if copy and copy.known else ""
         self.folder.write_record(replace(record, replaces=before))
         if copy is None and os.path.lexists(target.path):
-            raise LeftAloneError("something that was put there a moment ago")
+            raise LeftAloneError("something that has just appeared there")
         if target.within == self.folder.path:
             atomic.move(part, target.path, within=target.within)
             moved = record
@@ -273,7 +273,7 @@ class _Job:
                 yield data
                 pace.received(len(data))
             if start < stop:
-                raise ConnectionError(f"the answer ended {stop - start} bytes early")
+                raise ConnectionError(f"the response ended {stop - start} bytes early")
 
     def _checked(self, partial: PartialFile, stream: Stream) -> tuple[int, str]:
         """Verify an object as its pieces arrive.

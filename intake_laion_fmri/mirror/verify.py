@@ -132,15 +132,15 @@ def verify_mirror(
     for key in sorted(records.keys() - seen):
         if records[key].checked != OTHER:
             found = True
-            yield MirrorCheck(key, "missing", f"{records[key].size} bytes were copied, and there is no file")
+            yield MirrorCheck(key, "missing", f"{records[key].size} bytes were copied, but the file is gone")
     for info, received in partial_objects(folder):
         if selection.takes(info.key) and info.key not in records:
             found = True
             yield MirrorCheck(info.key, "partial", f"{received} of {info.size} bytes were received")
     if not found:
         raise NotInBucketError(
-            f"{os.fspath(folder.path)!r} holds nothing of the data set, or nothing of what was chosen: nothing was "
-            f"verified. Copy something with 'intake-laion-fmri mirror --to {folder.path}', or name another folder."
+            f"{os.fspath(folder.path)!r} holds no files of the data set, or none of those chosen: nothing was "
+            f"verified. Copy files with 'intake-laion-fmri mirror --to {folder.path}', or give another folder."
         )
 
 
@@ -196,7 +196,7 @@ def _existing(to: object) -> MirrorFolder:
     folder = MirrorFolder.from_argument(to)
     if not folder.path.is_dir():
         raise NotInBucketError(
-            f"There is no mirror {os.fspath(folder.path)!r}. Make one with 'intake-laion-fmri mirror --to FOLDER'."
+            f"There is no mirror {os.fspath(folder.path)!r}. Create it with 'intake-laion-fmri mirror --to FOLDER'."
         )
     return folder
 
@@ -221,7 +221,7 @@ def _verified(folder: MirrorFolder, key: str, state: os.stat_result, record: Mir
     except OSError as error:
         return MirrorCheck(key, "damaged", f"{path} cannot be read: {error.strerror or error}")
     if record is None:
-        return MirrorCheck(key, "unrecorded", "copied by other means; the next run of mirror compares it")
+        return MirrorCheck(key, "unrecorded", "copied by other means; the next mirror run verifies it")
     return MirrorCheck(key, "complete", "size and MD5" if how == "md5" else "size and CRC-32")
 
 

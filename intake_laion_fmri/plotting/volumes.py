@@ -107,7 +107,7 @@ def plot(
     ValueError
         For unknown values, ROIs or options, or values of other voxels.
     NotInBucketError, BucketUnreachableError
-        If the background that was asked for is absent, or the bucket does not answer.
+        If the background that was asked for is absent, or the bucket does not respond.
     ImportError
         Without nilearn and matplotlib, which the extra ``plot`` of this package installs.
 

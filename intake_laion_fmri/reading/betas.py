@@ -155,7 +155,7 @@ def open_betas(
 
         Attributes: ``title``, ``affine``, ``grid_shape``, ``space``, ``mask``, ``mask_rule``, ``sources`` (JSON: key,
         size and ETag of every object; with a mirror also its ``origin``: ``"mirror"``, ``"bucket"``, or ``"folder"``
-        where the bucket does not answer and nothing tells whether the file is current), ``license``, ``references``,
+        where the bucket does not respond and nothing tells whether the file is current), ``license``, ``references``,
         ``created_with``, ``project``, ``publisher_url``.
 
         A selection that leaves nothing gives a Dataset of length 0.
@@ -172,7 +172,7 @@ def open_betas(
     AccessDeniedError
         For a held-out session.
     BucketUnreachableError
-        If the bucket, or the store's server, does not answer.
+        If the bucket, or the store's server, does not respond.
     DataIntegrityError
         If a file that the selection needs is broken or contradicts another. For the betas themselves this is found when
         they are computed.
@@ -187,7 +187,7 @@ def open_betas(
     OtherSplitsWarning
         If split files of an installed ``laion_fmri`` are used that are of another revision than the pinned one.
     OfflineWarning
-        If the bucket does not answer and a mirror's last listing stands in for it.
+        If the bucket does not respond and a mirror's last listing stands in for it.
 
     Notes
     -----

@@ -78,7 +78,7 @@ def subject_contents(
     NotInBucketError
         If there is no such bucket, or none of its folders is there.
     BucketUnreachableError
-        If the bucket does not answer.
+        If the bucket does not respond.
     """
     objects: dict[str, ObjectInfo] = {}
     is_known = False

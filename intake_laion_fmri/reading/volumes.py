@@ -28,7 +28,7 @@ ALL_MAPS = {**SUBJECT_MAPS, **SESSION_MAPS, **LOCALIZER_MAPS}
 
 def warn_of(text: str) -> None:
     """Warn about a file that differs from its documentation."""
-    warnings.warn(f"Read, but not as documented: {text}.", UnexpectedContentWarning, stacklevel=2)
+    warnings.warn(f"The data differ from their documentation: {text}.", UnexpectedContentWarning, stacklevel=2)
 
 
 def read_map(

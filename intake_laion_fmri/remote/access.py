@@ -57,8 +57,8 @@ S3_DEFAULTS: Mapping[str, Any] = {
 _CREDENTIALS = {"anon", "key", "secret", "token", "username", "password", "profile", "session"}
 
 _BEHIND_A_MIRROR = Wording(
-    elsewhere=", or copy what is missing to the mirror while there is one: 'intake-laion-fmri mirror'. With "
-    "mirror_only=True, or bucket=FOLDER, a folder is read alone"
+    elsewhere=", or copy the missing files to the mirror once it works: 'intake-laion-fmri mirror'. mirror_only=True "
+    "or bucket=FOLDER reads a local folder alone"
 )
 
 
@@ -110,7 +110,7 @@ def open_bucket(
     if _only_mirror(mirror_only):
         if folder is None:
             raise ValueError(
-                f"mirror_only=True needs a mirror: name the folder with mirror= or {MIRROR_VARIABLE}, or call "
+                f"mirror_only=True needs a mirror: give its folder with mirror= or {MIRROR_VARIABLE}, or call "
                 "config.dataset_initialize."
             )
         return mirror_alone(folder, root.network)
@@ -172,8 +172,8 @@ def _mirror_folder(mirror: object) -> MirrorFolder | None:
     if folder.path.exists():
         raise NotADirectoryError(errno.ENOTDIR, f"The mirror {str(folder.path)!r} is a file: expected a folder.")
     raise NotInBucketError(
-        f"There is no mirror {str(folder.path)!r}. Make one with 'intake-laion-fmri mirror --to {folder.path}', or "
-        f"leave mirror= and {MIRROR_VARIABLE} out."
+        f"There is no mirror {str(folder.path)!r}. Create it with 'intake-laion-fmri mirror --to {folder.path}', or "
+        f"remove mirror= and {MIRROR_VARIABLE}."
     )
 
 

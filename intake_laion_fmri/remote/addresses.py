@@ -47,7 +47,7 @@ def resolved(given: object, argument: str) -> str:
         raise TypeError(f"{argument} must be a URL or a folder, found {redact.text(repr(given))}.")
     text = os.fsdecode(given)
     if not text or "\0" in text:
-        raise ValueError(f"{argument}={redact.url(text)!r} names nothing: expected a URL or a folder.")
+        raise ValueError(f"{argument}={redact.url(text)!r} is empty or invalid: expected a URL or a folder.")
     if isinstance(given, os.PathLike):
         return _absolute(text, argument)
     match = _SCHEME.fullmatch(text)
@@ -142,11 +142,11 @@ def _joined(address: str, key: str) -> str:
 def _absolute(path: str, argument: str) -> str:
     expanded = os.path.expanduser(path)
     if expanded.startswith(("~/", "~\\")) or expanded == "~":
-        raise ValueError(f"{argument}={redact.url(path)!r}: no such home folder is known. Write the whole path.")
+        raise ValueError(f"{argument}={redact.url(path)!r}: this home folder is unknown. Write the full path.")
     protocol, separator, rest = path.partition(":/")
     if separator and len(protocol) > 1 and protocol in _known_protocols() and not os.path.lexists(expanded):
         raise ValueError(
-            f"{argument}={redact.url(path)!r} is a URL whose slashes were changed, as by pathlib. Write it as the text "
+            f"{argument}={redact.url(path)!r} is a URL that lost a slash, as in a pathlib.Path. Pass the string "
             f"{redact.url(protocol + '://' + rest.lstrip('/'))!r}."
         )
     return os.path.abspath(expanded).replace(os.sep, "/")
@@ -162,7 +162,7 @@ def _path_of_url(url: str, rest: str, argument: str) -> str:
     if path.startswith("localhost/"):
         path = path.removeprefix("localhost")
     if not path:
-        raise ValueError(f"{argument}={redact.url(url)!r} names no folder.")
+        raise ValueError(f"{argument}={redact.url(url)!r} has no path of a folder.")
     if os.name == "nt":
         path = re.sub(r"^/(?=[A-Za-z]:)", "", path)
     decoded = os.fsdecode(unquote_to_bytes(os.fsencode(path)))
@@ -173,8 +173,8 @@ def _path_of_url(url: str, rest: str, argument: str) -> str:
         return decoded
     if os.path.lexists(as_decoded):
         raise ValueError(
-            f"{argument}={redact.url(url)!r} could be {as_it_is!r} or {as_decoded!r}, and both are there. Write "
-            "the path without 'file:'."
+            f"{argument}={redact.url(url)!r} could be {as_it_is!r} or {as_decoded!r}, and both exist. Write the path "
+            f"without 'file:'."
         )
     return path
 
@@ -191,7 +191,7 @@ def _url(text: str, argument: str) -> str:
     """Return a URL in canonical form."""
     if text != text.strip() or any(ord(letter) < ord(" ") for letter in text):
         raise ValueError(
-            f"{argument}={redact.url(text)!r}: expected a URL without blanks around it or control characters."
+            f"{argument}={redact.url(text)!r}: expected a URL without surrounding blanks or control characters."
         )
     *outer, innermost = links(text)
     if outer:
@@ -209,7 +209,7 @@ def _url(text: str, argument: str) -> str:
         # A template such as ``{{ CATALOG_DIR }}/x`` doubles slashes; in S3 they would be part of the key.
         rest = "/".join(part for part in _ARN_OF_BUCKET.sub("", rest).split("/") if part)
         if not rest:
-            raise ValueError(f"{argument}={redact.url(text)!r} names no bucket: expected s3://BUCKET.")
+            raise ValueError(f"{argument}={redact.url(text)!r} has no bucket name: expected s3://BUCKET.")
     return f"{protocol}://{rest.rstrip('/')}"
 
 
@@ -221,7 +221,8 @@ def _link(link: str, text: str, argument: str) -> str:
         near = difflib.get_close_matches(protocol.lower(), known, n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise ValueError(
-            f"{argument}={redact.url(text)!r}: fsspec knows no protocol {protocol!r}.{hint} Expected a local folder "
+            f"{argument}={redact.url(text)!r}: fsspec does not know the protocol {protocol!r}.{hint} Expected a "
+            f"local folder "
             f"or a URL such as {layout.BUCKET_URL!r}."
         )
     return f"{protocol.lower()}{separator}{rest}"
@@ -235,8 +236,7 @@ def _innermost(link: str, text: str, argument: str) -> str:
     address = resolved(link, argument)
     if "::" in address:
         raise ValueError(
-            f"{argument}={redact.url(text)!r}: {redact.url(address)!r} cannot be part of a chain, because of "
-            "the '::' in it."
+            f"{argument}={redact.url(text)!r}: {redact.url(address)!r} cannot be part of a chain, as it contains '::'."
         )
     return address
 
@@ -245,14 +245,14 @@ def _web_url(protocol: str, rest: str, argument: str) -> str:
     plain = re.split("[?#]", rest, maxsplit=1)[0]
     if plain != rest:
         raise ValueError(
-            f"{argument}={redact.url(protocol + '://' + plain)!r} is followed by {rest[len(plain)]!r} and more, which "
-            "cannot be sent with every file below it. Leave it away; what a server wants to know is given as "
-            "storage_options={'headers': {…}}."
+            f"{argument}={redact.url(protocol + '://' + plain)!r} is followed by {rest[len(plain)]!r} and more, "
+            f"which cannot be sent with each file below it. Remove that part; pass what the server needs as "
+            f"storage_options={{'headers': {{…}}}}."
         )
     plain = plain.rstrip("/").removesuffix("/index.html")
     host, _, path = plain.partition("/")
     if not host:
-        raise ValueError(f"{argument}={redact.url(protocol + '://' + rest)!r} names no server.")
+        raise ValueError(f"{argument}={redact.url(protocol + '://' + rest)!r} has no host name.")
     aws = _AWS_HOST.fullmatch(host.lower())
     # S3 lists its objects by its own protocol only, not as a page of links. A store is read without a listing.
     in_s3 = "/".join(filter(None, (aws["bucket"], path))) if aws and argument in _BUCKETS else ""

@@ -149,7 +149,7 @@ def open_in_place(path: AnyPath, *, within: AnyPath | None = None, private: bool
     Raises
     ------
     OSError
-        If it is no regular file, is a link, or has a second name, under which it may be somebody else's.
+        If it is not a regular file, is a link, or has a second name, under which it may be somebody else's.
     """
     path = Path(path)
     with open_parent(path, within, make=True) as parent:
@@ -158,7 +158,7 @@ def open_in_place(path: AnyPath, *, within: AnyPath | None = None, private: bool
         state = os.fstat(number)
         if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1:
             os.close(number)
-            raise OSError(errno.EEXIST, "no file of this package's own: not written to", os.fspath(path))
+            raise OSError(errno.EEXIST, "not a file of this package: it is not written to", os.fspath(path))
     return io.FileIO(number, "rb+")
 
 
@@ -223,7 +223,7 @@ def put_in_place(new: AnyPath, target: AnyPath, *, durable: bool = False) -> Pat
     if not os.path.lexists(target):
         new.rename(target)
     elif not target.is_dir() or target.is_symlink():
-        raise FileExistsError(errno.EEXIST, "expected a folder or nothing there", os.fspath(target))
+        raise FileExistsError(errno.EEXIST, "expected a folder, or no such path", os.fspath(target))
     elif _exchange(new, target):
         replaced = new
     else:
@@ -317,7 +317,7 @@ def _set_aside(file: io.FileIO, n_bytes: int, path: Path) -> None:
         raise OSError(
             error.errno,
             f"{path} needs {n_bytes} bytes ({n_bytes / 1e9:.1f} GB), and its disk has {free} ({free / 1e9:.1f} GB) "
-            "free. Make room, or choose less.",
+            "free. Free some space, or choose less.",
         ) from None
 
 

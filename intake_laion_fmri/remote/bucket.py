@@ -130,7 +130,7 @@ class Bucket:
         NotInBucketError
             If the bucket itself does not exist.
         BucketUnreachableError
-            If it does not answer.
+            If it does not respond.
         """
         return self.copies.find(self.requests, folder)
 
@@ -321,7 +321,7 @@ class Bucket:
         with folder.stream(folder.state(path.name), received) as file:
             yield file
         if self.copies.path_of(info) is None:
-            raise DataIntegrityError(f"{path} was replaced while it was read. Open the data again.")
+            raise DataIntegrityError(f"{path} was replaced while being read. Open the data again.")
 
     def missing(self, key: str, beside: Iterable[str]) -> NotInBucketError:
         """Return the error for an absent object; see `Messages.missing`."""

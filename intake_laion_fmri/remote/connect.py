@@ -30,8 +30,8 @@ def connected(messages: Messages, network: NetworkPolicy) -> Backend:
     address, wording = messages.address, messages.wording
     if redact.holds_hidden([address if "://" in address else "", messages.storage_options]):
         raise ValueError(
-            f"The {wording.argument} {messages.url} or its {wording.options_argument} hold {redact.HIDDEN!r} in place "
-            "of a secret: what is printed or saved hides it. Give the address and the options again."
+            f"The {wording.argument} {messages.url} or its {wording.options_argument} hold {redact.HIDDEN!r} in "
+            f"place of a secret, which is hidden when printed or saved. Pass the original address and options."
         )
     options = dict(messages.storage_options)
     is_s3 = address.startswith(("s3://", "s3a://"))
@@ -48,7 +48,7 @@ def connected(messages: Messages, network: NetworkPolicy) -> Backend:
             ) from redact.cause(error)
         except broken_archives() as error:
             raise DataIntegrityError(
-                f"{messages.url!r} is no such archive, or a part of one: {redact.text(error)}. Copy it again."
+                f"{messages.url!r} is not such an archive, or is incomplete: {redact.text(error)}. Copy it again."
             ) from redact.cause(error)
     if is_s3:
         # fsspec shares instances between equal options; with these among them, this one is nobody else's.

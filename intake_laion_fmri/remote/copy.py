@@ -107,8 +107,8 @@ class MirrorFolder(MirrorRecords):
         owner = link.lstat().st_uid
         if hasattr(os, "geteuid") and owner not in (0, os.geteuid()):
             raise DataIntegrityError(
-                f"{link} is a link of another user (number {owner}), to {os.path.realpath(link)}: nothing is written "
-                "there. Remove the link, make it yourself, or mirror to that other place."
+                f"{link} is a link of another user (uid {owner}) to {os.path.realpath(link)}: nothing is written "
+                f"there. Remove the link, create it yourself, or mirror to its target."
             )
 
     def holds(self, info: ObjectInfo) -> Path | None:
@@ -184,7 +184,7 @@ class MirrorFolder(MirrorRecords):
         if content is None or record.checked == DAMAGED or crc32_of(content) != record.crc32:
             raise DataIntegrityError(
                 f"{path} has changed since it was copied, or is damaged. Move it away and run "
-                f"'intake-laion-fmri mirror --to {self.path}', or read the folder as it is, with "
+                f"'intake-laion-fmri mirror --to {self.path}', or read the folder as it is with "
                 f"bucket={str(self.path)!r}."
             )
         return content

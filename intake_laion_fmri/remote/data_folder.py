@@ -56,7 +56,7 @@ def dataset_initialize(data_dir: str | os.PathLike[str]) -> None:
     folder = local_folder(data_dir, "data_dir")
     if not folder.is_dir():
         kind, code = (NotADirectoryError, errno.ENOTDIR) if folder.exists() else (FileNotFoundError, errno.ENOENT)
-        raise kind(code, f"{os.strerror(code)}: make the folder first, or name another", os.fspath(folder))
+        raise kind(code, f"{os.strerror(code)}: create the folder first, or give another", os.fspath(folder))
     _data_dir = folder
     _keep(folder)
 
@@ -77,7 +77,7 @@ def get_data_dir() -> str:
     folder = _data_dir or kept_data_dir()
     if folder is None:
         raise DataDirNotSetError(
-            "No data folder yet: call intake_laion_fmri.config.dataset_initialize(FOLDER) first, or "
+            "No data folder is set: call intake_laion_fmri.config.dataset_initialize(FOLDER) first, or "
             "'intake-laion-fmri config --data-dir FOLDER'."
         )
     return os.fspath(folder)
@@ -109,14 +109,14 @@ def _keep(folder: Path) -> None:
     path = settings_file()
     try:
         if path is None:
-            raise FileNotFoundError("no home folder is known")
+            raise FileNotFoundError("the home folder is unknown")
         marks.raise_unless_ours(path, marks.SETTINGS)
         make_folder(path.parent)
         content = {"made by": "intake-laion-fmri", "data_dir": os.fspath(folder)}
         write_whole(path, json.dumps(content, indent=1).encode())
     except OSError as error:
         warnings.warn(
-            f"The data folder {folder} is set for this process only, not saved: {error}. Name a folder that may "
-            f"be written to with {CONFIG_VARIABLE}.",
+            f"The data folder {folder} is set for this process only and was not saved: {error}. Set "
+            f"{CONFIG_VARIABLE} to a writable folder.",
             stacklevel=3,
         )

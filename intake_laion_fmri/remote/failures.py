@@ -33,14 +33,14 @@ def errors_of(messages: Messages, key: str, attempts: Attempts | None = None) ->
         raise
     except FileNotFoundError:
         raise NotInBucketError(
-            f"{messages.locate(key)} does not exist, or no longer. Open the data again, or fetch the object."
+            f"{messages.locate(key)} does not exist or was removed. Open the data again, or fetch the object."
         ) from None
     except PermissionError:
         raise _denied(messages, key) from None
     # The S3 client cannot even make a request: an impossible name, no credentials.
     except _loaded("botocore.exceptions", "ParamValidationError", "NoCredentialsError", "ProfileNotFound") as error:
         raise ValueError(
-            f"{messages.locate(key)} cannot be asked for: {redact.text(error)}. Check the URL and "
+            f"{messages.locate(key)} cannot be requested: {redact.text(error)}. Check the URL and "
             f"{messages.wording.options_argument} (public data are read with {{'anon': True}})."
         ) from None
     except TypeError as error:
@@ -78,8 +78,8 @@ def _is_ours(messages: Messages) -> bool:
 def _wrong_option(messages: Messages, error: TypeError) -> str:
     names = ", ".join(map(str, messages.storage_options))
     return (
-        f"{messages.wording.options_argument}: something in {names} is no option of {messages.protocol}, or has a "
-        f"wrong value: {redact.text(error)}. Correct it, or remove it."
+        f"{messages.wording.options_argument}: one of {names} is not an option of {messages.protocol}, or has an "
+        f"invalid value: {redact.text(error)}. Correct or remove it."
     )
 
 

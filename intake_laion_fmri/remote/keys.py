@@ -26,13 +26,13 @@ def rejection(key: str) -> str | None:
     if not {"", ".", ".."}.isdisjoint(parts):
         return "is empty, absolute, or has an empty part, '.' or '..'"
     if "\\" in key or re.match("[A-Za-z]:", key):
-        return "has a backslash or begins with a drive's letter"
+        return "has a backslash or begins with a drive letter"
     if any(unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") for letter in key):
         return "has control or invisible characters"
     if unicodedata.normalize("NFKC", parts[0]).casefold() == METADATA_FOLDER:
-        return f"begins with {METADATA_FOLDER!r}, which is the mirror's own folder"
+        return f"begins with {METADATA_FOLDER!r}, the mirror's internal folder"
     if any(len(part.encode()) > NAME_BYTES for part in parts):
-        return f"has a part of more than {NAME_BYTES} bytes"
+        return f"has a name of more than {NAME_BYTES} bytes"
     return None
 
 

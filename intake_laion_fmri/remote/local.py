@@ -133,7 +133,7 @@ class LocalFiles(Backend):
     def state(self, key: str, seconds: float) -> ObjectInfo:
         """Return a file's size and time.
 
-        DataIntegrityError if it is no regular file.
+        DataIntegrityError if it is not a regular file.
         """
         path = self.path(key)
         found = os.stat(path)
@@ -163,13 +163,14 @@ class LocalFiles(Backend):
             if not os.path.islink(path):
                 return ""
             target = os.readlink(path)
-            advice = "fetch it with 'datalad get' or 'git annex get'" if "annex/objects" in target else "mend the link"
-            return f"it is a link to {target!r}, which is not there: {advice}"
+            is_annexed = "annex/objects" in target
+            advice = "fetch it with 'datalad get' or 'git annex get'" if is_annexed else "repair the link"
+            return f"it is a link to {target!r}, which does not exist: {advice}"
         if not stat.S_ISREG(found.st_mode):
             return f"it is {_kind(found)}: expected a file"
         tool = _pointer(path, found.st_size)
         command = "git lfs pull" if tool == "Git LFS" else "datalad get' or 'git annex get"
-        return f"it is a pointer of {tool}, the contents were not fetched: fetch them with '{command}'" if tool else ""
+        return f"it is a {tool} pointer whose contents were not fetched: fetch them with '{command}'" if tool else ""
 
 
 def _open_regular(path: str) -> io.FileIO:
@@ -235,7 +236,7 @@ def _kind(found: os.stat_result) -> str:
         stat.S_ISCHR: "a device",
         stat.S_ISBLK: "a device",
     }
-    return next((kind for test, kind in kinds.items() if test(found.st_mode)), "no regular file")
+    return next((kind for test, kind in kinds.items() if test(found.st_mode)), "not a regular file")
 
 
 def _raise_unless_regular(path: str, found: os.stat_result) -> None:

@@ -82,7 +82,7 @@ def locked(
                 raise
             # What the system says of a descriptor, as of a full disk, names no file.
             reason = os.strerror(error.errno)
-            text = f"the lock for {what} cannot be written: {reason}. Make room, or take another folder"
+            text = f"the lock for {what} cannot be written: {reason}. Free some space, or use another folder"
             raise OSError(error.errno, text, os.fspath(path)) from error
     try:
         yield
@@ -110,6 +110,6 @@ def _held(path: Path, holder: str, wait_seconds: float, what: str) -> HeldError:
     waited = f", and did not finish within {wait_seconds:.0f} s" if wait_seconds else ""
     return HeldError(
         errno.EAGAIN,
-        f"{holder} is {what}{waited}. Wait for its end and try again. If that process no longer runs, remove this file",
+        f"{holder} is {what}{waited}. Wait until it has finished and try again. If it no longer runs, remove this file",
         os.fspath(path),
     )

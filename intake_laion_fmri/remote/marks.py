@@ -92,6 +92,6 @@ def raise_unless_ours(path: AnyPath, mark: Mark) -> None:
     else:
         held = "a folder" if path.is_dir() else "a file" if path.is_file() else "neither a file nor a folder"
     raise FileExistsError(
-        f"{path} is not {mark.what} ({held}): nothing is written there. Give a path that does not exist, an empty one, "
-        "or one that this package has written."
+        f"{path} is not {mark.what} ({held}): nothing is written there. Give a path that does not exist, is empty, "
+        f"or was written by this package."
     )

@@ -28,23 +28,21 @@ GATED_ADVICE = (
 
 def _denied_of_bucket(messages: Messages, key: str) -> str:
     if messages.is_local:
-        return (
-            f"{messages.locate(key)} may not be read: the file's permissions forbid it. Change them, or copy the file."
-        )
-    rule = "the bucket refuses it to this reader"
+        return f"{messages.locate(key)} cannot be read: its permissions forbid it. Change them, or copy the file."
+    rule = "the bucket denies access"
     parsed = layout.parse_key(key)
     if parsed and "session" in parsed.entities and layout.is_held_out(parsed.entities["session"]):
         rule = f"{parsed.entities['session']} is held out by the data set's authors"
     if key == layout.GATED:
-        return f"{messages.locate(key)} may not be read. {GATED_ADVICE}."
-    return f"{messages.locate(key)} may not be read: {rule}. Ask {layout.CONTACT}."
+        return f"{messages.locate(key)} cannot be read. {GATED_ADVICE}."
+    return f"{messages.locate(key)} cannot be read: {rule}. Contact {layout.CONTACT}."
 
 
 def _denied_of_store(messages: Messages, key: str) -> str:
     if messages.is_local:
-        return f"{messages.locate(key)} may not be read or written: its permissions forbid it. Change them."
+        return f"{messages.locate(key)} cannot be read or written: its permissions forbid it. Change them."
     return (
-        f"{messages.locate(key)} may not be read or written: the server refuses it to these credentials. Check "
+        f"{messages.locate(key)} cannot be read or written: the server denies access to these credentials. Check "
         f"{messages.wording.options_argument}."
     )
 
@@ -60,7 +58,7 @@ class Wording:
     elsewhere: str = (
         f", or read a local copy: mirror=FOLDER (or {MIRROR_VARIABLE}) with mirror_only=True, or bucket=FOLDER"
     )
-    """What else to try where the root does not answer."""
+    """What else to try where the root does not respond."""
     denied: Callable[[Messages, str], str] = _denied_of_bucket
     """Returns the message about an object that may not be read."""
 
@@ -103,7 +101,7 @@ class Messages:
         return self.wording.denied(self, key)
 
     def unreachable(self, key: str, error: BaseException, attempts: Attempts | None) -> str:
-        """Return the error for a server that does not answer."""
+        """Return the error for a server that does not respond."""
         tried = f" in {attempts.count} attempts over {attempts.seconds:.1f} s" if attempts else ""
         detail = redact.text(error) or type(error).__name__
         return (

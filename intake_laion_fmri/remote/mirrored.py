@@ -26,7 +26,7 @@ from intake_laion_fmri.remote.retry import NetworkPolicy, network_policy
 from intake_laion_fmri.running.forks import concurrently
 
 LYING = "folder"
-"""Origin of a file that is read as it lies: the bucket does not answer, and no listing of it is known."""
+"""Origin of a file that is read as it lies: the bucket does not respond, and no listing of it is known."""
 
 _told: set[str] = set()
 """Warnings given in this process. Python's own memory of them is lost whenever some library changes its filters."""
@@ -74,7 +74,7 @@ class Copies:
 class MirrorFirst(Copies):
     """Reads complete, current copies from a mirror.
 
-    The bucket's listing says what there is, and which copies are current. Where it does not answer, the listing of the
+    The bucket's listing says what there is, and which copies are current. Where it does not respond, the listing of the
     last time that the mirror was filled stands in for it, with a warning. A folder without any listing, such as one
     that the data set's own package has filled, is then read as it lies: what is not there does not exist.
     """
@@ -105,8 +105,8 @@ class MirrorFirst(Copies):
         ):
             # The same text each time, so that Python shows it once.
             warnings.warn(
-                f"Files in the mirror {self.mirror.path} have names and sizes as in the bucket, but were copied by "
-                "other means, and nothing proves that they are equal: they are not read. Compare them once, by "
+                f"Files in the mirror {self.mirror.path} have the same names and sizes as in the bucket, but were "
+                f"copied by other means and never verified: they are not read. Verify them once with "
                 f"'intake-laion-fmri mirror --to {self.mirror.path}'.",
                 LeftAloneWarning,
                 stacklevel=3,
@@ -162,7 +162,8 @@ class MirrorFirst(Copies):
         if not (is_silent(messages) and self._is_foreign()):
             return None
         return NotInBucketError(
-            f"{self.mirror.path / key} is not there, and {messages.url} does not answer. When it does, copy the file "
+            f"{self.mirror.path / key} does not exist, and {messages.url} does not respond. Once it does, copy the "
+            f"file "
             f"with 'intake-laion-fmri mirror --to {self.mirror.path}', or with the data set's own package."
         )
 
@@ -193,10 +194,10 @@ class MirrorFirst(Copies):
     def _go_offline(self, messages: Messages, error: BucketUnreachableError) -> None:
         """Note that the bucket is silent, and warn once per process."""
         remember_silent(messages, error)
-        how = "by the listing of when it was last filled"
+        how = "with the listing of the last mirror run"
         if self._is_foreign():
-            how = "as it is: its files may be outdated"
-        text = f"{messages.url} does not answer: the folder {self.mirror.path} is read {how}."
+            how = "as it is, and its files may be outdated"
+        text = f"{messages.url} does not respond: the folder {self.mirror.path} is read {how}."
         if text not in _told:
             _told.add(text)
             warnings.warn(text, OfflineWarning, stacklevel=4)
@@ -236,6 +237,6 @@ class MirrorAlone(Copies):
     def missing(self, messages: Messages, key: str) -> NotInBucketError | None:
         """Describe an object that the mirror lacks."""
         return NotInBucketError(
-            f"{messages.locate(key)} is not in the mirror, and mirror_only forbids to read the bucket. Copy it with "
-            f"'intake-laion-fmri mirror --to {messages.url}', or leave mirror_only out."
+            f"{messages.locate(key)} is not in the mirror, and mirror_only forbids reading the bucket. Copy it with "
+            f"'intake-laion-fmri mirror --to {messages.url}', or remove mirror_only."
         )

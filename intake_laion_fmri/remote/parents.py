@@ -154,4 +154,6 @@ def _enter(path: str, *, make: bool) -> None:
 def _refuse_link(path: str, entry: str, above: int | None) -> None:
     """Raise OSError naming `path` if a folder's entry is a link."""
     if stat.S_ISLNK(os.stat(entry, dir_fd=above, follow_symlinks=False).st_mode):
-        raise OSError(errno.ELOOP, "a symbolic link is on the way: nothing is written through it. Remove it", path)
+        raise OSError(
+            errno.ELOOP, "the path contains a symbolic link, and nothing is written through it. Remove it", path
+        )

@@ -42,12 +42,12 @@ def raise_if_silent(messages: Messages, key: str) -> None:
     failed, error = _failures.get(messages.address, (-math.inf, None))
     if error is not None and is_silent(messages):
         raise BucketUnreachableError(
-            f"{messages.locate(key)} is not asked for, {time.monotonic() - failed:.0f} s after this: {error}"
+            f"{messages.locate(key)} is not requested {time.monotonic() - failed:.0f} s after this failure: {error}"
         ) from error.__cause__
 
 
 def remember_silent(messages: Messages, error: BucketUnreachableError) -> None:
-    """Note that a root does not answer."""
+    """Note that a root does not respond."""
     if not is_silent(messages):
         _failures[messages.address] = (time.monotonic(), error)
 
@@ -73,7 +73,7 @@ def read_pinned(root: _Root, key: str, *, sha256: str, cache: Path | None) -> by
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise DataIntegrityError(
-            f"{root.locate(key)}: expected the SHA-256 {sha256}, found {found}. It was not kept; try again."
+            f"{root.locate(key)}: expected the SHA-256 {sha256}, found {found}. It was discarded; try again."
         )
     if cache:
         keep(cache / key, content)

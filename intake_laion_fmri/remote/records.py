@@ -24,7 +24,7 @@ from intake_laion_fmri.remote.parents import make_folder
 METADATA_FOLDER = ".laion-fmri"
 """Folder below a mirror that is no part of the bucket's layout: records, listings, locks, partial files."""
 
-MARK = marks.Mark("the own folder of a mirror", "mirror.json", lambda content: b"intake-laion-fmri" in content)
+MARK = marks.Mark("the internal folder of a mirror", "mirror.json", lambda content: b"intake-laion-fmri" in content)
 _WORKPLACES = ("records", "listings", "partial", "locks", "splits")
 
 OWN_BYTES = 64 * 1024 * 1024
@@ -201,10 +201,10 @@ def read_own(path: Path) -> bytes:
     """
     with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "no regular file", os.fspath(path))
+            raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
         content = file.read(OWN_BYTES + 1)
     if len(content) > OWN_BYTES:
-        raise OSError(errno.EFBIG, "no file of a mirror's own is so long", os.fspath(path))
+        raise OSError(errno.EFBIG, "too long for an internal file of a mirror", os.fspath(path))
     return content
 
 

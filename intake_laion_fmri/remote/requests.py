@@ -135,7 +135,7 @@ class Requests:
         content = self._get(seconds, key, start, stop, most=most).content
         if len(content) > most:
             raise WrongAnswerError(
-                f"{self.messages.locate(key)}: expected at most {most} bytes, and the server sends more. Check the "
+                f"{self.messages.locate(key)}: expected at most {most} bytes, but the server sends more. Check the "
                 "address."
             )
         return content
@@ -194,8 +194,8 @@ class Requests:
         if self.messages.is_local and info.origin == "mirror":
             return False  # its ETag is the bucket's
         raise WrongAnswerError(
-            f"{self.messages.locate(info.key)}: expected the version with ETag {info.etag}, as the server's listing "
-            f"tells, found one with ETag {answer.etag}: a proxy or a cache on the way changes the answer. "
+            f"{self.messages.locate(info.key)}: expected the ETag {info.etag} of the server's listing, found "
+            f"{answer.etag}: a proxy or cache in between returns another version. "
             "Open the data again."
         )
 
@@ -204,8 +204,8 @@ class Requests:
             self.expect_unchanged(info)
             found = len(content) if len(content) < stop - start else "more"
             raise WrongAnswerError(
-                f"{self.messages.locate(info.key)}: expected {stop - start} bytes from byte {start} on, found "
-                f"{found}. The object was replaced, or the server gives no parts of objects: open the data "
+                f"{self.messages.locate(info.key)}: expected {stop - start} bytes from byte {start}, found {found}. "
+                f"The object was replaced, or the server does not support range requests: open the data "
                 "again, or copy them."
             )
         is_whole = len(content) == info.size

@@ -44,7 +44,7 @@ class NetworkPolicy:
             whole = field.name == "attempts"
             fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
             if not (fits and 0 < value < math.inf):
-                expected = "a whole number of at least 1" if whole else "a number above 0"
+                expected = "an integer of at least 1" if whole else "a number above 0"
                 raise ValueError(f"The network policy's {field.name} must be {expected}, found {value!r}.")
 
 
@@ -108,7 +108,7 @@ def _policy_of_environment() -> NetworkPolicy:
             chosen[name.strip()] = int(value) if name.strip() == "attempts" else float(value)
         except ValueError as error:
             raise ValueError(
-                f"{NETWORK_VARIABLE}={text!r}: expected parts such as 'attempts=3,total_seconds=20', of "
+                f"{NETWORK_VARIABLE}={text!r}: expected settings such as 'attempts=3,total_seconds=20', among "
                 f"{', '.join(names)}; found {part!r}."
             ) from error
     return NetworkPolicy(**chosen)  # type: ignore[arg-type]

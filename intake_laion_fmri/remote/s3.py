@@ -93,9 +93,9 @@ class S3Objects(FileSystemBackend):
                     return objects, folders
                 token = page["NextContinuationToken"]
             except KeyError as error:
-                raise WrongAnswerError("what was received is no listing of an S3 server") from error
+                raise WrongAnswerError("the response is not the listing of an S3 server") from error
             if token in tokens:
-                raise WrongAnswerError("the server gives the same page of a listing again and again")
+                raise WrongAnswerError("the server repeats the same page of the listing")
             if len(objects) + len(folders) > MOST_OBJECTS:
                 raise WrongAnswerError(f"the listing does not end after {len(objects)} objects")
             tokens.add(token)
@@ -129,7 +129,7 @@ class S3Objects(FileSystemBackend):
         bucket, name = self.split(key)
         answer = self._call(seconds, "head_object", Bucket=bucket, Key=name, **self.file_system.req_kw)
         if not answer.get("ETag") or answer.get("ContentLength") is None:
-            raise WrongAnswerError("what was received is no answer of an S3 server: it has no ETag, or no length")
+            raise WrongAnswerError("the response is not from an S3 server: it lacks an ETag or a length")
         return ObjectInfo(key, int(answer["ContentLength"]), str(answer["ETag"]).strip('"'))
 
     def is_encrypted(self, key: str, seconds: float) -> bool:

@@ -51,9 +51,7 @@ class _Bounded:
                 pieces.append(piece)
                 left -= len(piece)
                 if left < 0:
-                    raise WrongAnswerError(
-                        f"what was received has more than {PAGE_BYTES} bytes, too many for a listing"
-                    )
+                    raise WrongAnswerError(f"the response has more than {PAGE_BYTES} bytes, too many for a listing")
         except BaseException:
             self._answer.close()  # as aiohttp's own method does: nobody else would give the connection up
             raise

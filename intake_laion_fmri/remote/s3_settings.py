@@ -40,7 +40,7 @@ def checked_by_type(options: Mapping[str, Any], argument: str) -> dict[str, Any]
             raise TypeError(f"{argument}[{name!r}] must be a mapping of options, found {_type(given[name])}.")
     for name in _TEXTS:
         if not isinstance(given.get(name, ""), str):
-            raise TypeError(f"{argument}[{name!r}] must be a text, found {_type(given[name])}.")
+            raise TypeError(f"{argument}[{name!r}] must be a string, found {_type(given[name])}.")
     for name in ("anon", "use_ssl", "requester_pays"):
         if isinstance(given.get(name), str) and given[name].lower() in ("true", "false"):  # of a file, or a variable
             given[name] = given[name].lower() == "true"
@@ -49,8 +49,8 @@ def checked_by_type(options: Mapping[str, Any], argument: str) -> dict[str, Any]
     for endpoint in _endpoints(given):
         if not re.match("https?://[^/]", str(endpoint)):
             raise ValueError(
-                f"{argument}: endpoint_url={redact.url(endpoint)!r} is no URL of a server. Write it with its protocol, "
-                "such as 'https://s3.example.org'."
+                f"{argument}: endpoint_url={redact.url(endpoint)!r} is not the URL of a server. Include the "
+                f"protocol, as in 'https://s3.example.org'."
             )
     return given
 
@@ -67,7 +67,7 @@ def for_client(options: Mapping[str, Any], argument: str) -> dict[str, Any]:
     endpoints = _endpoints(given)
     if len(set(endpoints)) > 1:
         shown = " and ".join(repr(redact.url(url)) for url in endpoints)
-        raise ValueError(f"{argument} names two endpoints, {shown}. Remove one of them.")
+        raise ValueError(f"{argument} gives two endpoints, {shown}. Remove one of them.")
     if endpoints:
         # At the top, where a default of fsspec's own settings (FSSPEC_S3_ENDPOINT_URL) cannot come beside it.
         client.pop("endpoint_url", None)
@@ -132,7 +132,7 @@ def _session(options: Mapping[str, Any], argument: str) -> tuple[Session, dict[s
         name = next((name for name in ("AWS_DEFAULT_PROFILE", "AWS_PROFILE") if os.environ.get(name)), "AWS_PROFILE")
         found = f"{argument}['profile']={profile!r}" if profile else f"{name}={os.environ.get(name)!r}"
         raise ValueError(
-            f"{found}: there is no such profile. It is looked for in {_files()}. Name another one, or "
+            f"{found}: this profile does not exist in {_files()}. Correct it, or "
             f"{'remove it' if profile else f'unset {name}'}."
         ) from error
     except botocore.exceptions.ConfigParseError as error:
@@ -140,8 +140,8 @@ def _session(options: Mapping[str, Any], argument: str) -> tuple[Session, dict[s
             nothing = (None, None, os.devnull, None)
             return _without(profile=_NOT_ASKED, config_file=nothing, credentials_file=nothing)
         raise ValueError(
-            f"{error.kwargs.get('path', _files())} cannot be read as a file of AWS settings. Correct it, or let "
-            "AWS_CONFIG_FILE or AWS_SHARED_CREDENTIALS_FILE name another one."
+            f"{error.kwargs.get('path', _files())} is not a valid AWS configuration file. Correct it, or set "
+            f"AWS_CONFIG_FILE or AWS_SHARED_CREDENTIALS_FILE to another."
         ) from redact.cause(error)
     return session, {}
 
@@ -166,7 +166,7 @@ def _check_certificates(session: Session, client: dict[str, Any], endpoints: lis
         client["verify"] = True  # they are loaded, though none are needed
         return
     name = "verify" if client.get("verify") else "AWS_CA_BUNDLE"
-    raise ValueError(f"{name}={bundle!r}: there is no such file of certificates. Name another one, or remove it.")
+    raise ValueError(f"{name}={bundle!r}: this certificate file does not exist. Correct or remove it.")
 
 
 def _type(value: object) -> str:

@@ -56,7 +56,7 @@ class WebFiles(FileSystemBackend):
 
         address, kind, page = self._run(receive, seconds)
         if len(page) > PAGE_BYTES:
-            raise WrongAnswerError(f"the list of a folder has more than {PAGE_BYTES} bytes")
+            raise WrongAnswerError(f"the folder listing has more than {PAGE_BYTES} bytes")
         if b"<ListBucketResult" in page[:1000]:
             raise WrongAnswerError(
                 "this is an S3 server: give the bucket as s3://NAME, with endpoint_url in the options"
@@ -77,9 +77,9 @@ class WebFiles(FileSystemBackend):
                 if answer.status == 416:  # the file ends before
                     return Answer(b"", _etag(answer.headers))
                 if is_part and answer.status != 206 and first:
-                    raise WrongAnswerError("the server gives no parts of files, as this needs: copy them")
+                    raise WrongAnswerError("the server does not support range requests: copy the files")
                 if _is_encoded(key, answer.headers) and answer.status == 206:
-                    raise WrongAnswerError("the server gives parts of a packed file in place of the file's own")
+                    raise WrongAnswerError("the server sends ranges of a compressed file instead of the file")
                 content = await _body(answer, most)
             if _is_encoded(key, answer.headers):
                 content = _decoded(content, answer.headers, most)
@@ -119,7 +119,7 @@ class WebFiles(FileSystemBackend):
         if found is None:  # nothing tells the length but the end
             whole = self.get(key, None, None, seconds, most=LARGEST_BYTES)
             if len(whole.content) > LARGEST_BYTES:
-                raise WrongAnswerError("the server does not tell how large the file is")
+                raise WrongAnswerError("the server does not report the file's size")
             found = ObjectInfo(key, len(whole.content), whole.etag)
         return found, gives_parts
 
@@ -235,11 +235,11 @@ def _decoded(content: bytes, headers: Mapping[str, str], most: int) -> bytes:
     if encoding in ("", "identity"):
         return content
     if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise WrongAnswerError(f"the server packs its answers by {encoding!r}, which was not asked for")
+        raise WrongAnswerError(f"the server sent the content encoding {encoding!r}, which was not requested")
     try:
         return zlib.decompressobj(47).decompress(content, most + 1)  # gzip or zlib, by its header
     except zlib.error as error:
-        raise WrongAnswerError(f"the answer is no sound {encoding} stream") from error
+        raise WrongAnswerError(f"the response is not a valid {encoding} stream") from error
 
 
 def _escaped(url: str) -> Any:
@@ -283,5 +283,5 @@ def _names_in_json(page: bytes) -> set[str]:
     try:
         found = [(str(entry["name"]).strip("/"), entry.get("type") == "directory") for entry in json.loads(page)]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise WrongAnswerError("the list of a folder is JSON of an unknown kind") from error
+        raise WrongAnswerError("the folder listing is JSON of an unknown form") from error
     return {name + "/" * is_folder for name, is_folder in found if name and "/" not in name}

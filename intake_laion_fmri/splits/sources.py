@@ -194,7 +194,7 @@ def find_source(
     Raises
     ------
     BucketUnreachableError
-        If the bucket does not answer.
+        If the bucket does not respond.
     NotInBucketError
         If the revision is not on this machine.
     """

@@ -26,7 +26,7 @@ class ChunkTable:
         """Parse the text of `to_text`; ValueError if it is invalid."""
         numbers = np.frombuffer(base64.b64decode(text, validate=True), dtype="<u4").tolist()
         if len(numbers) % 2:
-            raise ValueError("a table of chunks with a sum more or a size less")
+            raise ValueError("a chunk table with different numbers of checksums and sizes")
         return cls(tuple(numbers[: len(numbers) // 2]), tuple(numbers[len(numbers) // 2 :]))
 
 

@@ -84,7 +84,7 @@ class ChunkGrid:
                 next((codec["configuration"]["cname"] for codec in packing if codec["name"] == "blosc"), "none"),
             )
         except (KeyError, IndexError, TypeError) as error:
-            raise ValueError(f"its metadata have no {error}") from error
+            raise ValueError(f"its metadata lack {error}") from error
         whole = all(type(number) is int and number > 0 for number in (n_trials, n_voxels, grid.width, outer))
         if not whole or grid.item not in ("float32", "float16") or grid.codec not in list(CODECS):
             raise ValueError(f"it is {grid}")
@@ -130,9 +130,9 @@ class ChunkGrid:
             raise ValueError(f"{self.n_chunks} chunks and {len(table.sums)} checksums")
         most = self.n_trials * self.width * self._dtype.itemsize
         if self.n_trials > _MOST_TRIALS or most > _MOST_CHUNK or self.per_object > _MOST_CHUNKS:
-            raise ValueError(f"chunks of {self.n_trials} trials and {most} bytes, {self.per_object} in an object")
+            raise ValueError(f"chunks of {self.n_trials} trials and {most} bytes, {self.per_object} per object")
         if not all(CRC_BYTES < size <= most + PACKING_BYTES for size in table.sizes):
-            raise ValueError(f"a chunk of {max(table.sizes)} bytes, where it has {most}")
+            raise ValueError(f"a chunk of {max(table.sizes)} bytes, where at most {most} are possible")
 
     def key(self, number: int) -> str:
         """Return an object's key below the array's."""
@@ -214,7 +214,7 @@ class ChunkGrid:
         """
         view = memoryview(content)
         if len(view) != sum(part.sizes):
-            raise ValueError(f"expected {sum(part.sizes)} bytes from byte {part.start} on, found {len(view)}")
+            raise ValueError(f"expected {sum(part.sizes)} bytes from byte {part.start}, found {len(view)}")
         start = 0
         for chunk, expected, size in zip(part.chunks, part.sums, part.sizes, strict=True):
             stored_chunk = view[start : start + size - CRC_BYTES]
@@ -238,7 +238,7 @@ class ChunkGrid:
         if len(content) != part.stop:
             raise ValueError(f"expected {part.stop} bytes, found {len(content)}")
         if content[: part.start] != b"".join(self._index(part.sizes)):
-            raise ValueError("the index of its chunks is not the one that was written")
+            raise ValueError("its chunk index is not the one that was written")
         for _ in self.unpack(part, content[part.start :]):
             pass
 

@@ -58,7 +58,7 @@ def _unpacked(content: bytes) -> bytes:
 
     size = _size_of_frame(content)
     if size > _MOST_BYTES:
-        raise ValueError(f"{size} bytes, where {_MOST_BYTES} are the most")
+        raise ValueError(f"{size} bytes, more than {_MOST_BYTES}")
     try:
         return bytes(Zstd().decode(content))
     except RuntimeError as error:
@@ -71,11 +71,11 @@ def _size_of_frame(content: bytes) -> int:
     Unpacking takes that much memory.
     """
     if content[:4] != b"\x28\xb5\x2f\xfd":
-        raise ValueError("no Zstandard frame")
+        raise ValueError("not a Zstandard frame")
     descriptor = content[4]
     flag, single, dictionary = descriptor >> 6, descriptor >> 5 & 1, (0, 1, 2, 4)[descriptor & 3]
     width = (single, 2, 4, 8)[flag]
     start = 5 + (1 - single) + dictionary
     if not width or len(content) < start + width:
-        raise ValueError("a Zstandard frame that does not say its size")
+        raise ValueError("a Zstandard frame without its size")
     return int.from_bytes(content[start : start + width], "little") + (256 if width == 2 else 0)

@@ -151,9 +151,9 @@ class Record:
             raise ValueError(f"an object {reprlib.repr(odd[0])}")
         self.left_out.expect_sound()
         if not all(type(text) is str for text in (*self.objects.values(), *self.tables.values())):
-            raise ValueError("a sum that is no text")
+            raise ValueError("a checksum that is not a string")
         if not all(type(size) is int and size >= 0 for size in self.sizes.values()):
-            raise ValueError("a size that is no number of bytes")
+            raise ValueError("a size that is not a number of bytes")
         grid.expect_sound(self.chunks)
 
 
@@ -241,8 +241,9 @@ class StoredSession:
             for session, known in other.record.tables.items():
                 if session != self.session and self.record.tables.get(session, known) != known:
                     return (
-                        f"counts repetitions by another version of the trial table of {session} than {other.session}: "
-                        "run 'intake-laion-fmri store build' again for all sessions of the subject"
+                        f"counts repetitions with another version of the trial table of {session} than "
+                        f"{other.session} does: run 'intake-laion-fmri store build' again for all sessions of the "
+                        "subject"
                     )
         return ""
 
@@ -279,7 +280,7 @@ def _sources(attributes: Mapping[str, Any]) -> list[ObjectInfo]:
     infos = [ObjectInfo(**source) for source in sources]
     texts = (text for info in infos for text in (info.key, info.etag))
     if not isinstance(sources, list) or not all(type(text) is str for text in texts):
-        raise ValueError("sources that are no objects")
+        raise ValueError("sources that are not objects")
     if not all(type(info.size) is int for info in infos):
         raise ValueError("sources without sizes")
     return infos

@@ -45,8 +45,8 @@ class ForeignError(FileExistsError):
     def from_keys(cls, where: str, keys: Iterable[str]) -> ForeignError:
         """Return the error that names foreign keys and the next step."""
         return cls(
-            f"{where} holds {in_short(sorted(keys), most=3)}, which this package has not written: nothing there is "
-            "changed. Move that elsewhere and run the same again, or build another store."
+            f"{where} holds {in_short(sorted(keys), most=3)}, which this package did not write: nothing there is "
+            "changed. Move it away and run this again, or build another store."
         )
 
 
@@ -82,8 +82,8 @@ class Workshop:
             return
         if self.folder.is_symlink() or not self.folder.is_dir():
             raise FileExistsError(
-                f"{self.folder} is no folder: sessions are written there before they are moved into the store. Move it "
-                "away, or build a store of another name."
+                f"{self.folder} is not a folder: sessions are written there before they are moved into the store. "
+                "Move it away, or build a store with another name."
             )
         foreign = [name for name in os.listdir(self.folder) if not _OWN(name)]
         if foreign:

@@ -66,9 +66,9 @@ class LeftOut:
         for digits, count, largest in self.sets:
             bytes.fromhex(digits)
             if type(count) is not int or count < 0 or len(digits) != len(self.sets[0][0]):
-                raise ValueError(f"{reprlib.repr(count)} voxels that are left out")
+                raise ValueError(f"{reprlib.repr(count)} left-out voxels")
             if len(largest) != len(self.maps) or not all(value is None or type(value) is float for value in largest):
-                raise ValueError("largest values that are no numbers")
+                raise ValueError("largest values that are not numbers")
 
     def _reaches(self, entry: tuple[str, int, tuple[float | None, ...]], map: str, least: float) -> bool:
         largest = entry[2][self.maps.index(map)] if map in self.maps else None

@@ -121,7 +121,7 @@ def read_group(content: bytes, *, name: str) -> GroupMetadata:
         version = own["format"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataIntegrityError(
-            f"{name}: expected the metadata of a store that 'intake-laion-fmri store build' has built, found others "
+            f"{name}: expected metadata as written by 'intake-laion-fmri store build', found others "
             f"({type(error).__name__}: {error}). Check the argument 'store'; if it is right, build the store again."
         ) from error
     if version != FORMAT:
@@ -142,7 +142,7 @@ def understood(read: Callable[[], Understood], name: str) -> Understood:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DataIntegrityError(
-            f"{name}: expected what 'intake-laion-fmri store build' records, found something else "
+            f"{name}: expected a record as written by 'intake-laion-fmri store build', found something else "
             f"({type(error).__name__}: {error}). Build the store again."
         ) from error
 

@@ -51,23 +51,24 @@ class StoreOptions:
         if dtype == "bitround" and stored is None:
             checked.setdefault("keep_bits", _KEEP_BITS)
         elif dtype != "bitround" and "keep_bits" in checked:
-            raise ValueError(f"keep_bits={checked['keep_bits']} goes with dtype='bitround', found {dtype!r}.")
+            raise ValueError(f"keep_bits={checked['keep_bits']} requires dtype='bitround', found {dtype!r}.")
         if stored is not None:
             different = [name for name, value in checked.items() if value != getattr(stored, name)]
             if different:
                 has = ", ".join(f"{name}={getattr(stored, name)!r}" for name in different)
                 asked = ", ".join(f"{name}={checked[name]!r}" for name in different)
                 raise ValueError(
-                    f"The store was built with {has}, found {asked}. All its sessions have the same options: leave "
-                    "them out to add to it, build another store, or remove this one first."
+                    f"The store was built with {has}, found {asked}. All its sessions share the same options: omit "
+                    "them to add to this store, build another store, or remove this one first."
                 )
             return stored
         options = cls(**checked)
         shard = options.shard_voxels
         if shard is not None and shard % options.chunk_voxels:
             raise ValueError(
-                f"shard_voxels={shard} is no multiple of chunk_voxels={options.chunk_voxels}: expected one, such as "
-                f"{max(1, round(shard / options.chunk_voxels)) * options.chunk_voxels}, or 0 for an object per chunk."
+                f"shard_voxels={shard} is not a multiple of chunk_voxels={options.chunk_voxels}: expected a multiple, "
+                f"such as {max(1, round(shard / options.chunk_voxels)) * options.chunk_voxels}, or 0 for an object "
+                "per chunk."
             )
         return options
 
@@ -110,7 +111,7 @@ class StoreOptions:
 def _whole(name: str, least: int, most: int) -> Any:
     def check(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not least <= int(value) <= most:
-            raise ValueError(f"{name} must be a whole number from {least} to {most}, found {value!r}.")
+            raise ValueError(f"{name} must be an integer from {least} to {most}, found {value!r}.")
         return int(value)
 
     return check

@@ -98,8 +98,8 @@ class StoreWriter(ABC):
                 yield
         except NotInBucketError as error:
             raise FileNotFoundError(
-                f"{self.root.locate(key)} cannot be written: the folder or bucket that it should be in does not exist, "
-                "and could not be made."
+                f"{self.root.locate(key)} cannot be written: its folder or bucket does not exist and could not be "
+                "created."
             ) from error
         except AccessDeniedError as error:
             raise NotWritableError(str(error)) from error

@@ -100,7 +100,7 @@ def load_subject(
         If the bucket, or the folder that is read instead, has no such subject, with the nearest ones. It is a
         ValueError and a FileNotFoundError.
     NotInBucketError, BucketUnreachableError
-        If there is no such bucket, or it does not answer.
+        If there is no such bucket, or it does not respond.
     """
     place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     name = resolve_subject_id(subject)

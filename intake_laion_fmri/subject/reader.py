@@ -76,7 +76,7 @@ class SubjectReader:
         """List the subject's objects; return them with the mask to use.
 
         ``"anatomical"`` stands for ``"rsquare"``, with one warning, where the bucket has no anatomical tree of the
-        subject: the first releases had none. What a folder holds while the bucket does not answer says nothing of that.
+        subject: the first releases had none. An incomplete folder read without the bucket is no evidence of that.
         """
         check_option("mask_source", source, valid=MASKS)
         needs_anatomy = VoxelQuery(None, source).needs_anatomy

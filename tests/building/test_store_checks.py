@@ -107,7 +107,7 @@ def test_what_does_not_belong(tiny: Path, own_store: Path, tmp_path: Path) -> No
     shutil.copytree(own_store / "sub-03/ses-02", own_store / "sub-03/ses-03")
     found = problems(own_store)
     assert found["sub-01", "ses-01"] == ("damaged", "betas/notes.txt does not belong to it")
-    assert found["sub-01", "ses-02"] == ("damaged", "built with codec='lz4', where the store has the default options")
+    assert found["sub-01", "ses-02"] == ("damaged", "built with codec='lz4', but the store has the default options")
     assert found["sub-03", "ses-03"][0] == "damaged"
     assert len(found) == 3
 
@@ -262,7 +262,7 @@ def test_options_of_the_command(tiny: Path, tmp_path: Path) -> None:
         (["build", "--to", "{store}", "--bucket", "{tiny}", "--roi", "face"], 2, "The store was built with --roi None"),
         (["build", "--to", "{store}", "--bucket", "{tiny}", "--session", "31"], DENIED, "held out"),
         (["build", "--to", "{store}", "--bucket", "/nonexistent"], NOT_FOUND, "There is no bucket or folder"),
-        (["build", "--to", "nix://x", "--bucket", "{tiny}"], 2, "fsspec knows no protocol 'nix'"),
+        (["build", "--to", "nix://x", "--bucket", "{tiny}"], 2, "fsspec does not know the protocol 'nix'"),
         (["build", "--to", "/proc/nope/store", "--bucket", "{tiny}"], 1, "/proc/nope"),
         (["verify", "{tiny}"], NOT_FOUND, "There is no store at"),
         (["verify", "{store}", "--bucket", "{tiny}"], 2, "--against-source"),

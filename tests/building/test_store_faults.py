@@ -53,8 +53,8 @@ FAULTS: list[tuple[str, Action, int, type[Exception], str]] = [
     (rf"PUT .*{TWO}", answer(500, "InternalError"), 2, BucketUnreachableError, "could not be reached"),
     (rf"PUT .*{TWO}", drop, 6, BucketUnreachableError, "could not be reached"),
     (rf"PUT .*{TWO}", answer(403, "AccessDenied"), 4, AccessDeniedError, "the server refuses it"),
-    (rf"GET .*{TWO}in_roi/", flip, 0, DataIntegrityError, "what was read back is not what was written"),
-    (rf"PUT .*{TWO}betas/c/0/0", flip, 0, DataIntegrityError, "what was read back is not what was written"),
+    (rf"GET .*{TWO}in_roi/", flip, 0, DataIntegrityError, "the data read back differ from those written"),
+    (rf"PUT .*{TWO}betas/c/0/0", flip, 0, DataIntegrityError, "the data read back differ from those written"),
     (rf"PUT .*{TWO}zarr.json", answer(503, "SlowDown"), 0, BucketUnreachableError, "could not be reached"),
 ]
 """Requests of a build; what befalls all of them but the first few; the error, and what it says."""

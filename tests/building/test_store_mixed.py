@@ -39,7 +39,7 @@ def test_repetitions_counted_from_an_older_table_are_noticed(own_tiny: Path, tmp
     correct_table(own_tiny)
     build_store(store, bucket=own_tiny, subjects="sub-01", sessions=1)
     for sessions in ("all", [1, 2], [1, 3]):
-        with pytest.raises(DataIntegrityError, match=r"repetitions by another version of the trial table of ses-01"):
+        with pytest.raises(DataIntegrityError, match=r"repetitions with another version of the trial table of ses-01"):
             open_betas("sub-01", store=store, session=sessions, roi="face")
     told = found(store)
     assert {session: status for session, (status, _) in told.items()} == {

@@ -107,4 +107,4 @@ def test_a_script_without_a_main_guard(tiny: Path, tmp_path: Path, python_enviro
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert last.startswith("RuntimeError: sub-01/ses-01 was not stored: ")
-    assert last.endswith("build_store is not called below `if __name__ == '__main__':`.")
+    assert last.endswith("script calls build_store outside of `if __name__ == '__main__':`.")

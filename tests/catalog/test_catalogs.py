@@ -212,7 +212,7 @@ class TestOpening:
         ("arguments", "error", "message"),
         [
             ({"bucket": 3}, TypeError, "bucket must be a URL"),
-            ({"bucket": "foo://x"}, ValueError, "no protocol 'foo'"),
+            ({"bucket": "foo://x"}, ValueError, "not know the protocol 'foo'"),
             ({"bucket": "x", "storage_options": "anon"}, TypeError, "storage_options must be a mapping"),
         ],
     )

@@ -167,7 +167,7 @@ def test_the_environment_tells_the_bucket(tiny: Path, monkeypatch: pytest.Monkey
         ({"roi": "(FFA1"}, ValueError, "cannot be read"),
         ({"roi": 3}, TypeError, "roi must be a text"),
         ({"bucket": 3}, TypeError, "bucket must be a URL"),
-        ({"bucket": "foo://x"}, ValueError, "no protocol 'foo'"),
+        ({"bucket": "foo://x"}, ValueError, "not know the protocol 'foo'"),
         ({"storage_options": "anon"}, TypeError, "storage_options must be a mapping"),
     ],
 )

@@ -178,7 +178,7 @@ WRONG = [
     ({"subject": "sub 1"}, ValueError, "Not a subject: 'sub 1'"),
     ({"roi": "(FFA1"}, ValueError, "cannot be read"),
     ({"roi": 3}, TypeError, "roi must be a text"),
-    ({"bucket": "foo://x"}, ValueError, "no protocol 'foo'"),
+    ({"bucket": "foo://x"}, ValueError, "not know the protocol 'foo'"),
     ({"storage_options": "anon"}, TypeError, "storage_options must be a mapping"),
     ({"pool": ["shared", "subject"]}, ValueError, "That leaks"),
 ]

@@ -236,7 +236,7 @@ class TestFailures:
         assert result.exit_code == 0, result.output
         assert {line.split("\t")[2] for line in result.stdout.splitlines()} == {"mirror"}
         assert result.stderr.count("Warning: ") == 1
-        assert "does not answer" in result.stderr
+        assert "does not respond" in result.stderr
 
     def test_denied(self, closed: str) -> None:
         refused(DENIED, "s3://laion-fmri", "info", "--bucket", "s3://laion-fmri", "--endpoint-url", closed)

@@ -235,7 +235,7 @@ class TestFailures:
         [
             (["check", "--catalog", "none"], "'none' does not exist"),
             (["check", "--catalog", "."], f"holds no {INVENTORY_FILE}"),
-            (["check", "--bucket", "foo://x"], "no protocol 'foo'"),
+            (["check", "--bucket", "foo://x"], "not know the protocol 'foo'"),
             (["check", "--storage-option", "anon"], "expected key=value"),
             (["check", "--storage-option", "client_kwargs=x", "--endpoint-url", "http://x"], "mapping"),
             (["write", "--endpoint-url", "http://x"], "add --bucket"),

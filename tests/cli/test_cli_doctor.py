@@ -133,7 +133,7 @@ def test_what_cannot_be_looked_at(tiny: Path, tmp_path: Path, closed: str, monke
     server = ("--bucket", "s3://laion-fmri", "--endpoint-url")
     cases = [
         ((*server, "http://127.0.0.1:9", "--storage-option", "secret=hunter2"), UNREACHABLE, "could not be reached"),
-        ((*server, closed), DENIED, "may not be read"),
+        ((*server, closed), DENIED, "cannot be read"),
         (("--bucket", tmp_path), NOT_FOUND, "holds no"),
         (("--bucket", tiny, "--subject", "sub-99"), 2, "Unknown subject"),
         (("--bucket", tiny, "--subject", "../x"), 2, "'../x'"),

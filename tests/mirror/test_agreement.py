@@ -136,7 +136,7 @@ def test_an_address_that_has_expired_is_made_again(server: AccessServer, large: 
     assert get(tmp_path / "mirror")[IMAGES].read_bytes() == large
     assert server.asked == ["manifest", "refresh", TABLE, "refresh", TABLE, IMAGES]
     server.good_for, server.addressed = 0, original  # type: ignore[method-assign]
-    with pytest.raises(BucketUnreachableError, match="refuses the addresses that it has just made"):
+    with pytest.raises(BucketUnreachableError, match="refuses the addresses that it has just issued"):
         get(tmp_path / "other")
 
 
@@ -149,10 +149,10 @@ REFUSALS: dict[str, tuple[tuple[int, Any, dict[str, str]], type[Exception], str]
     "unknown": ((404, "request not found", {}), AccessDeniedError, rf"does not know this.*{layout.REQUEST_URL}"),
     "malformed": ((422, [{"loc": ["body"]}], {}), AccessDeniedError, "does not know this request id"),
     "revoked": ((403, "access revoked", {}), AccessDeniedError, "was revoked"),
-    "other": ((403, "no", {}), AccessDeniedError, rf"refuses to give the images \(HTTP 403\).*{layout.REQUEST_URL}"),
+    "other": ((403, "no", {}), AccessDeniedError, rf"refuses access to the images \(HTTP 403\).*{layout.REQUEST_URL}"),
     "rate": ((429, "slow down", {"Retry-After": "30"}), BucketUnreachableError, "too many requests: try again in 30 s"),
     "rate without a time": ((429, "", {"Retry-After": "Thu"}), BucketUnreachableError, "try again later"),
-    "broken": ((500, "oops", {}), BucketUnreachableError, r"does not answer \(HTTP 500\)"),
+    "broken": ((500, "oops", {}), BucketUnreachableError, r"does not respond \(HTTP 500\)"),
     "elsewhere": ((302, "", {"Location": "http://127.0.0.1:9/"}), AccessDeniedError, r"HTTP 302"),
 }
 
@@ -222,7 +222,7 @@ def test_answers_that_are_none(server: AccessServer, tmp_path: Path, monkeypatch
     for url in ("http://example.org", "file:///etc/passwd", "ftp://x", ""):
         with pytest.raises(ValueError, match="https"):
             fetch_stimuli(tmp_path, server_url=url or "x", request_id=REQUEST_ID)
-    with pytest.raises(BucketUnreachableError, match="does not answer"):
+    with pytest.raises(BucketUnreachableError, match="does not respond"):
         get(tmp_path, server_url="http://127.0.0.1:9")
 
 

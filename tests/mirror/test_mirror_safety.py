@@ -65,8 +65,8 @@ def tree(folder: Path) -> dict[str, object]:
             (lambda path, size: path.write_bytes(bytes(size)), "another file of"),
             (lambda path, size: path.mkdir(), "a folder of that name"),
             (lambda path, size: (path.mkdir(), (path / "mine").write_text("x")), "a folder of that name"),
-            (lambda path, size: path.symlink_to("nowhere"), "no regular file"),
-            (lambda path, size: os.mkfifo(path), "no regular file"),
+            (lambda path, size: path.symlink_to("nowhere"), "not a regular file"),
+            (lambda path, size: os.mkfifo(path), "not a regular file"),
         ],
         keep=3,
     ),
@@ -140,7 +140,9 @@ def test_a_folder_of_that_name_that_is_the_users(tiny: Path, tmp_path: Path) -> 
     (own / "locks").mkdir()
     (own / "locks" / "a.lock").write_text("mine")
     before = tree(tmp_path)
-    with pytest.raises(FileExistsError, match=r"is not the own folder of a mirror \(it holds 'locks', 'partial'\)"):
+    with pytest.raises(
+        FileExistsError, match=r"is not the internal folder of a mirror \(it holds 'locks', 'partial'\)"
+    ):
         fill(tmp_path, tiny)
     assert tree(tmp_path) == before
 
@@ -256,7 +258,7 @@ def test_planted_links_to_a_folder(tiny: Path, tmp_path: Path, victim: Path, nam
         place.rmdir()
     place.symlink_to(victim)
     before = tree(victim)
-    with pytest.raises((DataIntegrityError, FileExistsError), match=r"is a link to|is not the own folder"):
+    with pytest.raises((DataIntegrityError, FileExistsError), match=r"is a link to|is not the internal folder"):
         fill(mirror, tiny)
     assert tree(victim) == before
 
@@ -274,7 +276,7 @@ def test_a_folder_behind_another_users_link(
         owner = os.geteuid()
         monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
     before = tree(victim)
-    with pytest.raises(DataIntegrityError, match=r"is a link of another user.*So it is with"):
+    with pytest.raises(DataIntegrityError, match=r"is a link of another user.*The same applies to"):
         fill(tmp_path / "mirror", tiny)
     assert tree(victim) == before
     assert (tmp_path / "mirror" / TRIALS).is_file()
@@ -433,7 +435,7 @@ def test_a_copy_that_nothing_tells_of(tiny: Path, tmp_path: Path, monkeypatch: p
     swapped(path)
     where = {"bucket": f"remote://{tiny}"}
     expected = open_trials("sub-01", session=1, bucket=tiny)
-    with pytest.warns(LeftAloneWarning, match="nothing proves that they are equal"):
+    with pytest.warns(LeftAloneWarning, match="never verified"):
         assert open_trials("sub-01", session=1, mirror=tmp_path / "mirror", **where).equals(expected)
     shutil.copy2(tiny / TRIALS, path)
     assert mirror_bucket(tmp_path / "mirror", **where, **CHOICE).adopted == 1
@@ -487,7 +489,7 @@ def test_an_object_named_like_a_folder(s3: Any, tiny: Path, tmp_path: Path) -> N
         report = mirror_bucket(tmp_path, bucket="s3://odd-names", storage_options=s3.storage_options)
         assert report.fetched == fetched
         assert folder in dict(report.refused)
-        assert "has the name of a folder, in which" in dict(report.refused)[folder]
+        assert "is also the name of the folder that holds" in dict(report.refused)[folder]
     assert (tmp_path / TRIALS).read_bytes() == bodies[TRIALS]
 
 
@@ -517,7 +519,7 @@ def test_a_lock_of_a_process_that_died_elsewhere(tiny: Path, tmp_path: Path, mon
         left = path.read_text().replace(socket.gethostname(), "another-node")
         monkeypatch.setattr(copying, "PATIENT_SECONDS", 0.5)
         with pytest.raises(
-            OSError, match=rf"received nothing of .*trials\.tsv for 0 s: .*process {os.getpid()} on"
+            OSError, match=rf"received no data of .*trials\.tsv for 0 s: .*process {os.getpid()} on"
         ) as told:
             fill(tmp_path, tiny)
         assert told.value.errno == errno.EBUSY

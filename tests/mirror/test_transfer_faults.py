@@ -406,7 +406,7 @@ def test_the_disk_is_full(mirrorers: Mirrorers, server: FaultyProxy, content: An
     outcome = mirrorers.fill(tmp_path, max_bytes=3_000_000, **arguments(server))
     assert outcome.error[0] == "OSError", outcome
     assert outcome.errno == errno.EFBIG
-    assert "Make room" in outcome.text
+    assert "Free some space" in outcome.text
     expect_nothing_wrong(tmp_path, content)
     expect_whole(tmp_path, content, mirrorers.fill(tmp_path, **arguments(server)))
     assert server.n_bytes - before <= 1.1 * sum(map(len, content.values())) + IN_FLIGHT
@@ -438,11 +438,11 @@ def test_the_disk_is_filled_by_others(
     (outcome,) = mirrorers.outcomes()
     assert outcome.errno == errno.ENOSPC, outcome
     assert "derivatives/" in outcome.text
-    assert "Make room" in outcome.text
+    assert "Free some space" in outcome.text
     expect_nothing_wrong(small_disk / "mirror", content)
     again = mirrorers.fill(small_disk / "mirror", **arguments(server))
     assert again.errno == errno.ENOSPC  # before anything is asked for
-    assert "Make room, or choose less" in again.text
+    assert "Free some space, or choose less" in again.text
     (small_disk / "others").unlink()
     expect_whole(small_disk / "mirror", content, mirrorers.fill(small_disk / "mirror", **arguments(server)))
     assert server.n_bytes - before <= 1.1 * sum(map(len, content.values())) + IN_FLIGHT

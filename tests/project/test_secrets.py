@@ -49,7 +49,7 @@ def served(tiny: Path) -> Iterator[str]:
 
 @pytest.fixture
 def hasty() -> Iterator[None]:
-    """A server that does not answer is asked once."""
+    """A server that does not respond is asked once."""
     before = network_policy()
     set_network(attempts=1, total_seconds=3)
     yield

@@ -150,9 +150,7 @@ def test_every_way_in(tiny: Path, tmp_path: Path) -> None:
 def test_the_published_bucket_refuses_them(s3: Any, tiny: Path, tmp_path: Path) -> None:
     """It says where to ask; a mirror that has the file is read, with the bucket and without."""
     given = {"bucket": s3.url, "storage_options": s3.storage_options}
-    with pytest.raises(
-        AccessDeniedError, match=rf"{FILE} may not be read.*{layout.REQUEST_URL}.*stimuli get"
-    ) as caught:
+    with pytest.raises(AccessDeniedError, match=rf"{FILE} cannot be read.*{layout.REQUEST_URL}.*stimuli get") as caught:
         open_stimuli(**given)
     assert isinstance(caught.value, PermissionError)
     (tmp_path / "stimuli").mkdir()

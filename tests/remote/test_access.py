@@ -298,7 +298,7 @@ def test_options_of_the_wrong_type() -> None:
 
 
 def test_an_unknown_protocol() -> None:
-    with pytest.raises(ValueError, match="no protocol 'foo'"):
+    with pytest.raises(ValueError, match="not know the protocol 'foo'"):
         open_bucket("foo://x")
 
 

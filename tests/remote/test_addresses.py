@@ -76,7 +76,7 @@ def test_a_file_url_that_could_be_two_folders(tmp_path: Path) -> None:
     (tmp_path / "a%20b").mkdir()
     assert open_bucket(url).address == f"{tmp_path}/a%20b/c%20d"
     (tmp_path / "a b").mkdir()
-    with pytest.raises(ValueError, match="and both are there"):
+    with pytest.raises(ValueError, match="and both exist"):
         open_bucket(url)
 
 
@@ -115,18 +115,18 @@ def test_a_url_in_its_one_form(given: str, url: str) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("s3:/laion-fmri", "Write it as the text 's3://laion-fmri'"),
-        (Path("s3://laion-fmri"), "Write it as the text 's3://laion-fmri'"),
-        ("s3://", "names no bucket"),
-        ("http://", "names no server"),
-        ("file://", "names no folder"),
-        ("s3://laion-fmri\r", r"'s3://laion-fmri\\r': expected a URL without blanks"),
-        ("s4://laion-fmri", r"no protocol 's4'. Did you mean 's3'"),
-        ("zipp://::/x/b.zip", r"no protocol 'zipp'. Did you mean 'zip'"),
+        ("s3:/laion-fmri", "Pass the string 's3://laion-fmri'"),
+        (Path("s3://laion-fmri"), "Pass the string 's3://laion-fmri'"),
+        ("s3://", "has no bucket name"),
+        ("http://", "has no host name"),
+        ("file://", "has no path of a folder"),
+        ("s3://laion-fmri\r", r"'s3://laion-fmri\\r': expected a URL without surrounding blanks"),
+        ("s4://laion-fmri", r"not know the protocol 's4'. Did you mean 's3'"),
+        ("zipp://::/x/b.zip", r"not know the protocol 'zipp'. Did you mean 'zip'"),
         ("zip://::/x::y/b.zip", "'/x::y/b.zip' cannot be part of a chain"),
         ("zip://::http://[::1]/b.zip", "cannot be part of a chain"),
         ("https://host/x#y", "'https://host/x' is followed by '#' and more"),
-        ("a\0b", "names nothing"),
+        ("a\0b", "is empty"),
     ],
 )
 def test_an_address_that_cannot_be_one(given: object, message: str) -> None:
@@ -143,7 +143,7 @@ def test_a_query_is_no_part_of_a_root_and_not_shown() -> None:
 def test_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder named '~' is nowhere made."""
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
-    with pytest.raises(ValueError, match="store='~/x': no such home"):
+    with pytest.raises(ValueError, match="store='~/x': this home folder is unknown"):
         addresses.resolved("~/x", "store")
 
 
@@ -219,19 +219,19 @@ def test_roots_that_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(b"no archive")
     (tmp_path / "x.tar").write_bytes(b"no archive" * 100)
     for kind in ("zip", "tar"):
-        with pytest.raises(DataIntegrityError, match="is no such archive, or a part of one"):
+        with pytest.raises(DataIntegrityError, match="is not such an archive, or is incomplete"):
             open_trials("sub-01", bucket=f"{kind}://::{tmp_path}/x.{kind}")
     with pytest.raises(NotInBucketError, match=r"none\.zip does not exist"):
         open_trials("sub-01", bucket=f"zip://::{tmp_path}/none.zip")
     with pytest.raises(ImportError, match="bucket='gs://x' needs a package that is not installed"):
         open_trials("sub-01", bucket="gs://x")
-    with pytest.raises(ValueError, match="storage_options: something in anon is no option of http"):
+    with pytest.raises(ValueError, match="storage_options: one of anon is not an option of http"):
         open_trials("sub-01", bucket="http://127.0.0.1:9", storage_options={"anon": True})
 
 
 @pytest.mark.parametrize("url", ["zip://s.zarr::{}/new.zip", "simplecache::file://{}/s.zarr"])
 def test_no_store_is_built_in_an_archive_or_a_cache(url: str, tiny: Path, tmp_path: Path) -> None:
     """Neither can replace a part of itself; nothing is made."""
-    with pytest.raises(ValueError, match="is an archive or a cache, and a store cannot be built in one"):
+    with pytest.raises(ValueError, match="is an archive or a cache, in which no store can be built"):
         build_store(url.format(tmp_path), bucket=tiny)
     assert os.listdir(tmp_path) == []

@@ -104,14 +104,14 @@ def test_settings_that_are_none(settings: Path, folder: Path, tiny: Path, text: 
         dataset_initialize(folder)
         assert json.loads(settings.read_bytes())["data_dir"] == str(folder)
         return
-    with pytest.warns(UserWarning, match="set for this process only, not saved: .*is not the settings of this"):
+    with pytest.warns(UserWarning, match="set for this process only and was not saved: .*is not the settings of this"):
         dataset_initialize(folder)
     assert (settings.read_bytes(), get_data_dir()) == (content, str(folder))
 
 
 def test_no_such_folder(settings: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(FileNotFoundError, match="make the folder first"):
+    with pytest.raises(FileNotFoundError, match="create the folder first"):
         dataset_initialize(tmp_path / "absent")
     with pytest.raises(NotADirectoryError):
         dataset_initialize(tmp_path / "file")
@@ -125,7 +125,7 @@ def test_no_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HOME", "XDG_CONFIG_HOME", "APPDATA", "USERPROFILE"):
         monkeypatch.delenv(name, raising=False)
     assert data_folder.kept_data_dir() is None
-    with pytest.warns(UserWarning, match="not saved: no home folder is known"):
+    with pytest.warns(UserWarning, match="not saved: the home folder is unknown"):
         dataset_initialize(folder)
     assert get_data_dir() == str(folder)
 

@@ -94,10 +94,10 @@ INSTEAD = {
     put_pipe: "it is a named pipe: expected a file",
     put_socket: "it is a socket: expected a file",
     put_folder: "it is a folder: expected a file",
-    put_dangling_link: "which is not there: fetch it with 'datalad get'",
-    put_link_to_itself: "which is not there: mend the link",
-    put_pointer: "it is a pointer of git-annex.*'datalad get'",
-    put_lfs_pointer: "it is a pointer of Git LFS.*'git lfs pull'",
+    put_dangling_link: "which does not exist: fetch it with 'datalad get'",
+    put_link_to_itself: "which does not exist: repair the link",
+    put_pointer: "it is a git-annex pointer.*'datalad get'",
+    put_lfs_pointer: "it is a Git LFS pointer.*'git lfs pull'",
 }
 
 

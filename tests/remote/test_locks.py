@@ -92,7 +92,9 @@ def test_the_error_names_the_file_where_nothing_can_be_written(tmp_path: Path) -
     """What the system says of a descriptor names none; nothing is left."""
     path = tmp_path / "one.lock"
     done = subprocess.run([sys.executable, "-c", WITHOUT_ROOM, str(path)], capture_output=True, text=True, timeout=60)
-    said = "the lock for building sub-01/ses-01 cannot be written: File too large. Make room, or take another folder"
+    said = (
+        "the lock for building sub-01/ses-01 cannot be written: File too large. Free some space, or use another folder"
+    )
     assert (done.stdout, done.stderr) == (f"{errno.EFBIG} {path} {said}\n", "")
     assert list(tmp_path.iterdir()) == []
 

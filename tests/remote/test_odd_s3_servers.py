@@ -112,7 +112,7 @@ class OtherPages(S3Handler):
         super().give_page(rows, str(number))
 
 
-@pytest.mark.parametrize(("kind", "said"), [(SamePage, "same page of a listing"), (OtherPages, "does not end after")])
+@pytest.mark.parametrize(("kind", "said"), [(SamePage, "same page of the listing"), (OtherPages, "does not end after")])
 def test_listing_without_end(
     tiny: Path, tmp_path: Path, kind: type[S3Handler], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,7 +168,7 @@ class Outdated(S3Handler):
 def test_outdated_version_under_a_new_etag(tiny: Path, tmp_path: Path) -> None:
     with served(tiny, tmp_path, Outdated) as (_, given):
         ds = open_betas("sub-01", **given, **CHOICE)
-        with pytest.raises(DataIntegrityError, match=r"expected the version with ETag .* found one with ETag 00000"):
+        with pytest.raises(DataIntegrityError, match=r"expected the ETag .* found 00000"):
             ds.load()
 
 

@@ -215,7 +215,7 @@ def test_outdated_version(tiny: Path) -> None:
     with WebServer(tiny, Outdated) as server:
         bucket = open_bucket(server.url)
         infos = bucket.find(layout.BETAS.folder("sub-01"))
-        with pytest.raises(DataIntegrityError, match="found one with ETag old"):
+        with pytest.raises(DataIntegrityError, match="found old: a proxy"):
             bucket.fetch([infos[TABLE]])
 
 

@@ -97,7 +97,7 @@ def test_a_users_file_in_a_session_is_never_lost(own_tiny: Path, tmp_path: Path,
     for spoil in (lambda: None, metadata.unlink, metadata.touch):
         spoil()
         before = contents(tmp_path)
-        with pytest.raises(FileExistsError, match=rf"sub-01/ses-01 was not stored.*ses-01 holds {name}.*Move that"):
+        with pytest.raises(FileExistsError, match=rf"sub-01/ses-01 was not stored.*ses-01 holds {name}.*Move it away"):
             build_store(store, bucket=own_tiny, **GIVEN)
         assert contents(tmp_path) == before
     shutil.move(store / "sub-01" / "ses-01" / name, tmp_path / "elsewhere")
@@ -159,7 +159,7 @@ def test_a_store_does_not_lie_inside_its_bucket(own_tiny: Path, tmp_path: Path) 
         f"file://{inside}": own_tiny,
         own_tiny.parent: own_tiny,
     }.items():
-        with pytest.raises(ValueError, match="must not lie one inside the other"):
+        with pytest.raises(ValueError, match="must not contain each other"):
             build_store(store, bucket=bucket, **GIVEN)
     assert contents(own_tiny) == before
 
@@ -169,9 +169,9 @@ def test_a_store_does_not_lie_inside_the_mirror(s3: Any, tmp_path: Path) -> None
     mirror.mkdir()
     given = {"bucket": s3.url, "storage_options": s3.storage_options, "mirror": mirror}
     for store in (mirror / "store", tmp_path):
-        with pytest.raises(ValueError, match=r"the mirror .* must not lie one inside the other"):
+        with pytest.raises(ValueError, match=r"the mirror .* must not contain each other"):
             build_store(store, **given, **GIVEN)
-    with pytest.raises(ValueError, match=r"the bucket .* must not lie one inside the other"):
+    with pytest.raises(ValueError, match=r"the bucket .* must not contain each other"):
         build_store(f"{s3.url}//store/", store_options=s3.store_options, **given, **GIVEN)
     assert [*mirror.iterdir()] == []
 
@@ -189,7 +189,7 @@ def test_a_prefix_with_something_in_it_is_not_built_over(s3: Any, own_tiny: Path
         return [one.status for one in build_store(url, bucket=own_tiny, store_options=s3.store_options, **GIVEN)]
 
     put("data/sub-01/ses-01/func/bold.nii.gz")
-    with pytest.raises(FileExistsError, match="s3://foreign/data holds sub-01, which this package has not written"):
+    with pytest.raises(FileExistsError, match="s3://foreign/data holds sub-01, which this package did not write"):
         build("s3://foreign/data")
     assert keys() == {"data/sub-01/ses-01/func/bold.nii.gz"}
     assert build("s3://foreign/store") == ["built"]

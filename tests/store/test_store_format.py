@@ -100,31 +100,31 @@ def test_whole_numbers_of_numpy_become_plain_ones() -> None:
             (
                 {"dtype": "bitround", "keep_bits": bits},
                 ValueError,
-                r"^keep_bits must be a whole number from 1 to 23, found",
+                r"^keep_bits must be an integer from 1 to 23, found",
             )
             for bits in (0, 24, -1, 10.0, "10", True, np.True_)
         ),
         *(
-            ({"chunk_voxels": width}, ValueError, r"^chunk_voxels must be a whole number from 1 to 1048576, found")
+            ({"chunk_voxels": width}, ValueError, r"^chunk_voxels must be an integer from 1 to 1048576, found")
             for width in (0, -128, 2**20 + 1, 128.0, "128", True)
         ),
         *(
-            ({"shard_voxels": width}, ValueError, r"^shard_voxels must be a whole number from 0 to 16777216, found")
+            ({"shard_voxels": width}, ValueError, r"^shard_voxels must be an integer from 0 to 16777216, found")
             for width in (-128, 2**24 + 1, 4096.0, "4096", True, False, np.False_)
         ),
-        ({"keep_bits": 10}, ValueError, "^keep_bits=10 goes with dtype='bitround', found 'float32'.$"),
+        ({"keep_bits": 10}, ValueError, "^keep_bits=10 requires dtype='bitround', found 'float32'.$"),
         (
             {"keep_bits": 10, "dtype": "float16"},
             ValueError,
-            "^keep_bits=10 goes with dtype='bitround', found 'float16'.$",
+            "^keep_bits=10 requires dtype='bitround', found 'float16'.$",
         ),
         (
             {"chunk_voxels": 100, "shard_voxels": 250},
             ValueError,
-            "^shard_voxels=250 is no multiple of chunk_voxels=100: expected one, such as 200, or 0 for",
+            "^shard_voxels=250 is not a multiple of chunk_voxels=100: expected a multiple, such as 200, or 0 for",
         ),
-        ({"chunk_voxels": 100}, ValueError, "shard_voxels=4096 is no multiple of chunk_voxels=100: .* such as 4100"),
-        ({"shard_voxels": 100}, ValueError, "shard_voxels=100 is no multiple of chunk_voxels=128: .* such as 128"),
+        ({"chunk_voxels": 100}, ValueError, "shard_voxels=4096 is not a multiple of chunk_voxels=100: .* such as 4100"),
+        ({"shard_voxels": 100}, ValueError, "shard_voxels=100 is not a multiple of chunk_voxels=128: .* such as 128"),
     ],
     ids=repr,
 )
@@ -164,9 +164,9 @@ def test_everything_that_differs_from_a_store_is_told() -> None:
         StoreOptions.from_arguments({"dtype": "float16", "mask": "anatomical", "codec": "zstd"}, STORED)
     with pytest.raises(ValueError, match="built with roi=None, found roi='face'"):
         StoreOptions.from_arguments({"roi": "face"}, StoreOptions())
-    with pytest.raises(ValueError, match="keep_bits=10 goes with dtype='bitround', found 'float32'"):
+    with pytest.raises(ValueError, match="keep_bits=10 requires dtype='bitround', found 'float32'"):
         StoreOptions.from_arguments({"keep_bits": 10}, StoreOptions())
-    with pytest.raises(ValueError, match="keep_bits=10 goes with dtype='bitround', found 'float32'"):
+    with pytest.raises(ValueError, match="keep_bits=10 requires dtype='bitround', found 'float32'"):
         StoreOptions.from_arguments({"keep_bits": 10, "dtype": "float32"}, STORED)
     # The default of a new store is none of this one's.
     assert StoreOptions.from_arguments({"dtype": "bitround"}, STORED) is STORED

@@ -171,7 +171,7 @@ FRAME = b"\x28\xb5\x2f\xfd"
 CONTENTS = {
     "a frame of an exabyte": FRAME + b"\xe0" + (2**60).to_bytes(8, "little") + b"\x01\x00\x00",
     "a frame of 4 GB": FRAME + b"\xa0" + (2**32 - 1).to_bytes(4, "little") + b"\x01\x00\x00",
-    "a frame that does not say": FRAME + b"\x00\x58\x01\x00\x00",
+    "a frame without its size": FRAME + b"\x00\x58\x01\x00\x00",
     "a frame that ends": FRAME + b"\xe0\x01",
     "a frame of rubbish": FRAME + b"\x20\x05rubbish",
     "no frame": b"rubbish",

@@ -58,7 +58,9 @@ def test_what_it_holds_and_what_it_lacks(filled: Path, tiny: Path) -> None:
     with pytest.raises(ValueError, match="Unknown session"):
         sub.get_betas("ses-03")
     sub.get_t2w(res="1pt8").unlink()
-    with pytest.raises(DataNotDownloadedError, match=r"filled/\S+_T2w\.nii\.gz is not there, and s3://laion-fmri does"):
+    with pytest.raises(
+        DataNotDownloadedError, match=r"filled/\S+_T2w\.nii\.gz does not exist, and s3://laion-fmri does"
+    ):
         sub.get_t2w(res="1pt8")
     with pytest.raises(DataNotDownloadedError, match=r"download\(subject='sub-03'\)"):
         load_subject("sub-03")
@@ -77,7 +79,7 @@ def test_what_it_holds_and_what_it_lacks(filled: Path, tiny: Path) -> None:
 def test_a_folder_without_data_is_no_bucket(tmp_path: Path) -> None:
     """The error of the bucket names the two ways to read a folder alone."""
     dataset_initialize(tmp_path)
-    with pytest.raises(ConnectionError, match=r"With mirror_only=True, or bucket=FOLDER, a folder is read alone"):
+    with pytest.raises(ConnectionError, match=r"mirror_only=True or bucket=FOLDER reads a local folder alone"):
         load_subject("sub-01")
 
 

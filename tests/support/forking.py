@@ -74,7 +74,7 @@ class Driver:
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             if not selector.select(timeout=self._seconds):
-                raise TimeoutError(f"{self._process.args} does not answer")
+                raise TimeoutError(f"{self._process.args} does not respond")
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"{self._process.args} is gone; see the file with its errors")

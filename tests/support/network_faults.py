@@ -247,7 +247,7 @@ def _cases() -> Iterator[Case]:
     yield Case("a name that does not exist", CONNECTION, ALWAYS, (UNREACHABLE,), elsewhere(no_such_name))
     yield Case("HTTPS to a server of HTTP", CONNECTION, ALWAYS, (UNREACHABLE,), with_tls)
     yield Case(
-        "a name server that does not answer",
+        "a name server that does not respond",
         CONNECTION,
         ALWAYS,
         (UNREACHABLE,),
@@ -406,7 +406,7 @@ DEFAULTS: tuple[tuple[str, Callable[[], AbstractContextManager[str]] | None, Act
     ("a name that does not exist", no_such_name, None, False),
     ("taken and never served", never_served, None, False),
     ("nothing comes back", black_hole, None, False),
-    ("a name server that does not answer", no_such_name, None, True),
+    ("a name server that does not respond", no_such_name, None, True),
     ("no answer to a listing", None, proxies.silence, False),
     ("503 SlowDown to each listing", None, proxies.answer(503, "SlowDown"), False),
     ("a listing at a byte a second", None, proxies.drip(1.0), False),
