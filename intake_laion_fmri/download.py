@@ -335,6 +335,8 @@ def _planned(to: Path, choice: Mapping[str, Any]) -> MirrorPlan | None:
             raise error from error.__cause__
         if plan.fetch:
             raise
-        warnings.warn(f"{plan.bucket.url} does not respond: nothing was copied. ({error})", OfflineWarning, stacklevel=4)
+        warnings.warn(
+            f"{plan.bucket.url} does not respond: nothing was copied. ({error})", OfflineWarning, stacklevel=4
+        )
         print(f"All {len(plan.objects)} files are in {to}, by the listing of the last download.")
         return None

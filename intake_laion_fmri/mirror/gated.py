@@ -117,7 +117,7 @@ class _Job:
                     if not self._is_there(file, target):
                         self._receive(file, target)
             except ObjectBusyError as busy:
-                raise OSError(f"{file.key}: {busy}. Wait for it and run this again.") from None
+                raise OSError(f"{file.key}: {busy}.") from None
         self.progress(self.done, self.total)
         return target.path
 

@@ -277,5 +277,5 @@ def test_two_at_once(server: AccessServer, tmp_path: Path) -> None:
     """The second says so, and touches nothing."""
     folder = gated.MirrorFolder.from_argument(tmp_path)
     key = f"stimuli/{TABLE}"
-    with gated.locked(folder, gated.name_of(key)), pytest.raises(OSError, match=r"Wait for it, and run this again"):
+    with gated.locked(folder, gated.name_of(key)), pytest.raises(OSError, match="Wait until it has finished"):
         get(tmp_path)
