@@ -47,15 +47,7 @@ from intake_laion_fmri.subject.volumes import Volumes
 
 Floats: TypeAlias = "NDArray[np.float32]"
 
-_FORMATS: Mapping[str | None, str] = {
-    None: "all",
-    "all": "all",
-    "volume": "volume",
-    "nii.gz": "volume",
-    "gii": "gii",
-    "func.gii": "func.gii",
-    "label": "label",
-}
+_FORMATS = ("all", "volume", "nii.gz", "gii", "func.gii", "label")
 _CEILINGS: Mapping[str, str] = {
     spelling: f"nc_{name}"
     for name, spelled in layout.NOISE_CEILINGS.items()
@@ -278,8 +270,8 @@ class Subject(Tables, Volumes, Templates, Descriptions, Runs, Training):
 
         See `intake_laion_fmri.betas.roi_data`. ``"gii"`` stands for both formats of surfaces, None for all.
         """
-        check_option("format", format, valid=[name for name in _FORMATS if name], optional=True)
-        form: Any = _FORMATS[format]
+        check_option("format", format, valid=_FORMATS, optional=True)
+        form: Any = {None: "all", "nii.gz": "volume"}.get(format, format)
         name: Any = self._reader.listed(mask_source)[1] if form in ("all", "volume") else "rsquare"
         chosen: Any = "all" if form == "gii" else form
         hemis: Any = hemi or "all"
