@@ -166,13 +166,8 @@ def session_status(root: Bucket, plan: BucketPlan, session: str, options: StoreO
         return "renewed"
     if stored.record.inputs != sum_of_inputs(plan.inputs) or stored.record.options != options:
         return "renewed"
-    there = root.find(group)
-
-    def is_whole(key: str, size: int | None) -> bool:
-        info = there.get(f"{group}/{key}")
-        return info is not None and size in (info.size, None)
-
-    return "complete" if all(is_whole(key, size) for key, size in stored.keys.items()) else "renewed"
+    sizes = {key: info.size for key, info in root.find(group).items()}
+    return "complete" if all(sizes.get(f"{group}/{key}") == size for key, size in stored.keys.items()) else "renewed"
 
 
 def expect_apart(root: Bucket, source: Bucket) -> None:

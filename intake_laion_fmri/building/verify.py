@@ -163,7 +163,7 @@ def _damage(root: Bucket, options: StoreOptions, stored: StoredSession) -> tuple
     if link:
         return size, f"{link} leads out of the store and is not followed"
     for key, expected in stored.record.objects.items():
-        content = _read(root, stored, key, stored.record.sizes.get(key, _LARGEST_COORDINATE))
+        content = _read(root, stored, key, stored.record.sizes[key])
         if content is None:
             return size, f"{key} is missing"
         size += len(content)
@@ -183,10 +183,6 @@ def _damage(root: Bucket, options: StoreOptions, stored: StoredSession) -> tuple
         except ValueError as error:
             return size, f"{key}: {error}"
     return size, ""
-
-
-_LARGEST_COORDINATE = 256 * 1024 * 1024
-"""Bytes that are read of a coordinate in a store of before 0.2, which records no sizes."""
 
 
 def _read(root: Bucket, stored: StoredSession, key: str, size: int) -> bytes | None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, unquote
 
 from intake_laion_fmri.errors import DataIntegrityError
@@ -25,7 +24,6 @@ METADATA_FOLDER = ".laion-fmri"
 """Folder below a mirror that is no part of the bucket's layout: records, listings, locks, partial files."""
 
 MARK = marks.Mark("the internal folder of a mirror", "mirror.json", lambda content: b"intake-laion-fmri" in content)
-_WORKPLACES = ("records", "listings", "partial", "locks", "splits")
 
 OWN_BYTES = 64 * 1024 * 1024
 """Longest file of the mirror's own: a listing of 500,000 objects."""
@@ -108,8 +106,7 @@ class MirrorRecords:
                     "mirror to another folder."
                 )
         if not MARK.is_on(self.metadata):
-            if not self._is_of_before():
-                marks.raise_unless_ours(self.metadata, MARK)
+            marks.raise_unless_ours(self.metadata, MARK)
             content = {"made by": "intake-laion-fmri", "what": "records of the files beside this folder"}
             atomic.write_whole(self.metadata / MARK.name, json.dumps(content).encode(), within=self.path)
         make_folder(folder, within=self.path)
@@ -119,16 +116,6 @@ class MirrorRecords:
     def write(self, name: str, file: str, content: bytes) -> None:
         """Write a small file of this folder atomically."""
         atomic.write_whole(self.workplace(name) / file, content, within=self.path)
-
-    def _is_of_before(self) -> bool:
-        """Return True for an older version's folder without the mark."""
-        try:
-            names = set(os.listdir(self.metadata))
-        except OSError:
-            return False
-        notice = self.metadata / "notice"
-        has_notice = notice.is_file() and notice.read_bytes()[:100].startswith(b"LAION-fMRI")
-        return bool(names) and names <= {*_WORKPLACES, "notice"} and (has_notice or any(self.records()))
 
     def notice_was_shown(self) -> bool:
         """Return True if the licence notice was shown for this mirror."""
@@ -246,10 +233,7 @@ def _listed_in(key: str, folder: str) -> bool:
 def _parsed(path: Path) -> MirrorRecord | None:
     """Parse a record; None if invalid, so that the file is checked again."""
     try:
-        found: Any = json.loads(read_own(path))
-        if found["replaces"] in (True, False):  # as it was written before the older file was recorded
-            found["replaces"] = ""
-        record = MirrorRecord(**found)
+        record = MirrorRecord(**json.loads(read_own(path)))
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
     numbers = (record.size, record.mtime_ns, record.crc32)

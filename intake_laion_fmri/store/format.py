@@ -13,7 +13,7 @@ import math
 import re
 import reprlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from numpy.typing import NDArray
@@ -105,10 +105,10 @@ class Record:
     """Of the betas."""
     left_out: LeftOut
     """The voxels of the mask that are not kept."""
-    tables: Mapping[str, str] = field(default_factory=dict)
-    """Session → sum of its trial table, of all that repetitions were counted from; none in stores of before 0.2."""
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    """Key below the group → bytes, of `objects`; none in stores of before 0.2."""
+    tables: Mapping[str, str]
+    """Session → sum of its trial table, of all that repetitions were counted from."""
+    sizes: Mapping[str, int]
+    """Key below the group → bytes, of `objects`."""
 
     def attribute(self) -> dict[str, str]:
         """Return the record as an attribute of the group."""
@@ -138,17 +138,17 @@ class Record:
             content["objects"],
             ChunkTable.from_text(content["chunks"]),
             LeftOut(sets, tuple(left["maps"])),
-            content.get("tables", {}),
-            content.get("sizes", {}),
+            content["tables"],
+            content["sizes"],
         )
 
     def expect_sound(self, grid: ChunkGrid) -> None:
         """Raise ValueError for an impossible record."""
         if self.group.count("/") != 1:
             raise ValueError(f"the group {self.group!r}")
-        odd = [key for key in (*self.objects, *self.sizes) if not is_object(key)]
-        if odd:
-            raise ValueError(f"an object {reprlib.repr(odd[0])}")
+        odd = [key for key in self.objects if not is_object(key)]
+        if odd or self.sizes.keys() != self.objects.keys():
+            raise ValueError(f"an object {reprlib.repr(odd[0])}" if odd else "sizes of other objects than its own")
         self.left_out.expect_sound()
         if not all(type(text) is str for text in (*self.objects.values(), *self.tables.values())):
             raise ValueError("a checksum that is not a string")
@@ -212,10 +212,7 @@ class StoredSession:
     @property
     def sources(self) -> list[ObjectInfo]:
         """Objects from which the session was built."""
-        return understood(
-            lambda: [ObjectInfo(**source) for source in json.loads(self.attributes["sources"])],
-            f"the sources of {self.group}",
-        )
+        return _sources(self.attributes)
 
     @property
     def session_sources(self) -> list[ObjectInfo]:
@@ -224,13 +221,13 @@ class StoredSession:
         return [info for info, key in parsed if key and "session" in key.entities]
 
     @property
-    def keys(self) -> dict[str, int | None]:
+    def keys(self) -> dict[str, int]:
         """Objects below the group with recorded sizes, without metadata."""
         betas = {
             f"{BETAS}/{self.grid.key(number)}": self.grid.object_bytes(number, self.record.chunks)
             for number in range(self.grid.n_objects)
         }
-        return {key: self.record.sizes.get(key) for key in self.record.objects} | betas
+        return {**self.record.sizes, **betas}
 
     def counted_otherwise(self, others: Iterable[StoredSession]) -> str:
         """Describe a trial table that other sessions know differently.

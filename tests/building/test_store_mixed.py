@@ -59,22 +59,23 @@ def test_repetitions_counted_from_an_older_table_are_noticed(own_tiny: Path, tmp
     assert {status for status, _ in found(store, against_source=True, bucket=own_tiny).values()} == {"ok"}
 
 
-def test_a_store_without_the_sums_of_tables_is_read(tiny: Path, tmp_path: Path) -> None:
-    """As earlier versions have built them."""
+def test_a_session_without_sizes_is_not_trusted_and_is_built_again(tiny: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     build_store(store, bucket=tiny, subjects="sub-01", roi="face")
     for path in store.glob("sub-01/ses-*/zarr.json"):
         metadata = json.loads(path.read_bytes())
         told = json.loads(metadata["attributes"][STORE])
-        assert sorted(told.pop("tables")) == [f"ses-{number:02d}" for number in range(1, int(path.parent.name[4:]) + 1)]
-        assert told.pop("sizes")
+        assert sorted(told["tables"]) == [f"ses-{number:02d}" for number in range(1, int(path.parent.name[4:]) + 1)]
+        assert told["sizes"].keys() == told["objects"].keys()
+        told["sizes"].popitem()
         del metadata["attributes"][CHECKSUM]
         attributes = {**metadata["attributes"], STORE: json.dumps(told)}
         path.write_bytes(group_metadata(attributes, metadata["consolidated_metadata"]["metadata"]))
-    expected = open_betas("sub-01", bucket=tiny, roi="face").repetition
-    assert open_betas("sub-01", store=store, roi="face").repetition.values.tolist() == expected.values.tolist()
+    with pytest.raises(DataIntegrityError, match="sizes of other objects"):
+        open_betas("sub-01", store=store, roi="face")
+    assert {status for status, _ in found(store).values()} == {"damaged"}
+    assert {one.status for one in build_store(store, bucket=tiny, subjects="sub-01")} == {"renewed"}
     assert {status for status, _ in found(store).values()} == {"ok"}
-    assert {one.status for one in build_store(store, bucket=tiny, subjects="sub-01")} == {"complete"}
 
 
 @pytest.mark.parametrize("name", ["sub-03", "sub-03/zarr.json", "sub-03/ses-02"])

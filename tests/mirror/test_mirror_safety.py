@@ -169,15 +169,6 @@ def test_files_of_users_beside_the_records(tiny: Path, tmp_path: Path) -> None:
     assert (left.exists(), fresh.exists(), old.exists()) == (False, True, False)
 
 
-def test_a_mirror_of_before_the_mark(tiny: Path, tmp_path: Path) -> None:
-    """Is known by its records."""
-    fill(tmp_path, tiny)
-    (tmp_path / METADATA_FOLDER / "mirror.json").unlink()
-    (tmp_path / TRIALS).unlink()
-    assert fill(tmp_path, tiny).fetched == 1
-    assert (tmp_path / METADATA_FOLDER / "mirror.json").is_file()
-
-
 # --- links ------------------------------------------------------------------------------------------------------------
 
 

@@ -387,6 +387,8 @@ def test_a_record_comes_back() -> None:
         objects={"i/c/0": "00000000", "i/zarr.json": "deadbeef"},
         chunks=ChunkTable((1, 2**32 - 1), (3, 4)),
         left_out=LeftOut((("0180", 7, (None, 20.299999237060547)),), ("nc_12rep", "nc_4rep")),
+        tables={"ses-01": "c" * 32},
+        sizes={"i/c/0": 3, "i/zarr.json": 4},
     )
     attribute = record.attribute()
     assert attribute.keys() == {STORE}
@@ -451,6 +453,8 @@ def through_json(left_out: LeftOut) -> LeftOut:
         objects={},
         chunks=ChunkTable((), ()),
         left_out=left_out,
+        tables={},
+        sizes={},
     )
     return Record.from_json(json.loads(record.attribute()[STORE])).left_out
 
