@@ -114,7 +114,7 @@ def whole_session(session: str) -> TrialQuery:
 def begin(root: Bucket, options: StoreOptions, plans: Mapping[str, _SubjectPlan]) -> None:
     """Write the metadata of the groups above the sessions."""
     writer = store_writer(root)
-    writer.create(metadata_key(""), root_metadata(options))
+    writer.put(metadata_key(""), root_metadata(options), unless_there=True)
     written = read_options(root)
     if written != options:
         raise ValueError(
@@ -127,7 +127,7 @@ def begin(root: Bucket, options: StoreOptions, plans: Mapping[str, _SubjectPlan]
         if there is not None and _is_foreign(there):
             raise ForeignError.from_keys(root.locate(subject), [METADATA])
         if there != content:
-            writer.put(key, [content])
+            writer.put(key, content)
 
 
 def pending_jobs(

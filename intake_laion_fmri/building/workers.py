@@ -16,6 +16,7 @@ from intake_laion_fmri.building.processes import begin_process, keep_memory
 from intake_laion_fmri.building.report import BuildProgress, SessionReport
 from intake_laion_fmri.building.session import build_session
 from intake_laion_fmri.errors import AccessDeniedError, BucketUnreachableError, DataIntegrityError, NotInBucketError
+from intake_laion_fmri.remote.locks import HeldError
 from intake_laion_fmri.store.groups import ForeignError, GroupBusyError
 from intake_laion_fmri.store.metadata import session_group
 from intake_laion_fmri.store.writing import NotWritableError
@@ -120,7 +121,7 @@ def run_jobs(
             if error is None:
                 reports.append(future.result())
                 tally.finished(future.result())
-            elif isinstance(error, GroupBusyError):
+            elif isinstance(error, GroupBusyError) or (isinstance(error, HeldError) and not job.wait):
                 waiting.append(replace(job, wait=True))
             else:
                 failures.append((job, error))

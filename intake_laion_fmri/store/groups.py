@@ -12,13 +12,12 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from intake_laion_fmri.errors import in_short
 from intake_laion_fmri.remote import atomic
-from intake_laion_fmri.remote.access import Bucket
 from intake_laion_fmri.remote.locks import HeldError, locked
 
 METADATA = "zarr.json"
@@ -30,12 +29,9 @@ WAIT_SECONDS = 600.0
 Known = Callable[[str], bool]
 """Takes a key below a group; returns True if the group has, or may have had, such an object."""
 
-Errors = Callable[[str], AbstractContextManager[None]]
-"""Takes a key; turns what a file system raises into the contract's errors."""
-
 
 class GroupBusyError(Exception):
-    """Another builder is writing the group on this file system."""
+    """Another builder on this file system has taken the group over."""
 
 
 class ForeignError(FileExistsError):
@@ -147,107 +143,3 @@ class Workshop:
 _SUFFIXES = r"(?:\.outdated)?"
 _OWN = re.compile(rf"(?:root|sub-\w+_ses-\w+)(?:\.lock.*|\.[0-9a-f]{{32}}{_SUFFIXES})").fullmatch
 _OBJECT = re.compile(r"(?:.*/)?zarr\.json|.*/c(?:/\d+)*").fullmatch
-
-
-class _StagedGroup:
-    """A group on a local disk, prepared beside the store."""
-
-    def __init__(self, errors: Errors, group: str, target: Path, staging: Path) -> None:
-        self._errors, self._group, self._target, self._staging = errors, group, target, staging
-        self._known: Known = lambda _: False
-        self._written: list[Path] = []
-
-    def begin(self, known: Known) -> None:
-        self._known = known
-        if self._target.is_symlink():
-            raise ForeignError.from_keys(os.fspath(self._target.parent), [self._target.name])
-        foreign = [key for key in atomic.files_below(self._target) if not known(key)]
-        if foreign:
-            raise ForeignError.from_keys(os.fspath(self._target), foreign)
-
-    def put(self, key: str, content: Sequence[bytes]) -> None:
-        with self._writing(key):
-            atomic.create(self._staging / key, content)
-            self._written.append(self._staging / key)
-
-    def holds(self, key: str, content: Sequence[bytes]) -> bool:
-        with self._writing(key), (self._staging / key).open("rb", buffering=0) as file:
-            return all(file.read(len(piece)) == piece for piece in content) and not file.read(1)
-
-    def withdraw(self) -> None:
-        pass
-
-    def publish(self, metadata: bytes) -> None:
-        with self._writing(METADATA):
-            atomic.create(self._staging / METADATA, metadata)
-            atomic.sync_files([*self._written, self._staging / METADATA], top=self._staging)
-            replaced = atomic.put_in_place(self._staging, self._target, durable=True)
-        left = atomic.remove_known(replaced, self._known) if replaced else []
-        if replaced and left:  # it has come since the beginning
-            raise ForeignError.from_keys(os.fspath(replaced), left)
-
-    @contextmanager
-    def _writing(self, key: str) -> Iterator[None]:
-        with self._errors(f"{self._group}/{key}"):
-            try:
-                yield
-            except FileNotFoundError as error:
-                if all(path.exists() for path in self._written):
-                    raise
-                # This process was stopped for so long that another builder took over.
-                raise GroupBusyError(f"{self._group}: another builder has taken it over") from error
-
-
-class Objects(Protocol):
-    """Operations of an object store on a group."""
-
-    def put(self, key: str, content: Sequence[bytes]) -> None:
-        """Write an object."""
-
-    def remove(self, keys: Sequence[str]) -> None:
-        """Remove objects."""
-
-
-class _GroupInPlace:
-    """A group on an object store, written at its final keys.
-
-    It is invisible until its metadata are written.
-    """
-
-    def __init__(self, root: Bucket, objects: Objects, group: str) -> None:
-        self._root, self._objects, self._group = root, objects, group
-        self._written: set[str] = set()
-        self._before: set[str] = set()
-
-    def begin(self, known: Known) -> None:
-        self._before = {key[len(self._group) + 1 :] for key in self._root.find(self._group)}
-        foreign = [key for key in self._before if not known(key)]
-        if foreign:
-            raise ForeignError.from_keys(self._root.locate(self._group), foreign)
-
-    def put(self, key: str, content: Sequence[bytes]) -> None:
-        self._objects.put(f"{self._group}/{key}", content)
-        self._written.add(key)
-
-    def holds(self, key: str, content: Sequence[bytes]) -> bool:
-        expected = b"".join(content)
-        return self._root.read(f"{self._group}/{key}", 0, len(expected) + 1) == expected
-
-    def withdraw(self) -> None:
-        self._objects.remove([f"{self._group}/{METADATA}"])
-
-    def publish(self, metadata: bytes) -> None:
-        # Metadata that are there are another builder's, of the same objects.
-        surplus = self._before - self._written - {METADATA}
-        self._objects.remove([f"{self._group}/{key}" for key in sorted(surplus)])
-        self._objects.put(f"{self._group}/{METADATA}", [metadata])
-
-
-def staged(errors: Errors, group: str, target: Path, staging: Path) -> GroupWriter:
-    """Return the writer of a group on a local disk."""
-    return _StagedGroup(errors, group, target, staging)
-
-
-def in_place(root: Bucket, objects: Objects, group: str) -> GroupWriter:
-    """Return the writer of a group on an object store."""
-    return _GroupInPlace(root, objects, group)

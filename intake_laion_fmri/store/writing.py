@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -14,16 +15,14 @@ from typing import ClassVar
 from intake_laion_fmri.errors import AccessDeniedError, NotInBucketError
 from intake_laion_fmri.remote import atomic, marks
 from intake_laion_fmri.remote.access import SMALL_FILES_IN_FLIGHT, Bucket
-from intake_laion_fmri.remote.locks import HeldError
 from intake_laion_fmri.store.groups import (
     METADATA,
     WAIT_SECONDS,
     ForeignError,
     GroupBusyError,
     GroupWriter,
+    Known,
     Workshop,
-    in_place,
-    staged,
 )
 
 _SINGLE_OBJECTS = "root"
@@ -59,14 +58,10 @@ class StoreWriter(ABC):
         """Raise FileExistsError if the root holds foreign data."""
 
     @abstractmethod
-    def put(self, key: str, content: Sequence[bytes]) -> None:
-        """Write an object, given in pieces, atomically."""
+    def put(self, key: str, content: bytes, *, unless_there: bool = False) -> None:
+        """Write an object atomically, or not at all if it exists and `unless_there`.
 
-    @abstractmethod
-    def create(self, key: str, content: bytes) -> None:
-        """Write an object unless it exists.
-
-        One of several writers wins, where the file system can tell.
+        One of several writers wins then, where the file system can tell.
         """
 
     @abstractmethod
@@ -80,10 +75,8 @@ class StoreWriter(ABC):
 
         Raises
         ------
-        GroupBusyError
-            If another builder is writing the group, and there is no waiting.
         HeldError
-            If there was, and in vain; names the other one.
+            If another builder is writing the group, and there was no waiting, or in vain; names the other one.
         """
 
     @abstractmethod
@@ -121,14 +114,11 @@ class _DiskWriter(StoreWriter):
             marks.raise_unless_ours(self.root.root, marks.STORE)
         self._workshop.expect_own()
 
-    def put(self, key: str, content: Sequence[bytes]) -> None:
+    def put(self, key: str, content: bytes, *, unless_there: bool = False) -> None:
         with self.errors_of_writing(key), self._workplace(_SINGLE_OBJECTS, wait_seconds=WAIT_SECONDS) as staging:
-            self._put_from(staging, key, content)
-
-    def create(self, key: str, content: bytes) -> None:
-        with self.errors_of_writing(key), self._workplace(_SINGLE_OBJECTS, wait_seconds=WAIT_SECONDS) as staging:
-            if not os.path.exists(self.root.path(key)):
-                self._put_from(staging, key, [content])
+            if not (unless_there and os.path.exists(self.root.path(key))):
+                atomic.create(staging, content, durable=True)
+                atomic.move(staging, self.root.path(key), durable=True)
 
     @contextmanager
     def writing(
@@ -136,7 +126,7 @@ class _DiskWriter(StoreWriter):
     ) -> Iterator[GroupWriter]:
         seconds = WAIT_SECONDS if wait else 0
         with self._workplace(group.replace("/", "_"), wait_seconds=seconds, while_waiting=while_waiting) as staging:
-            yield staged(self.errors_of_writing, group, Path(self.root.path(group)), staging)
+            yield _StagedGroup(self, group, staging)
 
     def tidy(self) -> None:
         self._workshop.tidy()
@@ -147,20 +137,61 @@ class _DiskWriter(StoreWriter):
     ) -> Iterator[Path]:
         workshop = self._workshop
         with contextlib.ExitStack() as stack:
-            try:
-                with self.errors_of_writing(f"../{workshop.folder.name}"):
-                    staging = stack.enter_context(
-                        workshop.staging(name, wait_seconds=wait_seconds, while_waiting=while_waiting)
-                    )
-            except HeldError as error:
-                if wait_seconds:
-                    raise
-                raise GroupBusyError(str(error)) from error
+            with self.errors_of_writing(f"../{workshop.folder.name}"):
+                staging = stack.enter_context(
+                    workshop.staging(name, wait_seconds=wait_seconds, while_waiting=while_waiting)
+                )
             yield staging
 
-    def _put_from(self, staging: Path, key: str, content: Sequence[bytes]) -> None:
-        atomic.create(staging, content, durable=True)
-        atomic.move(staging, self.root.path(key), durable=True)
+
+class _StagedGroup:
+    """A group on a local disk, prepared beside the store."""
+
+    def __init__(self, store: _DiskWriter, group: str, staging: Path) -> None:
+        self._store, self._group, self._staging = store, group, staging
+        self._target = Path(store.root.path(group))
+        self._known: Known = lambda _: False
+        self._written: list[Path] = []
+
+    def begin(self, known: Known) -> None:
+        self._known = known
+        if self._target.is_symlink():
+            raise ForeignError.from_keys(os.fspath(self._target.parent), [self._target.name])
+        foreign = [key for key in atomic.files_below(self._target) if not known(key)]
+        if foreign:
+            raise ForeignError.from_keys(os.fspath(self._target), foreign)
+
+    def put(self, key: str, content: Sequence[bytes]) -> None:
+        with self._writing(key):
+            atomic.create(self._staging / key, content)
+            self._written.append(self._staging / key)
+
+    def holds(self, key: str, content: Sequence[bytes]) -> bool:
+        with self._writing(key), (self._staging / key).open("rb", buffering=0) as file:
+            return all(file.read(len(piece)) == piece for piece in content) and not file.read(1)
+
+    def withdraw(self) -> None:
+        pass
+
+    def publish(self, metadata: bytes) -> None:
+        with self._writing(METADATA):
+            atomic.create(self._staging / METADATA, metadata)
+            atomic.sync_files([*self._written, self._staging / METADATA], top=self._staging)
+            replaced = atomic.put_in_place(self._staging, self._target, durable=True)
+        left = atomic.remove_known(replaced, self._known) if replaced else []
+        if replaced and left:  # it has come since the beginning
+            raise ForeignError.from_keys(os.fspath(replaced), left)
+
+    @contextmanager
+    def _writing(self, key: str) -> Iterator[None]:
+        with self._store.errors_of_writing(f"{self._group}/{key}"):
+            try:
+                yield
+            except FileNotFoundError as error:
+                if all(path.exists() for path in self._written):
+                    raise
+                # This process was stopped for so long that another builder took over.
+                raise GroupBusyError(f"{self._group}: another builder has taken it over") from error
 
 
 class _ObjectWriter(StoreWriter):
@@ -178,55 +209,78 @@ class _ObjectWriter(StoreWriter):
         if names and METADATA not in names:
             raise ForeignError.from_keys(self.root.url, names)
 
-    def put(self, key: str, content: Sequence[bytes]) -> None:
-        with self.errors_of_writing(key):
-            self._send(key, b"".join(content))
+    def put(self, key: str, content: bytes, *, unless_there: bool = False) -> None:
+        ask = functools.partial(self.root.requests.ask, key, size=len(content))
 
-    def create(self, key: str, content: bytes) -> None:
+        def put(seconds: float, create: bool = unless_there) -> None:
+            try:
+                self.root.backend.put(key, content, seconds, create=create)
+            except OSError as error:
+                if not create or error.errno not in _NO_CONDITIONS:
+                    raise
+                put(seconds, create=False)
+
         with self.errors_of_writing(key):
-            if not self._is_there(key):
-                self._send(key, content, create=True)
+            if unless_there and self._is_there(key):
+                return
+            try:
+                ask(put)
+            except FileExistsError:
+                if not self._is_there(key):  # a server that takes every condition for not met
+                    ask(functools.partial(put, create=False))
 
     @contextmanager
     def writing(
         self, group: str, *, wait: bool = False, while_waiting: Callable[[], object] = lambda: None
     ) -> Iterator[GroupWriter]:
-        yield in_place(self.root, self, group)
+        yield _GroupInPlace(self, group)
 
     def remove(self, keys: Sequence[str]) -> None:
         """Remove objects, if they exist."""
         for key in keys:
             with contextlib.suppress(FileNotFoundError):
-                self._remove(key)
+                self.root.requests.ask(key, functools.partial(self.root.backend.remove, key))
 
     def tidy(self) -> None:
         pass
 
     def _is_there(self, key: str) -> bool:
-        return self.root.requests.ask(key, lambda seconds: self.root.backend.exists(key, seconds))
+        return self.root.requests.ask(key, functools.partial(self.root.backend.exists, key))
 
-    def _remove(self, key: str) -> None:
-        self.root.requests.ask(key, lambda seconds: self.root.backend.remove(key, seconds))
 
-    def _send(self, key: str, content: bytes, *, create: bool = False) -> None:
-        backend, ask = self.root.backend, self.root.requests.ask
+class _GroupInPlace:
+    """A group on an object store, written at its final keys.
 
-        def put_if_new(seconds: float) -> None:
-            try:
-                backend.put(key, content, seconds, create=True)
-            except OSError as error:
-                if error.errno not in _NO_CONDITIONS:
-                    raise
-                overwrite(seconds)
+    It is invisible until its metadata are written.
+    """
 
-        def overwrite(seconds: float) -> None:
-            backend.put(key, content, seconds, create=False)
+    def __init__(self, store: _ObjectWriter, group: str) -> None:
+        self._root, self._store, self._group = store.root, store, group
+        self._written: set[str] = set()
+        self._before: set[str] = set()
 
-        try:
-            ask(key, put_if_new if create else overwrite, size=len(content))
-        except FileExistsError:
-            if not self._is_there(key):  # a server that takes every condition for not met
-                ask(key, overwrite, size=len(content))
+    def begin(self, known: Known) -> None:
+        self._before = {key[len(self._group) + 1 :] for key in self._root.find(self._group)}
+        foreign = [key for key in self._before if not known(key)]
+        if foreign:
+            raise ForeignError.from_keys(self._root.locate(self._group), foreign)
+
+    def put(self, key: str, content: Sequence[bytes]) -> None:
+        self._store.put(f"{self._group}/{key}", b"".join(content))
+        self._written.add(key)
+
+    def holds(self, key: str, content: Sequence[bytes]) -> bool:
+        expected = b"".join(content)
+        return self._root.read(f"{self._group}/{key}", 0, len(expected) + 1) == expected
+
+    def withdraw(self) -> None:
+        self._store.remove([f"{self._group}/{METADATA}"])
+
+    def publish(self, metadata: bytes) -> None:
+        # Metadata that are there are another builder's, of the same objects.
+        surplus = self._before - self._written - {METADATA}
+        self._store.remove([f"{self._group}/{key}" for key in sorted(surplus)])
+        self._store.put(f"{self._group}/{METADATA}", metadata)
 
 
 def store_writer(root: Bucket) -> StoreWriter:
