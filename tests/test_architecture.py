@@ -69,7 +69,7 @@ FACADES = {"store", "mirror", "demo", "analysis", "export", "plotting"}
 # What every module that writes to a disk goes through, the oracle too.
 WRITING = {"remote.atomic", "remote.locks", "remote.marks", "remote.parents"}
 # Tables and arrays: these open nothing, though others of their wing do.
-PURE = {f"store.{name}" for name in ("chunks", "chunk_table", "codecs", "coordinates", "order", "rounding")}
+PURE = {f"store.{name}" for name in ("chunks", "codecs", "coordinates", "order", "rounding")}
 STANDARD_LIBRARY_ONLY = {
     *("errors", "errors.redact", "running.forks", "sources"),
     *("layout", "layout.entities", "layout.keys", "layout.trees"),

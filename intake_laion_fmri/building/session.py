@@ -22,8 +22,7 @@ from intake_laion_fmri.reading.contents import betas_contents
 from intake_laion_fmri.reading.plans.voxels import Brain, VoxelQuery
 from intake_laion_fmri.running.forks import concurrently
 from intake_laion_fmri.splits.sources import find_source
-from intake_laion_fmri.store.chunk_table import ChunkTable
-from intake_laion_fmri.store.chunks import ChunkGrid
+from intake_laion_fmri.store.chunks import ChunkGrid, ChunkTable
 from intake_laion_fmri.store.format import BETAS, STORED_DTYPES, Record, coordinate_key, is_object
 from intake_laion_fmri.store.groups import METADATA, GroupWriter
 from intake_laion_fmri.store.left_out import LeftOut

@@ -18,8 +18,7 @@ from intake_laion_fmri.mirror.splits import pools_of
 from intake_laion_fmri.mirror.targets import ObjectBusyError, errors_of_writing, locked, what_is_in_the_way
 from intake_laion_fmri.reading.contents import subjects as list_subjects
 from intake_laion_fmri.remote.access import Bucket
-from intake_laion_fmri.remote.copy import MirrorFolder
-from intake_laion_fmri.remote.keys import rejection
+from intake_laion_fmri.remote.copy import MirrorFolder, rejection
 
 ROOT_FILE_BYTES = 1024 * 1024
 """Files directly in the bucket come along up to this size."""

@@ -1,4 +1,4 @@
-"""Byte streams of an object: blocks of a file system, or an S3 response."""
+"""Byte streams of an object, and the speed below which they are abandoned."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.mirror.partial import LOOK_SECONDS, PIECE_BYTES, TransferStoppedError
 from intake_laion_fmri.remote.access import Bucket
-from intake_laion_fmri.remote.answers import WrongAnswerError
-from intake_laion_fmri.remote.retry import Attempts
+from intake_laion_fmri.remote.backend import WrongAnswerError
+from intake_laion_fmri.remote.retry import Attempts, NetworkPolicy
 from intake_laion_fmri.remote.s3 import S3Objects, is_encrypted, unread
+from intake_laion_fmri.running.forks import PerProcess
 
 MOMENT_SECONDS = 0.5
 """What arrives within so long is handed on together."""
@@ -153,3 +154,63 @@ def _status(error: BaseException) -> int | None:
             return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         cause = cause.__cause__
     return None
+
+
+class _Line:
+    """The network line shared by all requests of this process."""
+
+    def __init__(self) -> None:
+        self._count, self._seconds, self._since = 0, 0.0, time.monotonic()
+        self._lock = threading.Lock()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that a request alone would have used the line.
+
+        Idea: time is divided by the number of requests under way, so that each of n answers may be n times slower.
+        Cost: O(1) under a lock, at the beginning and end of each request.
+        """
+        return self._add(0)
+
+    @contextlib.contextmanager
+    def request(self) -> Iterator[None]:
+        """Count a request during a ``with`` block."""
+        self._add(1)
+        try:
+            yield
+        finally:
+            self._add(-1)
+
+    def _add(self, count: int) -> float:
+        with self._lock:
+            now = time.monotonic()
+            self._seconds += (now - self._since) / max(1, self._count)
+            self._since = now
+            self._count += count
+            return self._seconds
+
+
+shared_line = PerProcess(_Line)
+
+
+class Pace:
+    """Speed of an answer, with a lower bound.
+
+    Trickling bytes are no progress: a transfer could last for days.
+    """
+
+    def __init__(self, policy: NetworkPolicy) -> None:
+        self._policy, self._count = policy, 0
+        self._began, self._of_line = time.monotonic(), shared_line.get().seconds
+
+    @property
+    def is_slow(self) -> bool:
+        """True if the answer is slower than its share of the minimum."""
+        return self._count <= self._policy.slowest * (shared_line.get().seconds - self._of_line)
+
+    def received(self, count: int) -> None:
+        """Count bytes; raise TimeoutError if they were too slow."""
+        self._count += count
+        seconds = time.monotonic() - self._began
+        if seconds > self._policy.total_seconds and self.is_slow:
+            raise TimeoutError(f"{self._count} bytes in {seconds:.0f} s is too slow to continue")

@@ -23,13 +23,12 @@ from pathlib import Path
 from intake_laion_fmri.errors import BucketUnreachableError, DataIntegrityError
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.mirror.checks import GZIP, MD5, SIZE, check_file, check_stream
-from intake_laion_fmri.mirror.pace import Pace, shared_line
 from intake_laion_fmri.mirror.partial import PIECE_BYTES, DamagedError, Front, PartialFile, PieceWriter, part_of
-from intake_laion_fmri.mirror.streams import BlockStream, ReplacedError, S3Stream, Stream
+from intake_laion_fmri.mirror.streams import BlockStream, Pace, ReplacedError, S3Stream, Stream, shared_line
 from intake_laion_fmri.mirror.targets import LeftAloneError, errors_of_writing, is_part, locked, make_room
 from intake_laion_fmri.remote import atomic
 from intake_laion_fmri.remote.access import Bucket
-from intake_laion_fmri.remote.answers import WrongAnswerError
+from intake_laion_fmri.remote.backend import WrongAnswerError
 from intake_laion_fmri.remote.copy import Copy, MirrorFolder, Target
 from intake_laion_fmri.remote.records import OTHER, MirrorRecord, name_of, now
 from intake_laion_fmri.remote.retry import Attempts

@@ -19,8 +19,7 @@ from intake_laion_fmri.formats.moments import scale_groups
 from intake_laion_fmri.reading.volumes import ALL_MAPS, open_on_grid, read_map, warn_of
 from intake_laion_fmri.remote.access import SMALL_FILES_IN_FLIGHT, Bucket, ObjectInfo
 from intake_laion_fmri.running.forks import concurrently
-from intake_laion_fmri.store.chunk_table import Part
-from intake_laion_fmri.store.chunks import ChunkGrid
+from intake_laion_fmri.store.chunks import ChunkGrid, Part
 
 LARGE_BYTES = 32 * 1024 * 1024
 """From so many stored bytes on, two threads read a block from a disk."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from intake_laion_fmri.axes.voxels import VOXEL
 from intake_laion_fmri.reading.arguments import Chunks
 from intake_laion_fmri.reading.blocks import Step, StoreBlock
-from intake_laion_fmri.store.chunk_table import Part
+from intake_laion_fmri.store.chunks import Part
 
 BLOCK_BYTES = 128 * 1024 * 1024
 """Bytes of a block, about, where its width is not given."""

@@ -17,8 +17,7 @@ from typing import Any, BinaryIO
 from intake_laion_fmri.errors import AccessDeniedError, DataIntegrityError, NotInBucketError
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.remote import addresses
-from intake_laion_fmri.remote.answers import LARGEST_BYTES
-from intake_laion_fmri.remote.backend import Backend, Listing
+from intake_laion_fmri.remote.backend import LARGEST_BYTES, Backend, Listing
 from intake_laion_fmri.remote.cache import LARGEST_BYTES as KEPT_BYTES
 from intake_laion_fmri.remote.cache import SmallFileCache
 from intake_laion_fmri.remote.messages import Messages, Wording

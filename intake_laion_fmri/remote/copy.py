@@ -13,20 +13,28 @@ import contextlib
 import dataclasses
 import errno
 import os
+import re
 import stat
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from intake_laion_fmri import layout
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.remote import addresses
-from intake_laion_fmri.remote.keys import alias_of, rejection
 from intake_laion_fmri.remote.proofs import can_tell, content_is, crc32_of, crc32_of_file, file_is
 from intake_laion_fmri.remote.records import DAMAGED, METADATA_FOLDER, OTHER, MirrorRecord, MirrorRecords
 
 PROVED_BYTES = 64 * 1024 * 1024
 """A file is proved to be an object when a bucket is listed up to this size; larger ones when they are read."""
+
+NAME_BYTES = 255
+"""Longest name of a file that file systems take."""
+
+_PLAIN = re.compile(r"[A-Za-z0-9_][\w.+-]*(?:/[A-Za-z0-9_][\w.+-]*)*", re.ASCII).fullmatch
+"""What nearly all keys are like; thousands of them are looked at in a row."""
 
 
 @dataclass(frozen=True)
@@ -293,3 +301,32 @@ def _content(path: Path, size: int) -> bytes | None:
     except OSError:
         return None
     return content if len(content) == size else None
+
+
+def rejection(key: str) -> str | None:
+    """Return why a key cannot be a mirror's file, or None.
+
+    The text follows "it": ``"has a part '..'"``.
+    """
+    parts = key.split("/")
+    if _PLAIN(key) and parts[0] != METADATA_FOLDER and ".." not in parts and len(key) <= NAME_BYTES:
+        return None
+    if not {"", ".", ".."}.isdisjoint(parts):
+        return "is empty, absolute, or has an empty part, '.' or '..'"
+    if "\\" in key or re.match("[A-Za-z]:", key):
+        return "has a backslash or begins with a drive letter"
+    if any(unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") for letter in key):
+        return "has control or invisible characters"
+    if unicodedata.normalize("NFKC", parts[0]).casefold() == METADATA_FOLDER:
+        return f"begins with {METADATA_FOLDER!r}, the mirror's internal folder"
+    if any(len(part.encode()) > NAME_BYTES for part in parts):
+        return f"has a name of more than {NAME_BYTES} bytes"
+    return None
+
+
+def alias_of(key: str) -> str | None:
+    """Return the key with the ROI's public name, if different."""
+    if not key.startswith(f"{layout.ROIS_ROOT}/"):
+        return None
+    alias = re.sub(r"(?<=_label-)[^_./]+(?=_[^/]*$)", lambda label: layout.clean_label(label[0]), key)
+    return alias if alias != key else None

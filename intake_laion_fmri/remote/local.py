@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.layout import ObjectInfo
-from intake_laion_fmri.remote.answers import Answer, object_info
-from intake_laion_fmri.remote.backend import Backend, Listing
+from intake_laion_fmri.remote.backend import Answer, Backend, Listing, object_info
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

@@ -8,8 +8,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from intake_laion_fmri.layout import ObjectInfo
-from intake_laion_fmri.remote.answers import Answer, object_info
-from intake_laion_fmri.remote.backend import FileSystemBackend, Listing
+from intake_laion_fmri.remote.backend import Answer, FileSystemBackend, Listing, object_info
 from intake_laion_fmri.running.forks import PerProcess
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ from typing import BinaryIO, TypeVar
 from intake_laion_fmri.errors import BucketUnreachableError, DataIntegrityError, NotInBucketError
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.remote import failures, pinned
-from intake_laion_fmri.remote.answers import Answer, WrongAnswerError
-from intake_laion_fmri.remote.backend import Backend, Listing
+from intake_laion_fmri.remote.backend import Answer, Backend, Listing, WrongAnswerError
 from intake_laion_fmri.remote.cache import LARGEST_BYTES as KEPT_BYTES
 from intake_laion_fmri.remote.connect import connected
 from intake_laion_fmri.remote.messages import Messages

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from intake_laion_fmri.layout import ObjectInfo
-from intake_laion_fmri.remote.answers import Answer, WrongAnswerError
-from intake_laion_fmri.remote.backend import FileSystemBackend, Listing, bounded
+from intake_laion_fmri.remote.backend import Answer, FileSystemBackend, Listing, WrongAnswerError, bounded
 from intake_laion_fmri.remote.retry import NetworkPolicy
 
 CONNECTIONS = 32

@@ -10,7 +10,7 @@ from typing import Any
 from aiobotocore.awsrequest import AioAWSResponse
 from aiobotocore.httpsession import AIOHTTPSession
 
-from intake_laion_fmri.remote.answers import WrongAnswerError
+from intake_laion_fmri.remote.backend import WrongAnswerError
 
 PAGE_BYTES = 16 * 1024 * 1024
 """Largest page of a listing: one of a thousand long keys has a tenth of it."""

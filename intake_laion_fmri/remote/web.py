@@ -17,8 +17,14 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from intake_laion_fmri.layout import ObjectInfo
-from intake_laion_fmri.remote.answers import LARGEST_BYTES, Answer, WrongAnswerError
-from intake_laion_fmri.remote.backend import FileSystemBackend, Listing, bounded
+from intake_laion_fmri.remote.backend import (
+    LARGEST_BYTES,
+    Answer,
+    FileSystemBackend,
+    Listing,
+    WrongAnswerError,
+    bounded,
+)
 from intake_laion_fmri.remote.retry import NetworkPolicy
 
 if TYPE_CHECKING:

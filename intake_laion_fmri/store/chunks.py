@@ -9,6 +9,7 @@ zarr-python in the tests, and the other way round. This module takes arrays and 
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from intake_laion_fmri.store.chunk_table import ChunkTable, Part
 from intake_laion_fmri.store.codecs import CODECS, CRC_BYTES, PACKING_BYTES, crc32c, packed, unpacked, with_sum
 
 _MOST_TRIALS = 100_000
@@ -28,6 +28,49 @@ _MOST_CHUNKS = 2**24
 _INDEX_ENTRY = np.dtype([("offset", "<u8"), ("nbytes", "<u8")])
 _ABSENT = 2**64 - 1
 """What a shard's index says of a chunk that is not there."""
+
+
+@dataclass(frozen=True)
+class ChunkTable:
+    """Checksums and sizes of an array's chunks."""
+
+    sums: tuple[int, ...]
+    """CRC32C of each chunk."""
+    sizes: tuple[int, ...]
+    """Stored bytes of each chunk."""
+
+    def to_text(self) -> str:
+        """Encode the table: Base64 of sums, then sizes, little-endian 32-bit."""
+        return base64.b64encode(np.array([*self.sums, *self.sizes], dtype="<u4").tobytes()).decode("ascii")
+
+    @classmethod
+    def from_text(cls, text: str) -> ChunkTable:
+        """Parse the text of `to_text`; ValueError if it is invalid."""
+        numbers = np.frombuffer(base64.b64decode(text, validate=True), dtype="<u4").tolist()
+        if len(numbers) % 2:
+            raise ValueError("a chunk table with different numbers of checksums and sizes")
+        return cls(tuple(numbers[: len(numbers) // 2]), tuple(numbers[len(numbers) // 2 :]))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Adjacent chunks of one object."""
+
+    key: str
+    """Key of the object, below the array's."""
+    start: int
+    """First byte."""
+    chunks: tuple[int, ...]
+    """Numbers of the chunks, ascending."""
+    sums: tuple[int, ...]
+    """CRC32C of each."""
+    sizes: tuple[int, ...]
+    """Stored bytes of each."""
+
+    @property
+    def stop(self) -> int:
+        """Byte after the last chunk; the object may continue."""
+        return self.start + sum(self.sizes)
 
 
 @dataclass(frozen=True)

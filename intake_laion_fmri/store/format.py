@@ -22,8 +22,7 @@ from intake_laion_fmri import layout
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.formats.grid import Grid
 from intake_laion_fmri.remote.access import ObjectInfo
-from intake_laion_fmri.store.chunk_table import ChunkTable
-from intake_laion_fmri.store.chunks import ChunkGrid
+from intake_laion_fmri.store.chunks import ChunkGrid, ChunkTable
 from intake_laion_fmri.store.coordinates import TYPES, decode
 from intake_laion_fmri.store.groups import METADATA
 from intake_laion_fmri.store.left_out import LeftOut

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from intake_laion_fmri.errors import DataIntegrityError
 from intake_laion_fmri.layout import ObjectInfo, key
-from intake_laion_fmri.remote.copy import MirrorFolder, Target
-from intake_laion_fmri.remote.keys import rejection
+from intake_laion_fmri.remote.copy import MirrorFolder, Target, rejection
 from intake_laion_fmri.remote.records import MARK, METADATA_FOLDER, MirrorRecord, name_of, now
 
 ROI = key("roi", subject="sub-01", category="face", label="FFA-1")

@@ -183,7 +183,7 @@ def test_a_value_of_a_process_is_made_once_by_all_of_its_threads() -> None:
 
 MIRRORS = """
 import os, signal, sys, threading, time
-from intake_laion_fmri.mirror import pace
+from intake_laion_fmri.mirror import streams
 from intake_laion_fmri.mirror import mirror_bucket
 
 inside, go = threading.Event(), threading.Event()
@@ -194,7 +194,7 @@ class Clock:
         return getattr(time, name)
 
     def monotonic(self):
-        if sys._getframe(1).f_code is pace._Line._add.__code__ and not inside.is_set():
+        if sys._getframe(1).f_code is streams._Line._add.__code__ and not inside.is_set():
             inside.set()
             go.wait()
         return time.monotonic()
@@ -202,7 +202,7 @@ class Clock:
 def fill(name):
     mirror_bucket(os.path.join(sys.argv[2], name), bucket=sys.argv[1], subjects="sub-01", sessions=1, kinds="trials")
 
-pace.time = Clock()
+streams.time = Clock()
 parent = threading.Thread(target=fill, args=("parent",))
 parent.start()
 inside.wait()

@@ -22,8 +22,7 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, Transpos
 from zarr.core.buffer.cpu import Buffer
 from zarr.storage import MemoryStore
 
-from intake_laion_fmri.store.chunk_table import ChunkTable, Part
-from intake_laion_fmri.store.chunks import ChunkGrid
+from intake_laion_fmri.store.chunks import ChunkGrid, ChunkTable, Part
 from intake_laion_fmri.store.codecs import CODECS, crc32c
 
 ITEMS = ("float32", "float16")

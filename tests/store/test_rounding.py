@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from intake_laion_fmri.store.chunk_table import ChunkTable
+from intake_laion_fmri.store.chunks import ChunkTable
 from intake_laion_fmri.store.rounding import DTYPES, Rounding
 
 # --- tables -----------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from stored_metadata import CHECKSUM, GROUP, NAME, SESSION, STORE, STORED, SUBJECT, Built, flipped
 
 from intake_laion_fmri.errors import DataIntegrityError
-from intake_laion_fmri.store.chunk_table import ChunkTable
+from intake_laion_fmri.store.chunks import ChunkTable
 from intake_laion_fmri.store.format import BETAS, Record, StoredSession
 from intake_laion_fmri.store.metadata import read_root, read_subject, root_metadata, subject_metadata
 

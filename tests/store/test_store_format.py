@@ -38,7 +38,7 @@ from intake_laion_fmri.axes.rois import RoiExpression, RoiMembership
 from intake_laion_fmri.axes.voxels import MASKS
 from intake_laion_fmri.errors import DataIntegrityError, UnknownValueError
 from intake_laion_fmri.remote.access import ObjectInfo
-from intake_laion_fmri.store.chunk_table import ChunkTable
+from intake_laion_fmri.store.chunks import ChunkTable
 from intake_laion_fmri.store.codecs import CODECS
 from intake_laion_fmri.store.format import BETAS, Record, StoredSession, coordinate_key
 from intake_laion_fmri.store.left_out import LeftOut
