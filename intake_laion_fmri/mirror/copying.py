@@ -16,7 +16,7 @@ from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.mirror.partial import received_before
 from intake_laion_fmri.mirror.report import MirrorPlan, MirrorProgress, left_alone_message
 from intake_laion_fmri.mirror.targets import STALE_SECONDS, LeftAloneError, ObjectBusyError
-from intake_laion_fmri.mirror.transfer import Fetched, fetch_object
+from intake_laion_fmri.mirror.transfer import Fetched, Transfers
 from intake_laion_fmri.remote.copy import MirrorFolder
 from intake_laion_fmri.remote.locks import LEASE_SECONDS
 
@@ -33,22 +33,10 @@ _BUSY_SECONDS = 0.5
 PATIENT_SECONDS = 1.25 * LEASE_SECONDS
 """How long to wait for a stuck process: longer than the lock of a dead process lasts."""
 
-_OF_ONE_OBJECT = frozenset(
-    getattr(errno, name, -1)
-    for name in (
-        "EEXIST",
-        "EISDIR",
-        "ENOTDIR",
-        "ENAMETOOLONG",
-        "ELOOP",
-        "EILSEQ",
-        "EINVAL",
-        "EACCES",
-        "EPERM",
-        "ETXTBSY",
-        "EBUSY",
-    )
-)
+_OF_ONE_OBJECT = {
+    *(errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ, errno.EINVAL),
+    *(errno.EACCES, errno.EPERM, errno.EBUSY, getattr(errno, "ETXTBSY", errno.EBUSY)),
+}
 """Errors of a disk that concern a single file."""
 
 Outcome = tuple[ObjectInfo, "Future[Fetched]"]
@@ -75,9 +63,11 @@ class CopyingRun:
         self.seconds = 0.0
         self.interrupted = False
         self._plan, self._folder, self._progress = plan, folder, progress
-        self._piece_bytes, self._request_bytes = piece_bytes, request_bytes
         self._jobs = jobs
         self._stop, self._lock = threading.Event(), threading.Lock()
+        requests = min(REQUESTS_PER_OBJECT, max(1, CONNECTIONS // jobs))
+        given = (plan.bucket, folder, requests, piece_bytes, request_bytes)
+        self._transfers = Transfers(*given, received=self._receive, stop=self._stop)
         self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         self._busy: dict[ObjectInfo, _Busy] = {}
         self._errors: list[Exception] = []
@@ -91,7 +81,6 @@ class CopyingRun:
         self._report(None, force=True)
         if not todo:
             return []
-        requests = min(REQUESTS_PER_OBJECT, max(1, CONNECTIONS // self._jobs))
         with (
             ThreadPoolExecutor(min(self._jobs, CONNECTIONS), thread_name_prefix="laion-large") as large,
             ThreadPoolExecutor(min(4 * self._jobs, CONNECTIONS), thread_name_prefix="laion-small") as small,
@@ -99,13 +88,13 @@ class CopyingRun:
             self._pools = {True: small, False: large}
             try:
                 for info in todo:
-                    self._begin(info, requests)
+                    self._begin(info)
                 alone = len(self.left_alone)
                 while (
                     len(self._done) + len(self._errors) + len(self.left_alone) - alone < len(todo)
                     and not self._stop.is_set()
                 ):
-                    self._take(requests)
+                    self._take()
             except BaseException:
                 self.interrupted = True
                 raise
@@ -118,27 +107,16 @@ class CopyingRun:
             raise _one_error(self._errors, self._folder.path, sorted(self.left_alone.items()))
         return self._done
 
-    def _begin(self, info: ObjectInfo, requests: int, wait_seconds: float = 0.0) -> None:
-        is_small = info.size <= self._request_bytes
-        future = self._pools[is_small].submit(
-            fetch_object,
-            self._plan.bucket,
-            info,
-            self._folder,
-            requests=requests,
-            piece_bytes=self._piece_bytes,
-            request_bytes=self._request_bytes,
-            received=self._receive,
-            stop=self._stop,
-            wait_seconds=wait_seconds,
-        )
+    def _begin(self, info: ObjectInfo, wait_seconds: float = 0.0) -> None:
+        is_small = info.size <= self._transfers.request_bytes
+        future = self._pools[is_small].submit(self._transfers.fetch, info, wait_seconds)
         future.add_done_callback(lambda done: self._outcomes.put((info, done)))
 
     def _receive(self, count: int) -> None:
         with self._lock:  # each transfer calls it from threads of its own
             self.received += count
 
-    def _take(self, requests: int) -> None:
+    def _take(self) -> None:
         """Process a finished object, or wait briefly.
 
         Objects that another process was fetching are tried again.
@@ -152,7 +130,7 @@ class CopyingRun:
         for info, busy in list(self._busy.items()):
             if busy.is_due(self._folder, info):
                 busy.due = float("inf")
-                self._begin(info, requests, PATIENT_SECONDS if busy.is_stuck else 0.0)
+                self._begin(info, PATIENT_SECONDS if busy.is_stuck else 0.0)
 
     def _settle(self, info: ObjectInfo, future: Future[Fetched]) -> None:
         if future.cancelled():

@@ -19,8 +19,7 @@ from intake_laion_fmri.errors import AccessDeniedError, BucketUnreachableError, 
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.mirror.agreement import AccessService, GatedFile, UrlExpiredError, find_request_id, opened
 from intake_laion_fmri.mirror.partial import PIECE_BYTES, PartialFile, PieceWriter, part_of, received_before
-from intake_laion_fmri.mirror.targets import ObjectBusyError, errors_of_writing, locked
-from intake_laion_fmri.remote import atomic
+from intake_laion_fmri.mirror.targets import ObjectBusyError, errors_of_writing, forget, locked, put_in_place
 from intake_laion_fmri.remote.access import open_bucket
 from intake_laion_fmri.remote.copy import MirrorFolder, Target
 from intake_laion_fmri.remote.proofs import crc32_of
@@ -160,19 +159,14 @@ class _Job:
             partial.sync()
         sha256, crc32 = _sums(part)
         if sha256 != file.sha256:
-            self._forget(part)
+            forget(part, self.folder)
             raise DataIntegrityError(
                 f"{file.key}: expected the SHA-256 {file.sha256}, found {sha256}. It was discarded: run this again; "
                 "if it persists, report it."
             )
-        if target.within == self.folder.path:
-            atomic.move(part, target.path, within=target.within, durable=True)
-        else:  # behind a link there may be another disk
-            with part.open("rb") as content:
-                blocks = iter(lambda: content.read(PIECE_BYTES), b"")
-                atomic.write_whole(target.path, blocks, durable=True, private=private, within=target.within)
+        put_in_place(part, target, self.folder, durable=True, private=private)
         self._record(file, target.path, crc32)
-        self._forget(part)
+        forget(part, self.folder)
         self.done = before + file.size
 
     def _receive_run(self, file: GatedFile, writer: PieceWriter, stop: int) -> None:
@@ -221,11 +215,6 @@ class _Job:
     def _record(self, file: GatedFile, path: Path, crc32: int) -> None:
         mtime_ns = path.stat().st_mtime_ns
         self.folder.write_record(MirrorRecord(file.key, file.size, file.sha256, mtime_ns, SHA256, crc32, now()))
-
-    def _forget(self, part: Path) -> None:
-        for path in (part, part.with_suffix(".state")):
-            if os.path.lexists(path):
-                atomic.remove(path, within=self.folder.path)
 
 
 def _sums(path: Path) -> tuple[str, int]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from intake_laion_fmri.errors import AccessDeniedError, BucketUnreachableError, DataIntegrityError, NotInBucketError
 from intake_laion_fmri.layout import ObjectInfo
-from intake_laion_fmri.mirror.partial import part_of, read_state
+from intake_laion_fmri.mirror.partial import PIECE_BYTES, part_of, read_state
 from intake_laion_fmri.remote import atomic, locks
 from intake_laion_fmri.remote.copy import Copy, MirrorFolder, Target
 from intake_laion_fmri.remote.parents import make_folder
@@ -143,6 +143,29 @@ def make_room(folder: MirrorFolder, info: ObjectInfo, target: Target, copy: Copy
         _expect_comparable(info, copy)
     if not target.path.parent.is_dir():
         make_folder(target.path.parent, within=target.within)
+
+
+def put_in_place(
+    part: Path, target: Target, folder: MirrorFolder, *, durable: bool = False, private: bool = False
+) -> bool:
+    """Move what was received to its place, or copy it there: behind a link there may be another disk.
+
+    Returns True if it was copied. A `private` file stays one.
+    """
+    if target.within == folder.path:
+        atomic.move(part, target.path, within=target.within, durable=durable)
+        return False
+    with part.open("rb") as file:
+        blocks = iter(lambda: file.read(PIECE_BYTES), b"")
+        atomic.write_whole(target.path, blocks, durable=True, private=private, within=target.within)
+    return True
+
+
+def forget(part: Path, folder: MirrorFolder) -> None:
+    """Remove a partial file and its sums."""
+    for path in (part, part.with_suffix(".state")):
+        if os.path.lexists(path):
+            atomic.remove(path, within=folder.path)
 
 
 def _expect_comparable(info: ObjectInfo, copy: Copy) -> None:

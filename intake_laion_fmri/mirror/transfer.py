@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from intake_laion_fmri.errors import BucketUnreachableError, DataIntegrityError
@@ -25,7 +25,15 @@ from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.mirror.checks import GZIP, MD5, SIZE, check_file, check_stream
 from intake_laion_fmri.mirror.partial import PIECE_BYTES, DamagedError, Front, PartialFile, PieceWriter, part_of
 from intake_laion_fmri.mirror.streams import BlockStream, Pace, ReplacedError, S3Stream, Stream, shared_line
-from intake_laion_fmri.mirror.targets import LeftAloneError, errors_of_writing, is_part, locked, make_room
+from intake_laion_fmri.mirror.targets import (
+    LeftAloneError,
+    errors_of_writing,
+    forget,
+    is_part,
+    locked,
+    make_room,
+    put_in_place,
+)
 from intake_laion_fmri.remote import atomic
 from intake_laion_fmri.remote.access import Bucket
 from intake_laion_fmri.remote.backend import WrongAnswerError
@@ -50,78 +58,69 @@ class Fetched:
     """Whether an older file, or a damaged one, was in its place."""
 
 
-def fetch_object(
-    bucket: Bucket,
-    info: ObjectInfo,
-    folder: MirrorFolder,
-    *,
-    requests: int = 4,
-    piece_bytes: int = PIECE_BYTES,
-    request_bytes: int = REQUEST_BYTES,
-    received: Callable[[int], None] | None = None,
-    stop: threading.Event | None = None,
-    wait_seconds: float = 0.0,
-) -> Fetched:
-    """Fetch an object into a mirror, unless a complete copy exists.
-
-    `requests` requests of `request_bytes` are under way at a time; whole pieces of `piece_bytes` outlive the process.
-    `received` is called with the number of bytes received, from several threads. Once `stop` is set, the transfer ends
-    within a fraction of a second. Another process that is fetching the object is waited for `wait_seconds`.
-
-    Raises
-    ------
-    ObjectBusyError
-        If another process is fetching the object.
-    TransferStoppedError
-        If `stop` was set. What was received is kept.
-    NotInBucketError, AccessDeniedError, BucketUnreachableError
-        If it cannot be read. What was received is kept.
-    LeftAloneError
-        If something is in its place that this project did not write, and that is not the object.
-    DataIntegrityError
-        If it is damaged, or replaced, twice; or its key cannot be a file's. Nothing is kept.
-    OSError
-        If it cannot be written: names the object. What was received is kept.
-    """
-    copy = folder.copy_of(info.key)
-    target = folder.target(folder.name_for(info.key, copy))
-    received, stop = received or (lambda _: None), stop or threading.Event()
-    job = _Job(bucket, folder, requests, piece_bytes, request_bytes, received, stop)
-    with errors_of_writing(info.key, target.path):
-        if copy and copy.is_complete(info):
-            return Fetched(info, "complete")
-        with locked(folder, name_of(info.key), wait_seconds):
-            copy = folder.copy_of(info.key)
-            if copy and copy.is_complete(info):  # another process has fetched it
-                return Fetched(info, "complete")
-            if copy and job.adopt(info, copy):
-                return Fetched(info, "adopted")
-            make_room(folder, info, target, copy)
-            return job.fetch(info, target)
-
-
 @dataclass(frozen=True)
-class _Job:
-    """Settings and state for fetching objects."""
+class Transfers:
+    """Fetches objects into a mirror, from any thread."""
 
     bucket: Bucket
+    """Where they come from."""
     folder: MirrorFolder
-    requests: int
-    piece_bytes: int
-    request_bytes: int
-    received: Callable[[int], None]
-    stop: threading.Event
+    """The mirror."""
+    requests: int = 4
+    """Requests under way at a time for an object."""
+    piece_bytes: int = PIECE_BYTES
+    """Whole pieces of this size outlive the process."""
+    request_bytes: int = REQUEST_BYTES
+    """Asked for at a time."""
+    received: Callable[[int], None] = lambda _: None
+    """Called with the number of bytes received, from several threads."""
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Once it is set, transfers end within a fraction of a second."""
 
-    def how(self, info: ObjectInfo) -> str:
+    def fetch(self, info: ObjectInfo, wait_seconds: float = 0.0) -> Fetched:
+        """Fetch an object, unless a complete copy exists.
+
+        Another process that is fetching the object is waited for `wait_seconds`.
+
+        Raises
+        ------
+        ObjectBusyError
+            If another process is fetching the object.
+        TransferStoppedError
+            If `stop` was set. What was received is kept.
+        NotInBucketError, AccessDeniedError, BucketUnreachableError
+            If it cannot be read. What was received is kept.
+        LeftAloneError
+            If something is in its place that this project did not write, and that is not the object.
+        DataIntegrityError
+            If it is damaged, or replaced, twice; or its key cannot be a file's. Nothing is kept.
+        OSError
+            If it cannot be written: names the object. What was received is kept.
+        """
+        copy = self.folder.copy_of(info.key)
+        target = self.folder.target(self.folder.name_for(info.key, copy))
+        with errors_of_writing(info.key, target.path):
+            if copy and copy.is_complete(info):
+                return Fetched(info, "complete")
+            with locked(self.folder, name_of(info.key), wait_seconds):
+                copy = self.folder.copy_of(info.key)
+                if copy and copy.is_complete(info):  # another process has fetched it
+                    return Fetched(info, "complete")
+                if copy and self._adopt(info, copy):
+                    return Fetched(info, "adopted")
+                make_room(self.folder, info, target, copy)
+                return self._fetch(info, target)
+
+    def _how(self, info: ObjectInfo) -> str:
         if self.bucket.requests.is_md5(info):
             return MD5
         return GZIP if info.key.endswith(".gz") else SIZE
 
-    def adopt(self, info: ObjectInfo, copy: Copy) -> bool:
+    def _adopt(self, info: ObjectInfo, copy: Copy) -> bool:
         """Record an existing file that is proved to be the object."""
         if copy.state.st_size != info.size or self.folder.proves(info) is None:
             return False
-        how = self.how(info)
+        how = self._how(info)
         try:
             crc32 = check_file(copy.path, info, SIZE, stop=self.stop)
         except DataIntegrityError:
@@ -135,7 +134,7 @@ class _Job:
             MirrorRecord(info.key, info.size, info.etag, mtime_ns, checked, crc32, now(), file=file)
         )
 
-    def fetch(self, info: ObjectInfo, target: Target) -> Fetched:
+    def _fetch(self, info: ObjectInfo, target: Target) -> Fetched:
         """Fetch an object, again if it is damaged or was replaced.
 
         Once more for each reason.
@@ -176,9 +175,7 @@ class _Job:
         mtime_ns, file = part.stat().st_mtime_ns, self.folder.file_of(info.key, target.path)
         record = MirrorRecord(info.key, info.size, info.etag, mtime_ns, how, crc32, now(), file=file)
         self._put_in_place(part, target, record, copy)
-        for path in (part, part.with_suffix(".state")):  # all else was removed before
-            if os.path.lexists(path):
-                atomic.remove(path, within=self.folder.path)
+        forget(part, self.folder)  # all else was removed before
         return Fetched(info, "fetched", copy is not None)
 
     def _put_in_place(self, part: Path, target: Target, record: MirrorRecord, copy: Copy | None) -> None:
@@ -190,14 +187,8 @@ class _Job:
         self.folder.write_record(replace(record, replaces=before))
         if copy is None and os.path.lexists(target.path):
             raise LeftAloneError("something that has just appeared there")
-        if target.within == self.folder.path:
-            atomic.move(part, target.path, within=target.within)
-            moved = record
-        else:  # behind a link there may be another disk
-            with part.open("rb") as file:
-                content = iter(lambda: file.read(PIECE_BYTES), b"")
-                atomic.write_whole(target.path, content, durable=True, within=target.within)
-            moved = replace(record, mtime_ns=target.path.stat().st_mtime_ns)
+        copied = put_in_place(part, target, self.folder)
+        moved = replace(record, mtime_ns=target.path.stat().st_mtime_ns) if copied else record
         if before or moved != record:
             self.folder.write_record(moved)
 
@@ -279,7 +270,7 @@ class _Job:
 
         Returns its CRC-32 and the kind of check.
         """
-        info, how = partial.info, self.how(partial.info)
+        info, how = partial.info, self._how(partial.info)
         try:
             return check_stream(Front(partial), info, how, self.stop), how
         except DamagedError:

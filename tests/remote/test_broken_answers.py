@@ -20,7 +20,7 @@ from intake_laion_fmri import layout
 from intake_laion_fmri.config import set_network
 from intake_laion_fmri.errors import BucketUnreachableError, NotInBucketError
 from intake_laion_fmri.mirror.partial import TransferStoppedError
-from intake_laion_fmri.mirror.transfer import fetch_object
+from intake_laion_fmri.mirror.transfer import Transfers
 from intake_laion_fmri.remote.access import Bucket, open_bucket
 from intake_laion_fmri.remote.copy import MirrorFolder
 
@@ -131,5 +131,5 @@ def test_mirroring_is_stopped_as_the_answer_comes(s3: Any, tmp_path: Path) -> No
         bucket = open_bucket(BUCKET, {"endpoint_url": proxy.endpoint})
         info = bucket.state(MAP)
         with proxy.rule("^GET", endless), pytest.raises(TransferStoppedError):
-            fetch_object(bucket, info, MirrorFolder(tmp_path), stop=stop)
+            Transfers(bucket, MirrorFolder(tmp_path), stop=stop).fetch(info)
         assert endless.is_given_up
