@@ -295,7 +295,7 @@ def _print_report(plan: MirrorPlan, report: MirrorReport, *, as_json: bool) -> N
         print_json(_choice(plan, report.left_alone) | {name: getattr(report, name) for name in done})
         return
     rate = f" at {size(report.bytes_received / report.seconds)}/s" if report.bytes_received and report.seconds else ""
-    line = f"{report.to}: {report.n_files:,} files complete, {size(report.n_bytes)}; {report.fetched:,} fetched now"
+    line = f"{plan.to}: {report.n_files:,} files complete, {size(report.n_bytes)}; {report.fetched:,} fetched now"
     if report.replaced:
         line += f", {report.replaced:,} of them in place of others"
     if report.fetched:

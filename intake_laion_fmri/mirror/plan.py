@@ -203,12 +203,3 @@ def save_listings(folder: MirrorFolder, plan: MirrorPlan) -> None:
     except OSError:
         if plan.fetch or plan.unrecorded:  # a complete mirror may be read-only
             raise
-
-
-def renewed(
-    listings: Mapping[str, Mapping[str, ObjectInfo]], current: Mapping[str, ObjectInfo]
-) -> dict[str, dict[str, ObjectInfo]]:
-    """Return listings with new versions of objects replaced meanwhile."""
-    return {
-        folder: {key: current.get(key, info) for key, info in objects.items()} for folder, objects in listings.items()
-    }

@@ -89,8 +89,8 @@ class MirrorProgress:
 class MirrorReport:
     """Result of copying."""
 
-    to: Path
-    """The mirror."""
+    plan: MirrorPlan = field(repr=False)
+    """What was to be copied, and what of it is held out, gated or refused."""
     n_files: int
     """Files of the choice that are complete now: all but those that were left alone."""
     n_bytes: int
@@ -103,28 +103,23 @@ class MirrorReport:
     """Fetched files in whose place there was an older or a damaged one, copied by an earlier run."""
     bytes_received: int
     """Bytes that came over the network, or from the folder that was copied."""
-    held_out: int
-    """As in the plan."""
-    gated: int
-    """As in the plan."""
-    refused: tuple[tuple[str, str], ...]
-    """As in the plan."""
     left_alone: tuple[tuple[str, str], ...]
     """Keys in whose places is what this project did not write, and what that is: it was neither read as the bucket's
     nor touched."""
     seconds: float
     """Copying took."""
     notes: tuple[str, ...] = ()
-    """As in the plan."""
+    """Those of the plan, and what else users should know, in words."""
 
     @property
     def left_out(self) -> tuple[str, ...]:
         """Objects left out, with reasons, in words."""
-        held_out = f"{self.held_out} objects of held-out sessions were left out: they cannot be read."
-        gated = f"{self.gated} objects that require a data use agreement were left out."
-        refused = [f"{key!r} was left out: it {reason}." for key, reason in self.refused]
-        alone = [left_alone_message(self.to, self.left_alone)] if self.left_alone else []
-        return (*([held_out] if self.held_out else []), *([gated] if self.gated else []), *refused, *alone, *self.notes)
+        plan = self.plan
+        held_out = f"{plan.held_out} objects of held-out sessions were left out: they cannot be read."
+        gated = f"{plan.gated} objects that require a data use agreement were left out."
+        refused = [f"{key!r} was left out: it {reason}." for key, reason in plan.refused]
+        alone = [left_alone_message(plan.to, self.left_alone)] if self.left_alone else []
+        return (*([held_out] if plan.held_out else []), *([gated] if plan.gated else []), *refused, *alone, *self.notes)
 
 
 def left_alone_message(to: Path, found: Sequence[tuple[str, str]]) -> str:

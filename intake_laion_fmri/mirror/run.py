@@ -27,7 +27,6 @@ from intake_laion_fmri.mirror.plan import (
     listed_now,
     plan_from_listings,
     raise_unless_apart,
-    renewed,
     save_listings,
 )
 from intake_laion_fmri.mirror.report import MirrorPlan, MirrorProgress, MirrorReport, left_alone_message
@@ -201,7 +200,7 @@ def mirror_bucket(
         )
     report = fill_mirror(to, jobs=jobs, progress=progress)
     if report.left_alone:
-        warnings.warn(left_alone_message(report.to, report.left_alone), LeftAloneWarning, stacklevel=2)
+        warnings.warn(left_alone_message(report.plan.to, report.left_alone), LeftAloneWarning, stacklevel=2)
     return report
 
 
@@ -252,19 +251,20 @@ def fill_mirror(
                     tidy(folder, run.current.values())
     without_splits = bring_splits(folder, plan.pools)
     if any(fetched.info != planned for fetched, planned in done):
-        save_listings(folder, replace(plan, listings=renewed(plan.listings, run.current)))
+        current = {
+            name: {key: run.current.get(key, info) for key, info in objects.items()}
+            for name, objects in plan.listings.items()
+        }
+        save_listings(folder, replace(plan, listings=current))
     statuses = Counter(fetched.status for fetched, _ in done)
     return MirrorReport(
-        plan.to,
+        plan,
         n_files=len(run.current),
         n_bytes=sum(info.size for info in run.current.values()),
         fetched=statuses["fetched"],
         adopted=statuses["adopted"],
         replaced=sum(fetched.replaced for fetched, _ in done),
         bytes_received=run.received,
-        held_out=plan.held_out,
-        gated=plan.gated,
-        refused=plan.refused,
         left_alone=tuple(sorted(run.left_alone.items())),
         seconds=run.seconds,
         notes=(*plan.notes, *without_splits),

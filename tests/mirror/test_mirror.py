@@ -289,7 +289,7 @@ def test_from_s3(s3: Any, tiny: Path, tmp_path: Path) -> None:
     with s3.requests() as asked:
         report = mirror_bucket(tmp_path, **where)
     assert files(tmp_path) == public(tiny)
-    assert report.held_out > 0
+    assert report.plan.held_out > 0
     assert asked["HEAD"] == 0
     assert asked["GET"] == sum(1 for content in public(tiny).values() if content)
     assert asked["LIST"] <= 7
@@ -379,7 +379,7 @@ def test_hostile_keys(s3: Any, tmp_path: Path) -> None:
     for name in [good, f"{tree}/é\u0301 ö.json", *bad]:
         s3.client.put_object(Bucket="hostile", Key=name, Body=b"{}", ACL="public-read")
     report = mirror_bucket(tmp_path / "a" / "mirror", bucket="s3://hostile", storage_options=s3.storage_options)
-    assert {name for name, _ in report.refused} == set(bad)
+    assert {name for name, _ in report.plan.refused} == set(bad)
     assert set(files(tmp_path)) == {f"a/mirror/{good}", f"a/mirror/{tree}/é\u0301 ö.json"} | {
         name for name in files(tmp_path) if f"/{METADATA_FOLDER}/" in name
     }

@@ -479,8 +479,8 @@ def test_an_object_named_like_a_folder(s3: Any, tiny: Path, tmp_path: Path) -> N
     for fetched in (1, 0):
         report = mirror_bucket(tmp_path, bucket="s3://odd-names", storage_options=s3.storage_options)
         assert report.fetched == fetched
-        assert folder in dict(report.refused)
-        assert "is also the name of the folder that holds" in dict(report.refused)[folder]
+        assert folder in dict(report.plan.refused)
+        assert "is also the name of the folder that holds" in dict(report.plan.refused)[folder]
     assert (tmp_path / TRIALS).read_bytes() == bodies[TRIALS]
 
 

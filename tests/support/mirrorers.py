@@ -125,7 +125,7 @@ def _fill(to: str, jobs: int = 2, sizes: Sequence[int] = (), **choice: Any) -> d
         report = fill_mirror(plan_mirror(to, **choice), jobs=jobs, **own)
     except BaseException as error:  # noqa: BLE001  (told to the test, whatever it is)
         return {"error": classes_of(error), "text": str(error), "errno": getattr(error, "errno", None)}
-    names = ("n_files", "fetched", "adopted", "replaced", "bytes_received", "held_out")
+    names = ("n_files", "fetched", "adopted", "replaced", "bytes_received")
     return {"report": {name: getattr(report, name) for name in names}}
 
 
