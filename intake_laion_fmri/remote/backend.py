@@ -147,24 +147,9 @@ class Backend(ABC):
         """
         return ""
 
-    def exists(self, key: str, seconds: float) -> bool:
-        """Return True if an object exists now."""
-        raise NotImplementedError
-
-    def put(self, key: str, content: bytes, seconds: float, *, create: bool) -> None:
-        """Write an object.
-
-        With `create`, FileExistsError if it exists, where the server can tell.
-        """
-        raise NotImplementedError
-
-    def remove(self, key: str, seconds: float) -> None:
-        """Remove an object."""
-        raise NotImplementedError
-
 
 class FileSystemBackend(Backend):
-    """Back-end over a file system of fsspec."""
+    """Back-end over a file system of fsspec, which does all writing to servers."""
 
     file_system: AbstractFileSystem
 
@@ -177,7 +162,10 @@ class FileSystemBackend(Backend):
         return bool(self.call(seconds, "exists", self.path(key)))
 
     def put(self, key: str, content: bytes, seconds: float, *, create: bool) -> None:
-        """Write an object."""
+        """Write an object.
+
+        With `create`, FileExistsError if it exists, where the server can tell.
+        """
         self.call(seconds, "pipe_file", self.path(key), content, mode="create" if create else "overwrite")
 
     def remove(self, key: str, seconds: float) -> None:

@@ -92,12 +92,9 @@ class MirrorFirst(Copies):
             found = requests.find(folder)
         except BucketUnreachableError as error:
             saved = self._listed_before(folder)
-            if saved is None and self._is_foreign():
-                self._go_offline(requests.messages, error)
-                return self._as_they_lie(self._lying().find(folder))
+            self._go_offline(requests.messages, error, can_tell=saved is not None)
             if saved is None:
-                raise
-            self._go_offline(requests.messages, error)
+                return self._as_they_lie(self._lying().find(folder))
             found = saved
         origin = {key: "bucket" if self.mirror.holds(info) is None else "mirror" for key, info in found.items()}
         if not requests.messages.is_local and any(
@@ -125,9 +122,7 @@ class MirrorFirst(Copies):
             return requests.folders(folder)
         except BucketUnreachableError as error:
             copied = self._lying().folders(folder)
-            if not copied and not self._is_foreign():
-                raise
-            self._go_offline(requests.messages, error)
+            self._go_offline(requests.messages, error, can_tell=bool(copied))
             return copied
 
     def root_files(self, requests: Requests) -> dict[str, ObjectInfo]:
@@ -136,12 +131,9 @@ class MirrorFirst(Copies):
             return super().root_files(requests)
         except BucketUnreachableError as error:
             saved = self.mirror.listing("")
-            if saved is None and self._is_foreign():
-                self._go_offline(requests.messages, error)
-                return self._as_they_lie(super().root_files(self._lying()))
+            self._go_offline(requests.messages, error, can_tell=saved is not None)
             if saved is None:
-                raise
-            self._go_offline(requests.messages, error)
+                return self._as_they_lie(super().root_files(self._lying()))
             return {key: info for key, info in saved.items() if "/" not in key}
 
     def contents(self, objects: Iterable[ObjectInfo], failures: dict[str, Exception] | None) -> dict[str, bytes]:
@@ -191,11 +183,17 @@ class MirrorFirst(Copies):
         """Return requests for the folder's files alone."""
         return Requests(Messages(self.mirror.path.as_posix(), {}, Wording()), network_policy())
 
-    def _go_offline(self, messages: Messages, error: BucketUnreachableError) -> None:
-        """Note that the bucket is silent, and warn once per process."""
+    def _go_offline(self, messages: Messages, error: BucketUnreachableError, *, can_tell: bool) -> None:
+        """Note that the bucket is silent, and warn once per process.
+
+        The error is raised unless the mirror can tell what there is, or is read as it lies.
+        """
+        is_foreign = self._is_foreign()
+        if not (can_tell or is_foreign):
+            raise error
         remember_silent(messages, error)
         how = "with the listing of the last mirror run"
-        if self._is_foreign():
+        if is_foreign:
             how = "as it is, and its files may be outdated"
         text = f"{messages.url} does not respond: the folder {self.mirror.path} is read {how}."
         if text not in _told:

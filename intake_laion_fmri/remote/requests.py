@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import BinaryIO, TypeVar
@@ -17,6 +16,7 @@ from intake_laion_fmri.remote.backend import Answer, Backend, Listing, WrongAnsw
 from intake_laion_fmri.remote.cache import LARGEST_BYTES as KEPT_BYTES
 from intake_laion_fmri.remote.connect import connected
 from intake_laion_fmri.remote.messages import Messages
+from intake_laion_fmri.remote.proofs import is_whole_md5
 from intake_laion_fmri.remote.retry import Attempts, NetworkPolicy
 from intake_laion_fmri.remote.s3 import NoSuchBucketError
 from intake_laion_fmri.remote.stream import BLOCKS_IN_FLIGHT, BlockReader
@@ -52,10 +52,7 @@ class Requests:
         known: Callable[[ObjectInfo], ObjectInfo] = lambda info: info,
     ) -> None:
         self.messages, self._network, self._impatient, self._known = messages, network, impatient, known
-        self._backends = PerProcess(self._connect)
-
-    def _connect(self) -> Backend:
-        return connected(self.messages, self._network)
+        self._backends = PerProcess(lambda: connected(messages, network))
 
     @property
     def backend(self) -> Backend:
@@ -113,9 +110,7 @@ class Requests:
 
         `size` is the expected number, which sets the time allowed.
         """
-        return self._ask_once_if_local(
-            key, lambda seconds: self._get_within(seconds, key, start, stop, most=most), size=size
-        )
+        return self.ask(key, lambda seconds: self._get_within(seconds, key, start, stop, most=most), size=size)
 
     def read_within(self, key: str, *, most: int) -> bytes:
         """Read a small object within `pinned.PINNED_SECONDS`."""
@@ -225,7 +220,7 @@ class Requests:
 
         True for an S3 upload in one piece, without encryption by a key.
         """
-        return self.backend.has_md5_etags and re.fullmatch(r"[0-9a-f]{32}", info.etag) is not None
+        return self.backend.has_md5_etags and is_whole_md5(info.etag)
 
     @contextmanager
     def open(self, info: ObjectInfo) -> Iterator[BinaryIO]:
@@ -274,16 +269,10 @@ class Requests:
             with self._named(key):
                 return action(seconds)
 
-        return self._ask_once_if_local(key, named, size=size)
-
-    def _ask_once_if_local(self, key: str, action: Callable[[float], T], *, size: int = 0) -> T:
-        if self.backend.is_remote:
-            return self.ask(key, action, size=size)
-        with self.errors_of(key):
-            return action(0)
+        return self.ask(key, named, size=size)
 
     def ask(self, key: str, action: Callable[[float], T], *, size: int = 0) -> T:
-        """Call the file system, with retries; nothing else retries.
+        """Call the file system, with retries if it is remote; nothing else retries.
 
         `action` takes the seconds that it may take; `key` is what it is about, for errors, and `size` its bytes.
         """

@@ -68,12 +68,7 @@ class S3Objects(FileSystemBackend):
         bucket, path = self.split(folder)
         start = f"{path.rstrip('/')}/" if path else ""
         cut = len(self.split("")[1].rstrip("/") + "/") if self.split("")[1] else 0
-        request = {
-            "Bucket": bucket,
-            "Prefix": start,
-            **({} if deep else {"Delimiter": "/"}),
-            **self.file_system.req_kw,
-        }
+        request = {"Bucket": bucket, "Prefix": start, **({} if deep else {"Delimiter": "/"}), **self.file_system.req_kw}
         objects: dict[str, ObjectInfo] = {}
         folders: set[str] = set()
         tokens: set[str] = set()
@@ -115,7 +110,7 @@ class S3Objects(FileSystemBackend):
                 body.close()
             return Answer(b"".join(pieces), str(answer.get("ETag", "")).strip('"'))
 
-        return self._run(receive, seconds)  # type: ignore[no-any-return]
+        return bounded(self.file_system.loop, receive, seconds)  # type: ignore[no-any-return]
 
     async def begin(self, key: str, start: int | None, stop: int | None) -> Any:
         """Request an object and return the answer with its open body."""
@@ -137,10 +132,7 @@ class S3Objects(FileSystemBackend):
         return is_encrypted(self._call(seconds, "head_object", Bucket=bucket, Key=name))
 
     def _call(self, seconds: float, method: str, **request: Any) -> Any:
-        return self._run(self.file_system._call_s3, seconds, method, **request)
-
-    def _run(self, coroutine: Any, seconds: float, *args: Any, **kwargs: Any) -> Any:
-        return bounded(self.file_system.loop, coroutine, seconds, *args, **kwargs)
+        return bounded(self.file_system.loop, self.file_system._call_s3, seconds, method, **request)
 
 
 def is_encrypted(answer: Mapping[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from typing import ClassVar
 from intake_laion_fmri.errors import AccessDeniedError, NotInBucketError
 from intake_laion_fmri.remote import atomic, marks
 from intake_laion_fmri.remote.access import SMALL_FILES_IN_FLIGHT, Bucket
+from intake_laion_fmri.remote.backend import FileSystemBackend
 from intake_laion_fmri.store.groups import (
     METADATA,
     WAIT_SECONDS,
@@ -214,7 +215,7 @@ class _ObjectWriter(StoreWriter):
 
         def put(seconds: float, create: bool = unless_there) -> None:
             try:
-                self.root.backend.put(key, content, seconds, create=create)
+                self._backend.put(key, content, seconds, create=create)
             except OSError as error:
                 if not create or error.errno not in _NO_CONDITIONS:
                     raise
@@ -239,13 +240,18 @@ class _ObjectWriter(StoreWriter):
         """Remove objects, if they exist."""
         for key in keys:
             with contextlib.suppress(FileNotFoundError):
-                self.root.requests.ask(key, functools.partial(self.root.backend.remove, key))
+                self.root.requests.ask(key, functools.partial(self._backend.remove, key))
 
     def tidy(self) -> None:
         pass
 
+    @property
+    def _backend(self) -> FileSystemBackend:
+        assert isinstance(self.root.backend, FileSystemBackend), "stores on a disk have another writer"
+        return self.root.backend
+
     def _is_there(self, key: str) -> bool:
-        return self.root.requests.ask(key, functools.partial(self.root.backend.exists, key))
+        return self.root.requests.ask(key, functools.partial(self._backend.exists, key))
 
 
 class _GroupInPlace:
