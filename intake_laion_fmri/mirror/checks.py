@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import io
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from intake_laion_fmri.formats.gunzip import open_gzip
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.mirror.partial import PIECE_BYTES, DamagedError, TransferStoppedError
 from intake_laion_fmri.remote.proofs import crc32_of
+from intake_laion_fmri.remote.stream import ReadableFile
 
 UNPACKED_BYTES = 64 * 1024**3
 """A gzip stream that unpacks to more is not unpacked on: the largest of the data set has 12.2 GB."""
@@ -37,16 +37,13 @@ def check_file(path: Path, info: ObjectInfo, how: str, *, stop: threading.Event 
         raise DataIntegrityError(f"{path} {error}. Fetch it again.") from error
 
 
-class _Summed(io.RawIOBase):
+class _Summed(ReadableFile):
     """A file that counts and checksums the bytes read."""
 
     def __init__(self, file: Any, *, md5: bool) -> None:
         self._file = file
         self.count, self.crc32 = 0, 0
         self.md5 = hashlib.md5(usedforsecurity=False) if md5 else None
-
-    def readable(self) -> bool:
-        return True
 
     def readinto(self, target: Any) -> int:
         view = memoryview(target).cast("B")

@@ -22,6 +22,7 @@ from intake_laion_fmri.remote import atomic
 from intake_laion_fmri.remote.copy import MirrorFolder
 from intake_laion_fmri.remote.proofs import crc32_of
 from intake_laion_fmri.remote.records import name_of, read_own
+from intake_laion_fmri.remote.stream import ReadableFile
 
 PIECE_BYTES = 1024 * 1024
 """What is kept of a transfer that is killed: whole pieces of this size."""
@@ -218,15 +219,11 @@ class PieceWriter:
                 self._piece = bytearray()
 
 
-class Front(io.RawIOBase):
+class Front(ReadableFile):
     """Received bytes of an object, as a file that waits for more."""
 
     def __init__(self, partial: PartialFile) -> None:
         self._partial, self._offset = partial, 0
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
 
     def readinto(self, target: Any) -> int:
         """Read available bytes into `target`; wait while there are none."""

@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import errno
 import functools
+import hashlib
 import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from intake_laion_fmri import layout
-from intake_laion_fmri.errors import MissingFileWarning, NotInBucketError
+from intake_laion_fmri.errors import DataIntegrityError, MissingFileWarning, NotInBucketError
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.remote import addresses, data_folder
 from intake_laion_fmri.remote.bucket import Bucket
-from intake_laion_fmri.remote.cache import SmallFileCache
+from intake_laion_fmri.remote.cache import SmallFileCache, keep, read_kept
 from intake_laion_fmri.remote.copy import MirrorFolder
 from intake_laion_fmri.remote.messages import BUCKET_VARIABLE, MIRROR_VARIABLE, OF_STORES, Wording
 from intake_laion_fmri.remote.mirrored import Copies, MirrorAlone, MirrorFirst
-from intake_laion_fmri.remote.pinned import read_pinned
 from intake_laion_fmri.remote.requests import SMALL_FILES_IN_FLIGHT
 from intake_laion_fmri.remote.retry import NetworkPolicy, network_policy
 from intake_laion_fmri.remote.s3_settings import checked_by_type
@@ -237,6 +238,34 @@ def kept_of(bucket: Bucket, info: ObjectInfo, what: str, make: Callable[[], byte
         cache.put(name, kept)
         cache.trim()
     return kept
+
+
+def read_pinned(root: Bucket, key: str, *, sha256: str, cache: Path | None) -> bytes:
+    """Read a small file of known checksum, cached after the first time.
+
+    A cached file with another sum is fetched again. A file appears in `cache` whole and checked, or not at all; several
+    processes may fetch it at a time. Where the folder cannot be written to, the file is used without being kept.
+
+    Raises
+    ------
+    NotInBucketError, AccessDeniedError, BucketUnreachableError
+        If it cannot be fetched: within `PINNED_SECONDS`, however slow the server. After a failure a root is not asked
+        again for `PATIENCE_SECONDS`.
+    DataIntegrityError
+        If what was fetched has another sum.
+    """
+    kept = read_kept(cache / key) if cache else None
+    if kept is not None and hashlib.sha256(kept).hexdigest() == sha256:
+        return kept
+    content = root.read_within(key)
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise DataIntegrityError(
+            f"{root.locate(key)}: expected the SHA-256 {sha256}, found {found}. It was discarded; try again."
+        )
+    if cache:
+        keep(cache / key, content)
+    return content
 
 
 def open_root(

@@ -111,7 +111,10 @@ def open_parent(path: Path, within: AnyPath | None, *, make: bool = False, durab
     if not _CAN_WALK:
         for part in parts:
             folder = os.path.join(folder, part)
-            _enter(folder, make=make)
+            if make:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(folder)
+            _refuse_link(folder, folder, None)
         yield Parent(path.parent, None)
         return
     number = os.open(folder, os.O_RDONLY)
@@ -141,14 +144,6 @@ def _open_below(path: str, name: str, above: int, *, make: bool) -> int:
         os.mkdir(name, dir_fd=above)
     _refuse_link(path, name, above)
     return os.open(name, flags, dir_fd=above)
-
-
-def _enter(path: str, *, make: bool) -> None:
-    """Create a folder if asked; raise if it is a link."""
-    if make:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(path)
-    _refuse_link(path, path, None)
 
 
 def _refuse_link(path: str, entry: str, above: int | None) -> None:

@@ -1,15 +1,11 @@
-"""Small files pinned by checksum, and patience with silent servers."""
+"""Patience with silent servers."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
-from pathlib import Path
-from typing import Protocol
 
-from intake_laion_fmri.errors import BucketUnreachableError, DataIntegrityError
-from intake_laion_fmri.remote.cache import keep, read_kept
+from intake_laion_fmri.errors import BucketUnreachableError
 from intake_laion_fmri.remote.messages import Messages
 
 PINNED_ATTEMPTS = 2
@@ -21,14 +17,6 @@ PATIENCE_SECONDS = 60.0
 
 _failures: dict[str, tuple[float, BucketUnreachableError]] = {}
 """Root → when and how it failed."""
-
-
-class _Root(Protocol):
-    def locate(self, key: str) -> str:
-        """Return a file's URL, for messages."""
-
-    def read_within(self, key: str) -> bytes:
-        """Read a whole file within `PINNED_SECONDS`."""
 
 
 def is_silent(messages: Messages) -> bool:
@@ -50,31 +38,3 @@ def remember_silent(messages: Messages, error: BucketUnreachableError) -> None:
     """Note that a root does not respond."""
     if not is_silent(messages):
         _failures[messages.address] = (time.monotonic(), error)
-
-
-def read_pinned(root: _Root, key: str, *, sha256: str, cache: Path | None) -> bytes:
-    """Read a small file of known checksum, cached after the first time.
-
-    A cached file with another sum is fetched again. A file appears in `cache` whole and checked, or not at all; several
-    processes may fetch it at a time. Where the folder cannot be written to, the file is used without being kept.
-
-    Raises
-    ------
-    NotInBucketError, AccessDeniedError, BucketUnreachableError
-        If it cannot be fetched: within `PINNED_SECONDS`, however slow the server. After a failure a root is not asked
-        again for `PATIENCE_SECONDS`.
-    DataIntegrityError
-        If what was fetched has another sum.
-    """
-    kept = read_kept(cache / key) if cache else None
-    if kept is not None and hashlib.sha256(kept).hexdigest() == sha256:
-        return kept
-    content = root.read_within(key)
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise DataIntegrityError(
-            f"{root.locate(key)}: expected the SHA-256 {sha256}, found {found}. It was discarded; try again."
-        )
-    if cache:
-        keep(cache / key, content)
-    return content

@@ -16,7 +16,15 @@ BLOCKS_IN_FLIGHT = 4
 """Ranged requests under way for one stream: four of 8 MiB hide the latency and fill the line (see benchmarks)."""
 
 
-class Counted(io.RawIOBase):
+class ReadableFile(io.RawIOBase):
+    """A file to be read, by the `readinto` of its subclass."""
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+
+class Counted(ReadableFile):
     """A file that reports the bytes read.
 
     Closing the inner file is left to its owner.
@@ -25,10 +33,6 @@ class Counted(io.RawIOBase):
     def __init__(self, file: BinaryIO, received: Callable[[int], None]) -> None:
         self._file, self._received = file, received
 
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
     def readinto(self, target: Any) -> int:
         """Read bytes and report their number."""
         count = self._file.readinto(target)  # type: ignore[attr-defined]
@@ -36,7 +40,7 @@ class Counted(io.RawIOBase):
         return int(count)
 
 
-class BlockReader(io.RawIOBase):
+class BlockReader(ReadableFile):
     """A forward-only file over several concurrent ranged requests.
 
     The blocks are delivered in order. A request is only made when one before it has been taken, which bounds both
@@ -51,10 +55,6 @@ class BlockReader(io.RawIOBase):
         self._pending: deque[Future[bytes]] = deque()
         self._pool = ThreadPoolExecutor(BLOCKS_IN_FLIGHT, thread_name_prefix="laion-stream")
         self._request()
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
 
     def readinto(self, target: Any) -> int:
         """Return bytes of the present block; request another when it ends."""
@@ -82,7 +82,7 @@ class BlockReader(io.RawIOBase):
             self._next = stop
 
 
-class RangedFile(io.RawIOBase):
+class RangedFile(ReadableFile):
     """A seekable file over ranged requests, each kept.
 
     It serves to read the head of a large file.
@@ -100,10 +100,6 @@ class RangedFile(io.RawIOBase):
     def __init__(self, fetch: Callable[[int, int], bytes], size: int, piece_bytes: int = 64 * 1024) -> None:
         self._fetch, self._size, self._at, self._piece_bytes = fetch, size, 0, piece_bytes
         self._pieces: dict[int, bytes] = {}
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
 
     def seekable(self) -> bool:
         """Return True."""

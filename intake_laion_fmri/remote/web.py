@@ -8,7 +8,6 @@ unpack every ``.nii.gz`` of many a server.
 from __future__ import annotations
 
 import html.parser
-import io
 import json
 import urllib.parse
 import zlib
@@ -26,6 +25,7 @@ from intake_laion_fmri.remote.backend import (
     bounded,
 )
 from intake_laion_fmri.remote.retry import NetworkPolicy
+from intake_laion_fmri.remote.stream import ReadableFile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection
@@ -170,17 +170,13 @@ class WebFiles(FileSystemBackend):
         return bounded(self.file_system.loop, coroutine, seconds)
 
 
-class WebBody(io.RawIOBase):
+class WebBody(ReadableFile):
     """An answer's body as a file that is read once."""
 
     def __init__(
         self, answer: Any, loop: Any, seconds: float, errors: Callable[[], AbstractContextManager[None]]
     ) -> None:
         self._answer, self._loop, self._seconds, self._errors = answer, loop, seconds, errors
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
 
     def readinto(self, target: Any) -> int:
         """Read received bytes into `target`."""
