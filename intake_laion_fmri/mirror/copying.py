@@ -139,7 +139,7 @@ class CopyingRun:
         if isinstance(error, ObjectBusyError):
             busy = self._busy.setdefault(info, _Busy())
             if not busy.is_stuck:
-                busy.wait()
+                busy.due = time.monotonic() + _BUSY_SECONDS
                 return
             text = f"another process has received no data of {info.key} for {STALE_SECONDS:.0f} s: {error}"
             error = OSError(errno.EBUSY, text)
@@ -190,9 +190,6 @@ class _Busy:
     """When that last changed."""
     is_stuck: bool = False
     """Whether the other process makes no progress: it is waited for once more, until its lock expires, then named."""
-
-    def wait(self) -> None:
-        self.due = time.monotonic() + _BUSY_SECONDS
 
     def is_due(self, folder: MirrorFolder, info: ObjectInfo) -> bool:
         """Return True when it is time for another attempt."""

@@ -119,7 +119,8 @@ class MirrorSelection:
 
     def _masks(self, key: str) -> bool:
         """Return True for a mask, which a filter of names must not take from the sessions that are read with it."""
-        return self.sessions is not None and _is_mask(key)
+        parsed = layout.parse_key(key) if self.sessions is not None else None
+        return parsed is not None and parsed.kind in _MASKS
 
     def has_entities(self, key: str) -> bool:
         """Return True if an object's name has the chosen entities, or lacks any."""
@@ -127,11 +128,6 @@ class MirrorSelection:
             return True
         found = layout.name_entities(key)
         return all(found.get(name, values[0]) in values for name, values in self.entities.items())
-
-
-def _is_mask(key: str) -> bool:
-    parsed = layout.parse_key(key)
-    return parsed is not None and parsed.kind in _MASKS
 
 
 def subject_of(key: str) -> str | None:

@@ -98,7 +98,8 @@ class Transfers:
             If it cannot be written: names the object. What was received is kept.
         """
         copy = self.folder.copy_of(info.key)
-        target = self.folder.target(self.folder.name_for(info.key, copy))
+        # A copy that exists keeps its name, of the two that are possible.
+        target = self.folder.target((copy and self.folder.file_of(info.key, copy.path)) or info.key)
         with errors_of_writing(info.key, target.path):
             if copy and copy.is_complete(info):
                 return Fetched(info, "complete")

@@ -211,13 +211,6 @@ class MirrorFolder(MirrorRecords):
                     return Copy(path, state, known if fits else None, known)
         return None
 
-    def name_for(self, key: str, copy: Copy | None) -> str:
-        """Return the file name for an object.
-
-        A copy that exists keeps its name, of the two that are possible.
-        """
-        return self.file_of(key, copy.path) or key if copy else key
-
     def file_of(self, key: str, path: Path) -> str:
         """Return a record's file name; "" if it is the key."""
         alias = alias_of(key)

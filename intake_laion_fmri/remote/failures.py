@@ -46,7 +46,11 @@ def errors_of(messages: Messages, key: str, attempts: Attempts | None = None) ->
     except TypeError as error:
         if _is_ours(messages):
             raise
-        raise ValueError(_wrong_option(messages, error)) from redact.cause(error)
+        names = ", ".join(map(str, messages.storage_options))
+        raise ValueError(
+            f"{messages.wording.options_argument}: one of {names} is not an option of {messages.protocol}, or has an "
+            f"invalid value: {redact.text(error)}. Correct or remove it."
+        ) from redact.cause(error)
     except _transport_errors() as error:
         if getattr(error, "status", None) in (401, 403):  # of a web server's answer
             raise _denied(messages, key) from None
@@ -73,14 +77,6 @@ def _is_ours(messages: Messages) -> bool:
     Options of S3 are checked before.
     """
     return messages.is_local or not messages.storage_options or messages.protocol in ("s3", "s3a")
-
-
-def _wrong_option(messages: Messages, error: TypeError) -> str:
-    names = ", ".join(map(str, messages.storage_options))
-    return (
-        f"{messages.wording.options_argument}: one of {names} is not an option of {messages.protocol}, or has an "
-        f"invalid value: {redact.text(error)}. Correct or remove it."
-    )
 
 
 def _transport_errors() -> tuple[type[BaseException], ...]:

@@ -121,10 +121,8 @@ class LocalFiles(Backend):
             for key, is_link in folders.items():
                 if depth == _DEEPEST:
                     continue
-                # Only a link leads back to a folder that is already on the way down; nothing else needs the look.
-                identity = _identity(os.stat(self.path(key))) if is_link else None
-                if identity not in above_it:
-                    own = _identity(os.stat(self.path(key))) if identity is None else identity
+                own = _identity(os.stat(self.path(key)))
+                if not (is_link and own in above_it):  # only a link leads back to a folder on the way down
                     pending.append((key, above_it | {own}, depth + 1))
         return found
 

@@ -13,7 +13,7 @@ import math
 import re
 import reprlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from numpy.typing import NDArray
@@ -111,35 +111,21 @@ class Record:
 
     def attribute(self) -> dict[str, str]:
         """Return the record as an attribute of the group."""
-        return recorded(
-            group=self.group,
-            order=ORDER_RULE,
-            options=self.options.to_json(),
-            inputs=self.inputs,
-            axis=self.axis,
-            objects=self.objects,
-            chunks=self.chunks.to_text(),
-            left_out=asdict(self.left_out),
-            tables=self.tables,
-            sizes=self.sizes,
-        )
+        values = {"group": self.group, "order": ORDER_RULE, **vars(self)}  # in this order: a store's bytes are fixed
+        nested = {"options": self.options.to_json(), "chunks": self.chunks.to_text(), "left_out": asdict(self.left_out)}
+        return recorded(**{**values, **nested})
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Record:
         """Parse the record of such an attribute."""
         left = content["left_out"]
         sets = tuple((digits, count, tuple(largest)) for digits, count, largest in left["sets"])
-        return cls(
-            content["group"],
-            StoreOptions.from_json(content["options"]),
-            content["inputs"],
-            content["axis"],
-            content["objects"],
-            ChunkTable.from_text(content["chunks"]),
-            LeftOut(sets, tuple(left["maps"])),
-            content["tables"],
-            content["sizes"],
-        )
+        nested = {
+            "options": StoreOptions.from_json(content["options"]),
+            "chunks": ChunkTable.from_text(content["chunks"]),
+            "left_out": LeftOut(sets, tuple(left["maps"])),
+        }
+        return cls(**{field.name: content[field.name] for field in fields(cls)} | nested)
 
     def expect_sound(self, grid: ChunkGrid) -> None:
         """Raise ValueError for an impossible record."""
