@@ -75,7 +75,7 @@ def _nothing_of_the_users_own(_cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("LAION_FMRI_ACCESS_URL", "http://127.0.0.1:9")
     monkeypatch.setattr(sources, "ADDRESS", "http://127.0.0.1:9/nobody")
     monkeypatch.setattr(pinned, "_failures", {})
-    monkeypatch.setattr(mirrored, "_told", set())
+    monkeypatch.setattr(mirrored, "_warned", set())
     monkeypatch.setattr(data_folder, "_data_dir", None)
     monkeypatch.setattr(retry, "_network", None)
     # Waits between attempts are what test_network_faults is about, in processes of their own.

@@ -15,8 +15,8 @@ from intake_laion_fmri.analysis.blocks import (
     betas_of,
     is_lazy,
     map_groups,
+    size_text,
     stacks_of,
-    told,
     with_history,
 )
 from intake_laion_fmri.axes.images import IMAGE
@@ -73,7 +73,7 @@ def average(dataset: xr.Dataset, by: str = "label", *, nan: Missing = "keep") ->
             "n_averaged": ((dim,), counts, {"long_name": "number of trials that were averaged"}),
         }
     )
-    return with_history(result, f"average(by={by!r}, nan={nan!r}) of {told(dataset, betas.data)}")
+    return with_history(result, f"average(by={by!r}, nan={nan!r}) of {size_text(dataset, betas.data)}")
 
 
 def repetitions(dataset: xr.Dataset, n: int, *, exactly: bool = False) -> xr.Dataset:

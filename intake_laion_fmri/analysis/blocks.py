@@ -180,7 +180,7 @@ def with_history(dataset: xr.Dataset, line: str) -> xr.Dataset:
     return dataset.assign_attrs(history=f"{before}\n{line}" if before else line)
 
 
-def told(dataset: xr.Dataset, values: Any) -> str:
+def size_text(dataset: xr.Dataset, values: Any) -> str:
     """Describe the trials and voxels of betas, and how many are NaN where they are in memory."""
     size = ", ".join(f"{length:,} {name}s" for name, length in dataset[BETAS].sizes.items())
     if is_lazy(values):

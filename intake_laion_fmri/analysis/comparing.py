@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from intake_laion_fmri.analysis.blocks import MISSING, Missing, betas_of, told, with_history
+from intake_laion_fmri.analysis.blocks import MISSING, Missing, betas_of, size_text, with_history
 from intake_laion_fmri.axes.images import IMAGE
 from intake_laion_fmri.axes.voxels import VOXEL
 from intake_laion_fmri.errors import check_option
@@ -72,6 +72,8 @@ def rdm(
     }
     if "subject" in dataset.coords and not dataset["subject"].ndim:
         coords["subject"] = dataset["subject"].variable
-    history = with_history(dataset, f"rdm({metric!r}, nan={nan!r}) of {told(dataset, betas.data)}").attrs["history"]
+    history = with_history(dataset, f"rdm({metric!r}, nan={nan!r}) of {size_text(dataset, betas.data)}").attrs[
+        "history"
+    ]
     attrs = {"long_name": f"{metric} distance", "history": history}
     return xr.DataArray(distances.astype(np.float32), dims=(IMAGE, OTHER), coords=coords, name="rdm", attrs=attrs)

@@ -16,7 +16,7 @@ from intake_laion_fmri.analysis.blocks import (
     betas_of,
     group_codes,
     map_groups,
-    told,
+    size_text,
     with_history,
 )
 from intake_laion_fmri.analysis.selecting import finite
@@ -81,7 +81,7 @@ def zscore(dataset: xr.Dataset, within: Literal["session", "run"] = "session", *
         units="SD", scaled_within=within
     )
     result = dataset.assign(betas=scaled)
-    result = with_history(result, f"zscore(within={within!r}, nan={nan!r}): {told(result, scaled.data)}")
+    result = with_history(result, f"zscore(within={within!r}, nan={nan!r}): {size_text(result, scaled.data)}")
     return finite(result) if nan == "drop" else result
 
 

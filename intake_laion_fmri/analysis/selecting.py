@@ -102,8 +102,8 @@ def trials(
         for name in ("shared", "dataset"):
             if name not in dataset.coords:
                 raise ValueError(f"The Dataset has no coordinate {name}, which tells what is shown.")
-        told = pd.DataFrame({name: dataset[name].values for name in ("shared", "dataset")})
-        chosen &= stimuli_of(told, stimuli)
+        table = pd.DataFrame({name: dataset[name].values for name in ("shared", "dataset")})
+        chosen &= stimuli_of(table, stimuli)
     if split is not None:
         check_option("role", role, valid=("both", *ROLES))
         chosen &= has_role(roles(dataset, split, pool), role)

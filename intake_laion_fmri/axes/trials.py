@@ -144,5 +144,5 @@ def trial_coordinates(trials: pd.DataFrame) -> dict[str, tuple[tuple[str, ...], 
     """
     values = {TRIAL: trials.index.to_numpy(dtype=np.int64)}
     values |= {name: trials[name].to_numpy(dtype=dtype) for name, (dtype, _) in COORDINATES.items() if name in trials}
-    told = {name: {"long_name": COORDINATES[name][1], **trials.attrs.get(name, {})} for name in values}
-    return {name: ((TRIAL,), array, told[name]) for name, array in values.items()}
+    attrs = {name: {"long_name": COORDINATES[name][1], **trials.attrs.get(name, {})} for name in values}
+    return {name: ((TRIAL,), array, attrs[name]) for name, array in values.items()}

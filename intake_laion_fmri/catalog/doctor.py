@@ -110,9 +110,9 @@ class Report:
         yield f"\n### Sources of {self.subject}, opened lazily\n"
         rows = [(one.source, one.result, f"{one.seconds:.2f} s", one.detail) for one in self.opened]
         yield from _table(("source", "result", "time", "what"), rows)
-        told = [f"{one.source}: {warning}" for one in self.opened for warning in one.warnings]
+        warned = [f"{one.source}: {warning}" for one in self.opened for warning in one.warnings]
         yield "\n### Warnings\n"
-        yield from _listed(told, "None.")
+        yield from _listed(warned, "None.")
 
 
 def look(bucket: Bucket, subject: str | None = None, session: str | None = None) -> Report:
@@ -242,8 +242,8 @@ def _tried(name: str, action: Callable[[], str]) -> Opened:
             result = "not there" if isinstance(error, NotInBucketError) else "failed"
             result = "on request" if isinstance(error, AccessDeniedError) else result
             detail = f"{type(error).__name__}: {error}"
-    told = dict.fromkeys(_short(warning.message) for warning in caught)
-    return Opened(name, result, round(time.monotonic() - start, 2), _short(detail), tuple(told))
+    warned = dict.fromkeys(_short(warning.message) for warning in caught)
+    return Opened(name, result, round(time.monotonic() - start, 2), _short(detail), tuple(warned))
 
 
 def _described(opened: Any) -> str:

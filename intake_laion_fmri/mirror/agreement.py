@@ -129,14 +129,14 @@ class AccessService:
     def _refuse(self, error: urllib.error.HTTPError) -> NoReturn:
         """Raise the error of a refusal."""
         detail = _detail(error)
-        told = detail if isinstance(detail, dict) else {}
+        answer = detail if isinstance(detail, dict) else {}
         if error.code == 429:
             wait = error.headers.get("Retry-After", "")
             when = f"in {wait} s" if wait.isdecimal() else "later"
             raise BucketUnreachableError(f"{self.url} received too many requests: try again {when}.") from None
-        if error.code == 403 and told.get("error") == "terms_outdated":
-            version = str(told.get("current_terms_version", "")) or "a newer version"
-            where = str(told.get("accept_url") or f"{self.url}/terms/accept")
+        if error.code == 403 and answer.get("error") == "terms_outdated":
+            version = str(answer.get("current_terms_version", "")) or "a newer version"
+            where = str(answer.get("accept_url") or f"{self.url}/terms/accept")
             raise LicenseNotAcceptedError(
                 f"The terms of use of the images have changed ({version[:50]}): accept them at {where[:500]} and run "
                 "this again."

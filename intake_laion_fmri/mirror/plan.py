@@ -102,7 +102,7 @@ def _compared(
             left_alone[info.key] = reason
         else:
             seems = copy and copy.state.st_size == info.size and (not copy.record or folder.holds(info))
-            seems = seems and not folder.untold(info)
+            seems = seems and not folder.is_unprovable(info)
             (unrecorded if seems else fetch).append(info)
     return complete, unrecorded, fetch, left_alone
 

@@ -103,8 +103,8 @@ def titles(data: xr.Dataset | xr.DataArray, shown: xr.DataArray | None) -> list[
 
 def subject_of(data: xr.Dataset | xr.DataArray) -> str | None:
     """Return the subject of data; None for none or several."""
-    told = data.coords.get("subject")
-    return str(told.values) if told is not None and told.ndim == 0 else None
+    subject = data.coords.get("subject")
+    return str(subject.values) if subject is not None and subject.ndim == 0 else None
 
 
 def beside(data: xr.Dataset | xr.DataArray, values: NDArray[Any]) -> xr.DataArray:

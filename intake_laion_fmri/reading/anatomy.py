@@ -144,7 +144,7 @@ def open_anatomy(
     dtype = known.dtype if known else header.dtype.newbyteorder("=").name
     block = ImageBlock(place, info, header.grid, dtype)
     rows = lazy_rows(name, [Step(ImageBlock.read, block, None)], shape=header.grid.shape, dtype=dtype)
-    told, faults = sidecar_attribute(place, contents.objects, [info], wanted=check_argument("sidecars", sidecars))
+    extras, faults = sidecar_attribute(place, contents.objects, [info], wanted=check_argument("sidecars", sidecars))
     faults.warn(stacklevel=2)
     long_name = known.long_name if known else f"{name} of FreeSurfer"
     return xr.Dataset(
@@ -154,7 +154,7 @@ def open_anatomy(
             **header.grid.coordinate(layout.SPACE),
             "subject": subject_coordinate(contents.subject),
         },
-        attrs=attributes(f"{name} of {contents.subject}", [info], header.grid, None) | told,
+        attrs=attributes(f"{name} of {contents.subject}", [info], header.grid, None) | extras,
     )
 
 

@@ -237,8 +237,8 @@ def open_betas(
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     parts = query.read(bucket, subject, None if store is None else open_store(store, store_options))
     objects = betas_contents(bucket, subject, anatomy=False).objects if check_argument("sidecars", sidecars) else {}
-    told, faults = sidecar_attribute(bucket, objects, parts.sources, wanted=sidecars)
-    dataset = query.dataset(bucket, parts, told)
+    extras, faults = sidecar_attribute(bucket, objects, parts.sources, wanted=sidecars)
+    dataset = query.dataset(bucket, parts, extras)
     (parts.remarks + faults).warn(stacklevel=2)
     return with_origin(dataset, bucket)
 

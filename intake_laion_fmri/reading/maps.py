@@ -194,12 +194,12 @@ def _open_maps(
         attrs=attributes(f"maps of {contents.subject}", used, brain.axis.grid, None if is_whole else mask),
     )
     described = (info for infos in plan.files.values() for info in infos)
-    told, faults = sidecar_attribute(bucket, contents.objects, described, wanted=check_argument("sidecars", sidecars))
+    extras, faults = sidecar_attribute(bucket, contents.objects, described, wanted=check_argument("sidecars", sidecars))
     remarks = Remarks(plan.missing) + brain.remarks + faults
     if not variables:
         raise DataIntegrityError(f"None of the maps can be read: {'; '.join(remarks.left_out)}.")
     remarks.warn(stacklevel=3)
-    return with_origin(dataset.assign_attrs(told), bucket), contents
+    return with_origin(dataset.assign_attrs(extras), bucket), contents
 
 
 def _lazy_map(

@@ -60,10 +60,10 @@ def open_trials(
     plan = TrialPlan.from_listing(bucket, contents, query)
     table, remarks = plan.read(bucket, Fetched(bucket, plan.files))
     tables = plan.sessions if check_argument("sidecars", sidecars) else ()
-    told, faults = read_sidecars(bucket, contents.objects, [plan.tables[name] for name in tables])
+    found, faults = read_sidecars(bucket, contents.objects, [plan.tables[name] for name in tables])
     (remarks + faults).warn(stacklevel=2)
     source = find_source(splits, bucket=bucket) if query.needs_files else None
     table = table[query.select(table, contents.subject, source)]
     if sidecars:
-        table.attrs["sidecars"] = told
+        table.attrs["sidecars"] = found
     return table

@@ -154,7 +154,7 @@ class MirrorFolder(MirrorRecords):
         copy = self.copy_of(info.key)
         return copy is not None and copy.is_complete(info)
 
-    def untold(self, info: ObjectInfo) -> bool:
+    def is_unprovable(self, info: ObjectInfo) -> bool:
         """Return True for a possible copy that nothing can prove."""
         if can_tell(info):
             return False

@@ -28,7 +28,7 @@ from intake_laion_fmri.running.forks import concurrently
 LYING = "folder"
 """Origin of a file that is read as it lies: the bucket does not respond, and no listing of it is known."""
 
-_told: set[str] = set()
+_warned: set[str] = set()
 """Warnings given in this process. Python's own memory of them is lost whenever some library changes its filters."""
 
 
@@ -98,7 +98,7 @@ class MirrorFirst(Copies):
             found = saved
         origin = {key: "bucket" if self.mirror.holds(info) is None else "mirror" for key, info in found.items()}
         if not requests.messages.is_local and any(
-            self.mirror.untold(info) for key, info in found.items() if origin[key] == "bucket"
+            self.mirror.is_unprovable(info) for key, info in found.items() if origin[key] == "bucket"
         ):
             # The same text each time, so that Python shows it once.
             warnings.warn(
@@ -196,8 +196,8 @@ class MirrorFirst(Copies):
         if is_foreign:
             how = "as it is, and its files may be outdated"
         text = f"{messages.url} does not respond: the folder {self.mirror.path} is read {how}."
-        if text not in _told:
-            _told.add(text)
+        if text not in _warned:
+            _warned.add(text)
             warnings.warn(text, OfflineWarning, stacklevel=4)
 
 

@@ -75,7 +75,7 @@ class SplitSource:
     """Folders on this machine with copies of published files, which are looked at first; their sums are checked."""
     is_offline: bool = False
     """True if only these copies may be read, as with a mirror alone."""
-    untold: list[bool] = field(default_factory=lambda: [True], compare=False, repr=False)
+    unwarned: list[bool] = field(default_factory=lambda: [True], compare=False, repr=False)
     """Not empty until a user was warned that these files are of another revision."""
 
     def read(self, pool: str, name: str) -> bytes:
@@ -328,7 +328,7 @@ def revision_of(source: SplitSource, read: Collection[Split]) -> str:
     if not others:
         return REVISION
     try:
-        source.untold.pop()  # whichever thread is the first
+        source.unwarned.pop()  # whichever thread is the first
     except IndexError:
         return source.revision
     warnings.warn(

@@ -137,14 +137,14 @@ def open_bold(
         numbers = np.array(list(echoes), dtype=np.int64)
         coordinates[ECHO] = ((ECHO,), numbers, {"long_name": "echo"}) if rows.ndim == 3 else ((), numbers[0], {})
     infos = [file.info for files in echoes.values() for file in files]
-    told, faults = sidecar_attribute(bucket, runs.objects, infos, wanted=sidecars)
+    extras, faults = sidecar_attribute(bucket, runs.objects, infos, wanted=sidecars)
     (remarks + faults).warn(stacklevel=2)
     attrs = {"long_name": "BOLD signal", "units": "arbitrary", "grid_mapping": GRID, "source": source}
     attrs |= {"part": part} if source == "raw" else {}
     described = attributes(
         f"time series of {subject}", [*infos, *used], axis.grid, mask if source == "tedana" else None
     )
-    described |= {**told, "space": layout.SPACE if source == "tedana" else _NATIVE}
+    described |= {**extras, "space": layout.SPACE if source == "tedana" else _NATIVE}
     dims = (ECHO, TIME, VOXEL) if rows.ndim == 3 else (TIME, VOXEL)
     coordinates["subject"] = subject_coordinate(subject)
     return with_origin(xr.Dataset({"bold": (dims, rows, attrs)}, coords=coordinates, attrs=described), bucket)
@@ -200,8 +200,8 @@ def _repetition_time(bucket: Bucket, runs: RunFiles, headers: Mapping[str, Volum
     found = {key: header.step for key, header in headers.items()}
     silent = [file.info for file in runs.files if found.get(file.info.key) == 0]
     if silent:
-        told, _ = read_sidecars(bucket, runs.objects, silent)
-        found |= {key: float(content.get("RepetitionTime", 0)) for key, content in told.items()}
+        contents, _ = read_sidecars(bucket, runs.objects, silent)
+        found |= {key: float(content.get("RepetitionTime", 0)) for key, content in contents.items()}
     values = sorted(set(found.values()))
     name = bucket.locate(next(iter(found)))
     if values[0] <= 0:

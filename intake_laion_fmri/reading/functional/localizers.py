@@ -167,7 +167,7 @@ def open_localizers(
         parts = _as_volumes(bucket, plan, query)
     else:
         parts = _on_voxels(bucket, contents, plan, query, voxel_query)
-    told, faults = sidecar_attribute(
+    extras, faults = sidecar_attribute(
         bucket, contents.objects, plan.files.values(), wanted=check_argument("sidecars", sidecars)
     )
     (Remarks(plan.missing) + parts.remarks + faults).warn(stacklevel=2)
@@ -181,7 +181,7 @@ def open_localizers(
     attrs = attributes(f"localizers of {contents.subject}", used, parts.grid, mask if on_voxels else None)
     if space == SURFACE_SPACE:
         attrs["surface_space"] = SURFACE_SPACE
-    return with_origin(xr.Dataset(parts.variables, coords=coordinates, attrs=attrs | told), bucket)
+    return with_origin(xr.Dataset(parts.variables, coords=coordinates, attrs=attrs | extras), bucket)
 
 
 def localizer_coordinates(

@@ -55,10 +55,10 @@ class Source:
             )
         raise_unless_one_subject(values)
         if subject is None:
-            told = subjects_of(values)
-            if not told:
+            subjects = subjects_of(values)
+            if not subjects:
                 raise ValueError("Expected values of one subject: pass subject=, such as subject='sub-01'.")
-            subject = told[0]
+            subject = subjects[0]
         return cls(values, layout.subject_name(subject))
 
     def hemispheres(self, wanted: Sequence[str]) -> list[str]:
