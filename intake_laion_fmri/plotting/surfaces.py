@@ -221,6 +221,7 @@ def view(
             colorbar_fontsize=14,
             title=": ".join(part for part in (name, scale.label) if part),
             title_fontsize=16,
+            **_darkness(view_surf),
         )
     except ImportError as error:  # nilearn asks for plotly from 0.14 on
         raise ImportError(f"{error} pip install 'intake-laion-fmri[plot]' installs it.") from error
@@ -231,15 +232,19 @@ def _scale(found: Sequence[Mesh], shown: xr.DataArray | None, **given: Any) -> S
     return Scale.of(numbers, "" if shown is None else label_of(shown), **given)
 
 
+def _darkness(function: Any) -> dict[str, Any]:
+    """Return the argument without which nilearn, until 0.12, warns of its own default."""
+    return {"darkness": None} if "darkness" in signature(function).parameters else {}
+
+
 def _solid(axes: Axes, mesh: Mesh, seen_from: str, scale: Scale, colours: Mapping[str, Any]) -> None:
     """Draw a hemisphere in three dimensions."""
     from nilearn.plotting import plot_surf, plot_surf_contours, plot_surf_stat_map
 
     surface, figure = [mesh.xyz, mesh.faces], figure_of(axes)
     style: dict[str, Any] = {"axes": axes, "figure": figure}
-    # Until 0.12 nilearn warns of its own default.
-    dark: dict[str, Any] = {"darkness": None} if "darkness" in signature(plot_surf_stat_map).parameters else {}
-    below = {"bg_map": mesh.shade, "hemi": mesh.side, "view": seen_from, "colorbar": False, **style, **dark}
+    below = {"bg_map": mesh.shade, "hemi": mesh.side, "view": seen_from, "colorbar": False, **style}
+    below |= _darkness(plot_surf_stat_map)
     if np.isfinite(mesh.values).any():
         ends = {"cmap": scale.cmap, "vmin": scale.vmin, "vmax": scale.vmax, "symmetric_cbar": False}
         plot_surf_stat_map(surface, mesh.values, **ends, **below)

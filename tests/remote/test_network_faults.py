@@ -50,7 +50,7 @@ def test_complaints_can_be_made(stage: Stage) -> None:
 
 def test_the_policy_of_the_environment(stage: Stage, tmp_path: Path) -> None:
     """What is set for all programs bounds attempts and seconds, and what is set in one goes before it."""
-    environment = {"LAION_FMRI_NETWORK": "attempts=2, read_seconds=0.4, total_seconds=2"}
+    environment = {"LAION_FMRI_NETWORK": "attempts=2, read_seconds=0.4, total_seconds=5"}
     for network, attempts in (({}, 2), ({"attempts": 1}, 1)):
         with FaultyProxy.before(stage.server) as proxy, proxy.rule("list-type", silence) as rule:
             options = {"client_kwargs": {"endpoint_url": proxy.endpoint}}
@@ -58,7 +58,7 @@ def test_the_policy_of_the_environment(stage: Stage, tmp_path: Path) -> None:
             outcome = stage.openers.run(job)
         classes, text = outcome.error
         assert classes[0] == "BucketUnreachableError"
-        assert rule.hits == LISTINGS * attempts
+        assert attempts <= rule.hits <= LISTINGS * attempts  # the first listing that fails ends the others
         assert f"in {attempts} attempt" in text
         assert outcome.seconds < NetworkPolicy().read_seconds
 
