@@ -101,7 +101,7 @@ def repetitions(dataset: xr.Dataset, n: int, *, exactly: bool = False) -> xr.Dat
         If there are no such betas or coordinates, or `n` is below 1.
     """
     if n < 1:
-        raise ValueError(f"n={n!r}: expected a number of repetitions from 1 on.")
+        raise ValueError(f"n={n!r}: expected a positive number of repetitions.")
     betas = betas_of(dataset, TRIAL, VOXEL)
     labels, order = along_trials(dataset, "label"), np.argsort(along_trials(dataset, "repetition"), kind="stable")
     names, codes = np.unique(labels, return_inverse=True)

@@ -104,7 +104,7 @@ def _subjects(tree: xr.DataTree) -> dict[str, xr.Dataset]:
             raise ValueError(f"{node.path} has no single subject: expected the scalar coordinate 'subject'.")
         name = str(dataset.coords[SUBJECT].values)
         if name in found:
-            raise ValueError(f"{name} occurs twice, the second time as {node.path}: its voxels would be there twice.")
+            raise ValueError(f"{name} occurs twice, the second time as {node.path}: its voxels would be duplicated.")
         found[name] = dataset
     if not found:
         raise ValueError("The tree holds no variable along 'voxel': expected one such as open_shared returns.")

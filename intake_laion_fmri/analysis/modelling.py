@@ -66,7 +66,7 @@ def matrices(
         y = np.ascontiguousarray(betas.isel({dim: rows}).values)
         if nan == "raise":
             _check_finite(y, "voxels", "Drop them with ds.laion.finite()")
-            _check_finite(x, "features", "Select the images that have all")
+            _check_finite(x, "features", "Select the images that have all of them")
         found += [np.ascontiguousarray(x), y]
     return found[0], found[1], found[2], found[3]
 
@@ -144,7 +144,7 @@ def _call(
         if x.dtype.kind == "f" and not np.isfinite(x).all():
             raise ValueError(
                 f"The features of {(~np.isfinite(x).all(axis=1)).sum()} of {len(x)} rows are not finite, as where a "
-                "model has no embedding of an image. Leave these images out: open_embeddings tells by 'valid'."
+                "model has no embedding of an image. Exclude these images: 'valid' of open_embeddings flags them."
             )
     y_train, y_test = (betas[chosen] for chosen in rows)
     known = np.ones(betas.shape[1], dtype=bool)
@@ -160,8 +160,8 @@ def _call(
         expected = (n_values, int(known.sum()))
         if values.shape != expected and (n_values > 1 or values.shape != expected[1:]):
             raise ValueError(
-                f"The function returned values of shape {values.shape}. Expected {expected}, a number for each of "
-                "names= and each column of y."
+                f"The function returned values of shape {values.shape}. Expected {expected}, one number per entry of "
+                "names= and per column of y."
             )
         result[:, known] = values
     return result
@@ -199,7 +199,7 @@ def _check_finite(values: NDArray[Any], columns: str, advice: str) -> None:
     if values.dtype.kind == "f" and not (known := np.isfinite(values).all(axis=0)).all():
         raise ValueError(
             f"{np.count_nonzero(~known):,} of {len(known):,} {columns} have values that are not finite. {advice}, or "
-            "take them as they are with nan='keep'."
+            "keep them with nan='keep'."
         )
 
 

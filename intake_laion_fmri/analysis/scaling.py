@@ -71,8 +71,8 @@ def zscore(dataset: xr.Dataset, within: Literal["session", "run"] = "session", *
     betas, codes = betas_of(dataset, TRIAL, VOXEL), group_codes(dataset, within)
     if has_gaps(dataset):
         warnings.warn(
-            "Trials of a session are not there, as after stimuli=, split= or a selection: each voxel is scaled by "
-            "the mean and standard deviation of those that are. Open all trials, scale, then select.",
+            "Trials of a session are missing, as after stimuli=, split= or a selection: each voxel is scaled by the "
+            "mean and standard deviation of the remaining trials. Open all trials, scale, then select.",
             UserWarning,
             stacklevel=2,
         )

@@ -101,7 +101,7 @@ def trials(
         check_option("stimuli", stimuli, valid=STIMULI)
         for name in ("shared", "dataset"):
             if name not in dataset.coords:
-                raise ValueError(f"The Dataset has no coordinate {name}, which tells what is shown.")
+                raise ValueError(f"The Dataset has no coordinate {name}, which is needed for stimuli=.")
         table = pd.DataFrame({name: dataset[name].values for name in ("shared", "dataset")})
         chosen &= stimuli_of(table, stimuli)
     if split is not None:
@@ -141,7 +141,7 @@ def roles(dataset: xr.Dataset, split: str, pool: str) -> NDArray[np.int8]:
     """
     if "split_role" not in dataset.coords:
         raise ValueError(
-            "The Dataset has no coordinate split_role: open it with open_betas, which says why it is left out."
+            "The Dataset has no coordinate split_role: open the data with open_betas, which warns when it is omitted."
         )
     found = dataset["split_role"]
     for name, value in (("split", split), ("pool", _who(dataset) if pool == "subject" else pool)):

@@ -111,7 +111,7 @@ def _typed(column: str, texts: Sequence[str], name: str, note: Callable[[str], N
             return pd.Series([pd.NA if number != number else _whole(number) for number in numbers], dtype=dtype)
         return pd.Series(numbers, dtype=dtype)
     except (KeyError, ValueError, OverflowError) as error:
-        note(f"{name}: {column} is kept as text, because a value is no {_WORDS[dtype]} ({error})")
+        note(f"{name}: {column} is kept as text, because a value is not a {_WORDS[dtype]} ({error})")
         return plain
 
 

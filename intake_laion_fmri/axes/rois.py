@@ -77,7 +77,7 @@ class RoiExpression:
         for text, part in zip(_texts(self.selection), self.parts, strict=True):
             if len(part) != 1:
                 raise ValueError(
-                    f"roi={text!r} stands for one set of voxels, where each ROI has its own entry. Expected a name, a "
+                    f"roi={text!r} is a single set of voxels, but each ROI has its own entry here. Expected a name, a "
                     "category, 'all', or a list of these; for an expression, use open_rois."
                 )
 
@@ -207,8 +207,8 @@ def _texts(selection: object) -> tuple[str, ...]:
         if texts and all(isinstance(text, str) for text in texts):
             return tuple(map(str, texts))
         if not texts:
-            raise ValueError("roi=[] names no ROI. Expected a name, a category, 'all', a list, or None for the mask.")
-    raise TypeError(f"roi must be a text, a list of texts, or None; found {selection!r}.")
+            raise ValueError("roi=[] is empty. Expected a name, a category, 'all', a list, or None for the mask.")
+    raise TypeError(f"roi must be a string, a list of strings, or None; found {selection!r}.")
 
 
 def _postfix(expression: str) -> list[str]:
@@ -224,9 +224,9 @@ def _postfix(expression: str) -> list[str]:
     wants_name = True
     for token in _tokens(expression):
         if wants_name and (token in _BINDING or token == ")"):
-            raise _unreadable(expression, f"{token!r} is in the place of a name")
+            raise _unreadable(expression, f"found {token!r} where a name is expected")
         if not wants_name and token not in _BINDING and token != ")":
-            raise _unreadable(expression, f"{token!r} is in the place of an operator")
+            raise _unreadable(expression, f"found {token!r} where an operator is expected")
         if token == "(":
             waiting.append(token)
         elif token == ")":

@@ -52,7 +52,7 @@ def read_stimulus_table(content: bytes, *, name: str) -> pd.DataFrame:
     wrong = (table[_INDEX] == "") | table[_INDEX].duplicated()
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
-        raise broken(f"row {row}: expected the name of another image than above, found {quoted(table[_INDEX][row])}")
+        raise broken(f"row {row}: expected each image name once, found {quoted(table[_INDEX][row])} twice")
     expect_each(table["n_reps"].tolist(), _REPEATS.fullmatch, "n_reps such as '12rep'", broken)
     table["n_reps"] = table["n_reps"].str.extract(_REPEATS.pattern, expand=False).astype(np.int64)
     table.insert(0, "row", np.arange(len(table), dtype=np.int64))

@@ -64,7 +64,8 @@ def not_understood(trials: pd.DataFrame) -> list[str]:
     label = quoted(trials["label"].to_numpy(dtype=object)[unknown.argmax()])
     sessions = in_short(trials["session"][unknown].unique().tolist())
     return [
-        f"{unknown.sum()} trials of {sessions} have labels of another form than the data set's, {label} the first: "
+        f"{unknown.sum()} trials of {sessions} have labels that do not follow the data set's format, {label} the "
+        "first: "
         "they are kept, with the dataset '', as neither shared nor unique"
     ]
 

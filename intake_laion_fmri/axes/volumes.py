@@ -62,7 +62,7 @@ def to_nifti(values: xr.DataArray, like: xr.Dataset | None = None, *, fill: floa
     if not is_volume and len(np.unique(index)) != len(index):
         raise ValueError("Some voxels occur twice. Put one subject's values back at a time, each voxel once.")
     if len(index) and (index.min() < 0 or index.max() >= grid.size):
-        raise ValueError(f"Voxels {index.min()}..{index.max()} do not fit a grid of {grid.shape} voxels.")
+        raise ValueError(f"Voxels {index.min()}..{index.max()} do not fit in a grid of {grid.shape} voxels.")
     if like is not None and not is_volume:
         _raise_unless_same_voxels(values, like, grid, recorded)
     rows = values.transpose(..., *(_IJK if is_volume else (VOXEL,))).values
@@ -125,7 +125,7 @@ def raise_unless_one_subject(data: xr.DataArray | xr.Dataset) -> None:
     subjects = subjects_of(data)
     if len(subjects) > 1:
         raise ValueError(
-            f"The values are of several subjects: {', '.join(subjects)}. Take one at a time, such as "
+            f"The values belong to several subjects: {', '.join(subjects)}. Take one at a time, such as "
             f"values.isel(voxel=(values.subject == {subjects[0]!r}).values)."
         )
 
@@ -160,7 +160,7 @@ def _raise_unless_same_voxels(values: xr.DataArray, like: xr.Dataset, grid: Grid
     if len(set(subjects)) > 1:
         found = f"The values are of {subjects[0]}, and like= is of {subjects[1]}"
     elif recorded is not None and grid.difference(recorded):
-        found = f"The values are of another grid than like=: {grid.difference(recorded)}"
+        found = f"The values are on a different grid than like=: {grid.difference(recorded)}"
     elif moved:
         found = f"The coordinate {moved} of the values is not that of the same voxels in like="
     else:

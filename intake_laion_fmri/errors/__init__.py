@@ -135,7 +135,7 @@ class Remarks:
         if self.noted:
             text = _joined(self.noted)
             warnings.warn(
-                f"The data differ from their documentation: {text}", UnexpectedContentWarning, stacklevel=stacklevel + 1
+                f"The data differ from the documentation: {text}", UnexpectedContentWarning, stacklevel=stacklevel + 1
             )
 
 

@@ -154,8 +154,8 @@ def _selected(data: xr.Dataset, whole: xr.Dataset, rows: NDArray[np.intp]) -> xr
     found = data.sel({TRIAL: wanted[TRIAL].values, VOXEL: wanted[VOXEL].values})
     if "label" in data.coords and (found["label"].values != wanted["label"].values).any():
         raise ValueError(
-            "The Dataset's trials show other images than those of the bucket: name the bucket that it was opened from "
-            "with bucket=."
+            "The Dataset's trials do not show the images of this bucket: pass the bucket that it was opened from as "
+            "bucket=."
         )
     return found if is_in_sd else zscore(found).isel({TRIAL: rows})
 

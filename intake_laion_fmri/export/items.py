@@ -132,7 +132,7 @@ class Pictures:
         self._array, self._row_of = array, row_of
         if self._lazy is not None and not self._lazy.splits_blocks:
             warnings.warn(
-                f"Blocks of up to {max(array.chunks[0])} images are decoded for one of them. Give images as "
+                f"Blocks of up to {max(array.chunks[0])} images are decoded to read one of them. Pass images as "
                 "open_stimuli returns them, each once: open_stimuli(np.unique(ds.label), size=224).",
                 stacklevel=4,
             )
@@ -221,7 +221,7 @@ class Items:
         first = int((~known).any(axis=1).argmax())
         raise ValueError(
             f"Item {rows[first]}, {str(self._labels[rows[first]])!r}: {np.count_nonzero(~known[first]):,} of "
-            f"{betas.shape[1]:,} betas are not finite. Drop such voxels with ds.laion.finite(), or say nan='zero' or "
+            f"{betas.shape[1]:,} betas are not finite. Drop such voxels with ds.laion.finite(), or pass nan='zero' or "
             "nan='keep'."
         )
 

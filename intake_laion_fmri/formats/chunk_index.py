@@ -135,7 +135,7 @@ def _unpack_gzip(content: bytes, n_bytes: int, item: int) -> bytes:
     unpacking = zlib.decompressobj()
     found = unpacking.decompress(content, n_bytes + 4 + 1)  # a checksum may follow what is packed
     if not unpacking.eof or unpacking.unused_data:
-        raise ValueError("expected a whole zlib stream, found a longer or a broken one")
+        raise ValueError("expected a complete zlib stream, found a longer or a broken one")
     return found
 
 

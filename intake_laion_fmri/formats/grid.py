@@ -113,7 +113,7 @@ class Grid:
         distance = round(self.corner_distance(other), 4)
         if not SAME_GRID < distance <= CLOSE_GRID:
             return None
-        return f"its grid lies up to {distance:.3g} voxels beside that of the subject's mask, and is read as the same"
+        return f"its grid is up to {distance:.3g} voxels beside that of the subject's mask, and is read as the same"
 
 
 def _rounded(grid: Grid) -> list[list[float]]:

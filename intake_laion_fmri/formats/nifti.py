@@ -232,7 +232,7 @@ class VolumeReader:
             got = self._fill(piece.data.cast("B"))
             if got < piece.nbytes:
                 raise self._error(
-                    f"the header promises {self.header.n_volumes} volumes of {self.header.grid.shape} "
+                    f"the header declares {self.header.n_volumes} volumes of {self.header.grid.shape} "
                     f"{self.header.dtype} values, the stream ends within volume {volume}"
                 )
             yield piece
@@ -309,7 +309,9 @@ class VolumeReader:
         More data than declared is an error.
         """
         if self._fill(memoryview(bytearray(self.header.max_trailer + 1))) > self.header.max_trailer:
-            raise self._error(f"the stream goes on after the {self.header.n_volumes} volumes that the header promises")
+            raise self._error(
+                f"the stream continues after the {self.header.n_volumes} volumes that the header declares"
+            )
 
 
 def _ascending(volumes: Sequence[int], n_volumes: int) -> NDArray[np.intp]:

@@ -99,5 +99,5 @@ def decode(content: bytes, *, size: int | None, mode: Mode, name: str) -> NDArra
         if size is not None and shown.size != (size, size):
             shown = shown.resize((size, size), Image.Resampling.BICUBIC)
     except (OSError, ValueError, SyntaxError, struct.error) as error:
-        raise Broken(name)(f"expected a picture that is whole, found a broken one ({error})") from error
+        raise Broken(name)(f"expected a complete picture, found a broken one ({error})") from error
     return np.asarray(shown)

@@ -144,14 +144,14 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _whole(value: object) -> int:
     if isinstance(value, bool):
-        raise TypeError("a truth value for a number")
+        raise TypeError("a boolean where a number is expected")
     return operator.index(value)  # type: ignore[arg-type]
 
 
 def _parameters(value: object) -> dict[str, Any]:
     """Return a mapping of limited depth, safe to copy and print."""
     if not isinstance(value, dict):
-        raise TypeError("params that are no mapping")
+        raise TypeError("params that are not a mapping")
     level: list[Any] = [value]
     for _ in range(MAX_DEPTH):
         level = [
@@ -167,6 +167,6 @@ def _parameters(value: object) -> dict[str, Any]:
 
 def _labels(values: object) -> tuple[str, ...]:
     if not isinstance(values, list) or not all(isinstance(label, str) for label in values):
-        raise TypeError("labels that are no texts")
+        raise TypeError("labels that are not strings")
     "".join(values).encode()  # JSON can spell what is no character
     return tuple(values)

@@ -83,7 +83,7 @@ class ImageBlock:
         with self.bucket.stream(self.info) as file:
             reader = VolumeReader(file, name=name, header=_reader_of(self.info))
             if reader.header.grid != self.grid:
-                raise DataIntegrityError(f"{name} was replaced: its grid is another one. Open the data again.")
+                raise DataIntegrityError(f"{name} was replaced, and its grid has changed. Open the data again.")
             volume = reader.volume()[np.newaxis]
         return MASKS["anatomical"](volume) if self.dtype == "bool" else volume.astype(self.dtype, copy=False)
 

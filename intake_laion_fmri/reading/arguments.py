@@ -135,7 +135,7 @@ def _check_names(argument: str, value: object, canonical: Callable[[object], str
     if not names:
         what = argument.removesuffix("s")
         raise ValueError(
-            f"{argument}=[] names no {what}. Expected 'all', a {what} such as {canonical(1)!r}, or a list of them."
+            f"{argument}=[] is empty. Expected 'all', a {what} such as {canonical(1)!r}, or a list of them."
         )
     return names
 
@@ -155,14 +155,14 @@ def _check_maps(maps: object) -> tuple[str, ...] | None:
         return None
     names = check_each("map", maps, valid=get_args(MapName))
     if not names:
-        raise ValueError("maps=[] names no map. Expected 'all', a map such as 'nc_12rep', or a list of them.")
+        raise ValueError("maps=[] is empty. Expected 'all', a map such as 'nc_12rep', or a list of them.")
     return tuple(dict.fromkeys(names))
 
 
 def _check_pool(pool: object) -> str:
     if is_several(pool) and len(pools := {str(name) for name in pool}) > 1:  # type: ignore[attr-defined]
         raise ValueError(
-            f"pool={sorted(pools)} asks for several pools in one call. That leaks: test images of the one are train "
+            f"pool={sorted(pools)} asks for several pools in one call. That leaks: test images of one are training "
             "images of the other. Choose pool='shared' or pool='subject' for the whole analysis."
         )
     check_option("pool", pool, valid=get_args(Pool))
@@ -171,14 +171,14 @@ def _check_pool(pool: object) -> str:
 
 def _check_flag(name: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise TypeError(f"{name} must be true or false, found {value!r}.")
+        raise TypeError(f"{name} must be True or False, found {value!r}.")
     return value
 
 
 def _check_task(name: str, value: object) -> str | None:
     """Return a task's name; the bucket decides whether it exists."""
     if value is not None and not (isinstance(value, str) and value.isalnum()):
-        raise ValueError(f"{name}={value!r} is no task. Expected a name such as 'floc', or None.")
+        raise ValueError(f"{name}={value!r} is not a task. Expected a name such as 'floc', or None.")
     return value
 
 
@@ -189,7 +189,7 @@ def _check_runs(run: object) -> tuple[int, ...] | None:
     asked: list[Any] = list(run) if is_several(run) else [run]  # type: ignore[call-overload]
     for number in asked or [None]:
         if isinstance(number, bool) or not isinstance(number, numbers.Integral) or int(number) < 1:
-            raise ValueError(f"run={run!r} names no run. Expected a number from 1 on, a list of them, or None.")
+            raise ValueError(f"run={run!r} is not a run. Expected a positive integer, a list of them, or None.")
     return tuple(dict.fromkeys(map(int, asked)))
 
 

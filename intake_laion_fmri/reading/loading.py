@@ -84,7 +84,7 @@ def load(data: Labelled, out: Out | None = None, progress: bool | None = None) -
     if isinstance(data, xr.DataTree):
         if out is not None:
             raise ValueError(
-                "out= takes the values of one variable, and a tree has several. Load a node, as in "
+                "out= takes the values of one variable, but a tree has several. Load a node, as in "
                 'tree["sub-01"].to_dataset().laion.load(out=...), or tree.laion.concat().laion.load(out=...).'
             )
         datasets = {node.path: node.to_dataset() for node in data.subtree}
@@ -190,7 +190,7 @@ def _only_variable(dataset: xr.Dataset) -> Hashable:
         return next(iter(dataset.data_vars))
     names = ", ".join(map(repr, dataset.data_vars)) or "none"
     raise ValueError(
-        f"out= takes the values of one variable, and the Dataset has {len(dataset.data_vars)}: {names}. Load one of "
+        f"out= takes the values of one variable, but the Dataset has {len(dataset.data_vars)}: {names}. Load one of "
         'them, as in ds["betas"].laion.load(out=...).'
     )
 
@@ -213,7 +213,10 @@ def _target(out: Out, variable: xr.Variable) -> Iterator[NDArray[Any]]:
         try:
             file = stack.enter_context(open_whole(path, len(header) + n_bytes, check))
         except (PermissionError, FileNotFoundError, NotADirectoryError) as error:
-            text = f"out={os.fspath(out)!r} cannot be written ({error.strerror}): give a file in a folder of your own."
+            text = (
+                f"out={os.fspath(out)!r} cannot be written ({error.strerror}): choose a file in a folder that you can "
+                "write to."
+            )
             raise OSError(error.errno, text) from error
         file.write(header)
         if n_bytes:
@@ -229,14 +232,12 @@ def _check_array(out: NDArray[Any], variable: xr.Variable) -> None:
             f"type {out.dtype}. Make it with np.empty({variable.shape}, {variable.dtype.name!r})."
         )
     if not out.flags.writeable:
-        raise ValueError(
-            "out= must be an array that can be written to, found a read-only one. Give another, or a copy."
-        )
+        raise ValueError("out= must be a writable array, found a read-only one. Pass another array, or a copy.")
 
 
 def _checked_path(out: str | os.PathLike[str], variable: xr.Variable) -> Path:
     if not isinstance(out, str | os.PathLike):
-        raise TypeError(f"out= is an array, a str or a path, found {type(out).__name__}.")
+        raise TypeError(f"out= must be an array, a string or a path, found {type(out).__name__}.")
     path = Path(out).expanduser()
     if path.suffix != ".npy" or "://" in os.fspath(out):
         raise ValueError(f"out= must be a local file whose name ends in .npy, found {os.fspath(out)!r}.")

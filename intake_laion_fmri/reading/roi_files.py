@@ -56,7 +56,7 @@ class RoiForm:
         for info in others:
             if files[info.key] != content and not same(value, read(files[info.key], bucket.locate(info.key))):
                 raise DataIntegrityError(
-                    f"Two ROIs have the name {self.name!r}: {bucket.locate(first.key)} and {bucket.locate(info.key)}. "
+                    f"Two ROIs are named {self.name!r}: {bucket.locate(first.key)} and {bucket.locate(info.key)}. "
                     "Expected one, or the same content: remove the older file; if the bucket holds both, report it."
                 )
         return value

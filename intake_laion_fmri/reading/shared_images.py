@@ -175,24 +175,25 @@ def _check_images(average: object, n: object, exactly: object, stimuli: object, 
     """
     for name, value in (("average", average), ("exactly", exactly)):
         if not isinstance(value, bool):
-            raise TypeError(f"{name} must be true or false, found {value!r}.")
+            raise TypeError(f"{name} must be True or False, found {value!r}.")
     if n is not None and (isinstance(n, bool) or not hasattr(n, "__index__") or operator.index(n) < 1):
-        raise ValueError(f"n={n!r}: expected a number of trials of an image from 1 on, such as 12 or 4, or None.")
+        raise ValueError(f"n={n!r}: expected a positive number of trials per image, such as 12 or 4, or None.")
     if n is None and not average:
         raise ValueError(
-            "average=False sets trials of an image side by side: say how many with n=, such as n=4 (shared images were "
+            "average=False places the trials of an image side by side: give their number with n=, such as n=4 (shared "
+            "images were "
             "shown 12 or 4 times), or leave average=True."
         )
     if stimuli == "unique":
         raise ValueError(
-            "stimuli='unique': these are images that one subject alone saw, and no two subjects share. Open each with "
-            "open_betas, or take 'shared' or 'ood'."
+            "stimuli='unique': each of these images was seen by a single subject, so none is shared. Open them with "
+            "open_betas, or choose 'shared' or 'ood'."
         )
     check_option("stimuli", stimuli, valid=("shared", "ood"))
     if pool == "subject":
         raise ValueError(
-            "pool='subject': each subject has a partition of its own, and an image would be train for one and test for "
-            "another. Choose pool='shared' or pool='pooled'."
+            "pool='subject': each subject has its own partition, so an image could be in the training set of one and "
+            "the test set of another. Choose pool='shared' or pool='pooled'."
         )
 
 
@@ -213,7 +214,7 @@ def _stores(
     lacking = [name for name in names if name not in of_each]
     if lacking and not may_lack:
         raise ValueError(
-            f"store= names no store of {', '.join(lacking)}. Name one for each subject, or add fallback=True to stream "
+            f"store= has no store for {', '.join(lacking)}. Name one for each subject, or add fallback=True to stream "
             "them from the bucket."
         )
     return {name: of_each.get(name) for name in names}
@@ -256,8 +257,8 @@ def _chosen_images(tables: Mapping[str, pd.DataFrame], n: int | None, exactly: b
     without = [name for name, table in tables.items() if not len(table)]
     if without:
         raise ValueError(
-            f"{', '.join(without)}: no shared image is among the chosen trials. Choose other sessions or another "
-            "split, or leave the subject out."
+            f"{', '.join(without)}: none of the chosen trials shows a shared image. Choose other sessions or another "
+            "split, or exclude the subject."
         )
     counts = pd.DataFrame({name: table["label"].value_counts() for name, table in tables.items()}).fillna(0).astype(int)
     planned = pd.concat(list(tables.values())).groupby("label")["n_repeats"].first()[counts.index]
@@ -270,7 +271,7 @@ def _chosen_images(tables: Mapping[str, pd.DataFrame], n: int | None, exactly: b
         how = (
             f"{'exactly' if exactly else 'at least'} {n} times" if n else "as often as planned" if exactly else "at all"
         )
-        raise ValueError(f"No image was seen by all of {', '.join(tables)} {how}. Found trials an image: {each}.")
+        raise ValueError(f"No image was seen by all of {', '.join(tables)} {how}. Trials per image: {each}.")
     return is_complete.all(axis=1)[chosen].sort_index()
 
 

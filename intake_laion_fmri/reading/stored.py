@@ -84,9 +84,9 @@ class StorePlan:
         if lacking:
             there = read_sessions(store, subject, known)
             raise NotInStoreError(
-                f"{store.url} holds no complete {', '.join(lacking)} of {subject}; it holds "
-                f"{', '.join(there) or 'no session of this subject'}. Name the sessions that are there with session=, "
-                f"build the others, {_WAYS_OUT}"
+                f"{store.url} has no complete {', '.join(lacking)} of {subject}; it holds "
+                f"{', '.join(there) or 'no session of this subject'}. Choose existing sessions with session=, build "
+                f"the others, {_WAYS_OUT}"
             )
         sessions = tuple(found[name] for name in names)
         for session in sessions:

@@ -299,9 +299,7 @@ class _Listing:
         if surface == FLAT:
             flat = sorted(name for name in self.of("surface") if _IS_PATCH.search(name) and "flat" in name)
             if len(flat) > 1 and FLAT not in flat:
-                raise ValueError(
-                    f"surface='flat' may be any of {', '.join(flat)} of {self.contents.subject}: name one."
-                )
+                raise ValueError(f"surface='flat' matches {', '.join(flat)} of {self.contents.subject}: name one.")
             return [WHITE, FLAT if FLAT in flat or not flat else flat[0]]
         return [WHITE, str(surface)] if _IS_PATCH.search(str(surface)) else [str(surface)]
 

@@ -28,7 +28,7 @@ ALL_MAPS = {**SUBJECT_MAPS, **SESSION_MAPS, **LOCALIZER_MAPS}
 
 def warn_of(text: str) -> None:
     """Warn about a file that differs from its documentation."""
-    warnings.warn(f"The data differ from their documentation: {text}.", UnexpectedContentWarning, stacklevel=2)
+    warnings.warn(f"The data differ from the documentation: {text}.", UnexpectedContentWarning, stacklevel=2)
 
 
 def read_map(
@@ -90,6 +90,6 @@ def open_beginning(bucket: Bucket, info: ObjectInfo, header: HeaderReader = read
     if found.grid.size * found.n_volumes * found.dtype.itemsize > _MOST_PACKED * info.size:
         several = f"{found.n_volumes} x " if found.n_volumes > 1 else ""
         raise Broken(name)(
-            f"its header promises {several}{found.grid.shape} voxels, more than its {info.size} bytes can hold"
+            f"its header declares {several}{found.grid.shape} voxels, more than its {info.size} bytes can hold"
         )
     return reader

@@ -100,9 +100,9 @@ def voxel_blocks(steps: Sequence[Step], chunks: Chunks) -> tuple[NDArray[np.intp
     stored = [step.block for step in steps if isinstance(step.block, StoreBlock)]
     if len(stored) < len(steps):
         raise ValueError(
-            f"chunks={chunks!r} needs a store that holds all of it: from a stream each block of voxels would unpack "
-            "every session once more. Build one with 'intake-laion-fmri store build', name it with store=, and leave "
-            "fallback= out; or take chunks='session'."
+            f"chunks={chunks!r} needs a store that holds all of the selection: from a stream, each block of voxels "
+            "would unpack every session again. Build one with 'intake-laion-fmri store build', pass it with store= "
+            "and omit fallback=; or use chunks='session'."
         )
     positions = next((step.voxels for step in steps if step.voxels is not None), np.empty(0, dtype=np.int64))
     order = np.argsort(positions, kind="stable")

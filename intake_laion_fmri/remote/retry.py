@@ -76,8 +76,15 @@ def set_network(
         If a number is not above 0.
     """
     global _network
-    chosen = {name: value for name, value in locals().items() if value is not None}
-    _network = dataclasses.replace(_policy_of_environment(), **chosen) if chosen else None
+    given = {
+        "attempts": attempts,
+        "connect_seconds": connect_seconds,
+        "read_seconds": read_seconds,
+        "total_seconds": total_seconds,
+        "slowest": slowest,
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    _network = dataclasses.replace(_policy_of_environment(), **chosen) if chosen else None  # type: ignore[arg-type]
     return network_policy()
 
 

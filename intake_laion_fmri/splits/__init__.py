@@ -336,7 +336,7 @@ def _check_ood_types(name: str, ood_types: Collection[str] | None) -> frozenset[
         return None
     if name != OOD:
         check_split(name)
-        raise ValueError(f"ood_types={ood_types!r} goes with the split 'ood' only, found {name!r}.")
+        raise ValueError(f"ood_types={ood_types!r} is only valid with the split 'ood', found {name!r}.")
     types = [ood_types] if isinstance(ood_types, str) else list(ood_types)
     for name in types:
         if name not in OOD_TYPES:

@@ -115,7 +115,7 @@ class SplitSource:
                 return content
         if self.is_offline:
             raise NotInBucketError(
-                f"The split file {key} is not in the mirror, and mirror_only forbids to fetch it. Copy it with "
+                f"The split file {key} is not in the mirror, and mirror_only=True prevents fetching it. Copy it with "
                 "'intake-laion-fmri mirror --group splits' once there is a network; or name a folder that holds split "
                 f"files as <pool>/<name>.json, with splits= or the environment variable {SPLITS_VARIABLE}."
             )

@@ -120,7 +120,7 @@ def resolve_subject_id(subject: str) -> str:
         If it is no subject's name. Whether there is such a subject is not looked at.
     """
     if not isinstance(subject, str):
-        raise TypeError(f"subject must be a text such as 'sub-01', found {subject!r}.")
+        raise TypeError(f"subject must be a string such as 'sub-01', found {subject!r}.")
     try:
         return layout.subject_name(subject)
     except ValueError as error:

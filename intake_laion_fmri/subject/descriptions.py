@@ -90,7 +90,7 @@ class Embeddings(_Described):
         self.models = [models] if isinstance(models, str) else list(models)
         """The models, in the order in which they were given."""
         if not self.models:
-            raise ValueError("models=[] names no model. Expected a model such as 'CLIP', or a list of them.")
+            raise ValueError("models=[] is empty. Expected a model such as 'CLIP', or a list of them.")
         self._opened = {model: open_embeddings(model, bucket=self._bucket) for model in self.models}
 
     @property
@@ -125,7 +125,7 @@ class Embeddings(_Described):
         names = [image_name] if isinstance(image_name, str) else list(image_name)
         unknown = [name for name in names if name not in self._rows]
         if unknown:
-            raise KeyError(f"Unknown image name: {unknown[0]!r}. image_ids lists those that there are.")
+            raise KeyError(f"Unknown image name: {unknown[0]!r}. image_ids lists the known ones.")
         rows = self[model][[self._rows[name] for name in names]]
         return rows[0] if isinstance(image_name, str) else rows
 
@@ -257,7 +257,7 @@ class Segmentations(_ByImage):
         """
         table = self.for_image(image_name)
         if table.empty:
-            raise KeyError(f"No masks of {image_name!r}: shared images alone have some; images() lists them.")
+            raise KeyError(f"No masks of {image_name!r}: only shared images have masks; images() lists them.")
         found = table[(table["noun"] == noun) & (table["instance_id"] == instance)]
         if found.empty:
             there = ", ".join(f"{name} {k}" for name, k in zip(table["noun"], table["instance_id"], strict=True))

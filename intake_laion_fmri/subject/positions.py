@@ -72,7 +72,7 @@ def convert_positions(
         check_option(name, mask, valid=MASKS)
     given = np.asarray(positions)
     if given.dtype.kind not in "iu":
-        raise TypeError(f"positions must be whole numbers, found {given.dtype}. Of flags take numpy.flatnonzero.")
+        raise TypeError(f"positions must be integers, found {given.dtype}. For flags, use numpy.flatnonzero.")
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     queries = [VoxelQuery.from_arguments(None, mask) for mask in (from_mask, to_mask)]
     needs_anatomy = any(query.needs_anatomy for query in queries)

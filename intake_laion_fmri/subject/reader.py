@@ -255,8 +255,8 @@ def flags(mask: object, n_voxels: int) -> NDArray[np.bool_]:
     """
     if isinstance(mask, str):
         raise ValueError(
-            f"mask={mask!r}: expected an array of True and False, one for each of {n_voxels} voxels. The name of a "
-            "mask goes with mask_source=."
+            f"mask={mask!r}: expected an array of True and False, one for each of {n_voxels} voxels. To name a mask, "
+            "use mask_source=."
         )
     given = np.asarray(mask)
     if given.dtype != np.bool_ or given.shape != (n_voxels,):
@@ -269,7 +269,7 @@ def flags(mask: object, n_voxels: int) -> NDArray[np.bool_]:
 
 def _check_one_of(roi: object, mask: object) -> None:
     if roi is not None and mask is not None:
-        raise ValueError(f"roi={roi!r} and mask= exclude each other: both choose voxels. Give one of them.")
+        raise ValueError(f"roi={roi!r} and mask= are mutually exclusive: both select voxels. Pass one of them.")
 
 
 def _only(step: Step, places: NDArray[np.intp]) -> Step:

@@ -75,8 +75,8 @@ class Tables:
         gaps = [f"ses-{number:02d}" for number in range(1, max(there)) if number not in known]
         if gaps:
             warnings.warn(
-                f"The index of metadata counts the trials of the sessions that are there, and {', '.join(gaps)} are "
-                "not: it is not the trial's number in the data set, and changes when a session is added.",
+                f"The index of metadata counts only the trials of sessions on disk, and {', '.join(gaps)} are "
+                "missing: it is not the trial's number in the data set, and changes when a session is added.",
                 stacklevel=3,
             )
         trials["session_trial"] = trials.groupby("session", sort=False).cumcount()

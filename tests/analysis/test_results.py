@@ -381,7 +381,7 @@ def test_voxels_of_one_chunk(tiny: Path, tiny_store: Path) -> None:
 
 
 def test_blocks_of_voxels_need_a_store(tiny: Path, store: Path) -> None:
-    with pytest.raises(ValueError, match=r"would unpack every session once more"):
+    with pytest.raises(ValueError, match=r"would unpack every session again"):
         open_betas("sub-01", bucket=tiny, chunks="voxel")
-    with pytest.raises(ValueError, match=r"leave fallback= out"):
+    with pytest.raises(ValueError, match=r"omit fallback="):
         open_betas("sub-03", store=store, bucket=tiny, fallback=True, chunks="voxel")

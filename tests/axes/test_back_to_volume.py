@@ -46,7 +46,7 @@ def test_of_another_grid_where_no_subject_is_told(one: xr.Dataset, dropped: list
     with pytest.raises(ValueError, match=r"The coordinate . of the values|do not fit"):
         to_nifti(mean, one.drop_vars("grid").assign_attrs(grid_shape=one.attrs["grid_shape"][::-1]))
     values = mean.assign_attrs(affine=one.attrs["affine"], grid_shape=one.attrs["grid_shape"])
-    with pytest.raises(ValueError, match=r"another grid than like=.*voxels away|The coordinate . of the values"):
+    with pytest.raises(ValueError, match=r"a different grid than like=.*voxels away|The coordinate . of the values"):
         to_nifti(values, moved(one, 5.0))
 
 

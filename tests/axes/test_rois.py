@@ -199,12 +199,12 @@ def test_selecting_leaves_the_membership_as_it_was():
 
 UNREADABLE = [
     ("it ends before a name", ["", " ", "\n\t", "(", "((", "FFA1 |", "FFA1 - ", "(FFA1 &"]),
-    ("')' is in the place of a name", ["()", ")", "( )", "(FFA1 |)", "FFA1 | )"]),
-    ("'|' is in the place of a name", ["|", "| FFA1", "FFA1 || OFA", "FFA1 & | OFA", "(|)"]),
-    ("'&' is in the place of a name", ["& FFA1", "FFA1 &&OFA"]),
-    ("'-' is in the place of a name", ["-", "- FFA1", "FFA1 - - OFA", "FFA1 | - OFA", "( - OFA)"]),
-    ("'OFA' is in the place of an operator", ["FFA1 OFA", "FFA1\tOFA", "(FFA1) OFA", "hV4 OFA | V1d"]),
-    ("'(' is in the place of an operator", ["FFA1 (OFA)", "FFA1(OFA)", "(FFA1)(OFA)"]),
+    ("found ')' where a name is expected", ["()", ")", "( )", "(FFA1 |)", "FFA1 | )"]),
+    ("found '|' where a name is expected", ["|", "| FFA1", "FFA1 || OFA", "FFA1 & | OFA", "(|)"]),
+    ("found '&' where a name is expected", ["& FFA1", "FFA1 &&OFA"]),
+    ("found '-' where a name is expected", ["-", "- FFA1", "FFA1 - - OFA", "FFA1 | - OFA", "( - OFA)"]),
+    ("found 'OFA' where an operator is expected", ["FFA1 OFA", "FFA1\tOFA", "(FFA1) OFA", "hV4 OFA | V1d"]),
+    ("found '(' where an operator is expected", ["FFA1 (OFA)", "FFA1(OFA)", "(FFA1)(OFA)"]),
     ("a parenthesis is not closed", ["(FFA1", "((FFA1)", "(FFA1 | (OFA)", "FFA1 - (OFA", "(FFA1 & OFA"]),
     ("')' is unmatched", ["FFA1)", "(FFA1))", "FFA1 | OFA)", "(FFA1) | OFA)"]),
     ("'-' needs a space on either side", ["FFA1 -OFA", "FFA1- OFA", "-FFA1", "FFA1-", "FFA1|-OFA", "FFA1 --OFA"]),
@@ -276,7 +276,7 @@ def test_deep_unbalanced_parentheses_are_a_value_error(text):
 @pytest.mark.parametrize("value", [1, 1.5, True, b"FFA1", object(), ["FFA1", ["OFA"]], ["FFA1", None], [b"FFA1"], [1]])
 def test_what_is_no_text_is_a_type_error(value):
     with pytest.raises(
-        TypeError, match="roi must be a text, a list of texts, or None; found " + re.escape(repr(value))
+        TypeError, match="roi must be a string, a list of strings, or None; found " + re.escape(repr(value))
     ):
         check_selection(value)
 
@@ -284,7 +284,7 @@ def test_what_is_no_text_is_a_type_error(value):
 @pytest.mark.parametrize("value", [[], (), set(), {}, np.array([], dtype=str), iter([])])
 def test_empty_list_names_no_roi(value):
     """It is neither all nor the whole mask."""
-    with pytest.raises(ValueError, match=r"roi=\[\] names no ROI"):
+    with pytest.raises(ValueError, match=r"roi=\[\] is empty"):
         check_selection(value)
 
 

@@ -80,7 +80,7 @@ def test_grids_are_compared_by_their_corners_in_voxels(voxels, verdict, sign, ax
         found = "other" if one.difference(two) else "close" if one.deviation(two) else "same"
         assert found == verdict
     if verdict == "close":
-        assert f"lies up to {voxels:.3g} voxels beside" in GRID.deviation(other)
+        assert f"is up to {voxels:.3g} voxels beside" in GRID.deviation(other)
 
 
 @pytest.mark.parametrize(
@@ -350,7 +350,7 @@ def test_one_trial_goes_back_as_one_volume(dataset):
 
 def test_grid_of_like_is_compared_with_own_attributes(dataset):
     values = array_of([1.0], [0], attrs={"grid_shape": [1, 1, 1], "affine": np.eye(4).ravel().tolist()})
-    with pytest.raises(ValueError, match="another grid than like="):
+    with pytest.raises(ValueError, match="a different grid than like="):
         to_nifti(values, like=dataset)
 
 

@@ -242,7 +242,7 @@ def test_from_the_catalogs(tiny: Path, tiny_store: Path) -> None:
         intake.cat.laion_fmri.betas(store=3)
     with pytest.raises(TypeError, match="store_options must be a mapping"):
         intake.cat.laion_fmri.betas(store="x", store_options="anon")
-    with pytest.raises(TypeError, match="fallback must be true or false, found 'yes'"):
+    with pytest.raises(TypeError, match="fallback must be True or False, found 'yes'"):
         intake.cat.laion_fmri.betas(store="x", fallback="yes")
 
 
@@ -357,7 +357,7 @@ def test_progress_and_reports(tiny: Path, tmp_path: Path) -> None:
     ("arguments", "error", "message"),
     [
         ({"subjects": "sub-02"}, ValueError, r"Unknown subject.*'sub-02'.*sub-01"),
-        ({"subjects": []}, ValueError, r"subjects=\[\] names no subject"),
+        ({"subjects": []}, ValueError, r"subjects=\[\] is empty"),
         ({"sessions": 4}, ValueError, r"Unknown session.*'ses-04'.*ses-03"),
         ({"sessions": 31}, AccessDeniedError, "ses-31 of sub-01 is held out"),
         ({"roi": "FFA9"}, ValueError, r"Unknown ROI.*'FFA9'.*FFA1"),

@@ -45,7 +45,7 @@ def test_within_what_it_holds(tiny: Path, faces: Path) -> None:
 @pytest.mark.parametrize(
     ("selection", "message"),
     [
-        ({"roi": "face"}, r"holds no complete ses-03 of sub-01; it holds ses-01, ses-02\..*fallback=True"),
+        ({"roi": "face"}, r"has no complete ses-03 of sub-01; it holds ses-01, ses-02\..*fallback=True"),
         ({"session": 1}, r"holds the voxels of roi=\('face', 'body'\) only.*fallback=True"),
         ({"session": 1, "roi": "place"}, r"holds the voxels of roi=\('face', 'body'\) only; the selection has up to"),
         ({"session": 1, "roi": "all - face"}, "holds the voxels of roi="),

@@ -285,7 +285,7 @@ class TestBrowsing:
         assert set(table.loc[table["held_out"], "session"]) == {"ses-31"}
         assert cat.inventory.discover()["shape"] == table.shape
         assert cat.inventory(refresh=True).read().equals(table)
-        with pytest.raises(TypeError, match="refresh must be true or false"):
+        with pytest.raises(TypeError, match="refresh must be True or False"):
             cat.inventory(refresh="yes")
 
 

@@ -165,7 +165,7 @@ def test_the_environment_tells_the_bucket(tiny: Path, monkeypatch: pytest.Monkey
         ({"session": "first"}, ValueError, "Not a session: 'first'"),
         ({"subject": "sub 1"}, ValueError, "Not a subject: 'sub 1'"),
         ({"roi": "(FFA1"}, ValueError, "cannot be read"),
-        ({"roi": 3}, TypeError, "roi must be a text"),
+        ({"roi": 3}, TypeError, "roi must be a string"),
         ({"bucket": 3}, TypeError, "bucket must be a URL"),
         ({"bucket": "foo://x"}, ValueError, "not know the protocol 'foo'"),
         ({"storage_options": "anon"}, TypeError, "storage_options must be a mapping"),

@@ -177,7 +177,7 @@ WRONG = [
     ({"session": "first"}, ValueError, "Not a session: 'first'"),
     ({"subject": "sub 1"}, ValueError, "Not a subject: 'sub 1'"),
     ({"roi": "(FFA1"}, ValueError, "cannot be read"),
-    ({"roi": 3}, TypeError, "roi must be a text"),
+    ({"roi": 3}, TypeError, "roi must be a string"),
     ({"bucket": "foo://x"}, ValueError, "not know the protocol 'foo'"),
     ({"storage_options": "anon"}, TypeError, "storage_options must be a mapping"),
     ({"pool": ["shared", "subject"]}, ValueError, "That leaks"),

@@ -126,7 +126,7 @@ def test_other_things_than_trials_and_pictures(eager: xr.Dataset, tiny: Path) ->
 def test_what_is_slow_is_told(tiny: Path, eager: xr.Dataset) -> None:
     with pytest.warns(UserWarning, match="each worker unpacks every session") as told:
         open_betas("sub-01", roi="face", bucket=tiny).laion.to_torch()
-    with pytest.warns(UserWarning, match="Blocks of up to 24 images are decoded for one") as also:
+    with pytest.warns(UserWarning, match="Blocks of up to 24 images are decoded to read one") as also:
         items = eager.laion.to_torch(open_stimuli(eager, bucket=tiny))
     assert {Path(one.filename).name for one in [*told, *also]} == {Path(__file__).name}
     with warnings.catch_warnings():

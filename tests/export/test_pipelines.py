@@ -124,7 +124,7 @@ def test_brain_score_of_what_was_opened(tiny: Path) -> None:
         (lambda ds: ds.laion.zscore("run"), "scaled within each run"),
         (lambda ds: ds.laion.average(), "betas along trial and voxel"),
         (lambda ds: ds.drop_vars("subject"), "betas of one subject"),
-        (lambda ds: ds.assign_coords(label=ds.label[::-1].variable), "show other images than those of the bucket"),
+        (lambda ds: ds.assign_coords(label=ds.label[::-1].variable), "do not show the images of this bucket"),
     ],
 )
 def test_what_brain_score_cannot_be_given(tiny: Path, change: Callable[[xr.Dataset], xr.Dataset], message: str) -> None:

@@ -157,7 +157,7 @@ def damaged(name: str, content: bytes) -> bytes:
         ("unplaced", "where the voxels lie"),
         ("flat", "where the voxels lie"),
         ("short", "ends within volume 0"),
-        ("long", "goes on after"),
+        ("long", "continues after"),
     ],
 )
 def test_broken_volumes_of_freesurfer(own_tiny: Path, name: str, message: str) -> None:

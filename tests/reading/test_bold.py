@@ -98,14 +98,14 @@ def test_raw_echoes(tiny: Path, part: Any) -> None:
         ({"session": 2}, ValueError, "Unknown session"),
         ({"session": 2, "source": "raw"}, NotInBucketError, "--group raw"),
         ({"run": 3}, ValueError, "Unknown run"),
-        ({"run": [1, True]}, ValueError, "names no run"),
+        ({"run": [1, True]}, ValueError, "is not a run"),
         ({"echo": 1}, ValueError, "echoes are combined"),
         ({"part": "phase"}, ValueError, "echoes are combined"),
         ({"echo": 4, "source": "raw"}, ValueError, "Unknown echo"),
-        ({"echo": 0, "source": "raw"}, ValueError, "is no echo"),
+        ({"echo": 0, "source": "raw"}, ValueError, "is not an echo"),
         ({"source": "raw", "roi": "V1"}, ValueError, "scanner's own"),
         ({"source": "fmriprep"}, ValueError, "tedana"),
-        ({"sidecars": "yes"}, TypeError, "true or false"),
+        ({"sidecars": "yes"}, TypeError, "True or False"),
     ],
 )
 def test_what_is_refused(tiny: Path, arguments: dict[str, Any], error: type[Exception], text: str) -> None:
@@ -141,7 +141,7 @@ def test_broken_series(own_tiny: Path) -> None:
     path = tedana(own_tiny, "sub-01", 1)
     good = path.read_bytes()
     change(path, dim=[4, 13, 15, 11, 32000, 1, 1, 1])
-    with pytest.raises(DataIntegrityError, match="promises"):
+    with pytest.raises(DataIntegrityError, match="declares"):
         open_bold("sub-01", run=1, bucket=own_tiny)
     path.write_bytes(good[:-200])
     with pytest.raises(DataIntegrityError, match="truncated"):

@@ -71,10 +71,10 @@ def test_selections(tiny: Path) -> None:
         ({"subject": "sub-02"}, ValueError, "Did you mean 'sub-0"),
         ({"session": "ses-31"}, AccessDeniedError, "held out"),
         ({"session": 4}, ValueError, "Unknown session"),
-        ({"session": []}, ValueError, "names no session"),
+        ({"session": []}, ValueError, "is empty"),
         ({"run": 13}, ValueError, "Unknown run"),
-        ({"run": 0}, ValueError, "names no run"),
-        ({"run": "1"}, ValueError, "names no run"),
+        ({"run": 0}, ValueError, "is not a run"),
+        ({"run": "1"}, ValueError, "is not a run"),
         ({"task": "floc"}, ValueError, "Unknown task"),
     ],
 )

@@ -169,7 +169,7 @@ def test_both_spellings_of_one_roi_are_one(own_tiny: Path, tiny: Path, change: C
 
 def test_two_spellings_that_differ_are_left_out(own_tiny: Path) -> None:
     path, twin = spell_both(own_tiny, lambda twin: shutil.copy(roi_file(own_tiny, "sub-01", "OFA"), twin))
-    named = f"Two ROIs have the name 'FFA1': .*{path.name} and .*{twin.name}"
+    named = f"Two ROIs are named 'FFA1': .*{path.name} and .*{twin.name}"
     with pytest.warns(MissingFileWarning, match=named):
         found = open_betas("sub-01", roi="body", bucket=own_tiny)
     assert "FFA1" not in found["roi"].values

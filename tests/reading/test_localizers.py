@@ -116,7 +116,7 @@ def test_volumes_as_they_were_fitted(tiny: Path) -> None:
     [
         ({"task": "oloc", "contrast": "faceVsObject"}, ValueError, "is of task 'floc', not of 'oloc'"),
         ({"contrast": "faceVsObjects"}, ValueError, "Did you mean 'faceVsObject'"),
-        ({"contrast": []}, ValueError, "names no contrast"),
+        ({"contrast": []}, ValueError, "is not a contrast"),
         ({"task": "fLoc"}, ValueError, "Did you mean 'floc'"),
         ({"task": 3}, ValueError, "no task"),
         ({"stat": "effect"}, ValueError, "choose task= among floc, oloc"),

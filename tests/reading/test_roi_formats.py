@@ -241,7 +241,7 @@ def test_the_dictionary_of_some_formats(tiny: Path) -> None:
         ("FFA3", ValueError, "Unknown ROI of sub-01 in .*'FFA3'. Did you mean .*FFA1"),
         ("FFA1 | FFA2", ValueError, r"'FFA1 \| FFA2' stands for one set of voxels.*use open_rois"),
         (["FFA1", IT], ValueError, "use open_rois"),
-        ([], ValueError, "names no ROI"),
+        ([], ValueError, "is empty"),
         (None, TypeError, "roi must be a text"),
         (3, TypeError, "roi must be a text"),
     ],

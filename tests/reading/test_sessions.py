@@ -74,7 +74,9 @@ def test_spellings_of_one_session_are_one(tiny):
 def test_two_names_of_one_session_are_an_error_that_names_both(asked, own_tiny):
     copy(own_tiny, "ses-01", "ses-001")
     for function in (open_betas, open_trials, open_maps):
-        with pytest.raises(DataIntegrityError, match=r"ses-001 and ses-01 of sub-01 .* two names of one session"):
+        with pytest.raises(
+            DataIntegrityError, match=r"ses-001 and ses-01 of sub-01 .* two folders of the same session"
+        ):
             function("sub-01", bucket=own_tiny, session=asked)
 
 
@@ -195,7 +197,9 @@ def test_labels_of_another_form_are_kept_with_one_warning(label, own_tiny):
     with pytest.warns(UnexpectedContentWarning) as caught:
         found = open_betas("sub-01", bucket=own_tiny, roi="face")
     assert len(caught) == 1
-    assert f"2 trials of ses-02 have labels of another form than the data set's, {label!r}" in str(caught[0].message)
+    assert f"2 trials of ses-02 have labels that do not follow the data set's format, {label!r}" in str(
+        caught[0].message
+    )
     these = found.sel(trial=[20000, 20001])
     assert these["label"].values.tolist() == [label, label]
     told = {name: these[name].values.tolist() for name in ("shared", "dataset", "ood_type", "n_repeats", "repetition")}

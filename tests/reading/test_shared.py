@@ -247,7 +247,7 @@ def test_of_a_store_and_of_one_for_each(tiny: Path, tmp_path: Path, tiny_store: 
         assert here.data.numblocks[0] == 1 < here.data.numblocks[1]
         here = here.sortby("voxel")
         np.testing.assert_allclose(here.values, tree[who].betas.values, atol=1e-6)
-    with pytest.raises(ValueError, match="names no store of sub-03"):
+    with pytest.raises(ValueError, match="has no store for sub-03"):
         open_shared(WHO, store={"sub-01": tiny_store}, bucket=tiny)
     with pytest.raises(ValueError, match=r"Unknown subject.*'sub-05'"):
         open_shared(WHO, store={"sub-01": tiny_store, "sub-03": tiny_store, "sub-05": tiny_store}, bucket=tiny)
@@ -320,13 +320,13 @@ def test_one_warning_for_one_thing(own_tiny: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"subjects": []}, "names no subject"),
+        ({"subjects": []}, "is empty"),
         ({"subjects": ["sub-01", "sub-99"]}, "Unknown subject.*'sub-99'.*sub-03"),
         ({"roi": "AFP1"}, "Unknown ROI of sub-01.*AFP1"),
         ({"session": 9}, "Unknown session of sub-01"),
         ({"n": 0}, "n=0"),
         ({"n": True}, "n=True"),
-        ({"n": 13}, r"at least 13 times. Found trials an image: sub-01 12, 4; sub-03 12, 4, 3\."),
+        ({"n": 13}, r"at least 13 times. Trials per image: sub-01 12, 4; sub-03 12, 4, 3\."),
         ({"n": 2, "exactly": True}, "exactly 2 times"),
         ({"average": False}, r"say how many with n="),
         ({"stimuli": "unique"}, "one subject alone saw"),
@@ -342,7 +342,7 @@ def test_what_is_refused(tiny: Path, options: dict[str, Any], message: str) -> N
 
 
 def test_a_word_for_a_truth_value(tiny: Path) -> None:
-    with pytest.raises(TypeError, match="average must be true or false, found 'no'"):
+    with pytest.raises(TypeError, match="average must be True or False, found 'no'"):
         open_shared(WHO, average="no", bucket=tiny)  # type: ignore[arg-type]
 
 

@@ -194,7 +194,7 @@ def test_broken_images(own_tiny: Path) -> None:
     assert open_stimuli("good.jpg", bucket=own_tiny).load().sizes["image"] == 1
     for label, problem in (
         ("bomb.png", "at most 16000000 pixels"),
-        ("cut.jpg", "a picture that is whole"),
+        ("cut.jpg", "a complete picture"),
         ("none.jpg", "found nothing"),
         ("small.png", "expected 48 x 48 pixels, as the first image has, found 12 x 10. Give size="),
     ):

@@ -18,9 +18,9 @@ NO_DIMENSIONS = np.array(3)
 @pytest.mark.parametrize(
     ("function", "argument", "value", "message"),
     [
-        (open_betas, "roi", NO_DIMENSIONS, "roi must be a text, a list of texts, or None; found array"),
-        (open_rois, "roi", NO_DIMENSIONS, "roi must be a text, a list of texts, or None; found array"),
-        (open_noise_ceilings, "roi", NO_DIMENSIONS, "roi must be a text, a list of texts, or None; found array"),
+        (open_betas, "roi", NO_DIMENSIONS, "roi must be a string, a list of strings, or None; found array"),
+        (open_rois, "roi", NO_DIMENSIONS, "roi must be a string, a list of strings, or None; found array"),
+        (open_noise_ceilings, "roi", NO_DIMENSIONS, "roi must be a string, a list of strings, or None; found array"),
         (open_maps, "maps", NO_DIMENSIONS, "Unknown map: array"),
         (open_trials, "pool", NO_DIMENSIONS, "Unknown pool: array"),
         (open_betas, "pool", NO_DIMENSIONS, "Unknown pool: array"),

@@ -89,7 +89,7 @@ def test_whole_numbers_of_numpy_become_plain_ones() -> None:
     [
         ({"roi": "FFA1 |"}, ValueError, r"roi='FFA1 \|' cannot be read: it ends before a name"),
         ({"roi": []}, ValueError, r"roi=\[\] names no ROI"),
-        ({"roi": 3}, TypeError, "roi must be a text, a list of texts, or None; found 3"),
+        ({"roi": 3}, TypeError, "roi must be a string, a list of strings, or None; found 3"),
         ({"roi": ["FFA1", 3]}, TypeError, "roi must be a text"),
         ({"mask": "rsquared"}, ValueError, "Unknown mask: 'rsquared'. Did you mean 'rsquare'?"),
         ({"mask": True}, ValueError, "Unknown mask: True"),

@@ -33,7 +33,7 @@ def test_who_is_not_in_a_group(group: Group, tiny: Path) -> None:
         group[2]
     with pytest.raises(ValueError, match=r"Unknown subject of .*'sub-02'"):
         load_subjects(["sub-01", "sub-02"], bucket=tiny)
-    with pytest.raises(ValueError, match=r"subjects=\[\] names no subject"):
+    with pytest.raises(ValueError, match=r"subjects=\[\] is empty"):
         load_subjects([], bucket=tiny)
 
 

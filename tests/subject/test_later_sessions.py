@@ -121,5 +121,5 @@ def test_one_constant_releases_them(released: Path, tmp_path: Path) -> None:
     of_betas, of_trials, of_info, of_metadata, of_array = found["told"]
     for texts in (of_betas, of_trials, of_info, of_metadata, of_array):
         assert len(texts) == 1, texts
-        assert f"{len(labels)} trials of ses-32 have labels of another form" in texts[0]
+        assert f"{len(labels)} trials of ses-32 have labels that do not follow" in texts[0]
     assert "their stim_idx is -1" in of_metadata[0]

@@ -152,15 +152,15 @@ def open_bold(
 
 def _check_combination(source: str, echo: int | None, part: str, roi: RoiSelection | None) -> None:
     if echo is not None and (isinstance(echo, bool) or not isinstance(echo, int) or echo < 1):
-        raise ValueError(f"echo={echo!r} is no echo. Expected a number from 1 on, or None for all.")
+        raise ValueError(f"echo={echo!r} is not an echo. Expected a positive integer, or None for all.")
     if source == "tedana" and (echo is not None or part != "mag"):
         raise ValueError(
-            f"echo={echo!r}, part={part!r}: echoes are combined in preprocessed series. Add source='raw', or leave "
-            "these out."
+            f"echo={echo!r}, part={part!r}: the echoes of preprocessed series are combined. Add source='raw', or omit "
+            "these."
         )
     if source == "raw" and roi is not None:
         raise ValueError(
-            f"roi={roi!r} is on the betas' grid, and raw series are on the scanner's own: leave roi= out, or choose "
+            f"roi={roi!r} is on the betas' grid, but raw series are on the scanner's own grid: omit roi=, or choose "
             "source='tedana'."
         )
 
@@ -187,8 +187,8 @@ def _by_echo(runs: RunFiles, source: str, echo: int | None, part: str, bucket: B
             folder = layout.RAW.folder(runs.subject)
             session, run = gaps[0]
             raise NotInBucketError(
-                f"{bucket.locate(folder)} has no echo {one} ({part}) of run {run} of {session}. "
-                "Choose run= without it, or echo=, or fetch the file."
+                f"{bucket.locate(folder)} has no echo {one} ({part}) of run {run} of {session}. Choose other runs or "
+                "echoes, or fetch the file."
             )
     if not echoes:
         raise NotInBucketError(f"{bucket.locate(layout.RAW.folder(runs.subject))} has no part {part!r} of these runs.")
@@ -206,11 +206,13 @@ def _repetition_time(bucket: Bucket, runs: RunFiles, headers: Mapping[str, Volum
     name = bucket.locate(next(iter(found)))
     if values[0] <= 0:
         raise DataIntegrityError(
-            f"{name}: neither its header nor its sidecar tells the time from volume to volume. Fetch both again; if it "
-            "stays so, report it."
+            f"{name}: neither its header nor its sidecar tells the time from volume to volume. Fetch both again; if "
+            "it persists, report it."
         )
     if len(values) > 1:
-        raise ValueError(f"The runs have volumes every {' and '.join(f'{one:g}' for one in values)} s: choose run=.")
+        raise ValueError(
+            f"The runs have different repetition times, {' and '.join(f'{one:g}' for one in values)} s: choose run=."
+        )
     return values[0]
 
 

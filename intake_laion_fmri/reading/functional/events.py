@@ -137,7 +137,7 @@ def trial_events(
         first = trials[absent].iloc[0]
         raise NotInBucketError(
             f"{bucket.locate(layout.RAW.folder(subject))} has no events of run {first['run']} of {first['session']}. "
-            "Choose session= without it, leave events= out, or fetch the file."
+            "Choose other sessions with session=, omit events=, or fetch the file."
         )
     return event_coordinates(shown.loc[trials.index], names), infos
 

@@ -71,7 +71,7 @@ class LocalizerQuery:
         names = None if contrast is None else tuple(contrast) if is_several(contrast) else (contrast,)  # type: ignore[arg-type]
         if names is not None and not (names and all(isinstance(name, str) for name in names)):
             raise ValueError(
-                f"contrast={contrast!r} names no contrast. Expected 'faceVsObject', a list of names, or None."
+                f"contrast={contrast!r} is not a contrast. Expected 'faceVsObject', a list of names, or None."
             )
         on_surface = space == SURFACE_SPACE
         wanted = None if names is None else tuple(dict.fromkeys(map(str, names)))

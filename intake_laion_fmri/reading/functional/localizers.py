@@ -151,7 +151,7 @@ def open_localizers(
     query = LocalizerQuery.from_arguments(task, contrast, stat, space, res, hemi)
     voxel_query = VoxelQuery.from_arguments(roi, mask)
     if roi is not None and query.hemis == ("",) and res == FITTED:
-        raise ValueError(f"roi={roi!r} is on the betas' grid, and res='1pt5' is another: leave roi= out, or res=.")
+        raise ValueError(f"roi={roi!r} is on the betas' grid, but res='1pt5' is a different one: omit roi= or res=.")
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     on_voxels = space != SURFACE_SPACE and res != FITTED
     contents = subject_contents(

@@ -40,7 +40,7 @@ class MapQuery:
         for name in names or ():
             if name in other:
                 raise ValueError(
-                    f"maps={name!r} is a map of the whole subject: leave session= out, or choose {', '.join(here)}."
+                    f"maps={name!r} is a map of the whole subject: omit session=, or choose {', '.join(here)}."
                     if per_session
                     else f"maps={name!r} is a map of sessions: add session='all', or choose {', '.join(here)}."
                 )

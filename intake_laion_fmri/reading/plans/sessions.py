@@ -44,8 +44,8 @@ def choose_sessions(
             raise unknown_value("session", session, found, where=f"{subject} in {bucket.url}")
         if len(names) > 1:
             raise DataIntegrityError(
-                f"{' and '.join(names)} of {subject} in {bucket.url} are two names of one session. Expected one folder "
-                "of each number: rename or remove the other, or choose other sessions with session=."
+                f"{' and '.join(names)} of {subject} in {bucket.url} are two folders of the same session. Expected "
+                "one folder per session: rename or remove the other, or choose other sessions with session=."
             )
         chosen += names
     return tuple(chosen)

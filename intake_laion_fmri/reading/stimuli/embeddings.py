@@ -131,7 +131,7 @@ class EmbeddingBlock:
         file = EmbeddingFile.read(self.bucket, self.info)
         rows = {label: row for row, label in enumerate(file.labels)}
         if len(rows) < len(file.labels):
-            raise DataIntegrityError(f"{self.bucket.locate(self.info.key)}: image_ids holds an image twice.")
+            raise DataIntegrityError(f"{self.bucket.locate(self.info.key)}: image_ids lists an image twice.")
         found = np.array([rows.get(label, -1) for label in self.labels], dtype=np.int64)
         values = np.full((len(found), self.width), np.nan, dtype=np.float16)
         valid = np.zeros(len(found), dtype=bool)
@@ -167,7 +167,7 @@ class EmbeddingFile:
             values = file.read(embedding).astype(np.float16, copy=False)
         if not len(values) == len(labels) == len(valid):
             found = f"{len(values)}, {len(labels)} and {len(valid)}"
-            raise Broken(name)(f"expected as many embeddings as image_ids and valid, found {found}")
+            raise Broken(name)(f"expected image_ids and valid to have one entry per embedding, found {found}")
         return cls(labels, values, valid)
 
 

@@ -87,9 +87,7 @@ class ImageFile:
             picture.load()
             return as_displayed(picture) if displayed else picture
         except (OSError, ValueError, SyntaxError) as error:
-            raise DataIntegrityError(
-                f"{name}: expected a picture that is whole, found a broken one ({error})."
-            ) from error
+            raise DataIntegrityError(f"{name}: expected a complete picture, found a broken one ({error}).") from error
 
     def size_of(self, selection: ImageSelection) -> tuple[int, int]:
         """Return the first image's height and width."""
@@ -142,8 +140,8 @@ class ImageBlock:
             if picture.shape != self.shape:
                 found, expected = (" x ".join(map(str, shape[:2])) for shape in (picture.shape, self.shape))
                 raise DataIntegrityError(
-                    f"{name}: expected {expected} pixels, as the first image has, found {found}. Give size=, to which "
-                    "all are brought."
+                    f"{name}: expected {expected} pixels, as the first image has, found {found}. Pass size= to resize "
+                    "all images."
                 )
             result[number] = picture
         return result
@@ -182,7 +180,7 @@ def _located(bucket: Bucket, listing: Mapping[str, ObjectInfo]) -> tuple[Bucket,
             found = folder.state(layout.GATED)
             if listed is not None and listed.size != found.size:
                 raise DataIntegrityError(
-                    f"{path} has {found.size} bytes, and the bucket's has {listed.size}: it is not whole, or another "
+                    f"{path} has {found.size} bytes, and the bucket's has {listed.size}: it is incomplete or another "
                     "version. Move it away and run 'intake-laion-fmri stimuli get' again."
                 )
             return folder, found

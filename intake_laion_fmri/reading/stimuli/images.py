@@ -89,7 +89,7 @@ def open_stimuli(
     import xarray as xr
 
     if size is not None and (isinstance(size, bool) or not isinstance(size, int | np.integer) or not 0 < size <= 4000):
-        raise ValueError(f"size={size!r}: expected a number of pixels from 1 to 4000, or None for that of the file.")
+        raise ValueError(f"size={size!r}: expected a number of pixels from 1 to 4000, or None for the file's own size.")
     check_option("mode", mode, valid=get_args(Mode))
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     file = ImageFile.from_bucket(bucket)

@@ -50,8 +50,8 @@ class Source:
             values = values.drop_vars(name, errors="ignore").to_dataset(name=name)  # it may be a coordinate of itself
         if not isinstance(values, xr.Dataset):
             raise TypeError(
-                f"Expected a DataArray or Dataset of this package, found {type(values).__name__}. For NumPy arrays "
-                "there is Subject.to_template."
+                f"Expected a DataArray or Dataset of this package, found {type(values).__name__}. For NumPy arrays, "
+                "use Subject.to_template."
             )
         raise_unless_one_subject(values)
         if subject is None:
@@ -82,7 +82,7 @@ class Source:
             raise ValueError(f"Expected values along {VOXEL!r}, with coordinate; found {dict(self.values.sizes)}.")
         grid = recorded_grid(self.values)
         if grid is None:
-            raise ValueError("The values have no grid: keep the coordinate 'grid', or its attributes.")
+            raise ValueError("The values have no grid: keep the coordinate 'grid' or its attributes.")
         return grid
 
     @property
