@@ -109,7 +109,7 @@ def test_three_entries(entries: dict[str, str]) -> None:
     """A kind, an opener, a row."""
     assert list(entries) == [
         "intake_laion_fmri/layout/trees.py: _KINDS",
-        "intake_laion_fmri/reading/motion.py",
+        "intake_laion_fmri/reading/functional/motion.py",
         "intake_laion_fmri/sources.py: _ROWS",
     ]
 
