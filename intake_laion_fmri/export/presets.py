@@ -56,7 +56,7 @@ def lab_xarray(dataset: xr.Dataset) -> xr.DataArray:
     is_in_sd = is_scaled(betas)
     if not dataset.sizes[TRIAL] or has_gaps(dataset):
         raise ValueError(
-            "Trials of a session are not there, as after stimuli=, split= or a selection: which voxels are finite "
+            "Trials of a session are missing, as after stimuli=, split= or a selection: which voxels are finite "
             "follows from all of them. Open whole sessions, and select from the result."
         )
     whole = load(dataset)

@@ -162,7 +162,7 @@ def test_results_from_streams_and_from_a_store(
 ) -> None:
     arguments: dict[str, Any] = {"repetitions": {"n": 1}, "noise_ceiling": {"within": None}}.get(operation, {})
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Trials of a session are not there", UserWarning)
+        warnings.filterwarnings("ignore", "Trials of a session are missing", UserWarning)
         whole = open_betas("sub-03", bucket=tiny, **selection)
         if operation == "noise_ceiling" and whole["label"].to_series().is_unique:
             return

@@ -403,7 +403,7 @@ def test_attributes_that_are_no_grid_are_refused(broken):
 @pytest.mark.parametrize("index", [[0, 120], [-1, 5], [10**12, 3]])
 def test_voxels_outside_the_grid_are_refused(index):
     """A negative index would count from the end, and land in the image."""
-    with pytest.raises(ValueError, match=rf"Voxels {min(index)}..{max(index)} do not fit a grid of \(4, 5, 6\)"):
+    with pytest.raises(ValueError, match=rf"Voxels {min(index)}..{max(index)} do not fit in a grid of \(4, 5, 6\)"):
         to_nifti(array_of([1.0, 2.0], index))
 
 

@@ -52,7 +52,7 @@ pytest_plugins = ["built_stores_fixtures"]
 FAULTS: list[tuple[str, Action, int, type[Exception], str]] = [
     (rf"PUT .*{TWO}", answer(500, "InternalError"), 2, BucketUnreachableError, "could not be reached"),
     (rf"PUT .*{TWO}", drop, 6, BucketUnreachableError, "could not be reached"),
-    (rf"PUT .*{TWO}", answer(403, "AccessDenied"), 4, AccessDeniedError, "the server refuses it"),
+    (rf"PUT .*{TWO}", answer(403, "AccessDenied"), 4, AccessDeniedError, "the server denies access"),
     (rf"GET .*{TWO}in_roi/", flip, 0, DataIntegrityError, "the data read back differ from those written"),
     (rf"PUT .*{TWO}betas/c/0/0", flip, 0, DataIntegrityError, "the data read back differ from those written"),
     (rf"PUT .*{TWO}zarr.json", answer(503, "SlowDown"), 0, BucketUnreachableError, "could not be reached"),

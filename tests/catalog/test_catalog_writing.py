@@ -158,7 +158,7 @@ def test_a_saved_catalog_without_its_secrets(s3: object, tiny: Path, tmp_path: P
     open_catalog(bucket=url, storage_options=options).save(str(tmp_path / "saved.yaml"))
     assert PW not in (tmp_path / "saved.yaml").read_text()
     source = intake.open_catalog(str(tmp_path / "saved.yaml")).betas
-    with pytest.raises(ValueError, match=r"storage_options hold '\*\*\*' in place of a secret.*Give .* again"):
+    with pytest.raises(ValueError, match=r"storage_options hold '\*\*\*' in place of a secret.*Pass the original"):
         source.to_dask()
     found = source(storage_options=options, roi="FFA1").to_dask()
     assert found.sizes == open_betas("sub-01", roi="FFA1", bucket=tiny).sizes

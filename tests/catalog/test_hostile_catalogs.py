@@ -248,7 +248,7 @@ def test_a_value_that_holds_itself(source: Any) -> None:
     value: list[Any] = ["FFA1"]
     value.append(value)
     for make in (lambda: BetasSource(subject="sub-01", roi=value), lambda: source(roi=value)):
-        with pytest.raises(TypeError, match="must be a text"):
+        with pytest.raises(TypeError, match="must be a string"):
             make()
 
 

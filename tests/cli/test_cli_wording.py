@@ -37,7 +37,7 @@ def say(message: str, **options: object) -> None:
         ("storage_options['anon'] must be True", "--storage-option anon must be True"),
         ("Unknown option of storage_options: 'x'", "Unknown option of --storage-option: 'x'"),
         ("Check the argument 'bucket' and more", "Check --bucket and more"),
-        ("dtype must be a text", "--dtype must be a text"),
+        ("dtype must be a string", "--dtype must be a string"),
         ("Valid: endpoint_url, key", "Valid: endpoint_url, key"),
         ("/data/storage_options must be there", "/data/storage_options must be there"),
         # No option of this command, and no argument at all.

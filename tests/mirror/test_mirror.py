@@ -196,7 +196,7 @@ def test_the_masks_come_with_a_session_whatever_its_files_are_chosen_by(tiny: Pa
     [
         ({"subjects": "sub-02"}, r"Unknown subject of .*'sub-02'.*Did you mean 'sub-0[13]'"),
         ({"subjects": "sub 1"}, "Not a subject"),
-        ({"subjects": []}, r"subjects=\[\] names no subject"),
+        ({"subjects": []}, r"subjects=\[\] is empty"),
         ({"sessions": "ses-09"}, r"Unknown session of .*'ses-09'.*Valid: ses-01, ses-02, ses-03\."),
         ({"sessions": "first"}, "Not a session: 'first'"),
         ({"kinds": "beta"}, "Unknown kind: 'beta'.*'betas'"),

@@ -132,7 +132,7 @@ def test_a_wrong_argument(tiny: Path, arguments: dict[str, Any], message: str) -
 
 @pytest.mark.parametrize("roi", [3, b"FFA1", {"FFA1": 1}.values(), [1]])
 def test_a_selection_of_the_wrong_type(tiny: Path, roi: Any) -> None:
-    with pytest.raises(TypeError, match="roi must be a text"):
+    with pytest.raises(TypeError, match="roi must be a string"):
         open_betas("sub-01", roi=roi, bucket=tiny)
 
 

@@ -242,8 +242,8 @@ def test_the_dictionary_of_some_formats(tiny: Path) -> None:
         ("FFA1 | FFA2", ValueError, r"'FFA1 \| FFA2' stands for one set of voxels.*use open_rois"),
         (["FFA1", IT], ValueError, "use open_rois"),
         ([], ValueError, "is empty"),
-        (None, TypeError, "roi must be a text"),
-        (3, TypeError, "roi must be a text"),
+        (None, TypeError, "roi must be a string"),
+        (3, TypeError, "roi must be a string"),
     ],
 )
 def test_what_the_dictionary_refuses(tiny: Path, roi: Any, error: type[Exception], message: str) -> None:

@@ -88,9 +88,9 @@ def test_whole_numbers_of_numpy_become_plain_ones() -> None:
     ("given_", "kind", "message"),
     [
         ({"roi": "FFA1 |"}, ValueError, r"roi='FFA1 \|' cannot be read: it ends before a name"),
-        ({"roi": []}, ValueError, r"roi=\[\] names no ROI"),
+        ({"roi": []}, ValueError, r"roi=\[\] is empty"),
         ({"roi": 3}, TypeError, "roi must be a string, a list of strings, or None; found 3"),
-        ({"roi": ["FFA1", 3]}, TypeError, "roi must be a text"),
+        ({"roi": ["FFA1", 3]}, TypeError, "roi must be a string"),
         ({"mask": "rsquared"}, ValueError, "Unknown mask: 'rsquared'. Did you mean 'rsquare'?"),
         ({"mask": True}, ValueError, "Unknown mask: True"),
         ({"dtype": "float64"}, ValueError, r"Unknown dtype: 'float64'\. Did you mean 'float"),

@@ -126,7 +126,7 @@ def test_masks_that_are_none(sub: Subject) -> None:
     with pytest.raises(ValueError, match=r"mask='rsquare': .* goes with mask_source="):
         sub.get_betas(1, mask="rsquare")  # type: ignore[arg-type]
     for call in (sub.get_voxel_coordinates, lambda **given: sub.get_betas(1, **given)):
-        with pytest.raises(ValueError, match="exclude each other"):
+        with pytest.raises(ValueError, match="mutually exclusive"):
             call(roi="FFA1", mask=np.ones(n_voxels, dtype=bool))  # type: ignore[operator]
     with pytest.raises(ValueError, match="Unknown mask_source: 'r2'"):
         sub.get_roi_mask("FFA1", mask_source="r2")  # type: ignore[arg-type]
@@ -392,7 +392,7 @@ def test_wrong_names(sub: Subject, tiny: Path) -> None:
     for name in ("", "sub-"):
         with pytest.raises(ValueError, match="Not a subject"):
             load_subject(name, bucket=tiny)
-    with pytest.raises(TypeError, match="must be a text such as 'sub-01', found 1"):
+    with pytest.raises(TypeError, match="must be a string such as 'sub-01', found 1"):
         load_subject(1, bucket=tiny)  # type: ignore[arg-type]
     for call in (lambda roi: sub.get_betas(1, roi=roi), sub.get_roi_mask, lambda roi: sub.get_roi_masks([roi])):
         with pytest.raises(ValueError, match=r"Did you mean .*'FFA1'"):
