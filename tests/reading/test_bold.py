@@ -99,8 +99,8 @@ def test_raw_echoes(tiny: Path, part: Any) -> None:
         ({"session": 2, "source": "raw"}, NotInBucketError, "--group raw"),
         ({"run": 3}, ValueError, "Unknown run"),
         ({"run": [1, True]}, ValueError, "is not a run"),
-        ({"echo": 1}, ValueError, "echoes are combined"),
-        ({"part": "phase"}, ValueError, "echoes are combined"),
+        ({"echo": 1}, ValueError, "echoes of preprocessed series are combined"),
+        ({"part": "phase"}, ValueError, "echoes of preprocessed series are combined"),
         ({"echo": 4, "source": "raw"}, ValueError, "Unknown echo"),
         ({"echo": 0, "source": "raw"}, ValueError, "is not an echo"),
         ({"source": "raw", "roi": "V1"}, ValueError, "scanner's own"),
@@ -127,7 +127,7 @@ def test_the_interval_of_volumes(own_tiny: Path) -> None:
     pixdim = nibabel.load(path).header["pixdim"].copy()
     change(path, xyzt_units=2 + 16, pixdim=[*pixdim[:4], 1500, *pixdim[5:]])
     assert open_bold("sub-01", run=1, bucket=own_tiny).repetition_time == 1.5
-    with pytest.raises(ValueError, match=r"every 1 and 1\.5 s"):
+    with pytest.raises(ValueError, match=r"repetition times, 1 and 1\.5 s"):
         open_bold("sub-01", bucket=own_tiny)
     change(path, pixdim=[*pixdim[:4], 0, *pixdim[5:]])
     assert open_bold("sub-01", run=1, bucket=own_tiny).repetition_time == 1.0

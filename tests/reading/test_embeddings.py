@@ -208,7 +208,12 @@ def uneven(file: h5py.File) -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [(group_instead, "found a group"), (linked, "found a link"), (twice, "an image twice"), (uneven, "as many")],
+    [
+        (group_instead, "found a group"),
+        (linked, "found a link"),
+        (twice, "an image twice"),
+        (uneven, "one entry per embedding"),
+    ],
 )
 def test_a_file_that_lies_is_refused(own_tiny: Path, change: Callable[[h5py.File], None], message: str) -> None:
     rewritten(path_of(own_tiny, "CLIP"), change)

@@ -153,7 +153,7 @@ def test_what_out_cannot_be(ds: xr.Dataset, out: Callable[[], Any], error: type[
 
 
 def test_out_takes_one_variable(ds: xr.Dataset, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="one variable, and the Dataset has 2: 'betas', 'score'"):
+    with pytest.raises(ValueError, match="one variable, but the Dataset has 2: 'betas', 'score'"):
         ds.assign(score=ds.betas).laion.load(out=tmp_path / "b.npy")
     with pytest.raises(TypeError, match="numbers"):
         ds.label.laion.load(out=tmp_path / "b.npy")
@@ -161,7 +161,9 @@ def test_out_takes_one_variable(ds: xr.Dataset, tmp_path: Path) -> None:
 
 
 def test_a_folder_of_somebody_else(ds: xr.Dataset) -> None:
-    with pytest.raises(OSError, match=r"out='/proc/b\.npy' cannot be written .*: give a file in a folder of your own"):
+    with pytest.raises(
+        OSError, match=r"out='/proc/b\.npy' cannot be written .*: choose a file in a folder that you can write to"
+    ):
         ds.laion.load(out="/proc/b.npy")
 
 

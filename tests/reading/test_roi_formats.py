@@ -239,7 +239,7 @@ def test_the_dictionary_of_some_formats(tiny: Path) -> None:
     ("roi", "error", "message"),
     [
         ("FFA3", ValueError, "Unknown ROI of sub-01 in .*'FFA3'. Did you mean .*FFA1"),
-        ("FFA1 | FFA2", ValueError, r"'FFA1 \| FFA2' stands for one set of voxels.*use open_rois"),
+        ("FFA1 | FFA2", ValueError, r"'FFA1 \| FFA2' is a single set of voxels.*use open_rois"),
         (["FFA1", IT], ValueError, "use open_rois"),
         ([], ValueError, "is empty"),
         (None, TypeError, "roi must be a string"),

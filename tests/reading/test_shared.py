@@ -328,10 +328,10 @@ def test_one_warning_for_one_thing(own_tiny: Path) -> None:
         ({"n": True}, "n=True"),
         ({"n": 13}, r"at least 13 times. Trials per image: sub-01 12, 4; sub-03 12, 4, 3\."),
         ({"n": 2, "exactly": True}, "exactly 2 times"),
-        ({"average": False}, r"say how many with n="),
-        ({"stimuli": "unique"}, "one subject alone saw"),
+        ({"average": False}, r"give their number with n="),
+        ({"stimuli": "unique"}, "seen by a single subject"),
         ({"stimuli": "sharde"}, "sharde.*shared"),
-        ({"split": "tau", "pool": "subject"}, "train for one and test for another"),
+        ({"split": "tau", "pool": "subject"}, "training set of one and the test set of another"),
         ({"chunks": "voxel"}, "sub-01.*needs a store"),
         ({"zscore": "sessions"}, "sessions.*session"),
     ],
@@ -352,7 +352,7 @@ def test_a_subject_without_shared_images(own_tiny: Path) -> None:
         path.write_text(path.read_text().replace("shared_12rep", "other").replace("shared_4rep", "other"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of labels that are not understood
-        with pytest.raises(ValueError, match=r"^sub-03: no shared image is among the chosen trials"):
+        with pytest.raises(ValueError, match=r"^sub-03: none of the chosen trials shows a shared image"):
             open_shared(WHO, bucket=own_tiny)
 
 

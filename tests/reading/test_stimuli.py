@@ -196,7 +196,7 @@ def test_broken_images(own_tiny: Path) -> None:
         ("bomb.png", "at most 16000000 pixels"),
         ("cut.jpg", "a complete picture"),
         ("none.jpg", "found nothing"),
-        ("small.png", "expected 48 x 48 pixels, as the first image has, found 12 x 10. Give size="),
+        ("small.png", "expected 48 x 48 pixels, as the first image has, found 12 x 10. Pass size="),
     ):
         with pytest.raises(DataIntegrityError, match=f"{FILE}: {label}: .*{problem}"):
             open_stimuli(["good.jpg", label], bucket=own_tiny).load()

@@ -135,7 +135,7 @@ GOOD = "image_name,dataset,participant,unique_or_shared,n_reps\n"
         (b"image_name,dataset\n", "expected the columns .*, each once, found 'image_name, dataset'"),
         (
             f"{GOOD}a,b,c,d,4rep\na,b,c,d,4rep\n".encode(),
-            "row 1: expected each image name once, found again 'a'",
+            "row 1: expected each image name once, found 'a' twice",
         ),
         (f"{GOOD},b,c,d,4rep\n".encode(), "row 0: .* found ''"),
         (f"{GOOD}a,b,c,d,four\n".encode(), "row 0: expected n_reps such as '12rep', found 'four'"),

@@ -133,7 +133,7 @@ def test_what_is_not_there(own_tiny: Path) -> None:
     assert {"curv_L", "thickness_L"} & set(ds.variables) == set()
     second = surf(own_tiny, "lh.occip.flat.patch.3d")
     second.write_bytes(surf(own_tiny, "lh.full.flat.patch.3d").read_bytes())
-    with pytest.raises(ValueError, match=r"surface='flat' may be any of full\.flat\.patch\.3d, occip"):
+    with pytest.raises(ValueError, match=r"surface='flat' matches full\.flat\.patch\.3d, occip"):
         open_surfaces("sub-01", surface="flat", hemi="L", bucket=own_tiny)
     surf(own_tiny, "lh.white").unlink()
     for surface in ("occip.flat.patch.3d", "midthickness", "white"):

@@ -83,7 +83,7 @@ def test_segmentations(tiny: Path, sub: Subject) -> None:
     assert sub.segmentations.has_image(shared)
     assert not sub.segmentations.has_image(unique)
     assert sub.segmentations.nouns(unique) == []
-    with pytest.raises(KeyError, match="shared images alone"):
+    with pytest.raises(KeyError, match="only shared images have masks"):
         sub.segmentations.get(unique, "dog")
     with pytest.raises(KeyError, match="There are: "):
         sub.segmentations.get(shared, of_image[0]["noun"], 1)

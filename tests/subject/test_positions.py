@@ -50,7 +50,7 @@ def test_positions_that_cannot_be_converted(tiny: Path, own_tiny: Path) -> None:
     for wrong in (-1, len(here)):
         with pytest.raises(ValueError, match=rf"Position {wrong} is not on the mask 'rsquare_or_nan'"):
             convert_positions([0, wrong], "rsquare_or_nan", "rsquare", "sub-01", bucket=tiny)
-    with pytest.raises(TypeError, match=r"found bool\. Of flags take numpy\.flatnonzero"):
+    with pytest.raises(TypeError, match=r"found bool\. For flags, use numpy\.flatnonzero"):
         convert_positions([True, False], "rsquare_or_nan", "rsquare", "sub-01", bucket=tiny)
     with pytest.raises(ValueError, match="Unknown to_mask: 'r2'"):
         convert_positions([0], "rsquare", "r2", "sub-01", bucket=tiny)  # type: ignore[arg-type]

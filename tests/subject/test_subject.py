@@ -123,7 +123,7 @@ def test_masks_that_are_none(sub: Subject) -> None:
         sub.get_betas(1, mask=np.ones(3, dtype=bool))
     with pytest.raises(ValueError, match=rf"found shape \({n_voxels},\) of int64"):
         sub.get_noise_ceiling(session=1, mask=np.arange(n_voxels))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"mask='rsquare': .* goes with mask_source="):
+    with pytest.raises(ValueError, match=r"mask='rsquare': .* use mask_source="):
         sub.get_betas(1, mask="rsquare")  # type: ignore[arg-type]
     for call in (sub.get_voxel_coordinates, lambda **given: sub.get_betas(1, **given)):
         with pytest.raises(ValueError, match="mutually exclusive"):
@@ -381,7 +381,7 @@ def test_the_metadata_say_what_they_cannot_number(own_tiny: Path) -> None:
     texts = sorted(str(one.message) for one in told)
     assert len(texts) == 2
     assert "trials show images that the table lacks" in texts[0]
-    assert "and ses-01 are not" in texts[1]
+    assert "and ses-01 are missing" in texts[1]
     assert found["stim_idx"].tolist()[:2] == [0, -1]
     assert found["dataset"].tolist()[:2] == ["LAION", ""]
 
