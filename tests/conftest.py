@@ -27,7 +27,7 @@ from counting import CountingFileSystem
 from hypothesis import settings
 
 from intake_laion_fmri.demo import write_demo
-from intake_laion_fmri.remote import data_folder, mirrored, pinned, retry
+from intake_laion_fmri.remote import data_folder, mirrored, patience, retry
 from intake_laion_fmri.splits import sources
 from intake_laion_fmri.store import build_store
 
@@ -74,7 +74,7 @@ def _nothing_of_the_users_own(_cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("LAION_FMRI_CONFIG", str(_cache.parent / f"settings-{uuid.uuid4().hex}"))
     monkeypatch.setenv("LAION_FMRI_ACCESS_URL", "http://127.0.0.1:9")
     monkeypatch.setattr(sources, "ADDRESS", "http://127.0.0.1:9/nobody")
-    monkeypatch.setattr(pinned, "_failures", {})
+    monkeypatch.setattr(patience, "_failures", {})
     monkeypatch.setattr(mirrored, "_warned", set())
     monkeypatch.setattr(data_folder, "_data_dir", None)
     monkeypatch.setattr(retry, "_network", None)

@@ -29,7 +29,7 @@ from intake_laion_fmri.errors import (
     MissingFileWarning,
     NotInBucketError,
 )
-from intake_laion_fmri.remote import access, atomic, cache, pinned
+from intake_laion_fmri.remote import access, atomic, cache, patience
 from intake_laion_fmri.splits import sources
 
 # --- neither files nor a network --------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ def kept(cache: Path | None = None) -> dict[str, bytes]:
 
 def next_run() -> None:
     """Forget what a process remembers of servers that failed."""
-    pinned._failures.clear()
+    patience._failures.clear()
 
 
 def test_the_published_files_are_fetched_once(reference: Path, tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_a_web_server_of_ones_own(server: Server, tiny: Path) -> None:
         splits.load_split("random_0", "sub-01", splits=address)
     write_split(server.folder, "sub-01", "random_0")
     assert "split_role" in open_betas("sub-01", splits=address, bucket=tiny).coords
-    assert pinned._failures == {}
+    assert patience._failures == {}
 
 
 def change(handler: http.server.BaseHTTPRequestHandler, content: bytes) -> None:
@@ -271,8 +271,8 @@ def test_a_slow_server_is_given_up(
     fail: Callable[[http.server.BaseHTTPRequestHandler, bytes], None],
 ) -> None:
     """Within a bound for all files together, once in a process; the next run finds a better server."""
-    patience = pinned.PINNED_SECONDS
-    monkeypatch.setattr(pinned, "PINNED_SECONDS", 0.4)
+    usual = patience.PINNED_SECONDS
+    monkeypatch.setattr(patience, "PINNED_SECONDS", 0.4)
     server.fail = fail
     with pytest.raises(BucketUnreachableError, match=r"could not be fetched from http://127\.0\.0\.1:.*Timeout"):
         splits.load_split("tau")
@@ -286,7 +286,7 @@ def test_a_slow_server_is_given_up(
     assert len(server.requests) <= 1 + sources.FILES_IN_FLIGHT
     next_run()
     server.fail = None
-    monkeypatch.setattr(pinned, "PINNED_SECONDS", patience)
+    monkeypatch.setattr(patience, "PINNED_SECONDS", usual)
     assert "split_role" in open_betas("sub-01", bucket=offline).coords
 
 
@@ -337,8 +337,8 @@ def test_a_server_that_is_given_up_is_asked_again_later(server: Server, monkeypa
     for _ in range(3):
         with pytest.raises(BucketUnreachableError):
             splits.load_split("tau")
-    assert len(server.requests) == pinned.PINNED_ATTEMPTS
-    monkeypatch.setattr(pinned, "PATIENCE_SECONDS", 0.0)
+    assert len(server.requests) == patience.PINNED_ATTEMPTS
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.0)
     server.fail = None
     assert splits.load_split("tau").n_train == 2
 

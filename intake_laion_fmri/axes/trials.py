@@ -65,8 +65,7 @@ def not_understood(trials: pd.DataFrame) -> list[str]:
     sessions = in_short(trials["session"][unknown].unique().tolist())
     return [
         f"{unknown.sum()} trials of {sessions} have labels that do not follow the data set's format, {label} the "
-        "first: "
-        "they are kept, with the dataset '', as neither shared nor unique"
+        "first: they are kept, with the dataset '', as neither shared nor unique"
     ]
 
 

@@ -116,8 +116,12 @@ def to_brainscore(
         if "subject" not in data.coords or data["subject"].ndim:
             raise ValueError("Expected betas of one subject, with the coordinate subject, such as open_betas returns.")
         subject = str(data["subject"].values)
-    place: dict[str, Any] = {"bucket": bucket, "storage_options": storage_options}
-    where = {**place, "mirror": mirror, "mirror_only": mirror_only}
+    where: dict[str, Any] = {
+        "bucket": bucket,
+        "storage_options": storage_options,
+        "mirror": mirror,
+        "mirror_only": mirror_only,
+    }
     names = [*(roi for rois in REGIONS.values() for roi in rois), IT]
     stored: dict[str, Any] = {"store": store, "store_options": store_options, "fallback": fallback, "splits": splits}
     whole = open_betas(subject, roi=names, mask=MASK, zscore="session", **stored, **where)

@@ -144,8 +144,7 @@ class AccessService:
         if error.code == 403 and "revoked" in str(detail).lower():
             raise LicenseNotAcceptedError(
                 f"Access to the images was revoked for this request id. Contact {layout.CONTACT}, or request access "
-                "again at "
-                f"{layout.REQUEST_URL}."
+                f"again at {layout.REQUEST_URL}."
             ) from None
         if error.code in (400, 404, 422):
             raise LicenseNotAcceptedError(

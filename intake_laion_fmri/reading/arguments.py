@@ -169,7 +169,8 @@ def _check_pool(pool: object) -> str:
     return str(pool)
 
 
-def _check_flag(name: str, value: object) -> bool:
+def check_flag(name: str, value: object) -> bool:
+    """Return a truth value; TypeError for anything else."""
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, found {value!r}.")
     return value
@@ -238,19 +239,19 @@ _CHECKS: Mapping[str, Callable[[Any], object]] = {
     "pool": _check_pool,
     "role": functools.partial(check_option, "role", valid=get_args(Role)),
     "events": _check_events,
-    "sidecars": functools.partial(_check_flag, "sidecars"),
+    "sidecars": functools.partial(check_flag, "sidecars"),
     "run": _check_runs,
     "localizers": functools.partial(_check_task, "localizers"),
     "task": functools.partial(_check_task, "task"),
     "splits": lambda splits: None if splits is None else open_root(splits, argument="splits"),
     "images": _check_images,
-    "refresh": functools.partial(_check_flag, "refresh"),
+    "refresh": functools.partial(check_flag, "refresh"),
     "bucket": lambda bucket: None if bucket is None else open_root(bucket),
     "storage_options": check_storage_options,
     "mirror": lambda mirror: None if mirror is None else open_bucket(mirror=mirror),
-    "mirror_only": lambda only: None if only is None else _check_flag("mirror_only", only),
+    "mirror_only": lambda only: None if only is None else check_flag("mirror_only", only),
     "store": lambda store: None if store is None else open_store(store),
     "store_options": functools.partial(check_storage_options, argument="store_options"),
-    "fallback": functools.partial(_check_flag, "fallback"),
+    "fallback": functools.partial(check_flag, "fallback"),
 }
 """Argument → its check, for `check_argument`."""

@@ -84,30 +84,33 @@ class BetasParts:
             betas = lazy_columns("betas", self.slabs, n_rows=len(self.table))
         else:
             betas = lazy_rows("betas", list(self.steps.values()), shape=(len(self.brain.axis),))
-        grid = self.brain.axis.grid.coordinate(layout.SPACE)
-        return self._assembled(betas, {**grid, **coordinates}, {**_PUBLISHED, **attrs}, {"grid_mapping": GRID})
+        coordinates = {**self.brain.axis.grid.coordinate(layout.SPACE), **coordinates}
+        return self._assembled(betas, coordinates, {**self._attrs(), **attrs}, grid_mapping=GRID)
 
     def stored(self, betas: da.Array) -> xr.Dataset:
         """Return the Dataset in a store's form.
 
         Without values that are constant or recorded elsewhere.
         """
-        return self._assembled(betas, {}, {}, {})
+        return self._assembled(
+            betas, {}, {name: value for name, value in self._attrs().items() if name not in _PUBLISHED}
+        )
+
+    def _attrs(self) -> dict[str, Any]:
+        return attributes(f"single-trial betas of {self.subject}", self.sources, self.brain.axis.grid, self.mask)
 
     def _assembled(
-        self, betas: da.Array, coordinates: Coordinates, attrs: Mapping[str, Any], betas_attrs: Mapping[str, Any]
+        self, betas: da.Array, coordinates: Coordinates, attrs: Mapping[str, Any], **betas_attrs: str
     ) -> xr.Dataset:
         """Return a Dataset, made in one call: xarray copies all variables for each that is added later."""
         import xarray as xr
 
         from intake_laion_fmri.reading.session_chunks import SessionVariable
 
-        known = attributes(f"single-trial betas of {self.subject}", self.sources, self.brain.axis.grid, self.mask)
-        known = {name: value for name, value in known.items() if name not in _PUBLISHED}
         return xr.Dataset(
             {"betas": SessionVariable((TRIAL, VOXEL), betas, {**_BETAS_ATTRS, **self.betas_attrs, **betas_attrs})},
             coords={**self.coordinates(), **coordinates},
-            attrs={**known, **attrs},
+            attrs=attrs,
         )
 
     def coordinates(self) -> Coordinates:

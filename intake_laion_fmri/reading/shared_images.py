@@ -20,6 +20,7 @@ from intake_laion_fmri.reading.arguments import (
     SessionSelection,
     ZScore,
     check_argument,
+    check_flag,
     check_subjects,
 )
 from intake_laion_fmri.reading.assembly import BetasParts, attributes
@@ -174,15 +175,13 @@ def _check_images(average: object, n: object, exactly: object, stimuli: object, 
     ValueError or TypeError.
     """
     for name, value in (("average", average), ("exactly", exactly)):
-        if not isinstance(value, bool):
-            raise TypeError(f"{name} must be True or False, found {value!r}.")
+        check_flag(name, value)
     if n is not None and (isinstance(n, bool) or not hasattr(n, "__index__") or operator.index(n) < 1):
         raise ValueError(f"n={n!r}: expected a positive number of trials per image, such as 12 or 4, or None.")
     if n is None and not average:
         raise ValueError(
             "average=False places the trials of an image side by side: give their number with n=, such as n=4 (shared "
-            "images were "
-            "shown 12 or 4 times), or leave average=True."
+            "images were shown 12 or 4 times), or leave average=True."
         )
     if stimuli == "unique":
         raise ValueError(

@@ -222,8 +222,7 @@ def _link(link: str, text: str, argument: str) -> str:
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise ValueError(
             f"{argument}={redact.url(text)!r}: fsspec does not know the protocol {protocol!r}.{hint} Expected a "
-            f"local folder "
-            f"or a URL such as {layout.BUCKET_URL!r}."
+            f"local folder or a URL such as {layout.BUCKET_URL!r}."
         )
     return f"{protocol.lower()}{separator}{rest}"
 

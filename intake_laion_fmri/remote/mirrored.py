@@ -20,7 +20,7 @@ from intake_laion_fmri.errors import (
 from intake_laion_fmri.layout import ObjectInfo
 from intake_laion_fmri.remote.copy import MirrorFolder
 from intake_laion_fmri.remote.messages import Messages, Wording
-from intake_laion_fmri.remote.pinned import is_silent, remember_silent
+from intake_laion_fmri.remote.patience import is_silent, remember_silent
 from intake_laion_fmri.remote.requests import SMALL_FILES_IN_FLIGHT, Requests
 from intake_laion_fmri.remote.retry import NetworkPolicy, network_policy
 from intake_laion_fmri.running.forks import concurrently
@@ -155,8 +155,7 @@ class MirrorFirst(Copies):
             return None
         return NotInBucketError(
             f"{self.mirror.path / key} does not exist, and {messages.url} does not respond. Once it does, copy the "
-            f"file "
-            f"with 'intake-laion-fmri mirror --to {self.mirror.path}', or with the data set's own package."
+            f"file with 'intake-laion-fmri mirror --to {self.mirror.path}', or with the data set's own package."
         )
 
     def _content_of(self, info: ObjectInfo) -> bytes | None:

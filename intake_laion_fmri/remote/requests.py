@@ -11,7 +11,7 @@ from typing import BinaryIO, TypeVar
 
 from intake_laion_fmri.errors import BucketUnreachableError, DataIntegrityError, NotInBucketError
 from intake_laion_fmri.layout import ObjectInfo
-from intake_laion_fmri.remote import failures, pinned
+from intake_laion_fmri.remote import failures, patience
 from intake_laion_fmri.remote.backend import Answer, Backend, Listing, WrongAnswerError
 from intake_laion_fmri.remote.cache import LARGEST_BYTES as KEPT_BYTES
 from intake_laion_fmri.remote.connect import connected
@@ -113,16 +113,16 @@ class Requests:
         return self.ask(key, lambda seconds: self._get_within(seconds, key, start, stop, most=most), size=size)
 
     def read_within(self, key: str, *, most: int) -> bytes:
-        """Read a small object within `pinned.PINNED_SECONDS`."""
+        """Read a small object within `patience.PINNED_SECONDS`."""
         network = self._network
-        attempts = min(network.attempts, pinned.PINNED_ATTEMPTS)
-        seconds = min(network.total_seconds, pinned.PINNED_SECONDS)
+        attempts = min(network.attempts, patience.PINNED_ATTEMPTS)
+        seconds = min(network.total_seconds, patience.PINNED_SECONDS)
         policy = dataclasses.replace(network, attempts=attempts, total_seconds=seconds)
         hasty = Requests(self.messages, policy, impatient=True)
         try:
             return hasty.ask(key, lambda left: hasty._get_within(left, key, None, None, most=most))
         except BucketUnreachableError as error:
-            pinned.remember_silent(self.messages, error)
+            patience.remember_silent(self.messages, error)
             raise
 
     def _get_within(self, seconds: float, key: str, start: int | None, stop: int | None, *, most: int) -> bytes:
@@ -277,7 +277,7 @@ class Requests:
         `action` takes the seconds that it may take; `key` is what it is about, for errors, and `size` its bytes.
         """
         if self._impatient:
-            pinned.raise_if_silent(self.messages, key)
+            patience.raise_if_silent(self.messages, key)
         attempts = Attempts(self._network, size)
         while True:
             try:
