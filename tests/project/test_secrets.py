@@ -155,7 +155,7 @@ def test_what_is_made_of_a_bucket_with_a_password(
 # --- the rule, held ---------------------------------------------------------------------------------------------------
 
 MAY_SEE_ADDRESSES = {
-    *(f"remote/{name}" for name in ("access", "bucket", "connect", "messages", "mirrored", "pinned")),
+    *(f"remote/{name}" for name in ("access", "bucket", "connect", "messages", "mirrored", "patience")),
     "splits/sources",
 }
 """Modules that open something by a `Bucket.address`, or compare two of them."""
