@@ -10,7 +10,7 @@ import numpy as np
 from intake_laion_fmri.axes.labels import is_altered, parse_label
 from intake_laion_fmri.axes.trials import COLUMNS, COORDINATES, TRIALS_PER_SESSION
 from intake_laion_fmri.formats.masks import Broken
-from intake_laion_fmri.formats.tables import MAX_TABLE_BYTES, expect_each, quoted, read_table
+from intake_laion_fmri.formats.tables import MAX_TABLE_BYTES, expect_each, quoted, read_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,45 +56,39 @@ def read_trials(content: bytes, *, name: str, session: str, participant: str | N
 
     broken, number = Broken(name), int(session.removeprefix("ses-"))
     most = {"most_bytes": MAX_TABLE_BYTES, "most_rows": TRIALS_PER_SESSION - 1}
-    table = read_table(content, name=name, needed=COLUMNS, separator="\t", **most)
-    if table.empty:
+    columns = read_columns(content, name=name, needed=COLUMNS, separator="\t", **most)
+    labels = columns["label"]
+    if not labels:
         raise broken(f"expected 1 to {TRIALS_PER_SESSION - 1} trials, found 0")
-    texts = {column: table[column].tolist() for column in COLUMNS}
-    expect_each(texts["session"], re.compile(rf"(?:ses-)?0*{number}").fullmatch, f"the session {session!r}", broken)
-    for row, index in enumerate(texts["beta_index"]):
+    expect_each(columns["session"], re.compile(rf"(?:ses-)?0*{number}").fullmatch, f"the session {session!r}", broken)
+    for row, index in enumerate(columns["beta_index"]):
         if index != str(row):
             raise broken(f"row {row}: expected the beta_index {row}, found {quoted(index)}")
-    expect_each(texts["run"], _RUN.fullmatch, "a run such as 1 or 'run-01'", broken)
-    labels = texts["label"]
-    expect_each(labels, _is_sound, "a stimulus label of the data set", broken)
-    if not content.endswith((b"\r", b"\n")) and not parse_label(labels[-1]):  # the file may end within it
-        raise broken(f"row {len(labels) - 1}: expected a stimulus label of the data set, found {quoted(labels[-1])}")
-    if participant:
-
-        def is_own(label: str) -> bool:
-            parsed = parse_label(label)
-            return parsed is None or parsed.participant in ("", participant)
-
-        expect_each(labels, is_own, f"an image of participant {participant}", broken)
-    runs = [int(run.removeprefix("run-").partition(".")[0]) for run in texts["run"]]
+    expect_each(columns["run"], _RUN.fullmatch, "a run such as 1 or 'run-01'", broken)
+    may_be_cut = not content.endswith((b"\r", b"\n"))
+    for row, label in enumerate(labels):
+        parsed = parse_label(label) if len(label) <= _LONGEST_LABEL else None
+        if parsed is None:
+            if not _is_sound(label) or (may_be_cut and row == len(labels) - 1):
+                raise broken(f"row {row}: expected a stimulus label of the data set, found {quoted(label)}")
+        elif participant and parsed.participant not in ("", participant):
+            raise broken(f"row {row}: expected an image of participant {participant}, found {quoted(label)}")
+    runs = {run: int(run.removeprefix("run-").partition(".")[0]) for run in set(columns["run"])}
     return pd.DataFrame(
         {
-            "session": np.full(len(table), session, dtype=object),
-            "run": np.array(runs, dtype=COORDINATES["run"][0]),
-            "beta_index": np.arange(len(table), dtype=COORDINATES["beta_index"][0]),
+            "session": np.full(len(labels), session, dtype=object),
+            "run": np.array([runs[run] for run in columns["run"]], dtype=COORDINATES["run"][0]),
+            "beta_index": np.arange(len(labels), dtype=COORDINATES["beta_index"][0]),
             "label": np.array(labels, dtype=object),
         }
     )
 
 
 def _is_sound(label: str) -> bool:
-    """Return False for an empty or altered label.
+    """Return False for an empty or altered label outside the data set's grammar.
 
     An altered label would count as another image.
     """
-    if len(label) > _LONGEST_LABEL:
+    if len(label) > _LONGEST_LABEL or label.casefold() in _NO_LABEL:
         return False
-    if parse_label(label) is not None:
-        return True
-    is_plain = label.strip(" \"'") == label and label.isprintable() and label.casefold() not in _NO_LABEL
-    return is_plain and not is_altered(label)
+    return label.strip(" \"'") == label and label.isprintable() and not is_altered(label)

@@ -33,7 +33,25 @@ def read_table(
     most_bytes: int | None = None,
     most_rows: int | None = None,
 ) -> pd.DataFrame:
-    """Read a table of text fields; empty fields are "".
+    """Read a table of text fields as `read_columns` does, shape (row, column)."""
+    import pandas as pd
+
+    columns = read_columns(
+        content, name=name, needed=needed, separator=separator, most_bytes=most_bytes, most_rows=most_rows
+    )
+    return pd.DataFrame(columns, dtype=object)
+
+
+def read_columns(
+    content: bytes,
+    *,
+    name: str,
+    needed: Collection[str],
+    separator: str = ",",
+    most_bytes: int | None = None,
+    most_rows: int | None = None,
+) -> dict[str, tuple[str, ...]]:
+    """Read the columns of a table of text fields; empty fields are "".
 
     pandas takes a row with too many fields for one with an index, and shifts its columns.
 
@@ -52,16 +70,14 @@ def read_table(
 
     Returns
     -------
-    pandas.DataFrame
-        Every column, of texts; of others with one name the first.
+    dict of str to tuple of str
+        Every column, in the file's order; of those with the same name the first.
 
     Raises
     ------
     DataIntegrityError
         If it is no such table, or a row has more or fewer fields. Names the row, from 0.
     """
-    import pandas as pd
-
     broken = Broken(name)
     if most_bytes is not None and len(content) > most_bytes:
         raise broken(f"expected a table of at most {most_bytes} bytes, found {len(content)}")
@@ -80,8 +96,10 @@ def read_table(
     for number, row in enumerate(rows):
         if len(row) != len(header):
             raise broken(f"row {number}: expected {len(header)} fields, found {len(row)}")
-    table = pd.DataFrame(rows, columns=header, dtype=object)
-    return table if table.columns.is_unique else table.loc[:, ~table.columns.duplicated()]
+    columns: dict[str, tuple[str, ...]] = {}
+    for column, values in zip(header, zip(*rows, strict=True) if rows else itertools.repeat(()), strict=False):
+        columns.setdefault(column, values)
+    return columns
 
 
 def _decoded(content: bytes, broken: Broken) -> str:
