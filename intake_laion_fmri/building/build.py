@@ -1,4 +1,4 @@
-"""Building a store: unpack each session's stream once and write its voxels as chunks.
+"""Building a store from a bucket's streams.
 
 A session is one job, wherever it runs: it reads from the bucket, writes to the store, reads back what it has written,
 and only then makes the session visible. Jobs share nothing, so any number of workers may take them.

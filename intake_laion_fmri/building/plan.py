@@ -1,6 +1,6 @@
-"""Planning a build: requested sessions, complete ones, and jobs for the others.
+"""Planning a build: jobs for sessions that are not complete.
 
-A store is built neither over anything that is somebody else's nor inside its own bucket.
+A store is built neither over foreign files nor inside its own bucket.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def subject_plans(
 def session_plan(bucket: Bucket, contents: SubjectContents, session: str, options: StoreOptions) -> BucketPlan:
     """Plan the reading of a session.
 
-    It covers the whole mask, because the voxels left out are recorded too.
+    The plan covers the whole mask, because the voxels left out are recorded as well.
     """
     return BucketPlan.from_listing(
         bucket, contents, whole_session(session), VoxelQuery.from_arguments(None, options.mask)
@@ -198,7 +198,7 @@ def _serve_alike(root: Bucket, other: Bucket) -> bool:
 def _is_foreign(content: bytes) -> bool:
     """Return True for metadata of a Zarr node of another program.
 
-    Damaged metadata give False.
+    Returns False for damaged metadata.
     """
     try:
         json.loads(content)

@@ -20,8 +20,8 @@ _kept = threading.local()
 def keep_memory() -> None:
     """Reuse this thread's memory for all of its sessions.
 
-    Memory that was used before costs a tenth of what the system takes for new pages. Workers of a cluster do not keep
-    it: they live on after the build.
+    Reused memory costs a tenth of the time of new pages. Workers of a cluster do not keep it, because they outlive the
+    build.
     """
     _kept.block = np.empty(0, dtype=np.float32)
 
@@ -29,7 +29,7 @@ def keep_memory() -> None:
 def begin_process() -> None:
     """Initialise a worker process.
 
-    Ctrl-C ends it silently; its parent reports.
+    Ctrl-C ends the process silently; its parent reports.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

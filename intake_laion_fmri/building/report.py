@@ -52,5 +52,5 @@ class BuildProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """Remaining time at the mean rate so far; None before the first session."""
+        """Remaining seconds at the mean rate; None before the first session."""
         return (self.n_bytes - self.bytes) * self.seconds / self.bytes if self.bytes else None

@@ -93,7 +93,7 @@ def kept_voxels(parts: BetasParts, query: VoxelQuery, *, where: str) -> tuple[Br
 def _tables(plan: BucketPlan, files: Mapping[str, bytes]) -> dict[str, str]:
     """Return checksums of the trial tables behind the repetitions.
 
-    Half of each sum is kept: the tables are many.
+    Half of each checksum is kept, because there are many tables.
     """
     return {session: object_sum(files[info.key])[:32] for session, info in sorted(plan.trials.tables.items())}
 
@@ -133,7 +133,7 @@ def axis_sum(attributes: Mapping[str, Any], arrays: Mapping[str, Any], objects: 
 def _as_zarr(dataset: xr.Dataset, encoding: dict[str, Any]) -> dict[str, bytes]:
     """Write a Dataset with xarray and return its objects by key.
 
-    Values of lazy variables are left out.
+    Values of lazy variables are not written.
     """
     from zarr.codecs import Crc32cCodec, ZstdCodec
     from zarr.storage import MemoryStore

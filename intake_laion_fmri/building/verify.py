@@ -1,4 +1,4 @@
-"""Verifying a store by its checksums, or value by value against the bucket."""
+"""Verifying a store by checksums, or against the bucket."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def _damage(root: Bucket, options: StoreOptions, stored: StoredSession) -> tuple
 def _read(root: Bucket, stored: StoredSession, key: str, size: int) -> bytes | None:
     """Read an object and one byte beyond its recorded size.
 
-    The extra byte reveals a longer object.
+    The extra byte reveals an object that is too long.
     """
     try:
         return root.read(f"{stored.group}/{key}", 0, size + 1)
@@ -197,9 +197,9 @@ def _read(root: Bucket, stored: StoredSession, key: str, size: int) -> bytes | N
 
 
 def _first_link(root: Bucket, stored: StoredSession) -> str:
-    """Return the first path of a session that leads out of a local store.
+    """Return a session's first path that leads out of the store.
 
-    Empty text if there is none.
+    The text is empty if there is none.
     """
     if not root.is_local:
         return ""
@@ -219,7 +219,7 @@ def _first_link(root: Bucket, stored: StoredSession) -> str:
 
 
 def _difference(root: Bucket, stored: StoredSession, bucket: Bucket, splits: str | os.PathLike[str] | None) -> str:
-    """Describe a session's first difference from the bucket; empty if there is none."""
+    """Describe a session's first difference from the bucket, or return ""."""
     options = stored.record.options
     query = VoxelQuery.from_arguments(options.roi, options.mask)
     contents = betas_contents(bucket, stored.subject, anatomy=query.needs_anatomy)
@@ -256,7 +256,7 @@ def _difference(root: Bucket, stored: StoredSession, bucket: Bucket, splits: str
 
 
 def _other_labels(root: Bucket, stored: StoredSession, parts: BetasParts) -> str:
-    """Describe the first coordinate that differs from the bucket; empty if there is none."""
+    """Describe the first differing coordinate, or return ""."""
     contents = root.read_present([stored.key(name) for name in stored.arrays if name != BETAS])
     for name, (_, expected, _) in parts.coordinates().items():
         if name not in stored.arrays:

@@ -76,7 +76,7 @@ class Tally:
 def open_executor(client: Client | None, scheduler: str, workers: int, tally: Tally) -> Iterator[Executor]:
     """Start the threads, processes or cluster for the jobs.
 
-    They end with the block.
+    They are shut down at the end of the block.
     """
     if client is not None:
         executor = client.get_executor(pure=False)
@@ -103,7 +103,7 @@ def open_executor(client: Client | None, scheduler: str, workers: int, tally: Ta
 def run_jobs(
     jobs: Sequence[Job], executor: Executor, tally: Tally
 ) -> tuple[list[SessionReport], list[tuple[Job, BaseException]]]:
-    """Run the jobs; no new one starts after a fault of every session."""
+    """Run the jobs until one meets a fault common to all."""
     reports: list[SessionReport] = []
     failures: list[tuple[Job, BaseException]] = []
     waiting = list(jobs)

@@ -1,6 +1,6 @@
-"""Mirrors: local copies of a part of the bucket, planned, filled and verified.
+"""Mirrors: local copies of parts of the bucket.
 
-Here are the public names of `mirror.run` and `mirror.report`, loaded on first use.
+This module holds the public names of `mirror.run` and `mirror.report`, loaded on first use.
 """
 
 from __future__ import annotations

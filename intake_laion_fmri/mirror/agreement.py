@@ -1,6 +1,6 @@
 """The access service for the images: manifest and temporary addresses.
 
-It serves users who have accepted the images' terms.
+The service is for users who have accepted the terms of the images.
 
 A *request id* stands for an agreement: it is a secret, and so are the addresses that the service makes for it. Neither
 is printed, kept, or put into an error.
@@ -193,7 +193,7 @@ def opened(url: str, start: int, stop: int, size: int, *, name: str) -> Iterator
 def find_request_id(given: str | None = None) -> str:
     """Return the request id.
 
-    The given one, that of `ID_VARIABLE`, or the one kept by the data set's own package.
+    It is the given one, that of `ID_VARIABLE`, or the one saved by the data set's own package, in this order.
 
     Raises
     ------
@@ -235,7 +235,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 def _checked(url: object, what: str) -> str:
     """Return an address that may receive secrets.
 
-    Errors do not quote it, as it may hold a secret.
+    Errors do not quote it, because it may contain a secret.
     """
     parts = urllib.parse.urlsplit(url) if isinstance(url, str) else None
     is_safe = parts and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK))

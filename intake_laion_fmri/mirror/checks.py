@@ -25,7 +25,7 @@ MD5, GZIP, SIZE = "md5", "gzip", "size"
 def check_file(path: Path, info: ObjectInfo, how: str, *, stop: threading.Event | None = None) -> int:
     """Verify a file and return its CRC-32.
 
-    DataIntegrityError if it is not the object.
+    Raises DataIntegrityError if the file is not the object.
 
     It is checked by its ETag, by its gzip stream or by its size, as `how` says: `MD5`, `GZIP` or `SIZE`. Once `stop` is
     set, `TransferStoppedError` is raised.

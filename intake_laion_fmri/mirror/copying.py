@@ -1,4 +1,4 @@
-"""Copying a plan's objects: a few large ones at a time, many small ones."""
+"""Copying a plan's objects: few large and many small ones concurrently."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class CopyingRun:
         request_bytes: int,
     ) -> None:
         self.left_alone = dict(plan.left_alone)
-        """Key → what is in its place."""
+        """Key → obstacle at its path."""
         self.current = {info.key: info for info in plan.objects if info.key not in self.left_alone}
         """Key → the object as it was copied."""
         self.received = 0
@@ -119,7 +119,7 @@ class CopyingRun:
     def _take(self) -> None:
         """Process a finished object, or wait briefly.
 
-        Objects that another process was fetching are tried again.
+        Objects that another process is fetching are tried again later.
         """
         try:
             info, future = self._outcomes.get(timeout=_REPORT_SECONDS)
@@ -162,7 +162,7 @@ class CopyingRun:
     def _finish_those_under_way(self, error: Exception) -> None:
         """Start no more objects after an error that would recur.
 
-        Running ones are awaited, unless the disk has failed.
+        Transfers under way are awaited, unless the disk has failed.
         """
         for pool in self._pools.values():
             pool.shutdown(wait=isinstance(error, BucketUnreachableError), cancel_futures=True)

@@ -123,7 +123,7 @@ class _Job:
     def _is_there(self, file: GatedFile, target: Target) -> bool:
         """Return True if a file is present, by its record or checksum.
 
-        Raises if a foreign file is there.
+        Raises FileExistsError if a foreign file has its name.
         """
         copy = self.folder.copy_of(file.key)
         if copy is None:

@@ -66,7 +66,7 @@ def _in_mirror(bucket: Bucket, mirror: MirrorFolder, info: ObjectInfo) -> Path |
 def _in_cache(bucket: Bucket, info: ObjectInfo) -> Path:
     """Return the cache's file.
 
-    It is fetched again unless its ETag proves it.
+    The file is fetched again unless its ETag proves it.
     """
     path = path_in_cache(f"{bucket.url}\n{info.etag}\n{info.size}", info.key)
     if path is None:

@@ -45,7 +45,7 @@ class DamagedError(Exception):
 class PartialFile:
     """The received part of one version of an object, on disk.
 
-    Pieces are handed out in runs, in ascending order, and put in place in any order.
+    Runs of pieces are assigned in ascending order, and pieces are written in any order.
     """
 
     def __init__(

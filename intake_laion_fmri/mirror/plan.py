@@ -88,7 +88,7 @@ def _compared(
 ) -> tuple[list[ObjectInfo], list[ObjectInfo], list[ObjectInfo], dict[str, str]]:
     """Sort objects into complete, unrecorded, to be fetched, and left alone.
 
-    Those left alone have a reason.
+    Objects that are left alone come with the reason.
     """
     complete: list[ObjectInfo] = []
     unrecorded: list[ObjectInfo] = []
@@ -185,7 +185,7 @@ def raise_unless_apart(bucket: Bucket, folder: MirrorFolder) -> None:
 def free_bytes(path: Path) -> int:
     """Return the free bytes of a folder's disk.
 
-    The folder need not exist.
+    The folder may not exist yet.
     """
     while not path.exists():
         path = path.parent

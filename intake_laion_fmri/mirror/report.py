@@ -100,7 +100,7 @@ class MirrorReport:
     adopted: int
     """Files that were there without a record and proved to be the bucket's."""
     replaced: int
-    """Fetched files in whose place there was an older or a damaged one, copied by an earlier run."""
+    """Fetched files that replaced an outdated or damaged copy of an earlier run."""
     bytes_received: int
     """Bytes that came over the network, or from the folder that was copied."""
     left_alone: tuple[tuple[str, str], ...]

@@ -1,4 +1,4 @@
-"""Planning and filling a mirror: a local folder with a part of the bucket.
+"""Planning and filling a mirror.
 
 The bucket is listed first; what is complete by its record is not looked at again. Large objects come a few at a time,
 each in several requests; small ones many at a time. Any number of processes may fill one folder, each of them may be
@@ -173,7 +173,7 @@ def mirror_bucket(
     Warns
     -----
     LeftAloneWarning
-        If something is in a file's place that this project did not write: it is not touched.
+        If a file that this project did not write has an object's name; it is not touched.
 
     Notes
     -----
@@ -207,7 +207,7 @@ def mirror_bucket(
 def licence_notice(to: str | os.PathLike[str]) -> str | None:
     """Return the licence notice once per mirror.
 
-    It is recorded as shown.
+    A record in the mirror notes that it was shown.
 
     Parameters
     ----------

@@ -90,7 +90,7 @@ class MirrorSelection:
     def expect_in(self, keys: Iterable[str], *, where: str) -> None:
         """Raise ValueError for sessions and entities that do not occur.
 
-        The message names the nearest ones.
+        The message suggests the nearest names.
         """
         known = list(keys)
         found = {session for key in known if (session := layout.session_of(key)) and layout.is_session(session)}
@@ -118,12 +118,12 @@ class MirrorSelection:
         return layout.is_needed(key) or layout.group_of(key) in (self.groups or ())
 
     def _masks(self, key: str) -> bool:
-        """Return True for a mask, which a filter of names must not take from the sessions that are read with it."""
+        """Return True for masks, which filters of names must keep."""
         parsed = layout.parse_key(key) if self.sessions is not None else None
         return parsed is not None and parsed.kind in _MASKS
 
     def has_entities(self, key: str) -> bool:
-        """Return True if an object's name has the chosen entities, or lacks any."""
+        """Return True unless the name has an entity that was not chosen."""
         if not self.entities:
             return True
         found = layout.name_entities(key)

@@ -1,7 +1,7 @@
 """Published split files beside a mirror, for offline use.
 
-They are no part of the bucket, so they lie in the mirror's own folder, by their revision. Whoever reads them checks
-their sums; see `splits.SplitSource`.
+They are not part of the bucket and therefore lie in the mirror's metadata folder, by revision. Readers verify their
+checksums; see `splits.SplitSource`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def pools_of(keys: Iterable[str]) -> tuple[str, ...]:
 def bring_splits(folder: MirrorFolder, pools: Sequence[str]) -> tuple[str, ...]:
     """Copy the published split files of some pools that are missing.
 
-    Returns what could not be done, in words. That is no error: nothing of the bucket is missing.
+    Returns descriptions of failures. They are not errors, because the bucket's own files are complete.
     """
     copies, source = copies_in(folder.path), _source()
     missing = [

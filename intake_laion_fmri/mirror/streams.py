@@ -1,4 +1,4 @@
-"""Byte streams of an object, and the speed below which they are abandoned."""
+"""Byte streams of an object, abandoned below a minimum speed."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class BlockStream(Stream):
 class S3Stream(Stream):
     """Reads the body of an S3 response as it arrives.
 
-    Nothing received is lost with a connection.
+    Bytes already received survive a broken connection.
     """
 
     def __init__(self, bucket: Bucket, info: ObjectInfo, stop: threading.Event, objects: S3Objects) -> None:
@@ -87,7 +87,7 @@ class S3Stream(Stream):
     async def _open(self, start: int, stop: int, held: contextlib.ExitStack) -> Any:
         """Request bytes.
 
-        The body is held, so that it can be closed without a waiting caller.
+        The body is kept so that it can be closed although nobody waits for it.
         """
         response = await self._objects.begin(self.info.key, start, stop)
         held.callback(response["Body"].close)
@@ -165,7 +165,7 @@ class _Line:
 
     @property
     def seconds(self) -> float:
-        """Seconds that a request alone would have used the line.
+        """Seconds for which a single request would have occupied the line.
 
         Idea: time is divided by the number of requests under way, so that each of n answers may be n times slower.
         Cost: O(1) under a lock, at the beginning and end of each request.
@@ -196,7 +196,7 @@ shared_line = PerProcess(_Line)
 class Pace:
     """Speed of an answer, with a lower bound.
 
-    Trickling bytes are no progress: a transfer could last for days.
+    Without the bound, a server that trickles bytes could keep a transfer alive for days.
     """
 
     def __init__(self, policy: NetworkPolicy) -> None:

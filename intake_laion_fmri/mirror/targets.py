@@ -34,7 +34,7 @@ class LeftAloneError(Exception):
 def what_is_in_the_way(folder: MirrorFolder, info: ObjectInfo, copy: Copy | None) -> str | None:
     """Describe the obstacle to writing an object, or return None.
 
-    It is found by names, sizes and times.
+    Only names, sizes and times are compared.
     """
     path = os.fspath(folder.path)
     *above, _ = info.key.split("/")
@@ -57,7 +57,8 @@ def what_is_in_the_way(folder: MirrorFolder, info: ObjectInfo, copy: Copy | None
 def tidy(folder: MirrorFolder, objects: Iterable[ObjectInfo]) -> None:
     """Remove leftovers of killed runs and of outdated versions.
 
-    `objects` are what this run was for, as it is now. Parts of other objects may still be of use, and stay.
+    `objects` are the current versions of this run's objects. Partial files of other objects may still be useful and are
+    kept.
     """
     current = {info.key: info for info in objects}
     by_lock: dict[str, list[Path]] = {}
@@ -100,7 +101,7 @@ def locked(folder: MirrorFolder, name: str, wait_seconds: float = 0.0) -> Iterat
 def _is_of_the_dead(path: Path) -> bool:
     """Return True for a lock name left behind by a killed process.
 
-    filelock gives it for milliseconds while it breaks a lock.
+    filelock uses this name for milliseconds while it breaks a lock.
 
     A living lock that has this name for a moment is kept fresh.
     """
@@ -134,7 +135,7 @@ _OWN_FILES: Mapping[str, Callable[[str], object]] = {
 def make_room(folder: MirrorFolder, info: ObjectInfo, target: Target, copy: Copy | None) -> None:
     """Create an object's folders.
 
-    LeftAloneError if a foreign file is in its way.
+    Raises LeftAloneError if a foreign file is in the way.
     """
     reason = what_is_in_the_way(folder, info, copy)
     if reason:
@@ -148,9 +149,9 @@ def make_room(folder: MirrorFolder, info: ObjectInfo, target: Target, copy: Copy
 def put_in_place(
     part: Path, target: Target, folder: MirrorFolder, *, durable: bool = False, private: bool = False
 ) -> bool:
-    """Move what was received to its place, or copy it there: behind a link there may be another disk.
+    """Move a received file to its key, or copy it to another disk.
 
-    Returns True if it was copied. A `private` file stays one.
+    A symbolic link may lead to another disk. Returns True if the file was copied. A `private` file stays private.
     """
     if target.within == folder.path:
         atomic.move(part, target.path, within=target.within, durable=durable)
@@ -171,7 +172,7 @@ def forget(part: Path, folder: MirrorFolder) -> None:
 def _expect_comparable(info: ObjectInfo, copy: Copy) -> None:
     """Raise LeftAloneError for a file that is not the object.
 
-    A file that must be fetched to be compared passes.
+    A file that can only be compared after fetching the object passes.
     """
     if copy.known:
         raise LeftAloneError("a file that was changed since it was copied")

@@ -80,7 +80,7 @@ class Transfers:
     def fetch(self, info: ObjectInfo, wait_seconds: float = 0.0) -> Fetched:
         """Fetch an object, unless a complete copy exists.
 
-        Another process that is fetching the object is waited for `wait_seconds`.
+        If another process is fetching the object, wait up to `wait_seconds` for it.
 
         Raises
         ------
@@ -91,7 +91,7 @@ class Transfers:
         NotInBucketError, AccessDeniedError, BucketUnreachableError
             If it cannot be read. What was received is kept.
         LeftAloneError
-            If something is in its place that this project did not write, and that is not the object.
+            If a file that this project did not write, and that is not the object, has its name.
         DataIntegrityError
             If it is damaged, or replaced, twice; or its key cannot be a file's. Nothing is kept.
         OSError
@@ -136,9 +136,9 @@ class Transfers:
         )
 
     def _fetch(self, info: ObjectInfo, target: Target) -> Fetched:
-        """Fetch an object, again if it is damaged or was replaced.
+        """Fetch an object, and once more if it is damaged or was replaced.
 
-        Once more for each reason.
+        Each of the two reasons allows one more attempt.
         """
         excuses = [ReplacedError, DamagedError]
         while True:
@@ -182,7 +182,7 @@ class Transfers:
     def _put_in_place(self, part: Path, target: Target, record: MirrorRecord, copy: Copy | None) -> None:
         """Write the record, then move the file.
 
-        A crash between them leaves the earlier file, whose fingerprint the record holds.
+        After a crash between the two steps, the earlier file remains; the record holds its fingerprint.
         """
         before = copy.known.fingerprint if copy and copy.known else ""
         self.folder.write_record(replace(record, replaces=before))
@@ -196,7 +196,7 @@ class Transfers:
     def _compare(self, info: ObjectInfo, copy: Copy, part: Path, how: str, crc32: int) -> None:
         """Record an existing file that equals the fetched object.
 
-        Any other file is left alone.
+        Files that differ are left alone.
         """
         same = _same_content(part, copy.path)
         self._remove_partials(info.key)
@@ -255,7 +255,7 @@ class Transfers:
     def _answer(self, stream: Stream, start: int, stop: int, attempts: Attempts, pace: Pace) -> Generator[bytes]:
         """Yield the bytes of an answer.
 
-        Errors of the server become the contract's; errors of writing do not.
+        Errors of the server are mapped to this package's classes; errors of writing are not.
         """
         key = stream.info.key
         with self.bucket.requests.errors_of(key, attempts):
@@ -269,7 +269,7 @@ class Transfers:
     def _checked(self, partial: PartialFile, stream: Stream) -> tuple[int, str]:
         """Verify an object as its pieces arrive.
 
-        Returns its CRC-32 and the kind of check.
+        The result is its CRC-32 and the kind of check.
         """
         info, how = partial.info, self._how(partial.info)
         try:

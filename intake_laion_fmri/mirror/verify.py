@@ -1,4 +1,4 @@
-"""A mirror's state, from file names or by reading every file, without any network."""
+"""A mirror's state, found without a network."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def verify_mirror(
 ) -> Iterator[MirrorCheck]:
     """Read every file of a mirror and compare it with its record.
 
-    No network is needed.
+    This needs no network.
 
     Parameters
     ----------
@@ -230,7 +230,7 @@ def _broken(
 ) -> MirrorCheck:
     """Report a damaged file.
 
-    It is recorded where possible, so that it is neither read nor kept.
+    The damage is recorded if possible, so that the file is neither read nor kept.
     """
     if record is None:
         return MirrorCheck(key, "damaged", f"{error} It was copied by other means: move it away, then mirror again.")

@@ -1,6 +1,6 @@
-"""Locations of data: a bucket, a mirror or a store from arguments and environment.
+"""Open a bucket, a mirror or a store from arguments and environment variables.
 
-What is opened anywhere in this package is opened through the roots that are made here.
+Every module that opens data does so through the roots created here.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def open_bucket(
 def mirror_alone(folder: MirrorFolder, network: NetworkPolicy | None = None) -> Bucket:
     """Return a mirror as a bucket of its own.
 
-    What it lacks does not exist.
+    Objects that the mirror lacks are treated as absent.
     """
     return Bucket(folder.path.as_posix(), network=network or network_policy(), copies=MirrorAlone(folder))
 
@@ -143,7 +143,7 @@ def open_source(
 def open_store(store: str | os.PathLike[str] | Bucket, store_options: Mapping[str, Any] | None = None) -> Bucket:
     """Return a store's root without contacting it.
 
-    A URL that fsspec knows, or a local folder.
+    The location is a URL that fsspec understands, or a local folder.
 
     For S3 credentials and region are found as in every other program; a public store needs ``{"anon": True}``. Errors
     are those of `open_bucket`.
@@ -208,7 +208,7 @@ def _only_mirror(given: bool | None) -> bool:
 def parts_of(bucket: Bucket, info: ObjectInfo) -> Callable[[int, int], bytes]:
     """Return a reader of byte ranges of an object.
 
-    It reads the object's copy, or makes a request.
+    The reader uses the object's local copy if there is one, and requests otherwise.
     """
     path = bucket.copies.path_of(info)
     if path is None:
@@ -218,7 +218,7 @@ def parts_of(bucket: Bucket, info: ObjectInfo) -> Callable[[int, int], bytes]:
 
 
 def kept_of(bucket: Bucket, info: ObjectInfo, what: str, make: Callable[[], bytes]) -> bytes:
-    """Return a value derived from an object, cached while the object is unchanged.
+    """Return a derived value, cached until its object changes.
 
     Parameters
     ----------
@@ -300,7 +300,7 @@ def open_root(
 def check_storage_options(storage_options: object, argument: str = "storage_options") -> object:
     """Return file-system options, checked.
 
-    TypeError unless they are a mapping or None.
+    Raises TypeError unless they are a mapping or None.
     """
     if storage_options is not None and not isinstance(storage_options, Mapping):
         raise TypeError(f"{argument} must be a mapping of options, found a {type(storage_options).__name__}.")

@@ -1,4 +1,4 @@
-"""Users' addresses: local folders, and URLs of file systems.
+"""Users' addresses: local folders and URLs.
 
 fsspec takes every ``::`` for a chain of file systems, decodes no ``%20`` and leaves relative paths as they are. Here a
 path is a path whatever its name, and only what begins like a chain is one.
@@ -37,7 +37,7 @@ _ARN_OF_BUCKET = re.compile(r"arn:aws[a-z\-]*:s3:::")
 def resolved(given: object, argument: str) -> str:
     """Return an address in canonical form.
 
-    An absolute path with slashes, or a URL without trailing slashes.
+    The result is an absolute path with slashes, or a URL without trailing slashes.
 
     A path object is always a local path. A text is one unless it begins with a protocol that fsspec knows and ``://``,
     or is a ``file:`` URL. `argument` is its name, for errors: TypeError if it is neither a text nor a path; ValueError
@@ -62,8 +62,7 @@ def resolved(given: object, argument: str) -> str:
 def local_folder(given: object, argument: str) -> Path:
     """Return a local folder's absolute path.
 
-    TypeError if it is neither a text nor a path; ValueError if it names nothing, or is a URL of something else than a
-    file.
+    Raises TypeError if it is neither a string nor a path, and ValueError if it is empty or a URL of another protocol.
     """
     if not isinstance(given, str | os.PathLike):
         raise TypeError(f"{argument} must be a local folder, found {redact.text(repr(given))}.")
@@ -117,7 +116,7 @@ def links(address: str) -> list[str]:
 def protocol_of(address: str) -> str:
     """Return an address's protocol; "file" for a local path.
 
-    A chain has the protocol of its outermost file system.
+    The protocol of a chain is that of its outermost file system.
     """
     return "file" if is_folder(address) else re.split("://|::", address, maxsplit=1)[0].lower()
 
@@ -230,7 +229,7 @@ def _link(link: str, text: str, argument: str) -> str:
 def _innermost(link: str, text: str, argument: str) -> str:
     """Return a chain's innermost address.
 
-    A local file's path becomes absolute.
+    The path of a local file is made absolute.
     """
     address = resolved(link, argument)
     if "::" in address:

@@ -1,6 +1,6 @@
 """Atomic writing and deleting, limited to this project's own files.
 
-Nothing is written through a link.
+Nothing is written through a symbolic link.
 
 Every other module that changes a disk asks here. Below a folder that others may write to (`within`) each part of a path
 is opened from its parent, so that no link that is planted meanwhile leads a write elsewhere.
@@ -84,9 +84,9 @@ def write_whole(
 
 @contextmanager
 def open_whole(path: AnyPath, n_bytes: int, check: Callable[[], None]) -> Iterator[io.FileIO]:
-    """Open a new file of known size, and name it at the end.
+    """Open a new file of known size, named when complete.
 
-    It replaces any earlier file of that name.
+    An existing file of that name is replaced.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def open_whole(path: AnyPath, n_bytes: int, check: Callable[[], None]) -> Iterat
 def is_unfinished(name: str, of: str) -> bool:
     """Return True for a temporary name of `write_whole`.
 
-    Its process is writing, or was killed.
+    The process that created it is still writing, or was killed.
     """
     return re.fullmatch(rf"{re.escape(of)}\.[0-9a-f]{{32}}{re.escape(TEMPORARY)}", name) is not None
 
@@ -133,7 +133,7 @@ def create(path: AnyPath, content: bytes | Iterable[bytes], *, durable: bool = F
 def open_new(path: AnyPath) -> BinaryIO:
     """Open a new file for writing in a private folder.
 
-    Its folders are created. FileExistsError if the file exists.
+    Parent folders are created. Raises FileExistsError if the file exists.
     """
     make_folder(Path(path).parent)
     return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK, 0o666), "wb")
@@ -142,7 +142,7 @@ def open_new(path: AnyPath) -> BinaryIO:
 def open_in_place(path: AnyPath, *, within: AnyPath | None = None, private: bool = False) -> io.FileIO:
     """Open a file for reading and writing, created if absent.
 
-    Readers see it grow.
+    Other processes see the file grow.
 
     One that is made private may be read by this user alone.
 
@@ -171,7 +171,7 @@ def remove(path: AnyPath, *, within: AnyPath | None = None) -> None:
 def move(old: AnyPath, new: AnyPath, *, within: AnyPath | None = None, durable: bool = False) -> None:
     """Move a file atomically, in place of any earlier one.
 
-    The folders of the new name are created.
+    Parent folders of the new name are created.
     """
     old, new = Path(old), Path(new)
     with open_parent(old, within) as source, open_parent(new, within, make=True, durable=durable) as target:
@@ -196,7 +196,7 @@ def sync(file: BinaryIO | io.FileIO) -> None:
 def sync_files(paths: Sequence[Path], *, top: Path) -> None:
     """Flush all files and names below a folder to disk.
 
-    Many at a time cost little more than one.
+    Flushing many files together costs little more than flushing one.
     """
     folders = {folder for path in paths for folder in path.parents if folder.is_relative_to(top)}
 
@@ -211,7 +211,7 @@ def sync_files(paths: Sequence[Path], *, top: Path) -> None:
 def put_in_place(new: AnyPath, target: AnyPath, *, durable: bool = False) -> Path | None:
     """Move a folder into place, exchanging it with any earlier one.
 
-    On one file system. The folders above are created.
+    Both must be on the same file system. Parent folders are created.
 
     Returns where the other one is now, beside `new`; None if there was none. Where the system can exchange two folders,
     in no moment was there neither; elsewhere the other one is moved away first, to ``<new>.outdated``. If `durable`,
@@ -269,7 +269,7 @@ def remove_tree(folder: AnyPath) -> None:
 def remove_known(folder: AnyPath, known: Callable[[str], bool]) -> list[str]:
     """Remove a folder's known files, and emptied folders.
 
-    Returns the paths left, ascending.
+    Returns the remaining paths, sorted.
 
     `known` takes the path of a file below the folder, with ``/``; it returns True if this project wrote it. The folder
     need not exist.

@@ -1,6 +1,6 @@
-"""Interface of a back-end: local disk, S3, web servers, and all of fsspec.
+"""Interface of back-ends: local disk, S3, web servers, fsspec.
 
-Another kind is one more module with a subclass of `Backend`, and one more line in `connect`.
+To add a back-end, add a module with a subclass of `Backend` and a line in `connect`.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Backend(ABC):
     def list_folder(self, folder: str, seconds: float) -> Listing:
         """List a folder's direct content.
 
-        FileNotFoundError if the folder is absent.
+        Raises FileNotFoundError if the folder is absent.
         """
 
     def find(self, folder: str, seconds: float) -> dict[str, ObjectInfo]:
@@ -115,13 +115,13 @@ class Backend(ABC):
     def get(self, key: str, start: int | None, stop: int | None, seconds: float, *, most: int) -> Answer:
         """Read an object, or its bytes from `start` to before `stop`.
 
-        At most `most` bytes are expected; one more is read, and then no other.
+        At most `most` bytes are expected; reading stops after one byte more.
         """
 
     def probe(self, key: str, seconds: float) -> tuple[ObjectInfo | None, bool]:
         """Return size, ETag, and whether an object is read in parts.
 
-        Size and ETag are None where they need no request.
+        Size and ETag are None if finding them would cost a request.
 
         In parts it is read by `get`, or else by `open`.
         """
@@ -130,7 +130,7 @@ class Backend(ABC):
     def open(self, key: str, seconds: float, errors: Callable[[], AbstractContextManager[None]]) -> BinaryIO:
         """Open an object for reading from its start.
 
-        Opening, and each piece, may take `seconds`.
+        `seconds` bounds the opening and each read.
 
         `errors` returns a context for errors of reading.
         """
@@ -143,13 +143,13 @@ class Backend(ABC):
     def reason_of_absence(self, key: str) -> str:
         """Return why an existing path counts as absent; "" if nothing exists.
 
-        Makes no request.
+        No request is made.
         """
         return ""
 
 
 class FileSystemBackend(Backend):
-    """Back-end over a file system of fsspec, which does all writing to servers."""
+    """Back-end over an fsspec file system, used for all writing to servers."""
 
     file_system: AbstractFileSystem
 
@@ -164,7 +164,7 @@ class FileSystemBackend(Backend):
     def put(self, key: str, content: bytes, seconds: float, *, create: bool) -> None:
         """Write an object.
 
-        With `create`, FileExistsError if it exists, where the server can tell.
+        With `create`, raises FileExistsError if the object exists and the server can tell.
         """
         self.call(seconds, "pipe_file", self.path(key), content, mode="create" if create else "overwrite")
 
@@ -184,7 +184,7 @@ class FileSystemBackend(Backend):
     def alone(self) -> AbstractContextManager[object]:
         """Return the lock to hold during a call.
 
-        None if several threads may call the file system.
+        None means that several threads may call the file system at once.
         """
         return nullcontext()
 

@@ -156,7 +156,7 @@ class Bucket:
     def fetch(self, objects: Iterable[ObjectInfo], failures: dict[str, Exception] | None = None) -> dict[str, bytes]:
         """Read whole objects, concurrently.
 
-        From copies, the user's cache, or one GET each; large ones in parts.
+        They come from local copies, the user's cache or one GET each; large objects are read in parts.
 
         Parameters
         ----------
@@ -219,7 +219,7 @@ class Bucket:
         return server
 
     def read_present(self, keys: Iterable[str]) -> dict[str, bytes]:
-        """Read small objects that exist, without a listing; one GET each, many at a time.
+        """Read small existing objects without a listing, one GET each, concurrently.
 
         Parameters
         ----------
@@ -250,7 +250,7 @@ class Bucket:
     def read(self, key: str, start: int | None = None, stop: int | None = None) -> bytes:
         """Read an object, or the bytes from `start` to before `stop`.
 
-        The object may end earlier.
+        Fewer bytes are returned if the object ends earlier.
 
         Raises
         ------

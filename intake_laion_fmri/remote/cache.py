@@ -119,7 +119,7 @@ class SmallFileCache:
     def read(self, info: ObjectInfo, name: str, fetch: Callable[[ObjectInfo], bytes]) -> bytes:
         """Return a current copy's content, or fetch it.
 
-        Of what was given to this user alone no copy is kept.
+        Data that only this user may read are not cached.
         """
         if not info.etag or info.key == GATED:
             return fetch(info)
@@ -153,7 +153,7 @@ class SmallFileCache:
     def trim(self) -> None:
         """Remove least recently used files beyond the limit.
 
-        Leftovers of killed processes are removed too.
+        Temporary files of killed processes are removed as well.
 
         The folder is looked through once a minute, or when this process has added more than there was room for.
         """
@@ -200,7 +200,7 @@ def _sum(name: str, content: bytes) -> bytes:
 def read_kept(path: Path) -> bytes | None:
     """Return a cached file's content.
 
-    None if it is absent or its size is wrong.
+    None means that it is absent or of the wrong size.
 
     Neither links nor pipes nor devices are opened: others may be able to write to the folder.
     """
@@ -248,7 +248,7 @@ def cache_folder() -> Path | None:
 def own_folder() -> Path | None:
     """Return this package's own folder in the user's cache.
 
-    None if no home folder is known.
+    None means that no home folder is known.
     """
     folder = cache_folder()
     return folder and folder / _OWN_FOLDER
@@ -284,7 +284,7 @@ def clear_cache() -> CacheInfo:
 def path_in_cache(version: str, key: str) -> Path | None:
     """Return a path in the cache for other programs.
 
-    None if nothing is cached.
+    None means that caching is impossible or switched off.
 
     Parameters
     ----------
@@ -312,7 +312,7 @@ def _limit() -> int:
 def _files(own: Path | None, folder: str = "") -> list[tuple[Path, os.stat_result]]:
     """Return this module's files in its own folder.
 
-    Other processes may add and remove files meanwhile.
+    Other processes may add or remove files during the iteration.
     """
     found = []
     if own is not None and marks.CACHE.is_on(own):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def connected(messages: Messages, network: NetworkPolicy) -> Backend:
-    """Connect to a root; some file systems make a request.
+    """Connect to a root; some file systems send a request.
 
     ValueError for an unknown option, or a secret that was replaced by `redact.HIDDEN`; ImportError where a package is
     missing.

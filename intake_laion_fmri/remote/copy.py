@@ -79,7 +79,7 @@ class MirrorFolder(MirrorRecords):
     def path_of(self, key: str) -> Path:
         """Return an object's path for reading.
 
-        Symbolic links on the way are followed.
+        Symbolic links are followed.
 
         Raises
         ------
@@ -122,7 +122,7 @@ class MirrorFolder(MirrorRecords):
     def holds(self, info: ObjectInfo) -> Path | None:
         """Return an object's complete, current copy.
 
-        Judged without reading a large file.
+        Large files are judged by their records, without reading them.
 
         None too where the key cannot be a file's. A file with a record counts if the ETag, its size and its
         modification time agree with the bucket's listing. Any other file counts if its content is proved to be the
@@ -164,7 +164,7 @@ class MirrorFolder(MirrorRecords):
     def content_of(self, info: ObjectInfo) -> bytes | None:
         """Return a small object's verified content, or None.
 
-        Verified by its record or ETag.
+        The content is verified against its record or ETag.
         """
         copy = self.copy_of(info.key)
         if copy is None or not self._is_held(copy, info):
@@ -286,7 +286,7 @@ def _is_current(record: MirrorRecord, info: ObjectInfo) -> bool:
 def _content(path: Path, size: int) -> bytes | None:
     """Return a file's content of known size.
 
-    No more is read of a longer file.
+    A longer file is not read to its end.
     """
     try:
         with path.open("rb", buffering=0) as file:

@@ -92,7 +92,7 @@ def settings_file() -> Path | None:
 def kept_data_dir() -> Path | None:
     """Return the data folder of an earlier process, or None.
 
-    It need not exist.
+    The folder may no longer exist.
     """
     path = settings_file()
     if path is None:

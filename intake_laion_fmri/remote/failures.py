@@ -22,7 +22,7 @@ from intake_laion_fmri.remote.retry import Attempts
 def errors_of(messages: Messages, key: str, attempts: Attempts | None = None) -> Iterator[None]:
     """Map errors of a file system to the contract's.
 
-    `attempts` are those made so far.
+    `attempts` is the number of attempts made so far.
 
     What they say holds all that their causes do, and the tracebacks of a client's tries have some 90 lines: they are
     left out, except those of unforeseen answers.
@@ -74,7 +74,7 @@ def broken_archives() -> tuple[type[BaseException], ...]:
 def _is_ours(messages: Messages) -> bool:
     """Return True if a TypeError cannot come from a user's option.
 
-    Options of S3 are checked before.
+    S3 options have been checked by then.
     """
     return messages.is_local or not messages.storage_options or messages.protocol in ("s3", "s3a")
 

@@ -130,7 +130,7 @@ class LocalFiles(Backend):
     def state(self, key: str, seconds: float) -> ObjectInfo:
         """Return a file's size and time.
 
-        DataIntegrityError if it is not a regular file.
+        Raises DataIntegrityError if it is not a regular file.
         """
         path = self.path(key)
         found = os.stat(path)
@@ -193,7 +193,7 @@ def _open_regular(path: str) -> io.FileIO:
 def _read(path: str, start: int = 0, stop: int | None = None, *, most: int | None = None) -> Answer:
     """Read a file or a range of bytes.
 
-    A file longer than `most` is read to one byte beyond it.
+    Reading stops one byte after `most`.
 
     The answer has the file's state after the last byte was read: that of before would be another if it was written to.
     """

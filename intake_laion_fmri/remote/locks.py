@@ -1,4 +1,4 @@
-"""Locks for every file system: a lock file that its process keeps fresh."""
+"""Locks for every file system: lock files refreshed by their owner."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def locked(
 def _is_empty(path: Path) -> bool:
     """Return True for an empty lock file.
 
-    filelock takes it for an older version's lock, for ever.
+    filelock would treat it as a lock of an older version and wait for ever.
     """
     try:
         return path.lstat().st_size == 0

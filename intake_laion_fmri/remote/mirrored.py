@@ -34,7 +34,7 @@ _warned: set[str] = set()
 
 @dataclass(frozen=True)
 class Copies:
-    """The part of a `Bucket` for local copies; the base class has none."""
+    """Local copies used by a `Bucket`; the base class has none."""
 
     mirror: MirrorFolder | None = None
     """The folder with the copies."""
@@ -145,12 +145,12 @@ class MirrorFirst(Copies):
     def path_of(self, info: ObjectInfo) -> Path | None:
         """Return an object's copy, if it is complete and current.
 
-        A file that was listed in the folder and is unchanged counts as current.
+        A file that is unchanged since the folder was listed counts as current.
         """
         return self.mirror.proves(info) or (self.mirror.path_of(info.key) if self._is_as_listed(info) else None)
 
     def missing(self, messages: Messages, key: str) -> NotInBucketError | None:
-        """Describe an object absent from a folder that is read as it is."""
+        """Describe an object that a folder read without a bucket lacks."""
         if not (is_silent(messages) and self._is_foreign()):
             return None
         return NotInBucketError(

@@ -25,7 +25,7 @@ class OtherFiles(FileSystemBackend):
     def list_folder(self, folder: str, seconds: float) -> Listing:
         """List a folder's direct content.
 
-        `find` and `walk` of fsspec silently omit what they cannot list.
+        fsspec's `find` and `walk` silently skip folders that cannot be listed.
         """
         self.file_system.invalidate_cache()
         entries = self.call(seconds, "ls", self.path(folder), detail=True)

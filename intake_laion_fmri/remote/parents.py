@@ -62,7 +62,7 @@ class Parent:
     def open(self, name: str, flags: int, *, private: bool = False) -> int:
         """Open a file of the folder, unless it is a link.
 
-        A new private file can be read by this user alone.
+        A new private file is readable by this user only.
         """
         return os.open(self.at(name), flags | NO_LINK, 0o600 if private else 0o666, dir_fd=self.fd)
 

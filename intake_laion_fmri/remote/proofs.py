@@ -93,7 +93,7 @@ def _crc32_of_file(identity: _Identity) -> int:
 def _identity(path: Path, state: os.stat_result) -> _Identity:
     """Return a file's path and state, which changes with its content.
 
-    Programs do not reset ``ctime``.
+    The state includes ``ctime``, which programs cannot reset.
     """
     return os.fspath(path), state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
@@ -101,7 +101,7 @@ def _identity(path: Path, state: os.stat_result) -> _Identity:
 def _part_lengths(info: ObjectInfo) -> list[int]:
     """Return the possible part lengths of an upload.
 
-    0 stands for one piece.
+    0 means an upload in one piece.
     """
     # Idea: the ETag of an upload in parts ends with their number; of the lengths that programs use, few give so many.
     # Reference: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html, multipart.
@@ -132,7 +132,7 @@ def _md5() -> Any:
 def _md5_of_parts(file: Any, length: int) -> str:
     """Return the ETag of an upload in parts.
 
-    The MD5 of the parts' MD5s, and their number.
+    It is the MD5 of the parts' MD5s, followed by the number of parts.
     """
     whole, count = _md5(), 0
     while part := _md5_of_part(file, length):

@@ -184,7 +184,7 @@ class MirrorRecords:
 def read_own(path: Path) -> bytes:
     """Read a file of the mirror's own.
 
-    It must be regular and of limited size, as others may have put it there.
+    It must be a regular file of limited size, because others may have written it.
     """
     with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -208,7 +208,7 @@ def now() -> str:
 def _identity(folder: Path) -> _Identity:
     """Return a folder's device and inode.
 
-    None if it is absent or a link.
+    None means that it is absent or a link.
     """
     with contextlib.suppress(OSError):
         state = os.lstat(folder)
@@ -225,13 +225,13 @@ def _within(key: str, folder: str) -> bool:
 def _listed_in(key: str, folder: str) -> bool:
     """Return True if a folder's listing covers a key.
 
-    The listing of the root covers the files directly in it.
+    The root's listing covers only the files directly in it.
     """
     return key.startswith(f"{folder}/") if folder else "/" not in key
 
 
 def _parsed(path: Path) -> MirrorRecord | None:
-    """Parse a record; None if invalid, so that the file is checked again."""
+    """Parse a record; None if invalid, so that the file is rechecked."""
     try:
         record = MirrorRecord(**json.loads(read_own(path)))
     except (OSError, ValueError, TypeError, KeyError, RecursionError):

@@ -108,7 +108,7 @@ class Requests:
     def read(self, key: str, start: int | None, stop: int | None, *, most: int, size: int) -> bytes:
         """Read an object or a range of it, at most `most` bytes.
 
-        `size` is the expected number, which sets the time allowed.
+        `size` is the expected number of bytes and determines the time limit.
         """
         return self.ask(key, lambda seconds: self._get_within(seconds, key, start, stop, most=most), size=size)
 
@@ -137,7 +137,7 @@ class Requests:
     def _get(self, seconds: float, key: str, start: int | None, stop: int | None, *, most: int) -> Answer:
         """Request an object or a range.
 
-        A longer answer than `most` is read to one byte beyond it.
+        Reading stops one byte after `most`.
         """
         with self._named(key):
             return self.backend.get(key, start, stop, seconds, most=most)
@@ -145,7 +145,7 @@ class Requests:
     def read_whole(self, info: ObjectInfo) -> bytes:
         """Read a whole listed object.
 
-        Large ones in `WHOLE_IN_FLIGHT` concurrent parts.
+        Large objects are read in `WHOLE_IN_FLIGHT` concurrent parts.
         """
         n_bytes = max(LEAST_PART_BYTES, -(-info.size // WHOLE_IN_FLIGHT))
         backend = self.backend
@@ -180,7 +180,7 @@ class Requests:
     def _has_version(self, info: ObjectInfo, answer: Answer) -> bool:
         """Return True if the answer has the listed ETag.
 
-        False for a copy's ETag; WrongAnswerError for any other.
+        Returns False for the ETag of a local copy and raises WrongAnswerError for any other.
         """
         if not (answer.etag and info.etag and answer.etag != info.etag):
             return True
@@ -218,7 +218,7 @@ class Requests:
     def is_md5(self, info: ObjectInfo) -> bool:
         """Return True if an ETag is the content's MD5.
 
-        True for an S3 upload in one piece, without encryption by a key.
+        This holds for S3 uploads in one piece without encryption by a key.
         """
         return self.backend.has_md5_etags and is_whole_md5(info.etag)
 
@@ -272,9 +272,10 @@ class Requests:
         return self.ask(key, named, size=size)
 
     def ask(self, key: str, action: Callable[[float], T], *, size: int = 0) -> T:
-        """Call the file system, with retries if it is remote; nothing else retries.
+        """Call the file system, with retries if it is remote.
 
-        `action` takes the seconds that it may take; `key` is what it is about, for errors, and `size` its bytes.
+        This is the only place that retries. `action` is called with its time limit in seconds; `key` names the object
+        in errors, and `size` is its number of bytes.
         """
         if self._impatient:
             patience.raise_if_silent(self.messages, key)

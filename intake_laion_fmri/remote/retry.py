@@ -91,7 +91,7 @@ def set_network(
 def network_policy() -> NetworkPolicy:
     """Return the current network policy.
 
-    That of `set_network`, or of the environment variable ``LAION_FMRI_NETWORK``.
+    It is the one of `set_network`, else of the environment variable ``LAION_FMRI_NETWORK``.
     """
     return _network or _policy_of_environment()
 
@@ -133,7 +133,7 @@ class Attempts:
     def seconds_left(self) -> float:
         """Time allowed for the present attempt.
 
-        A silent server has less than one that sends bytes.
+        A server that sends nothing gets less time than one that sends bytes.
         """
         left = self._policy.total_seconds - (time.monotonic() - self._since)
         silent = self._policy.connect_seconds + self._policy.read_seconds
@@ -142,7 +142,7 @@ class Attempts:
     def again(self, wait: Callable[[float], object] = time.sleep) -> bool:
         """Wait for the next attempt; False if there is none.
 
-        `wait` takes the seconds; it can be one that is woken up, where somebody may want to stop.
+        `wait` is called with the seconds; pass a function that can be woken up to allow cancellation.
         """
         self._failures += 1
         pause = random.uniform(0, min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (self._failures - 1)))

@@ -58,7 +58,7 @@ class S3Objects(FileSystemBackend):
     def _pages(self, folder: str, seconds: float, *, deep: bool) -> tuple[dict[str, ObjectInfo], set[str]]:
         """List objects below a folder, recursively or not.
 
-        The second value holds the folders directly below.
+        The second value lists the direct subfolders.
 
         NoSuchBucketError if the bucket does not exist; to S3, an absent folder is an empty listing. WrongAnswerError if
         an answer is no listing: XML of something else, as of a hotel's network, would look like an empty one. `seconds`
@@ -138,7 +138,7 @@ class S3Objects(FileSystemBackend):
 def is_encrypted(answer: Mapping[str, Any]) -> bool:
     """Return True if S3 encrypts an object by a key.
 
-    Its ETag then resembles an MD5 and is none.
+    The ETag of such an object only looks like an MD5.
 
     Parameters
     ----------

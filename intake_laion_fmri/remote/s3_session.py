@@ -1,4 +1,4 @@
-"""S3 client session that bounds every answer read as a whole.
+"""S3 client session that bounds the size of listings and errors.
 
 botocore reads listings and errors to their end before it looks at them, and has no option for a largest size.
 """

@@ -30,7 +30,7 @@ _OF_PROGRAMS = {"asynchronous", "loop"}
 def checked_by_type(options: Mapping[str, Any], argument: str) -> dict[str, Any]:
     """Return s3fs options without None.
 
-    TypeError or ValueError for an impossible value.
+    Raises TypeError or ValueError for an invalid value.
 
     `argument` is what the user gave them by, for errors.
     """

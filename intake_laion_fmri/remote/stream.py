@@ -27,7 +27,7 @@ class ReadableFile(io.RawIOBase):
 class Counted(ReadableFile):
     """A file that reports the bytes read.
 
-    Closing the inner file is left to its owner.
+    The owner of the inner file closes it.
     """
 
     def __init__(self, file: BinaryIO, received: Callable[[int], None]) -> None:
@@ -85,7 +85,7 @@ class BlockReader(ReadableFile):
 class RangedFile(ReadableFile):
     """A seekable file over ranged requests, each kept.
 
-    It serves to read the head of a large file.
+    It is meant for reading the head of a large file.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Web servers: one request per method, or two if the first is partial.
+"""Web servers: one request per method, two after a partial answer.
 
 Requests go through fsspec's own session: its proxies, headers and credentials are the user's. Answers are read here,
 up to a bound and as they are on the server: a client that unpacks what is called ``Content-Encoding: gzip`` would
@@ -44,7 +44,7 @@ _WITHOUT_HEAD = {400, 403, 405, 501}
 class WebFiles(FileSystemBackend):
     """Files below a web server's URL, escaped or not.
 
-    The file system is fsspec's own for HTTP, and has the session.
+    fsspec's HTTP file system provides the session.
     """
 
     def __init__(self, file_system: AbstractFileSystem, root: str) -> None:
@@ -198,7 +198,7 @@ class WebBody(ReadableFile):
 def web_options(options: Mapping[str, Any], network: NetworkPolicy) -> dict[str, Any]:
     """Return web options, with this package's defaults.
 
-    Proxies are those of the environment, as every other program takes them.
+    Proxies are taken from the environment.
     """
     import aiohttp
 
@@ -210,7 +210,7 @@ def web_options(options: Mapping[str, Any], network: NetworkPolicy) -> dict[str,
 async def _body(answer: Any, most: int) -> bytes:
     """Read a body.
 
-    A body longer than `most` is read to one byte beyond it.
+    Reading stops one byte after `most`.
     """
     pieces, left = [], most + 1
     while left > 0 and (piece := await answer.content.read(min(left, _PIECE_BYTES))):
@@ -226,7 +226,7 @@ def _etag(headers: Mapping[str, str]) -> str:
 def _is_encoded(key: str, headers: Mapping[str, str]) -> bool:
     """Return True if a body must be decompressed to be the file.
 
-    Compressed files are declared as encoded, too.
+    Some servers declare compressed files as encoded.
     """
     encoding = headers.get("Content-Encoding", "identity").strip().lower()
     return encoding not in ("", "identity") and not (encoding in ("gzip", "x-gzip") and key.endswith((".gz", ".tgz")))
@@ -261,9 +261,9 @@ class _Links(html.parser.HTMLParser):
 
 
 def _names_in_html(page: bytes, address: str) -> set[str]:
-    """Return names of files and folders that a page links directly below.
+    """Return the direct files and folders that a page links to.
 
-    Folders end in a slash.
+    Names of folders end in a slash.
     """
     links = _Links()
     links.feed(page.decode("utf-8", errors="replace"))

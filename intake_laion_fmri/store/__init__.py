@@ -1,6 +1,6 @@
 """The format of a store: metadata, chunks and the order of voxels.
 
-Here are also the public names of `building.build` and `building.report`, loaded on first use.
+This module also holds the public names of `building.build` and `building.report`, loaded on first use.
 """
 
 from __future__ import annotations

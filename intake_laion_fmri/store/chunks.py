@@ -1,6 +1,6 @@
 """Chunks of a store: arrays to bytes and back, in Zarr v3.
 
-Each chunk has a checksum.
+Each chunk carries a checksum.
 
 Zarr describes an array by its metadata; which bytes that means for a block of betas is known here, so that blocks are
 packed and unpacked without Zarr's machinery between, which costs more than the reading. What is written is read by
@@ -96,7 +96,7 @@ class ChunkGrid:
     ) -> ChunkGrid:
         """Create the grid of the given options.
 
-        No chunk or object is wider than the array.
+        Chunks and objects are at most as wide as the array.
         """
         width = min(width, n_voxels)
         if shard_width is not None:
@@ -216,7 +216,7 @@ class ChunkGrid:
     def pack(self, values: NDArray[Any]) -> tuple[list[bytes], ChunkTable]:
         """Encode the voxels of one object, shape (trial, voxel).
 
-        Returns the object, in pieces, and the table of its chunks.
+        The result is the object, in pieces, and the table of its chunks.
         """
         chunks = [self._pack_chunk(values[:, at : at + self.width]) for at in range(0, values.shape[1], self.width)]
         table = ChunkTable(tuple(map(crc32c, chunks)), tuple(len(chunk) + CRC_BYTES for chunk in chunks))
@@ -252,8 +252,8 @@ class ChunkGrid:
     def unpack(self, part: Part, content: bytes) -> Iterator[NDArray[Any]]:
         """Yield a part's decoded chunks, in order.
 
-        Each has the shape (trial, voxel); the last one of the array is padded with NaN. ValueError if these are not the
-        bytes that were recorded; names the chunk.
+        Each has the shape (trial, voxel); the last chunk of the array is padded with NaN. Raises ValueError, naming the
+        chunk, if the bytes differ from their checksum.
         """
         view = memoryview(content)
         if len(view) != sum(part.sizes):

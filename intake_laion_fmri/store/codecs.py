@@ -53,7 +53,7 @@ def packed(block: bytes, codec: str, itemsize: int) -> bytes:
 def unpacked(content: memoryview, codec: str, itemsize: int, n_values: int) -> bytes | memoryview:
     """Decode a chunk's values.
 
-    ValueError if Blosc cannot decode it to the expected number.
+    Raises ValueError if Blosc does not decode it to the expected number of bytes.
     """
     if not CODECS[codec]:
         return content

@@ -68,7 +68,7 @@ def _unpacked(content: bytes) -> bytes:
 def _size_of_frame(content: bytes) -> int:
     """Return a Zstandard frame's declared size (RFC 8878).
 
-    Unpacking takes that much memory.
+    Decompression takes that much memory.
     """
     if content[:4] != b"\x28\xb5\x2f\xfd":
         raise ValueError("not a Zstandard frame")

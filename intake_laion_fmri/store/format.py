@@ -1,4 +1,4 @@
-"""A session's group in a store: arrays, and the record of its origin.
+"""A session's group in a store: arrays and provenance.
 
 A store is a Zarr v3 hierarchy with a group per subject and session, which plain xarray reads. Beside what xarray needs,
 the root tells the options, a subject's group the sessions that the bucket had, and a session's group the checksum of
@@ -58,7 +58,7 @@ _MOST_OTHERS = 100_000
 def is_object(key: str) -> bool:
     """Return True for a possible key of a session's group.
 
-    Sizes and layout do not matter.
+    Sizes and layout are not considered.
     """
     array, _, below = key.partition("/")
     return key == METADATA or (array in ARRAYS and re.fullmatch(r"zarr\.json|c(/\d+)*", below) is not None)
@@ -215,9 +215,9 @@ class StoredSession:
         return {**self.record.sizes, **betas}
 
     def counted_otherwise(self, others: Iterable[StoredSession]) -> str:
-        """Describe a trial table that other sessions know differently.
+        """Describe a trial table that differs between the records of two sessions.
 
-        Empty if there is none.
+        The text is empty if there is none.
         """
         for other in others:
             for session, known in other.record.tables.items():

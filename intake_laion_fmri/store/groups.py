@@ -132,7 +132,7 @@ class Workshop:
     def _put_back(self, name: str) -> None:
         """Restore a group that a killed builder had moved away.
 
-        Only where folders cannot be exchanged.
+        This is needed only if the file system cannot exchange folders.
         """
         target = self.store / name.replace("_", "/")
         for left in self._left(name, r"\.outdated"):

@@ -32,7 +32,7 @@ def session_group(subject: str, session: str) -> str:
 
 
 def object_sum(content: bytes) -> str:
-    """Return an object's recorded checksum: its SHA-256.
+    """Return an object's checksum for records: its SHA-256.
 
     Not a CRC32C: objects end with their own, and over both that is the same number for all of them.
     """
@@ -42,7 +42,7 @@ def object_sum(content: bytes) -> str:
 def sum_of_inputs(infos: Iterable[ObjectInfo]) -> str:
     """Return a checksum of keys, sizes and ETags.
 
-    It changes when an object is replaced.
+    The checksum changes when an object is replaced.
     """
     described = sorted({(info.key, info.size, info.etag) for info in infos})
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()
@@ -110,7 +110,7 @@ class GroupMetadata(NamedTuple):
 def read_group(content: bytes, *, name: str) -> GroupMetadata:
     """Parse a group's metadata; `name` is their origin.
 
-    DataIntegrityError if they are no such metadata, were changed, or are of another version of the layout.
+    Raises DataIntegrityError if they are invalid, were changed, or follow another version of the layout.
     """
     try:
         group = json.loads(content)

@@ -42,8 +42,8 @@ class StoreOptions:
     def from_arguments(cls, given: Mapping[str, Any], stored: StoreOptions | None = None) -> StoreOptions:
         """Check a user's options.
 
-        What is missing, or None, is as in `stored`, the options of the store that is there, or the default. ValueError
-        or TypeError if a value cannot be right, or the store has another.
+        Missing options, and None, take the value of `stored`, the options of an existing store, else the default.
+        Raises ValueError or TypeError for an invalid value, or one that differs from the store's.
         """
         named = {name: value for name, value in given.items() if value is not None}
         checked = {name: _CHECKS[name](value) for name, value in named.items()}

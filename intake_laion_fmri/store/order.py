@@ -1,4 +1,4 @@
-"""The order of voxels in a store: those of an ROI are adjacent.
+"""The order of voxels in a store: voxels of an ROI are adjacent.
 
 Voxels that belong to the same ROIs stand together. Of two such sets that one comes later which is in the smallest ROI
 that tells them apart, so the smallest ROI is one run of voxels, the next is torn by it at most, and only large ROIs,

@@ -1,4 +1,4 @@
-"""Writing to a store: objects and groups appear whole or not at all."""
+"""Atomic writing of objects and groups to a store."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ class StoreWriter(ABC):
 
     @abstractmethod
     def put(self, key: str, content: bytes, *, unless_there: bool = False) -> None:
-        """Write an object atomically, or not at all if it exists and `unless_there`.
+        """Write an object atomically; with `unless_there`, keep an existing one.
 
-        One of several writers wins then, where the file system can tell.
+        Of several writers, one wins, if the file system supports exclusive creation.
         """
 
     @abstractmethod
@@ -257,7 +257,7 @@ class _ObjectWriter(StoreWriter):
 class _GroupInPlace:
     """A group on an object store, written at its final keys.
 
-    It is invisible until its metadata are written.
+    The group is invisible until its metadata are written.
     """
 
     def __init__(self, store: _ObjectWriter, group: str) -> None:
