@@ -240,7 +240,7 @@ def _difference(root: Bucket, stored: StoredSession, bucket: Bucket, splits: str
             start = chunk * stored.grid.width
             expected = options.rounding.apply(source[:, start : start + stored.grid.width])
             found = values[:, : expected.shape[1]]
-            # As bits: a NaN is what it was, too.
+            # Compared as bits, so that NaNs count as equal.
             rows, columns = np.nonzero(_bits(found) != _bits(expected))
             if len(rows):
                 voxels = kept.axis.index[start + columns]

@@ -68,7 +68,7 @@ class PartialFile:
         with contextlib.ExitStack() as opened:
             self.data = opened.enter_context(atomic.open_in_place(path, within=within, private=private))
             self.data.truncate(info.size)
-            # An object of one piece is all or nothing.
+            # An object of one piece is never partially complete.
             self._state = opened.enter_context(self._open_state()) if self.n_pieces > 1 else None
             self._header_bytes = self._state.tell() if self._state else 0
             self._done = self._restore()

@@ -98,7 +98,7 @@ class Transfers:
             If it cannot be written: names the object. What was received is kept.
         """
         copy = self.folder.copy_of(info.key)
-        # A copy that exists keeps its name, of the two that are possible.
+        # An existing copy keeps its name; two are possible.
         target = self.folder.target((copy and self.folder.file_of(info.key, copy.path)) or info.key)
         with errors_of_writing(info.key, target.path):
             if copy and copy.is_complete(info):

@@ -150,7 +150,7 @@ def open_store(store: str | os.PathLike[str] | Bucket, store_options: Mapping[st
     """
     if isinstance(store, Bucket):
         return store
-    # It is the user's own: credentials and region are found as in every other program.
+    # A user's own bucket: credentials and region are looked up as other programs do.
     return open_root(store, store_options, s3_defaults={}, wording=OF_STORES)
 
 

@@ -182,7 +182,7 @@ def _first_difference(path: str, decoded: str) -> tuple[str, str]:
     """Return two paths up to their first different part."""
     parts, others = path.split("/"), decoded.split("/")
     count = next(index for index, pair in enumerate(zip(parts, others, strict=False), 1) if pair[0] != pair[1])
-    # An encoded slash makes the second one longer; its part ends with the same number of slashes.
+    # An encoded slash makes the second path longer; its part ends with the same number of slashes.
     return "/".join(parts[:count]), "/".join(others[:count])
 
 
@@ -197,7 +197,7 @@ def _url(text: str, argument: str) -> str:
         url = _innermost(innermost, text, argument)
         for link in reversed(outer):
             protocol, _, path = _link(link, text, argument).partition("://")
-            # A folder of another file system: that one serves it as well, and in parallel.
+            # A folder of another file system is served by that one as well, in parallel.
             url = below(url, path.strip("/")) if protocol == "dir" else f"{_link(link, text, argument)}::{url}"
         return url
     url = _link(text, text, argument)
@@ -252,7 +252,7 @@ def _web_url(protocol: str, rest: str, argument: str) -> str:
     if not host:
         raise ValueError(f"{argument}={redact.url(protocol + '://' + rest)!r} has no host name.")
     aws = _AWS_HOST.fullmatch(host.lower())
-    # S3 lists its objects by its own protocol only, not as a page of links. A store is read without a listing.
+    # S3 lists objects by its own protocol only, not as a page of links. A store is read without listings.
     in_s3 = "/".join(filter(None, (aws["bucket"], path))) if aws and argument in _BUCKETS else ""
     return f"s3://{in_s3}" if in_s3 else f"{protocol}://{plain}"
 

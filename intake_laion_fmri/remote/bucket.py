@@ -53,7 +53,7 @@ class Bucket:
         return f"Bucket({self.url!r})"
 
     def __dask_tokenize__(self) -> object:
-        # Copies are the same as what they were copied from: a worker may have no such folder.
+        # Copies equal their objects, and a worker may lack the folder.
         return ("intake_laion_fmri.Bucket", self.address, _sorted(self.storage_options))
 
     def __reduce__(self) -> tuple[Any, ...]:

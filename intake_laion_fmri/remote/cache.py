@@ -159,12 +159,12 @@ class SmallFileCache:
         """
         if self.folder is None:
             return
-        # Idea: count what is added between two looks; a look costs a stat of each file, and opening a subject from an
+        # Idea: count what is added between two scans; a scan costs a stat of each file, and opening a subject from an
         # empty cache adds files in 24 batches.
         # Cost: the limit may be exceeded by what other processes add within a minute.
         known = _counts.get((self.folder, self.limit))
         if known is None or time.monotonic() > known.until or sum(known.added) > known.room:
-            # It counts from before the look: a file that another thread adds meanwhile may not be seen by it.
+            # Counted from before the scan, which may miss files that other threads add meanwhile.
             count = _counts[self.folder, self.limit] = _Count(time.monotonic() + _TRUSTED_SECONDS)
             count.room = self._trimmed(self.folder)
 

@@ -51,7 +51,7 @@ def connected(messages: Messages, network: NetworkPolicy) -> Backend:
                 f"{messages.url!r} is not such an archive, or is incomplete: {redact.text(error)}. Copy it again."
             ) from redact.cause(error)
     if is_s3:
-        # fsspec shares instances between equal options; with these among them, this one is nobody else's.
+        # fsspec shares instances between equal options; these make the instance private.
         file_system.retries = 1
     return _backend_for(address, file_system)(file_system, root.rstrip("/"))
 

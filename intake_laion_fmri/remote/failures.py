@@ -37,7 +37,7 @@ def errors_of(messages: Messages, key: str, attempts: Attempts | None = None) ->
         ) from None
     except PermissionError:
         raise _denied(messages, key) from None
-    # The S3 client cannot even make a request: an impossible name, no credentials.
+    # The S3 client cannot build a request: invalid name, no credentials.
     except _loaded("botocore.exceptions", "ParamValidationError", "NoCredentialsError", "ProfileNotFound") as error:
         raise ValueError(
             f"{messages.locate(key)} cannot be requested: {redact.text(error)}. Check the URL and "
@@ -58,7 +58,7 @@ def errors_of(messages: Messages, key: str, attempts: Attempts | None = None) ->
     except OSError as error:
         if messages.is_local or isinstance(error, FileExistsError):  # the second: what was to be created is there
             raise
-        # Whatever else a server answers, s3fs gives some number (500 and 503: EREMOTEIO and EBUSY, 400: EINVAL).
+        # s3fs maps all other answers to an errno (500 and 503: EREMOTEIO and EBUSY, 400: EINVAL).
         raise BucketUnreachableError(messages.unreachable(key, error, attempts)) from redact.cause(error)
 
 

@@ -200,7 +200,7 @@ def _read(path: str, start: int = 0, stop: int | None = None, *, most: int | Non
     with _open_regular(path) as file:
         file.seek(start)
         wanted = [*([] if stop is None else [stop - start]), *([] if most is None else [most + 1])]
-        # Python takes as much memory as is asked for, before it knows how much there is.
+        # Python allocates the requested size before reading.
         there = max(0, os.fstat(file.fileno()).st_size - start) + 1
         content = file.read(min(*wanted, there)) if wanted else file.readall()
         return Answer(content or b"", _info("", os.fstat(file.fileno())).etag)

@@ -65,7 +65,7 @@ def locked(
             lock.acquire(timeout=max(0.0, min(wait_seconds - waited, _LOOK_SECONDS)))
             break
         except (FileExistsError, FileNotFoundError):
-            # Whoever is done removes the folder, also between any two system calls here.
+            # Another owner may remove the folder between any two system calls here.
             misses += 1
             if misses == _MOST_MISSES:
                 raise
@@ -80,7 +80,7 @@ def locked(
         except OSError as error:
             if error.filename is not None or error.errno is None:
                 raise
-            # What the system says of a descriptor, as of a full disk, names no file.
+            # Errors about a descriptor, such as a full disk, do not name the file.
             reason = os.strerror(error.errno)
             text = f"the lock for {what} cannot be written: {reason}. Free some space, or use another folder"
             raise OSError(error.errno, text, os.fspath(path)) from error

@@ -82,7 +82,7 @@ def raise_unless_ours(path: AnyPath, mark: Mark) -> None:
     if not os.path.lexists(path):
         return
     if path.is_dir() and mark.name:
-        # Where only the mark is being written, another thread or process of ours was here a moment before.
+        # A mark that is being written comes from another thread or process of this project.
         found = sorted(name for name in os.listdir(path) if not is_unfinished(name, mark.name))
         if not found or mark.is_on(path):
             return

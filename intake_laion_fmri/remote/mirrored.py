@@ -100,7 +100,7 @@ class MirrorFirst(Copies):
         if not requests.messages.is_local and any(
             self.mirror.is_unprovable(info) for key, info in found.items() if origin[key] == "bucket"
         ):
-            # The same text each time, so that Python shows it once.
+            # The text never varies, so that Python shows the warning once.
             warnings.warn(
                 f"Files in the mirror {self.mirror.path} have the same names and sizes as in the bucket, but were "
                 f"copied by other means and never verified: they are not read. Verify them once with "

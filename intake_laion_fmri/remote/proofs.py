@@ -103,9 +103,9 @@ def _part_lengths(info: ObjectInfo) -> list[int]:
 
     0 means an upload in one piece.
     """
-    # Idea: the ETag of an upload in parts ends with their number; of the lengths that programs use, few give so many.
+    # Idea: the ETag of an upload in parts ends with their number, which few of the usual part lengths can give.
     # Reference: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html, multipart.
-    # Cost: the file is read and summed once for each length that fits; mostly one.
+    # Cost: the file is read and hashed once per matching length; mostly one.
     if is_whole_md5(info.etag):
         return [0]
     match = re.fullmatch("[0-9a-f]{32}-([0-9]{1,5})", info.etag)

@@ -95,7 +95,7 @@ class MirrorRecords:
         place.
         """
         folder = self.metadata / name
-        # Called several times for each file: folders that are still the ones that were checked are not checked again.
+        # This is called several times per file, so folders that are unchanged since the last check are skipped.
         found = _identity(self.metadata), _identity(folder)
         if None not in found and self._checked.get(name) == found:
             return folder
@@ -147,7 +147,7 @@ class MirrorRecords:
         Key → object, from the newest listings of that folder, of folders above it and below it; "" is all that was
         listed.
         """
-        # Idea: listings are applied from the oldest to the newest, each in place of what older ones said of its folder.
+        # Idea: listings are applied from the oldest to the newest; each replaces older entries of its folder.
         # Cost: O(objects) for each listing that concerns the folder.
         saved = [
             (when, listed, objects)

@@ -173,7 +173,7 @@ class Requests:
                 self._expect_bytes(info, answer.content, start, stop)
             return answer.content
 
-        # The line is shared with the other requests that are under way.
+        # Concurrent requests share the line.
         sharing = SMALL_FILES_IN_FLIGHT if is_whole else max(BLOCKS_IN_FLIGHT, WHOLE_IN_FLIGHT)
         return self.ask(info.key, cat, size=(stop - start) * sharing)
 
@@ -228,11 +228,11 @@ class Requests:
         backend, key = self.backend, info.key
         state, in_parts = self._request(key, lambda seconds: backend.probe(key, seconds))
         if state:
-            # Some tell a date with whole files only.
+            # Some servers send a date with whole files only.
             self.expect_unchanged(info, state if state.etag else None)
         file: BinaryIO
         if in_parts:
-            # Its first requests are on their way while the object is looked at.
+            # The first requests are sent while the object is inspected.
             file = BlockReader(functools.partial(self.read_part, info), info.size)  # type: ignore[assignment]
         else:
             errors = functools.partial(self.errors_of, key)

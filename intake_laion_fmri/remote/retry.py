@@ -147,7 +147,7 @@ class Attempts:
         self._failures += 1
         pause = random.uniform(0, min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (self._failures - 1)))
         left = self._policy.total_seconds - (time.monotonic() - self._since + pause)
-        # With little time left, a silent server would be waited for beyond it.
+        # With little time left, waiting for a silent server would exceed it.
         too_late = left < min(self._policy.read_seconds, self._policy.total_seconds) / 2
         if self._failures >= self._policy.attempts or too_late:
             return False

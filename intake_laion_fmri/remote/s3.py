@@ -106,7 +106,7 @@ class S3Objects(FileSystemBackend):
                     pieces.append(piece)
                     left -= len(piece)
             finally:
-                # A body that was read to its end gives its connection back; what is left of another is not waited for.
+                # A body read to its end returns its connection; the rest of any other body is not awaited.
                 body.close()
             return Answer(b"".join(pieces), str(answer.get("ETag", "")).strip('"'))
 
@@ -163,13 +163,13 @@ def s3_options(options: Mapping[str, Any], network: NetworkPolicy) -> dict[str, 
     from intake_laion_fmri.remote.s3_session import BoundedSession
 
     return {
-        # Of one object: parts of large ones are asked for here, and a small one without a HEAD.
+        # For single objects: parts of large ones are requested here, and small ones without a HEAD.
         "max_concurrency": 1,
         **options,
         "config_kwargs": {
             "connect_timeout": network.connect_seconds,
             "read_timeout": network.read_seconds,
-            # `Bucket` makes the attempts; AWS_RETRY_MODE has no say, and cannot be wrong.
+            # `Bucket` retries; AWS_RETRY_MODE is overridden, so that a wrong value does no harm.
             "retries": {"total_max_attempts": 1, "mode": "legacy"},
             "request_checksum_calculation": "when_required",  # servers that resemble S3 refuse the newer sums
             "max_pool_connections": CONNECTIONS,

@@ -69,7 +69,7 @@ def for_client(options: Mapping[str, Any], argument: str) -> dict[str, Any]:
         shown = " and ".join(repr(redact.url(url)) for url in endpoints)
         raise ValueError(f"{argument} gives two endpoints, {shown}. Remove one of them.")
     if endpoints:
-        # At the top, where a default of fsspec's own settings (FSSPEC_S3_ENDPOINT_URL) cannot come beside it.
+        # Passed at the top level, so that fsspec's own setting (FSSPEC_S3_ENDPOINT_URL) cannot add a second endpoint.
         client.pop("endpoint_url", None)
         given["endpoint_url"] = endpoints[0]
     if "session" not in given:

@@ -75,7 +75,7 @@ class BlockReader(ReadableFile):
 
     def _request(self) -> None:
         while self._next < self._size and len(self._pending) < BLOCKS_IN_FLIGHT:
-            # The first blocks are short and grow, so that unpacking starts as soon as the first bytes are there.
+            # Blocks start small and grow, so that decompression begins with the first bytes.
             length = min(BLOCK_BYTES, max(FIRST_BLOCK_BYTES, self._next))
             stop = min(self._next + length, self._size)
             self._pending.append(submitted(self._pool, self._fetch, self._next, stop))

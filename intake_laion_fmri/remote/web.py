@@ -274,7 +274,7 @@ def _names_in_html(page: bytes, address: str) -> set[str]:
         target = urllib.parse.urlsplit(urllib.parse.urljoin(address, link))
         path = urllib.parse.unquote(target.path)
         name = path.removeprefix(base)
-        # A query sorts the list; a link up, or to another place, is none of its files.
+        # Links with a query sort the list, and links to other folders or hosts are not files of this one.
         if path.startswith(base) and not target.query and name.strip("/") and "/" not in name.rstrip("/"):
             names.add(name.rstrip("/") + "/" * name.endswith("/"))
     return names

@@ -57,7 +57,7 @@ def unpacked(content: memoryview, codec: str, itemsize: int, n_values: int) -> b
     """
     if not CODECS[codec]:
         return content
-    # Blosc takes as much memory as its header says.
+    # Blosc allocates the size given in the header.
     n_bytes = int.from_bytes(content[4:8], "little")
     if len(content) < _BLOSC_HEADER or n_bytes != n_values * itemsize:
         raise ValueError(f"a chunk that unpacks to {n_bytes} bytes")

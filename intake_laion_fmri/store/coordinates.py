@@ -44,10 +44,10 @@ def decode(metadata: Mapping[str, Any], content: bytes) -> NDArray[Any]:
         if len(content) != expected:
             raise ValueError(f"expected {expected} bytes, found {len(content)}")
         values: NDArray[Any] = np.frombuffer(content, dtype=np.dtype(kind).newbyteorder("<")).astype(kind)
-        # xarray before 2026.9 writes truth values as numbers, and notes what they are.
+        # xarray before 2026.9 writes booleans as integers, with an attribute.
         is_truth = metadata.get("attributes", {}).get("dtype") == "bool"
         return (values.astype(bool) if is_truth else values).reshape(shape)
-    # What counts texts says how many there are, and each takes four bytes at least.
+    # The header holds the number of strings, each of which takes at least four bytes.
     if int.from_bytes(content[:4], "little") != count or 4 * count > len(content):
         raise ValueError(f"expected {count} texts, found {int.from_bytes(content[:4], 'little')}")
     return np.asarray(VLenUTF8().decode(content)).reshape(shape)

@@ -39,7 +39,7 @@ class LeftOut:
         sets = []
         for number, pattern in enumerate(patterns.T):
             here = codes == number
-            # NaN is no maximum: such a voxel reaches no threshold.
+            # NaN is ignored: such a voxel reaches no threshold.
             most = [np.fmax.reduce(values[here]) for values in maps.values()]
             largest = tuple(None if math.isnan(value) else float(value) for value in most)
             sets.append((pattern.tobytes().hex(), int(here.sum()), largest))
@@ -72,5 +72,5 @@ class LeftOut:
 
     def _reaches(self, entry: tuple[str, int, tuple[float | None, ...]], map: str, least: float) -> bool:
         largest = entry[2][self.maps.index(map)] if map in self.maps else None
-        # As float32, in which maps are compared with thresholds.
+        # In float32, as maps are compared with thresholds.
         return largest is not None and bool(np.float32(largest) >= np.float32(least))

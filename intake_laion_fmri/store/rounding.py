@@ -63,7 +63,7 @@ class Rounding:
             from numcodecs.bitround import BitRound
 
             bits = np.asarray(BitRound(self.keep_bits).encode(np.ascontiguousarray(values)))
-            # It rounds the payload of a NaN too, which can carry over into what is none.
+            # Rounding the payload of a NaN can carry into its exponent and make it a number.
             rounded = np.where(finite, bits.view(np.float32).reshape(values.shape), values)
         else:
             with np.errstate(over="ignore"):

@@ -107,7 +107,7 @@ class _DiskWriter(StoreWriter):
 
     @property
     def _workshop(self) -> Workshop:
-        # On the same disk, and the same by whichever link the store is reached.
+        # On the store's disk, and the same path whichever link leads to the store.
         return Workshop(Path(os.path.realpath(self.root.root)))
 
     def expect_own(self) -> None:
@@ -191,7 +191,7 @@ class _StagedGroup:
             except FileNotFoundError as error:
                 if all(path.exists() for path in self._written):
                     raise
-                # This process was stopped for so long that another builder took over.
+                # This process was suspended for so long that another builder took over.
                 raise GroupBusyError(f"{self._group}: another builder has taken it over") from error
 
 
@@ -283,7 +283,7 @@ class _GroupInPlace:
         self._store.remove([f"{self._group}/{METADATA}"])
 
     def publish(self, metadata: bytes) -> None:
-        # Metadata that are there are another builder's, of the same objects.
+        # Existing metadata were written by another builder for the same objects.
         surplus = self._before - self._written - {METADATA}
         self._store.remove([f"{self._group}/{key}" for key in sorted(surplus)])
         self._store.put(f"{self._group}/{METADATA}", metadata)
