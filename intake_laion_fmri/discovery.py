@@ -1,6 +1,6 @@
-"""Questions about the bucket's present contents: subjects, sessions, ROIs, objects.
+"""Current contents of the bucket: subjects, sessions, ROIs, objects.
 
-They are answered from listings (see `recent_listings`), never from a remembered list.
+They are read from listings (see `recent_listings`), never from a list in the code.
 """
 
 from __future__ import annotations
@@ -41,29 +41,29 @@ def get_subjects(
     bucket, storage_options, mirror, mirror_only
         As in `intake_laion_fmri.open_betas`.
     refresh : bool, default False
-        Whether to ask a server again that this process has asked within the last five minutes. A local folder, a
-        mirror that is read alone among them, is always looked at.
+        Whether to list a server again that this process has listed within the last five minutes. Local folders,
+        including mirrors without their bucket, are always listed.
 
     Returns
     -------
     list of str
-        The union over the derivative trees: subjects whose data are uploaded in part are among them.
+        The union over the derivative trees, including subjects whose data are partly uploaded.
 
     Raises
     ------
     NotInBucketError
-        If there is no such bucket, or it has none of the trees.
+        If the bucket does not exist, or has none of the trees.
     BucketUnreachableError
-        If it does not respond.
+        If the bucket does not respond.
 
     Warns
     -----
     IncompleteBucketWarning
-        If a tree misses subjects that another has.
+        If a tree lacks subjects that another tree has.
 
     Notes
     -----
-    Two listings.
+    Costs two listings.
     """
     return _subjects(open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only), refresh=refresh)
 
@@ -101,11 +101,11 @@ def get_sessions(
     Warns
     -----
     IncompleteBucketWarning
-        If the subject has none, and another tree has the subject.
+        If the subject has none, although another tree has the subject.
 
     Notes
     -----
-    One listing; two more where it is empty.
+    Costs one listing, and two more if that is empty.
     """
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     subject = layout.subject_name(subject)
@@ -130,7 +130,7 @@ def get_rois(
     Parameters
     ----------
     subject : str, optional
-        ``"sub-01"`` or ``"01"``; by default the first subject, whose ROIs are not those of the others.
+        ``"sub-01"`` or ``"01"``; by default the first subject. The ROIs of other subjects may differ.
     category : str, optional
         ROIs of this category only.
     bucket, storage_options, mirror, mirror_only, refresh
@@ -139,23 +139,23 @@ def get_rois(
     Returns
     -------
     list of str
-        Public names, of the ROIs that exist in any format.
+        Public names of the ROIs that exist in any format.
 
     Raises
     ------
     ValueError
-        If there is no such subject, or no such category, with the nearest ones.
+        If the subject or category is unknown; the message lists the nearest names.
     NotInBucketError, BucketUnreachableError
         As in `get_subjects`.
 
     Warns
     -----
     IncompleteBucketWarning
-        If the subject has none, and another tree has the subject.
+        If the subject has none, although another tree has the subject.
 
     Notes
     -----
-    One listing per subject, whatever the number of categories asked for; two more where it is empty.
+    Costs one listing per subject, regardless of the number of categories, and two more if that is empty.
     """
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     subject = layout.subject_name(_subjects(bucket, refresh=refresh)[0] if subject is None else subject)
@@ -177,10 +177,7 @@ def get_categories(
     mirror_only: bool | None = None,
     refresh: bool = False,
 ) -> list[str]:
-    """List the ROI categories of a subject, sorted.
-
-    Arguments, errors and costs are those of `get_rois`.
-    """
+    """List the ROI categories of a subject, sorted; otherwise as `get_rois`."""
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     subject = layout.subject_name(subject)
     categories = _categories(bucket, subject, refresh=refresh)
@@ -197,9 +194,9 @@ def describe(
     mirror_only: bool | None = None,
     refresh: bool = False,
 ) -> None:
-    """Print the bucket's address, subjects and ROIs.
+    """Print the bucket's URL, its subjects, and the ROIs of the first subject.
 
-    The ROIs are those of the first subject. Costs three listings.
+    Costs three listings.
 
     Parameters
     ----------
@@ -223,9 +220,7 @@ def inspect_bucket(
     mirror_only: bool | None = None,
     refresh: bool = False,
 ) -> None:
-    """Print the bucket's top-level folders and subjects per tree.
-
-    Costs six listings.
+    """Print the top-level folders and the subjects per tree (six listings).
 
     Parameters
     ----------
@@ -233,7 +228,7 @@ def inspect_bucket(
         As in `get_subjects`, as are errors and warnings.
     """
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    _subjects(bucket, refresh=refresh)  # for its errors and its warning; its listings are used again below
+    _subjects(bucket, refresh=refresh)  # raises and warns; its listings are reused below
     top = recent_folders(bucket, "", refresh=refresh)
     print(f"Bucket: {bucket.url}")
     print(f"Top-level prefixes ({len(top)}):")
@@ -266,12 +261,12 @@ def inventory(
     -------
     pandas.DataFrame
         A row per object, sorted by key, with the columns ``subject``, ``session``, ``roi`` and ``category`` (empty
-        texts where they do not apply), ``group`` (see `layout.GROUPS`), ``kind`` (see `layout.KINDS`), ``key``,
+        strings where they do not apply), ``group`` (see `layout.GROUPS`), ``kind`` (see `layout.KINDS`), ``key``,
         ``bytes`` and ``held_out``.
 
     Notes
     -----
-    Two listings for the subjects, four for what is of none, and at least seven per subject.
+    Costs two listings for the subjects, four for objects without a subject, and at least seven per subject.
     """
     import pandas as pd
 
@@ -307,7 +302,7 @@ def _subjects(bucket: Bucket, *, refresh: bool, stacklevel: int = 3) -> list[str
         if len(found) < len(names)
     ]
     if gaps:
-        message = f"{bucket.url} is filled in part: {'; '.join(gaps)}."
+        message = f"{bucket.url} is incomplete: {'; '.join(gaps)}."
         warnings.warn(message, IncompleteBucketWarning, stacklevel=stacklevel)
     return names
 
@@ -319,10 +314,7 @@ def _expect_subject(bucket: Bucket, subject: str, *, refresh: bool) -> None:
 
 
 def _categories(bucket: Bucket, subject: str, *, refresh: bool) -> dict[str, set[str]]:
-    """Return each ROI's categories.
-
-    One each, unless two files contradict each other.
-    """
+    """Return the categories of each ROI: one, unless its files disagree."""
     objects = recent_objects(bucket, layout.ROIS.folder(subject), refresh=refresh)
     found: dict[str, set[str]] = {}
     for file in roi_files(objects):

@@ -1,4 +1,4 @@
-"""Downloads under the data set's own names, thin over `mirror.mirror_bucket`."""
+"""Downloads under the data set's own names, built on `mirror.mirror_bucket`."""
 
 from __future__ import annotations
 
@@ -61,35 +61,34 @@ def download(
     storage_options: Mapping[str, Any] | None = None,
     progress: bool | Callable[[MirrorProgress], None] | None = None,
 ) -> None:
-    """Copy a part of the bucket to the data folder.
+    """Copy a part of the bucket to the data folder, and print a summary.
 
-    The folder is that of `config.dataset_initialize`. Prints a summary.
-
-    What is opened afterwards is read from there. A second call copies what is missing or was replaced.
-    The first one into a folder prints a notice on the data's licence; nothing is asked.
+    The folder is the one set with `config.dataset_initialize`; later reads use it. A second call copies only files
+    that are missing or were replaced in the bucket. The first call for a folder prints a notice on the data's licence,
+    without asking for confirmation.
 
     Parameters
     ----------
     subject : str or sequence of str, optional
-        ``"sub-01"`` or ``"01"``; all by default.
+        ``"sub-01"`` or ``"01"``; by default all subjects.
     ses : str, int or sequence of these, optional
-        ``"ses-01"``, ``"01"``, ``1``; ``"averages"`` for the files of a subject as a whole. With a session comes what
-        reading it needs of its subject: noise ceilings, ROIs, and in any case the mean R2 and the brain mask.
+        ``"ses-01"``, ``"01"``, ``1``; ``"averages"`` for the files of a subject as a whole. The subject's files that
+        reading a session needs are copied with it: noise ceilings, ROIs, and always the mean R2 and the brain mask.
     task, space, desc, stat, suffix, extension : str or sequence of str, optional
-        BIDS entities that the files' names must have, with or without the prefix. A file in whose name an entity does
-        not occur is copied.
+        BIDS entities that the file names must have, with or without the prefix. Files whose names do not contain an
+        entity are copied regardless of it.
     include_stimuli : bool, default False
-        Whether to fetch the images too, as `download_stimuli` does: they are given under a data use agreement only.
+        Whether to download the images as well, as `download_stimuli` does. They require a data use agreement.
     include_embeddings : bool or sequence of str, default False
-        Whether to copy the embeddings of the images; or the models whose embeddings, such as ``["CLIP"]``.
+        Whether to copy the embeddings of the images, or the models to copy, such as ``["CLIP"]``.
     include_freesurfer, include_anatomical, include_localizers : bool, default False
-        Whether to copy these trees of the subjects, whole: `ses` and the entities do not choose among their files. The
-        brain mask and one image on the grid of the betas always come along, because masks and pictures need them.
+        Whether to copy these trees of the subjects, as a whole: `ses` and the entities do not apply to their files. The
+        brain mask and one image on the grid of the betas are always copied, because masks and pictures need them.
     include_raw : bool, default False
-        Whether to copy the raw data of the sessions: hundreds of GB a subject. The entities choose among these too, and
-        may be of these alone: ``suffix="events"``. `download_raw` chooses runs and echoes.
+        Whether to copy the raw data of the sessions: hundreds of GB per subject. The entities apply to these too, and
+        may occur only there, such as ``suffix="events"``. To select runs and echoes use `download_raw`.
     n_jobs : int, default 1
-        Large files at a time.
+        Number of large files copied at the same time.
     bucket, storage_options
         As in `intake_laion_fmri.open_betas`.
     progress : bool or callable, optional
@@ -98,27 +97,28 @@ def download(
     Raises
     ------
     ValueError
-        If an argument cannot be what it should, or `n_jobs` is below 1.
+        If an argument is invalid, or `n_jobs` is below 1.
     NoMatchingDataError
-        If a subject, session or entity is unknown, with the nearest names, or nothing is all of what was asked for. It
-        is a ValueError and a FileNotFoundError.
+        If a subject, session or entity is unknown, or no file matches all of the selection; the message lists the
+        nearest names. It is a ValueError and a FileNotFoundError.
     DataDirNotSetError
-        If no folder was named with `config.dataset_initialize`.
+        If no folder was set with `config.dataset_initialize`.
     AccessDeniedError
-        If a held-out session is asked for.
+        If a held-out session is requested.
     LicenseNotAcceptedError
-        If the images are asked for, and the data set's authors have not given them: says where to ask.
+        If the images are requested without access to them; the message says how to request it.
     NotInBucketError, BucketUnreachableError, DataIntegrityError, OSError
         As in `mirror.mirror_bucket`.
 
     Warns
     -----
     OfflineWarning
-        If the bucket does not respond, and all that is chosen is there by the listing of the last time.
+        If the bucket does not respond, and by the last listing the folder already has all selected files.
     """
     entities = {"task": task, "space": space, "desc": desc, "stat": stat, "suffix": suffix, "extension": extension}
     of_sessions = {"subjects": subject, "sessions": ses, "entities": entities}
-    is_filtered = any(entities.values())  # then they are looked for in all of it; else there has to be raw data
+    # With entities, one selection covers all trees; without, raw data is a selection that must not be empty.
+    is_filtered = any(entities.values())
     besides = {"include_stimuli": include_stimuli, "include_raw": include_raw and is_filtered}
     choices: list[dict[str, Any]] = [{**of_sessions, **besides}]
     trees = {"freesurfer": include_freesurfer, "anatomy": include_anatomical, "localizers": include_localizers}
@@ -130,7 +130,7 @@ def download(
         choices.append(_of_models("all" if include_embeddings is True else include_embeddings))
     _copy(choices, None, n_jobs, bucket, storage_options, progress)
     if include_stimuli and open_source(bucket, storage_options).url == layout.BUCKET_URL:
-        download_stimuli()  # a bucket of one's own has no service that gives them
+        download_stimuli()  # only the data set's own bucket has an access service
 
 
 def download_raw(
@@ -148,16 +148,16 @@ def download_raw(
     storage_options: Mapping[str, Any] | None = None,
     progress: bool | Callable[[MirrorProgress], None] | None = None,
 ) -> None:
-    """Copy raw data and tables of events to the data folder.
+    """Copy raw data and event tables to the data folder.
 
     Parameters
     ----------
     subject, ses, task, suffix, extension, n_jobs, bucket, storage_options, progress
-        As in `download`. Sessions with names, such as ``ses-PrismaAnat``, come where `ses` is not given.
+        As in `download`. Without `ses`, sessions with names such as ``ses-PrismaAnat`` are included.
     run, echo : str, int or sequence of these, optional
         Runs (``1`` or ``"01"``) and echoes (1 to 3).
     part : str or sequence of str, optional
-        ``"mag"`` or ``"phase"``. A file in whose name an entity does not occur is copied.
+        ``"mag"`` or ``"phase"``. Files whose names do not contain an entity are copied regardless of it.
 
     Raises
     ------
@@ -180,9 +180,8 @@ def download_embeddings(
 ) -> None:
     """Copy embeddings of the images to the data folder.
 
-    50 MB a model: ``"CLIP"``, or a list of models; by default all.
-
-    The folder is `data_dir`, or the one that `config.dataset_initialize` has named; errors are those of `download`.
+    `models` is a model such as ``"CLIP"``, or a list of models; by default all. Each is 50 MB. The folder is
+    `data_dir`, or the one set with `config.dataset_initialize`; errors are those of `download`.
     """
     _copy([_of_models(models)], data_dir, 1, bucket, storage_options, progress)
 
@@ -194,10 +193,7 @@ def download_captions(
     storage_options: Mapping[str, Any] | None = None,
     progress: bool | Callable[[MirrorProgress], None] | None = None,
 ) -> None:
-    """Copy the captions of the images.
-
-    Folder and errors are those of `download_embeddings`.
-    """
+    """Copy the captions of the images; otherwise as `download_embeddings`."""
     _copy([{"kinds": "captions"}], data_dir, 1, bucket, storage_options, progress)
 
 
@@ -208,37 +204,34 @@ def download_segmentations(
     storage_options: Mapping[str, Any] | None = None,
     progress: bool | Callable[[MirrorProgress], None] | None = None,
 ) -> None:
-    """Copy the segmentations of the shared images, 68 MB.
-
-    Folder and errors are those of `download_embeddings`.
-    """
+    """Copy the segmentations (68 MB); otherwise as `download_embeddings`."""
     _copy([{"kinds": "segmentations"}], data_dir, 1, bucket, storage_options, progress)
 
 
 def download_stimuli(data_dir: str | os.PathLike[str] | None = None, server_url: str | None = None) -> dict[str, Path]:
-    """Fetch the images and their table, once access was granted.
+    """Download the images and their table, and print their paths.
 
-    Prints their paths.
+    The data set's authors must have granted access; see `request_stimulus_access`.
 
     Parameters
     ----------
     data_dir : str or path, optional
-        The folder; by default the one that `config.dataset_initialize` has named.
+        The folder; by default the one set with `config.dataset_initialize`.
     server_url : str, optional
-        Address of the access service; by default ``LAION_FMRI_ACCESS_URL``, or the data set's.
+        URL of the access service; by default ``LAION_FMRI_ACCESS_URL``, or that of the data set.
 
     Returns
     -------
     dict
-        Name of each file → where it is. The images may be read by this user alone.
+        From the name of each file to its path. Only this user can read the images.
 
     Raises
     ------
     LicenseNotAcceptedError
         If there is no request id, in ``LAION_FMRI_REQUEST_ID`` or where the data set's own package keeps it, or the
-        service does not give the images for it: says what to do. No form is filled in here.
+        service refuses it; the message says what to do. This function does not submit a request.
     DataDirNotSetError, BucketUnreachableError, DataIntegrityError, FileExistsError, OSError
-        As in `download`; what was received is kept, and the next call goes on with it.
+        As in `download`; received bytes are kept, and the next call resumes from them.
     """
     found = fetch_stimuli(get_data_dir() if data_dir is None else data_dir, server_url=server_url)
     for path in found.values():
@@ -247,23 +240,17 @@ def download_stimuli(data_dir: str | os.PathLike[str] | None = None, server_url:
 
 
 def accept_license() -> None:
-    """Print the licence of the data.
-
-    Only the images need an agreement.
-    """
+    """Print the licence of the data; only the images need an agreement."""
     print(NOTICE)
 
 
 def accept_licenses(include_stimuli: bool = False) -> None:
-    """Do what `accept_license` does, under the name that it had before; `include_stimuli` has no effect."""
+    """Alias of `accept_license`; `include_stimuli` has no effect."""
     accept_license()
 
 
 def request_stimulus_access() -> str:
-    """Print and return the address of the images' request form.
-
-    No connection is made.
-    """
+    """Print and return the URL of the images' request form, without connecting."""
     print(
         "The images require a data use agreement. Request access with your name, institution, institutional "
         f"e-mail address and purpose: {layout.REQUEST_URL}"
@@ -272,9 +259,9 @@ def request_stimulus_access() -> str:
 
 
 def _numbers(given: object, form: str) -> Any:
-    """Format numbers as in names, such as ``"01"``; other values are unchanged."""
+    """Format numbers as in file names, such as ``"01"``; keep other values."""
     if is_several(given):
-        return [_numbers(one, form) for one in given]  # type: ignore[attr-defined]
+        return [_numbers(number, form) for number in given]  # type: ignore[attr-defined]
     text = str(given).rpartition("-")[2]
     return given if given is None or not text.isdecimal() else format(int(text), form)
 
@@ -292,10 +279,7 @@ def _copy(
     storage_options: Mapping[str, Any] | None,
     progress: bool | Callable[[MirrorProgress], None] | None,
 ) -> None:
-    """Copy parts of the bucket after all of them were found.
-
-    Prints a summary.
-    """
+    """Plan all parts of the bucket, copy them, and print a summary."""
     for choice in choices:
         MirrorSelection.from_arguments(**choice)
     if n_jobs < 1:
@@ -313,16 +297,16 @@ def _copy(
     if reports:
         fetched, n_files = sum(report.fetched for report in reports), sum(report.n_files for report in reports)
         received = f"{sum(report.bytes_received for report in reports) / 1e6:.1f} MB"
-        others = "; the others were there" if fetched < n_files else ""
-        print(f"{fetched} of {n_files} files ({received}) were copied to {to}{others}.")
+        others = "; the others were already there" if fetched < n_files else ""
+        print(f"Copied {fetched} of {n_files} files ({received}) to {to}{others}.")
     for line in dict.fromkeys(line for report in reports for line in report.left_out):
         print(line)
 
 
 def _planned(to: Path, choice: Mapping[str, Any]) -> MirrorPlan | None:
-    """Plan a part of the bucket.
+    """Plan a part of the bucket, or warn that it is complete and return None.
 
-    None, with a warning, if the bucket does not respond and the part is complete.
+    The latter applies if the bucket does not respond.
     """
     try:
         return plan_mirror(to, **choice)
@@ -338,5 +322,5 @@ def _planned(to: Path, choice: Mapping[str, Any]) -> MirrorPlan | None:
         warnings.warn(
             f"{plan.bucket.url} does not respond: nothing was copied. ({error})", OfflineWarning, stacklevel=4
         )
-        print(f"All {len(plan.objects)} files are in {to}, by the listing of the last download.")
+        print(f"All {len(plan.objects)} files are in {to}, according to the listing of the last download.")
         return None

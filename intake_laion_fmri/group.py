@@ -1,4 +1,4 @@
-"""Several subjects at once, under the data set's own names."""
+"""Groups of subjects, under the data set's own names."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def load_subjects(
     Parameters
     ----------
     subjects : str or sequence of str, default "all"
-        ``"all"``, or a list of subjects, whose order is kept.
+        ``"all"``, a subject, or a list of subjects, whose order is kept.
     bucket, storage_options, mirror, mirror_only
         As in `intake_laion_fmri.open_betas`.
 
@@ -47,22 +47,22 @@ def load_subjects(
     ValueError, NotInBucketError, BucketUnreachableError
         As in `subject.load_subject`.
     """
-    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     check_subjects(subjects)
     if isinstance(subjects, str):
-        subjects = discovery.get_subjects(bucket=place) if subjects.strip() == "all" else [subjects]
-    return Group([load_subject(subject, bucket=place) for subject in subjects])
+        subjects = discovery.get_subjects(bucket=bucket) if subjects.strip() == "all" else [subjects]
+    return Group([load_subject(subject, bucket=bucket) for subject in subjects])
 
 
 class Group:
-    """Several subjects; made by `load_subjects`.
+    """Several subjects, created by `load_subjects`.
 
-    ``group["sub-01"]`` and ``group[0]`` are a `Subject`; iterating gives pairs of name and `Subject`.
+    ``group["sub-01"]`` and ``group[0]`` return a `Subject`; iteration yields pairs of name and `Subject`.
 
     Parameters
     ----------
     subjects : sequence of Subject
-        In their order, each once.
+        The subjects in order, without repeats.
     """
 
     def __init__(self, subjects: Sequence[Subject]) -> None:
@@ -94,16 +94,19 @@ class Group:
     ) -> dict[str, Any]:
         """Read betas of the images that all subjects saw.
 
-        Returns subject → the result of `Subject.get_betas`.
+        Returns
+        -------
+        dict
+            From subject to the result of `Subject.get_betas`.
 
         Warns
         -----
         UserWarning
-            Rows are trials of each subject in its own order: row 0 of two subjects shows two images.
+            Always: rows are trials in each subject's own order, so that the same row shows different images.
         """
         warnings.warn(
-            "Rows of get_shared_betas are not aligned between subjects: each has its own trials, in its order. Their "
-            "images are the labels of get_trial_info, those that begin with 'shared_'.",
+            "Rows of get_shared_betas are not aligned between subjects: each subject has its own order of trials. "
+            "Match them by the labels of get_trial_info that begin with 'shared_'.",
             stacklevel=2,
         )
         return {
@@ -114,19 +117,19 @@ class Group:
     def get_shared_images(self, format: Literal["pil", "numpy"] = "pil") -> list[Image.Image] | NDArray[np.uint8]:
         """Read the images that all subjects saw, as displayed.
 
-        In the order of `get_shared_stimulus_metadata`.
+        Their order is that of `get_shared_stimulus_metadata`.
 
         Parameters
         ----------
         format : {"pil", "numpy"}, default "pil"
-            A list of Pillow's images, or one array (image, y, x, 3) of uint8: 4.5 GB. Smaller ones, lazily, are those
-            of ``intake_laion_fmri.open_stimuli("shared", size=224)``.
+            A list of Pillow images, or one uint8 array (image, y, x, 3) of 4.5 GB. For smaller images, read lazily, use
+            ``intake_laion_fmri.open_stimuli("shared", size=224)``.
         """
         check_option("format", format, valid=("pil", "numpy"))
         images = self[0].images
         return images.shared_array() if format == "numpy" else images.shared()
 
     def get_shared_stimulus_metadata(self) -> pd.DataFrame:
-        """Return the stimulus table's rows of images that all subjects saw."""
+        """Return the stimulus table of the images that all subjects saw."""
         table = self[0].get_stimulus_metadata()
         return table[table["unique_or_shared"] == "shared"].reset_index(drop=True)

@@ -220,7 +220,7 @@ def test_a_partly_filled_bucket(own_tiny: Path, ask: Callable[..., Any]) -> None
     """One warning, at the caller's line, that says which tree misses whom; the union is given."""
     shutil.rmtree(own_tiny / ROIS / "sub-01")
     shutil.rmtree(own_tiny / BETAS / "sub-03")
-    message = f"is filled in part: {BETAS} has no sub-03; {ROIS} has no sub-01"
+    message = f"is incomplete: {BETAS} has no sub-03; {ROIS} has no sub-01"
     with pytest.warns(IncompleteBucketWarning, match=message) as caught:
         found = ask(bucket=own_tiny)
     assert [warning.filename for warning in caught] == [__file__]

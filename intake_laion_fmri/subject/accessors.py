@@ -66,7 +66,7 @@ def load_subject(
     store_options: Mapping[str, Any] | None = None,
     fallback: bool = False,
 ) -> Subject:
-    """Return a subject.
+    """Return one subject of the data set.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def load_subject(
         As in `intake_laion_fmri.open_betas`.
     store, store_options, fallback
         A store that `get_betas` reads, as in `intake_laion_fmri.open_betas`; everything else is read from the bucket. A
-        store has one mask, as a rule ``"rsquare"``: name it with ``mask_source=``.
+        store holds one mask, usually ``"rsquare"``: pass it as ``mask_source=``.
 
     Returns
     -------
@@ -85,28 +85,28 @@ def load_subject(
     Raises
     ------
     TypeError
-        If `subject` is no text.
+        If `subject` is not a string.
     SubjectNotFoundError
-        If `subject` is no subject's name.
+        If `subject` is not a valid subject name.
     SubjectNotDownloadedError
-        If the bucket, or the folder that is read instead, has no such subject, with the nearest ones. It is a
-        ValueError and a FileNotFoundError.
+        If the subject is not in the bucket, or in the folder that is read instead; the message lists the nearest
+        names. It is a ValueError and a FileNotFoundError.
     NotInBucketError, BucketUnreachableError
-        If there is no such bucket, or it does not respond.
+        If the bucket does not exist, or does not respond.
     """
-    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     name = resolve_subject_id(subject)
     try:
-        discovery.get_sessions(name, bucket=place)
+        discovery.get_sessions(name, bucket=bucket)
     except SubjectNotFoundError as error:
         advice = (
             f" Copy it with intake_laion_fmri.download.download(subject={name!r})."
-            if place.is_local or place.copies.mirror
+            if bucket.is_local or bucket.copies.mirror
             else ""
         )
         raise SubjectNotDownloadedError(f"{error}{advice}") from None
     root = None if store is None else open_store(store, store_options)
-    return Subject(name, place, store=root, fallback=fallback)
+    return Subject(name, bucket, store=root, fallback=fallback)
 
 
 def resolve_subject_id(subject: str) -> str:
@@ -115,9 +115,9 @@ def resolve_subject_id(subject: str) -> str:
     Raises
     ------
     TypeError
-        If `subject` is no text.
+        If `subject` is not a string.
     SubjectNotFoundError
-        If it is no subject's name. Whether there is such a subject is not looked at.
+        If it is not a valid subject name. The bucket is not consulted.
     """
     if not isinstance(subject, str):
         raise TypeError(f"subject must be a string such as 'sub-01', found {subject!r}.")
@@ -130,10 +130,10 @@ def resolve_subject_id(subject: str) -> str:
 class Subject(Tables, Volumes, Templates, Descriptions, Runs, Training):
     """One subject of the bucket, created by `load_subject`.
 
-    Voxels are those of a mask, in the C-order of the grid: ``mask_source`` is ``"anatomical"``, or ``"rsquare"`` with
-    one warning where the bucket has no anatomical tree of the subject. A position means nothing without its mask.
-    Where an accessor takes ``roi=``, that is a name, a category, ``"all"``, a list (union) or an expression as in
-    `intake_laion_fmri.open_betas`; ``mask=`` is an array of True and False over the voxels of the mask instead.
+    Voxels are those of a mask, in C order of the grid. ``mask_source`` is ``"anatomical"``; if the bucket has no
+    anatomical tree of the subject, ``"rsquare"`` is used, with one warning. Positions are only meaningful together with
+    their mask. ``roi=`` of an accessor is a name, a category, ``"all"``, a list (union) or an expression as in
+    `intake_laion_fmri.open_betas`; ``mask=`` is instead a boolean array over the voxels of the mask.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ class Subject(Tables, Volumes, Templates, Descriptions, Runs, Training):
 
     @functools.cached_property
     def images(self) -> TrialImages:
-        """Images of trials, by row of `metadata`; encoded, as Pillow images, or as one array."""
+        """Images of trials by row of `metadata`."""
         return TrialImages(self, self._bucket)
 
     def __repr__(self) -> str:
@@ -162,9 +162,9 @@ class Subject(Tables, Volumes, Templates, Descriptions, Runs, Training):
         return self._page().html()
 
     def _page(self) -> Page:
-        """Return the subject's page, from listings where there are any."""
+        """Return the subject's page, as far as the bucket can be listed."""
         rows: list[tuple[str, ...]] = []
-        with contextlib.suppress(OSError, ValueError):  # what cannot be listed now is not shown
+        with contextlib.suppress(OSError, ValueError):  # a repr must not fail: trees that cannot be listed are omitted
             objects: dict[str, layout.ObjectInfo] = {}
             for tree in layout.MAIN_TREES:
                 objects |= recent_objects(self._bucket, tree.folder(self.subject), refresh=False)
@@ -185,7 +185,7 @@ class Subject(Tables, Volumes, Templates, Descriptions, Runs, Training):
         return discovery.get_sessions(self.subject, bucket=self._bucket)
 
     def get_available_rois(self, category: str | None = None) -> list[str]:
-        """List ROI names, sorted; an unknown category has none, with a warning."""
+        """List ROI names, sorted; empty, with a warning, for unknown categories."""
         known = self.get_available_categories()
         if category is not None and category not in known:
             warnings.warn(str(unknown_value("ROI category", category, known, where=self._reader.where)), stacklevel=2)
@@ -213,49 +213,50 @@ class Subject(Tables, Volumes, Templates, Descriptions, Runs, Training):
         session : str, int or sequence of these
             ``"ses-01"``, ``"01"``, ``1``, a list of sessions, or ``"all"``.
         roi, mask
-            The voxels: see `Subject`. Give one of them, or none for the whole mask.
+            The voxels: see `Subject`. Pass at most one of them; by default the whole mask.
         nc_threshold : float, optional
-            Least noise ceiling of a voxel, in percent, in the map of **its session**: sessions of a list may have
-            other voxels. For one set of voxels use ``min_noise_ceiling`` of `intake_laion_fmri.open_betas`.
+            Minimum noise ceiling of a voxel, in percent, in the map of **each session**: the voxels of several
+            sessions may differ. For a common set of voxels use ``min_noise_ceiling`` of
+            `intake_laion_fmri.open_betas`.
         stimuli : {"shared", "unique", "ood"}, optional
-            Keep trials that show such images only.
+            Keep only trials that show such images.
         streaming : bool, default False
-            Accepted and without effect: a session always streams by, and only what is chosen is held.
+            Has no effect: sessions are always streamed, and only the selection is kept in memory.
         mask_source : {"anatomical", "rsquare"}, default "anatomical"
             The mask.
 
         Returns
         -------
         array of float32, shape (trial, voxel), in C order
-            The union of the ROIs, each voxel once. Of a list, or of ``"all"``, a dict: session → array, in the order
-            of the list.
+            The union of the ROIs, each voxel once. For a list of sessions, or ``"all"``, a dict from session to array,
+            in the order of the list.
 
         Raises
         ------
         ValueError, NotInBucketError, AccessDeniedError, BucketUnreachableError, DataIntegrityError
-            As in `intake_laion_fmri.open_betas`; ValueError also for `roi` together with `mask`, or a `mask` of another
-            length than the mask has voxels.
+            As in `intake_laion_fmri.open_betas`; ValueError also if both `roi` and `mask` are given, or if `mask` does
+            not have one value per voxel.
 
         Warns
         -----
         UserWarning
-            If `nc_threshold` is below 1: the maps are in percent.
+            If `nc_threshold` is between 0 and 1: the maps are in percent.
 
         Notes
         -----
-        Each session is unpacked once, two of them at a time on two cores. Other files are the mask's, those of the ROIs
-        that are named, the trial tables and, with `nc_threshold`, the sessions' maps.
+        Each session is decompressed once, two at a time on two cores. The mask, the named ROIs, the trial tables and,
+        with `nc_threshold`, the sessions' maps are read, too.
         """
         _check_threshold(nc_threshold)
         found = self._reader.betas(session, roi, mask, nc_threshold, stimuli, mask_source)
         return one_or_each(session, found)
 
     def get_roi_mask(self, query: RoiSelection, mask_source: Mask = "anatomical") -> NDArray[np.bool_]:
-        """Read the voxels of an ROI, a category, a list (union) or an expression as flags, (voxel,)."""
+        """Read an ROI, category, list or expression as flags, shape (voxel,)."""
         return self._reader.roi_masks([query], mask_source)[0]
 
     def get_roi_masks(self, queries: Sequence[str], mask_source: Mask = "anatomical") -> dict[str, NDArray[np.bool_]]:
-        """Read several ROI masks: query → mask, shape (voxel,); each file is read once."""
+        """Read several ROI masks as a dict from query to flags, shape (voxel,)."""
         wanted = [queries] if isinstance(queries, str) else list(queries)
         return dict(zip(wanted, self._reader.roi_masks(wanted, mask_source), strict=True))
 
@@ -293,29 +294,29 @@ class Subject(Tables, Volumes, Templates, Descriptions, Runs, Training):
         Parameters
         ----------
         session : str, int or sequence of these, optional
-            The map within this session; of a list, or of ``"all"``, the map of each.
+            Session whose map is read; for a list, or ``"all"``, the map of each.
         desc : str or sequence of str, optional
-            A map of the subject: ``"Noiseceiling12rep"``, ``"Noiseceiling4rep"`` or ``"NoiseceilingAllrep"``, also
-            ``"12rep"``, ``"4rep"`` and ``"Allrep"`` or ``"all"``; of a list each.
+            A map of the subject: ``"Noiseceiling12rep"``, ``"Noiseceiling4rep"`` or ``"NoiseceilingAllrep"``, or short
+            ``"12rep"``, ``"4rep"``, ``"Allrep"`` or ``"all"``; or a list of these.
         roi, mask, mask_source
             The voxels: see `Subject`.
 
         Returns
         -------
         array of float32, shape (voxel,), or dict of these
-            A dict where a list is given, with its names and in its order.
+            For a list, a dict with its names as keys, in its order.
 
         Raises
         ------
         ValueError
-            Unless exactly one of `session` and `desc` is given.
+            If neither or both of `session` and `desc` are given.
         NotInBucketError
-            If there is no such map, with what is there.
+            If there is no such map; the message lists the available ones.
         """
         if (session is None) == (desc is None):
             raise ValueError(
-                f"session={session!r}, desc={desc!r}: expected exactly one, the map of a session or one of the subject "
-                "such as desc='Noiseceiling12rep'."
+                f"session={session!r}, desc={desc!r}: expected exactly one of them. Pass session= for the map of a "
+                "session, or desc= for one of the subject, such as desc='Noiseceiling12rep'."
             )
         if session is not None:
             return one_or_each(session, self._reader.session_ceilings(session, roi, mask, mask_source))
@@ -334,7 +335,7 @@ def _check_threshold(percent: object) -> None:
         raise ValueError(f"nc_threshold must be a percentage such as 20, found {percent!r}.")
     if 0 < percent < 1:
         warnings.warn(
-            f"nc_threshold={percent:g} is taken as {percent:g} %: the maps are in percent. Write {percent * 100:g} for "
+            f"nc_threshold={percent:g} means {percent:g} %: noise ceilings are in percent. Pass {percent * 100:g} for "
             f"{percent * 100:g} %.",
             stacklevel=3,
         )

@@ -22,7 +22,7 @@ LOCALIZER_TASKS = ("floc", "oloc", "MotionLoc", "MotionLeft", "MotionRight")
 VOLUME_RESOLUTIONS = ("1pt8", "1pt5")
 
 _POOLED = "MotionLoc"
-"""The task that pools two others, and has no runs of its own."""
+"""The task that pools two others and therefore has no runs."""
 
 
 def localizer_statmap_path(
@@ -39,9 +39,7 @@ def localizer_statmap_path(
     storage_options: Mapping[str, Any] | None = None,
     mirror_only: bool | None = None,
 ) -> Path:
-    """Return the path of a contrast's z-values.
-
-    `intake_laion_fmri.open_localizers` reads them.
+    """Return the path of a contrast's z-values; see also `open_localizers`.
 
     Parameters
     ----------
@@ -52,31 +50,31 @@ def localizer_statmap_path(
     session : str or int
         Such as ``"ses-4BarScreenfLoc"``, with or without the prefix.
     space : {"fsnative", "T1w"}, default "fsnative"
-        The surface, or the volume.
+        On the surface, or in the volume.
     hemi : {"L", "R"}, optional
         Hemisphere, needed on the surface.
     res : {"1pt8", "1pt5"}, default "1pt5"
-        Of volumes: on the grid of the betas, or as they were fitted.
+        Resolution of volumes: that of the betas, or that of the fit.
     data_dir : str or path, optional
-        Folder to look in first, and to fetch to; by default the one that `config.dataset_initialize` has named.
+        Folder to look in first and to download to; by default the one set with `config.dataset_initialize`.
     bucket, storage_options, mirror_only
         As in `intake_laion_fmri.open_betas`.
 
     Returns
     -------
     path
-        From a server the file is fetched once: into the folder, or else the user's cache.
+        A remote file is downloaded once, to the folder if there is one, otherwise to the user's cache.
 
     Raises
     ------
     ValueError
-        If `task`, `space`, `res` or `hemi` is none of these.
+        If `task`, `space`, `res` or `hemi` is unknown.
     NotInBucketError, AccessDeniedError, BucketUnreachableError, DataIntegrityError
-        If there is no such file, or it cannot be fetched.
+        If there is no such file, or it cannot be downloaded.
     """
-    place = open_bucket(bucket, storage_options, mirror=data_dir, mirror_only=mirror_only)
+    bucket = open_bucket(bucket, storage_options, mirror=data_dir, mirror_only=mirror_only)
     entities = {"contrast": contrast, "stat": "z"}
-    return _path(place, "localizer", subject, task, session, space, hemi, res, entities)
+    return _path(bucket, "localizer", subject, task, session, space, hemi, res, entities)
 
 
 def localizer_effect_path(
@@ -94,25 +92,24 @@ def localizer_effect_path(
     storage_options: Mapping[str, Any] | None = None,
     mirror_only: bool | None = None,
 ) -> Path:
-    """Return the path of a condition's effect in one run.
+    """Return the path of a condition's percent signal change in one run.
 
-    Percent signal change, such as of ``"face"``.
-
-    `run` is ``1`` or ``"01"``; the other parameters, the file and the errors are those of `localizer_statmap_path`.
-    ``MotionLoc`` has no effects: it pools the runs of two tasks, and is a ValueError.
+    `condition` is a name such as ``"face"``, `run` is ``1`` or ``"01"``; the other parameters, the file and the errors
+    are those of `localizer_statmap_path`. ``MotionLoc`` raises ValueError: it pools the runs of two tasks, and has no
+    effects.
     """
     if task == _POOLED:
         raise ValueError(
             "task='MotionLoc' pools two tasks and has no runs of its own: use 'MotionLeft' or 'MotionRight'."
         )
-    place = open_bucket(bucket, storage_options, mirror=data_dir, mirror_only=mirror_only)
+    bucket = open_bucket(bucket, storage_options, mirror=data_dir, mirror_only=mirror_only)
     number = str(run).removeprefix("run-")
     entities = {"contrast": condition, "stat": "effect", "run": number.zfill(2)}
-    return _path(place, "localizer_run", subject, task, session, space, hemi, res, entities)
+    return _path(bucket, "localizer_run", subject, task, session, space, hemi, res, entities)
 
 
 def _path(
-    place: Bucket,
+    bucket: Bucket,
     kind: str,
     subject: str,
     task: str,
@@ -131,4 +128,4 @@ def _path(
     where = {"hemi": str(hemi)} if space == "fsnative" else {"res": res}
     ending = "_gii" if space == "fsnative" else ""
     key = layout.key(f"{kind}{ending}", subject=name, session=folder, task=task, **where, **entities)
-    return path_of_object(place, expect_object(place, key, place.find(layout.LOCALIZERS.folder(name))))
+    return path_of_object(bucket, expect_object(bucket, key, bucket.find(layout.LOCALIZERS.folder(name))))

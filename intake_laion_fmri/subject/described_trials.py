@@ -49,25 +49,25 @@ class TrialEmbeddings(_OfTrials[Embeddings]):
     def all(self, model: str, session: SessionSelection | None = None) -> NDArray[np.float16]:
         """Return embeddings of all or some sessions' trials, (trial, feature).
 
-        Repeats are included; an unknown session is a ValueError.
+        Repeated images are included; an unknown session raises ValueError.
         """
         chosen = rows_of_sessions(self._metadata, session)
         return self._described.get(model, chosen["image_name"])
 
 
 class TrialCaptions(_OfTrials[Captions]):
-    """Captions of trials' images; methods of `Captions`."""
+    """Captions of trials' images, with the methods of `Captions`."""
 
     def list(self, trial_idx: int, source: Literal["human", "ai"] | None = None) -> builtins.list[str]:
         """List the captions of a trial's image."""
         return self._described.list(self._name(trial_idx), source)
 
     def human(self, trial_idx: int, limit: int | None = None) -> builtins.list[str]:
-        """List people's captions of a trial's image."""
+        """List the human captions of a trial's image."""
         return self._described.human(self._name(trial_idx), limit)
 
     def ai(self, trial_idx: int) -> str | None:
-        """Return a model's caption of a trial's image, or None."""
+        """Return the AI caption of a trial's image, or None."""
         return self._described.ai(self._name(trial_idx))
 
     def for_image(self, trial_idx: int) -> pd.DataFrame:
@@ -76,7 +76,7 @@ class TrialCaptions(_OfTrials[Captions]):
 
 
 class TrialSegmentations(_OfTrials[Segmentations]):
-    """Masks of trials' images; methods of `Segmentations`."""
+    """Masks of trials' images, with the methods of `Segmentations`."""
 
     def has_image(self, trial_idx: int) -> bool:
         """Return True if a trial's image has masks."""
@@ -104,14 +104,14 @@ class Descriptions:
     @functools.cached_property
     def embeddings(self) -> TrialEmbeddings:
         """Embeddings by trial: ``models``, ``get`` and ``all``; see `open_embeddings`."""
-        return TrialEmbeddings(self.metadata, load_embeddings(bucket=self._reader.place))
+        return TrialEmbeddings(self.metadata, load_embeddings(bucket=self._reader.bucket))
 
     @functools.cached_property
     def captions(self) -> TrialCaptions:
         """Captions by trial: ``list``, ``human``, ``ai``, ``for_image``; see `open_captions`."""
-        return TrialCaptions(self.metadata, Captions(bucket=self._reader.place))
+        return TrialCaptions(self.metadata, Captions(bucket=self._reader.bucket))
 
     @functools.cached_property
     def segmentations(self) -> TrialSegmentations:
         """Masks by trial: ``has_image``, ``nouns``, ``for_image``, ``get``; see `open_segmentations`."""
-        return TrialSegmentations(self.metadata, Segmentations(bucket=self._reader.place))
+        return TrialSegmentations(self.metadata, Segmentations(bucket=self._reader.bucket))

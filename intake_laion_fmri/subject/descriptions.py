@@ -1,7 +1,7 @@
 """Descriptions of images as arrays and tables: embeddings, captions, segmentations.
 
-By image names; `subject.described_trials` has the same by trials. Source: the interface of ``laion_fmri.embeddings``,
-``.captions`` and ``.segmentations`` (ViCCo-Group/LAION-fMRI), September 2026.
+They are accessed by image name here, and by trial in `subject.described_trials`. Source: the interface of
+``laion_fmri.embeddings``, ``.captions`` and ``.segmentations`` (ViCCo-Group/LAION-fMRI), September 2026.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MASK_NAMES = {"mask": "mask_row", IMAGE: "image_name", "instance": "instance_id
 
 
 class NoOpenFile:
-    """Context manager of what holds no file open."""
+    """Context manager for readers that hold no file open."""
 
     def __enter__(self) -> Self:
         return self
@@ -41,7 +41,7 @@ class NoOpenFile:
         self.close()
 
     def close(self) -> None:
-        """Do nothing: no file is held open."""
+        """Do nothing: no file is open."""
 
 
 class _Described(NoOpenFile):
@@ -50,7 +50,7 @@ class _Described(NoOpenFile):
     Parameters
     ----------
     data_dir : str or path, optional
-        Folder to read first; by default the one that `config.dataset_initialize` has named.
+        Folder to read first; by default the one set with `config.dataset_initialize`.
     bucket, storage_options, mirror_only
         As in `intake_laion_fmri.open_betas`.
     """
@@ -67,12 +67,12 @@ class _Described(NoOpenFile):
 
 
 class Embeddings(_Described):
-    """Embeddings of images; each model's file is read once, when needed.
+    """Embeddings of images; a model's file is read on first use.
 
     Parameters
     ----------
     models : str or iterable of str
-        ``"CLIP"``, or several; ValueError for one that is not there, with the nearest, and for an empty list.
+        ``"CLIP"``, or several. An unknown model or an empty list raises ValueError.
     data_dir, bucket, storage_options, mirror_only
         As in `load_embeddings`.
     """
@@ -90,7 +90,7 @@ class Embeddings(_Described):
         self.models = [models] if isinstance(models, str) else list(models)
         """The models, in the order in which they were given."""
         if not self.models:
-            raise ValueError("models=[] is empty. Expected a model such as 'CLIP', or a list of them.")
+            raise ValueError("models=[] is empty: expected a model such as 'CLIP', or a list of models.")
         self._opened = {model: open_embeddings(model, bucket=self._bucket) for model in self.models}
 
     @property
@@ -106,7 +106,7 @@ class Embeddings(_Described):
         return iter(self.models)
 
     def __contains__(self, model: object) -> bool:
-        """Return True for a known model, or model and image."""
+        """Return True for a known model, or pair of model and image."""
         if isinstance(model, tuple) and len(model) == 2:
             return model[0] in self._opened and model[1] in self._rows
         return model in self._opened
@@ -120,12 +120,12 @@ class Embeddings(_Described):
     def get(self, model: str, image_name: str | Iterable[str]) -> NDArray[np.float16]:
         """Return embeddings of one image (feature,) or several (image, feature).
 
-        Repeats are allowed. KeyError for a model or an image that is not there.
+        Images may be repeated. An unknown model or image raises KeyError.
         """
         names = [image_name] if isinstance(image_name, str) else list(image_name)
         unknown = [name for name in names if name not in self._rows]
         if unknown:
-            raise KeyError(f"Unknown image name: {unknown[0]!r}. image_ids lists the known ones.")
+            raise KeyError(f"Unknown image name: {unknown[0]!r}. The property image_ids lists the known names.")
         rows = self[model][[self._rows[name] for name in names]]
         return rows[0] if isinstance(image_name, str) else rows
 
@@ -142,14 +142,14 @@ def load_embeddings(
     storage_options: Mapping[str, Any] | None = None,
     mirror_only: bool | None = None,
 ) -> Embeddings:
-    """Return embeddings of images by some models, read when needed.
+    """Return embeddings of images by some models, read on first use.
 
     Parameters
     ----------
     models : "all", str or iterable of str, default "all"
-        All that the bucket has, one, or several.
+        All models in the bucket, one, or several.
     data_dir : str or path, optional
-        Folder to read first; by default the one that `config.dataset_initialize` has named.
+        Folder to read first; by default the one set with `config.dataset_initialize`.
     bucket, storage_options, mirror_only
         As in `intake_laion_fmri.open_betas`.
 
@@ -160,14 +160,14 @@ def load_embeddings(
     Raises
     ------
     ValueError, NotInBucketError, AccessDeniedError, BucketUnreachableError, DataIntegrityError
-        As in `intake_laion_fmri.open_embeddings`, which gives lazy, labelled ones.
+        As in `intake_laion_fmri.open_embeddings`, which returns lazy, labelled embeddings.
     """
-    place = open_bucket(bucket, storage_options, mirror=data_dir, mirror_only=mirror_only)
-    return Embeddings((list_models(place) or ["CLIP"]) if models == "all" else models, bucket=place)
+    bucket = open_bucket(bucket, storage_options, mirror=data_dir, mirror_only=mirror_only)
+    return Embeddings((list_models(bucket) or ["CLIP"]) if models == "all" else models, bucket=bucket)
 
 
 class _ByImage(_Described):
-    """Reader of a table with rows of images."""
+    """Reader of a table whose rows belong to images."""
 
     @property
     def metadata(self) -> pd.DataFrame:
@@ -216,16 +216,16 @@ class Captions(_ByImage):
         return [*chosen["caption"]]
 
     def human(self, image_name: str, limit: int | None = None) -> builtins.list[str]:
-        """List people's captions of an image, up to `limit`."""
+        """List the human captions of an image, up to `limit`."""
         return self.list(image_name, "human")[:limit]
 
     def ai(self, image_name: str) -> str | None:
-        """Return a model's caption of an image, or None."""
+        """Return the AI caption of an image, or None."""
         return next(iter(self.list(image_name, "ai")), None)
 
 
 class Segmentations(_ByImage):
-    """Masks of things in shared images.
+    """Masks of objects in shared images.
 
     Parameters are those of `load_embeddings`, errors those of `open_segmentations`.
     """
@@ -239,29 +239,28 @@ class Segmentations(_ByImage):
         """Table of masks, with the file's columns except ``mask_file``."""
         import pandas as pd
 
-        columns = {_MASK_NAMES.get(str(name), str(name)): one.to_numpy() for name, one in self._opened.coords.items()}
+        coords = self._opened.coords.items()
+        columns = {_MASK_NAMES.get(str(name), str(name)): coord.to_numpy() for name, coord in coords}
         columns["localized"] = columns["localized"].astype(np.int64)
         return pd.DataFrame(columns)
 
     def __getitem__(self, mask_row: int) -> NDArray[np.uint8]:
-        """Return a mask by row, (y, x), read now; IndexError for an unknown row."""
+        """Read a mask by row, (y, x); IndexError for an unknown row."""
         row = operator.index(mask_row)
         if row not in self._opened.indexes["mask"]:
-            raise IndexError(f"Mask {row}: expected a mask_row of metadata, which has {len(self)} masks.")
+            raise IndexError(f"No mask {row}: expected a mask_row of metadata, which has {len(self)} masks.")
         return np.asarray(self._opened["masks"].sel(mask=row).to_numpy())
 
     def get(self, image_name: str, noun: str, instance: int = 0) -> NDArray[np.uint8]:
-        """Return a mask by image, noun and ``instance_id``.
-
-        KeyError if there is none.
-        """
+        """Return a mask by image, noun and ``instance_id``, or raise KeyError."""
         table = self.for_image(image_name)
         if table.empty:
-            raise KeyError(f"No masks of {image_name!r}: only shared images have masks; images() lists them.")
+            raise KeyError(f"No masks for {image_name!r}: only shared images have masks. images() lists them.")
         found = table[(table["noun"] == noun) & (table["instance_id"] == instance)]
         if found.empty:
-            there = ", ".join(f"{name} {k}" for name, k in zip(table["noun"], table["instance_id"], strict=True))
-            raise KeyError(f"No mask of {noun!r}, instance {instance}, in {image_name!r}. There are: {there}.")
+            pairs = zip(table["noun"], table["instance_id"], strict=True)
+            there = ", ".join(f"{noun} {instance}" for noun, instance in pairs)
+            raise KeyError(f"No mask of {noun!r}, instance {instance}, in {image_name!r}. Available: {there}.")
         return self[found["mask_row"].iloc[0]]
 
     def for_image(self, image_name: str) -> pd.DataFrame:
@@ -269,10 +268,7 @@ class Segmentations(_ByImage):
         return self.metadata.take(self._by_image.get(image_name, [])).reset_index(drop=True)
 
     def nouns(self, image_name: str, localized_only: bool = True) -> list[str]:
-        """List an image's nouns, without repeats.
-
-        By default those that were localized.
-        """
+        """List an image's nouns, by default the localized ones, without repeats."""
         table = self.for_image(image_name)
         chosen = table[table["localized"] == 1] if localized_only else table
         return list(dict.fromkeys(chosen["noun"]))

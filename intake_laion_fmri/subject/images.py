@@ -43,7 +43,7 @@ def load_stimuli(
     Parameters
     ----------
     data_dir : str or path, optional
-        Folder to read first; by default the one that `config.dataset_initialize` has named.
+        Folder to read first; by default the one set with `config.dataset_initialize`.
     bucket, storage_options, mirror_only
         As in `intake_laion_fmri.open_stimuli`.
 
@@ -54,7 +54,7 @@ def load_stimuli(
     Raises
     ------
     StimuliNotDownloadedError
-        If there are none: says where to ask.
+        If there are no images; the message says how to request access.
     AccessDeniedError, BucketUnreachableError, DataIntegrityError
         As in `intake_laion_fmri.open_stimuli`.
     """
@@ -106,7 +106,7 @@ class Images:
             return key
         row = operator.index(key)
         if not 0 <= row < len(self):
-            raise IndexError(f"Image {row}: expected a row from 0 to {len(self) - 1}, or a name.")
+            raise IndexError(f"No image {row}: expected a row from 0 to {len(self) - 1}, or a name.")
         return str(self._file.table.index[row])
 
 
@@ -118,19 +118,19 @@ class Stimuli(NoOpenFile, Images):
     data_dir : str or path, optional
         As in `load_stimuli`.
     bucket : Bucket, optional
-        Where to read from; then `data_dir` is not looked at.
+        Where to read from; `data_dir` is ignored then.
     """
 
     def __init__(self, data_dir: str | os.PathLike[str] | None = None, *, bucket: Bucket | None = None) -> None:
-        place = bucket or open_bucket(mirror=data_dir)
+        bucket = bucket or open_bucket(mirror=data_dir)
         try:
-            super().__init__(ImageFile.from_bucket(place))
+            super().__init__(ImageFile.from_bucket(bucket))
         except NotInBucketError as error:
             raise StimuliNotDownloadedError(str(error)) from error
 
     @property
     def images(self) -> Images:
-        """The images, by name or by row: the same as these."""
+        """The images by name or row: this object itself."""
         return self
 
     def __repr__(self) -> str:
@@ -189,19 +189,14 @@ class TrialImages:
         return (self._stimuli.get(label) for label in self._labels(session))
 
     def array(self, session: SessionSelection | None = None) -> NDArray[np.uint8]:
-        """Return images of trials, uint8 (trial, y, x, 3).
+        """Return images of all or some sessions' trials, uint8 (trial, y, x, 3).
 
-        `session` limits them to some sessions. An image takes 3 MB.
-
-        `intake_laion_fmri.open_stimuli` gives the same lazily, and in any size.
+        An image takes 3 MB. `intake_laion_fmri.open_stimuli` returns images lazily, and in any size.
         """
         return self._array(self._labels(session))
 
     def shared(self) -> list[Image.Image]:
-        """Return the images that all subjects saw, as displayed.
-
-        In the order of the stimulus table.
-        """
+        """Return the shared images as displayed, in stimulus table order."""
         return [self._stimuli.get(str(label)) for label in self._stimuli._file.choose("shared").labels]
 
     def shared_array(self) -> NDArray[np.uint8]:

@@ -33,19 +33,19 @@ def convert_positions(
 ) -> NDArray[np.int64]:
     """Convert voxel positions from one mask to another.
 
-    Files that were saved with the data set's package in May and June 2026, and Brain-Score's, hold positions on
-    ``"rsquare_or_nan"``; today's default of that package is ``"anatomical"``, and that of `open_betas` ``"rsquare"``.
+    Files saved with the data set's package in May and June 2026, and Brain-Score's files, hold positions on
+    ``"rsquare_or_nan"``. The default of that package is ``"anatomical"`` today, that of `open_betas` ``"rsquare"``.
 
     Parameters
     ----------
     positions : array of int
-        Positions on `from_mask`, from 0, in any order and shape. Of flags take `numpy.flatnonzero`.
+        Positions on `from_mask`, from 0, in any order and shape. Convert flags with `numpy.flatnonzero`.
     from_mask, to_mask : {"rsquare", "anatomical", "rsquare_or_nan"}
-        The mask that they are positions on, and the mask that they are wanted on.
+        The mask of the given positions, and the mask of the result.
     subject : str
-        Whose they are: ``"sub-01"`` or ``"01"``.
+        ``"sub-01"`` or ``"01"``.
     missing : {"raise", "drop"}, default "raise"
-        What to do about voxels that `to_mask` has not. Dropped, the others come as one dimension, in their order.
+        What to do about voxels outside `to_mask`. With ``"drop"`` the result is one-dimensional, in the given order.
     bucket, storage_options, mirror, mirror_only
         As in `intake_laion_fmri.open_betas`.
 
@@ -57,15 +57,16 @@ def convert_positions(
     Raises
     ------
     TypeError
-        If the positions are no whole numbers.
+        If the positions are not integers.
     ValueError
-        If one is not on `from_mask`, or with ``missing="raise"`` not on `to_mask`; for an unknown mask or subject.
+        If a position is not on `from_mask`, or with ``missing="raise"`` not on `to_mask`; or if a mask or the subject
+        is unknown.
     NotInBucketError, BucketUnreachableError, DataIntegrityError
         As in `intake_laion_fmri.open_betas`.
 
     Notes
     -----
-    Two listings, three with the anatomical mask, and the files of both masks.
+    Costs two listings, or three with the anatomical mask, and the files of both masks.
     """
     check_option("missing", missing, valid=("raise", "drop"))
     for name, mask in (("from_mask", from_mask), ("to_mask", to_mask)):
@@ -97,6 +98,6 @@ def convert_positions(
     if missing == "raise":
         raise ValueError(
             f"{np.count_nonzero(~is_there)} of {given.size} voxels are not on the mask {to_mask!r}, the first at "
-            f"position {given[~is_there][0]} of {from_mask!r}. missing='drop' leaves them out."
+            f"position {given[~is_there][0]} of {from_mask!r}. Pass missing='drop' to leave them out."
         )
     return np.asarray(found[is_there], dtype=np.int64)

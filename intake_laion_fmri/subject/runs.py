@@ -30,19 +30,19 @@ class Runs:
     _reader: SubjectReader
 
     def has_raw(self, session: str | int | None = None) -> bool:
-        """Return True if the bucket has raw runs of subject or session."""
-        place, subject = self._reader.place, self._reader.subject
+        """Return True if the bucket has raw runs of the subject or a session."""
+        bucket, subject = self._reader.bucket, self._reader.subject
         if session is not None:
             try:
-                RunFiles.from_bucket(place, subject, layout.RAW, "events", session=session, run=None, task="images")
+                RunFiles.from_bucket(bucket, subject, layout.RAW, "events", session=session, run=None, task="images")
             except (ValueError, AccessDeniedError, NotInBucketError):
                 return False
             return True
-        return any(name.startswith("ses-") for name in place.folders(layout.RAW.folder(subject)))
+        return any(name.startswith("ses-") for name in bucket.folders(layout.RAW.folder(subject)))
 
     def get_events(self, session: SessionSelection, run: int | str | None = None) -> pd.DataFrame:
         """Read events of a session or run; see `intake_laion_fmri.open_events`."""
-        return open_events(self._reader.subject, session=session, run=_number(run), bucket=self._reader.place)
+        return open_events(self._reader.subject, session=session, run=_number(run), bucket=self._reader.bucket)
 
     def get_raw_bold(
         self, session: str | int, run: int | str, echo: int | str, part: Part = "mag", mask_source: str = "anatomical"
@@ -52,7 +52,9 @@ class Runs:
         Runs and echoes are ``1`` or ``"01"``. `mask_source` has no effect: masks are on another grid.
         """
         numbers: dict[str, Any] = {"run": _number(run), "echo": _number(echo)}
-        series = open_bold(self._reader.subject, session, source="raw", part=part, bucket=self._reader.place, **numbers)
+        series = open_bold(
+            self._reader.subject, session, source="raw", part=part, bucket=self._reader.bucket, **numbers
+        )
         return np.asarray(series.bold.values)
 
     def get_sbref(
@@ -60,25 +62,25 @@ class Runs:
     ) -> NDArray[np.float32]:
         """Read the single-band reference of an echo, shape (voxel,); see `get_raw_bold`."""
         check_option("part", part, valid=("mag", "phase"))
-        place, subject = self._reader.place, self._reader.subject
+        bucket, subject = self._reader.bucket, self._reader.subject
         chosen: dict[str, Any] = {"session": session, "run": _number(run), "task": "images"}
         try:
-            files = RunFiles.from_bucket(place, subject, layout.RAW, "raw_sbref_part", **chosen).files
+            files = RunFiles.from_bucket(bucket, subject, layout.RAW, "raw_sbref_part", **chosen).files
             files = tuple(file for file in files if file.entities["part"] == part)
         except NotInBucketError:
             if part != "mag":
                 raise
-            files = RunFiles.from_bucket(place, subject, layout.RAW, "raw_sbref", **chosen).files
+            files = RunFiles.from_bucket(bucket, subject, layout.RAW, "raw_sbref", **chosen).files
         found = {file.entities["echo"]: file for file in files}
         number = str(_number(echo))
         if number not in found:
-            raise unknown_value("echo", number, sorted(found), where=f"{subject} in {place.url}")
+            raise unknown_value("echo", number, sorted(found), where=f"{subject} in {bucket.url}")
         info = found[number].info
-        grid = open_beginning(place, info).header.grid
-        return np.asarray(SessionBlock(place, info, grid, 1, (0,)).read(np.arange(grid.size))[0])
+        grid = open_beginning(bucket, info).header.grid
+        return np.asarray(SessionBlock(bucket, info, grid, 1, (0,)).read(np.arange(grid.size))[0])
 
 
 def _number(given: Any) -> Any:
-    """Return the number of a run or an echo that is spelled as in names of files: ``"01"`` or ``"run-01"``."""
+    """Return the number of a run or echo spelled ``"01"`` or ``"run-01"``."""
     digits = given.rpartition("-")[2] if isinstance(given, str) else ""
     return int(digits) if digits.isdecimal() else given

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 _OF_IMAGES = ("unique_or_shared", "dataset")
-"""Columns of the stimulus table that `Tables.metadata` takes over."""
+"""Columns of the stimulus table that `Tables.metadata` includes."""
 
 _ABSENT = -1
-"""Row of an image that the stimulus table has not."""
+"""Row of an image that is not in the stimulus table."""
 
 
 class Tables:
@@ -34,12 +34,12 @@ class Tables:
     def get_trial_info(self, session: SessionSelection) -> pd.DataFrame | dict[str, pd.DataFrame]:
         """Read a trial table, whose rows are those of the betas.
 
-        Columns ``session, run, beta_index, label``.
+        The columns are ``session``, ``run``, ``beta_index`` and ``label``.
 
         Parameters
         ----------
         session : str, int or sequence of these
-            ``"ses-01"``, ``"01"``, ``1``; of a list, or of ``"all"``, the table of each.
+            ``"ses-01"``, ``"01"``, ``1``; for a list, or ``"all"``, the result is a dict with the table of each.
 
         Raises
         ------
@@ -56,9 +56,9 @@ class Tables:
     def metadata(self) -> pd.DataFrame:
         """Trials of all sessions, joined with the stimulus table; read once.
 
-        Columns ``session, run, beta_index, label``, then ``session_trial`` (from 0 within the session), ``image_name``,
-        ``stim_idx`` (row of the stimulus table), ``unique_or_shared`` and ``dataset``. The index counts the trials of
-        the sessions that are there, with a warning where a session between them is missing.
+        The columns are ``session``, ``run``, ``beta_index``, ``label``, ``session_trial`` (from 0 within the session),
+        ``image_name``, ``stim_idx`` (row of the stimulus table), ``unique_or_shared`` and ``dataset``. The index counts
+        the trials of the available sessions, with a warning if a session between them is missing.
 
         Raises
         ------
@@ -75,8 +75,8 @@ class Tables:
         gaps = [f"ses-{number:02d}" for number in range(1, max(there)) if number not in known]
         if gaps:
             warnings.warn(
-                f"The index of metadata counts only the trials of sessions on disk, and {', '.join(gaps)} are "
-                "missing: it is not the trial's number in the data set, and changes when a session is added.",
+                f"Sessions are missing: {', '.join(gaps)}. The index of metadata counts only the trials of available "
+                "sessions: it is not the trial's number in the data set, and changes when a session is added.",
                 stacklevel=3,
             )
         trials["session_trial"] = trials.groupby("session", sort=False).cumcount()
@@ -84,7 +84,7 @@ class Tables:
         rows = pd.Index(images["image_name"]).get_indexer(trials["label"])
         unknown = rows == _ABSENT
         if unknown.any():
-            noted += (f"{unknown.sum()} trials show images that the table lacks: their stim_idx is {_ABSENT}",)
+            noted += (f"{unknown.sum()} trials show images that are not in the table: their stim_idx is {_ABSENT}",)
         Remarks(noted=noted).warn(stacklevel=3)
         trials["stim_idx"] = rows.astype(np.int64)
         for column in _OF_IMAGES:
@@ -92,9 +92,7 @@ class Tables:
         return trials
 
     def get_n_stimuli(self, stimuli: Literal["shared", "unique"] | None = None) -> int:
-        """Count the stimuli of the **whole data set**, with a warning.
-
-        These are the images of all subjects.
+        """Count the stimuli of the **whole data set**, and warn about it.
 
         Parameters
         ----------
@@ -104,18 +102,15 @@ class Tables:
         check_option("stimuli", stimuli, valid=("shared", "unique"), optional=True)
         kinds = self.get_stimulus_metadata()["unique_or_shared"]
         warnings.warn(
-            "get_n_stimuli counts the stimuli of all subjects. For those that this subject saw: "
+            "get_n_stimuli counts the stimuli of all subjects. To count those that this subject saw, use "
             "intake_laion_fmri.open_trials(subject)['label'].nunique().",
             stacklevel=2,
         )
         return len(kinds) if stimuli is None else int((kinds == stimuli).sum())
 
     def has_stimuli(self) -> bool:
-        """Return True if the bucket has the public stimulus table.
-
-        Early releases lack it.
-        """
-        return layout.STIMULUS_METADATA in self._reader.place.find(layout.STIMULI_ROOT)
+        """Return True if the bucket has the stimulus table; early releases lack it."""
+        return layout.STIMULUS_METADATA in self._reader.bucket.find(layout.STIMULI_ROOT)
 
     def get_stimulus_metadata(self) -> pd.DataFrame:
         """Read the public stimulus table, a row per image.
@@ -127,16 +122,16 @@ class Tables:
         """
         import pandas as pd
 
-        place = self._reader.place
-        listing = place.find(layout.STIMULI_ROOT)
+        bucket = self._reader.bucket
+        listing = bucket.find(layout.STIMULI_ROOT)
         if layout.STIMULUS_METADATA not in listing:
-            raise StimuliNotDownloadedError(str(place.missing(layout.STIMULUS_METADATA, listing)))
-        content = place.fetch([listing[layout.STIMULUS_METADATA]])[layout.STIMULUS_METADATA]
+            raise StimuliNotDownloadedError(str(bucket.missing(layout.STIMULUS_METADATA, listing)))
+        content = bucket.fetch([listing[layout.STIMULUS_METADATA]])[layout.STIMULUS_METADATA]
         return pd.read_csv(io.BytesIO(content), keep_default_na=False)
 
 
 def rows_of_sessions(metadata: pd.DataFrame, session: SessionSelection | None) -> pd.DataFrame:
-    """Return the rows of `Tables.metadata` of the chosen sessions, in its order; ValueError for an unknown session."""
+    """Return the rows of some sessions, or raise ValueError for an unknown one."""
     chosen = None if session is None else check_sessions(session)
     if chosen is None:
         return metadata
@@ -151,8 +146,8 @@ def rows_of_sessions(metadata: pd.DataFrame, session: SessionSelection | None) -
 
 
 def image_of_trial(metadata: pd.DataFrame, trial: int) -> str:
-    """Return the image of a row of `Tables.metadata`; IndexError if there is no such row."""
+    """Return the image of a row of `Tables.metadata`, or raise IndexError."""
     row = operator.index(trial)
     if not -len(metadata) <= row < len(metadata):
-        raise IndexError(f"Trial {row}: expected a row of metadata, from 0 to {len(metadata) - 1}.")
+        raise IndexError(f"No trial {row}: expected a row of metadata, from 0 to {len(metadata) - 1}.")
     return str(metadata["image_name"].iloc[row])

@@ -59,38 +59,38 @@ class Templates:
         Parameters
         ----------
         values : array, shape (voxel,) or (trial, voxel)
-            On all voxels of the mask.
+            One value for each voxel of the mask.
         target : {"fsaverage", "MNI305"}
-            The template. There is no warp to MNI152, and none to fsLR.
+            The template. The data set has no warp to MNI152 or fsLR.
         hemi : {"L", "R"}, optional
-            On the surface, one hemisphere.
+            A single hemisphere of fsaverage; by default both.
         route : {"auto", "surface", "volume"}, default "auto"
-            That of the target; another one is refused.
+            Must be that of the target, ``"surface"`` for fsaverage and ``"volume"`` for MNI305, or ``"auto"``.
         surface : {"white"}, default "white"
             The surface on which the volume is sampled.
         fsaverage_density : {"fsaverage5", "fsaverage6", "fsaverage7"}, default "fsaverage5"
             As in `templates.to_fsaverage`.
         fslr_density : str
-            Not used: there is no way to fsLR.
+            Not used: fsLR is not supported.
         interpolation : {"linear"}, default "linear"
-            In the volume, on the way to fsaverage. MNI305 takes the nearest voxel.
+            Interpolation of the volume for fsaverage. MNI305 uses the nearest voxel.
         output_dir : str or path, optional
-            A folder; files are written there too, named by subject, session, template and `desc`.
+            Folder to write files to as well, named by subject, session, template and `desc`.
         desc, session : str, optional
-            Entities of the names of these files.
+            Entities of the file names.
         mask_source : {"anatomical", "rsquare"}, default "anatomical"
             The mask; see `Subject`.
 
         Returns
         -------
         array, dict of arrays, or nibabel.Nifti1Image
-            fsaverage: float32, shape (vertex,) or (trial, vertex), of one hemisphere, or ``{"L": …, "R": …}``. MNI305:
-            an image, with the trials last.
+            For fsaverage float32 of shape (vertex,) or (trial, vertex), of one hemisphere or as ``{"L": …, "R": …}``;
+            for MNI305 an image, with trials along its last dimension.
 
         Raises
         ------
         ValueError
-            If the values have another length, or an argument is another one.
+            If the number of values is not that of the voxels, or an argument is not supported.
         NotInBucketError, DataIntegrityError, ImportError
             As in `templates.to_fsaverage` and `templates.to_mni305`.
         """
@@ -100,7 +100,7 @@ class Templates:
         check_option("interpolation", interpolation, valid=("linear",))
         check_option("hemi", hemi, valid=HEMISPHERES, optional=True)
         if route == ("volume" if target == _FSAVERAGE else "surface"):
-            raise ValueError(f"route={route!r} does not lead to {target}: leave it away, or choose the other target.")
+            raise ValueError(f"route={route!r} does not lead to {target}: omit route=, or choose another target.")
         labelled = self._reader.labelled(values, self._reader.brain(None, None, mask_source)[1].axis)
         where = self._where()
         writer = None if output_dir is None else _Writer(Path(output_dir), self._reader.subject, session, desc)
@@ -140,7 +140,7 @@ class Templates:
         Parameters
         ----------
         values : array, or mapping of hemisphere to array
-            Shape (vertex,) or (trial, vertex): of one hemisphere, with `hemi`, or ``{"L": …, "R": …}``.
+            Shape (vertex,) or (trial, vertex), of the hemisphere `hemi`, or as ``{"L": …, "R": …}``.
         target : {"fsaverage"}, default "fsaverage"
             The template.
         hemi : {"L", "R"}, optional
@@ -165,7 +165,7 @@ class Templates:
         return arrays if isinstance(values, Mapping) else arrays[str(hemi)]
 
     def _where(self) -> dict[str, Any]:
-        return {"subject": self._reader.subject, "bucket": self._reader.place}
+        return {"subject": self._reader.subject, "bucket": self._reader.bucket}
 
 
 def _check_target(target: object) -> None:
@@ -175,13 +175,13 @@ def _check_target(target: object) -> None:
     text = str(target).casefold()
     if "152" in text or text == "mni":
         raise ValueError(
-            f"target={target!r}: the data set has no warp to MNI152. MNI305, the space of FreeSurfer's talairach.lta, "
-            "is another one, some millimetres away: target='MNI305'."
+            f"target={target!r}: the data set has no warp to MNI152. Use target='MNI305', the space of FreeSurfer's "
+            "talairach.lta, which differs from MNI152 by some millimetres."
         )
     if text == "fslr":
         raise ValueError(
-            f"target={target!r}: there is no way to fsLR, whose spheres are not in the data set. Go to "
-            "target='fsaverage', and on from there with HCP's workbench and its fs_LR-deformed_to-fsaverage spheres."
+            f"target={target!r} is not supported: the data set has no spheres of fsLR. Use target='fsaverage', then "
+            "resample with HCP's workbench and its fs_LR-deformed_to-fsaverage spheres."
         )
     raise unknown_value("target", target, (_FSAVERAGE, _MNI305))
 
@@ -199,7 +199,7 @@ class _Writer:
         write_whole(path, gzip.compress(image.to_bytes(), 6, mtime=0))
 
     def surfaces(self, arrays: Mapping[str, NDArray[np.float32]], density: str) -> None:
-        """Write a file for each hemisphere, with an array for each row."""
+        """Write a GIFTI file per hemisphere, with an array per row."""
         import nibabel.gifti
 
         for hemi, values in arrays.items():

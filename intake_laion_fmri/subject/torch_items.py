@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class LaionFMRIDataset:
-    """A session's map-style dataset; as `Subject.to_torch_dataset`."""
+    """Map-style torch dataset of a session; see `Subject.to_torch_dataset`."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class LaionFMRIDataset:
         mask_source: Mask = "anatomical",
     ) -> None:
         if is_several(session) or session == "all":
-            raise ValueError(f"session={session!r}: expected one session, such as 'ses-01'.")
+            raise ValueError(f"session={session!r}: expected a single session such as 'ses-01'.")
         self._betas: NDArray[np.float32] = subject.get_betas(session, roi, mask, nc_threshold, mask_source=mask_source)
         self._images, self._transform = subject.images, image_transform
         trials: pd.DataFrame = subject.get_trial_info(session)
@@ -65,7 +65,7 @@ class LaionFMRIDataset:
 
 
 class Training:
-    """Accessor of `Subject` for torch."""
+    """Accessor of `Subject` for PyTorch."""
 
     get_betas: Callable[..., Any]
     get_trial_info: Callable[..., Any]
@@ -82,7 +82,7 @@ class Training:
     ) -> LaionFMRIDataset:
         """Return a session's trials as a map-style torch dataset.
 
-        ``ds.laion.to_torch(images)`` reads whole batches, several sessions and lazy betas, and needs no torch.
+        For whole batches, several sessions or lazy betas, and without torch, use ``ds.laion.to_torch(images)``.
 
         Parameters
         ----------
@@ -96,16 +96,16 @@ class Training:
         Returns
         -------
         LaionFMRIDataset
-            Items are dicts: ``betas``, float32 (voxel,); ``image``, float32 (channel, y, x) from 0 to 1, as it was
-            shown; ``image_name``; ``session``; ``rep_index``, earlier trials of the image within the session.
+            Items are dicts: ``betas``, float32 (voxel,); ``image``, float32 (channel, y, x) from 0 to 1, as displayed;
+            ``image_name``; ``session``; ``rep_index``, the number of earlier trials of the image within the session.
 
         Raises
         ------
         ValueError
-            If several sessions are named.
+            If several sessions are given.
         StimuliNotDownloadedError, AccessDeniedError
-            From an item, where there are no images: says where to ask.
+            When reading an item without images; the message says how to request access.
         ImportError
-            From an item, where torch is not installed.
+            When reading an item without torch installed.
         """
         return LaionFMRIDataset(self, session, roi, mask, nc_threshold, image_transform, mask_source)

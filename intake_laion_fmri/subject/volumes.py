@@ -39,7 +39,8 @@ class Volumes:
         source : {"anatomical", "rsquare"}, default "anatomical"
             The mask; see `Subject`.
         res : {"1pt8", None}, default "1pt8"
-            Of the anatomical mask: the grid of the betas, or 0.8 mm. The R2 mask has the first only.
+            Resolution of the anatomical mask: that of the betas, or None for 0.8 mm. The R2 mask only exists at that
+            of the betas.
         """
         check_option("source", source, valid=MASKS)
         if check_resolution(res) is None and source == "anatomical":
@@ -59,9 +60,9 @@ class Volumes:
     def get_voxel_coordinates(
         self, roi: RoiSelection | None = None, mask: Flags | None = None, mask_source: Mask = "anatomical"
     ) -> NDArray[np.float64]:
-        """Return positions in T1w millimetres, shape (voxel, 3).
+        """Return voxel coordinates in T1w millimetres, shape (voxel, 3).
 
-        The subject's own space: neither MNI nor i, j, k.
+        T1w is the subject's own space; the coordinates are neither in MNI space nor grid indices.
         """
         axis = self._reader.brain(roi, mask, mask_source)[1].axis
         matrix = axis.grid.matrix()
@@ -82,9 +83,9 @@ class Volumes:
         Parameters
         ----------
         values : array, shape (voxel,) or (other, voxel)
-            In the order of the voxels that `roi`, `mask` and `mask_source` choose.
+            In the order of the voxels that `roi`, `mask` and `mask_source` select.
         output_path : str or path, optional
-            A file ``.nii.gz`` or ``.nii`` to write, whole or not at all; one that is there is replaced.
+            A file ``.nii.gz`` or ``.nii`` to write atomically; an existing file is replaced.
         roi, mask, mask_source
             The voxels: see `Subject`.
         fill : float, default 0
@@ -93,16 +94,16 @@ class Volumes:
         Returns
         -------
         nibabel.Nifti1Image or None
-            float32, shape (i, j, k) or (i, j, k, other); None where a file was written.
+            float32, shape (i, j, k) or (i, j, k, other); None if a file was written.
 
         Raises
         ------
         ValueError
-            If there are more values than voxels, or fewer, or the file's name has another ending.
+            If the number of values is not that of the voxels, or the file's extension is another one.
         """
         name = None if output_path is None else os.fspath(output_path)
         if name is not None and not name.endswith((".nii.gz", ".nii")):
-            raise ValueError(f"output_path={name!r}: expected a name that ends in .nii.gz or .nii.")
+            raise ValueError(f"output_path={name!r}: expected a file name that ends in .nii.gz or .nii.")
         labelled = self._reader.labelled(values, self._reader.brain(roi, mask, mask_source)[1].axis)
         image = to_nifti(labelled, fill=fill)
         if name is None:
@@ -113,53 +114,46 @@ class Volumes:
 
     def has_anatomical(self) -> bool:
         """Return True if the bucket has the subject's anatomical files."""
-        return bool(self._reader.place.find(layout.ANATOMY.folder(self._reader.subject)))
+        return bool(self._reader.bucket.find(layout.ANATOMY.folder(self._reader.subject)))
 
     def get_anatomical_dir(self) -> Path:
-        """Return the local folder of anatomical files.
-
-        NotInBucketError if none is on this machine.
-        """
+        """Return the local folder of anatomical files, or raise NotInBucketError."""
         return self._folder_of(layout.ANATOMY)
 
     def has_freesurfer(self) -> bool:
         """Return True if the bucket has the subject's FreeSurfer files."""
-        return bool(self._reader.place.find(layout.FREESURFER.folder(self._reader.subject)))
+        return bool(self._reader.bucket.find(layout.FREESURFER.folder(self._reader.subject)))
 
     def get_freesurfer_dir(self) -> Path:
-        """Return the local folder of FreeSurfer's files.
-
-        NotInBucketError if none is on this machine.
-        """
+        """Return the local folder of FreeSurfer's files, or raise NotInBucketError."""
         return self._folder_of(layout.FREESURFER)
 
     def _folder_of(self, tree: layout.Tree) -> Path:
         """Return the local folder of a tree's files."""
-        place, folder = self._reader.place, tree.folder(self._reader.subject)
-        listing = place.find(folder)
+        bucket, folder = self._reader.bucket, tree.folder(self._reader.subject)
+        listing = bucket.find(folder)
         if not listing:
-            raise place.missing(f"{folder}/", listing)
+            raise bucket.missing(f"{folder}/", listing)
         for key, info in listing.items():
-            path = Path(place.path(info.key)) if place.is_local else place.copies.path_of(info)
+            path = Path(bucket.path(info.key)) if bucket.is_local else bucket.copies.path_of(info)
             if path is not None:
                 return path.parents[key.removeprefix(f"{folder}/").count("/")]
         raise NotInBucketError(
-            f"{place.locate(folder)} is not on this machine, so that it has no path. Copy it with 'intake-laion-fmri "
-            f"mirror --to FOLDER --subject {self._reader.subject} --group {tree.rest}', and open the subject with "
+            f"{bucket.locate(folder)} has no local path: it is not on this machine. Copy it with 'intake-laion-fmri "
+            f"mirror --to FOLDER --subject {self._reader.subject} --group {tree.rest}', then open the subject with "
             "mirror=FOLDER."
         )
 
     def get_t1w(self, *, res: Resolution = None) -> Path:
         """Return the path of the T1-weighted image.
 
-        Of 0.8 mm, or with ``res="1pt8"`` on the grid of the betas.
-
-        From a server it is fetched once: into the mirror, or else the user's cache.
+        Its resolution is 0.8 mm; with ``res="1pt8"`` it is on the grid of the betas. A remote file is downloaded once,
+        to the mirror if there is one, otherwise to the user's cache.
 
         Raises
         ------
         NotInBucketError
-            If there is no such file, or nowhere to keep it.
+            If there is no such file, or no folder to keep it in.
         """
         return self._anatomical_path("t1w", res)
 
@@ -168,10 +162,7 @@ class Volumes:
         return self._anatomical_path("t2w", res)
 
     def get_anatomical_brain_mask(self, *, res: Resolution = None) -> Path:
-        """Return the path of the brain mask; see `get_t1w`.
-
-        `get_brain_mask` gives its values.
-        """
+        """Return the path of the brain mask; see `get_t1w` and `get_brain_mask`."""
         return self._anatomical_path("brain_mask", res)
 
     def open_t1w(self, *, res: Resolution = None) -> xr.Dataset:
@@ -187,12 +178,12 @@ class Volumes:
         return self._open_anatomy("brain_mask", res)
 
     def _open_anatomy(self, image: str, res: Resolution) -> xr.Dataset:
-        return open_anatomy(self._reader.subject, image=image, res=res, bucket=self._reader.place)
+        return open_anatomy(self._reader.subject, image=image, res=res, bucket=self._reader.bucket)
 
     def _anatomical_path(self, image: str, res: object) -> Path:
-        place, subject = self._reader.place, self._reader.subject
+        bucket, subject = self._reader.bucket, self._reader.subject
         key = layout.key(image if check_resolution(res) else f"full_{image}", subject=subject)
-        return path_of_object(place, expect_object(place, key, place.find(layout.ANATOMY.folder(subject))))
+        return path_of_object(bucket, expect_object(bucket, key, bucket.find(layout.ANATOMY.folder(subject))))
 
     def _full_brain_mask(self) -> NDArray[np.bool_]:
         ds = self._open_anatomy("brain_mask", None)

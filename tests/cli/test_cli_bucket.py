@@ -110,7 +110,7 @@ class TestInfo:
         shutil.rmtree(own_tiny / layout.ROIS_ROOT / "sub-03")
         result = run("info", "--bucket", own_tiny)
         assert result.exit_code == 0
-        assert result.stderr == f"Warning: {own_tiny} is filled in part: {layout.ROIS_ROOT} has no sub-03.\n"
+        assert result.stderr == f"Warning: {own_tiny} is incomplete: {layout.ROIS_ROOT} has no sub-03.\n"
         assert [line.split("\t")[3] for line in result.stdout.splitlines()] == ["40", "0"]
 
     def test_asked_again(self, own_tiny: Path) -> None:

@@ -89,7 +89,7 @@ class TestWrite:
         shutil.rmtree(own_tiny / ROIS / "sub-03")
         result = run("write", "--bucket", own_tiny, "--out", tmp_path / "out")
         assert result.exit_code == 0
-        assert result.stderr == f"Warning: {own_tiny} is filled in part: {ROIS} has no sub-03.\n"
+        assert result.stderr == f"Warning: {own_tiny} is incomplete: {ROIS} has no sub-03.\n"
         assert sorted(contents(tmp_path / "out")) == FILES
 
     def test_a_folder_that_cannot_be_written(self, tiny: Path, tmp_path: Path) -> None:

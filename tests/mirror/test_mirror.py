@@ -489,11 +489,11 @@ def test_download(tiny: Path, own_tiny: Path, tmp_path: Path, capsys: pytest.Cap
     download(subject="sub-01", ses="ses-01", bucket=tiny)
     first = capsys.readouterr().out.splitlines()
     assert "CC0-1.0" in first.pop(0)
-    assert re.fullmatch(r"(\d+) of \1 files \(\d+\.\d MB\) were copied to .*new\.", first[0])
+    assert re.fullmatch(r"Copied (\d+) of \1 files \(\d+\.\d MB\) to .*new\.", first[0])
     download(subject="sub-01", ses="averages", desc="R2mean", bucket=tiny)
     (second,) = capsys.readouterr().out.splitlines()
-    assert second.startswith("0 of ")
-    assert second.endswith("the others were there.")
+    assert second.startswith("Copied 0 of ")
+    assert second.endswith("the others were already there.")
     download(subject="sub-01", include_stimuli=True, include_anatomical=True, n_jobs=2, bucket=tiny)
     assert "require a data use agreement" in capsys.readouterr().out
     expected = {name for name in public(tiny) if "sub-03/" not in name}

@@ -351,7 +351,7 @@ TOP: dict[str, str] = {
 """Names of ``laion_fmri`` itself → their home here."""
 
 ERRORS: dict[str, tuple[type[Exception], str]] = {
-    "DataDirNotSetError": (RuntimeError, "no folder was named with `dataset_initialize`"),
+    "DataDirNotSetError": (RuntimeError, "no folder was set with `dataset_initialize`"),
     "DataNotDownloadedError": (FileNotFoundError, "a file is neither in the bucket nor in the folder"),
     "DataNotFoundError": (FileNotFoundError, "the same"),
     "LicenseNotAcceptedError": (

@@ -85,7 +85,7 @@ def test_segmentations(tiny: Path, sub: Subject) -> None:
     assert sub.segmentations.nouns(unique) == []
     with pytest.raises(KeyError, match="only shared images have masks"):
         sub.segmentations.get(unique, "dog")
-    with pytest.raises(KeyError, match="There are: "):
+    with pytest.raises(KeyError, match="Available: "):
         sub.segmentations.get(shared, of_image[0]["noun"], 1)
     assert len(found) == len(table)
     assert found.images() == list(dict.fromkeys(row["image_name"] for row in table))

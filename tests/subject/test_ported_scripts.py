@@ -82,7 +82,7 @@ def test_quick_start(run: Run, tiny: Path, capsys: pytest.CaptureFixture[str]) -
     expected = np.zeros(image.shape).reshape(-1)
     expected[index] = oracle.betas(tiny, "ses-01", index).mean(axis=0)
     np.testing.assert_allclose(np.asarray(image.dataobj).reshape(-1), expected, atol=1e-6)
-    assert "were copied to" in capsys.readouterr().out
+    assert "Copied " in capsys.readouterr().out
 
 
 QUERYING = """

@@ -106,7 +106,7 @@ def test_items_for_torch(tiny: Path, own_tiny: Path, monkeypatch: pytest.MonkeyP
         assert item["rep_index"] == labels[:n].count(labels[n])
     with pytest.raises(IndexError, match=f"Item {len(labels)}"):
         items[len(labels)]
-    with pytest.raises(ValueError, match="expected one session"):
+    with pytest.raises(ValueError, match="expected a single session"):
         sub.to_torch_dataset("all")
     (own_tiny / FILE).unlink()
     with pytest.raises(StimuliNotDownloadedError, match=layout.REQUEST_URL):
