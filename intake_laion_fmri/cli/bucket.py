@@ -31,7 +31,7 @@ intake-laion-fmri info --json | jq '.subjects[].sessions'
     more="""\b
 In a pipe, fields separated by tabs; a line for each subject:
   subject, public sessions, held-out sessions, ROIs, ROIs by category, objects, bytes
-  (with a mirror: and bytes that are in it)
+  (with a mirror: bytes in the mirror)
 \b
 and with --subject:
   session, subject, session, public|held out|no betas, objects, bytes
@@ -167,13 +167,13 @@ def _counted(total: tuple[int, Size]) -> dict[str, int]:
 
 
 @click.command(epilog=_INFO)
-@click.option("--subject", "subjects", multiple=True, help="Show more of this subject; may be given several times.")
+@click.option("--subject", "subjects", multiple=True, help="Show details of this subject; may be given several times.")
 @json_option
 @bucket_options
 def info(bucket: BucketChoice, subjects: tuple[str, ...], as_json: bool) -> None:
-    """Show the contents of a bucket: subjects, sessions, ROIs and sizes.
+    """Show a bucket's subjects, sessions and ROIs.
 
-    It counts the objects that this package can read, and those beside them.
+    Counts the objects that this package can read, and lists any others.
     """
     with exits.exit_codes():
         opened = bucket.open()
@@ -205,7 +205,7 @@ def info(bucket: BucketChoice, subjects: tuple[str, ...], as_json: bool) -> None
     "--session",
     "sessions",
     multiple=True,
-    help="ses-01, 01 or 1, or averages for what is of a subject as a whole; may be given several times.",
+    help="ses-01, 01 or 1, or averages for files of no single session; may be given several times.",
 )
 @group_option()
 @json_option
@@ -220,7 +220,7 @@ def ls(
 ) -> None:
     """List objects of a bucket: size, group and key.
 
-    Of everything that this package knows, or of everything whose key begins with PREFIX, which need not be a folder.
+    Without PREFIX, lists all objects that this package can read; with PREFIX, every object whose key begins with it.
     """
     with exits.exit_codes():
         opened = bucket.open()
@@ -250,9 +250,9 @@ def ls(
 
 
 def _contents(bucket: Bucket, subjects: Iterable[str]) -> tuple[list[_Subject], _Subject]:
-    """List readable objects of some subjects, and those of no subject.
+    """List readable objects of some subjects, and of none.
 
-    Splits of a subject are its own.
+    Split files of a subject count as the subject's.
     """
     from intake_laion_fmri.discovery import get_subjects
     from intake_laion_fmri.reading.contents import dataset_objects, subject_contents

@@ -17,7 +17,7 @@ intake-laion-fmri catalog write --bucket s3://laion-fmri --out catalogs
 intake-laion-fmri catalog write --bucket s3://copy --endpoint-url http://127.0.0.1:9000
 python -c "import intake; print(list(intake.open_catalog('catalogs/laion_fmri.yaml')['sub-01']))"
 """,
-    done="the files are as they should be",
+    done="the files are up to date",
     failed="the files could not be written",
 )
 _CHECK = exits.epilog(
@@ -41,14 +41,14 @@ intake-laion-fmri doctor > report.md
 intake-laion-fmri doctor --subject sub-03 --json
 intake-laion-fmri doctor --bucket demo-bucket --session 1
 """,
-    done="every source could be opened, but those that the bucket does not have or gives on request only",
+    done="every source could be opened, except those that are absent or available on request only",
     failed="a source could not be opened",
 )
 
 
 @click.group()
 def catalog() -> None:
-    """Write the catalog's files, or compare them with a bucket."""
+    """Write catalog files, or check them."""
 
 
 @catalog.command(epilog=_WRITE)
@@ -64,15 +64,15 @@ def catalog() -> None:
 def write(source: BucketChoice, out: Path, as_json: bool) -> None:
     """Write a catalog of every subject, session and ROI.
 
-    The same listing gives the same bytes; each file appears whole or not at all, and files that are right already are
-    left alone. A file of these names that this command did not write is never written over: nothing is written then.
-    The files name no bucket: tell it when opening them, or by LAION_FMRI_BUCKET.
+    The same listing gives the same bytes. Files are written atomically, and unchanged files are left alone. If a file
+    that this command did not write has one of the names, nothing is written. The files do not contain the bucket's
+    address: pass it when opening them, or set LAION_FMRI_BUCKET.
     """
     from intake_laion_fmri.catalog.files import catalog_files, write_files
     from intake_laion_fmri.catalog.inventory import catalog_folder, read_inventory, take_inventory
 
     if source.given and source.url is None:
-        raise click.UsageError("--endpoint-url and --storage-option say how a bucket is reached: add --bucket.")
+        raise click.UsageError("--endpoint-url and --storage-option need --bucket.")
     with exits.exit_codes():
         inventory = take_inventory(source.open()) if source.given else read_inventory(catalog_folder())
         files = catalog_files(inventory)
@@ -91,7 +91,7 @@ def write(source: BucketChoice, out: Path, as_json: bool) -> None:
     "--catalog",
     "folder",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder that `catalog write` has written to. By default the one that ships.",
+    help="Folder written by `catalog write`. By default the catalog in the package.",
 )
 @json_option
 @bucket_options
@@ -99,8 +99,8 @@ def write(source: BucketChoice, out: Path, as_json: bool) -> None:
 def check(context: click.Context, bucket: BucketChoice, folder: Path | None, as_json: bool) -> None:
     """Compare a catalog with the present contents of a bucket.
 
-    Subjects, public and held-out sessions, ROIs, their categories, and, where the catalog was written from a listing,
-    sizes and formats. Nothing is written.
+    Compares subjects, public and held-out sessions, ROIs and their categories, and, if the catalog was written from a
+    listing, sizes and formats. Nothing is written.
     """
     from intake_laion_fmri.catalog.drift import compare
     from intake_laion_fmri.catalog.files import catalog_files, changed_files
@@ -109,7 +109,7 @@ def check(context: click.Context, bucket: BucketChoice, folder: Path | None, as_
     folder = folder or catalog_folder()
     if not (folder / INVENTORY_FILE).is_file():
         raise click.BadParameter(
-            f"{folder} holds no {INVENTORY_FILE}: expected a folder that `catalog write` has written to.",
+            f"{folder} has no {INVENTORY_FILE}. Pass a folder written by `catalog write`.",
             context,
             param_hint="'--catalog'",
         )
@@ -127,24 +127,24 @@ def check(context: click.Context, bucket: BucketChoice, folder: Path | None, as_
         click.echo(
             f"{len(changes)} differences between {folder} and {opened.url}."
             if changes
-            else f"{folder} describes {opened.url} as it is: {len(found.subjects)} subjects."
+            else f"{folder} agrees with {opened.url}: {len(found.subjects)} subjects."
         )
     context.exit(exits.DRIFT if changes else 0)
 
 
 @click.command(epilog=_DOCTOR)
-@click.option("--subject", help="Open the sources of this subject. By default the bucket's first.")
-@click.option("--session", help="Read the betas of this session, too: its whole file is fetched.")
+@click.option("--subject", help="Subject whose sources are opened. By default the first.")
+@click.option("--session", help="Also read the betas of this session; the whole file is fetched.")
 @json_option
 @bucket_options
 @click.pass_context
 def doctor(
     context: click.Context, bucket: BucketChoice, subject: str | None, session: str | None, as_json: bool
 ) -> None:
-    """Look whether a bucket is what this package expects, and print a report to paste into an issue.
+    """Check a bucket and print a report for an issue.
 
-    Lists the bucket, compares it with the catalog that came with the package, and opens each source of one subject as
-    a user would: listings and small files, but no session unless --session names one. Holds no secret.
+    Lists the bucket, compares it with the catalog in the package, and opens each source of one subject as a user would.
+    Only listings and small files are read, unless --session names a session. The report contains no secrets.
     """
     from intake_laion_fmri.catalog.doctor import look
 

@@ -17,18 +17,18 @@ _GET = exits.epilog(
     LAION_FMRI_REQUEST_ID=lfm_... intake-laion-fmri stimuli get --to /data/laion-fmri
     intake-laion-fmri stimuli get
     """,
-    more="""They are asked for at https://laion-fmri.hebartlab.com/request; the answer is a request id. It may be
-interrupted at any moment and run again: what was received is not fetched again. The images may be read by you alone.
+    more="""Request access at https://laion-fmri.hebartlab.com/request to get a request id. If interrupted, run the command
+again: received data are kept. The files are readable by you only.
 
 \b
 Environment:
-  LAION_FMRI_REQUEST_ID   the request id; others can see what stands on a command line
+  LAION_FMRI_REQUEST_ID   the request id; other users can see command lines
   LAION_FMRI_ACCESS_URL   another address of the access service""",
-    done="the images and their table are there, and have the published SHA-256",
-    failed="there is another file in their place, or the disk is full",
+    done="the images and their table are complete and have the published SHA-256",
+    failed="another file has their name, or the disk is full",
 )
 
-_DONE = {"done": "every chosen file is in the data folder", "failed": "no data folder is named, or the disk is full"}
+_DONE = {"done": "every chosen file is in the data folder", "failed": "no data folder is set, or the disk is full"}
 
 
 class ManyValues(click.Command):
@@ -48,12 +48,10 @@ class ManyValues(click.Command):
         return super().parse_args(ctx, given)
 
 
-_subject = click.option("--subject", multiple=True, help="sub-01 or 01, several, or all of them.")
-_ses = click.option(
-    "--ses", multiple=True, help="ses-01, 01 or 1, several; averages for the files of a subject as a whole."
-)
+_subject = click.option("--subject", multiple=True, help="sub-01 or 01; several, or all.")
+_ses = click.option("--ses", multiple=True, help="ses-01, 01 or 1; several; averages for files of no single session.")
 _jobs = click.option(
-    "--n-jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Large files at a time."
+    "--n-jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Large files copied concurrently."
 )
 
 
@@ -77,25 +75,25 @@ def _copy(function: str, source: BucketChoice, **given: Any) -> None:
 @_subject
 @_ses
 @entity_options(*layout.ENTITIES)
-@click.option("--include-stimuli", is_flag=True, help="The images too, once they were asked for.")
+@click.option("--include-stimuli", is_flag=True, help="Include the images; they need a request id.")
 @click.option(
     "--include-embeddings",
     is_flag=False,
     flag_value="all",
     multiple=True,
-    help="Embeddings of the images too; or the models, such as CLIP.",
+    help="Include embeddings of the images: all, or models such as CLIP.",
 )
-@click.option("--include-freesurfer", is_flag=True, help="FreeSurfer's folder of each subject too.")
-@click.option("--include-anatomical", is_flag=True, help="All images of the anatomy too.")
-@click.option("--include-raw", is_flag=True, help="Raw data too: hundreds of GB a subject.")
-@click.option("--include-localizers", is_flag=True, help="Maps of the localizers too.")
+@click.option("--include-freesurfer", is_flag=True, help="Include each subject's FreeSurfer folder.")
+@click.option("--include-anatomical", is_flag=True, help="Include all anatomical images.")
+@click.option("--include-raw", is_flag=True, help="Include raw data: hundreds of GB per subject.")
+@click.option("--include-localizers", is_flag=True, help="Include the localizers' maps.")
 @_jobs
 @source_options()
 def download(source: BucketChoice, **given: Any) -> None:
     """Copy a part of the bucket to the data folder.
 
-    The folder is named with `config --data-dir`. It is read before the bucket, and a second run copies what is missing.
-    `mirror` does the same with any folder.
+    Set the folder with `config --data-dir`; it is read before the bucket. A second run copies the missing files.
+    `mirror` does the same for any folder.
     """
     models = given.pop("include_embeddings")
     given["include_embeddings"] = True if "all" in models else list(models) or False
@@ -109,35 +107,38 @@ def download(source: BucketChoice, **given: Any) -> None:
 @_jobs
 @source_options()
 def download_raw(source: BucketChoice, **given: Any) -> None:
-    """Copy raw data and tables of events to the data folder."""
+    """Copy raw data and events to the data folder."""
     _copy("download_raw", source, **given)
 
 
 @_command("download-embeddings", " --model CLIP DINOv2")
-@click.option("--model", "models", multiple=True, help="Such as CLIP; all of them by default.")
+@click.option("--model", "models", multiple=True, help="Model, such as CLIP. By default all.")
 @source_options()
 def download_embeddings(source: BucketChoice, models: tuple[str, ...]) -> None:
-    """Copy embeddings of the images to the data folder."""
+    """Copy embeddings of images to the data folder."""
     _copy("download_embeddings", source, models=models)
 
 
 @_command("download-captions")
 @source_options()
 def download_captions(source: BucketChoice) -> None:
-    """Copy the captions of the images to the data folder."""
+    """Copy captions of images to the data folder."""
     _copy("download_captions", source)
 
 
 @_command("download-segmentations")
 @source_options()
 def download_segmentations(source: BucketChoice) -> None:
-    """Copy the segmentations of the shared images to the data folder."""
+    """Copy segmentations of images to the data folder."""
     _copy("download_segmentations", source)
 
 
 @_command("download-stimuli")
 def download_stimuli() -> None:
-    """Copy the images to the data folder, once access was granted."""
+    """Copy the images to the data folder.
+
+    This needs a request id; see `request-access`.
+    """
     from intake_laion_fmri import download as functions
 
     with exits.exit_codes():
@@ -146,12 +147,14 @@ def download_stimuli() -> None:
 
 @click.command(
     "request-access",
-    epilog=exits.epilog("intake-laion-fmri request-access", done="the address was printed", failed="it was not"),
+    epilog=exits.epilog(
+        "intake-laion-fmri request-access", done="the address is printed", failed="it could not be printed"
+    ),
 )
 def request_access() -> None:
-    """Show the address of the request form for the images.
+    """Show where to request access to the images.
 
-    They are given under a data use agreement. Nothing is sent.
+    Access requires a data use agreement. Nothing is sent.
     """
     from intake_laion_fmri.download import request_stimulus_access
 
@@ -160,18 +163,20 @@ def request_access() -> None:
 
 @click.group()
 def stimuli() -> None:
-    """Get the images, which are given under a data use agreement."""
+    """Get the images, under their data use agreement."""
 
 
 @stimuli.command(epilog=_GET)
-@click.option("--to", metavar="DIR", type=click.Path(file_okay=False), help="Folder; by default the data folder.")
-@click.option("--request-id", metavar="ID", help="Better given in LAION_FMRI_REQUEST_ID.")
+@click.option(
+    "--to", metavar="DIR", type=click.Path(file_okay=False), help="Folder to copy to. By default the data folder."
+)
+@click.option("--request-id", metavar="ID", help="Request id; the variable LAION_FMRI_REQUEST_ID is safer.")
 @json_option
 def get(to: str | None, request_id: str | None, as_json: bool) -> None:
     """Fetch the images and their table into a mirror.
 
-    The request id is the option's, or the environment's, or the one that the data set's own package keeps in
-    ~/.cache/laion-fmri/auth.json.
+    The request id is taken from the option, the environment, or ~/.cache/laion-fmri/auth.json, where the data set's own
+    package saves it.
     """
     from intake_laion_fmri.mirror.gated import fetch_stimuli
 

@@ -1,4 +1,4 @@
-"""How commands end: exit codes, and the errors behind them."""
+"""Exit codes of commands, and the errors behind them."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from intake_laion_fmri.errors import (
 )
 
 FAILED = 1
-"""Exit code: it could not be done. 0 is success; 2 is an error of usage."""
+"""Exit code of a failure. 0 is success; 2 is an error of usage."""
 DRIFT = FAILED
-"""Exit code of what compares: there are differences."""
+"""Exit code of comparisons: there are differences."""
 UNREACHABLE = 3
 """Exit code: the bucket does not respond."""
 DENIED = 4
@@ -37,9 +37,9 @@ DENIED = 4
 NOT_FOUND = 5
 """Exit code: there is no such bucket, or it has no matching object."""
 CONTRADICTORY = 6
-"""Exit code: the bucket, a store, a mirror or an inventory contradicts itself or cannot be understood."""
+"""Exit code: the bucket, a store, a mirror or an inventory is damaged or inconsistent."""
 CLOSED_PIPE = 141
-"""Exit code: the reader of the output has gone; as a shell reports a program that died of it."""
+"""Exit code: the reader of the output has closed it; shells report SIGPIPE so."""
 
 _CODES: Mapping[type[Exception], int] = {
     BucketUnreachableError: UNREACHABLE,
@@ -52,7 +52,7 @@ _CODES: Mapping[type[Exception], int] = {
 class Program(click.Group):
     """The whole command line.
 
-    It ends without a traceback at Ctrl-C, and when the reader of its output has gone.
+    It ends without a traceback at Ctrl-C, and when its output is closed.
     """
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
@@ -96,19 +96,18 @@ def _write_to_nowhere() -> None:
 def epilog(examples: str, *, failed: str, done: str = "done", more: str = "") -> str:
     """Return the end of a command's help: examples, notes and exit codes.
 
-    `done` and `failed` are what the exit codes 0 and 1 say; `more` are paragraphs between, marked for click as these
-    are.
+    `done` and `failed` describe the exit codes 0 and 1; `more` holds paragraphs between, marked up for click.
     """
     indented = "\n".join(f"  {line}" for line in inspect.cleandoc(examples).splitlines())
     codes = f"""\b
 Exit codes:
   0  {done}
   1  {failed}
-  2  the command was not understood, or its options are refused
+  2  invalid command or options
   {UNREACHABLE}  the bucket or the store does not respond
-  {DENIED}  the bucket or the store may not be read, or written to
-  {NOT_FOUND}  there is no such bucket, store or mirror, or it has no matching object
-  {CONTRADICTORY}  the bucket, a store, a mirror or an inventory is damaged or contradicts itself
+  {DENIED}  no permission to read or write the bucket or the store
+  {NOT_FOUND}  the bucket, store, mirror or object does not exist
+  {CONTRADICTORY}  the bucket, a store, a mirror or an inventory is damaged or inconsistent
 """
     return "\n\n".join(part.strip("\n") for part in (f"\b\nExamples:\n{indented}", more, codes) if part)
 
@@ -117,7 +116,7 @@ Exit codes:
 def exit_codes() -> Iterator[None]:
     """Turn a bucket's errors into one line and an exit code.
 
-    Warnings become lines, too.
+    Warnings are printed as lines as well.
     """
     try:
         with warnings.catch_warnings(record=True) as caught:

@@ -1,4 +1,4 @@
-"""What is on this machine: the commands ``cache info``, ``cache clear``, ``config`` and ``demo``."""
+"""Commands for this machine: ``cache info``, ``cache clear``, ``config``, ``demo``."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _CONFIG = exits.epilog(
     intake-laion-fmri config --data-dir /data/laion-fmri
     intake-laion-fmri config
     """,
-    failed="there is no such folder, or its name could not be kept",
+    failed="the folder does not exist, or the setting could not be saved",
 )
 
 _DEMO = """\b
@@ -51,15 +51,15 @@ Example:
 def cache() -> None:
     """Show or clear the cache of small files.
 
-    Tables, masks and maps that were read from a server, and split files. It is in the user's cache folder, or in
-    LAION_FMRI_CACHE, and keeps at most LAION_FMRI_CACHE_LIMIT bytes, 2 GB by default.
+    It holds tables, masks and maps from servers, and split files. It lies in the user's cache folder or in
+    LAION_FMRI_CACHE, and is limited to LAION_FMRI_CACHE_LIMIT bytes, 2 GB by default.
     """
 
 
 @cache.command(epilog=_INFO)
 @json_option
 def info(as_json: bool) -> None:
-    """Show where the cache is, and how much is in it."""
+    """Show the cache's folder and size."""
     from intake_laion_fmri.remote.cache import cache_info
 
     with exits.exit_codes():
@@ -71,10 +71,10 @@ def info(as_json: bool) -> None:
 
 
 @cache.command(epilog=_CLEAR)
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 def clear(yes: bool, as_json: bool) -> None:
-    """Remove what is in the cache; it is fetched again where it is needed."""
+    """Empty the cache; files are fetched again when needed."""
     from intake_laion_fmri.remote.cache import cache_info, clear_cache
 
     with exits.exit_codes():
@@ -96,13 +96,14 @@ def clear(yes: bool, as_json: bool) -> None:
 @click.option(
     "--data-dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="An existing folder: downloads go there, and it is read before the bucket.",
+    help="Existing folder for downloads, read before the bucket.",
 )
 @json_option
 def config(data_dir: Path | None, as_json: bool) -> None:
-    """Show or name the folder with the data.
+    """Show or set the data folder.
 
-    Its name is kept in the user's configuration folder, or in LAION_FMRI_CONFIG. LAION_FMRI_MIRROR goes before it.
+    The setting is saved in the user's configuration folder, or in LAION_FMRI_CONFIG. LAION_FMRI_MIRROR takes
+    precedence.
     """
     from intake_laion_fmri.remote.data_folder import dataset_initialize, kept_data_dir, settings_file
 
@@ -118,9 +119,9 @@ def config(data_dir: Path | None, as_json: bool) -> None:
     if as_json:
         print_json({"data_dir": kept and str(kept), "settings": str(settings_file() or "") or None})
     elif kept is None:
-        click.echo("No data folder is named: 'intake-laion-fmri config --data-dir FOLDER' names one.")
+        click.echo("No data folder is set. Set one with 'intake-laion-fmri config --data-dir FOLDER'.")
     else:
-        click.echo(f"{kept}{'' if kept.is_dir() else ' (is not there)'}")
+        click.echo(f"{kept}{'' if kept.is_dir() else ' (does not exist)'}")
 
 
 @click.command(epilog=_DEMO)
@@ -132,10 +133,10 @@ def config(data_dir: Path | None, as_json: bool) -> None:
     show_default=True,
     help="tiny: two subjects, under 2 MB. small: five subjects, three sessions each. session: one full-size session.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same bytes.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Equal seeds give equal bytes.")
 @json_option
 def demo(path: Path, scale: str, seed: int, as_json: bool) -> None:
-    """Write a synthetic bucket with the real layout to PATH."""
+    """Write a synthetic bucket to PATH."""
     from intake_laion_fmri.demo.bucket import write_demo
 
     with exits.exit_codes(), Bar(f"Writing {path}", after=2) as bar:
@@ -147,7 +148,7 @@ def demo(path: Path, scale: str, seed: int, as_json: bool) -> None:
 
 
 def _named(found: CacheInfo) -> str:
-    return str(found.folder or "No home folder is known, nothing is kept (LAION_FMRI_CACHE names another folder)")
+    return str(found.folder or "No home folder is known, so nothing is cached (set LAION_FMRI_CACHE to a folder)")
 
 
 def _to_json(found: CacheInfo) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The command ``intake-laion-fmri``, which gathers the groups of commands."""
+"""The command ``intake-laion-fmri``, with all groups of commands."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ Examples:
 
 \b
 Environment:
-  LAION_FMRI_BUCKET       URL or folder of the bucket, instead of s3://laion-fmri
-  LAION_FMRI_MIRROR       folder that is read first; LAION_FMRI_MIRROR_ONLY=1 forbids the network
-  LAION_FMRI_CONFIG       folder of the settings that "config" keeps
-  LAION_FMRI_NETWORK      how patient requests are, such as attempts=3,total_seconds=20
-  LAION_FMRI_CACHE        folder of the cache; LAION_FMRI_CACHE_LIMIT: its most bytes
+  LAION_FMRI_BUCKET       URL or folder of the bucket, default s3://laion-fmri
+  LAION_FMRI_MIRROR       folder that is read first; with LAION_FMRI_MIRROR_ONLY=1, no network
+  LAION_FMRI_CONFIG       folder of the settings saved by "config"
+  LAION_FMRI_NETWORK      limits of retries, such as attempts=3,total_seconds=20
+  LAION_FMRI_CACHE        folder of the cache; LAION_FMRI_CACHE_LIMIT: its size in bytes
   LAION_FMRI_SPLITS       folder or URL of split files
-  LAION_FMRI_REQUEST_ID   what the form for the images gave; LAION_FMRI_ACCESS_URL: the service that takes it
+  LAION_FMRI_REQUEST_ID   request id for the images; LAION_FMRI_ACCESS_URL: the access service
 
 \b
 Exit codes:
   0    done
-  1    it could not be done, or what was compared differs
-  2    the command was not understood, or its options are refused
+  1    failure, or differences found
+  2    invalid command or options
   3    the bucket does not respond
   4    access denied
   5    not found
-  6    a file is damaged, or contradicts another
+  6    a file is damaged or inconsistent
   130  interrupted (Ctrl-C)
-  141  the reader of the output has gone
+  141  the output was closed
 """
 
 
@@ -49,7 +49,7 @@ Exit codes:
 def main() -> None:
     """Read LAION-fMRI as lazy, labelled arrays.
 
-    On a terminal the commands print tables and progress bars, in a pipe plain lines, and with --json one object.
+    Commands print tables and progress bars on a terminal, plain lines in a pipe, and one object with --json.
     """
 
 

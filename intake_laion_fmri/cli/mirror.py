@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from intake_laion_fmri.mirror.report import MirrorPlan, MirrorProgress, MirrorReport
 
 LONGEST_LIST = 20
-"""Files that a terminal names."""
-KEPT = "Received data are kept: run it again for the rest."
-"""What becomes of an interrupted copy."""
+"""Files listed on a terminal, at most."""
+KEPT = "Received data are kept. Run the command again for the rest."
+"""Message after an interrupt."""
 
 _MIRROR = exits.epilog(
     """
@@ -42,23 +42,23 @@ intake-laion-fmri mirror verify /data/laion-fmri
 intake-laion-fmri mirror status /data/laion-fmri --json
 LAION_FMRI_MIRROR=/data/laion-fmri python -c "import intake; print(intake.cat.laion_fmri.betas().to_dask())"
 """,
-    more="""It may be interrupted at any moment and run again: what was received is not fetched again.
+    more="""If interrupted, run the command again: received data are kept.
 
-A file in DIR that this program did not write, or that was changed since, is never replaced: it is named, with
-exit code 6.
+Files in DIR that this program did not write, or that were changed since, are never replaced. They are listed, and
+the exit code is 6.
 
-In a pipe, the key of each file as soon as it is complete.""",
-    done="every chosen file is there, complete and current",
-    failed="the disk is full, or cannot be written to",
+In a pipe, the key of each file is printed as soon as it is complete.""",
+    done="every selected file is complete and current",
+    failed="the disk is full or not writable",
 )
 _VERIFY = exits.epilog(
     """
 intake-laion-fmri mirror verify /data/laion-fmri
 intake-laion-fmri mirror verify /data/laion-fmri --subject sub-01 --group betas --json
 """,
-    more="A line for each file that is not as it was copied. The next run of mirror fetches it again.",
-    done="every file is as it was copied",
-    failed="files are gone, or were received in part",
+    more="Prints a line for each changed file. The next run of mirror fetches it again.",
+    done="every file is unchanged",
+    failed="files are missing or incomplete",
 )
 _STATUS = exits.epilog(
     """
@@ -75,12 +75,12 @@ In a pipe, fields separated by tabs:
     failed="the folder could not be read",
 )
 
-_groups = group_option(" By default all but those of stimuli, surfaces, localizers, time series and raw data.")
+_groups = group_option(" By default all except stimuli, surfaces, localizers, time series and raw data.")
 
 
 def _local(context: click.Context, parameter: click.Parameter, folder: str | None) -> str | None:
     if folder and "://" in folder:
-        raise click.BadParameter(f"{folder!r}: a mirror is a local folder.", context, parameter)
+        raise click.BadParameter(f"Expected a local folder, found {folder!r}.", context, parameter)
     return folder
 
 
@@ -94,9 +94,11 @@ _folder = click.argument("folder", metavar="DIR", type=click.Path(file_okay=Fals
 @selection_options
 @_groups
 @entity_options(*layout.ENTITIES)
-@click.option("--include-stimuli", is_flag=True, help="Copy the public tables of stimuli too.")
-@click.option("--jobs", type=click.IntRange(min=1), default=4, show_default=True, help="Large files at a time.")
-@click.option("--dry-run", is_flag=True, help="Show what would be copied, and copy nothing.")
+@click.option("--include-stimuli", is_flag=True, help="Include the public tables of stimuli.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), default=4, show_default=True, help="Large files copied concurrently."
+)
+@click.option("--dry-run", is_flag=True, help="Show the files without copying.")
 @json_option
 @source_options()
 @click.pass_context
@@ -114,11 +116,11 @@ def mirror(
     as_json: bool,
     **entities: tuple[str, ...],
 ) -> None:
-    """Copy a part of the bucket to a folder, or complete a copy.
+    """Copy a part of the bucket to a folder.
 
-    It has the bucket's layout, and is read first with --mirror or LAION_FMRI_MIRROR. With a session comes what reading
-    it needs of its subject; --session averages is what is of a subject as a whole. Files in whose names there is no
-    --task (--space, --desc, ...) are not left out by it.
+    The copy has the bucket's layout, is read first with --mirror or LAION_FMRI_MIRROR, and is completed by another run.
+    A session comes with the files of its subject that reading it needs; --session averages selects files of no single
+    session. --task, --space, --desc, ... do not exclude files whose names lack that entity.
     """
     if context.invoked_subcommand is not None:
         _expect_no_options(context)
@@ -173,7 +175,7 @@ def verify(
 ) -> None:
     """Read every file of a mirror and compare it with its record.
 
-    Each is compared with its checksum of when it was copied. No network is needed.
+    Files are compared with the checksums of when they were copied. This needs no network.
     """
     from intake_laion_fmri.mirror.verify import mirror_status, verify_mirror
 
@@ -202,7 +204,7 @@ def verify(
 def status(folder: str, as_json: bool) -> None:
     """Show a mirror's contents and its missing files.
 
-    By names and sizes: no file is read, and no network is needed.
+    Only names and sizes are compared: no file is read. This needs no network.
     """
     from intake_laion_fmri.mirror.verify import mirror_status
 
@@ -213,7 +215,7 @@ def status(folder: str, as_json: bool) -> None:
         return
     seen = on_terminal(sys.stdout)
     if seen:
-        copied = f" {found.unrecorded:,} of them copied by other means." if found.unrecorded else ""
+        copied = f" {found.unrecorded:,} of them copied by another program." if found.unrecorded else ""
         click.echo(printable(f"{found.to}: {found.files:,} files, {size(found.bytes)}.{copied}\n"))
     subjects = [
         (
@@ -228,9 +230,9 @@ def status(folder: str, as_json: bool) -> None:
     partial = [(key, Size(received), Size(whole)) for key, received, whole in found.partial]
     for table in (
         Table(("subject", "sessions", "groups", "files", "size"), subjects, "subject"),
-        Table(("received in part", "bytes received", "size"), partial, "partial"),
-        Table(("gone or changed since it was copied",), [(key,) for key in found.missing], "missing"),
-        Table(("not of the data set",), [(path,) for path in found.unknown], "unknown"),
+        Table(("incomplete", "bytes received", "size"), partial, "partial"),
+        Table(("missing, or changed since it was copied",), [(key,) for key in found.missing], "missing"),
+        Table(("not part of the data set",), [(path,) for path in found.unknown], "unknown"),
     ):
         if seen and table.rows:
             shown = Table(table.columns, table.rows[:LONGEST_LIST])
@@ -247,30 +249,32 @@ def _expect_no_options(context: click.Context) -> None:
     for parameter in context.command.params:
         if parameter.name and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
             name = context.invoked_subcommand
-            raise click.UsageError(f"{parameter.opts[0]} is for copying: `mirror {name}` takes its options after DIR.")
+            raise click.UsageError(
+                f"{parameter.opts[0]} is an option of copying. Pass the options of `mirror {name}` after DIR."
+            )
 
 
 def _announce_plan(plan: MirrorPlan, *, quiet: bool) -> None:
-    """Print the work of a plan, and what it leaves out."""
+    """Print a plan's work and its exclusions."""
     if not quiet:
         there = f"{len(plan.complete) + len(plan.unrecorded):,} are there"
         todo = f"{len(plan.fetch):,} to fetch, {size(plan.bytes_to_fetch)}"
         click.echo(
             printable(
                 f"{redact.url(plan.bucket.url)}: {len(plan.objects):,} files, {size(plan.n_bytes)}; {there}, {todo}; "
-                f"{size(plan.free_bytes)} are free in {plan.to}."
+                f"{size(plan.free_bytes)} free in {plan.to}."
             )
         )
     if plan.held_out:
-        click.echo(f"Left out: {plan.held_out:,} objects of held-out sessions.", err=True)
+        click.echo(f"Excluded: {plan.held_out:,} objects of held-out sessions.", err=True)
     if plan.gated:
-        click.echo(f"Left out: {plan.gated:,} under a data use agreement; ask {layout.CONTACT}.", err=True)
+        click.echo(f"Excluded: {plan.gated:,} under a data use agreement; contact {layout.CONTACT}.", err=True)
     for note in plan.notes:
         click.echo(printable(note), err=True)
     for key, reason in plan.refused[:LONGEST_LIST]:
-        click.echo(printable(f"Warning: {key!r} is left out: it {reason}."), err=True)
+        click.echo(printable(f"Warning: {key!r} is excluded: it {reason}."), err=True)
     if plan.bytes_to_fetch > plan.free_bytes:
-        click.echo(f"Warning: {plan.to} has too little space.", err=True)
+        click.echo(f"Warning: not enough space in {plan.to}.", err=True)
 
 
 def _print_plan(plan: MirrorPlan, *, as_json: bool) -> None:
@@ -297,7 +301,7 @@ def _print_report(plan: MirrorPlan, report: MirrorReport, *, as_json: bool) -> N
     rate = f" at {size(report.bytes_received / report.seconds)}/s" if report.bytes_received and report.seconds else ""
     line = f"{plan.to}: {report.n_files:,} files complete, {size(report.n_bytes)}; {report.fetched:,} fetched now"
     if report.replaced:
-        line += f", {report.replaced:,} of them in place of others"
+        line += f", {report.replaced:,} of them replacing others"
     if report.fetched:
         line += f": {size(report.bytes_received)} in {duration(report.seconds)}{rate}"
     click.echo(printable(f"{line}."))

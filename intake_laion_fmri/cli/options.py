@@ -54,7 +54,7 @@ class BucketChoice:
             return open_source(self.url, self.options)
 
     def open_store(self, url: str) -> Bucket:
-        """Return a store that is reached so; nothing is contacted."""
+        """Return a store without contacting it."""
         from intake_laion_fmri.remote.access import open_store
 
         with _errors_of_usage():
@@ -87,9 +87,9 @@ def bucket_options(command: Command) -> Command:
         "--mirror",
         metavar="DIR",
         type=click.Path(file_okay=False, path_type=Path),
-        help="Folder that `mirror` has copied to: what it holds is read there. By default LAION_FMRI_MIRROR.",
+        help="Folder with copies by `mirror`, read before the bucket. By default LAION_FMRI_MIRROR.",
     )
-    only = click.option("--mirror-only", is_flag=True, help="Read the mirror alone, without any network.")
+    only = click.option("--mirror-only", is_flag=True, help="Read only the mirror, without a network.")
     return source_options()(folder(only(run)))
 
 
@@ -118,7 +118,7 @@ def entity_options(*names: str) -> Callable[[Command], Command]:
 
     def add(command: Command) -> Command:
         for name in reversed(names):
-            help = f"In the file's name, such as {examples[name]}; may be given several times."
+            help = f"Entity of the file's name, such as {examples[name]}; may be given several times."
             command = click.option(f"--{name}", multiple=True, help=help)(command)
         return command
 
@@ -145,9 +145,9 @@ def _reached_by(what: str, option: str, options: str, endpoint: str) -> Callable
             metavar="KEY=VALUE",
             multiple=True,
             callback=_parse_options,
-            help=f"Option of the {what}'s file system, the value as JSON or text; may be given several times.",
+            help=f"Option of the {what}'s file system; the value is JSON or text; may be given several times.",
         )
-        server = click.option(endpoint, metavar="URL", help=f"Server of an S3 {what} that is not Amazon's.")
+        server = click.option(endpoint, metavar="URL", help=f"Server of an S3 {what} outside AWS.")
         return server(of_the_file_system(command))
 
     return add

@@ -28,7 +28,7 @@ intake-laion-fmri store build --to s3://mine/faces.zarr --roi face --roi body --
 intake-laion-fmri store build --to /shared/laion.zarr --cluster tcp://10.0.0.1:8786
 python -c "import intake; print(intake.cat.laion_fmri.betas(store='/data/laion.zarr', roi='face').to_dask())"
 """,
-    more="It may be interrupted at any moment and run again: what is complete is left alone.",
+    more="If interrupted, run the command again: complete sessions are kept.",
     done="every session is complete",
     failed="the store could not be written, or a worker died",
 )
@@ -37,8 +37,8 @@ _VERIFY = exits.epilog(
 intake-laion-fmri store verify /data/laion.zarr
 intake-laion-fmri store verify /data/laion.zarr --against-source --bucket s3://laion-fmri --session 1
 """,
-    done="every session is what was written",
-    failed="a session is not complete",
+    done="every session is unchanged",
+    failed="a session is incomplete",
 )
 _INFO = exits.epilog(
     """
@@ -55,40 +55,38 @@ python -c "import intake; print(intake.open_catalog('laion_store.yaml')['sub-01'
     failed="the file could not be written",
 )
 
-_splits = click.option(
-    "--splits", metavar="URL", help="Folder or URL of split files. By default what is found or fetched."
-)
+_splits = click.option("--splits", metavar="URL", help="Folder or URL of split files. By default the published ones.")
 
 
 @click.group()
 def store() -> None:
     """Build, check and describe a Zarr store of betas.
 
-    It is read at random, where the bucket's streams are unpacked from their start.
+    A store allows random access; the bucket's files must be decompressed from their start.
     """
 
 
 @store.command(epilog=_BUILD)
 @click.option("--to", metavar="URL", required=True, help="Folder or URL of the store.")
 @selection_options
+@click.option("--roi", "rois", multiple=True, help="ROI to keep: a name, category or expression; several are joined.")
 @click.option(
-    "--roi", "rois", multiple=True, help="Voxels to keep: a name, category or expression; several are united."
-)
-@click.option(
-    "--mask", type=click.Choice(["rsquare", "anatomical", "rsquare_or_nan"]), help="The brain.  [default: rsquare]"
+    "--mask", type=click.Choice(["rsquare", "anatomical", "rsquare_or_nan"]), help="Brain mask.  [default: rsquare]"
 )
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "bitround", "float16"]),
-    help="As it is; rounded to --keep-bits; or half precision, which loses small values.  [default: float32]",
+    help="Full precision; rounded to --keep-bits; or half precision, which loses small values.  [default: float32]",
 )
-@click.option("--keep-bits", type=int, help="Bits of the mantissa that bitround keeps, 1 to 23.  [default: 10]")
-@click.option("--codec", type=click.Choice(["none", "lz4", "zstd"]), help="Packing of chunks.  [default: none]")
+@click.option("--keep-bits", type=int, help="Bits of the mantissa kept by bitround, 1 to 23.  [default: 10]")
+@click.option("--codec", type=click.Choice(["none", "lz4", "zstd"]), help="Compression of chunks.  [default: none]")
 @click.option("--chunk-voxels", type=int, help="Voxels per chunk.  [default: 128]")
 @click.option("--shard-voxels", type=int, help="Voxels per object, 0 for an object per chunk.  [default: 4096]")
 @_splits
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes on this machine.")
-@click.option("--cluster", metavar="ADDRESS", help="Address of the scheduler of a Dask cluster to build on.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Worker processes on this machine."
+)
+@click.option("--cluster", metavar="ADDRESS", help="Scheduler address of a Dask cluster.")
 @json_option
 @bucket_options
 @store_options
@@ -106,11 +104,11 @@ def build(
 ) -> None:
     """Build a store from a bucket's streams, or complete one.
 
-    Options that are not given are those of the store that is there.
+    Missing options are taken from the existing store.
     """
     from intake_laion_fmri.building.build import build_store
 
-    interrupts.promise("Complete sessions are kept: run it again for the rest.")
+    interrupts.promise("Complete sessions are kept. Run the command again for the rest.")
     with exits.exit_codes():
         root = choice.open_store(to)
     with exits.exit_codes(), _tidied(root), _cluster(cluster) as client, _progress(quiet=as_json) as progress:
@@ -136,7 +134,7 @@ def build(
 @store.command(epilog=_VERIFY)
 @click.argument("url", metavar="STORE")
 @selection_options
-@click.option("--against-source", is_flag=True, help="Stream the bucket again and compare value by value.")
+@click.option("--against-source", is_flag=True, help="Read the bucket again and compare all values.")
 @_splits
 @json_option
 @bucket_options
@@ -157,7 +155,7 @@ def verify(
     from intake_laion_fmri.building.verify import verify_store
 
     if not against_source and bucket.given:
-        raise click.UsageError("--bucket and its options are for --against-source: add it.")
+        raise click.UsageError("--bucket and its options need --against-source.")
     checks = []
     with exits.exit_codes():
         for check in verify_store(

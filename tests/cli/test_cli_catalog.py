@@ -109,7 +109,7 @@ class TestCheck:
     def test_no_drift(self, tiny: Path, written: Path) -> None:
         result = run("check", "--bucket", tiny, "--catalog", written)
         assert (result.exit_code, result.stderr) == (0, "")
-        assert result.stdout == f"{written} describes {tiny} as it is: 2 subjects.\n"
+        assert result.stdout == f"{written} agrees with {tiny}: 2 subjects.\n"
 
     def test_each_kind_of_drift(self, own_tiny: Path, written: Path) -> None:
         """A new session, a vanished region, a new subject, one that has gone in part, and a larger file."""
@@ -234,11 +234,11 @@ class TestFailures:
         ("arguments", "told"),
         [
             (["check", "--catalog", "none"], "'none' does not exist"),
-            (["check", "--catalog", "."], f"holds no {INVENTORY_FILE}"),
+            (["check", "--catalog", "."], f"has no {INVENTORY_FILE}"),
             (["check", "--bucket", "foo://x"], "not know the protocol 'foo'"),
             (["check", "--storage-option", "anon"], "expected key=value"),
             (["check", "--storage-option", "client_kwargs=x", "--endpoint-url", "http://x"], "mapping"),
-            (["write", "--endpoint-url", "http://x"], "add --bucket"),
+            (["write", "--endpoint-url", "http://x"], "need --bucket"),
             (["write", "--bukcet", "x"], "--bucket"),
             (["rewrite"], "'rewrite'"),
         ],

@@ -121,7 +121,7 @@ class TestMirror:
         folder = tmp_path / "copy"
         options = ["--bucket", tiny, "--to", folder, "--subject", "01", "--dry-run"]
         first, *rows = done(*options).splitlines()
-        assert " are free in " in first
+        assert " free in " in first
         kinds = {row.split("\t")[0]: int(row.split("\t")[1]) for row in rows}
         assert kinds["betas"] >= 3
         plan = json.loads(done(*options, "--json"))
@@ -156,7 +156,7 @@ class TestMirror:
         options = ["--bucket", own_tiny, "--to", tmp_path / "copy", "--subject", "01", "--session", 1]
         result = run(*options)
         assert result.exit_code == CONTRADICTORY, result.output
-        assert result.stderr.count("is left out: ") == 2
+        assert result.stderr.count("is excluded: ") == 2
         assert "\x1b" not in result.output
         assert a_file(tmp_path / "copy").is_file(), "the others are there"
         assert len(json.loads(run(*options, "--json").stdout)["refused"]) == 2
@@ -170,13 +170,13 @@ class TestMirror:
             (["--to", "{to}", "--kind", "beta"], USAGE, "'betas'"),
             (["--to", "{to}", "--desc", "R2men"], USAGE, "R2mean"),
             (["--to", "{to}", "--jobs", "0"], USAGE, "--jobs"),
-            (["--to", "s3://copy/x"], USAGE, "a mirror is a local folder"),
+            (["--to", "s3://copy/x"], USAGE, "Expected a local folder"),
             (["--to", "{tiny}/README"], USAGE, "is a file"),
             (["--to", "{to}", "--session", "31"], DENIED, "held out"),
             (["--to", "{to}", "--suffix", "stimuli", "--include-stimuli"], DENIED, "data use agreement"),
             (["--to", "{to}", "--bucket", "/nonexistent"], NOT_FOUND, "There is no bucket or folder"),
             (["--to", "/proc/nope/copy"], FAILED, "/proc/nope"),
-            (["--to", "{to}", "verify", "{to}"], USAGE, "--to is for copying"),
+            (["--to", "{to}", "verify", "{to}"], USAGE, "--to is an option of copying"),
             (["check", "{to}"], USAGE, "No such command 'check'"),
         ],
         ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,

@@ -122,7 +122,7 @@ def test_interrupted_mirror(s3: Any, tiny: Path, tmp_path: Path, python_environm
         _, stderr = process.communicate(timeout=GRACE_SECONDS + 5)
     assert process.returncode == INTERRUPTED, stderr
     expect_one_line(stderr)
-    assert "run it again for the rest" in stderr
+    assert "Run the command again for the rest" in stderr
     assert ", 0 are there, " in planned.replace(";", ",")
     kept = set(files(copy))
     assert first in kept
@@ -180,7 +180,7 @@ def test_ctrl_c_on_a_terminal(tiny: Path, tmp_path: Path, python_environment: di
     seen = in_terminal(command, python_environment, when=lambda shown: "Building" in shown, keys=CTRL_C)
     assert seen.code == INTERRUPTED, seen.text
     assert seen.seconds_after < GRACE_SECONDS + 2
-    assert seen.lines[-1] == "Interrupted. Complete sessions are kept: run it again for the rest."
+    assert seen.lines[-1] == "Interrupted. Complete sessions are kept. Run the command again for the rest."
     assert "Traceback" not in seen.text
     assert seen.raw.rfind("\x1b[?25h") > seen.raw.rfind("\x1b[?25l"), "the cursor is shown again"
 

@@ -165,4 +165,4 @@ def test_a_process_without_a_home() -> None:
         [sys.executable, "-c", code, "cache", "info"], env=environment, capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("No home folder is known, nothing is kept")
+    assert done.stdout.startswith("No home folder is known, so nothing is cached")
