@@ -17,8 +17,8 @@ _GET = exits.epilog(
     LAION_FMRI_REQUEST_ID=lfm_... intake-laion-fmri stimuli get --to /data/laion-fmri
     intake-laion-fmri stimuli get
     """,
-    more="""Request access at https://laion-fmri.hebartlab.com/request to get a request id. If interrupted, run the command
-again: received data are kept. The files are readable by you only.
+    more="""Request access at https://laion-fmri.hebartlab.com/request to get a request id. If interrupted, run the
+command again: received data are kept. The files are readable by you only.
 
 \b
 Environment:
