@@ -259,7 +259,7 @@ def test_a_whole_bucket_warns_of_nothing(tiny: Path) -> None:
 def test_no_bucket(tmp_path: Path, ask: Callable[..., Any]) -> None:
     with pytest.raises(NotInBucketError, match=r"There is no bucket or folder .*nowhere"):
         ask(bucket=tmp_path / "nowhere")
-    with pytest.raises(NotInBucketError, match=f"holds no '{BETAS}'"):
+    with pytest.raises(NotInBucketError, match=f"holds no folder '{BETAS}'"):
         ask(bucket=tmp_path)
 
 

@@ -98,8 +98,8 @@ def check_chunks(chunks: object) -> Chunks:
     elif chunks in ("session", "voxel"):
         return chunks
     raise ValueError(
-        f"chunks={chunks!r}: expected 'session', 'voxel', or a number of voxels such as {{'voxel': 1024}}. Trials are "
-        "never cut within a session."
+        f"chunks={chunks!r}: expected 'session', 'voxel', or a number of voxels such as {{'voxel': 1024}}. The "
+        "trials of a session are never split."
     )
 
 
@@ -162,8 +162,8 @@ def _check_maps(maps: object) -> tuple[str, ...] | None:
 def _check_pool(pool: object) -> str:
     if is_several(pool) and len(pools := {str(name) for name in pool}) > 1:  # type: ignore[attr-defined]
         raise ValueError(
-            f"pool={sorted(pools)} asks for several pools in one call. That leaks: test images of one are training "
-            "images of the other. Choose pool='shared' or pool='subject' for the whole analysis."
+            f"pool={sorted(pools)} asks for several pools in one call. That leaks test data: test images of one pool "
+            "are training images of another. Choose pool='shared' or pool='subject' for the whole analysis."
         )
     check_option("pool", pool, valid=get_args(Pool))
     return str(pool)

@@ -270,8 +270,8 @@ class StoreBlock:
     def _damaged(self, key: str, error: Exception) -> DataIntegrityError:
         return DataIntegrityError(
             f"{self.store.locate(key)}: {error}. The session was rebuilt or removed since the store was opened, or the "
-            "object is damaged: open the store again; if it persists, 'intake-laion-fmri store verify' says what is "
-            "wrong, and 'store build' restores what was removed."
+            "object is damaged: open the store again; if it persists, run 'intake-laion-fmri store verify' to "
+            "find the fault, and 'store build' to restore what was removed."
         )
 
 

@@ -169,8 +169,8 @@ def no_subjects(bucket: Bucket) -> NotInBucketError:
     if not bucket.exists():
         return bucket.messages.no_such_bucket()
     return NotInBucketError(
-        f"{bucket.url!r} holds no {layout.BETAS_ROOT!r}: expected the root of a bucket, or of a copy of it, with the "
-        "bucket's folders."
+        f"{bucket.url!r} holds no folder {layout.BETAS_ROOT!r}: expected the root of the bucket, or of a copy with the "
+        "same folders."
     )
 
 

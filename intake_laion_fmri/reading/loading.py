@@ -243,7 +243,7 @@ def _checked_path(out: str | os.PathLike[str], variable: xr.Variable) -> Path:
         raise ValueError(f"out= must be a local file whose name ends in .npy, found {os.fspath(out)!r}.")
     if variable.dtype.hasobject:
         raise TypeError(
-            f"out={os.fspath(out)!r} holds numbers, and the values have type {variable.dtype}. Leave it out."
+            f"out={os.fspath(out)!r} can hold numbers only, but the values have type {variable.dtype}. Omit out=."
         )
     return path
 

@@ -57,7 +57,8 @@ class RoiForm:
             if files[info.key] != content and not same(value, read(files[info.key], bucket.locate(info.key))):
                 raise DataIntegrityError(
                     f"Two ROIs are named {self.name!r}: {bucket.locate(first.key)} and {bucket.locate(info.key)}. "
-                    "Expected one, or the same content: remove the older file; if the bucket holds both, report it."
+                    "Expected one file, or the same content: remove the older file; if the bucket holds both, report "
+                    "it."
                 )
         return value
 
@@ -100,7 +101,7 @@ class RoiListing:
             if file.category != other.category:
                 error = DataIntegrityError(
                     f"The ROI {file.name!r} is in two categories: {bucket.locate(other.info.key)} and "
-                    f"{bucket.locate(file.info.key)}. Expected one; if the bucket holds both, report it."
+                    f"{bucket.locate(file.info.key)}. Expected one category; if the bucket holds both, report it."
                 )
                 faults[file.name] = RoiFault(file.name, (other.category, file.category), error)
             # Two of one size and ETag are one object, and read once.

@@ -270,7 +270,10 @@ def _chosen_images(tables: Mapping[str, pd.DataFrame], n: int | None, exactly: b
         how = (
             f"{'exactly' if exactly else 'at least'} {n} times" if n else "as often as planned" if exactly else "at all"
         )
-        raise ValueError(f"No image was seen by all of {', '.join(tables)} {how}. Trials per image: {each}.")
+        raise ValueError(
+            f"No image was seen by all of {', '.join(tables)} {how}. Trials per image: {each}. Choose "
+            f"{'a smaller n=, ' if n else ''}more sessions or fewer subjects."
+        )
     return is_complete.all(axis=1)[chosen].sort_index()
 
 

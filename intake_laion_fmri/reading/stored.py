@@ -75,7 +75,7 @@ class StorePlan:
         if options.mask != voxels.mask:
             raise NotInStoreError(
                 f"{store.url} holds voxels of the mask {options.mask!r}, not {voxels.mask!r}. Choose "
-                f"mask={options.mask!r} (of a Subject, mask_source={options.mask!r}), {_WAYS_OUT}"
+                f"mask={options.mask!r} (for a Subject, mask_source={options.mask!r}), {_WAYS_OUT}"
             )
         known = public_sessions(store, subject)
         names = choose_sessions(store, subject, query.sessions, known, known)
@@ -93,7 +93,7 @@ class StorePlan:
             if session.record.axis != sessions[0].record.axis or session.record.options != options:
                 raise DataIntegrityError(
                     f"{store.locate(session.group)} was built from other maps or ROIs than {sessions[0].session}. Run "
-                    "'intake-laion-fmri store build' again: it renews the sessions whose sources were replaced."
+                    "'intake-laion-fmri store build' again: it rebuilds the sessions whose sources were replaced."
                 )
         if all("repetition" in session.arrays for session in sessions):
             for session in sessions:
@@ -212,14 +212,14 @@ class StorePlan:
         """Raise NotInBucketError if required files were absent at building."""
         if voxels.roi is not None and brain.rois is None:
             raise NotInBucketError(
-                f"{self.store.url} holds no ROI of {self.subject}: the bucket had none when it was built. Fetch the "
-                "ROIs, and build the store again."
+                f"{self.store.url} holds no ROI of {self.subject}: the bucket had none when the store was built. Fetch "
+                "the ROIs, and build the store again."
             )
         needed = voxels.threshold_map
         if needed is not None and needed not in brain.maps:
             raise NotInBucketError(
-                f"{self.store.url} holds no {needed} of {self.subject}: the bucket had no such map when it was built. "
-                "Fetch the map, and build the store again."
+                f"{self.store.url} holds no {needed} of {self.subject}: the bucket had no such map when the store was "
+                "built. Fetch the map, and build the store again."
             )
 
     def _expect_kept(self, brain: Brain, voxels: VoxelQuery) -> None:

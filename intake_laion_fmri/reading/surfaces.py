@@ -265,7 +265,7 @@ def in_world(shape: Geometry, name: str) -> NDArray[np.float32]:
     DataIntegrityError if the file names no volume.
     """
     if shape.to_world is None:
-        raise Broken(name)("expected the volume of its positions, found none, so its position in the brain is unknown")
+        raise Broken(name)("expected a volume geometry, found none, so the surface's position in the brain is unknown")
     return (shape.xyz @ shape.to_world[:3, :3].T + shape.to_world[:3, 3]).astype(np.float32)
 
 
@@ -299,7 +299,9 @@ class _Listing:
         if surface == FLAT:
             flat = sorted(name for name in self.of("surface") if _IS_PATCH.search(name) and "flat" in name)
             if len(flat) > 1 and FLAT not in flat:
-                raise ValueError(f"surface='flat' matches {', '.join(flat)} of {self.contents.subject}: name one.")
+                raise ValueError(
+                    f"surface='flat' matches {', '.join(flat)} of {self.contents.subject}: choose one of these."
+                )
             return [WHITE, FLAT if FLAT in flat or not flat else flat[0]]
         return [WHITE, str(surface)] if _IS_PATCH.search(str(surface)) else [str(surface)]
 
@@ -313,7 +315,7 @@ class _Listing:
             raise absent
         what = {"surface": "surface", "annotation": "annotation", "surface_label": "label"}[kind]
         if what == "surface" and name in (WHITE, PIAL, FLAT):  # needed for what was asked for
-            raise NotInBucketError(f"{absent} Flat patches and midthickness are read together with white and pial.")
+            raise NotInBucketError(f"{absent} Flat patches and midthickness also need white and pial.")
         where = f"{self.contents.subject} in {self.bucket.url}"
         raise unknown_value(what, name, sorted({*known, MIDTHICKNESS} if what == "surface" else known), where=where)
 

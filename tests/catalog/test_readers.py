@@ -180,7 +180,7 @@ WRONG = [
     ({"roi": 3}, TypeError, "roi must be a string"),
     ({"bucket": "foo://x"}, ValueError, "not know the protocol 'foo'"),
     ({"storage_options": "anon"}, TypeError, "storage_options must be a mapping"),
-    ({"pool": ["shared", "subject"]}, ValueError, "That leaks"),
+    ({"pool": ["shared", "subject"]}, ValueError, "That leaks test data"),
 ]
 
 

@@ -33,9 +33,9 @@ def test_a_missing_map_leaves_its_coordinate_out(own_tiny: Path) -> None:
     assert set(CONTRACT) - set(ds.coords) == {"nc_4rep", "in_roi", "roi", "roi_category"}
     with pytest.raises(NotInBucketError, match=r"Noiseceiling4rep_statmap\.nii\.gz is not in the bucket\. Beside it: "):
         open_betas("sub-01", min_noise_ceiling=10, noise_ceiling="4rep", bucket=own_tiny)
-    with pytest.raises(NotInBucketError, match="holds no ROI volume"):
+    with pytest.raises(NotInBucketError, match="holds no ROI in the format volume"):
         open_betas("sub-01", roi="FFA1", bucket=own_tiny)
-    with pytest.raises(NotInBucketError, match="holds no ROI volume"), pytest.warns(MissingFileWarning):
+    with pytest.raises(NotInBucketError, match="holds no ROI in the format volume"), pytest.warns(MissingFileWarning):
         open_rois("sub-01", bucket=own_tiny)
 
 
@@ -153,7 +153,7 @@ def test_a_held_out_session(tiny: Path) -> None:
 def test_no_such_bucket(tmp_path: Path) -> None:
     with pytest.raises(NotInBucketError, match="There is no bucket or folder"):
         open_betas("sub-01", bucket=tmp_path / "nowhere")
-    with pytest.raises(NotInBucketError, match="holds no 'derivatives/glmsingle-tedana'"):
+    with pytest.raises(NotInBucketError, match="holds no folder 'derivatives/glmsingle-tedana'"):
         open_betas("sub-01", bucket=tmp_path)
 
 

@@ -211,7 +211,7 @@ def uneven(file: h5py.File) -> None:
     [
         (group_instead, "found a group"),
         (linked, "found a link"),
-        (twice, "an image twice"),
+        (twice, "each image once"),
         (uneven, "one entry per embedding"),
     ],
 )

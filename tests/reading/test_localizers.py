@@ -114,13 +114,13 @@ def test_volumes_as_they_were_fitted(tiny: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [
-        ({"task": "oloc", "contrast": "faceVsObject"}, ValueError, "is of task 'floc', not of 'oloc'"),
+        ({"task": "oloc", "contrast": "faceVsObject"}, ValueError, "belongs to task 'floc'. Choose task='floc'"),
         ({"contrast": "faceVsObjects"}, ValueError, "Did you mean 'faceVsObject'"),
         ({"contrast": []}, ValueError, "is not a contrast"),
         ({"task": "fLoc"}, ValueError, "Did you mean 'floc'"),
         ({"task": 3}, ValueError, "not a task"),
-        ({"stat": "effect"}, ValueError, "choose task= among floc, oloc"),
-        ({"stat": "effect", "task": "MotionLoc"}, NotInBucketError, "no maps of stat effect"),
+        ({"stat": "effect"}, ValueError, "choose task= from floc, oloc"),
+        ({"stat": "effect", "task": "MotionLoc"}, NotInBucketError, "no maps of task 'MotionLoc' with stat='effect'"),
         ({"res": "1pt5", "roi": "V1"}, ValueError, "a different one"),
         ({"res": "2"}, ValueError, "1pt8"),
         ({"space": "MNI"}, ValueError, "fsnative"),
@@ -145,7 +145,7 @@ def test_held_out_tasks(own_tiny: Path) -> None:
 def test_what_is_missing(own_tiny: Path) -> None:
     """A run that lacks a condition, and a contrast that lacks a hemisphere, are left out unless they are named."""
     map_of(own_tiny, "sub-03", "floc", "object", "space-T1w_res-1pt8", run=2).unlink()
-    with pytest.warns(MissingFileWarning, match="run 2 .no object in run 2"):
+    with pytest.warns(MissingFileWarning, match="run 2 .no map of object in run 2"):
         ds = open_localizers("sub-03", task="floc", stat="effect", bucket=own_tiny)
     assert ds.run.values.tolist() == [1, 3]
     ds = open_localizers("sub-03", task="floc", stat="effect", contrast="face", bucket=own_tiny)
@@ -157,7 +157,7 @@ def test_what_is_missing(own_tiny: Path) -> None:
     with pytest.raises(NotInBucketError, match="bodyVsObject on hemisphere R"):
         open_localizers("sub-03", task="floc", contrast="bodyVsObject", space="fsnative", bucket=own_tiny)
     shutil.rmtree(own_tiny / "derivatives/localizers/sub-03")
-    with pytest.raises(NotInBucketError, match="holds no map of a localizer"):
+    with pytest.raises(NotInBucketError, match="holds no localizer map"):
         open_localizers("sub-03", bucket=own_tiny)
 
 
@@ -174,7 +174,7 @@ def test_broken_files(own_tiny: Path) -> None:
     again = own_tiny / "derivatives/localizers/sub-01/ses-32x/func" / good.name.replace("ses-31", "ses-32x")
     again.parent.mkdir(parents=True)
     shutil.copy(good, again)
-    with pytest.raises(DataIntegrityError, match="two files of one contrast"):
+    with pytest.raises(DataIntegrityError, match="files of the same contrast"):
         open_localizers("sub-01", task="oloc", bucket=own_tiny)
     shutil.rmtree(again.parents[1])
     shutil.copy(map_of(own_tiny, "sub-01", "floc", "faceVsObject", "space-T1w_res-1pt5"), good)

@@ -367,7 +367,7 @@ def test_no_rois(own_tiny: Path) -> None:
         ds = open_maps("sub-01", session=1, bucket=own_tiny)
     assert "in_roi" not in ds.coords
     open_maps("sub-01", session=1, grid="volume", bucket=own_tiny)
-    with pytest.raises(NotInBucketError, match="holds no ROI volume"):
+    with pytest.raises(NotInBucketError, match="holds no ROI in the format volume"):
         open_maps("sub-01", session=1, grid="volume", roi="FFA1", bucket=own_tiny)
 
 

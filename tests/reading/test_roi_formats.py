@@ -323,7 +323,7 @@ def test_a_selected_roi_without_the_format(own_tiny: Path) -> None:
     """The subject has it, so it is no unknown name: the error tells where it is."""
     roi_file(own_tiny, "sub-01", "PPA").unlink()
     message = (
-        r"'PPA' of sub-01 has no volume in .*derivatives/rois/sub-01\. It is there as func\.gii of hemisphere L, .*"
+        r"'PPA' of sub-01 has no volume in .*derivatives/rois/sub-01\. It exists as func\.gii of hemisphere L, .*"
     )
     for function in (open_rois, open_betas):
         with pytest.raises(NotInBucketError, match=message):
@@ -355,9 +355,9 @@ def test_a_hemisphere_is_missing(own_tiny: Path) -> None:
     assert [warning.filename for warning in caught] == [__file__]
     assert set(ds.data_vars) == {"in_roi_L"}
     assert not ds.has_func_gii.sel(hemi="R").any()
-    with pytest.raises(NotInBucketError, match=r"holds no ROI func\.gii"), pytest.warns(MissingFileWarning):
+    with pytest.raises(NotInBucketError, match=r"ROI in the format func\.gii"), pytest.warns(MissingFileWarning):
         open_rois("sub-01", format="func.gii", hemi="R", bucket=own_tiny)
-    with pytest.raises(NotInBucketError, match=r"holds no ROI func\.gii"):
+    with pytest.raises(NotInBucketError, match=r"holds no ROI in the format func\.gii"):
         open_rois("sub-01", format="func.gii", hemi="R", roi="FFA1", bucket=own_tiny)
 
 

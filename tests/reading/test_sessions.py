@@ -82,7 +82,7 @@ def test_two_names_of_one_session_are_an_error_that_names_both(asked, own_tiny):
 
 def test_two_names_of_a_session_that_nobody_asked_for_cost_the_repetition(own_tiny):
     copy(own_tiny, "ses-01", "ses-001")
-    with pytest.warns(MissingFileWarning, match=r"repetition \(.* session 1 has the names ses-001, ses-01"):
+    with pytest.warns(MissingFileWarning, match=r"repetition \(.* session 1 has several folders, ses-001, ses-01"):
         found = open_betas("sub-01", bucket=own_tiny, session=2, roi="face")
     assert "repetition" not in found.coords
     assert set(found["session"].values) == {"ses-02"}
@@ -148,7 +148,7 @@ def test_folders_of_other_names_are_said_to_be_skipped(name, own_tiny):
     copy(own_tiny, "ses-03", name)
     with pytest.warns(MissingFileWarning) as caught:
         found = open_trials("sub-01", bucket=own_tiny)
-    told = f"{name!r} of {own_tiny / FOLDER} (expected the name ses-<number>, and files of that name)."
+    told = f"{name!r} of {own_tiny / FOLDER} (expected the name ses-<number>, also in the names of the files)."
     assert [str(one.message) for one in caught] == [f"Left out: the folders {told}"]
     assert set(found["session"]) == {"ses-01", "ses-02", "ses-03"}
     assert len(open_trials("sub-01", bucket=own_tiny, session=[1, 2, 3])) == len(found)

@@ -196,7 +196,7 @@ def test_broken_images(own_tiny: Path) -> None:
         ("bomb.png", "at most 16000000 pixels"),
         ("cut.jpg", "a complete picture"),
         ("none.jpg", "found nothing"),
-        ("small.png", "expected 48 x 48 pixels, as the first image has, found 12 x 10. Pass size="),
+        ("small.png", "expected 48 x 48 pixels, like the first image, found 12 x 10. Pass size="),
     ):
         with pytest.raises(DataIntegrityError, match=f"{FILE}: {label}: .*{problem}"):
             open_stimuli(["good.jpg", label], bucket=own_tiny).load()
@@ -214,7 +214,7 @@ def test_a_file_that_is_not_of_its_table(own_tiny: Path) -> None:
         open_stimuli(bucket=own_tiny)
     (own_tiny / FILE).write_bytes(content)
     (own_tiny / TABLE).write_text((own_tiny / TABLE).read_text() + "more.jpg,NSD,,shared,4rep\n")
-    with pytest.raises(DataIntegrityError, match="expected 30 images, as the stimulus table has rows, found 29"):
+    with pytest.raises(DataIntegrityError, match="expected 30 images, one per row of the stimulus table, found 29"):
         open_stimuli(bucket=own_tiny)
 
 

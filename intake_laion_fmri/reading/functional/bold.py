@@ -156,7 +156,7 @@ def _check_combination(source: str, echo: int | None, part: str, roi: RoiSelecti
     if source == "tedana" and (echo is not None or part != "mag"):
         raise ValueError(
             f"echo={echo!r}, part={part!r}: the echoes of preprocessed series are combined. Add source='raw', or omit "
-            "these."
+            "both."
         )
     if source == "raw" and roi is not None:
         raise ValueError(
@@ -191,7 +191,10 @@ def _by_echo(runs: RunFiles, source: str, echo: int | None, part: str, bucket: B
                 "echoes, or fetch the file."
             )
     if not echoes:
-        raise NotInBucketError(f"{bucket.locate(layout.RAW.folder(runs.subject))} has no part {part!r} of these runs.")
+        raise NotInBucketError(
+            f"{bucket.locate(layout.RAW.folder(runs.subject))} has no part {part!r} of these runs. Choose the other "
+            "part or other runs, or fetch the files."
+        )
     return echoes
 
 
@@ -206,12 +209,13 @@ def _repetition_time(bucket: Bucket, runs: RunFiles, headers: Mapping[str, Volum
     name = bucket.locate(next(iter(found)))
     if values[0] <= 0:
         raise DataIntegrityError(
-            f"{name}: neither its header nor its sidecar tells the time from volume to volume. Fetch both again; if "
-            "it persists, report it."
+            f"{name}: neither its header nor its sidecar has the repetition time. Fetch both again; if it persists, "
+            "report it."
         )
     if len(values) > 1:
         raise ValueError(
-            f"The runs have different repetition times, {' and '.join(f'{one:g}' for one in values)} s: choose run=."
+            f"The runs have different repetition times, {' and '.join(f'{seconds:g}' for seconds in values)} s: choose "
+            "runs with the same time with run=."
         )
     return values[0]
 
@@ -238,7 +242,7 @@ def _of_scanner(
         difference = grid.difference(headers[key].grid)
         if difference:
             raise ValueError(
-                f"{bucket.locate(key)}: {difference}, unlike {bucket.locate(first)}: choose run= of one grid at a time."
+                f"{bucket.locate(key)}: {difference}, unlike {bucket.locate(first)}. Choose runs on one grid with run=."
             )
     axis = VoxelAxis(grid, np.arange(grid.size, dtype=np.int64))
     return axis, axis.coordinates(_NATIVE) | grid.coordinate(_NATIVE), (), Remarks()
@@ -260,7 +264,7 @@ def _series(
         stacked.append(lazy_rows("bold", steps, shape=(len(axis),)))
     lengths = {tuple(rows.chunks[0]) for rows in stacked}
     if len(lengths) > 1:
-        raise ValueError("The echoes have different numbers of volumes: choose echo=.")
+        raise ValueError("The echoes have different numbers of volumes: choose one with echo=.")
     if 0 in echoes or len(stacked) == 1:
         return stacked[0]
     series: da.Array = da.stack(stacked)

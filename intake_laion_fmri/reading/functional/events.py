@@ -164,7 +164,7 @@ def _events(
             try:
                 numbers = trials_of(events, of_session[of_session["run"] == file.run])
             except ValueError as error:
-                notes.append(f"{name}: {error}, so that its trial is {NO_TRIAL}")
+                notes.append(f"{name}: {error}, so its trial is {NO_TRIAL}")
         events.insert(0, "trial", numbers)
         events.insert(0, "run", np.full(len(events), file.run, dtype=np.int64))
         events.insert(0, "session", np.full(len(events), file.session, dtype=object))
@@ -194,6 +194,6 @@ def _read_trials(
     try:
         table = read_trials(files[info.key], name=bucket.locate(info.key), session=session)
     except UNREADABLE as error:
-        notes.append(f"{error} The trial of its events is {NO_TRIAL}")
+        notes.append(f"{error} Its events have the trial {NO_TRIAL}")
         return None
     return table.set_index(layout.session_number(session) * TRIALS_PER_SESSION + table["beta_index"])

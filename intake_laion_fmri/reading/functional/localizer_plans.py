@@ -71,7 +71,8 @@ class LocalizerQuery:
         names = None if contrast is None else tuple(contrast) if is_several(contrast) else (contrast,)  # type: ignore[arg-type]
         if names is not None and not (names and all(isinstance(name, str) for name in names)):
             raise ValueError(
-                f"contrast={contrast!r} is not a contrast. Expected 'faceVsObject', a list of names, or None."
+                f"contrast={contrast!r} is not a contrast. Expected a name such as 'faceVsObject', a list of names, or "
+                "None."
             )
         on_surface = space == SURFACE_SPACE
         wanted = None if names is None else tuple(dict.fromkeys(map(str, names)))
@@ -80,8 +81,11 @@ class LocalizerQuery:
     @property
     def form(self) -> str:
         """Description of the requested files."""
-        where = f"space {self.space}" + ("" if self.space == SURFACE_SPACE else f", res {self.res}")
-        return f"maps of stat {self.stat} in {where}"
+        return _form(self.stat, self.space, self.res)
+
+
+def _form(stat: str, space: str, res: str) -> str:
+    return f"stat={stat!r}, space={space!r}" + ("" if space == SURFACE_SPACE else f", res={res!r}")
 
 
 @dataclass(frozen=True)
@@ -154,22 +158,23 @@ class LocalizerPlan:
         where = bucket.locate(layout.LOCALIZERS.folder(subject))
         if not public:
             raise NotInBucketError(
-                f"{where} holds no map of a localizer. If this is a partial copy, fetch that folder: "
+                f"{where} holds no localizer map. If this is a partial copy, fetch that folder: "
                 "'intake-laion-fmri mirror --group localizers'."
             )
         of_tasks = _of_tasks(query, every, public, where=where)
         in_form = [file for file in of_tasks if file.is_of(query)]
         if not in_form:
             task = f" of task {query.task!r}" if query.task else ""
-            spaces = [(file.hemi and SURFACE_SPACE) or f"{layout.SPACE} res {file.res}" for file in of_tasks]
-            there = sorted({f"stat {file.stat}, {space}" for file, space in zip(of_tasks, spaces, strict=True)})
-            raise NotInBucketError(f"{where} holds no {query.form}{task}. There are: {'; '.join(there)}.")
+            spaces = [SURFACE_SPACE if file.hemi else layout.SPACE for file in of_tasks]
+            there = sorted({_form(file.stat, space, file.res) for file, space in zip(of_tasks, spaces, strict=True)})
+            raise NotInBucketError(f"{where} holds no maps{task} with {query.form}. Choose from: {'; '.join(there)}.")
         names = _chosen_contrasts(query, in_form, [file for file in public if file.is_of(query)], where)
         in_form = [file for file in in_form if file.contrast in names]
         tasks = sorted({file.task for file in in_form})
         if query.stat == "effect" and len(tasks) > 1:
             raise ValueError(
-                f"stat='effect' is for one task, whose runs are counted: choose task= among {in_short(tasks)}."
+                f"stat='effect' needs a single task, because runs count within a task: choose task= from "
+                f"{in_short(tasks)}."
             )
         found = _each_once(bucket, in_form)
         names, runs, missing = _complete(bucket, query, names, in_form, found)
@@ -219,8 +224,8 @@ def _chosen_contrasts(
         elsewhere = sorted({file.task for file in others if file.contrast == name})
         if elsewhere:
             raise ValueError(
-                f"contrast={name!r} is of task {' and '.join(map(repr, elsewhere))}, not of {query.task!r}, which has "
-                f"{in_short(names)}. Choose task={elsewhere[0]!r}, or one of these."
+                f"contrast={name!r} belongs to task {' and '.join(map(repr, elsewhere))}. Choose "
+                f"task={elsewhere[0]!r}, or one of the contrasts {in_short(names)}."
             )
         raise unknown_value("contrast", name, names, where=where)
     return query.contrasts or names
@@ -232,8 +237,8 @@ def _each_once(bucket: Bucket, files: Sequence[_File]) -> dict[tuple[str, str, i
         other = found.setdefault((file.hemi, file.contrast, file.run), file)
         if other is not file:
             raise DataIntegrityError(
-                f"{bucket.locate(other.info.key)} and {bucket.locate(file.info.key)} are two files of one contrast. "
-                "Choose task= if they are of two tasks; else remove the one that is wrong."
+                f"{bucket.locate(other.info.key)} and {bucket.locate(file.info.key)} are files of the same contrast. "
+                "Choose task= if they belong to two tasks; otherwise remove the wrong one."
             )
     return found
 
@@ -264,8 +269,8 @@ def _complete(
     if gaps and not (kept and complete and (by_run or query.contrasts is None)):
         where = bucket.locate(files[0].info.key).rpartition("/")[0]
         raise NotInBucketError(
-            f"{where} lacks {words[0]}, one of its {query.form}: choose contrast= or hemi= without it, or fetch it."
+            f"{where} has no map of {words[0]} ({query.form}). Choose contrast= or hemi= without it, or fetch the file."
         )
     missing = [f"run {gap[2]}" if by_run else f"contrast {gap[1]}" for gap in gaps]
     reasons = dict(zip(reversed(missing), reversed(words), strict=True))
-    return kept, complete, tuple(f"{what} (no {reason}: choose without it)" for what, reason in reasons.items())
+    return kept, complete, tuple(f"{what} (no map of {reason})" for what, reason in reasons.items())

@@ -62,7 +62,7 @@ class RunFiles:
             if known and subject not in known:
                 raise unknown_value("subject", subject, known, where=bucket.url)
             raise NotInBucketError(
-                f"There is no session's folder in {bucket.locate(root)}. If this is a partial copy, fetch the files: "
+                f"There is no session folder in {bucket.locate(root)}. If this is a partial copy, fetch the files: "
                 f"'intake-laion-fmri mirror --group {layout.KINDS[kind].group}'."
             )
         sessions = _chosen(bucket, subject, session, folders)

@@ -34,10 +34,12 @@ def choose_sessions(
     chosen = []
     for session in found if asked is None else asked:
         if layout.is_held_out(session):
-            span = f"{found[0]} to {found[-1]}" if found else "none (the bucket has no public session of this subject)"
+            use = (
+                f"Use one of {found[0]} to {found[-1]}" if found else "The bucket has no public session of this subject"
+            )
             raise AccessDeniedError(
                 f"{session} of {subject} is held out by the data set's authors: its betas and maps are not "
-                f"public. Use one of {span}, or ask {layout.CONTACT}."
+                f"public. {use}, or ask {layout.CONTACT}."
             )
         names = layout.same_session(session, found) or layout.same_session(session, folders)
         if not names:
@@ -45,7 +47,7 @@ def choose_sessions(
         if len(names) > 1:
             raise DataIntegrityError(
                 f"{' and '.join(names)} of {subject} in {bucket.url} are two folders of the same session. Expected "
-                "one folder per session: rename or remove the other, or choose other sessions with session=."
+                "one folder per session: rename or remove one of them, or choose other sessions with session=."
             )
         chosen += names
     return tuple(chosen)

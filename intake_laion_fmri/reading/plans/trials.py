@@ -134,7 +134,7 @@ class TrialPlan:
             odd = odd_sessions(contents.subject, contents.objects)
             if odd:
                 where = bucket.locate(layout.BETAS.folder(contents.subject))
-                expected = "expected the name ses-<number>, and files of that name"
+                expected = "expected the name ses-<number>, also in the names of the files"
                 missing.append(f"the folders {in_short(list(map(repr, odd)))} of {where} ({expected})")
         images = contents.objects.get(layout.STIMULUS_METADATA)
         return cls(sessions, betas, tables, not gap, tuple(missing), images)
@@ -195,6 +195,6 @@ def _earlier_sessions(
         for preferred in (same & set(chosen), same & set(contents.sessions)):
             same = preferred or same
         if len(same) > 1:
-            return [], why(f"session {number} has the names {in_short(sorted(same))}")
+            return [], why(f"session {number} has several folders, {in_short(sorted(same))}")
         earlier += same
     return earlier, ""

@@ -275,8 +275,8 @@ def no_rois(bucket: Bucket, contents: SubjectContents, formats: Sequence[str]) -
     """Return the error for a subject without ROIs in some formats."""
     folder = layout.ROIS.folder(contents.subject)
     return NotInBucketError(
-        f"{bucket.locate(folder)} holds no ROI {' or '.join(formats)}. If this is a partial copy, fetch that folder; "
-        "betas and maps of the whole mask open with roi=None."
+        f"{bucket.locate(folder)} holds no ROI in the format {' or '.join(formats)}. If this is a partial copy, fetch "
+        "that folder; roi=None opens betas and maps of the whole mask."
     )
 
 
@@ -314,6 +314,6 @@ def raise_unless_known(
         others = dict.fromkeys(in_words(*form_of(file)) for file in every if file.name in names)
         raise NotInBucketError(
             f"{operand!r} of {contents.subject} has no {' or '.join(in_words(*form) for form in asked)} in "
-            f"{bucket.locate(layout.ROIS.folder(contents.subject))}. It is there as {', '.join(others)}: choose "
-            "this format, or fetch the file."
+            f"{bucket.locate(layout.ROIS.folder(contents.subject))}. It exists as {', '.join(others)}: choose "
+            "that format, or fetch the file."
         )

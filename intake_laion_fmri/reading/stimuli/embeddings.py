@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from intake_laion_fmri import layout
 from intake_laion_fmri.axes.images import IMAGE, Images, image_coordinate
-from intake_laion_fmri.errors import DataIntegrityError, unknown_value
+from intake_laion_fmri.errors import unknown_value
 from intake_laion_fmri.formats.hdf5 import open_hdf5
 from intake_laion_fmri.formats.masks import Broken
 from intake_laion_fmri.reading.assembly import attributes
@@ -131,7 +131,7 @@ class EmbeddingBlock:
         file = EmbeddingFile.read(self.bucket, self.info)
         rows = {label: row for row, label in enumerate(file.labels)}
         if len(rows) < len(file.labels):
-            raise DataIntegrityError(f"{self.bucket.locate(self.info.key)}: image_ids lists an image twice.")
+            raise Broken(self.bucket.locate(self.info.key))("expected each image once in image_ids, found repeats")
         found = np.array([rows.get(label, -1) for label in self.labels], dtype=np.int64)
         values = np.full((len(found), self.width), np.nan, dtype=np.float16)
         valid = np.zeros(len(found), dtype=bool)
@@ -161,7 +161,9 @@ class EmbeddingFile:
         with open_hdf5(bucket.fetch([info])[info.key], name=name) as file:
             embedding = file.dataset("embedding", "number", ndim=2)
             if embedding.size * embedding.dtype.itemsize > _MOST_BYTES:
-                raise DataIntegrityError(f"{name}: expected some 58 MB, found the shape {embedding.shape}.")
+                raise Broken(name)(
+                    f"expected at most {_MOST_BYTES} bytes of numbers, found the shape {embedding.shape}"
+                )
             labels = file.texts(file.dataset("image_ids", "text"))
             valid = file.read(file.dataset("valid", "flag")).astype(bool)
             values = file.read(embedding).astype(np.float16, copy=False)

@@ -60,8 +60,8 @@ class ImageFile:
             references = opened.references(opened.dataset("images", "bytes"))
         if len(references) != len(table):
             raise DataIntegrityError(
-                f"{name}: expected {len(table)} images, as the stimulus table has rows, found {len(references)}. Fetch "
-                "both again; if it persists, report it."
+                f"{name}: expected {len(table)} images, one per row of the stimulus table, found {len(references)}. "
+                "Fetch both again; if it persists, report it."
             )
         return cls(root, info, table, references)
 
@@ -140,7 +140,7 @@ class ImageBlock:
             if picture.shape != self.shape:
                 found, expected = (" x ".join(map(str, shape[:2])) for shape in (picture.shape, self.shape))
                 raise DataIntegrityError(
-                    f"{name}: expected {expected} pixels, as the first image has, found {found}. Pass size= to resize "
+                    f"{name}: expected {expected} pixels, like the first image, found {found}. Pass size= to resize "
                     "all images."
                 )
             result[number] = picture

@@ -137,6 +137,6 @@ def _length(chunks: object) -> int | None:
     named = set(chunks) - {IMAGE} if isinstance(chunks, Mapping) else set()
     if named or not (given is None or (isinstance(given, int) and not isinstance(given, bool) and given > 0)):
         raise ValueError(
-            f"chunks={chunks!r}: expected a number of images such as 50, or {{'image': 50}}. An image is one block."
+            f"chunks={chunks!r}: expected a number of images such as 50, or {{'image': 50}}. An image is never split."
         )
     return given

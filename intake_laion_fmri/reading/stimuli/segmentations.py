@@ -119,8 +119,8 @@ def open_segmentations(
     rows = table["mask_row"].to_numpy()
     if len(rows) and rows.max() >= shape[0]:
         raise DataIntegrityError(
-            f"{bucket.locate(described.key)}: expected rows of the {shape[0]} masks of {info.key}, found {rows.max()}. "
-            "Fetch both files again; if it persists, report it."
+            f"{bucket.locate(described.key)}: expected mask_row below {shape[0]}, the number of masks in {info.key}, "
+            f"found {rows.max()}. Fetch both files again; if it persists, report it."
         )
     file = MaskFile(bucket, info)
     steps = [Step(MaskBlock.read, MaskBlock(file, int(row)), None) for row in rows]
@@ -246,5 +246,7 @@ def _table(bucket: Bucket, info: ObjectInfo) -> pd.DataFrame:
     for column in ("score", *_BOX):
         table[column] = numbers(table, column, name=name)
     if table["mask_row"].duplicated().any():
-        raise DataIntegrityError(f"{name}: expected each mask_row once. Fetch it again; if it persists, report it.")
+        raise DataIntegrityError(
+            f"{name}: expected each mask_row once, found repeats. Fetch it again; if it persists, report it."
+        )
     return table

@@ -273,9 +273,9 @@ def _talairach(place: Bucket, contents: SubjectContents) -> LinearTransform:
     if image is not None:
         grid = image_header(place, image).grid
         if grid.difference(transform.source):
-            way = "it leads the other way round" if not grid.difference(transform.target) else "it is another subject's"
+            way = "the opposite transform" if not grid.difference(transform.target) else "another subject's transform"
             raise DataIntegrityError(
-                f"{name}: expected a transform from the volume of {image.key}, {grid.difference(transform.source)}: "
-                f"{way}. Fetch both files again; if it persists, report it."
+                f"{name} is {way}: for the volume of {image.key}, {grid.difference(transform.source)}. Fetch both "
+                "files again; if it persists, report it."
             )
     return transform

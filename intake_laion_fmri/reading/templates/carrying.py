@@ -57,7 +57,7 @@ class Source:
         if subject is None:
             subjects = subjects_of(values)
             if not subjects:
-                raise ValueError("Expected values of one subject: pass subject=, such as subject='sub-01'.")
+                raise ValueError("The values have no coordinate 'subject': pass subject=, such as subject='sub-01'.")
             subject = subjects[0]
         return cls(values, layout.subject_name(subject))
 
@@ -72,14 +72,14 @@ class Source:
             if name in self.values.dims and name in self.values.coords:
                 return name
         raise ValueError(
-            f"Expected values along {VOXEL!r} or {vertex!r}, with coordinate; found {dict(self.values.sizes)}."
+            f"Expected values along {VOXEL!r} or {vertex!r}, with that coordinate; found {dict(self.values.sizes)}."
         )
 
     @property
     def grid(self) -> Grid:
         """Grid of the voxels."""
         if VOXEL not in self.values.dims or VOXEL not in self.values.coords:
-            raise ValueError(f"Expected values along {VOXEL!r}, with coordinate; found {dict(self.values.sizes)}.")
+            raise ValueError(f"Expected values along {VOXEL!r}, with that coordinate; found {dict(self.values.sizes)}.")
         grid = recorded_grid(self.values)
         if grid is None:
             raise ValueError("The values have no grid: keep the coordinate 'grid' or its attributes.")
@@ -93,7 +93,8 @@ class Source:
             len(voxels) and not 0 <= voxels.min() <= voxels.max() < self.grid.size
         ):
             raise ValueError(
-                f"Expected each voxel once, from 0 to {self.grid.size - 1}: one subject's values at a time."
+                f"Expected each voxel once, with indices from 0 to {self.grid.size - 1}. Pass one subject's values at "
+                "a time."
             )
         return voxels
 

@@ -46,12 +46,12 @@ def template_sphere(density: str, hemi: str, freesurfer: str | os.PathLike[str] 
         tried.append(folder)
     found = None if freesurfer is not None else _of_nilearn(density, hemi)
     if found is None:
-        looked = f"no {', '.join(tried)} has it" if tried else "neither $SUBJECTS_DIR nor $FREESURFER_HOME is set"
-        nilearn = "" if freesurfer is not None else ", and nilearn, which downloads it once, does not give it"
+        looked = f"it is not in {', '.join(tried)}" if tried else "neither $SUBJECTS_DIR nor $FREESURFER_HOME is set"
+        nilearn = "" if freesurfer is not None else ", and nilearn could not download it"
         raise NotInBucketError(
-            f"The sphere of {density} is not on this machine: {looked}{nilearn}. Name a folder of FreeSurfer's "
-            "subjects with freesurfer=FOLDER, call nilearn.datasets.fetch_surf_fsaverage where there is a network, or "
-            "take density='fsaverage5', which nilearn brings along."
+            f"The sphere of {density} was not found on this machine: {looked}{nilearn}. Pass FreeSurfer's subjects "
+            "folder as freesurfer=, call nilearn.datasets.fetch_surf_fsaverage on a machine with a network, or choose "
+            "density='fsaverage5', which nilearn includes."
         )
     return found
 
