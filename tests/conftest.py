@@ -24,6 +24,7 @@ import fsspec
 import pytest
 import tiers
 from counting import CountingFileSystem
+from fsspec.asyn import AsyncFileSystem
 from hypothesis import settings
 
 from intake_laion_fmri.demo import write_demo
@@ -80,6 +81,22 @@ def _nothing_of_the_users_own(_cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(retry, "_network", None)
     # Waits between attempts are what test_network_faults is about, in processes of their own.
     monkeypatch.setattr(retry, "FIRST_PAUSE_SECONDS", 0.05)
+
+
+@pytest.fixture(autouse=True)
+def _no_client_left_open() -> Iterator[None]:
+    """fsspec closes its file systems, but not those of asynchronous programs, as plain Zarr's.
+
+    One that stays in fsspec's cache is reported as unclosed in whichever test drops it.
+    """
+    before = _asynchronous_file_systems()
+    yield
+    assert _asynchronous_file_systems() <= before, "a client is left open: close its session"
+
+
+def _asynchronous_file_systems() -> set[str]:
+    kinds = AsyncFileSystem.__subclasses__()
+    return {token for kind in kinds for token, one in kind._cache.items() if one.asynchronous}
 
 
 @pytest.fixture(scope="session")
