@@ -52,7 +52,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
         "catalog": "building discovery errors layout reading remote sources",
         "drivers": "catalog errors layout reading sources",
         "readers": "catalog layout reading sources",
-        "cli": "building catalog demo discovery download errors layout mirror reading remote running store",
+        "cli": "building catalog demo discovery download errors layout mirror reading remote running",
         "__main__": "cli",
     }.items()
 }

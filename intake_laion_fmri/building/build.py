@@ -135,6 +135,9 @@ def build_store(
     A session costs one pass over its stream, which is checked to its end, the writing and the reading back of its
     chunks, and what opening it costs: a few listings and some 50 small files. The same inputs and options give the
     same bytes, so builders may race; on one file system they take turns.
+
+    On a local disk a session is written to a folder ``.NAME.building`` beside the store and moved into it. A process
+    that is killed leaves the folder; the next build removes it and builds the session again from its start.
     """
     source = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     root = open_store(to, store_options)
@@ -164,9 +167,11 @@ def build_store(
     complete, jobs = pending_jobs(root, plans, options, splits)
     with shown("Building", progress) as report:
         tally = Tally(jobs, report)
-        with open_executor(client, scheduler, workers, tally) as executor:
-            reports, failures = run_jobs(jobs, executor, tally)
-    store_writer(root).tidy()
+        try:
+            with open_executor(client, scheduler, workers, tally) as executor:
+                reports, failures = run_jobs(jobs, executor, tally)
+        finally:  # after Ctrl-C, what its processes were writing
+            store_writer(root).tidy()
     every = sorted([*complete, *reports], key=lambda report: (report.subject, layout.session_number(report.session)))
     if failures:
         raise described_failure(failures)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from intake_laion_fmri.building.report import BuildProgress
-    from intake_laion_fmri.remote.access import Bucket
 
 _BUILD = exits.epilog(
     """
@@ -111,7 +110,7 @@ def build(
     interrupts.promise("Complete sessions are kept. Run the command again for the rest.")
     with exits.exit_codes():
         root = choice.open_store(to)
-    with exits.exit_codes(), _tidied(root), _cluster(cluster) as client, _progress(quiet=as_json) as progress:
+    with exits.exit_codes(), _cluster(cluster) as client, _progress(quiet=as_json) as progress:
         reports = build_store(
             root,
             bucket=bucket.open(),
@@ -234,18 +233,6 @@ def _cluster(address: str | None) -> Iterator[Client | None]:
         ) from error
     with Client(address) as client:
         yield client
-
-
-@contextmanager
-def _tidied(root: Bucket) -> Iterator[None]:
-    """Remove leftovers of processes ended by Ctrl-C."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        from intake_laion_fmri.store.writing import store_writer
-
-        store_writer(root).tidy()
-        raise
 
 
 @contextmanager

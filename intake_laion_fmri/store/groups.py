@@ -113,6 +113,8 @@ class Workshop:
         for lock in self.folder.glob("*.lock"):
             with contextlib.suppress(HeldError), self.staging(lock.stem, wait_seconds=0):
                 pass
+        # Killed after its lock was removed, a builder leaves the folder empty.
+        atomic.remove_empty(self.folder)
 
     def _clean(self, name: str) -> None:
         """Remove leftovers under this name, whose lock is held."""

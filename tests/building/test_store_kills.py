@@ -6,6 +6,8 @@ import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -178,6 +180,53 @@ def test_killed_while_a_session_is_renewed(
     assert state(other) == "new"
     builders.build(other, **given)
     expect_same(other, renewed)
+
+
+def test_what_a_killed_builder_has_left(builders: Builders, tiny: Path, tmp_path: Path) -> None:
+    """At whichever step of its cleaning it is killed: `tidy` leaves nothing beside the store, not even the folder."""
+    store = tmp_path / "store"
+    given = {"bucket": str(tiny), "subjects": "sub-03", "sessions": 1, **OPTIONS}
+    left = []
+    for number in range(1, 20):
+        shutil.rmtree(store, ignore_errors=True)
+        if not builders.build(store, Moment(CLEAN, number, exact=True), **given).killed:
+            break
+        left.append([path.suffix for path in workshop(store).iterdir()] if workshop(store).exists() else None)
+        store_writer(open_store(store)).tidy()
+        assert not workshop(store).exists(), number
+    assert [".lock"] in left
+    assert [] in left
+
+
+@full("processes, three seconds; test_what_a_killed_builder_has_left is in the fast tier")
+def test_interrupted_in_a_script(tiny: Path, tmp_path: Path, python_environment: dict[str, str]) -> None:
+    """Ctrl-C kills the processes of a build, and the script that started it leaves nothing of theirs."""
+    code = f"""
+if __name__ == "__main__":
+    import os, signal, time
+    from intake_laion_fmri import build_store
+
+    def interrupt(progress):
+        if progress.sessions:
+            os.killpg(0, signal.SIGINT)
+            time.sleep(5)
+
+    try:
+        build_store("store", bucket={str(tiny)!r}, scheduler="processes", workers=2, progress=interrupt)
+    except KeyboardInterrupt:
+        print(*os.listdir())
+"""
+    (tmp_path / "script.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env=python_environment,
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert sorted(done.stdout.split()) == ["script.py", "store"], done.stderr
 
 
 def test_interrupted_by_the_user(builders: Builders, tiny: Path, whole_store: Path, tmp_path: Path) -> None:
