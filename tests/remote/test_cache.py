@@ -64,7 +64,7 @@ def expect_intact(folder: Path) -> None:
 
 
 def test_a_second_process_asks_for_listings_only(stage: Stage, proxy: FaultyProxy, tmp_path: Path) -> None:
-    """Opening again in a new process asks for three listings and for nothing else."""
+    """Opening again in a new process requests three listings and nothing else."""
     assert len(opened(stage, proxy, tmp_path)) == SMALL_FILES
     assert len(copies(tmp_path)) == SMALL_FILES
     expect_intact(tmp_path)
@@ -77,7 +77,7 @@ def test_a_second_process_asks_for_listings_only(stage: Stage, proxy: FaultyProx
 
 
 def test_a_whole_subject_of_the_demo_bucket(s3: Any, tiny: Path, stage: Stage, tmp_path: Path) -> None:
-    """The same for a subject with all its ROIs, and the split files that the bucket holds: a listing more."""
+    """The same for a subject with all its ROIs and the split files of the bucket: one more listing."""
     with FaultyProxy.before(s3.endpoint) as proxy:
         given = {
             "bucket": s3.url,
@@ -99,7 +99,7 @@ def test_a_whole_subject_of_the_demo_bucket(s3: Any, tiny: Path, stage: Stage, t
 
 
 def test_an_object_that_changes_is_fetched_again(stage: Stage, tmp_path: Path) -> None:
-    """A copy is of one ETag: the new content is read, and only that."""
+    """A copy belongs to one ETag: if an object changes, its new content is read, and nothing else is fetched."""
     own = stage.own("cached-and-changed")
     changed = Path(shutil.copytree(stage.local, tmp_path / "bucket"))
     table = trials_of_session(changed)
@@ -123,7 +123,7 @@ def test_an_object_that_changes_is_fetched_again(stage: Stage, tmp_path: Path) -
 
 
 def test_another_server_has_other_files(stage: Stage, tmp_path: Path) -> None:
-    """What one server gave is not taken for another's, even if bucket, key, size and ETag are the same."""
+    """Copies from one server are not used for another, even if bucket, key, size and ETag are the same."""
     for _ in range(2):
         with FaultyProxy.before(stage.server) as proxy:
             assert len(opened(stage, proxy, tmp_path)) == SMALL_FILES
@@ -218,7 +218,7 @@ def filled(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
 
 
 def test_damaged_copies(stage: Stage, filled: tuple[Path, FaultyProxy], tmp_path: Path) -> None:
-    """Flipped, cut, empty, of something else, a folder, a link: fetched again and kept again, never read wrong."""
+    """Copies that are flipped, cut, empty, of another file, a folder or a link are fetched again and never used."""
     source, proxy = filled
     folder = tmp_path / "all"
     shutil.copytree(source, folder)
@@ -235,7 +235,7 @@ def test_damaged_copies(stage: Stage, filled: tuple[Path, FaultyProxy], tmp_path
 def test_every_copy_is_damaged(
     stage: Stage, filled: tuple[Path, FaultyProxy], tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
-    """Whichever file it is, tables that have no sum of their own among them."""
+    """The same holds for every file, including tables, which have no checksum of their own."""
     source, proxy = filled
     folder = Path(shutil.copytree(source, tmp_path / "all"))
     for path in copies(folder):
@@ -262,7 +262,7 @@ def no_rights(*paths: Path) -> Iterator[None]:
 
 
 def test_a_cache_that_may_not_be_written(stage: Stage, proxy: FaultyProxy, tmp_path: Path) -> None:
-    """Read-only: what is there is used, and what is not is fetched each time."""
+    """A read-only cache is used; files that are not in it are fetched each time."""
     (tmp_path / "cache").mkdir()
     for _ in range(2):
         with no_rights(tmp_path / "cache"):
@@ -282,7 +282,7 @@ def test_a_cache_that_may_not_be_written(stage: Stage, proxy: FaultyProxy, tmp_p
 
 @pytest.mark.parametrize("kind", ["a file", "a link to nothing", "below a file"])
 def test_a_cache_that_is_no_folder(stage: Stage, proxy: FaultyProxy, tmp_path: Path, kind: str) -> None:
-    """Works without."""
+    """If the cache is not a folder, opening works without it."""
     place = tmp_path / "place"
     if kind == "a link to nothing":
         place.symlink_to(tmp_path / "none" / "such")
@@ -312,7 +312,7 @@ def small_disk(folder: Path, n_bytes: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("pages", [0, 4])
 def test_a_full_disk(stage: Stage, proxy: FaultyProxy, tmp_path: Path, pages: int) -> None:
-    """What fits is kept, whole; the rest is fetched each time."""
+    """On a full disk, files that fit are kept whole; the others are fetched each time."""
     with small_disk(tmp_path / "cache", 8192 + 4096 * pages):
         with (tmp_path / "cache/filling").open("wb") as file, contextlib.suppress(OSError):
             file.write(bytes(4096 if pages else 65536))
@@ -335,7 +335,7 @@ def test_no_cache_is_wanted(stage: Stage, proxy: FaultyProxy, tmp_path: Path) ->
 
 
 def test_a_limit(stage: Stage, proxy: FaultyProxy, tmp_path: Path) -> None:
-    """It is honoured after each opening, and the files that were not used for the longest time go first."""
+    """The limit is enforced after each opening; the least recently used files are removed first."""
     opened(stage, proxy, tmp_path)
     sizes = {path: path.stat().st_size for path in copies(tmp_path)}
     for number, path in enumerate(sizes):
@@ -351,7 +351,7 @@ def test_a_limit(stage: Stage, proxy: FaultyProxy, tmp_path: Path) -> None:
 
 
 def test_the_least_recently_used_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading a copy makes it young again."""
+    """Reading a copy marks it as recently used."""
     monkeypatch.setenv("LAION_FMRI_CACHE", str(tmp_path))
     cache = SmallFileCache(tmp_path / "laion-fmri-cache/objects", 10 * 132)
     for number in range(10):
@@ -371,7 +371,7 @@ def test_the_least_recently_used_go_first(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("given", ["-1", "much", "1e999", "nan"])
 def test_a_limit_that_is_none(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
-    """An error names the variable and its value."""
+    """An invalid limit is an error that names the variable and its value."""
     monkeypatch.setenv("LAION_FMRI_CACHE_LIMIT", given)
     with pytest.raises(ValueError, match=f"LAION_FMRI_CACHE_LIMIT='{given}'"):
         cache_info()
@@ -380,7 +380,7 @@ def test_a_limit_that_is_none(monkeypatch: pytest.MonkeyPatch, given: str) -> No
 def test_telling_and_clearing(
     stage: Stage, filled: tuple[Path, FaultyProxy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What there is, is told and removed; what is somebody else's in the same folder stays."""
+    """The cache can be listed and cleared; files of other programs in the same folder stay."""
     folder = Path(shutil.copytree(filled[0] / "cache", tmp_path / "cache"))
     (folder / "notes").write_text("mine")
     monkeypatch.setenv("LAION_FMRI_CACHE", str(folder))
@@ -394,7 +394,7 @@ def test_telling_and_clearing(
 
 
 def test_what_a_killed_process_left_goes_when_it_is_old(stage: Stage, proxy: FaultyProxy, tmp_path: Path) -> None:
-    """A temporary file of a process that may be alive stays; one of an hour ago does not."""
+    """A recent temporary file stays, because its process may be alive; one that is an hour old is removed."""
     objects = tmp_path / "cache/laion-fmri-cache/objects"
     objects.mkdir(parents=True)
     (objects.parent / "CACHEDIR.TAG").write_text("# created by intake-laion-fmri")

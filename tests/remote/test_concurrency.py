@@ -74,7 +74,7 @@ def test_threads_of_one_process(stage: Stage, proxy: FaultyProxy, tmp_path: Path
 
 
 def test_processes_with_one_empty_cache(stage: Stage, proxy: FaultyProxy, tmp_path: Path) -> None:
-    """Six processes open and compute the same; afterwards another asks for listings and betas only."""
+    """Six processes open and compute the same; after that, another one requests only listings and betas."""
     expect(stage, at_once(stage, [job(stage, proxy, tmp_path, number) for number in range(6)]), 1)
     assert len(copies(tmp_path)) == SMALL_FILES
     expect_intact(tmp_path)
@@ -85,7 +85,7 @@ def test_processes_with_one_empty_cache(stage: Stage, proxy: FaultyProxy, tmp_pa
 
 @full("the same cache under another load, five to ten seconds; two kinds are in the fast tier")
 def test_threads_of_processes_with_a_cache_that_is_too_small(stage: Stage, proxy: FaultyProxy, tmp_path: Path) -> None:
-    """Three processes of two threads fill and clear out the same folder all the time."""
+    """Three processes with two threads each fill and clear the same folder all the time."""
     limit = 9000  # about half of what they need
     given = {"times": 5, "threads": 2, "environment": {"LAION_FMRI_CACHE_LIMIT": str(limit)}}
     expect(stage, at_once(stage, [job(stage, proxy, tmp_path, number, **given) for number in range(3)]), 10)
@@ -98,7 +98,7 @@ def test_threads_of_processes_with_a_cache_that_is_too_small(stage: Stage, proxy
 def test_a_cache_that_is_cleared_meanwhile(
     stage: Stage, proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Clearing again and again while others open: neither minds."""
+    """One process clears the cache repeatedly while others open: neither of them fails."""
     from intake_laion_fmri.remote.cache import clear_cache
 
     monkeypatch.setenv("LAION_FMRI_CACHE", str(tmp_path / "cache"))
@@ -124,7 +124,7 @@ def test_a_cache_that_is_cleared_meanwhile(
 
 @full("the same cache under another load, five to ten seconds; two kinds are in the fast tier")
 def test_killed_while_files_are_kept(stage: Stage, proxy: FaultyProxy, tmp_path: Path) -> None:
-    """Killed at twelve moments of filling one cache: each copy is whole, and the next process is none the wiser."""
+    """A process is killed at twelve moments of filling a cache: all copies are whole, and the next process works."""
     chance = random.Random(7)
     killed = 0
     for number in range(12):
@@ -160,7 +160,7 @@ def test_killed_while_files_are_kept(stage: Stage, proxy: FaultyProxy, tmp_path:
 
 
 def test_a_cache_under_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight threads put, read and trim the same names: what is read is whole, or not there."""
+    """Eight threads write, read and trim the same names: every copy that is read is whole, or absent."""
     contents = {str(number): bytes([number]) * (100 + number) for number in range(40)}
     monkeypatch.setenv("LAION_FMRI_CACHE", str(tmp_path))
     folder = tmp_path / "laion-fmri-cache/objects"
@@ -192,7 +192,7 @@ def test_a_cache_under_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_processes_behind_a_proxy_that_drops_every_third_connection(
     stage: Stage, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
-    """Four processes with one cache, and a third of their connections break when they are made."""
+    """Four processes share a cache, and a third of their connections break when they are made."""
     proxy.drop_every = 3
 
     def alone(request: Request) -> None:

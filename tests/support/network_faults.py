@@ -439,10 +439,10 @@ HELD_BY = ("test_concurrency.py", "test_cache.py")
 TEXT = """\
 # Faults, and what comes of them
 
-Each case is produced for real: a proxy before an S3 server, sockets, processes and files do what is told, and nothing
-in the package is patched. `python tests/support/network_faults.py` measures the first three tables anew;
-`tests/remote/test_network_faults.py` plays the same cases in the suite, and holds that each of them is listed here and
-nothing else is.
+Each fault is real: it is produced by a proxy in front of an S3 server, by sockets, processes or files. Nothing in the
+package is patched. `python tests/support/network_faults.py` measures the first three tables again.
+`tests/remote/test_network_faults.py` runs the same cases in the test suite, and checks that this page lists exactly
+these cases.
 
 ## Totals of the network's faults
 
@@ -450,26 +450,28 @@ nothing else is.
 
 ## The network
 
-A new process opens and computes betas (the ROIs of faces in one session: two listings, ten small files, two HEAD and
-three ranged GET requests) while it happens. The policy is
-{policy},
-far less than the default's patience. *Faults* are the requests, or connections, that met the fault, so with "always"
-they are the attempts made; *seconds* are those of the whole work, of which opening and computing take about one. All
-seconds here are measured beside other work, and are shorter on a quiet machine.
+During the fault, a new process opens and computes betas (the face ROIs of one session). This takes two listings, ten
+small files, two HEAD and three ranged GET requests. The limits are much lower than the defaults:
+{policy}.
+
+*Faults* counts the requests or connections that met the fault. If the fault happens "always", this is the number of
+attempts. *Seconds* is the time of the whole process; opening and computing take about one second of it. All times on
+this page were measured on a busy machine, and are shorter on a quiet one.
 
 {network}
 
 ## Giving up under the default policy
 
-Five attempts, 5 s for a connection, 10 s of silence, 45 s in all from a request's first attempt on; measured with all
-of these at once, imports and opening included. What flows, however slowly, is given its size's time at 50 kB/s more: a
-listing 100 s, a block of 8 MiB, of which four share the line, 670 s.
+By default, a request is attempted five times. It may take 5 s to connect, 10 s without receiving data, and 45 s in all
+from its first attempt on. As long as data arrive, it also gets the time that its size would take at 50 kB/s: 100 s for
+a listing, and 670 s for a block of 8 MiB, because four blocks share the line. The times below include imports and
+opening, and were measured with all of these cases at once.
 
 {defaults}
 
 ## Many at once, and the cache
 
-Played by the suite on every run.
+The test suite runs these cases every time.
 
 {held}
 
@@ -511,7 +513,7 @@ def document(results: Sequence[Result], defaults: Mapping[str, Outcome | None], 
         policy=", ".join(f"`{name}={value:g}`" for name, value in POLICY.items()),
         network=table(["fault", "where", "how often", "outcome", "faults", "requests", "seconds"], network),
         defaults=table(["fault", "outcome", "seconds"], patience),
-        held=table(["what happens, and what comes of it", "held by"], list(held())),
+        held=table(["case and outcome", "tested by"], list(held())),
         files=files.strip() or f"{FILES}\n\nNot listed yet.",
     )
 
