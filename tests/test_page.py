@@ -263,7 +263,7 @@ def test_the_part_that_needs_local_data(small: Path, tmp_path: Path, python_envi
     assert "files (" in copied
     assert printed == PRINTED_LOCALLY
     copied, *printed = run(INITIALIZE + LOCAL_CODE + CHECK, tmp_path, environment).splitlines()
-    assert copied.startswith("0 of ")
+    assert copied.startswith("Copied 0 of ")
     assert printed == PRINTED_LOCALLY
 
 
