@@ -437,7 +437,7 @@ HELD_BY = ("test_concurrency.py", "test_cache.py")
 """Tests of what is no single fault, listed in the document by what they say of themselves."""
 
 TEXT = """\
-# Faults, and what comes of them
+# Faults and their outcomes
 
 Each fault is real: it is produced by a proxy in front of an S3 server, by sockets, processes or files. Nothing in the
 package is patched. `python tests/support/network_faults.py` measures the first three tables again.
