@@ -31,8 +31,8 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=$(VERSIONS) PIP_BUILD_CONS
 
 help:
 	@echo 'make demo    write demo-bucket/, a small synthetic bucket, and do the main job on it (a minute, most of it set-up)'
-	@echo 'make test    run the fast tier of the test suite: five minutes on two cores'
-	@echo 'make test-full  run what it leaves out: ten minutes more; make test-all runs both'
+	@echo 'make test    run the fast tier of the test suite: eight minutes on two cores'
+	@echo 'make test-full  run what it leaves out: ten to fifteen minutes more; make test-all runs both'
 	@echo 'make docs    build the site in docs/_build/html/, its gallery run on a demo bucket (a minute or two)'
 	@echo 'make lint    check style, format and types'
 	@echo 'make bench   measure reading, opening, storing, averaging and mirroring at full size (an hour, 15 GB of disk)'

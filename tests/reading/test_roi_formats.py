@@ -322,9 +322,7 @@ def empty(path: Path) -> None:
 def test_a_selected_roi_without_the_format(own_tiny: Path) -> None:
     """The subject has it, so it is no unknown name: the error tells where it is."""
     roi_file(own_tiny, "sub-01", "PPA").unlink()
-    message = (
-        r"'PPA' of sub-01 has no volume in .*derivatives/rois/sub-01\. It exists as func\.gii of hemisphere L, .*"
-    )
+    message = r"'PPA' of sub-01 has no volume in .*derivatives/rois/sub-01\. It exists as func\.gii of hemisphere L, .*"
     for function in (open_rois, open_betas):
         with pytest.raises(NotInBucketError, match=message):
             function("sub-01", roi="PPA", bucket=own_tiny)
