@@ -1,1 +1,1 @@
-"""Opening data: arguments → plan → one task per file → labelled Dataset."""
+"""Opening data: arguments, plan, one task per file, labelled Dataset."""

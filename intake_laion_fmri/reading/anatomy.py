@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     import xarray as xr
 
 Resolution = Literal["1pt8"] | None
-"""Of an image: the grid of the betas, or its own of 0.8 mm."""
+"""Grid of an image: that of the betas, or None for the full 0.8 mm."""
 
 _LARGEST = 2**27
-"""Voxels of an image, at most: five times those of 0.8 mm."""
+"""Maximum number of voxels of an image: five times those at 0.8 mm."""
 
 
 @dataclass(frozen=True)
 class _Image:
     kind: str
-    """Kind of its file on the grid of the betas; that of 0.8 mm is ``full_`` and this."""
+    """Kind of its file on the betas' grid; ``full_`` and this name is the kind at 0.8 mm."""
     long_name: str
     dtype: str = "float32"
 
@@ -63,7 +63,7 @@ class ImageBlock:
     info: ObjectInfo
     """The file; its size and ETag are pinned."""
     grid: Grid
-    """The grid that its header told when it was opened."""
+    """Grid in its header when it was opened."""
     dtype: str
     """Type of the result."""
 
@@ -77,7 +77,10 @@ class ImageBlock:
     def read(self, voxels: None) -> NDArray[Any]:
         """Stream the file and return the volume, shape (1, i, j, k).
 
-        DataIntegrityError if it is broken.
+        Raises
+        ------
+        DataIntegrityError
+            If the file is broken, or its grid has changed since it was opened.
         """
         name = self.bucket.locate(self.info.key)
         with self.bucket.stream(self.info) as file:
@@ -116,16 +119,16 @@ def open_anatomy(
     Returns
     -------
     xarray.Dataset
-        One variable with the name of the image, along (i, j, k), a lazy Dask array of one block: float32; bool for the
-        brain mask; of FreeSurfer's the type that is stored. With the indices ``i j k``, ``subject``, and ``grid``,
-        which tells the affine to T1w millimetres: `to_nifti` puts it back. FreeSurfer's voxels run otherwise (LIA,
-        not LAS); the millimetres are the same.
+        One variable with the name of the image, along (i, j, k), a lazy Dask array of one block: float32, bool for
+        the brain mask, or the stored type for FreeSurfer's images. Coordinates are the indices ``i j k``,
+        ``subject``, and ``grid``, which holds the affine to T1w millimetres for `to_nifti`. FreeSurfer's images have
+        another voxel order (LIA, not LAS) and the same millimetres.
 
     Raises
     ------
     ValueError, NotInBucketError, BucketUnreachableError, DataIntegrityError
-        As in `open_betas`; ValueError also for an image that FreeSurfer's folder has not, with the nearest names. A
-        broken file is found when it is read.
+        As in `open_betas`; ValueError also for an image that is not in FreeSurfer's folder, with the nearest names.
+        A broken file is found when it is read.
 
     Notes
     -----
@@ -135,16 +138,16 @@ def open_anatomy(
     import xarray as xr
 
     check_resolution(res)
-    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     name = image.removesuffix(".mgz") if isinstance(image, str) else image
     tree = layout.ANATOMY if name in _IMAGES else layout.FREESURFER
-    contents = subject_contents(place, layout.subject_name(subject), trees=(tree,))
-    info, known = _object(place, contents, name, res)
-    header = image_header(place, info)
+    contents = subject_contents(bucket, layout.subject_name(subject), trees=(tree,))
+    info, known = _object(bucket, contents, name, res)
+    header = image_header(bucket, info)
     dtype = known.dtype if known else header.dtype.newbyteorder("=").name
-    block = ImageBlock(place, info, header.grid, dtype)
+    block = ImageBlock(bucket, info, header.grid, dtype)
     rows = lazy_rows(name, [Step(ImageBlock.read, block, None)], shape=header.grid.shape, dtype=dtype)
-    extras, faults = sidecar_attribute(place, contents.objects, [info], wanted=check_argument("sidecars", sidecars))
+    extras, faults = sidecar_attribute(bucket, contents.objects, [info], wanted=check_argument("sidecars", sidecars))
     faults.warn(stacklevel=2)
     long_name = known.long_name if known else f"{name} of FreeSurfer"
     return xr.Dataset(
@@ -171,7 +174,7 @@ def image_header(bucket: Bucket, info: ObjectInfo) -> VolumeHeader:
     Raises
     ------
     DataIntegrityError
-        If it is no image of one volume, or promises more than its file can hold.
+        If it is not a single-volume image, or its header declares more than the file can hold.
     """
     name = bucket.locate(info.key)
     found = open_beginning(bucket, info, _reader_of(info))

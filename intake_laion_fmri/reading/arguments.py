@@ -30,7 +30,7 @@ Format = Literal["volume", "func.gii", "label"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 ZScore = Literal["session", "run"]
-"""Within what voxels are scaled."""
+"""Trials over which a voxel is scaled."""
 
 Chunks = Literal["session", "voxel"] | Mapping[str, int]
 """Blocks of lazy betas: a session each, or all trials and some thousand voxels, or ``{"voxel": 1024}``."""
@@ -48,9 +48,10 @@ SessionSelection = str | int | Sequence[str | int]
 def check_argument(name: str, value: object) -> object:
     """Return an argument in canonical form.
 
-    It is checked as far as that needs no bucket.
-
-    ValueError or TypeError if it cannot be right, whichever function it is for.
+    Raises
+    ------
+    ValueError, TypeError
+        If the value is wrong in every bucket.
     """
     return _CHECKS[name](value)
 
@@ -58,24 +59,32 @@ def check_argument(name: str, value: object) -> object:
 def check_arguments(function: Callable[..., Any], arguments: Mapping[str, object], *, where: str) -> None:
     """Check the arguments of an opener by name and value.
 
-    `where` names the opener in errors.
+    Parameters
+    ----------
+    function : callable
+        The opener.
+    arguments : mapping of str to object
+        Name → value.
+    where : str
+        Name of the opener for errors.
 
-    TypeError if the function has no such argument, with the nearest names; ValueError or TypeError if a value cannot be
-    right.
+    Raises
+    ------
+    TypeError
+        If the opener has no such argument, with the nearest names.
+    ValueError, TypeError
+        If a value is wrong in every bucket.
     """
     names = inspect.signature(function).parameters
     for name, value in arguments.items():
         if name not in names:
             raise TypeError(str(unknown_value("argument", name, names, where=where)))
-        if name in _CHECKS:  # a function of a new source may have arguments of its own, and checks these
+        if name in _CHECKS:  # other arguments are checked by the opener itself
             check_argument(name, value)
 
 
 def labels_alone(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace Datasets and tables of images by their labels.
-
-    These are saved and compared.
-    """
+    """Replace Datasets and tables of images by their labels for saving."""
     return {name: _check_images(value) if name == "images" else value for name, value in arguments.items()}
 
 
@@ -89,7 +98,7 @@ def check_chunks(chunks: object) -> Chunks:
     Raises
     ------
     ValueError
-        If they are something else than ``"session"``, ``"voxel"`` or ``{"voxel": n}``.
+        If `chunks` is not ``"session"``, ``"voxel"`` or ``{"voxel": n}``.
     """
     if isinstance(chunks, Mapping):
         width = chunks.get("voxel")
@@ -104,22 +113,24 @@ def check_chunks(chunks: object) -> Chunks:
 
 
 def check_sessions(session: object) -> tuple[str, ...] | None:
-    """Return the chosen sessions, ascending, without repeats.
+    """Return the chosen sessions, ascending, without repeats; None for all.
 
-    None stands for all.
-
-    ValueError if one cannot be a session, or the list is empty.
+    Raises
+    ------
+    ValueError
+        If a value is not a session, or the list is empty.
     """
     names = _check_names("session", session, layout.session_name)
     return None if names is None else tuple(sorted(names, key=layout.session_number))
 
 
 def check_subjects(subjects: object) -> tuple[str, ...] | None:
-    """Return the chosen subjects, sorted, without repeats.
+    """Return the chosen subjects, sorted, without repeats; None for all.
 
-    None stands for all.
-
-    ValueError if one cannot be a subject, or the list is empty.
+    Raises
+    ------
+    ValueError
+        If a value is not a subject, or the list is empty.
     """
     names = _check_names("subjects", subjects, layout.subject_name)
     return None if names is None else tuple(sorted(names))
@@ -133,9 +144,9 @@ def _check_names(argument: str, value: object, canonical: Callable[[object], str
         return {canonical(value)}
     names = {canonical(name) for name in value}  # type: ignore[attr-defined]
     if not names:
-        what = argument.removesuffix("s")
+        noun = argument.removesuffix("s")
         raise ValueError(
-            f"{argument}=[] is empty. Expected 'all', a {what} such as {canonical(1)!r}, or a list of them."
+            f"{argument}=[] is empty. Expected 'all', a {noun} such as {canonical(1)!r}, or a list of them."
         )
     return names
 
@@ -147,10 +158,7 @@ def chosen(name: str, value: str, valid: Iterable[str]) -> tuple[str, ...]:
 
 
 def _check_maps(maps: object) -> tuple[str, ...] | None:
-    """Return the chosen maps, in order, without repeats.
-
-    None stands for all.
-    """
+    """Return the chosen maps, in order, without repeats; None for all."""
     if isinstance(maps, str) and maps == ALL:
         return None
     names = check_each("map", maps, valid=get_args(MapName))
@@ -224,7 +232,7 @@ _CHECKS: Mapping[str, Callable[[Any], object]] = {
     "subject": layout.subject_name,
     "chunks": check_chunks,
     "zscore": lambda value: check_option("zscore", value, valid=get_args(ZScore), optional=True),
-    # None is the subject level of maps; where it means nothing, the function that is called refuses it.
+    # None selects the maps of the whole subject; the other openers refuse it themselves.
     "session": lambda session: None if session is None else check_sessions(session),
     "roi": check_selection,
     "format": functools.partial(check_option, "format", valid=(*FORMATS, ALL)),

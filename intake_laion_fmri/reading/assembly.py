@@ -1,4 +1,4 @@
-"""Parts of a betas Dataset, from a bucket or a store, and their assembly."""
+"""Parts of a betas Dataset and their assembly."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _PUBLISHED: Mapping[str, str] = {"project": "LAION-fMRI", "publisher_url": layout.BUCKET_URL}
-"""Attributes of every Dataset, with which it has at least ten: a notebook folds these, and `sources` may fill pages."""
+"""Attributes of every Dataset. Notebooks fold ten attributes or more, and `sources` can be long."""
 
 _WITHOUT_GRID: Mapping[str, str] = {
     "publisher_region": layout.REGION,
     "contact": layout.CONTACT,
     "keywords": "fMRI, vision, natural images",
 }
-"""Those of a Dataset without a grid, whose attributes would be fewer than ten else."""
+"""More attributes for a Dataset without a grid, to make them ten as well."""
 
 _BETAS_ATTRS = {"long_name": "single-trial GLMsingle TYPED betas", "units": "relative units"}
 
@@ -56,9 +56,9 @@ class BetasParts:
     roles: Coordinates
     """``split_role`` of the trials, with its dimensions; empty where it is left out."""
     steps: Mapping[str, Step]
-    """Session → how its betas are read, ascending."""
+    """Session → reading step of its betas, ascending."""
     sources: tuple[ObjectInfo, ...]
-    """The objects that all of this comes from."""
+    """The objects behind these parts."""
     mask: str
     """Name of the mask."""
     remarks: Remarks
@@ -66,13 +66,10 @@ class BetasParts:
     betas_attrs: Mapping[str, Any] = field(default_factory=dict)
     """Further attributes of the betas."""
     slabs: tuple[Step, ...] = ()
-    """How blocks of voxels are read, of all sessions at once; none where sessions are the blocks."""
+    """Reading steps of voxel blocks over all sessions; empty if each session is a block."""
 
     def take(self, chosen: NDArray[np.bool_]) -> BetasParts:
-        """Restrict the parts to some trials, shape (trial,).
-
-        No other trial is read then.
-        """
+        """Restrict the parts to the trials flagged in `chosen`, shape (trial,)."""
         table, roles = self.table[chosen], roles_of(self.roles, chosen)
         volumes = volumes_of(table)
         steps = {name: step.of(volumes.get(name, ())) for name, step in self.steps.items()}
@@ -88,10 +85,7 @@ class BetasParts:
         return self._assembled(betas, coordinates, {**self._attrs(), **attrs}, grid_mapping=GRID)
 
     def stored(self, betas: da.Array) -> xr.Dataset:
-        """Return the Dataset in a store's form.
-
-        Without values that are constant or recorded elsewhere.
-        """
+        """Return the Dataset as stored, without constant or derived values."""
         return self._assembled(
             betas, {}, {name: value for name, value in self._attrs().items() if name not in _PUBLISHED}
         )
@@ -102,7 +96,7 @@ class BetasParts:
     def _assembled(
         self, betas: da.Array, coordinates: Coordinates, attrs: Mapping[str, Any], **betas_attrs: str
     ) -> xr.Dataset:
-        """Return a Dataset, made in one call: xarray copies all variables for each that is added later."""
+        """Build the Dataset in one call; xarray copies all variables per addition."""
         import xarray as xr
 
         from intake_laion_fmri.reading.session_chunks import SessionVariable
@@ -132,9 +126,9 @@ class BucketPlan:
     subject: str
     """``"sub-01"``."""
     trials: TrialPlan
-    """For the trials."""
+    """Plan of the trials."""
     voxels: VoxelPlan
-    """For the voxels."""
+    """Plan of the voxels."""
 
     @classmethod
     def from_listing(
@@ -150,17 +144,14 @@ class BucketPlan:
 
     @property
     def inputs(self) -> tuple[ObjectInfo, ...]:
-        """All objects that the Dataset depends on.
-
-        `sources`, and the tables from which repetitions are counted.
-        """
+        """`sources` and the tables from which repetitions are counted."""
         return (*self.sources, *self.trials.tables.values())
 
     @property
     def sources(self) -> tuple[ObjectInfo, ...]:
         """Objects in the attribute ``sources``."""
         sessions = self.trials.sessions
-        of_sessions = (which[name] for which in (self.trials.betas, self.trials.tables) for name in sessions)
+        of_sessions = (infos[name] for infos in (self.trials.betas, self.trials.tables) for name in sessions)
         return (*of_sessions, *self.voxels.files)
 
     def fetch(self) -> Fetched:
@@ -170,10 +161,7 @@ class BucketPlan:
     def read(
         self, files: Mapping[str, bytes], query: TrialQuery, source: SplitSource | None, zscore: str | None = None
     ) -> BetasParts:
-        """Read the parts of the Dataset.
-
-        Roles are left out without a source of split files.
-        """
+        """Read the parts of the Dataset, with roles if `source` is given."""
         table, remarks = self.trials.read(self.bucket, files)
         lengths = table.groupby("session").size()
         groups = scaling_groups(table, zscore)
@@ -204,10 +192,10 @@ def attributes(title: str, sources: Iterable[ObjectInfo], grid: Grid | None, mas
     from intake_laion_fmri.accessor import register
 
     register()
-    once = {info.key: info for info in sources}
+    by_key = {info.key: info for info in sources}
     described = [
         {"key": key, "size": info.size, "etag": info.etag} | ({"origin": info.origin} if info.origin else {})
-        for key, info in sorted(once.items())
+        for key, info in sorted(by_key.items())
     ]
     attrs: dict[str, Any] = {"title": f"LAION-fMRI, {title}"}
     if grid is not None:
@@ -215,7 +203,7 @@ def attributes(title: str, sources: Iterable[ObjectInfo], grid: Grid | None, mas
         if mask is not None:
             attrs |= {"mask": mask, "mask_rule": MASKS[mask].rule}
     return attrs | {
-        # A text, because netCDF's attributes hold no nested values.
+        # JSON, because netCDF attributes cannot be nested.
         "sources": json.dumps(described),
         "license": layout.LICENSE,
         "references": layout.REFERENCES,
@@ -255,9 +243,7 @@ def subject_coordinate(subject: str) -> tuple[tuple[()], NDArray[np.object_], di
 
 
 def scaling_groups(table: pd.DataFrame, zscore: str | None) -> dict[str, tuple[int, ...]]:
-    """Return session → the scaling group of each trial.
-
-    Empty if betas are not scaled.
+    """Map each session to the scaling groups of its trials.
 
     Parameters
     ----------
@@ -265,6 +251,11 @@ def scaling_groups(table: pd.DataFrame, zscore: str | None) -> dict[str, tuple[i
         All trials of the sessions.
     zscore : {"session", "run"}, optional
         The groups.
+
+    Returns
+    -------
+    dict of str to tuple of int
+        Empty if `zscore` is None.
     """
     if zscore is None:
         return {}
@@ -278,6 +269,6 @@ def scaling_attrs(zscore: str | None) -> dict[str, str]:
 
 
 def volumes_of(table: pd.DataFrame) -> dict[str, tuple[int, ...]]:
-    """Return session → volumes in a table; empty sessions are left out."""
+    """Map each session to its volumes in a table, without empty sessions."""
     volumes = table["beta_index"].groupby(table["session"], sort=False)
     return {str(name): tuple(found.tolist()) for name, found in volumes}

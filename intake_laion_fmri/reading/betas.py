@@ -64,8 +64,8 @@ def open_betas(
     subject : str
         A subject of the bucket, such as ``"sub-01"`` or ``"01"``.
     session : str, int or sequence of these, default "all"
-        ``"all"`` (every public session found), ``"ses-01"``, ``"01"``, ``1``, or a list of sessions. The number counts:
-        session 1 may have the folder ``ses-001``. Trials always come in the order of the sessions' numbers.
+        ``"all"`` (every public session found), ``"ses-01"``, ``"01"``, ``1``, or a list of sessions. Only the
+        number matters: session 1 may be in a folder ``ses-001``. Trials are always in the order of session numbers.
     roi : str, sequence of str, or None, default None
         A name, a category, ``"all"``, a list (union), or an expression with ``|``, ``&``, ``-`` (between spaces) and
         parentheses, by default the whole mask. Examples: ``"FFA1"``, also ``"FFA-1"``; ``"face"``;
@@ -79,22 +79,22 @@ def open_betas(
     noise_ceiling : {"12rep", "4rep", "all"}, default "12rep"
         The map that `min_noise_ceiling` reads.
     stimuli : {"shared", "unique", "ood"}, optional
-        Keep trials that show such images only. ``"shared"`` includes the out-of-distribution images.
+        Keep only trials that show these images. ``"shared"`` includes the out-of-distribution images.
     split : str, optional
         Keep trials whose image has a role in this train/test split: ``random_0`` to ``random_4``, ``cluster_k5_0`` to
         ``cluster_k5_4``, ``tau`` or ``ood``.
     pool : {"shared", "subject", "pooled"}, default "shared"
-        The images that the split is a partition of: those that all subjects saw, all of this subject's, or those that
-        any subject saw. Do not mix pools in one analysis: test images of one are train images of the other.
+        The images that the split partitions: those that all subjects saw, all of this subject's, or those that any
+        subject saw. Do not mix pools in one analysis: test images of one are training images of another.
     role : {"train", "test", "both"}, default "both"
         The side of the split.
     splits : str or path, optional
         Folder or URL with split files ``<pool>/<name>.json``, or a revision of the published ones: ``"2026-05"``,
-        which is pinned here, or ``"2026-09"``, which an installed ``laion_fmri`` brings. By default the environment
-        variable ``LAION_FMRI_SPLITS``, or what `splits.find_source` finds.
+        which is pinned here, or ``"2026-09"``, which an installed ``laion_fmri`` contains. By default the environment
+        variable ``LAION_FMRI_SPLITS``, or the result of `splits.find_source`.
     zscore : {"session", "run"}, optional
-        Scale each voxel by its mean and standard deviation (ddof 0, NaN left out) within its session or run: over all
-        trials of it, whatever is selected, while the stream passes. Betas have the unit ``SD`` then.
+        Scale each voxel by its mean and standard deviation (ddof 0, NaN left out) within its session or run, while
+        the file streams. Both are computed over all trials, whatever is selected. Betas then have the unit ``SD``.
     localizers : str, optional
         The task of a localizer, such as ``"floc"``, whose contrasts become a coordinate along ``voxel``. They are read
         from the bucket, also with `store`.
@@ -110,28 +110,26 @@ def open_betas(
     storage_options : mapping, optional
         Options of the bucket's file system; for S3 anonymous and ``us-west-2`` by default.
     mirror : str or path, optional
-        Local folder with a part of the bucket, such as ``intake-laion-fmri mirror`` fills, read first. What is there,
-        complete and as the bucket has it now, is read from there, the rest from the bucket. By default the folder that
-        `config.dataset_initialize` has named in this process, the environment variable ``LAION_FMRI_MIRROR``, or the
-        folder that an earlier process has named.
+        Local folder with a part of the bucket, as filled by ``intake-laion-fmri mirror``. Complete and current files
+        are read from it, all others from the bucket. By default the folder set by `config.dataset_initialize` in this
+        process, the environment variable ``LAION_FMRI_MIRROR``, or the folder set by an earlier process.
     mirror_only : bool, optional
-        Whether to read the mirror alone, without a network. What is not there does not exist.
-        By default the environment variable ``LAION_FMRI_MIRROR_ONLY``, or False.
+        Whether to read only the mirror, without a network. Files that it lacks count as absent. By default the
+        environment variable ``LAION_FMRI_MIRROR_ONLY``, or False.
     store : str or path, optional
-        URL or folder of a store that `store.build_store` has built. Everything is read from there, and the bucket is
-        not asked. A session's chunks can be read at random, so an ROI costs its own bytes and not a pass over every
-        stream.
+        URL or folder of a store built by `store.build_store`. Everything is read from it, without the bucket. Its
+        chunks allow random access, so an ROI costs its own bytes instead of a pass over every stream.
     store_options : mapping, optional
-        Options of the store's file system. For S3 credentials and region are found as in every other program; a
+        Options of the store's file system. For S3, credentials and region come from the usual AWS configuration; a
         public store needs ``{"anon": True}``.
     fallback : bool, default False
-        Whether to read from the bucket what the store does not hold; otherwise that is an error. From the store come
-        whole sessions, of which it holds every chosen voxel. It need not be there.
+        Whether to read from the bucket what the store lacks, instead of raising an error. A session is read from the
+        store if it holds every chosen voxel. The store may be absent.
     chunks : {"session", "voxel"} or mapping, default "session"
-        The blocks of the lazy array: a session each; or, from a store alone, all trials and some thousand voxels, about
-        128 MB, or as many voxels as ``{"voxel": 1024}`` says. Blocks of voxels come in the order in which the store
-        holds them, so that ``voxel`` does not ascend: z-scores, averages, noise ceilings and regressions then need no
-        block but one at a time, and ``sortby("voxel")`` puts a result in order.
+        Blocks of the lazy array: one per session; or, from a store only, all trials of some thousand voxels, about
+        128 MB, or of as many voxels as ``{"voxel": 1024}`` names. Blocks of voxels keep the store's order, so
+        ``voxel`` does not ascend: z-scores, averages, noise ceilings and regressions then need one block at a time,
+        and ``sortby("voxel")`` sorts the result.
 
     Returns
     -------
@@ -146,83 +144,83 @@ def open_betas(
         - ``in_roi`` (roi, voxel), with ``roi`` (names) and ``roi_category``: all ROIs of the subject, whichever
           were selected;
         - ``split_role`` (pool, split, trial): 0 unused, 1 train, 2 test, in every split of the shared pool and of the
-          subject's own; its attributes tell the files' revision and SHA-256 sums;
+          subject's own; its attributes hold the files' revision and SHA-256 sums;
         - with `localizers`, ``localizer`` (contrast, voxel), z-values in memory, with ``contrast`` (index: names),
           ``localizer_task`` and ``localizer_session``;
-        - with `events`, each column along ``trial``: numbers as float64 with NaN for none, or texts;
+        - with `events`, each column along ``trial``: numbers as float64 with NaN for missing ones, or texts;
         - ``subject`` and ``grid``, scalars. The attributes of ``grid`` are ``affine``, ``shape`` and ``space`` of the
-          voxels; it stays with means and other results, which `to_nifti` puts back into a volume by it.
+          voxels. Means and other results keep it, so that `to_nifti` can put them back into a volume.
 
         Attributes: ``title``, ``affine``, ``grid_shape``, ``space``, ``mask``, ``mask_rule``, ``sources`` (JSON: key,
         size and ETag of every object; with a mirror also its ``origin``: ``"mirror"``, ``"bucket"``, or ``"folder"``
-        where the bucket does not respond and nothing tells whether the file is current), ``license``, ``references``,
+        if the bucket does not respond and the file may be outdated), ``license``, ``references``,
         ``created_with``, ``project``, ``publisher_url``.
 
-        A selection that leaves nothing gives a Dataset of length 0.
+        An empty selection gives a Dataset of length 0.
 
     Raises
     ------
     ValueError
-        For an unknown subject, session, ROI or option (with the nearest valid ones), or a threshold that is no
-        percentage.
+        For an unknown subject, session, ROI or option (with the nearest valid ones), or a threshold that is not
+        a percentage.
     NotInBucketError
         If the bucket, or an object that the selection needs, does not exist.
     NotInStoreError
-        If the store holds less than is asked for; it is a NotInBucketError too.
+        If the store lacks a part of the selection; also a NotInBucketError.
     AccessDeniedError
         For a held-out session.
     BucketUnreachableError
         If the bucket, or the store's server, does not respond.
     DataIntegrityError
-        If a file that the selection needs is broken or contradicts another. For the betas themselves this is found when
-        they are computed.
+        If a file that the selection needs is broken or contradicts another. Broken betas are found when they are
+        computed.
 
     Warns
     -----
     MissingFileWarning
-        Once, if optional files are absent or of no use, and no selection needs them: their coordinates are left out.
+        Once, if optional files are absent or unusable and no selection needs them: their coordinates are left out.
     UnexpectedContentWarning
-        Once, if a file differs a little from what is documented, such as a grid that lies up to 0.25 voxels beside the
-        mask's. It is read.
+        Once, if a file differs slightly from the documentation, such as a grid that is up to 0.25 voxels off the
+        mask's. The file is read.
     OtherSplitsWarning
-        If split files of an installed ``laion_fmri`` are used that are of another revision than the pinned one.
+        If split files come from an installed ``laion_fmri`` with another revision than the pinned one.
     OfflineWarning
-        If the bucket does not respond and a mirror's last listing stands in for it.
+        If the bucket does not respond and the last listing of a mirror is used instead.
 
     Notes
     -----
-    From a lossless store comes the identical Dataset. From one with rounded values, attributes of ``betas`` that begin
-    with ``quantization`` tell how far they may be off. ``split_role`` is then what was found when the store was built,
-    unless `splits` or ``LAION_FMRI_SPLITS`` is given, and so is ``stimulus``. A store that was built without it need
-    not be built again: ``ds.assign_coords(stimulus=("trial", table.index.get_indexer(ds.label)))``. Opening 30 sessions
-    costs some 160 small requests; computing one per run of chunks that lie side by side.
+    A lossless store gives the identical Dataset. If its values are rounded, attributes of ``betas`` that begin with
+    ``quantization`` give the largest error. ``stimulus`` is as of when the store was built, and so is ``split_role``
+    unless `splits` or ``LAION_FMRI_SPLITS`` is given. Without ``stimulus``, a store need not be rebuilt:
+    ``ds.assign_coords(stimulus=("trial", table.index.get_indexer(ds.label)))``. Opening 30 sessions
+    takes some 160 small requests; computing takes one per run of adjacent chunks.
 
-    From the bucket, opening makes three listings at once (four with the anatomical mask; then one more where the bucket
-    is not the published one and neither `splits` nor ``LAION_FMRI_SPLITS`` is given) and reads only small files: the
-    trial tables up to the last session, the subject's maps and its ROI volumes, the stimulus table, about 76 requests
-    for a whole subject, 16 at a time; and 22 split files, which are fetched once, or read from the bucket where it
-    holds its own. What the user's cache holds is not asked for again: the listings tell whether it is current.
-    `localizers` cost one more listing, and a request per contrast; `events` two listings a session, and a
-    request per run; `sidecars` the listings again, and two requests a session.
+    From the bucket, opening makes three concurrent listings (four with the anatomical mask, and another one if the
+    bucket is not the published one and neither `splits` nor ``LAION_FMRI_SPLITS`` is given) and reads only small files:
+    the trial tables up to the last session, the subject's maps and ROI volumes, and the stimulus table, about 76
+    requests for a whole subject, 16 at a time; and 22 split files, fetched once, or read from the bucket if it has its
+    own. Files in the user's cache are not requested again: the listings show whether they are current. `localizers`
+    adds a listing, and a request per contrast; `events` two listings per session, and a request per run; `sidecars`
+    the listings again, and two requests per session.
 
-    Computing reads each session's ``.nii.gz`` once, to its end, where its checksum is; a session without a selected
-    trial is not read. It costs one unpacking of that stream, two requests that tell whether the object was replaced,
-    and a GET per 8 MiB. Reading takes some 50 MB (100 MB from a remote bucket) beside the result. Dask's ``compute``
-    then copies or joins the blocks, and holds them twice for a moment; ``read()`` of a catalog's source does not.
+    Computing reads each session's ``.nii.gz`` once, up to the checksum at its end; sessions without a selected trial
+    are not read. This takes one decompression of the stream, two requests to check that the object was not replaced,
+    and a GET per 8 MiB. Reading needs some 50 MB (100 MB from a remote bucket) besides the result. Dask's ``compute``
+    then copies or joins the blocks, and briefly holds them twice; ``read()`` of a catalog's source does not.
 
-    Selections made here are pushed down to that reading; selections made later on the Dataset are not: they still read
-    every voxel that was opened. Later, write ``ds.isel(voxel=ds.in_roi.sel(roi="FFA1", drop=True))``: without
+    Selections made here are pushed down to the reader. Selections made on the Dataset afterwards still read every voxel
+    that was opened. For these, write ``ds.isel(voxel=ds.in_roi.sel(roi="FFA1", drop=True))``: without
     ``drop=True`` the condition carries a scalar ``roi`` into the selection, and xarray raises an IndexError.
 
-    After `stimuli`, `split` or `role` only the selected trials are there, and a z-score over them has their mean and
-    standard deviation instead of the session's (0.3 to 0.7 SD off for a split). `zscore` has the session's, without a
-    second pass. Opened without it, ``ds.laion.zscore()`` scales all trials, and ``ds.laion.trials(split="tau")`` then
-    selects.
+    With `stimuli`, `split` or `role`, a later z-score uses the mean and standard deviation of the selected trials
+    instead of the session's (0.3 to 0.7 SD off for a split). `zscore` uses the session's, without a second pass.
+    Alternatively open all trials, scale them with ``ds.laion.zscore()``, then select with
+    ``ds.laion.trials(split="tau")``.
 
-    Sessions differ in length, and the chunks of a Zarr array may not: `to_zarr` of lazy sessions writes chunks that
-    divide them, often of 2 trials, and refuses to write more than 1,000. Load the Dataset first, or give the betas
-    chunks of one length, which reads each session once: ``ds.assign(betas=ds.betas.chunk(trial=1000)).to_zarr(path)``.
-    For whole brains there is `build_store`.
+    Sessions differ in length, but the chunks of a Zarr array must not: `to_zarr` of lazy sessions writes chunks that
+    divide all of them, often of 2 trials, and refuses to write more than 1,000. Load the Dataset first, or rechunk the
+    betas to one length, which reads each session once: ``ds.assign(betas=ds.betas.chunk(trial=1000)).to_zarr(path)``.
+    For whole brains, use `build_store`.
 
     Betas are in relative units, shrunk by a per-voxel ridge: comparable within a voxel, not across voxels. Some are
     NaN.
@@ -248,11 +246,11 @@ class BetasQuery:
     """A checked selection of betas, for any subject."""
 
     trials: TrialQuery
-    """Of the trials."""
+    """Selection of trials."""
     voxels: VoxelQuery
-    """Of the voxels."""
+    """Selection of voxels."""
     splits: str | os.PathLike[str] | None
-    """As of `open_betas`, as all that follow."""
+    """Like the following, an argument of `open_betas`."""
     zscore: str | None
     localizers: str | None
     events: str | Sequence[str] | None
@@ -264,10 +262,7 @@ class BetasQuery:
             check_argument(name, getattr(self, name))
 
     def read(self, bucket: Bucket, subject: str, store: Bucket | None, source: SplitSource | None = None) -> BetasParts:
-        """Read the parts of a subject's Dataset.
-
-        `source` is the source of split files, if it is known already.
-        """
+        """Read the parts of a subject's Dataset; `source` defaults to `find_source`."""
         if store is not None:
             try:
                 stored = StorePlan.from_store(store, subject, self.trials, self.voxels)

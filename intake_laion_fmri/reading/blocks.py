@@ -1,6 +1,6 @@
-"""Blocks: frozen descriptions of what a task reads from a file or a store.
+"""Blocks: frozen, picklable descriptions of what a task reads.
 
-A description pickles, and has the same Dask token in every process as long as the object in the bucket stays the same.
+A block has the same Dask token in every process as long as the object in the bucket stays the same.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from intake_laion_fmri.running.forks import concurrently
 from intake_laion_fmri.store.chunks import ChunkGrid, Part
 
 LARGE_BYTES = 32 * 1024 * 1024
-"""From so many stored bytes on, two threads read a block from a disk."""
+"""Stored bytes above which two threads read a block from a disk."""
 
 BAND_BYTES = 512 * 1024
-"""Bytes of a block whose columns are put in order at a time."""
+"""Bytes per pass when a block's columns are reordered."""
 
 CHUNK_BYTES_IN_FLIGHT = 64 * 1024 * 1024
-"""Bytes of chunks under way from a server at a time, about."""
+"""Approximate bytes of chunks in flight from a server."""
 
 
 def _tokens(bucket: Bucket, info: ObjectInfo, grid: Grid) -> tuple[object, ...]:
-    """Return the Dask tokens of sources; they name no module."""
+    """Return the Dask tokens of a block's source, without module names."""
     return bucket.__dask_tokenize__(), info.__dask_tokenize__(), grid.__dask_tokenize__()
 
 
@@ -131,10 +131,17 @@ class MapBlock:
         return 1
 
     def read(self, voxels: NDArray[np.int64]) -> NDArray[Any]:
-        """Stream the file and return chosen voxels, shape (1, voxel).
+        """Stream the file and return the chosen voxels, shape (1, voxel).
 
-        The voxels are C-order flat indices into the grid. Errors are those of `volumes.read_map`, and of a file that
-        cannot be read.
+        Parameters
+        ----------
+        voxels : array of int64, shape (voxel,)
+            C-order flat indices into the grid.
+
+        Raises
+        ------
+        DataIntegrityError, NotInBucketError, AccessDeniedError, BucketUnreachableError
+            As in `volumes.read_map`, and if the file cannot be read.
         """
         if not len(voxels):
             return np.empty((1, 0), dtype=ALL_MAPS[self.map].dtype)
@@ -143,8 +150,11 @@ class MapBlock:
     def read_volume(self, kept: NDArray[np.int64] | None) -> NDArray[Any]:
         """Stream the file and return the volume, shape (1, i, j, k).
 
-        All voxels but the C-order flat indices `kept` become NaN, or -1 in a map of indices; None keeps all. Errors are
-        those of `read`.
+        Parameters
+        ----------
+        kept : array of int64, shape (voxel,), optional
+            C-order flat indices of the voxels to keep, by default all; the others become NaN, or -1 in a map of
+            indices. Errors are those of `read`.
         """
         volume = self._read(None)
         if kept is not None:
@@ -160,7 +170,7 @@ class MapBlock:
 
 @dataclass(frozen=True)
 class StoreBlock:
-    """The chosen trials of a session in a store, as a worker reads them."""
+    """A stored session's chosen trials, as a worker reads them."""
 
     store: Bucket
     """Where to read from."""
@@ -178,7 +188,7 @@ class StoreBlock:
     """The group of each trial of the session, within which voxels are scaled; None leaves them as they are."""
 
     def __dask_tokenize__(self) -> object:
-        # The rest follows from these, and from the voxels, which have a token of their own.
+        # All other fields follow from these and from the voxels, which have their own token.
         tokens = (
             "intake_laion_fmri.StoreBlock",
             self.store.__dask_tokenize__(),
@@ -207,7 +217,7 @@ class StoreBlock:
         Parameters
         ----------
         positions : array of int64, shape (voxel,)
-            Where the voxels stand in the array; all of them in `parts`.
+            Positions of the voxels in the array; `parts` must hold all of them.
         received : callable, optional
             Called with the number of stored bytes whenever some are read.
         out : array of float32, shape (trial, voxel), optional
@@ -234,7 +244,7 @@ class StoreBlock:
         take = functools.partial(self._read_part, target=target, received=received)
         concurrently(take, self.parts, threads, name="chunks")
         if np.any(np.diff(sorting) != 1):
-            slabs = np.array_split(result, min(8, len(result)))  # along its rows, for threads to take
+            slabs = np.array_split(result, min(8, len(result)))  # along rows, one task each
             concurrently(functools.partial(_reorder_columns, order=back), slabs, threads, name="chunks")
         return result
 
@@ -244,10 +254,8 @@ class StoreBlock:
         return self.store.is_local and self.size >= LARGE_BYTES
 
     def _threads(self) -> int:
-        """Return the number of parts to read at a time.
-
-        Many small parts hide latency, few large ones save memory.
-        """
+        """Return the number of parts to read at a time."""
+        # Many small parts hide latency; few large ones save memory.
         if self.store.is_local:
             return 2 if self.is_read_by_two else 1
         in_flight = CHUNK_BYTES_IN_FLIGHT * len(self.parts) // max(self.size, 1)
@@ -287,7 +295,7 @@ class Step(NamedTuple):
     block: Sized
     """The block."""
     voxels: NDArray[np.int64] | None
-    """Argument of the method; an array that many steps share is one object of the graph."""
+    """Argument of the method; an array shared by many steps is stored once in the graph."""
 
     def of(self, volumes: tuple[int, ...]) -> Step:
         """Return the step that reads trials of a session."""
@@ -313,7 +321,7 @@ class _Columns:
         """Copy the chosen trials and voxels of a chunk."""
         first = chunk * self._width
         start, stop = np.searchsorted(self._positions, [first, first + self._width])
-        if start == stop:  # fewer voxels were chosen after its chunks
+        if start == stop:  # the voxels of this chunk were deselected later
             return
         columns = self._positions[start:stop] - first
         is_run = stop - start == columns[-1] - columns[0] + 1

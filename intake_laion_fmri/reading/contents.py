@@ -1,4 +1,4 @@
-"""A subject's objects, always from a fresh listing of the bucket, and the contents of small files."""
+"""Fresh listings of a subject's objects, and contents of small files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SubjectContents:
     subject: str
     """``"sub-01"``."""
     objects: Mapping[str, ObjectInfo]
-    """Key → object, of everything that was asked for; held-out sessions among them."""
+    """Key → object, for all listed trees, held-out sessions included."""
     sessions: tuple[str, ...]
     """Public sessions with betas, ascending."""
     rois: tuple[RoiFile, ...]
@@ -46,7 +46,7 @@ class SubjectContents:
 
 
 def expect_object(bucket: Bucket, key: str, objects: Mapping[str, ObjectInfo]) -> ObjectInfo:
-    """Return a listed object; NotInBucketError if it is absent, with what is beside it."""
+    """Return a listed object, or raise NotInBucketError with its neighbours."""
     if key not in objects:
         raise bucket.missing(key, objects)
     return objects[key]
@@ -66,19 +66,29 @@ def subject_contents(
 ) -> SubjectContents:
     """List a subject's objects.
 
-    A few hundred, by listings that run at once.
-
-    From S3 these are two listings, three with `anatomy`: 115 to 170 kB for a whole subject. `trees` are
-    others to list, of a subject or of the whole data set.
+    Parameters
+    ----------
+    bucket : Bucket
+        Bucket to list.
+    subject : str
+        ``"sub-01"``.
+    anatomy : bool, default False
+        Whether to list the anatomical images.
+    trees : sequence of Tree, optional
+        Further trees, of a subject or of the whole data set.
 
     Raises
     ------
     ValueError
         If there is no such subject, with the nearest names.
     NotInBucketError
-        If there is no such bucket, or none of its folders is there.
+        If there is no such bucket, or none of its folders exists.
     BucketUnreachableError
         If the bucket does not respond.
+
+    Notes
+    -----
+    Two concurrent listings, and one per further tree: 115 to 170 kB from S3 for a whole subject.
     """
     objects: dict[str, ObjectInfo] = {}
     is_known = False
@@ -94,10 +104,7 @@ def subject_contents(
 
 
 def dataset_objects(bucket: Bucket) -> dict[str, ObjectInfo]:
-    """List objects of trees without subject folders; four listings.
-
-    Stimuli, splits, and files at the root.
-    """
+    """List stimuli, splits and the files at the root; four listings."""
     folders = [tree.root for tree in layout.TREES if tree.per == "dataset" and tree.root]
     objects = {key: info for key, info in bucket.root_files().items() if layout.tree_of(key)}
     for found in find_each(bucket, folders):
@@ -106,10 +113,7 @@ def dataset_objects(bucket: Bucket) -> dict[str, ObjectInfo]:
 
 
 def betas_contents(bucket: Bucket, subject: str, *, anatomy: bool) -> SubjectContents:
-    """List a subject's objects that betas need.
-
-    The stimulus table may be among them.
-    """
+    """List a subject's objects and the stimuli, as needed for betas."""
     return subject_contents(bucket, subject, anatomy=anatomy, trees=[layout.STIMULI])
 
 
@@ -117,15 +121,12 @@ def find_each(bucket: Bucket, folders: Sequence[str]) -> list[dict[str, ObjectIn
     """List folders, concurrently from a server; see `Bucket.find`."""
     if bucket.is_local:
         return [bucket.find(folder) for folder in folders]
-    # Whoever interrupts it need not wait for a server.
+    # An interrupt must not wait for a server.
     return concurrently(bucket.find, folders, len(folders), name="list", wait=False)
 
 
 def roi_files(objects: Mapping[str, ObjectInfo]) -> list[RoiFile]:
-    """List the ROI files, sorted by public name.
-
-    A name occurs twice if both spellings exist.
-    """
+    """List the ROI files, sorted by public name, in all spellings."""
     found = []
     for path, info in objects.items():
         parsed = layout.parse_key(path)
@@ -145,7 +146,7 @@ def public_sessions(objects: Mapping[str, ObjectInfo], kinds: Collection[str]) -
 
 
 def odd_sessions(subject: str, objects: Mapping[str, ObjectInfo]) -> list[str]:
-    """List folders with betas or trials whose names are no session's."""
+    """List folders with betas or trials that are not named like sessions."""
     root = f"{layout.BETAS.folder(subject)}/"
     read: set[str] = set()
     found: set[str] = set()
@@ -162,10 +163,7 @@ def only_subjects(names: list[str]) -> list[str]:
 
 
 def no_subjects(bucket: Bucket) -> NotInBucketError:
-    """Return the error for a bucket without subjects.
-
-    Its address is wrong, or it has other folders.
-    """
+    """Return the error for a wrong address or a bucket without subjects."""
     if not bucket.exists():
         return bucket.messages.no_such_bucket()
     return NotInBucketError(
@@ -175,10 +173,7 @@ def no_subjects(bucket: Bucket) -> NotInBucketError:
 
 
 class Fetched(dict[str, bytes]):
-    """Key → content; a key that failed raises its error on access.
-
-    Only then is it known whether the user's selection needs it.
-    """
+    """Key → content; a failed key raises its error on access."""
 
     def __init__(self, bucket: Bucket, objects: Iterable[ObjectInfo]) -> None:
         self._failures: dict[str, Exception] = {}

@@ -1,4 +1,4 @@
-"""xarray's own way in: ``xarray.open_dataset("s3://laion-fmri", engine="laion_fmri", subject="sub-01")``."""
+"""Backend of ``xarray.open_dataset("s3://laion-fmri", engine="laion_fmri", subject="sub-01")``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from xarray.backends import BackendEntrypoint
 class LaionBackend(BackendEntrypoint):
     """Backend that opens a subject's betas from a bucket's URL or folder.
 
-    The options are those of `open_betas`, but for ``bucket`` and ``chunks``: xarray's own ``chunks={}`` gives a block a
-    session; without ``chunks``, betas are read when they are first looked at, as xarray reads every file.
+    It takes the options of `open_betas` except ``bucket`` and ``chunks``. With xarray's own ``chunks={}`` each session
+    is a block; without ``chunks``, betas are read on first access, as for every backend.
     """
 
     description = "Single-trial betas of LAION-fMRI, from a bucket or a copy of it"
@@ -34,12 +34,12 @@ class LaionBackend(BackendEntrypoint):
         drop_variables : str or iterable of str, optional
             Variables and coordinates to leave out.
         **options
-            Of `open_betas`: ``subject`` is needed.
+            Arguments of `open_betas`; ``subject`` is required.
 
         Returns
         -------
         xarray.Dataset
-            That of `open_betas`, with the same errors and warnings.
+            As from `open_betas`, with the same errors and warnings.
 
         Raises
         ------
@@ -51,8 +51,8 @@ class LaionBackend(BackendEntrypoint):
         known = set(inspect.signature(open_betas).parameters) - {"bucket", "chunks"}
         unknown = sorted(set(options) - known)
         if unknown or "subject" not in options:
-            what = f"has no option {unknown[0]!r}" if unknown else "needs subject="
-            raise TypeError(f"engine='laion_fmri' {what}. Its options are {', '.join(sorted(known))}.")
+            problem = f"has no option {unknown[0]!r}" if unknown else "needs subject="
+            raise TypeError(f"engine='laion_fmri' {problem}. Its options are {', '.join(sorted(known))}.")
         dataset = open_betas(**options, bucket=os.fspath(filename_or_obj))
         betas = dataset["betas"]
         betas.encoding["preferred_chunks"] = dict(betas.chunksizes)

@@ -1,4 +1,4 @@
-"""Lazy arrays of blocks: one task per block, and loading into given arrays."""
+"""Lazy arrays with one task per block, and loading into existing arrays."""
 
 from __future__ import annotations
 
@@ -21,15 +21,22 @@ if TYPE_CHECKING:
     from distributed import Client
 
 SLAB_BYTES = 64 * 1024 * 1024
-"""Bytes that a cluster sends at a time, about."""
+"""Approximate bytes that a cluster sends at a time."""
 
 
 def lazy_rows(name: str, steps: Sequence[Step], *, shape: tuple[int, ...], dtype: str = "float32") -> da.Array:
-    """Stack blocks along the first axis, one task per block.
+    """Concatenate blocks along the first axis, one task per block.
 
-    Its length is the sum of the blocks' lengths.
-
-    Blocks of length 0 have no task; the tasks' names begin with `name`.
+    Parameters
+    ----------
+    name : str
+        Beginning of the tasks' names.
+    steps : sequence of Step
+        In the order of the result; blocks of length 0 get no task.
+    shape : tuple of int
+        Shape of the result without the first axis.
+    dtype : str, default "float32"
+        Type of the result.
     """
     filled = [step for step in steps if len(step.block)]
     rows = tuple(len(step.block) for step in filled)
@@ -46,9 +53,9 @@ def lazy_columns(name: str, steps: Sequence[Step], *, n_rows: int, dtype: str = 
     steps : sequence of Step
         In the order of the result, each with its columns in `Step.voxels`.
     n_rows : int
-        Of each block.
+        Number of rows of each block.
     dtype : str, default "float32"
-        Of the result.
+        Type of the result.
 
     Returns
     -------
@@ -68,17 +75,17 @@ def _lazy(name: str, steps: Sequence[Step], chunks: tuple[tuple[int, ...], ...],
     if any(sum(lengths) == 0 for lengths in chunks):
         array = da.zeros(tuple(map(sum, chunks)), dtype=dtype, chunks=-1)
         return array
-    # Each array of voxels is looked at once, however many blocks share it.
+    # Tokenise each array of voxels once, however many blocks share it.
     distinct = {id(step.voxels): step.voxels for step in steps}
     shared = {number: f"voxels-{tokenize(voxels)}" for number, voxels in distinct.items()}
     tokens = [(step.read.__qualname__, step.block, shared[id(step.voxels)]) for step in steps]
     key = f"{name}-{tokenize(tokens)}"
     meta = np.empty((0,) * len(chunks), dtype=dtype)
-    if hasattr(da.Array, "expr"):  # DASK_ARRAY__QUERY_PLANNING=True: arrays are not made of graphs there
+    if hasattr(da.Array, "expr"):  # DASK_ARRAY__QUERY_PLANNING=True: such arrays have no graph
         array = da.map_blocks(_read_block, _Steps(key, tuple(steps)), chunks=chunks, dtype=dtype, meta=meta)
         return array
-    # A graph of our own and not da.from_array: Dask would fuse that with what uses it, and read a block once for each
-    # block of a matrix that it is multiplied by.
+    # Not da.from_array: Dask would fuse its tasks with their consumers, and read a block again for each block of a
+    # matrix that it is multiplied by.
     graph: dict[Any, Any] = {shared[number]: voxels for number, voxels in distinct.items() if voxels is not None}
     for (read, block, voxels), index in zip(steps, np.ndindex(*map(len, chunks)), strict=True):
         graph[key, *index] = (read, block, None if voxels is None else shared[id(voxels)])
@@ -121,14 +128,14 @@ def fill_each(
     targets : sequence of array
         An array of the same shape and type for each.
     done : callable, optional
-        Called from any thread with bytes of the targets that are filled or, on a way to it, as good as filled. What it
-        raises ends the computation.
+        Called from any thread with the number of bytes filled since the last call, partly estimated. Its exceptions end
+        the computation.
 
     Notes
     -----
-    On threads no block is held beside the targets but those under way; of `lazy_rows` and `lazy_columns`, not even
-    these, unless the target is a file that is mapped. From a cluster, blocks come as they are finished, in slabs of
-    `SLAB_BYTES`. Other schedulers give all blocks at once, which are freed one by one while they are copied.
+    On threads, only blocks in progress are held besides the targets; blocks of `lazy_rows` and `lazy_columns` are read
+    straight into them, unless the target is a memory-mapped file. A cluster returns blocks as they finish, in slabs of
+    `SLAB_BYTES`. Other schedulers return all blocks at once, which are freed one by one while they are copied.
     """
     import dask.local
     import dask.threaded
@@ -165,10 +172,10 @@ def _fill_here(
     advance: Callable[[float], None],
 ) -> None:
     """Fill the targets with threads of this process."""
-    # Idea: each block of ours reads straight into its part of the target; any other is copied there by a task that
-    # follows it. Dask would copy a result of one block and join several, so that it holds each twice for a while.
-    # Reference: dask.array.store, which reads all of a target first, for its token.
-    # Cost: a task per block, in one graph, so that what several arrays need is computed once.
+    # Idea: our own blocks read straight into their part of the target; a further task copies any other block there.
+    # Dask's compute would copy or join the blocks, and so hold each of them twice.
+    # Reference: dask.array.store, which first reads the whole target to tokenise it.
+    # Cost: a task per block, in one graph, so that tasks shared by several arrays run once.
     from dask.callbacks import Callback
 
     own = _read_directly(arrays)
@@ -193,10 +200,7 @@ def _fill_here(
 
 
 def _half_of_the_threads() -> dict[str, int]:
-    """Limit concurrent blocks to half the threads.
-
-    For blocks with two threads of their own, unless the user has set a number.
-    """
+    """Return scheduler options that halve the threads, unless the user chose them."""
     import dask
     from dask.system import CPU_COUNT
 
@@ -217,7 +221,7 @@ def _fill_from(
         for key, part in _parts(array, target):
             parts.setdefault(key, []).append(part)
     waiting = as_completed(futures_of(persisted))
-    del persisted, array  # the cluster forgets what has come
+    del persisted, array  # let the cluster free finished blocks
     try:
         for future in waiting:
             values = future.result()
@@ -226,7 +230,7 @@ def _fill_from(
                 advance(part.nbytes)
     finally:
         client.cancel(list(waiting.futures))
-        waiting.clear()  # those that have come, too: a failure's traceback would hold them on the workers
+        waiting.clear()  # finished ones, too: the traceback of a failure would keep them on the workers
 
 
 def _fill_afterwards(
@@ -256,10 +260,8 @@ def _client_of(get: Callable[..., Any]) -> Client | None:
 
 
 def _read_directly(arrays: Sequence[da.Array]) -> list[bool]:
-    """Return for each array whether blocks are read into the target.
-
-    Not if another array needs them, too.
-    """
+    """Return whether each array's blocks may be read into the target."""
+    # Blocks that another array needs as well must stay in the graph.
     layers = [set(getattr(array.__dask_graph__(), "layers", ())) for array in arrays]
     return [
         _is_ours(array) and not any(array.name in layers[other] for other in range(len(arrays)) if other != number)
@@ -282,7 +284,7 @@ def _optimized(arrays: Sequence[da.Array]) -> tuple[dict[Any, Any], list[list[An
 
     if not arrays:
         return {}, []
-    # dask.optimize fuses a layer with each array that needs it, and computes it once for each.
+    # dask.optimize would fuse a shared layer into each array, and compute it once for each.
     together = collections_to_expr(list(arrays)).optimize()
     return dict(together.__dask_graph__()), [list(flatten(keys)) for keys in together.__dask_keys__()]
 
@@ -313,7 +315,7 @@ def _fill(
 ) -> None:
     advance(0)
     is_file = isinstance(part, np.memmap)
-    # A store's chunks touch each page several times: into a file that is mapped, the block goes at once, in order.
+    # Chunks of a store touch each page several times, so a mapped file gets the complete block in one pass.
     out = np.empty(part.shape, part.dtype) if is_file else part
     read(block, voxels, received=lambda count: advance(part.nbytes * count / max(1, block.size)), out=out)
     if is_file:
@@ -327,8 +329,8 @@ def _put(part: NDArray[Any], values: NDArray[Any], advance: Callable[[float], No
         mapped: Any = part
         while not isinstance(mapped, mmap.mmap):
             mapped = mapped.base
-        mapped.madvise(mmap.MADV_DONTNEED)  # what the file has, memory need not
+        mapped.madvise(mmap.MADV_DONTNEED)  # written pages need not stay in memory
 
 
 _FILLING = (SessionBlock.read, StoreBlock.read, VoxelBlock.read)
-"""Methods that take an array to fill."""
+"""Reading methods that can fill an existing array."""

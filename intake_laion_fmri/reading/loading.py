@@ -1,4 +1,4 @@
-"""Loading: fill final memory with all threads, without copies."""
+"""Loading: all threads fill the final arrays, without copies."""
 
 from __future__ import annotations
 
@@ -30,49 +30,49 @@ Out = str | os.PathLike[str] | NDArray[Any]
 
 
 def load(data: Labelled, out: Out | None = None, progress: bool | None = None) -> Labelled:
-    """Load a Dataset, DataArray or DataTree into memory, or into a file that is mapped into it.
+    """Load labelled data into memory or into a memory-mapped file.
 
     Parameters
     ----------
     data : xarray.Dataset, xarray.DataArray or xarray.DataTree
-        Anything, such as betas, their averages, and these beside other lazy data; the Datasets of a tree all at once.
+        Any data, such as betas, their averages, or these beside other lazy data; a tree's Datasets are loaded together.
     out : array, str or path, optional
-        Where to put the values: an array of the same shape and type, or a file ``.npy``, which is mapped into memory.
-        Of a Dataset with several variables, take one: ``ds["betas"].laion.load(out=...)``; of a tree, one node.
+        Target of the values: an array of the same shape and type, or a ``.npy`` file, which is memory-mapped. It takes
+        a single variable, such as ``ds["betas"].laion.load(out=...)``.
     progress : bool, optional
         Whether to show a bar with rate and time left. By default the environment variable ``LAION_FMRI_PROGRESS`` (0 or
-        1), or where standard error is a terminal, and in notebooks, once it takes longer than a second.
+        1); without it, in terminals and notebooks if loading takes longer than a second.
 
     Returns
     -------
     xarray.Dataset, xarray.DataArray or xarray.DataTree
-        The same with all values in memory. From a file, pages are read as they are used, and changes stay in memory.
+        The same data in memory. Pages of a file are read as they are used; changes stay in memory.
 
     Raises
     ------
     ValueError, TypeError
-        If `out` has another shape or type, cannot be written to, is no ``.npy``, or the data have several variables.
+        If `out` has another shape or type, is read-only or not a ``.npy`` file, or the data have several variables.
     FileExistsError
-        If `out` is a file that `load` has not written: it stays.
+        If `out` is a file that `load` did not write; it is kept.
     OSError
         If `out` cannot be written, or its disk has too little space.
     DataIntegrityError, NotInBucketError, AccessDeniedError, BucketUnreachableError
-        As in `open_betas`, if a file is broken or cannot be read. There is no file then, or the one of before; so it is
-        after an interrupt. What an array `out` holds then has no meaning.
+        As in `open_betas`, if a file is broken or cannot be read. Then, and after an interrupt, a file `out` is absent
+        or unchanged; the values of an array `out` are undefined.
 
     Notes
     -----
-    Betas as they were opened are read into their part of the result, as many sessions or blocks of voxels at a time as
-    Dask has threads (``dask.config.set(num_workers=...)``): the peak is the result, and 50 MB (100 MB from a remote
-    bucket) for each of them. Other arrays, such as z-scores, cost the blocks under way besides. Dask's ``compute``
-    holds everything twice for a moment. Where a ``distributed.Client`` is active its workers compute, and blocks come
-    to this process as they are finished: a thread of a worker holds a block under way and one that travels.
+    Unmodified betas are read straight into the result, with as many sessions or blocks of voxels at a time as Dask has
+    threads (``dask.config.set(num_workers=...)``). Peak memory is the result plus 50 MB (100 MB from a remote bucket)
+    per thread; other arrays, such as z-scores, also need their blocks in progress. Dask's ``compute`` briefly holds
+    everything twice. With an active ``distributed.Client`` its workers compute and send finished blocks to this
+    process: a worker's thread holds a block in progress and one in transfer.
 
-    ``compute()`` shows no progress of its own. On a terminal, Dask's bar does:
+    ``compute()`` shows no progress. In a terminal, use Dask's bar:
     ``with dask.diagnostics.ProgressBar(): ds.compute()``; on a cluster, ``distributed.progress(ds.persist())``.
 
-    A ``.npy`` holds the values alone. Its labels are those of `data`: keep them with
-    ``data.drop_vars("betas").to_netcdf(...)``, or save the whole with ``to_zarr``.
+    A ``.npy`` file holds only the values. Save the labels of `data` with ``data.drop_vars("betas").to_netcdf(...)``, or
+    everything with ``to_zarr``.
 
     Examples
     --------
@@ -117,7 +117,7 @@ def load_betas(subject: str, *, out: Out | None = None, progress: bool | None = 
     Returns
     -------
     xarray.Dataset
-        As of `open_betas`, in memory.
+        As from `open_betas`, in memory.
 
     Raises
     ------
@@ -143,15 +143,15 @@ def _loaded(
     out: Out | None,
     progress: bool | None,
 ) -> dict[str, xr.Dataset]:
-    """Load all variables of Datasets at once, one of them into a target."""
-    variables = {(path, name): found for path, one in datasets.items() for name, found in one.variables.items()}
-    lazy = {at: variable for at, variable in variables.items() if _can_fill(variable)}
-    values = {at: np.empty(variable.shape, variable.dtype) for at, variable in lazy.items() if at != chosen}
+    """Load all variables of Datasets together, optionally one into a target."""
+    variables = {(path, name): var for path, dataset in datasets.items() for name, var in dataset.variables.items()}
+    lazy = {key: variable for key, variable in variables.items() if _can_fill(variable)}
+    values = {key: np.empty(variable.shape, variable.dtype) for key, variable in lazy.items() if key != chosen}
 
     def fill() -> None:
-        n_bytes = sum(values[at].nbytes for at in lazy)
+        n_bytes = sum(values[key].nbytes for key in lazy)
         with counting("Loading", n_bytes, progress) as count:
-            fill_each([variable.data for variable in lazy.values()], [values[at] for at in lazy], count)
+            fill_each([variable.data for variable in lazy.values()], [values[key] for key in lazy], count)
 
     if chosen is None or out is None:
         fill()
@@ -160,14 +160,14 @@ def _loaded(
             fill()
             if chosen not in lazy:
                 values[chosen][...] = variables[chosen].values
-        if not isinstance(out, np.ndarray):  # what is changed in memory does not change the file
+        if not isinstance(out, np.ndarray):  # copy on write: changes in memory leave the file as it is
             values[chosen] = np.load(Path(out).expanduser(), mmap_mode="c" if values[chosen].nbytes else None)
     loaded = {}
     for path, dataset in datasets.items():
         filled = {
             name: variables[path, name].copy(deep=False, data=array)
-            for (where, name), array in values.items()
-            if where == path
+            for (of_path, name), array in values.items()
+            if of_path == path
         }
         coordinates = {name: filled.pop(name) for name in list(filled) if name in dataset.coords}
         loaded[path] = dataset.assign(filled).assign_coords(coordinates).compute()
@@ -179,7 +179,7 @@ def _can_fill(variable: xr.Variable) -> bool:
     import dask.array as da
     from dask.array.utils import meta_from_array
 
-    if variable.chunks is None:  # what xarray has not read yet would be read by looking at it
+    if variable.chunks is None:  # accessing the data of xarray's own lazy variables would read them
         return False
     values = variable.data
     return isinstance(values, da.Array) and type(meta_from_array(values)) is np.ndarray and not math.isnan(values.size)
@@ -197,10 +197,7 @@ def _only_variable(dataset: xr.Dataset) -> Hashable:
 
 @contextmanager
 def _target(out: Out, variable: xr.Variable) -> Iterator[NDArray[Any]]:
-    """Yield the array to fill.
-
-    The user's, or a mapped file that appears when the block succeeds.
-    """
+    """Yield the user's array, or a mapped file that appears on success."""
     if isinstance(out, np.ndarray):
         _check_array(out, variable)
         yield out

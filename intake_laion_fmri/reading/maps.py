@@ -60,13 +60,13 @@ def open_maps(
     grid : {"voxel", "volume"}, default "voxel"
         The voxels of the mask, or the whole volume.
     roi : str, sequence of str, or None, default None
-        As in `open_betas`. In a volume, what is not selected is NaN (-1 in ``hrf_index``), and None leaves the file
-        as it is, outside the mask too.
+        As in `open_betas`. In a volume, unselected voxels are NaN (-1 in ``hrf_index``); None keeps the whole file,
+        also outside the mask.
     mask : {"rsquare", "anatomical", "rsquare_or_nan"}, default "rsquare"
-        As in `open_betas`. In a volume it matters to `roi` only.
+        As in `open_betas`. In a volume it only limits `roi`.
     sidecars : bool, default False
         Whether to read the JSON files beside the maps, into the attribute ``sidecars``: JSON, key → content. Those of
-        noise ceilings name the sessions that they were computed from.
+        noise ceilings list the sessions that they were computed from.
 
     Returns
     -------
@@ -74,33 +74,33 @@ def open_maps(
         Variables with ``long_name``, ``units`` and ``valid_range`` (of R2 ``valid_max``: it has no lower end):
 
         - ``nc_12rep``, ``nc_4rep``, ``nc_all``, ``r2_mean``: float32, percent;
-        - ``noise_ceiling`` and ``r2`` within the session: float32, percent; ``hrf_index``: int32, 0 to 19, or -1 where
-          the file has none; ``ridge_fraction``: float32, 0 to 1.
+        - ``noise_ceiling`` and ``r2`` within the session: float32, percent; ``hrf_index``: int32, 0 to 19, or -1 for
+          missing; ``ridge_fraction``: float32, 0 to 1.
 
         Along (voxel), with the coordinates of `open_betas` that follow from the grid and the ROIs; or along (i, j, k),
-        with these grid indices; ``grid`` tells the affine either way. Maps of sessions have ``session`` (index: names)
-        first.
+        with these grid indices; ``grid`` holds the affine in both cases. Maps of sessions have ``session`` (index:
+        names) as first dimension.
 
         The maps of the whole subject on the voxel axis are in memory; all others are Dask arrays.
 
     Raises
     ------
     ValueError, NotInBucketError, AccessDeniedError, BucketUnreachableError, DataIntegrityError
-        As in `open_betas`; ValueError also for a session's map without `session`, or the other way round;
-        NotInBucketError also where a map that was named, or every map, is absent. A broken file is found when it is
-        read: of a Dask array, when that is computed.
+        As in `open_betas`; ValueError also for a session's map without `session`, or a subject's map with it;
+        NotInBucketError also if a named map, or every map, is absent. A broken file is found when it is read: for a
+        Dask array, when it is computed.
 
     Warns
     -----
     MissingFileWarning
-        Once, if maps are absent that were not named: they are left out. A map is absent if a chosen session lacks it.
+        Once, if maps that were not named are absent: they are left out. A map is absent if a chosen session lacks it.
 
     Notes
     -----
     Three listings (two for maps of sessions; one more with the anatomical mask), and a request for the mask and each
-    ROI volume; of a volume without `roi` for the mask alone. A lazy map is one task per file: it streams that file
-    once, with a request per 8 MiB and two that tell whether it was replaced, and holds the chosen voxels, or 11.7 MB
-    for a whole volume. 30 sessions of one map are 33 MB on the voxels of the mask.
+    ROI volume; for a volume without `roi` only for the mask. A lazy map is one task per file: it streams the file once,
+    with a request per 8 MiB and two to check that it was not replaced, and holds the chosen voxels, or 11.7 MB for a
+    whole volume. 30 sessions of one map are 33 MB on the voxels of the mask.
     """
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
     return _open_maps(subject, session, maps, grid, roi, mask, sidecars, bucket)[0]
@@ -129,13 +129,13 @@ def open_noise_ceilings(
     Returns
     -------
     xarray.Dataset
-        Of `open_maps`: of the whole subject ``nc_12rep``, ``nc_4rep``, ``nc_all`` and ``r2_mean``; of sessions
-        ``noise_ceiling``.
+        As from `open_maps`, with ``nc_12rep``, ``nc_4rep``, ``nc_all`` and ``r2_mean`` for the whole subject, or
+        ``noise_ceiling`` for sessions.
 
     Raises
     ------
     ValueError, NotInBucketError, AccessDeniedError, BucketUnreachableError, DataIntegrityError
-        As in `open_maps`; NotInBucketError also where there is no noise ceiling.
+        As in `open_maps`; NotInBucketError also if there is no noise ceiling.
 
     Warns
     -----

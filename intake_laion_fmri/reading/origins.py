@@ -15,14 +15,11 @@ _ENCODING = "bucket"
 
 _SUBJECT, _MOST = "subject", 32
 _recent: dict[str, Bucket] = {}
-"""URL without secrets → the bucket last opened under it in this process, with its options and its mirror."""
+"""URL without secrets → the bucket last opened with it in this process, with options and mirror."""
 
 
 def with_origin(dataset: xr.Dataset, bucket: Bucket) -> xr.Dataset:
-    """Record a Dataset's bucket in the coordinate ``subject``.
-
-    Means and selections keep it.
-    """
+    """Record a Dataset's bucket in ``subject``, which means and selections keep."""
     if _SUBJECT in dataset.coords:
         dataset[_SUBJECT].encoding[_ENCODING] = bucket.url
         _recent.pop(bucket.url, None)
@@ -33,16 +30,17 @@ def with_origin(dataset: xr.Dataset, bucket: Bucket) -> xr.Dataset:
 
 
 def origin(data: xr.Dataset | xr.DataArray) -> Any:
-    """Return a Dataset's bucket as `open_bucket` takes it.
+    """Return a Dataset's recorded bucket as an argument of `open_bucket`.
 
-    None if it is not recorded.
-
-    In another process than the one that opened the Dataset this is its URL, without options.
+    Returns
+    -------
+    Bucket, str or None
+        The bucket; its URL, without options, if another process opened the Dataset; None if it is not recorded.
     """
     url = data.coords[_SUBJECT].encoding.get(_ENCODING) if _SUBJECT in data.coords else None
     return _recent.get(url, url) if isinstance(url, str) else None
 
 
 def bucket_of(data: xr.Dataset | xr.DataArray, where: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the bucket's arguments for an opener: those of a user, or where the data were opened."""
+    """Return a user's bucket arguments, or by default those of the data."""
     return where if any(value is not None for value in where.values()) else {"bucket": origin(data)}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _WIDTH = 88
-"""Characters of a cell on a terminal, at most."""
+"""Maximum number of characters in a cell on a terminal."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Page:
     notes: tuple[str, ...] = ()
     """Lines below the table."""
     hidden: tuple[str, ...] = ()
-    """Columns that a terminal has no room for."""
+    """Columns that are left out on a terminal."""
 
     def __str__(self) -> str:
         """Return the page as plain text."""
@@ -47,7 +47,7 @@ class Page:
     def html(self) -> str:
         """Return the page as HTML."""
         table = self._table().to_html(index=False, border=0, justify="left") if len(self.rows) else ""
-        # JupyterLab aligns all cells to the right, by a rule that is more specific.
+        # JupyterLab aligns all cells to the right with a more specific rule.
         cells = ".laion-page :is(td, th) {text-align: left !important; vertical-align: top; padding: 2px 8px}"
         notes = "".join(f"<div>{html.escape(note)}</div>" for note in self.notes)
         title = f"<strong>{html.escape(self.title)}</strong>"
@@ -66,9 +66,9 @@ class Page:
         return table.loc[:, (table != "").any()]
 
 
-def counted(number: int, what: str) -> str:
+def counted(number: int, noun: str) -> str:
     """Return a number with its noun: ``"1 session"``, ``"2 sessions"``."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def sized(n_bytes: int | None) -> str:
@@ -92,7 +92,7 @@ def data_page(data: xr.Dataset | xr.DataArray, operations: Sequence[str]) -> Pag
     Parameters
     ----------
     data : Dataset or DataArray
-        Opened here, or computed from that. Of lazy arrays nothing is read.
+        Data of this package, or results. Lazy arrays are not read.
     operations : sequence of str
         Names of the methods of ``ds.laion``.
     """
@@ -111,4 +111,4 @@ def data_page(data: xr.Dataset | xr.DataArray, operations: Sequence[str]) -> Pag
 
 
 _OF_SELECTIONS = (ROI, "pool", "split")
-"""Dimensions of coordinates alone."""
+"""Dimensions that only coordinates have."""

@@ -1,7 +1,7 @@
-"""Listings kept for a while within a process, for users' questions.
+"""Listings cached for some minutes within a process, for interactive queries.
 
-Those of a local folder, which anything may have changed, are not kept. Opening data always asks the bucket, because
-sizes and ETags are pinned from its answer.
+Local folders are always listed again, as other programs may change them. Opening data always lists the bucket, because
+sizes and ETags are pinned from the listing.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 Listing = TypeVar("Listing", list[str], dict[str, ObjectInfo])
 
 LISTING_SECONDS = 300.0
-"""How long a server's listing answers users' questions: a page of them asks for each once."""
+"""Lifetime of a server's cached listing."""
 
 _listings: dict[tuple[Bucket, str, str], tuple[float, Any]] = {}
-"""Bucket, kind of listing and folder → when it was made, and the listing: a few hundred objects a subject."""
+"""Bucket, kind of listing and folder → time and listing, a few hundred objects per subject."""
 
 
 def recent_folders(bucket: Bucket, folder: str, *, refresh: bool) -> list[str]:
@@ -45,7 +45,7 @@ def _recent(bucket: Bucket, kind: str, folder: str, ask: Callable[[str], Listing
         _listings.pop(outdated, None)
     key = (bucket, kind, folder)
     listing: Listing | None = None if refresh else _listings.get(key, (now, None))[1]
-    if not listing:  # an absent folder may be there later
+    if not listing:  # an absent folder may appear later
         listing = ask(folder)
         _listings[key] = (now, listing)
     return listing

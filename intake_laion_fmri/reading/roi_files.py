@@ -1,6 +1,6 @@
 """Files of each ROI, and faults of unusable ones.
 
-A file that is broken, or contradicts another, is a fault of its ROI alone: the ROI is left out, unless it is selected.
+A broken or contradictory file affects only its own ROI, which is left out unless it is selected.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from intake_laion_fmri.reading.contents import RoiFile
 from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 
 UNREADABLE = (DataIntegrityError, NotInBucketError, AccessDeniedError)
-"""Errors of a file that is left out, unless it is selected."""
+"""Errors for which a file is left out, unless it is selected."""
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class RoiForm:
     hemi: str
     """``L`` or ``R`` on a surface, empty for a volume."""
     infos: tuple[ObjectInfo, ...]
-    """Its file, and those of other spellings (``FFA-1``, ``FFA1``) that must hold the same."""
+    """Its file, and those of other spellings (``FFA-1``, ``FFA1``) that must have the same content."""
 
     def read(
         self,
@@ -43,12 +43,23 @@ class RoiForm:
         read: Callable[[bytes, str], T],
         same: Callable[[T, T], bool],
     ) -> T:
-        """Read the file.
+        """Read the file and compare it with those of other spellings.
 
-        DataIntegrityError if a file of another spelling differs.
+        Parameters
+        ----------
+        bucket : Bucket
+            Bucket of the files.
+        files : mapping of str to bytes
+            Key → content.
+        read : callable
+            Called with content and name of a file.
+        same : callable
+            Called with two results of `read`; returns True if they are equal.
 
-        `files` are key → content, of this bucket. `read` takes content and name of a file; `same` takes what was read
-        of two, and returns True if they are the same.
+        Raises
+        ------
+        DataIntegrityError
+            If a file of another spelling differs.
         """
         first, *others = self.infos
         content = files[first.key]
@@ -65,12 +76,12 @@ class RoiForm:
 
 @dataclass(frozen=True)
 class RoiFault:
-    """The reason why an ROI is unusable, in one format or in all."""
+    """Reason why an ROI is unusable, in some or all formats."""
 
     name: str
     """Public name."""
     categories: tuple[str, ...]
-    """Categories in which it was found."""
+    """Categories with this ROI."""
     error: Exception
     """One of `UNREADABLE`."""
 
@@ -85,14 +96,11 @@ class RoiListing:
     forms: tuple[RoiForm, ...]
     """Sorted by name."""
     faults: tuple[RoiFault, ...]
-    """The others."""
+    """ROIs that cannot be used."""
 
     @classmethod
     def from_files(cls, bucket: Bucket, files: Iterable[RoiFile]) -> RoiListing:
-        """Group files by ROI.
-
-        Spellings of one name are joined; an ROI in two categories is a fault.
-        """
+        """Group files by ROI; an ROI in two categories is a fault."""
         first: dict[str, RoiFile] = {}
         faults: dict[str, RoiFault] = {}
         same: dict[tuple[str, str, str], dict[tuple[int, str] | str, ObjectInfo]] = {}
@@ -104,7 +112,7 @@ class RoiListing:
                     f"{bucket.locate(file.info.key)}. Expected one category; if the bucket holds both, report it."
                 )
                 faults[file.name] = RoiFault(file.name, (other.category, file.category), error)
-            # Two of one size and ETag are one object, and read once.
+            # Files with equal size and ETag are read once.
             content = (file.info.size, file.info.etag) if file.info.etag else file.info.key
             same.setdefault((file.name, file.kind, file.hemi), {}).setdefault(content, file.info)
         forms = [

@@ -43,15 +43,15 @@ def open_rois(
     Parameters
     ----------
     subject, mask, bucket, storage_options, mirror, mirror_only
-        As in `open_betas`; the mask matters to volumes only.
+        As in `open_betas`; the mask applies to volumes only.
     roi : str, sequence of str, or None, default None
-        As in `open_betas`. It chooses voxels, vertices and entries of labels, not the ROIs: the membership of all ROIs
-        is given for what was chosen. Vertices are chosen by the masks of their hemisphere, entries by the labels, each
-        by the same expression as voxels. None keeps all.
+        As in `open_betas`. It selects voxels, vertices and label entries, not ROIs: the result has the membership of
+        all ROIs. The same expression selects voxels by volumes, vertices by the masks of their hemisphere, and entries
+        by labels. None keeps all.
     format : {"volume", "func.gii", "label", "all"}, default "volume"
-        Voxels, vertices, lists of vertices, or all three. Vertices are of the subject's own FreeSurfer surface.
+        Voxels, vertices, lists of vertices, or all three. Vertices are those of the subject's FreeSurfer surface.
     hemi : {"L", "R", "all"}, default "all"
-        Hemispheres of vertices and of their lists. Volumes hold both.
+        Hemispheres of vertices and label lists. Volumes hold both.
 
     Returns
     -------
@@ -62,19 +62,20 @@ def open_rois(
         - func.gii: ``in_roi_L`` (roi, vertex_L) and ``in_roi_R`` (roi, vertex_R), bool; ``vertex_L`` and ``vertex_R``
           (indices) are the numbers of the vertices, from 0;
         - label: the lists, as contiguous ragged arrays. Along ``entry_L``, ROI after ROI, each in the order of its
-          file: ``label_vertex_L`` (the vertex), ``label_value_L``, ``label_roi_L`` (whose list it is), ``label_x_L``,
-          ``label_y_L``, ``label_z_L`` (mm, as the file tells them); ``label_count_L`` (roi) is the length of each list.
+          file: ``label_vertex_L`` (the vertex), ``label_value_L``, ``label_roi_L`` (the ROI), ``label_x_L``,
+          ``label_y_L``, ``label_z_L`` (mm, from the file); ``label_count_L`` (roi) is the length of each list.
           The same with ``_R``. One list is ``ds.label_vertex_L[ds.label_roi_L == "FFA1"]``.
 
-        An ROI that is missing in one format, or on one hemisphere, is False everywhere there. Other than in the volume
-        format, ``has_volume`` (roi), ``has_func_gii`` and ``has_label`` (roi, hemi) tell it from an empty one.
+        An ROI that is missing in a format or on a hemisphere is False everywhere there. Except with
+        ``format="volume"``, ``has_volume`` (roi), ``has_func_gii`` and ``has_label`` (roi, hemi) distinguish it from an
+        empty one.
 
     Raises
     ------
     ValueError, NotInBucketError, AccessDeniedError, BucketUnreachableError, DataIntegrityError
-        As in `open_betas`; NotInBucketError also where the subject has no ROI at all in these formats, or a selected
-        one has not; DataIntegrityError also if a label lists a vertex that its surface has not, or the masks of a
-        hemisphere have different numbers of vertices.
+        As in `open_betas`; NotInBucketError also if the subject has no ROI in these formats, or lacks a selected one;
+        DataIntegrityError also if a label lists a vertex outside its surface, or the masks of a hemisphere have
+        different numbers of vertices.
 
     Warns
     -----
@@ -84,7 +85,7 @@ def open_rois(
     Notes
     -----
     Three listings (four with the anatomical mask), then a request per file, 16 at a time: for 40 ROIs 41 for the
-    volumes and their mask, 80 for each surface format (two more for labels alone, to know how many vertices there are).
+    volumes and their mask, 80 for each surface format (two more for labels alone, for the number of vertices).
     """
     import xarray as xr
 
@@ -157,15 +158,15 @@ def roi_data(
                                          "label": array of int64, the listed vertices},
                               "hemi-R": {...}}}}
 
-        What the bucket has not, or was not asked for, is no key. An ROI that was asked for as part of a category or of
-        ``"all"``, and has none of the formats, is left out.
+        Absent or unrequested forms have no key. An ROI of a requested category or of ``"all"`` that has none of the
+        formats is left out.
 
     Raises
     ------
     ValueError
         For an expression, an unknown ROI, format or hemisphere.
     NotInBucketError, AccessDeniedError, BucketUnreachableError, DataIntegrityError
-        As in `open_rois`; NotInBucketError also where an ROI that was named has none of the formats.
+        As in `open_rois`; NotInBucketError also if a named ROI has none of the formats.
 
     Notes
     -----

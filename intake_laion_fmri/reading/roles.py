@@ -20,12 +20,18 @@ if TYPE_CHECKING:
 def split_roles(
     trials: pd.DataFrame, subject: str, source: SplitSource
 ) -> dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]:
-    """Return roles of trials in every split, as coordinates.
+    """Return the roles of trials in all splits of both pools.
 
-    Splits of the shared pool and of the subject's own.
+    Returns
+    -------
+    dict
+        The coordinates ``pool`` (shared, and the subject's own), ``split``, and ``split_role`` (pool, split, trial),
+        int8 CF flags: 0 unused, 1 train, 2 test; its attributes hold the revision and the files' SHA-256 sums.
 
-    ``split_role`` (pool, split, trial), int8: 0 unused, 1 train, 2 test, as CF flags, with the revision and the files'
-    sums in its attributes; ``pool`` and ``split``. Errors are those of `SplitSource.read`.
+    Raises
+    ------
+    BucketUnreachableError, DataIntegrityError, NotInBucketError, AccessDeniedError
+        As in `SplitSource.read`.
     """
     import pandas as pd
 
@@ -63,8 +69,16 @@ def role_mask(
 ) -> NDArray[np.bool_]:
     """Return flags of trials with a role, shape (trial,).
 
-    `pool` may be ``"shared"``, ``"subject"``, or ``"pooled"`` for that of all images. `source` says where the files
-    are; it is not needed for ``ood``.
+    Parameters
+    ----------
+    trials : pandas.DataFrame
+        Table with the column ``label``.
+    subject : str
+        ``"sub-01"``.
+    split, pool, role : str
+        As in `open_betas`.
+    source : SplitSource or None
+        Source of split files; not needed for the split ``ood``.
     """
     folder = subject if pool == "subject" else pool
     labels = trials["label"].to_numpy(dtype=object)

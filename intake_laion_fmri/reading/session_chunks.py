@@ -1,9 +1,8 @@
-"""A variable that saves to Zarr although its Dask blocks differ in length.
+"""A variable with Dask blocks of different lengths that saves to Zarr.
 
-Zarr's chunks have one length and may not cross Dask's blocks, so xarray refuses such a variable unless its encoding
-names chunks that divide the blocks. An encoding that is set once outlives the blocks: what is loaded, selected or
-rechunked later would be saved in chunks of a trial or two. Here it follows from the blocks that are there when it is
-asked for.
+Zarr chunks have equal lengths and must not cross Dask blocks, so xarray refuses such a variable unless its encoding
+names chunks that divide the blocks. A fixed encoding would outlive the blocks: loaded, selected or rechunked data would
+be saved in chunks of a trial or two. So the encoding is computed from the current blocks on each access.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any
 import xarray as xr
 
 MOST_CHUNKS = 1000
-"""Of an array that is saved in common divisors of its blocks; where it took more, xarray asks for `chunk` instead."""
+"""Maximum number of chunks that divide the blocks; beyond it, xarray asks the user to rechunk."""
 
 
 class _Divisors(tuple[int, ...]):
@@ -28,10 +27,7 @@ class SessionVariable(xr.Variable):
 
     @property
     def encoding(self) -> dict[Any, Any]:
-        """The encoding.
-
-        ``chunks`` are set by the user, or for blocks of different lengths.
-        """
+        """The encoding, with ``chunks`` from the user or for uneven blocks."""
         encoding: dict[Any, Any] = xr.Variable.encoding.fget(self)  # type: ignore[attr-defined]
         if isinstance(encoding.get("chunks"), _Divisors):
             del encoding["chunks"]
@@ -47,13 +43,10 @@ class SessionVariable(xr.Variable):
 
 
 def _common_chunks(blocks: tuple[tuple[int, ...], ...]) -> _Divisors | None:
-    """Return the largest chunks that cross no block.
-
-    None if xarray needs none, or they would be too many.
-    """
+    """Return the largest chunks that cross no block, or None."""
     if all(len(set(lengths[:-1])) <= 1 and lengths[-1] <= lengths[0] for lengths in blocks if lengths):
         return None
-    # Idea: chunks that divide every block's length but the last one's, behind which no block begins.
+    # Idea: the chunk length divides the length of every block except the last, after which no block begins.
     # Reference: xarray's safe_chunks, which refuses a Zarr chunk that two Dask blocks would write.
     # Cost: a gcd over the blocks; sessions of coprime lengths give small chunks, so their number is bounded.
     chunks = _Divisors(math.gcd(*lengths[:-1]) or lengths[0] for lengths in blocks)

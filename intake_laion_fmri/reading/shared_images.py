@@ -1,4 +1,4 @@
-"""Betas of several subjects on shared images, as a tree."""
+"""Betas of several subjects on shared images, as a DataTree."""
 
 from __future__ import annotations
 
@@ -82,15 +82,15 @@ def open_shared(
     average : bool, default True
         Whether to average the trials of each image. Otherwise its first `n` trials stand side by side.
     n : int, optional
-        Take the first `n` trials of each image, of the images that each subject saw so often. By default all trials, of
-        the images that each subject saw at all; needed with ``average=False``.
+        Take the first `n` trials of each image that all subjects saw at least `n` times. By default all trials of the
+        images that all subjects saw; required with ``average=False``.
     exactly : bool, default False
-        With `n`: whether to leave out images that any subject saw more often, too. Without: whether to leave out images
-        that any subject saw less often than planned, 12 or 4 times: what is left is ``complete``.
+        With `n`: whether to leave out images that any subject saw more often than `n` times. Without: whether to leave
+        out images that any subject saw less often than planned (12 or 4 times), so that all are ``complete``.
     session, roi, mask, min_noise_ceiling, noise_ceiling, splits, zscore, localizers
         As in `open_betas`, for each subject. Trials that `session` leaves out do not count.
     stimuli : {"shared", "ood"}, default "shared"
-        All shared images, the out-of-distribution images among them, or these alone.
+        All shared images, which include the out-of-distribution images, or only the latter.
     split, role
         As in `open_betas`.
     pool : {"shared", "pooled"}, default "shared"
@@ -98,22 +98,22 @@ def open_shared(
     bucket, storage_options, mirror, mirror_only, store_options, fallback, chunks
         As in `open_betas`.
     store : str or path, or mapping of subject to these, optional
-        A store that holds all subjects, or one for each. With `fallback` the mapping may lack subjects.
+        A store with all subjects, or one store per subject. With `fallback` the mapping may lack subjects.
 
     Returns
     -------
     xarray.DataTree
         A node for each subject, ``tree["sub-01"]``, with ``betas`` (image, voxel) in float32, or with
-        ``average=False`` (image, repetition, voxel). The index ``image`` is the label, and the same in all nodes.
+        ``average=False`` (image, repetition, voxel). The index ``image`` holds the labels, the same in all nodes.
         Coordinates are those of `open_betas` along ``voxel``, and those of ``ds.laion.average()``, or
-        ``ds.laion.repetitions(n)``, along ``image``, with
+        ``ds.laion.repetitions(n)``, along ``image``, and
 
         - ``complete`` (image): whether each subject saw the image as often as planned, among the chosen trials:
           ``tree.isel(image=tree["sub-01"].complete)`` selects in all nodes;
         - ``n_averaged`` (image), or ``trial`` (image, repetition), of this subject.
 
-        Lazy: betas are read when they are computed, of the chosen trials alone. ``tree.laion.concat()`` sets the voxels
-        of all subjects side by side.
+        Lazy: betas of the chosen trials are read when they are computed. ``tree.laion.concat()`` joins the voxels of
+        all subjects.
 
     Raises
     ------
@@ -128,17 +128,15 @@ def open_shared(
     MissingFileWarning, UnexpectedContentWarning, OtherSplitsWarning, OfflineWarning
         As in `open_betas`, once for all subjects.
 
-    Notes
-    -----
-    All subjects are opened at once; from a server five take little more than one. Computing reads each session with a
-    chosen trial once; a few tasks a session. With ``average=False`` all chosen trials of a block of voxels are held at
-    once: 4 bytes x images x `n` x voxels.
+    Notes ----- Subjects are opened concurrently; from a server, five take little longer than one. Computing reads each
+    session with a chosen trial once, in a few tasks per session. With ``average=False`` all chosen trials of a block of
+    voxels are in memory together: 4 bytes x images x `n` x voxels.
 
-    Of the 1,492 shared images 881 were to be shown 12 times, and 611 4 times; each subject saw some of them once less.
-    The data set's authors advise to leave these out in comparisons of subjects: ``exactly=True``, or
-    ``n=12, exactly=True`` for the former alone.
+    Of the 1,492 shared images, 881 were planned 12 times and 611 4 times; each subject saw some of them once less. The
+    data set's authors advise leaving these out when comparing subjects: ``exactly=True``, or ``n=12, exactly=True`` for
+    the 881 only.
 
-    Betas of different voxels, and of different subjects, have units of their own: ``zscore="session"`` scales them.
+    Each voxel and each subject has its own units; ``zscore="session"`` makes them comparable.
 
     Examples
     --------
@@ -158,7 +156,7 @@ def open_shared(
     if not names:
         raise no_subjects(bucket)
     stores = _stores(store, store_options, names, may_lack=fallback)
-    # Once for all: what it finds, and warns of, is the same for each subject.
+    # Shared by all subjects, so that its requests and warnings occur once.
     source = find_source(splits, bucket=bucket) if None in stores.values() else None
     read = _each(names, lambda name: query.read(bucket, name, stores[name], source))
     images = _chosen_images({name: parts.table for name, parts in read.items()}, n, exactly)
@@ -170,10 +168,7 @@ def open_shared(
 
 
 def _check_images(average: object, n: object, exactly: object, stimuli: object, pool: object) -> None:
-    """Raise unless the arguments define trials of images.
-
-    ValueError or TypeError.
-    """
+    """Raise ValueError or TypeError unless the arguments define trials of images."""
     for name, value in (("average", average), ("exactly", exactly)):
         check_flag(name, value)
     if n is not None and (isinstance(n, bool) or not hasattr(n, "__index__") or operator.index(n) < 1):
@@ -199,10 +194,7 @@ def _check_images(average: object, n: object, exactly: object, stimuli: object, 
 def _stores(
     given: Any, options: Mapping[str, Any] | None, names: Sequence[str], *, may_lack: bool
 ) -> dict[str, Bucket | None]:
-    """Return each subject's store.
-
-    ValueError if a mapping lacks a subject or has an unknown one.
-    """
+    """Return each subject's store; ValueError for a missing or unknown subject."""
     if given is None or not isinstance(given, Mapping):
         root = None if given is None else open_store(given, options)
         return dict.fromkeys(names, root)
@@ -235,21 +227,19 @@ def _each(names: Sequence[str], function: Callable[[str], Result]) -> dict[str, 
 
 
 def _chosen_images(tables: Mapping[str, pd.DataFrame], n: int | None, exactly: bool) -> pd.Series[bool]:
-    """Return label → whether the image is complete, for the chosen images.
-
-    Sorted by label.
+    """Return whether each chosen image is complete, sorted by label.
 
     Parameters
     ----------
     tables : mapping of str to pandas.DataFrame
         Subject → its chosen trials.
     n, exactly
-        As of `open_shared`.
+        As in `open_shared`.
 
     Raises
     ------
     ValueError
-        If none is left.
+        If no image is left.
     """
     import pandas as pd
 
@@ -284,29 +274,23 @@ def _rows(table: pd.DataFrame, images: pd.Series[bool], n: int | None) -> np.nda
 
 
 def _remarks(read: Mapping[str, BetasParts]) -> Remarks:
-    """Return all subjects' remarks.
-
-    Those that concern only some name them.
-    """
+    """Merge the subjects' remarks, prefixed by names if they differ."""
 
     def merged(kind: str) -> tuple[str, ...]:
-        who: dict[str, list[str]] = {}
+        subjects: dict[str, list[str]] = {}
         for name, parts in read.items():
             for text in getattr(parts.remarks, kind):
-                who.setdefault(text, []).append(name)
+                subjects.setdefault(text, []).append(name)
         return tuple(
             text if len(names) == len(read) or all(name in text for name in names) else f"{', '.join(names)}: {text}"
-            for text, names in who.items()
+            for text, names in subjects.items()
         )
 
     return Remarks(merged("left_out"), merged("noted"))
 
 
 def _tree(opened: Mapping[str, xr.Dataset], images: pd.Series[bool], *, average: bool, n: int | None) -> xr.DataTree:
-    """Return a tree of betas along images.
-
-    Averaged, or with `n` trials side by side.
-    """
+    """Build the tree: betas averaged by image, or with `n` repetitions."""
     import xarray as xr
 
     who = ", ".join(opened)

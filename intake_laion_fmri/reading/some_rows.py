@@ -1,4 +1,4 @@
-"""Random rows of lazy arrays for training; each block is read once and kept."""
+"""Random rows of lazy arrays for training, with cached blocks."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 class LazyRows:
     """Rows of a Dask array, in any order.
 
-    Idea: betas of one trial cost as much to read as those of its whole session, so blocks are kept; an image is a
-    request of its own, so images are read one by one out of their blocks, and none is kept.
+    Reading one trial of betas costs as much as its whole session, so blocks are kept. An image is a single request, so
+    images are read one by one and not kept.
 
     Parameters
     ----------
     array : dask.array.Array
-        Whose rows are read. It pickles and forks; what was read stays in its process.
+        Array to read. It may be pickled and forked; blocks stay in the process that read them.
     most_bytes : int
-        Of the blocks that are kept, the latest of them; at least one is.
+        Limit of the most recent blocks that are kept; at least one is kept.
     """
 
     def __init__(self, array: da.Array, most_bytes: int) -> None:
@@ -48,10 +48,7 @@ class LazyRows:
         return all(isinstance(self._block(number), ImageBlock) for number in range(len(self._ends)))
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[Any]:
-        """Read rows in the given order: shape (row, …).
-
-        Repeats are read once.
-        """
+        """Read rows in the given order; repeats are read once."""
         result = np.empty((len(rows), *self._array.shape[1:]), dtype=self._array.dtype)
         distinct, back = np.unique(rows, return_inverse=True)
         numbers = np.searchsorted(self._ends, distinct, side="right")
@@ -69,12 +66,12 @@ class LazyRows:
             return block.take(rows).read()
         kept = self._kept
         if number not in kept:
-            # Not by Dask's threads: the processes that read beside this one are as many as the user wants.
+            # Without Dask's threads, as the user already chooses the number of reading processes.
             stop = int(self._ends[number])
             block = self._array[stop - self._array.chunks[0][number] : stop]
             kept[number] = block.compute(scheduler="synchronous")
         kept[number] = kept.pop(number)  # the latest one last
-        while len(kept) > 1 and sum(one.nbytes for one in kept.values()) > self._most_bytes:
+        while len(kept) > 1 and sum(values.nbytes for values in kept.values()) > self._most_bytes:
             del kept[next(iter(kept))]
         return np.asarray(kept[number][rows])
 

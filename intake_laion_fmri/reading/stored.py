@@ -1,8 +1,6 @@
-"""Plans of stores: from a selection and metadata to the parts of a Dataset.
+"""Plans of stores: the same parts as from the bucket.
 
-They equal those from the bucket.
-
-Everything is chosen before a Dask array is made: sessions, trials, voxels, and from these the chunks that hold them.
+Sessions, trials, voxels, and the chunks that hold them are chosen before a Dask array is made.
 """
 
 from __future__ import annotations
@@ -69,7 +67,7 @@ class StorePlan:
         ValueError, AccessDeniedError
             If the subject or a session is unknown, or held out.
         DataIntegrityError
-            If the store cannot be understood, or its sessions do not belong together.
+            If the store is broken, or its sessions do not belong together.
         """
         options = read_options(store)
         if options.mask != voxels.mask:
@@ -113,9 +111,17 @@ class StorePlan:
     ) -> BetasParts:
         """Read the parts of the Dataset.
 
-        `splits` and `bucket` tell where split files are, as in `splits.find_source`: looked at only where the user
-        names them, a split is of the pool of all subjects, or the store does not tell the same of all sessions. Voxels
-        are scaled within `zscore`, if that is given.
+        Parameters
+        ----------
+        query : TrialQuery
+            The trials.
+        voxels : VoxelQuery
+            The voxels.
+        splits, bucket
+            Source of split files, as in `splits.find_source`. They are used only if the user names `splits`, the pool
+            is that of all subjects, or the stored roles differ between sessions.
+        zscore : {"session", "run"}, optional
+            Groups of trials over which voxels are scaled.
 
         Raises
         ------
@@ -124,16 +130,16 @@ class StorePlan:
         ValueError
             If an ROI is unknown.
         NotInBucketError
-            If the selection needs what the bucket had not when the store was built.
+            If the selection needs a file that the bucket lacked when the store was built.
         """
-        asks_files = named_source(splits) is not None or query.is_pooled or not self._same_roles()
-        source = find_source(splits, bucket=bucket) if asks_files else None
+        needs_files = named_source(splits) is not None or query.is_pooled or not self._same_roles()
+        source = find_source(splits, bucket=bucket) if needs_files else None
         first = self.sessions[0]
         of_voxels = [name for name in first.arrays if name in _VOXEL_ARRAYS]
         numbered = self._numbered()
         of_trials = ["label", "run", *(["repetition"] if self._counts_repetitions else []), *numbered]
-        keys = [first.key(name) for name in [*of_voxels, *(() if asks_files else (POOL, SPLIT))]]
-        of_each = [*of_trials, *(() if asks_files else ("split_role",))]
+        keys = [first.key(name) for name in [*of_voxels, *(() if needs_files else (POOL, SPLIT))]]
+        of_each = [*of_trials, *(() if needs_files else ("split_role",))]
         keys += [session.key(name) for session in self.sessions for name in of_each]
         contents = self.store.read_present(keys)
 
@@ -165,10 +171,7 @@ class StorePlan:
         return all("repetition" in session.arrays for session in self.sessions)
 
     def _numbered(self) -> list[str]:
-        """Return the coordinate of stimulus rows.
-
-        Only if all sessions have it, by one table.
-        """
+        """Return [`STIMULUS`] if all sessions have it from the same table."""
         each = [session.arrays.get(STIMULUS, {}).get("attributes") for session in self.sessions]
         return [STIMULUS] if each[0] is not None and all(other == each[0] for other in each) else []
 
@@ -244,7 +247,7 @@ class StorePlan:
 _WAYS_OUT = "or add fallback=True to stream what is missing from the bucket."
 
 _VOXEL_ARRAYS = {"voxel", *SUBJECT_MAPS, "in_roi", "roi", "roi_category"}
-"""What is read along voxels and ROIs; the other coordinates follow from these and the grid."""
+"""Arrays read along voxels and ROIs; other coordinates follow from these and the grid."""
 
 
 def _stored_brain(session: StoredSession, contents: Mapping[str, bytes], *, where: str) -> Brain:
@@ -270,7 +273,7 @@ def _steps(
     groups: Mapping[str, tuple[int, ...]],
 ) -> dict[str, Step]:
     """Return the reading steps of a table's trials at stored positions."""
-    widths = {session.grid.width for session in sessions}  # one, as a rule
+    widths = {session.grid.width for session in sessions}  # usually a single one
     chunks = {width: np.flatnonzero(np.bincount(positions // width)) for width in widths}
     steps, volumes = {}, volumes_of(table)
     for session in sessions:
@@ -288,9 +291,9 @@ def _steps(
 
 
 def with_stored(parts: BetasParts, store: Bucket) -> BetasParts:
-    """Read sessions of a Dataset from a store, with unchanged labels.
+    """Replace reading steps by those of a store where it is current.
 
-    Those that the store holds with all the chosen voxels, built from the objects that the bucket holds now.
+    A session is replaced if the store holds all chosen voxels and was built from the bucket's current objects.
     """
     try:
         options = read_options(store)
@@ -312,18 +315,18 @@ def with_stored(parts: BetasParts, store: Bucket) -> BetasParts:
     }
     steps, attrs = dict(parts.steps), parts.betas_attrs
     for session in found.values():
-        here = positions[session.record.axis]
-        if here is not None:
+        stored_at = positions[session.record.axis]
+        if stored_at is not None:
             block = parts.steps[session.session].block
             groups = {session.session: block.groups} if isinstance(block, SessionBlock) and block.groups else {}
-            steps |= _steps(store, [session], parts.table, here, groups)
+            steps |= _steps(store, [session], parts.table, stored_at, groups)
             attrs = {**attrs, **options.rounding.attrs}
     return dataclasses.replace(parts, steps=steps, betas_attrs=attrs)
 
 
 def _positions(stored: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64] | None:
     """Return the stored positions of voxels; None if one is absent."""
-    # Idea: sort the stored voxels, whose order is by ROIs, and search each wanted voxel in that.
+    # Idea: the store orders voxels by ROIs, so sort them and look up each wanted voxel by bisection.
     # Reference: numpy.searchsorted with `sorter`; docs/store-format.md for the order.
     # Cost: O((stored + wanted) log stored), without a dictionary of voxels.
     sorting = np.argsort(stored, kind="stable")

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 FLAT, MIDTHICKNESS, WHITE, PIAL = "flat", "midthickness", "white", "pial"
 
 _IN_THE_BRAIN = frozenset({WHITE, PIAL, MIDTHICKNESS, "orig", "smoothwm", "white.preaparc", "pial.T1", "pial.T2"})
-"""Surfaces that lie where the brain does: their positions are millimetres of the T1w."""
+"""Surfaces in the brain's own space: their positions become T1w millimetres."""
 
 _VALUES = {
     "sulc": ("sulcal depth", ""),
@@ -45,7 +45,7 @@ _VALUES = {
     "thickness": ("thickness of the cortex", "mm"),
 }
 _IS_PATCH = re.compile(r"(^|\.)(flat|patch)")
-"""In the names of patches; "inflated" is none."""
+"""Pattern of the names of patches; "inflated" must not match."""
 
 _SIDES = {"L": "lh", "R": "rh"}
 
@@ -69,8 +69,8 @@ def open_surfaces(
     subject, bucket, storage_options, mirror, mirror_only
         As in `open_betas`.
     surface : str, default "white"
-        ``"white"``, ``"pial"``, ``"inflated"``, ``"sphere"``, ``"sphere.reg"`` or another file of ``surf/`` by its name
-        without the hemisphere; ``"midthickness"``, the mean of white and pial; ``"flat"``, the flat patch.
+        ``"white"``, ``"pial"``, ``"inflated"``, ``"sphere"``, ``"sphere.reg"`` or another file in ``surf/``, named
+        without its hemisphere; ``"midthickness"``, the mean of white and pial; ``"flat"``, the flat patch.
     hemi : {"L", "R", "all"}, default "all"
         Hemispheres.
     annotation : str, sequence of str, or None, default None
@@ -84,10 +84,10 @@ def open_surfaces(
         In memory, for each hemisphere, here the left one:
 
         - ``xyz_L`` (vertex_L, axis), float32, mm. White, pial, midthickness and other surfaces within the brain are in
-          the subject's T1w space, as ``x y z`` of the betas are; all others as their file has them;
+          the subject's T1w space, like ``x y z`` of the betas; others keep the positions of their file;
         - ``faces_L`` (face_L, corner), int32: rows of ``xyz_L``, from 0;
-        - ``vertex_L``, the index: numbers of vertices from 0, as in `open_rois`. A patch has fewer, ascending, and
-          ``cut_L`` (vertex_L), bool: whether the vertex lies on the border;
+        - ``vertex_L``, the index: numbers of vertices from 0, as in `open_rois`. A patch has a part of these,
+          ascending, and ``cut_L`` (vertex_L), bool: whether the vertex lies on its border;
         - ``sulc_L``, ``curv_L``, ``thickness_L`` (vertex_L), float32;
         - for each annotation ``aparc_L`` (vertex_L), the name of its region, or an empty text; for each label
           ``cortex_L`` (vertex_L), bool.
@@ -95,9 +95,9 @@ def open_surfaces(
     Raises
     ------
     ValueError, NotInBucketError, BucketUnreachableError, DataIntegrityError
-        As in `open_betas`; ValueError also for a surface, annotation or label that is not there, with the nearest
-        names, and for ``"flat"`` where there are several patches; NotInBucketError also for a patch without its white
-        surface; DataIntegrityError also where files of a hemisphere have different numbers of vertices.
+        As in `open_betas`; ValueError also for an unknown surface, annotation or label, with the nearest names, and for
+        ``"flat"`` if there are several patches; NotInBucketError also for a patch without its white surface;
+        DataIntegrityError also if files of a hemisphere have different numbers of vertices.
 
     Warns
     -----
@@ -111,21 +111,21 @@ def open_surfaces(
     import xarray as xr
 
     hemis = chosen("hemi", hemi, HEMISPHERES)
-    place = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    contents = subject_contents(place, layout.subject_name(subject), trees=(layout.FREESURFER,))
+    bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
+    contents = subject_contents(bucket, layout.subject_name(subject), trees=(layout.FREESURFER,))
     plans = [
-        SurfacePlan.from_listing(place, contents, side, surface, annotations=_names(annotation), labels=_names(label))
+        SurfacePlan.from_listing(bucket, contents, side, surface, annotations=_names(annotation), labels=_names(label))
         for side in hemis
     ]
-    files = Fetched(place, [info for plan in plans for info in plan.files])
+    files = Fetched(bucket, [info for plan in plans for info in plan.files])
     variables: Coordinates = {}
     coordinates: Coordinates = {"axis": (("axis",), np.array(["x", "y", "z"], dtype=object), {"long_name": "axis"})}
     remarks = Remarks()
     for plan in plans:
-        more, beside, said = plan.read(place, files)
-        variables |= more
-        coordinates |= beside
-        remarks += said
+        of_hemi, more, noted = plan.read(bucket, files)
+        variables |= of_hemi
+        coordinates |= more
+        remarks += noted
     remarks.warn(stacklevel=2)
     used = [info for plan in plans for info in plan.files]
     return xr.Dataset(
@@ -142,11 +142,11 @@ class SurfacePlan:
     hemi: str
     """``L`` or ``R``."""
     surface: str
-    """As it was asked for."""
+    """Name of the surface in the user's call."""
     shapes: Mapping[str, ObjectInfo]
-    """Surface → its file: that which was asked for, or those that it is made of."""
+    """Surface → its file: the requested surface, or those that it is made of."""
     values: Mapping[str, ObjectInfo]
-    """Of `_VALUES`, those that are there."""
+    """Existing names of `_VALUES` → their files."""
     annotations: Mapping[str, ObjectInfo]
     """Annotation → its file."""
     labels: Mapping[str, ObjectInfo]
@@ -166,10 +166,7 @@ class SurfacePlan:
         labels: Sequence[str] = (),
         values: Sequence[str] = tuple(_VALUES),
     ) -> SurfacePlan:
-        """Find the files.
-
-        ValueError or NotInBucketError if one is absent.
-        """
+        """Find the files; ValueError or NotInBucketError if one is absent."""
         listing = _Listing(bucket, contents, _SIDES[hemi])
         found = {name: listing.of("surface").get(name) for name in values}
         absent = [name for name, info in found.items() if info is None]
@@ -190,17 +187,14 @@ class SurfacePlan:
         return tuple(info for part in parts for info in part.values())
 
     def geometry(self, bucket: Bucket, files: Mapping[str, bytes]) -> Geometry:
-        """Read the surface, or compute it from white and pial.
-
-        For a patch, the surface that it was cut from.
-        """
+        """Read the surface, or for a patch its whole surface."""
         read = {
             name: read_geometry(files[info.key], name=bucket.locate(info.key))
             for name, info in self.shapes.items()
             if not is_patch(files[info.key])
         }
         if self.surface != MIDTHICKNESS:
-            return next(read[name] for name in reversed(list(self.shapes)) if name in read)  # of a patch, the white one
+            return next(read[name] for name in reversed(list(self.shapes)) if name in read)  # white for a patch
         white, pial = read[WHITE], read[PIAL]
         if not np.array_equal(white.faces, pial.faces) or white.xyz.shape != pial.xyz.shape:
             key = bucket.locate(self.shapes[PIAL].key)
@@ -262,7 +256,10 @@ class SurfacePlan:
 def in_world(shape: Geometry, name: str) -> NDArray[np.float32]:
     """Return positions in T1w millimetres.
 
-    DataIntegrityError if the file names no volume.
+    Raises
+    ------
+    DataIntegrityError
+        If the file has no volume geometry.
     """
     if shape.to_world is None:
         raise Broken(name)("expected a volume geometry, found none, so the surface's position in the brain is unknown")
@@ -307,17 +304,18 @@ class _Listing:
 
     def find(self, kind: str, name: str) -> ObjectInfo:
         """Return a file by name."""
-        known = {one: info for one, info in self.of(kind).items() if kind != "surface" or one not in _VALUES}
+        known = {own: info for own, info in self.of(kind).items() if kind != "surface" or own not in _VALUES}
         if name in known:
             return known[name]
         absent = self.bucket.missing(self.key(kind, name), self.contents.objects)
         if not known:
             raise absent
-        what = {"surface": "surface", "annotation": "annotation", "surface_label": "label"}[kind]
-        if what == "surface" and name in (WHITE, PIAL, FLAT):  # needed for what was asked for
+        argument = {"surface": "surface", "annotation": "annotation", "surface_label": "label"}[kind]
+        if argument == "surface" and name in (WHITE, PIAL, FLAT):  # may be needed for another surface
             raise NotInBucketError(f"{absent} Flat patches and midthickness also need white and pial.")
         where = f"{self.contents.subject} in {self.bucket.url}"
-        raise unknown_value(what, name, sorted({*known, MIDTHICKNESS} if what == "surface" else known), where=where)
+        valid = sorted({*known, MIDTHICKNESS} if argument == "surface" else known)
+        raise unknown_value(argument, name, valid, where=where)
 
 
 def _names(given: str | Sequence[str] | None) -> tuple[str, ...]:

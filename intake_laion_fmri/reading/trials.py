@@ -47,7 +47,7 @@ def open_trials(
     Returns
     -------
     pandas.DataFrame
-        One row per trial, with the index ``trial`` and the columns of `open_betas`'s coordinates along ``trial``.
+        One row per trial, with the index ``trial`` and as columns the coordinates of `open_betas` along ``trial``.
 
     Raises
     ------

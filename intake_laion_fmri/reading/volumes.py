@@ -21,7 +21,7 @@ from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 
 _HEADER_BYTES = 32 * 1024
 _MOST_PACKED = 1032
-"""Bytes that a byte of a deflate stream can unpack to, at most: a header that promises more is wrong."""
+"""Maximum deflate ratio: a header that declares more data than this is wrong."""
 
 ALL_MAPS = {**SUBJECT_MAPS, **SESSION_MAPS, **LOCALIZER_MAPS}
 
@@ -42,9 +42,29 @@ def read_map(
 ) -> NDArray[Any]:
     """Read a map of `ALL_MAPS` from its compressed file.
 
-    Shape (voxel,) for the voxels of `gather`, or (i, j, k) without. `note` is called with what differs from what is
-    documented, in words; by default a warning is given. DataIntegrityError if the file is broken, on another grid, no
-    single volume, or its values cannot be of this map.
+    Parameters
+    ----------
+    map : str
+        Name of the map.
+    file : binary file
+        The file.
+    name : str
+        Name of the file for errors.
+    grid : Grid
+        The expected grid.
+    gather : Gather or None
+        The voxels to read; None for the volume.
+    note : callable, default `warn_of`
+        Called with a description of each difference from the documentation.
+
+    Returns
+    -------
+    array, shape (voxel,) or (i, j, k)
+
+    Raises
+    ------
+    DataIntegrityError
+        If the file is broken, on another grid, not a single volume, or has values that the map cannot have.
     """
     return ALL_MAPS[map].cast(read_volume(file, name=name, grid=grid, gather=gather, note=note), name=name)
 
@@ -52,7 +72,7 @@ def read_map(
 def read_volume(
     file: BinaryIO, *, name: str, grid: Grid, gather: Gather | None, note: Callable[[str], None] = warn_of
 ) -> NDArray[np.float32]:
-    """Read a single-volume file of any meaning; see `read_map`."""
+    """Read a file with a single volume of any kind; see `read_map`."""
     reader = open_on_grid(file, name=name, grid=grid, note=note)
     reader.expect_single()
     return reader.volume() if gather is None else reader.take(gather, [0])[0]
@@ -78,7 +98,7 @@ def open_beginning(bucket: Bucket, info: ObjectInfo, header: HeaderReader = read
     Raises
     ------
     DataIntegrityError
-        If it is no such file, or promises more than it can hold.
+        If it is not such a file, or its header declares more than it can hold.
     """
     name = bucket.locate(info.key)
     if bucket.is_local or bucket.copies.path_of(info) is not None:

@@ -1,7 +1,4 @@
-"""Blocks of all trials and some thousand voxels of a store.
-
-For operations that need every trial of a voxel at once.
-"""
+"""Blocks of a store with all trials of some thousand voxels."""
 
 from __future__ import annotations
 
@@ -20,20 +17,20 @@ from intake_laion_fmri.reading.blocks import Step, StoreBlock
 from intake_laion_fmri.store.chunks import Part
 
 BLOCK_BYTES = 128 * 1024 * 1024
-"""Bytes of a block, about, where its width is not given."""
+"""Approximate bytes of a block of default width."""
 
 MOST_VOXELS = 3072
-"""Voxels of a block where its width is not given, about, however few the trials."""
+"""Approximate maximum width of a default block, for few trials."""
 
 
 @dataclass(frozen=True)
 class VoxelBlock:
-    """Chosen trials of all sessions in some chunks, as a worker reads them."""
+    """Trials of all sessions in some chunks, as a worker reads them."""
 
     sessions: tuple[StoreBlock, ...]
-    """A session each, ascending, with the chunks of these voxels alone."""
+    """One block per session, ascending, with only the chunks of these voxels."""
     token: str
-    """Dask's token of the sessions, of all their chunks: hundreds of blocks share it, and differ in their voxels."""
+    """Dask token of the sessions with all chunks, shared by all blocks, which differ in their voxels."""
 
     def __dask_tokenize__(self) -> object:
         return ("intake_laion_fmri.VoxelBlock", self.token)
@@ -57,7 +54,7 @@ class VoxelBlock:
         Parameters
         ----------
         positions : array of int64, shape (voxel,)
-            Where the voxels stand in the arrays of the sessions.
+            Positions of the voxels in the arrays of the sessions.
         received : callable, optional
             Called with the number of stored bytes whenever some are read.
         out : array of float32, shape (trial, voxel), optional
@@ -81,16 +78,16 @@ def voxel_blocks(steps: Sequence[Step], chunks: Chunks) -> tuple[NDArray[np.intp
     Parameters
     ----------
     steps : sequence of Step
-        A session each, ascending.
+        One step per session, ascending.
     chunks : "voxel" or mapping
-        As of `open_betas`, checked.
+        As in `open_betas`, checked.
 
     Returns
     -------
     order : array of int, shape (voxel,)
-        The voxels of a step in the order of the blocks.
+        Positions of the voxels in the order of the blocks.
     steps : tuple of Step
-        A block each.
+        One step per block.
 
     Raises
     ------
@@ -124,10 +121,7 @@ def _width(n_trials: int) -> int:
 
 
 def _slabs(positions: NDArray[np.int64], chunk: int, width: int) -> Iterator[NDArray[np.int64]]:
-    """Cut ascending positions into slabs at chunk boundaries.
-
-    No chunk is read twice.
-    """
+    """Cut ascending positions into slabs of whole chunks."""
     ends = np.flatnonzero(np.diff(positions // chunk)) + 1
     start = 0
     for end, following in itertools.pairwise([*ends, len(positions)]):

@@ -84,7 +84,7 @@ def test_parts_of_a_volume_find_their_place(tiny: Path) -> None:
         to_nifti(t1w.isel(i=[1, 2]).drop_vars("i"))
     with pytest.raises(ValueError, match="does not fit"):
         to_nifti(t1w.assign_coords(i=t1w.i + 5))
-    with pytest.raises(ValueError, match="at most another"):
+    with pytest.raises(ValueError, match="at most one more"):
         to_nifti(t1w.expand_dims(a=2, b=2))
 
 

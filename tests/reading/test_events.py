@@ -101,8 +101,8 @@ def test_other_tasks(own_tiny: Path) -> None:
     ("old", "new", "text"),
     [
         ("\tblank\n", "\tblank\n", ""),
-        ("unique_", "unikue_", "and in the trial table"),
-        ("shared_", "blank", "shows|and in the trial table"),
+        ("unique_", "unikue_", "in the trial table"),
+        ("shared_", "blank", "shows|in the trial table"),
     ],
 )
 def test_events_of_other_trials(own_tiny: Path, old: str, new: str, text: str) -> None:

@@ -188,7 +188,7 @@ def test_each_subject_goes_back_to_its_own_brain(tree: xr.DataTree, joined: xr.D
     _, first = np.unique(joined["voxel"].values, return_index=True)
     for several in (joined, joined.isel(voxel=first)):
         with pytest.raises(
-            ValueError, match=r"several subjects: sub-01, sub-03. Take one at a time.*subject == 'sub-01'"
+            ValueError, match=r"several subjects: sub-01, sub-03. Select one.*subject == 'sub-01'"
         ):
             several.betas.isel(image=0).laion.to_nifti()
     one, other = (joined.isel(voxel=(joined.subject == who).values).isel(image=0) for who in WHO)

@@ -70,14 +70,14 @@ def open_bold(
     run : int, sequence of int, or None, default None
         Runs of each session. None takes all.
     source : {"tedana", "raw"}, default "tedana"
-        Preprocessed: one series a run, echoes combined, on the betas' voxels, a volume a second. Or raw: the echoes, on
-        the scanner's own grid, a volume each 1.9 s.
+        Preprocessed: one series per run with combined echoes, on the betas' voxels, one volume per second. Raw: the
+        single echoes on the scanner's grid, one volume per 1.9 s.
     echo : int, optional
-        Of raw series, one echo, from 1. By default all, along ``echo``.
+        Number of an echo of raw series, from 1. By default all, along ``echo``.
     part : {"mag", "phase"}, default "mag"
-        Of raw series, magnitudes or phases.
+        Magnitudes or phases of raw series.
     roi : str, sequence of str, or None, default None
-        As in `open_betas`. Not for raw series, which are in no space of the ROIs.
+        As in `open_betas`. Not for raw series, which are not in the space of the ROIs.
     mask : {"rsquare", "anatomical", "rsquare_or_nan"}, default "rsquare"
         As in `open_betas`. Raw series have all voxels of their grid.
     sidecars : bool, default False
@@ -86,10 +86,10 @@ def open_bold(
     Returns
     -------
     xarray.Dataset
-        ``bold`` (time, voxel), float32, a Dask array of one chunk a run; of raw series without `echo`
-        (echo, time, voxel). Coordinates along ``time``: ``time`` (index: s from the beginning of the volume's own run),
+        ``bold`` (time, voxel), float32, a Dask array of one chunk per run; for raw series without `echo`
+        (echo, time, voxel). Coordinates along ``time``: ``time`` (index: seconds from the beginning of the run),
         ``session``, ``run`` and ``volume`` (from 0); ``repetition_time`` (s), a scalar. Along ``voxel`` those of
-        `open_maps`; of raw series those that follow from the grid.
+        `open_maps`; for raw series those that follow from the grid.
 
     Raises
     ------
@@ -108,9 +108,9 @@ def open_bold(
 
     Notes
     -----
-    A listing of each session, and the first 32 KiB of each file, which tell its volumes and their interval. Mask and
-    ROIs cost what they cost in `open_maps`. A run is one task: it streams its file once, holding the chosen voxels: 310
-    volumes of 272,080 voxels are 340 MB.
+    Opening takes a listing per session, the first 32 KiB of each file, for its header, and for mask and ROIs the
+    requests of `open_maps`. A run is one task, which streams its file once and holds the chosen voxels: 310 volumes of
+    272,080 voxels are 340 MB.
     """
     import xarray as xr
 
@@ -132,7 +132,7 @@ def open_bold(
         axis, coordinates, used, remarks = _of_scanner(bucket, headers)
     rows = _series(bucket, echoes, headers, axis)
     first = next(iter(echoes.values()))
-    coordinates |= time_coordinates([(one.session, one.run, headers[one.info.key].n_volumes) for one in first], tr)
+    coordinates |= time_coordinates([(file.session, file.run, headers[file.info.key].n_volumes) for file in first], tr)
     if source == "raw":
         numbers = np.array(list(echoes), dtype=np.int64)
         coordinates[ECHO] = ((ECHO,), numbers, {"long_name": "echo"}) if rows.ndim == 3 else ((), numbers[0], {})
@@ -166,29 +166,28 @@ def _check_combination(source: str, echo: int | None, part: str, roi: RoiSelecti
 
 
 def _by_echo(runs: RunFiles, source: str, echo: int | None, part: str, bucket: Bucket) -> dict[int, list[RunFile]]:
-    """Return each chosen echo's files by run.
-
-    Preprocessed series are echo 0.
-    """
+    """Return each chosen echo's files by run; echo 0 is preprocessed."""
     if source == "tedana":
         return {0: list(runs.files)}
     of_part = [file for file in runs.files if file.entities["part"] == part and file.entities["echo"].isdecimal()]
     known = sorted({int(file.entities["echo"]) for file in of_part})
     if echo is not None and echo not in known:
-        raise unknown_value("echo", str(echo), [str(one) for one in known], where=f"{runs.subject} in {bucket.url}")
+        raise unknown_value(
+            "echo", str(echo), [str(number) for number in known], where=f"{runs.subject} in {bucket.url}"
+        )
     echoes = {
-        one: [file for file in of_part if int(file.entities["echo"]) == one]
-        for one in (known if echo is None else [echo])
+        number: [file for file in of_part if int(file.entities["echo"]) == number]
+        for number in (known if echo is None else [echo])
     }
     wanted = {(file.session, file.run) for file in of_part}
-    for one, files in echoes.items():
+    for number, files in echoes.items():
         gaps = sorted(wanted - {(file.session, file.run) for file in files})
         if gaps:
             folder = layout.RAW.folder(runs.subject)
             session, run = gaps[0]
             raise NotInBucketError(
-                f"{bucket.locate(folder)} has no echo {one} ({part}) of run {run} of {session}. Choose other runs or "
-                "echoes, or fetch the file."
+                f"{bucket.locate(folder)} has no echo {number} ({part}) of run {run} of {session}. Choose other runs "
+                "or echoes, or fetch the file."
             )
     if not echoes:
         raise NotInBucketError(
@@ -201,9 +200,9 @@ def _by_echo(runs: RunFiles, source: str, echo: int | None, part: str, bucket: B
 def _repetition_time(bucket: Bucket, runs: RunFiles, headers: Mapping[str, VolumeHeader]) -> float:
     """Return the seconds between volumes, from headers or sidecars."""
     found = {key: header.step for key, header in headers.items()}
-    silent = [file.info for file in runs.files if found.get(file.info.key) == 0]
-    if silent:
-        contents, _ = read_sidecars(bucket, runs.objects, silent)
+    without_step = [file.info for file in runs.files if found.get(file.info.key) == 0]
+    if without_step:
+        contents, _ = read_sidecars(bucket, runs.objects, without_step)
         found |= {key: float(content.get("RepetitionTime", 0)) for key, content in contents.items()}
     values = sorted(set(found.values()))
     name = bucket.locate(next(iter(found)))

@@ -1,4 +1,4 @@
-"""Events of a subject's runs, as a table or as coordinates of betas."""
+"""Events of runs, as a table or as coordinates of betas."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def open_events(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> pd.DataFrame:
-    """Read a subject's events: images shown, and the responses.
+    """Read a subject's events: images and responses.
 
     Parameters
     ----------
@@ -51,11 +51,10 @@ def open_events(
     Returns
     -------
     pandas.DataFrame
-        A row for each event, blanks among them, in the order of sessions and runs: ``session``, ``run`` and ``trial``
+        One row per event, including blanks, in the order of sessions and runs: ``session``, ``run`` and ``trial``
         (int64), then the file's columns.
 
-        - ``trial`` is the number of the betas' trial (session number x 10000 + beta_index), -1 for blanks and for other
-          tasks;
+        - ``trial`` is the betas' trial index (session number x 10000 + beta_index), -1 for blanks and other tasks;
         - times in s: ``onset``, ``duration``, ``response_time``, ``stim_duration``, ``isi_onset``, ``isi_duration``,
           float64;
         - ``trial_number``, ``response`` (1 new, 2 old), ``stim_number``, ``stim_occurrence``, ``stim_occurrence_run``,
@@ -73,15 +72,15 @@ def open_events(
     NotInBucketError
         If the bucket holds no events.
     DataIntegrityError
-        If a file is no table of events.
+        If a file is not a table of events.
     BucketUnreachableError
         As in `open_betas`.
 
     Warns
     -----
     UnexpectedContentWarning
-        Once, if events are not those of the trial table, whose ``trial`` is then -1, or if a column is not as
-        documented.
+        Once, if events do not match the trial table, so that their ``trial`` is -1, or if a column differs from the
+        documentation.
 
     Notes
     -----
@@ -106,7 +105,7 @@ def trial_events(
     subject : str
         ``"sub-01"``.
     columns : object
-        As a user gave them; checked here.
+        The user's value, checked here.
     trials : pandas.DataFrame
         The chosen trials, with the index ``trial`` and the column ``session``.
 
@@ -120,7 +119,7 @@ def trial_events(
     Raises
     ------
     DataIntegrityError
-        If events are not those of the trial table.
+        If events do not match the trial table.
     NotInBucketError
         If a run of a chosen trial has no events.
     """
@@ -177,7 +176,9 @@ def _trial_tables(bucket: Bucket, subject: str, sessions: Sequence[str]) -> dict
     """Return each session's trial table, where there is one."""
     found: dict[str, ObjectInfo] = {}
     root = layout.BETAS.folder(subject)
-    for name, objects in zip(sessions, find_each(bucket, [f"{root}/{one}/func" for one in sessions]), strict=True):
+    for name, objects in zip(
+        sessions, find_each(bucket, [f"{root}/{session}/func" for session in sessions]), strict=True
+    ):
         key = layout.key("trials", subject=subject, session=name)
         if key in objects:
             found[name] = objects[key]
@@ -187,10 +188,7 @@ def _trial_tables(bucket: Bucket, subject: str, sessions: Sequence[str]) -> dict
 def _read_trials(
     bucket: Bucket, session: str, info: ObjectInfo, files: Mapping[str, bytes], notes: list[str]
 ) -> pd.DataFrame | None:
-    """Read a session's trials, numbered.
-
-    None, with a note, if the table is unusable.
-    """
+    """Read a session's numbered trials, or add a note and return None."""
     try:
         table = read_trials(files[info.key], name=bucket.locate(info.key), session=session)
     except UNREADABLE as error:

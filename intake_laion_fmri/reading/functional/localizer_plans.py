@@ -40,7 +40,7 @@ class LocalizerQuery:
     """A checked selection of contrasts."""
 
     task: str | None
-    """None for all but the parts of a pooled task."""
+    """None for all tasks except the parts of a pooled one."""
     contrasts: tuple[str, ...] | None
     """None for all."""
     stat: str
@@ -48,9 +48,9 @@ class LocalizerQuery:
     space: str
     """``T1w`` or ``fsnative``."""
     res: str
-    """Of volumes: `ON_BETAS` or `FITTED`."""
+    """Resolution of volumes: `ON_BETAS` or `FITTED`."""
     hemis: tuple[str, ...]
-    """Of surfaces; one empty text for volumes."""
+    """Hemispheres of surfaces; a single empty text for volumes."""
 
     @classmethod
     def from_arguments(
@@ -98,7 +98,7 @@ class _File:
     session: str
     contrast: str
     run: int
-    """0 for what is over all runs."""
+    """0 for maps over all runs."""
     stat: str
     res: str
     hemi: str
@@ -149,9 +149,9 @@ class LocalizerPlan:
         ValueError
             For an unknown task or contrast, and for effects of several tasks.
         NotInBucketError
-            If the subject has no localizer, or not in the form that is asked for.
+            If the subject has no localizer maps, or none in the requested form.
         AccessDeniedError
-            If a task was recorded in a held-out session, and is not public.
+            If the task was recorded in a held-out session and is not public.
         """
         every = list(_files(objects))
         public = [file for file in every if layout.is_of_public(file.info.key)]
@@ -212,10 +212,7 @@ def _of_tasks(query: LocalizerQuery, every: Sequence[_File], public: Sequence[_F
 def _chosen_contrasts(
     query: LocalizerQuery, files: Sequence[_File], others: Sequence[_File], where: str
 ) -> tuple[str, ...]:
-    """Return the names of the chosen contrasts.
-
-    An absent one raises an error.
-    """
+    """Return the names of the chosen contrasts; ValueError if one is absent."""
     known = sorted(files, key=lambda file: (file.task.casefold(), file.contrast.casefold()))
     names = tuple(dict.fromkeys(file.contrast for file in known))
     for name in query.contrasts or ():
@@ -250,11 +247,9 @@ def _complete(
     files: Sequence[_File],
     found: Mapping[tuple[str, str, int], _File],
 ) -> tuple[tuple[str, ...], tuple[int, ...], tuple[str, ...]]:
-    """Return contrasts and runs with all of their maps.
+    """Return complete contrasts and runs, and descriptions of the others.
 
-    The last tuple describes those that were left out.
-
-    Of maps over all runs a contrast that nobody named is left out, of effects a run.
+    An incomplete contrast is left out unless the user named it; for effects, the incomplete run is left out.
     """
     runs = sorted({file.run for file in files})
     keys = [(hemi, name, run) for run in runs for name in names for hemi in query.hemis]
@@ -273,4 +268,4 @@ def _complete(
         )
     missing = [f"run {gap[2]}" if by_run else f"contrast {gap[1]}" for gap in gaps]
     reasons = dict(zip(reversed(missing), reversed(words), strict=True))
-    return kept, complete, tuple(f"{what} (no map of {reason})" for what, reason in reasons.items())
+    return kept, complete, tuple(f"{name} (no map of {reason})" for name, reason in reasons.items())

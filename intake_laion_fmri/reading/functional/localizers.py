@@ -1,4 +1,4 @@
-"""Localizers of a subject, as a Dataset or as a coordinate of betas."""
+"""Localizers, as a Dataset or as a coordinate of betas."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ class _Parts:
     variables: Variables
     """The maps."""
     coordinates: Coordinates
-    """Of voxels, volumes or vertices."""
+    """Coordinates of voxels, volumes or vertices."""
     files: tuple[ObjectInfo, ...] = ()
-    """What was read for the axis."""
+    """Files that were read for the axis."""
     remarks: Remarks = field(default_factory=Remarks)
-    """Remarks on these."""
+    """Remarks on these files."""
     grid: Grid | None = None
-    """Of voxels and volumes."""
+    """Grid of voxels and volumes."""
 
 
 def open_localizers(
@@ -89,23 +89,23 @@ def open_localizers(
     subject, bucket, storage_options, mirror, mirror_only
         As in `open_betas`.
     task : str, optional
-        The localizer: ``"floc"``, ``"oloc"``, ``"MotionLoc"``, ``"MotionLeft"``, ``"MotionRight"``; by default all but
-        the last two, whose runs ``MotionLoc`` pools.
+        The localizer: ``"floc"``, ``"oloc"``, ``"MotionLoc"``, ``"MotionLeft"``, ``"MotionRight"``; by default all
+        except the last two, whose runs ``MotionLoc`` pools.
     contrast : str or sequence of str, optional
-        Names of contrasts, or of conditions for effects, by default all of the task. Examples: ``"faceVsObject"``, and
-        of effects ``"face"``.
+        Names of contrasts, such as ``"faceVsObject"``, or for effects of conditions, such as ``"face"``. By default all
+        of the task.
     stat : {"z", "effect"}, default "z"
-        The contrasts' z-values over all runs, or the conditions' effects in each run, of one task.
+        The contrasts' z-values over all runs, or the conditions' effects in each run of a single task.
     space : {"T1w", "fsnative"}, default "T1w"
-        Voxels, or vertices of the subject's own FreeSurfer surface. These are two fits, none is projected.
+        Voxels, or vertices of the subject's own FreeSurfer surface. Both are fitted, neither is projected.
     res : {"1pt8", "1pt5"}, default "1pt8"
-        Of volumes: on the betas' voxels, or as they were fitted, as whole volumes on a grid of 1.5 mm.
+        Resolution of volumes: on the betas' voxels, or as fitted, whole volumes on a grid of 1.5 mm.
     roi : str, sequence of str, or None, default None
-        As in `open_betas`; on the surface it chooses vertices, as in `open_rois`. Not for ``res="1pt5"``.
+        As in `open_betas`; on the surface it selects vertices, as in `open_rois`. Not for ``res="1pt5"``.
     hemi : {"L", "R", "all"}, default "all"
         Hemispheres of the surface. Volumes hold both.
     mask : {"rsquare", "anatomical", "rsquare_or_nan"}, default "rsquare"
-        As in `open_betas`; it matters to the betas' voxels only.
+        As in `open_betas`; it applies to the betas' voxels only.
     sidecars : bool, default False
         Whether to read the JSON files beside the maps, into the attribute ``sidecars``: JSON, key → content.
 
@@ -115,19 +115,20 @@ def open_localizers(
         Lazy, float32, a block per file. ``z_value`` (contrast, voxel), or ``effect`` (contrast, run, voxel) in percent
         signal change:
 
-        - on the betas' voxels, with the coordinates of `open_maps`. Values are the trilinear view of the fitted ones,
-          and NaN where less than half of the weight was fitted;
+        - on the betas' voxels, with the coordinates of `open_maps`. Values are interpolated trilinearly from the
+          fitted ones, and NaN where less than half of the weight was fitted;
         - with ``res="1pt5"`` along (contrast, i, j, k);
         - on the surface ``z_value_L`` (contrast, vertex_L) and ``z_value_R``, with ``in_roi_L`` and
           ``in_roi_R`` where `roi` is given.
 
-        ``contrast`` (index), ``localizer_task`` and ``localizer_session`` (contrast); ``run`` (index) of effects.
+        Coordinates are ``contrast`` (index), ``localizer_task`` and ``localizer_session`` (contrast), and for effects
+        ``run`` (index).
 
     Raises
     ------
     ValueError
-        For an unknown task or contrast, or the contrast of another task, which is named; for effects of several tasks,
-        and for `roi` with ``res="1pt5"``.
+        For an unknown task or contrast, a contrast of another task, effects of several tasks, or `roi` with
+        ``res="1pt5"``.
     NotInBucketError
         If the subject has no localizers, or no such maps of the task: ``MotionLoc`` has no runs of its own.
     AccessDeniedError
@@ -196,14 +197,14 @@ def localizer_coordinates(
     subject : str
         ``"sub-01"``.
     task : object
-        As a user gave it; checked here.
+        The user's value, checked here.
     axis : VoxelAxis
         The voxels.
 
     Returns
     -------
     coordinates : dict
-        ``localizer`` (contrast, voxel), in memory, ``contrast`` and those along it.
+        ``localizer`` (contrast, voxel), in memory, ``contrast`` and the coordinates along it.
     infos : list of ObjectInfo
         The files.
     """
@@ -269,7 +270,7 @@ def _on_vertices(
             coordinates |= inside
             vertices = beside[named("vertex", hemi)][1]
         coordinates |= vertex_coordinate(hemi, vertices)
-        blocks = [[SurfaceBlock(bucket, one, hemi, n_vertices) for one in row] for row in plan.infos(hemi)]
+        blocks = [[SurfaceBlock(bucket, file, hemi, n_vertices) for file in row] for row in plan.infos(hemi)]
         steps = [[Step(SurfaceBlock.read, block, vertices) for block in row] for row in blocks]
         rows = _stacked(query.stat, steps, (len(vertices),))
         variables |= _variable(query.stat, f"_{hemi}", (named("vertex", hemi),), rows, {})
@@ -279,10 +280,7 @@ def _on_vertices(
 def _steps(
     bucket: Bucket, plan: LocalizerPlan, stat: str, grid: Grid, voxels: NDArray[np.int64] | None
 ) -> list[list[Step]]:
-    """Return the reading steps of each map by run.
-
-    Without voxels, whole volumes are read.
-    """
+    """Return each map's reading steps by run; whole volumes without `voxels`."""
     read = MapBlock.read_volume if voxels is None else MapBlock.read
     return [[Step(read, MapBlock(bucket, info, grid, VARIABLES[stat]), voxels) for info in row] for row in plan.infos()]
 

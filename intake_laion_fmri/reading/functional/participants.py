@@ -38,7 +38,7 @@ def open_participants(
     Returns
     -------
     pandas.DataFrame
-        A row for each participant, with the index ``participant_id``, such as ``"sub-01"``, and the file's columns;
+        One row per participant, with the index ``participant_id``, such as ``"sub-01"``, and the file's columns;
         ``n/a`` is NaN.
 
     Raises
@@ -46,7 +46,7 @@ def open_participants(
     NotInBucketError
         If the bucket has no such table.
     DataIntegrityError
-        If it is no table with a column ``participant_id``.
+        If it is not a table with a column ``participant_id``.
     AccessDeniedError, BucketUnreachableError
         As in `open_betas`.
 
@@ -64,7 +64,7 @@ def open_participants(
     content, broken = bucket.fetch([info])[key], Broken(bucket.locate(key))
     try:
         table = pd.read_csv(io.BytesIO(content), sep="\t", na_values=["n/a"], dtype={"participant_id": str})
-    except (ValueError, UnicodeError) as error:  # of pandas, too: no columns, rows of other lengths
+    except (ValueError, UnicodeError) as error:  # also from pandas: no columns, rows of different lengths
         raise broken(f"expected a table, found: {error}") from error
     if "participant_id" not in table:
         raise broken(f"expected a column participant_id, found {', '.join(map(str, table))[:200]}")

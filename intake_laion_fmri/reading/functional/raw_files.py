@@ -25,7 +25,7 @@ class RunFile:
     info: ObjectInfo
     """The object."""
     entities: Mapping[str, str]
-    """Of its key."""
+    """Entities of its key."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class RunFiles:
     subject: str
     """``"sub-01"``."""
     files: tuple[RunFile, ...]
-    """Of one kind and task, by session and run."""
+    """Files of one kind and task, by session and run."""
     objects: Mapping[str, ObjectInfo]
-    """Everything in the folders that were listed."""
+    """All objects in the listed folders."""
 
     @classmethod
     def from_bucket(
@@ -52,7 +52,7 @@ class RunFiles:
         AccessDeniedError
             If a session is held out.
         NotInBucketError
-            If the tree, or every such file, is absent.
+            If the tree is absent, or has no such file.
         """
         runs: Any = check_argument("run", run)
         root = tree.folder(subject)
@@ -95,10 +95,7 @@ class RunFiles:
 
 
 def _chosen(bucket: Bucket, subject: str, session: object, folders: list[str]) -> tuple[str, ...]:
-    """Return the chosen sessions' folders.
-
-    Those of localizers have names instead of numbers.
-    """
+    """Return the chosen sessions' folders, named ones of localizers included."""
     numbered = [name for name in folders if layout.is_session(name)]
     public = [name for name in numbered if not layout.is_held_out(name)]
     named = [name for name in folders if name not in numbered]
@@ -106,7 +103,7 @@ def _chosen(bucket: Bucket, subject: str, session: object, folders: list[str]) -
     if isinstance(session, str) and session.strip() == ALL:
         return (*choose_sessions(bucket, subject, None, public, public), *named)
     asked = list(session) if is_several(session) else [session]  # type: ignore[call-overload]
-    chosen = [name for name in named if any(one in (name, name.removeprefix("ses-")) for one in asked)]
-    rest = [one for one in asked if not any(one in (name, name.removeprefix("ses-")) for name in named)]
+    chosen = [name for name in named if any(session in (name, name.removeprefix("ses-")) for session in asked)]
+    rest = [session for session in asked if not any(session in (name, name.removeprefix("ses-")) for name in named)]
     numbers: Any = check_argument("session", rest) if rest or not asked else ()
     return (*choose_sessions(bucket, subject, numbers, public, numbered), *chosen)

@@ -13,7 +13,7 @@ from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 
 _ENDINGS = (".nii.gz", ".func.gii", ".tsv", ".mgz", ".h5", ".csv")
 MAX_SIDECAR_BYTES = 1024 * 1024
-"""Bytes of a sidecar, at most: they have some kilobytes. Bounds time and memory."""
+"""Maximum size of a sidecar, which usually has some kilobytes; bounds time and memory."""
 
 
 def sidecar_key(key: str) -> str:
@@ -32,7 +32,7 @@ def read_sidecars(
     bucket : Bucket
         Where to read from.
     objects : mapping
-        A listing, which tells which sidecars there are.
+        A listing that includes existing sidecars.
     infos : iterable of ObjectInfo
         The files.
 
@@ -41,7 +41,7 @@ def read_sidecars(
     contents : dict
         Key of a file → content of its sidecar; files without one are left out.
     remarks : Remarks
-        Sidecars that are of no use.
+        Remarks on unusable sidecars.
     """
     beside = {info.key: objects[key] for info in infos if (key := sidecar_key(info.key)) in objects}
     fetched = Fetched(bucket, (info for info in beside.values() if info.size <= MAX_SIDECAR_BYTES))
@@ -62,10 +62,7 @@ def read_sidecars(
 def sidecar_attribute(
     bucket: Bucket, objects: Mapping[str, ObjectInfo], infos: Iterable[ObjectInfo], *, wanted: object
 ) -> tuple[dict[str, str], Remarks]:
-    """Return the attribute ``sidecars``: key → sidecar, as JSON.
-
-    Empty unless `wanted`.
-    """
+    """Return the attribute ``sidecars`` (key → sidecar, as JSON) if wanted."""
     if not wanted:
         return {}, Remarks()
     found, remarks = read_sidecars(bucket, objects, infos)

@@ -1,1 +1,1 @@
-"""Plans: files, trials and voxels of a request, found before large files are read."""
+"""Plans: files, trials and voxels, found before large files are read."""

@@ -61,16 +61,13 @@ class MapPlan:
 
     @classmethod
     def from_listing(cls, bucket: Bucket, contents: SubjectContents, query: MapQuery) -> MapPlan:
-        """Find the objects; NotInBucketError if a map is absent.
-
-        A named one, or all of them.
-        """
+        """Find the objects; NotInBucketError if a named map, or all, are absent."""
         sessions: tuple[str, ...] | None = None
         slots: Sequence[str | None] = [None]
         if query.per_session:
             found = public_sessions(contents.objects, [spec.kind for spec in SESSION_MAPS.values()])
             sessions = choose_sessions(bucket, contents.subject, query.sessions, found, {*found, *contents.sessions})
-            slots = sessions or ["ses-01"]  # where there is none, the first one is missed
+            slots = sessions or ["ses-01"]  # without sessions, report the first one as missing
         files, missing, absent = {}, [], []
         for name in query.maps:
             spec = (SESSION_MAPS if query.per_session else SUBJECT_MAPS)[name]

@@ -1,4 +1,4 @@
-"""Plans of ROIs, in volumes and on surfaces: from a selection to memberships."""
+"""Plans of ROIs in volumes and on surfaces."""
 
 from __future__ import annotations
 
@@ -114,10 +114,7 @@ class SurfacePlan:
     def _n_vertices(
         self, masks: dict[str, tuple[RoiForm, np.ndarray]], bucket: Bucket, gathered: _Gathered
     ) -> int | None:
-        """Return the number of vertices in most masks.
-
-        The other masks are left out. None without a majority.
-        """
+        """Return the majority's vertex count, or None; drop other masks."""
         lengths = Counter(len(inside) for _, inside in masks.values())
         if not lengths:
             return None
@@ -127,9 +124,9 @@ class SurfacePlan:
             if len(inside) == expected and is_clear:
                 continue
             # Without a majority, each mask contradicts another.
-            other, its = next((other, its) for other, its in masks.values() if len(its) != len(inside))
+            other, expected_mask = next(pair for pair in masks.values() if len(pair[1]) != len(inside))
             error = DataIntegrityError(
-                f"{bucket.locate(form.infos[0].key)}: expected {len(its)} vertices, as in "
+                f"{bucket.locate(form.infos[0].key)}: expected {len(expected_mask)} vertices, as in "
                 f"{bucket.locate(other.infos[0].key)}, found {len(inside)}. Fetch both files again; if it persists, "
                 "report it."
             )
@@ -147,7 +144,7 @@ class RoiParts:
     rois: RoiNames
     """The ROIs along ``roi``."""
     present: Mapping[tuple[str, str], frozenset[str]]
-    """Format and hemisphere (empty for volumes) → the ROIs with such a file; a key for each that was asked for."""
+    """Requested format and hemisphere (empty for volumes) → the ROIs with such a file."""
     brain: Brain | None
     """The voxel axis; None if no volume is read."""
     surfaces: list[Surface]
@@ -180,15 +177,15 @@ class RoiPlan:
     """Files of ROIs in some formats."""
 
     roi: RoiExpression | None
-    """The ROIs that must be readable; None for whatever there is."""
+    """The ROIs that must be readable; None if all are optional."""
     listing: RoiListing
-    """The ROIs that have a file of any of the formats and hemispheres."""
+    """The ROIs with a file in any of the formats and hemispheres."""
     asked: tuple[tuple[str, str], ...]
-    """Formats and hemispheres (empty for volumes) that were asked for."""
+    """Requested formats and hemispheres (empty for volumes)."""
     voxels: VoxelPlan | None
-    """For the voxel axis; None where no volume is read."""
+    """Plan of the voxel axis; None if no volume is read."""
     surfaces: SurfacePlan
-    """For the axes of the hemispheres."""
+    """Plan of the hemispheres' axes."""
     missing: tuple[str, ...]
     """Descriptions of files that are left out."""
 
@@ -248,7 +245,7 @@ class RoiPlan:
         Raises
         ------
         DataIntegrityError, NotInBucketError, AccessDeniedError
-            If a file of an ROI that was asked for is of no use, or if all files are.
+            If a file of a requested ROI is unusable, or if all files are.
         """
         brain = self.voxels.read(bucket, files) if self.voxels else None
         gathered = _Gathered()

@@ -18,17 +18,27 @@ def choose_sessions(
 ) -> tuple[str, ...]:
     """Return the chosen sessions' folders, or those of all sessions.
 
-    `asked` are names from `layout.session_name`; the number counts, so that ``ses-01`` is a folder ``ses-001`` too.
-    `found` are the folders that all stands for, ascending, and `known` those that may be asked for.
+    Parameters
+    ----------
+    bucket : Bucket
+        Bucket to name in errors.
+    subject : str
+        ``"sub-01"``.
+    asked : tuple of str or None
+        Names from `layout.session_name`, of which the number matters: ``ses-01`` matches a folder ``ses-001``.
+    found : sequence of str
+        Folders for ``asked=None``, ascending.
+    known : iterable of str
+        Folders that may be chosen by name.
 
     Raises
     ------
     AccessDeniedError
         If a session is held out.
     ValueError
-        If there is none of a number.
+        If no folder has a chosen number.
     DataIntegrityError
-        If there are two of a number, which would give two trials one number.
+        If two folders have the same number, so that trials would not be unique.
     """
     folders = set(known)
     chosen = []

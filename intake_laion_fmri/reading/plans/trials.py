@@ -1,4 +1,4 @@
-"""Plans of trials: from a selection to files, and to the trial axis."""
+"""Plans of trials: from a selection to files and the trial axis."""
 
 from __future__ import annotations
 
@@ -56,18 +56,12 @@ class TrialQuery:
 
     @property
     def needs_files(self) -> bool:
-        """True if the selection needs split files.
-
-        The split ``ood`` follows from labels.
-        """
+        """True if the selection needs split files; ``ood`` does not."""
         return self.split not in (None, OOD)
 
     @property
     def is_pooled(self) -> bool:
-        """True for a split of the pool of all subjects.
-
-        Its roles are no coordinate.
-        """
+        """True for a split of the pooled images, which has no coordinate."""
         return self.split is not None and self.pool == POOLED
 
     def select(
@@ -75,8 +69,16 @@ class TrialQuery:
     ) -> NDArray[np.bool_]:
         """Return flags of the chosen trials of a stacked table.
 
-        `source` says where split files are: not needed where `needs_files` is False, or with the `roles` of this table
-        from `roles.split_roles`, which are empty if split files are missing.
+        Parameters
+        ----------
+        table : pandas.DataFrame
+            The stacked table.
+        subject : str
+            ``"sub-01"``.
+        source : SplitSource or None
+            Source of split files; not needed with `roles`, or if `needs_files` is False.
+        roles : dict, optional
+            Coordinates of the table from `roles.split_roles`; empty if split files are missing.
         """
         chosen = np.ones(len(table), dtype=bool)
         if self.stimuli is not None:
@@ -99,13 +101,13 @@ class TrialPlan:
     betas: Mapping[str, ObjectInfo]
     """Their betas."""
     tables: Mapping[str, ObjectInfo]
-    """Trial tables: of the chosen sessions, and of those before them where repetitions can be counted."""
+    """Trial tables of the chosen sessions, and of earlier ones if repetitions can be counted."""
     counts_repetitions: bool
-    """True if every session up to the last chosen one has a table."""
+    """True if all sessions up to the last chosen one have a table."""
     missing: tuple[str, ...]
     """Descriptions of files that are left out."""
     images: ObjectInfo | None = None
-    """The stimulus table, where it was listed."""
+    """The stimulus table, if it was listed."""
 
     @classmethod
     def from_listing(cls, bucket: Bucket, contents: SubjectContents, query: TrialQuery) -> TrialPlan:
@@ -178,9 +180,14 @@ def _earlier_sessions(
 ) -> tuple[list[str], str]:
     """Return all public sessions up to the last chosen one.
 
-    With them comes the reason why repetitions cannot be counted; empty if they can.
+    Returns
+    -------
+    sessions : list of str
+        Empty if repetitions cannot be counted.
+    reason : str
+        Why repetitions cannot be counted; empty if they can.
     """
-    why = "repetition (it is counted from the first session on; {})".format
+    reason = "repetition (it is counted from the first session on; {})".format
     until = layout.session_number(last)
     names: dict[int, set[str]] = {}
     for session in with_table:
@@ -188,13 +195,13 @@ def _earlier_sessions(
     public = [number for number in range(1, until) if number not in layout.HELD_OUT_SESSIONS]
     absent = [f"ses-{number:02d}" for number in public if number not in names]
     if absent:
-        return [], why(f"no trial table of {in_short(absent)}")
+        return [], reason(f"no trial table of {in_short(absent)}")
     earlier: list[str] = []
     for number in sorted(number for number in names if number <= until):
         same = names[number]
         for preferred in (same & set(chosen), same & set(contents.sessions)):
             same = preferred or same
         if len(same) > 1:
-            return [], why(f"session {number} has several folders, {in_short(sorted(same))}")
+            return [], reason(f"session {number} has several folders, {in_short(sorted(same))}")
         earlier += same
     return earlier, ""

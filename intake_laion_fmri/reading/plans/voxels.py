@@ -1,8 +1,8 @@
-"""Plans of voxels: from a selection to files, and to the voxel axis.
+"""Plans of voxels: from a selection to files and the voxel axis.
 
-A query is a checked selection. A plan names its objects before any is read, so that all of them are fetched together.
-A needed object that is absent is an error; others are left out, and described. Its `read` takes their content.
-Trials, maps and ROIs on surfaces have such plans in their own modules.
+A query is a checked selection. A plan names its objects before any is read, so that all are fetched together. Absent
+objects are an error if they are needed; otherwise they are left out and described. `read` takes their contents. Trials,
+maps and ROIs on surfaces have such plans in their own modules.
 """
 
 from __future__ import annotations
@@ -79,22 +79,19 @@ class Brain:
     maps: Mapping[str, NDArray[Any]]
     """Map → shape (voxel,)."""
     rois: RoiMembership | None
-    """Membership of these voxels; None where no ROI was read."""
+    """Membership of these voxels; None if no ROI was read."""
     faults: tuple[RoiFault, ...] = ()
     """ROIs with unusable volumes that were not selected."""
     remarks: Remarks = field(default_factory=Remarks)
     """Remarks on files that were left out, or differ from the documentation."""
 
     def chosen(self, query: VoxelQuery, *, where: str) -> NDArray[np.intp]:
-        """Return the positions of a query's voxels, ascending.
-
-        `where` names the subject in errors.
-        """
+        """Return a query's voxel positions, ascending; `where` is for errors."""
         chosen = np.ones(len(self.axis), dtype=bool)
         if query.roi is not None and self.rois is not None:
             chosen = self.rois.select(query.roi, where=where)
         if query.threshold_map is not None:
-            # A voxel whose ceiling is NaN is not known to reach the threshold.
+            # False for NaN: such a voxel is not known to reach the threshold.
             chosen &= self.maps[query.threshold_map] >= query.min_noise_ceiling
         return np.flatnonzero(chosen)
 
@@ -141,9 +138,9 @@ class VoxelPlan:
     rois: RoiNames
     """The ROIs along ``roi``."""
     keeps_rows: bool
-    """True if an ROI without a usable volume stays, without a voxel."""
+    """True if an ROI without a usable volume is kept, without voxels."""
     faults: tuple[RoiFault, ...]
-    """ROIs that cannot be used, by the listing alone."""
+    """ROIs that are unusable according to the listing."""
     missing: tuple[str, ...]
     """Descriptions of files that are left out."""
 
@@ -172,16 +169,16 @@ class VoxelPlan:
         maps : iterable of str
             Maps of the subject that become coordinates.
         needed : iterable of str
-            Those that must be readable.
+            Maps that must be readable.
         volumes : sequence of RoiForm, optional
-            ROIs to read; by default all that have a volume.
+            ROIs to read; by default all with a volume.
         rois : RoiNames, optional
             The ROIs along ``roi``, by default those of `volumes` that can be read.
 
         Raises
         ------
         NotInBucketError
-            If the mask is absent, or what the selection needs.
+            If the mask, or an object that the selection needs, is absent.
         ValueError
             If the selection names an unknown ROI.
         """
@@ -224,10 +221,7 @@ class VoxelPlan:
         return tuple({info.key: info for info in infos}.values())
 
     def read(self, bucket: Bucket, files: Mapping[str, bytes]) -> Brain:
-        """Read the chosen voxels with maps and ROIs.
-
-        Unusable files outside the selection are left out.
-        """
+        """Read the chosen voxels with all usable maps and ROIs."""
         mask = VolumeReader(io.BytesIO(files[self.mask.key]), name=bucket.locate(self.mask.key))
         axis = VoxelAxis(mask.header.grid, mask.where(MASKS[self.query.mask]))
         left_out, noted = list(self.missing), list[str]()
@@ -281,10 +275,7 @@ def no_rois(bucket: Bucket, contents: SubjectContents, formats: Sequence[str]) -
 
 
 def raise_if_selected(roi: RoiExpression | None, names: RoiNames, faults: Sequence[RoiFault]) -> None:
-    """Raise the fault of a selected ROI.
-
-    It may be selected by name, by category or as one of all.
-    """
+    """Raise the first fault of an ROI that the expression includes."""
     if roi is None or not faults:
         return
     faulty = tuple((fault.name, category) for fault in faults for category in fault.categories)

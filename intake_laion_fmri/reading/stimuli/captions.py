@@ -33,38 +33,38 @@ def open_captions(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> pd.DataFrame:
-    """Read captions of images: five or six per shared image.
+    """Read captions of images.
 
-    Three for each of the others.
+    Shared images have five or six captions, all others three.
 
     Parameters
     ----------
     images : str, sequence of str, Dataset, DataArray or DataFrame, optional
-        As in `open_embeddings`; an image that is named several times is there once. By default all.
+        As in `open_embeddings`; repeated images are returned once. By default all.
     source : str, optional
-        Keep captions of this source, as the file names it.
+        Keep captions of this source, spelled as in the file.
     human : bool, optional
-        True keeps what people wrote, False what a model did.
+        True keeps captions by people, False those by a model.
     bucket, storage_options, mirror, mirror_only
         As in `open_betas`.
 
     Returns
     -------
     pandas.DataFrame
-        A row for each caption, by image in the order of `images` and then as in the file: ``image`` (the label),
-        ``index`` (0 is a model's), ``source``, ``caption``, ``origin_collection``, ``participant_id``, ``ai_model``
-        (empty for people's). All are texts but ``index``.
+        One row per caption, by image in the order of `images` and then as in the file: ``image`` (the label),
+        ``index`` (0 for the model's), ``source``, ``caption``, ``origin_collection``, ``participant_id``, ``ai_model``
+        (empty for people). All except ``index`` are texts.
 
     Raises
     ------
     ValueError
-        For an unknown image or source, with the nearest ones. An image without captions is no error.
+        For an unknown image or source, with the nearest ones. Images without captions are not an error.
     NotInBucketError
         If the bucket has no captions.
     AccessDeniedError, BucketUnreachableError
         As in `open_betas`.
     DataIntegrityError
-        If the file is no such table.
+        If the file is not such a table.
 
     Notes
     -----

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     import xarray as xr
 
 FEATURE = "feature"
-"""Dimension of an embedding's numbers; it has no index, as they have no names."""
+"""Dimension of an embedding's features, without an index."""
 
 _MOST_BYTES = 1_000_000_000
-"""Of a file's numbers once unpacked: the largest has 58 MB."""
+"""Maximum size of a file's unpacked numbers; the largest has 58 MB."""
 
 
 def open_embeddings(
@@ -45,12 +45,12 @@ def open_embeddings(
     Parameters
     ----------
     model : str, default "CLIP"
-        One of those that the bucket has: ``"CLIP"`` (OpenCLIP ViT-H/14), ``"DINOv2"`` (L/14, mean patch token),
-        ``"PEcore"`` (L/14-336) or ``"SigLIP2"`` (SO400M/14-384). All but DINOv2 have length 1.
+        A model in the bucket: ``"CLIP"`` (OpenCLIP ViT-H/14), ``"DINOv2"`` (L/14, mean patch token),
+        ``"PEcore"`` (L/14-336) or ``"SigLIP2"`` (SO400M/14-384). All except DINOv2 have unit length.
     images : str, sequence of str, Dataset, DataArray or DataFrame, optional
-        A label, labels, ``"shared"``, ``"unique"``, ``"ood"``, a subject such as ``"sub-01"``, or what has labels:
-        averaged betas (index ``image``), trials (``label``, a row for each), a stimulus table. By default all. The
-        order is kept, and so are repeats.
+        A label, a list of labels, ``"shared"``, ``"unique"``, ``"ood"``, a subject such as ``"sub-01"``, or labelled
+        data: averaged betas (index ``image``), trials (``label``, one row per trial), a stimulus table. By default all.
+        Order and repeats are kept.
     version : str, optional
         An earlier release, by its folder: ``"archive/embeddings/v1"`` or ``"v1"``. By default the current one.
     bucket, storage_options, mirror, mirror_only
@@ -59,8 +59,8 @@ def open_embeddings(
     Returns
     -------
     xarray.Dataset
-        ``embedding`` (image, feature) float16, and ``valid`` (image) bool: whether the file says that the row is of
-        use; both Dask arrays of one block. An image that the file lacks is NaN and not valid. Coordinates: ``image``
+        ``embedding`` (image, feature) float16, and ``valid`` (image) bool: whether the file marks the row as valid;
+        both are Dask arrays of one block. An image that the file lacks is NaN and not valid. Coordinates: ``image``
         (index: the label) and ``model``.
 
     Raises
@@ -68,20 +68,20 @@ def open_embeddings(
     ValueError
         For an unknown model or image, with the nearest ones.
     NotInBucketError
-        If the bucket has no embeddings, or none of that version.
+        If the bucket has no embeddings, or none with that version.
     AccessDeniedError, BucketUnreachableError
         As in `open_betas`.
     DataIntegrityError
-        If the file is truncated or hostile, or holds an image twice. What is not in its head is found when it is
+        If the file is truncated or hostile, or contains an image twice. Faults outside its head are found when it is
         computed.
 
     Notes
     -----
-    Opening makes a listing, reads the stimulus table (1.5 MB, cached) and the head of the file: a request or a few, of
-    64 KiB. Rows are joined by the labels that the file itself holds, when it is computed: no row is taken by its
-    number. Without a stimulus table the labels are read from the file at opening. Computing reads the whole file, 50
-    to 58 MB, in eight requests at once, and the user's cache keeps it: however few images are chosen, and once for
-    both variables where they are computed together. The files are ``stimuli/task-images_desc-*_embeddings.h5``.
+    Opening makes a listing, and reads the stimulus table (1.5 MB, cached) and the head of the file in a few requests of
+    64 KiB. When computed, rows are joined by the labels in the file, never by row number. Without a stimulus table the
+    labels are read from the file at opening. Computing reads the whole file, 50 to 58 MB, in eight concurrent requests,
+    however few images are chosen; the user's cache keeps it. Both variables share one reading if they are computed
+    together. The files are ``stimuli/task-images_desc-*_embeddings.h5``.
     """
     import xarray as xr
 
@@ -112,22 +112,19 @@ class EmbeddingBlock:
     """Embeddings of images by one model, as a worker reads them."""
 
     bucket: Bucket
-    """Where they are."""
+    """Bucket of the file."""
     info: ObjectInfo
-    """Their file."""
+    """The file; its size and ETag are pinned."""
     labels: tuple[str, ...]
-    """Of the images."""
+    """Labels of the images."""
     width: int
-    """Numbers of an embedding."""
+    """Number of features."""
 
     def __dask_tokenize__(self) -> object:
         return ("intake_laion_fmri.EmbeddingBlock", self.bucket, self.info, self.labels, self.width)
 
     def read(self) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
-        """Return embeddings and their validity.
-
-        NaN and False where the file has none.
-        """
+        """Return embeddings and validity; NaN and False for absent images."""
         file = EmbeddingFile.read(self.bucket, self.info)
         rows = {label: row for row, label in enumerate(file.labels)}
         if len(rows) < len(file.labels):
@@ -153,10 +150,7 @@ class EmbeddingFile:
 
     @classmethod
     def read(cls, bucket: Bucket, info: ObjectInfo) -> EmbeddingFile:
-        """Read a whole file.
-
-        DataIntegrityError if it is broken or contradicts itself.
-        """
+        """Read a whole file; DataIntegrityError if it is broken."""
         name = bucket.locate(info.key)
         with open_hdf5(bucket.fetch([info])[info.key], name=name) as file:
             embedding = file.dataset("embedding", "number", ndim=2)
@@ -205,8 +199,8 @@ def _lazy(block: EmbeddingBlock) -> tuple[da.Array, da.Array]:
     """Return both variables, which share one reading of the file."""
     import dask.array as da
 
-    n, one = len(block.labels), np.empty(0, dtype=object)
-    read = da.map_blocks(_read, block, dtype=object, chunks=((1,),), meta=one)
+    n, meta = len(block.labels), np.empty(0, dtype=object)
+    read = da.map_blocks(_read, block, dtype=object, chunks=((1,),), meta=meta)
     embedding = read.map_blocks(
         _part, 0, dtype=np.float16, new_axis=1, chunks=((n,), (block.width,)), meta=np.empty((0, 0), np.float16)
     )

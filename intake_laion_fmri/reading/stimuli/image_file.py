@@ -1,4 +1,4 @@
-"""The image file: an index of its images, and reading by it."""
+"""The image file: its index, and reading by that index."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _PAGE_BYTES = 1024 * 1024
 _MOST_BYTES = 64 * 1024 * 1024
-"""Bytes of an encoded image, at most; those of the data set have 130 kB."""
+"""Maximum size of an encoded image; those of the data set have about 130 kB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,20 +37,17 @@ class ImageFile:
     """The image file: its labels, and each image's position."""
 
     root: Bucket
-    """Where it is: the bucket, or the folder of a mirror."""
+    """The bucket, or the folder of a mirror."""
     info: ObjectInfo
     """The file."""
     table: pd.DataFrame
     """The stimulus table: row k describes image k."""
     references: NDArray[Any]
-    """Shape (image,), `hdf5.REFERENCE`: where the images lie."""
+    """Positions of the images, shape (image,), `hdf5.REFERENCE`."""
 
     @classmethod
     def from_bucket(cls, bucket: Bucket) -> ImageFile:
-        """Find the file and read its index.
-
-        Errors are those of `open_stimuli`.
-        """
+        """Find the file and read its index; errors as in `open_stimuli`."""
         listing = listed_stimuli(bucket)
         root, info = _located(bucket, listing)
         table = stimulus_table(bucket, listing)
@@ -103,19 +100,19 @@ class ImageBlock:
     """Some images, as a worker reads them."""
 
     root: Bucket
-    """Where the file is."""
+    """The bucket, or the folder of a mirror."""
     info: ObjectInfo
     """The file; its size and ETag are pinned."""
     labels: tuple[str, ...]
     """The images."""
     references: NDArray[Any]
-    """Where each lies."""
+    """Position of each image in the file."""
     shape: tuple[int, ...]
-    """Of each image, decoded."""
+    """Shape of a decoded image."""
     mode: Mode
-    """Of each image, decoded."""
+    """Mode of a decoded image."""
     resized: bool
-    """Whether they are brought to that shape; otherwise they must have it."""
+    """Whether images are resized to that shape; otherwise they must have it."""
 
     def __dask_tokenize__(self) -> object:
         where = self.root.__dask_tokenize__(), self.info.__dask_tokenize__(), self.references.tobytes()
@@ -131,7 +128,7 @@ class ImageBlock:
     def read(self, _: None = None) -> NDArray[np.uint8]:
         """Read and decode the images: shape (image, *shape)."""
         self.root.requests.expect_unchanged(self.info)
-        # A server has several under way; a disk needs none of that, and other blocks are read meanwhile.
+        # Concurrent requests hide a server's latency; on a disk, concurrent blocks are enough.
         contents = concurrently(self.encoded, range(len(self)), 1 if self.root.is_local else SMALL_FILES_IN_FLIGHT)
         result = np.empty((len(self), *self.shape), dtype=np.uint8)
         for number, content in enumerate(contents):
@@ -162,18 +159,15 @@ class ImageBlock:
 
 
 def as_displayed_rgb(image: Image.Image) -> Image.Image:
-    """Convert a Pillow image to RGB as displayed.
-
-    Transparent parts are over grey 128.
-    """
+    """Convert a Pillow image to RGB, with transparent parts over grey 128."""
     return as_displayed(image)
 
 
 def _located(bucket: Bucket, listing: Mapping[str, ObjectInfo]) -> tuple[Bucket, ObjectInfo]:
-    """Find the image file in the bucket's folder, its mirror or on the server."""
+    """Find the image file in the mirror or the bucket."""
     listed, mirror = listing.get(layout.GATED), bucket.copies.mirror
     if mirror is not None and not bucket.copies.are_alone:
-        # Nobody can copy it from the bucket, so that no record tells of it: its SHA-256 was checked when it came.
+        # It cannot be mirrored from the bucket, so it has no record; its SHA-256 was checked when it was added.
         path = mirror.path_of(layout.GATED)
         if path.is_file():
             folder = Bucket(mirror.path.as_posix())

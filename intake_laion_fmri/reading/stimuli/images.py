@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 BLOCK_BYTES = 32 * 1024 * 1024
-"""Bytes of a block of images, about, unless the user says how many images it has."""
+"""Approximate bytes of a block of images, by default."""
 
 _MOST_IN_A_BLOCK = 64
 
@@ -44,47 +44,46 @@ def open_stimuli(
     Parameters
     ----------
     images : str, sequence of str, Dataset, DataArray or DataFrame, optional
-        A label, labels, ``"shared"``, ``"unique"``, ``"ood"``, a subject such as ``"sub-01"``, or what has labels:
-        averaged betas or embeddings (index ``image``), trials (``label``, one image for each), a stimulus table. By
-        default all. The order is kept, and so are repeats.
+        A label, a list of labels, ``"shared"``, ``"unique"``, ``"ood"``, a subject such as ``"sub-01"``, or labelled
+        data: averaged betas or embeddings (index ``image``), trials (``label``, one image per trial), a stimulus table.
+        By default all. Order and repeats are kept.
     size : int, optional
-        Height and width in pixels. By default those of the file: 1000.
+        Height and width in pixels, by default 1000 as in the file.
     mode : {"RGB", "L"}, default "RGB"
         Three channels, or grey.
     chunks : int or mapping, optional
-        Images in a block, ``50`` or ``{"image": 50}``. By default up to 64, and about 32 MB.
+        Images per block, ``50`` or ``{"image": 50}``. By default up to 64, and about 32 MB.
     bucket, storage_options, mirror, mirror_only
-        As in `open_betas`. The published bucket refuses the images to everybody: they need a mirror, or a bucket of
-        one's own, with ``stimuli/task-images_stimuli.h5``.
+        As in `open_betas`. The published bucket gives the images to nobody: they need a mirror or another bucket with
+        ``stimuli/task-images_stimuli.h5``.
 
     Returns
     -------
     xarray.Dataset
         ``images`` (image, y, x, channel), uint8, a Dask array; without ``channel`` in mode L. Coordinates: ``image``
         (index: the label), ``stimulus`` (row in the file and in `open_stimulus_table`), ``dataset``, ``shared``,
-        ``channel``. Transparent pixels lie over grey 128, as they were shown.
+        ``channel``. Transparent pixels are shown over grey 128, as in the experiment.
 
     Raises
     ------
     ValueError
-        For an unknown image, with the nearest ones, or a size that is none.
+        For an unknown image, with the nearest ones, or an invalid size.
     NotInBucketError
         If the bucket has no images or no stimulus table.
     AccessDeniedError
-        If the bucket does not give the images to this reader: names the form by which they are asked for.
+        If the bucket denies access to the images; the message names the request form.
     BucketUnreachableError
         As in `open_betas`.
     DataIntegrityError
-        If the file is truncated or hostile, or does not fit its table. For an image itself this is found when it is
-        computed: one that is broken, is neither JPEG nor PNG, or claims more than 16 million pixels.
+        If the file is truncated or hostile, or does not match its table. An image that is broken, neither JPEG nor
+        PNG, or declares more than 16 million pixels is found when it is computed.
 
     Notes
     -----
-    Opening reads the table, a few hundred kB of the file's index, and the beginning of one image where `size` is not
-    given. Computing reads and unpacks the chosen images, each once where they repeat, a task for each block: several
-    threads, processes or forked children at a time, without HDF5's lock. With `size`, a JPEG is unpacked at the
-    smallest of its own scales that has twice the size, and then resampled bicubically: 300 images a second and core
-    for ``size=224``.
+    Opening reads the table, a few hundred kB of the file's index, and without `size` the beginning of one image.
+    Computing reads and decodes each chosen image once, one task per block, from any number of threads, processes or
+    forked children, without HDF5's lock. With `size`, a JPEG is decoded at the smallest of its scales that has twice
+    the size, and then resampled bicubically: 300 images per second and core for ``size=224``.
     """
     import xarray as xr
 
@@ -114,19 +113,19 @@ def open_stimuli(
 def lazy_images(
     file: ImageFile, selection: ImageSelection, size: int | None, mode: Mode, length: int | None
 ) -> da.Array:
-    """Return chosen images lazily; repeats are read once."""
+    """Return the chosen images as a lazy array; repeats are read once."""
     pixels = (size, size) if size else file.size_of(selection)
     shape = (*pixels, 3) if mode == "RGB" else pixels
     length = length or max(1, min(_MOST_IN_A_BLOCK, BLOCK_BYTES // max(1, int(np.prod(shape)))))
-    once = dict(zip(selection.labels, selection.rows, strict=True))  # in the order that was asked for
-    labels, rows = np.array(list(once), dtype=object), np.array(list(once.values()), dtype=np.int64)
+    rows_of = dict(zip(selection.labels, selection.rows, strict=True))  # without repeats, in the given order
+    labels, rows = np.array(list(rows_of), dtype=object), np.array(list(rows_of.values()), dtype=np.int64)
     steps = []
-    for start in range(0, len(once), length):
+    for start in range(0, len(rows_of), length):
         part = ImageSelection(labels[start : start + length], rows[start : start + length])
         steps.append(Step(ImageBlock.read, file.block(part, shape, mode, resized=size is not None), None))
     array = lazy_rows("images", steps, shape=shape, dtype="uint8")
-    if len(once) < len(selection):
-        positions = {label: position for position, label in enumerate(once)}
+    if len(rows_of) < len(selection):
+        positions = {label: position for position, label in enumerate(rows_of)}
         array = array[[positions[label] for label in selection.labels]]
     return array
 

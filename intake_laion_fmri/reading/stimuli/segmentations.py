@@ -55,26 +55,25 @@ def open_segmentations(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> xr.Dataset:
-    """Open masks of things in the shared images.
+    """Open object masks in the shared images, lazily.
 
-    24,011 in the published bucket.
+    The published bucket has 24,011 masks.
 
     Parameters
     ----------
     images : str, sequence of str, Dataset, DataArray or DataFrame, optional
-        As in `open_embeddings`; an image that is named several times is there once, and one without masks has none.
-        By default all.
+        As in `open_embeddings`; repeated images count once, and images without masks give none. By default all.
     nouns : str or sequence of str, optional
-        Keep the masks of these nouns.
+        Keep masks of these nouns.
     localized : bool, optional
-        True keeps masks whose noun was found in the image, False the others.
+        True keeps masks with a noun that was found in the image, False the others.
     bucket, storage_options, mirror, mirror_only
         As in `open_betas`.
 
     Returns
     -------
     xarray.Dataset
-        ``masks`` (mask, y, x), uint8, a Dask array with a block for each mask. Along ``mask`` (index: the row in the
+        ``masks`` (mask, y, x), uint8, a Dask array with one block per mask. Along ``mask`` (index: the row in the
         file of masks), in the order of the table: ``image``, ``noun``, ``instance``, ``score``, ``box_x0``,
         ``box_y0``, ``box_x1``, ``box_y1`` and ``localized``. ``.to_dataframe()`` of the coordinates is the table;
         `union_masks` joins the masks of a noun.
@@ -82,20 +81,20 @@ def open_segmentations(
     Raises
     ------
     ValueError
-        For an unknown noun or a label that is none of the data set's, with the nearest ones.
+        For an unknown noun or label, with the nearest ones.
     NotInBucketError
         If the bucket has no segmentations.
     AccessDeniedError, BucketUnreachableError
         As in `open_betas`.
     DataIntegrityError
-        If the table is none or does not fit the masks, or the file is truncated or hostile.
+        If the table is broken or does not match the masks, or the file is truncated or hostile.
 
     Notes
     -----
-    Opening makes a listing, and reads the table (cached) and the head of the file: a request or a few, of 64 KiB. A
-    mask is a task, and a request of 3 kB once it is known where it lies. That index of the file is made when the first
-    masks are computed: the file is then read once, 68 MB in eight requests at once, and the user's cache keeps the
-    index, 0.1 MB, for the next time. The files are ``stimuli/task-images_desc-segmentations.h5`` and its
+    Opening makes a listing, and reads the table (cached) and the head of the file in a few requests of 64 KiB. A mask
+    is a task and a request of 3 kB at a known position. The index of positions is built when the first masks are
+    computed: this reads the file once, 68 MB in eight concurrent requests, and the user's cache keeps the index of
+    0.1 MB. The files are ``stimuli/task-images_desc-segmentations.h5`` and its
     ``_metadata.csv``.
     """
     import xarray as xr
@@ -141,13 +140,13 @@ def union_masks(segmentations: xr.Dataset) -> xr.Dataset:
     Parameters
     ----------
     segmentations : xarray.Dataset
-        Of `open_segmentations`, or a part of it.
+        Result of `open_segmentations`, or a part of it.
 
     Returns
     -------
     xarray.Dataset
-        ``masks`` (mask, y, x) uint8, lazy where they were: 1 where any mask of the noun is. Along ``mask``, without an
-        index, in the order of first occurrence: ``image``, ``noun``, and ``n_masks`` int64, the number joined.
+        ``masks`` (mask, y, x) uint8, lazy for lazy input: 1 where any mask of the noun is. Along ``mask``, without an
+        index, in the order of first occurrence: ``image``, ``noun``, and ``n_masks`` int64, the number of masks joined.
     """
     import xarray as xr
 
@@ -157,7 +156,7 @@ def union_masks(segmentations: xr.Dataset) -> xr.Dataset:
     masks = segmentations["masks"].data[[number for rows in pairs.values() for number in rows]]
     lengths = [len(rows) for rows in pairs.values()]
     if not isinstance(masks, np.ndarray) and lengths:
-        # A block for each pair, and a task for it: thousands of lazy maxima would take a minute to write down.
+        # One block and one task per pair: a graph of thousands of lazy maxima would take a minute to build.
         masks = masks.rechunk({0: tuple(lengths)})
         values = masks.map_blocks(_joined, dtype=masks.dtype, chunks=((1,) * len(lengths), *masks.chunks[1:]))
     else:
@@ -183,7 +182,7 @@ class MaskFile:
     """The mask file, read by its index and without HDF5."""
 
     bucket: Bucket
-    """Where it is."""
+    """Bucket of the file."""
     info: ObjectInfo
     """The file."""
 
@@ -191,7 +190,7 @@ class MaskFile:
         return ("intake_laion_fmri.MaskFile", self.bucket, self.info)
 
     def index(self) -> ChunkIndex:
-        """Return the masks' index, from the process, the user's cache or the file."""
+        """Return the index from memory, the user's cache or the file."""
         lock, known = _INDEXES.get()
         name = self.bucket.name_in_cache(self.info)
         with lock:
@@ -209,7 +208,7 @@ class MaskFile:
 
 
 _INDEXES: PerProcess[tuple[threading.Lock, dict[str, ChunkIndex]]] = PerProcess(lambda: (threading.Lock(), {}))
-"""Of the files that this process has read masks of lately."""
+"""Lock and indexes of the files that this process used last."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,7 +218,7 @@ class MaskBlock:
     file: MaskFile
     """The file."""
     row: int
-    """In the file."""
+    """Row of the mask in the file."""
 
     def __dask_tokenize__(self) -> object:
         return ("intake_laion_fmri.MaskBlock", self.file, self.row)
@@ -230,9 +229,9 @@ class MaskBlock:
     def read(self, _: object = None) -> NDArray[np.uint8]:
         """Return the mask: (1, y, x)."""
         bucket, info, index = self.file.bucket, self.file.info, self.file.index()
-        fetch, numbers_ = parts_of(bucket, info), index.chunks_of(self.row)
+        fetch, chunks = parts_of(bucket, info), index.chunks_of(self.row)
         starts, sizes = index.starts.tolist(), index.sizes.tolist()
-        contents = [fetch(starts[k], starts[k] + sizes[k]) for k in numbers_]
+        contents = [fetch(starts[k], starts[k] + sizes[k]) for k in chunks]
         return index.row(self.row, contents, name=bucket.locate(info.key))[None].astype(np.uint8, copy=False)
 
 

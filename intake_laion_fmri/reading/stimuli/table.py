@@ -29,33 +29,35 @@ def open_stimulus_table(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> pd.DataFrame:
-    """Read the table of images: 25,052 rows in the published bucket.
+    """Read the table of images.
+
+    It has 25,052 rows in the published bucket.
 
     Parameters
     ----------
     subject : str, optional
-        A subject, ``"sub-01"``: keep the images that it was to see, 6,204 in the published bucket. By default all.
+        A subject, ``"sub-01"``: keep the images planned for it, 6,204 in the published bucket. By default all.
     bucket, storage_options, mirror, mirror_only
         As in `open_betas`.
 
     Returns
     -------
     pandas.DataFrame
-        A row for each image, in the order of the file of images. Index ``image_name``: the label, as in the trial
-        tables and on the ``image`` axis. Columns:
+        One row per image, in the order of the image file. Index ``image_name``: the label, as in the trial tables and
+        on the ``image`` axis. Columns:
 
-        - ``row``: the row in the file of images, which the coordinate ``stimulus`` of betas holds too;
+        - ``row``: the row in the image file, also the coordinate ``stimulus`` of betas;
         - ``dataset``: LAION, NSD, THINGS, THINGS+ or OOD;
-        - ``participant``: the code of the only subject who saw it, as the file spells it; ``subject``: that subject,
-          empty for shared images. Codes are not in the order of the subjects: p04 is sub-03;
+        - ``participant``: the code of the only subject who saw it, spelled as in the file; ``subject``: that subject,
+          empty for shared images. Codes are not in the order of subjects: p04 is sub-03;
         - ``unique_or_shared``; ``n_reps``: planned presentations to each subject, 4 or 12.
 
     Raises
     ------
     ValueError
-        If no images are known of the subject.
+        If the images of the subject are unknown.
     NotInBucketError
-        If the bucket has no such table; early releases have none.
+        If the bucket has no such table, as in early releases.
     BucketUnreachableError, DataIntegrityError
         As in `open_betas`.
 
@@ -73,12 +75,12 @@ def open_stimulus_table(
 
 
 def listed_stimuli(bucket: Bucket) -> dict[str, ObjectInfo]:
-    """List the folder of stimuli: a dozen files."""
+    """List the stimuli folder, a dozen files."""
     return bucket.find(layout.STIMULI.root)
 
 
 def stimulus_table(bucket: Bucket, listing: Mapping[str, ObjectInfo]) -> pd.DataFrame:
-    """Read a listing's table; NotInBucketError if there is none."""
+    """Read a listed stimulus table; NotInBucketError if there is none."""
     key = layout.STIMULUS_METADATA
     info = expect_object(bucket, key, listing)
     return read_stimulus_table(bucket.fetch([info])[key], name=bucket.locate(key))
@@ -89,7 +91,7 @@ def chosen_labels(
 ) -> NDArray[np.object_]:
     """Return the labels of a user's selection of images; see `choose_images`.
 
-    Known are the images of the stimulus table, or `otherwise` if the bucket has none.
+    Valid labels are those of the stimulus table, or without a table those that `otherwise` returns.
     """
     has_table = layout.STIMULUS_METADATA in listing
     known = stimulus_table(bucket, listing).index.tolist() if has_table else otherwise()
@@ -97,7 +99,7 @@ def chosen_labels(
 
 
 def shape_of(bucket: Bucket, info: ObjectInfo, name: str, *, ndim: int) -> tuple[int, ...]:
-    """Return the shape of a data set of numbers, from the head of its HDF5 file."""
+    """Read a numeric data set's shape from the head of its file."""
     head = RangedFile(parts_of(bucket, info), info.size)
     with open_hdf5(head, name=bucket.locate(info.key)) as file:  # type: ignore[arg-type]
         return tuple(map(int, file.dataset(name, "number", ndim=ndim).shape))

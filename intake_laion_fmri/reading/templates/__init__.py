@@ -32,16 +32,16 @@ if TYPE_CHECKING:
     import xarray as xr
 
 Density = Literal["fsaverage5", "fsaverage6", "fsaverage7"]
-"""10,242, 40,962 or 163,842 vertices a hemisphere."""
+"""10,242, 40,962 or 163,842 vertices per hemisphere."""
 
 MNI305 = Grid((172, 220, 156), (1, 0, 0, -86.095, 0, 1, 0, -126.51, 0, 0, 1, -68.25, 0, 0, 0, 1))
 """The grid of the average of 305 brains, 1 mm: that of MNI's own file, and of TemplateFlow's ``tpl-MNI305``."""
 
 _IMAGES = ("orig", "T1", "brain", "norm", "aseg")
-"""Images of FreeSurfer that have the grid that its transforms come from; the first that is there is looked at."""
+"""FreeSurfer images on the source grid of its transforms; the first existing one is used."""
 
 MOST_KEPT = 4
-"""Weights that a process keeps, those used last: 2 MB a hemisphere on fsaverage5, 30 MB on fsaverage7."""
+"""Number of recently used projections kept per process: 2 MB per hemisphere on fsaverage5, 30 MB on fsaverage7."""
 
 _kept: dict[bytes, Projection] = {}
 
@@ -63,40 +63,41 @@ def to_fsaverage(
 ) -> xr.Dataset:
     """Project values on voxels or vertices to fsaverage.
 
-    There is no way to fsLR: its spheres are not in the data set.
+    fsLR is not supported, as its spheres are not in the data set.
 
     Parameters
     ----------
     values : xarray.DataArray or xarray.Dataset
-        Of this package, along ``voxel``, or along ``vertex_L`` and ``vertex_R``; other dimensions, such as trials,
-        stay. Of a Dataset, every variable of numbers along these.
+        Data of this package along ``voxel``, or along ``vertex_L`` and ``vertex_R``; other dimensions, such as trials,
+        are kept. In a Dataset, all numeric variables along these.
     density : {"fsaverage5", "fsaverage6", "fsaverage7", "fsnative"}, default "fsaverage5"
-        10,242, 40,962 or 163,842 vertices a hemisphere; ``"fsnative"`` stays on the subject's own surface.
+        10,242, 40,962 or 163,842 vertices per hemisphere; ``"fsnative"`` is the subject's own surface.
     hemi : {"L", "R", "all"}, default "all"
         Hemispheres.
     subject : str, optional
-        Whose values they are, where the coordinate ``subject`` does not tell.
+        The subject of the values, if they lack the coordinate ``subject``.
     freesurfer : str or path, optional
-        A folder of FreeSurfer's subjects with fsaverage. By default ``$SUBJECTS_DIR``, ``$FREESURFER_HOME/subjects``,
-        then nilearn, which brings fsaverage5 along and downloads the denser ones once.
+        FreeSurfer's subjects folder with fsaverage. By default ``$SUBJECTS_DIR``, ``$FREESURFER_HOME/subjects``, then
+        nilearn, which includes fsaverage5 and downloads the denser ones once.
     bucket, storage_options, mirror, mirror_only
-        As in `intake_laion_fmri.open_betas`: where the subject's surfaces are read. By default where `values` were
+        As in `intake_laion_fmri.open_betas`, for the subject's surfaces. By default the bucket from which `values` were
         opened in this process.
 
     Returns
     -------
     xarray.Dataset
-        For each variable, and hemisphere, ``betas_L`` (…, vertex_L), float32, lazy where `values` are. Values on voxels
-        are sampled on the white surface, linearly; from there the registered spheres (``sphere.reg``) lead to
-        fsaverage, barycentrically. NaN are left out, and what is left is weighted anew; a vertex of which less than
-        half of the weight is left is NaN. Attributes tell this rule, and how many vertices no chosen voxel reaches.
+        For each variable and hemisphere, such as ``betas_L`` (…, vertex_L), float32, lazy for lazy `values`. Values on
+        voxels are sampled on the white surface by trilinear interpolation, then projected to fsaverage through the
+        registered spheres (``sphere.reg``) by barycentric interpolation. NaN are left out and the other weights
+        rescaled; a vertex with less than half of its weight left is NaN. Attributes hold this rule and the number of
+        vertices that no chosen voxel reaches.
 
     Raises
     ------
     TypeError, ValueError
-        If the values are none of this package: without ``voxel``, ``grid`` or ``subject``.
+        If the values are not of this package: without ``voxel``, ``grid`` or ``subject``.
     NotInBucketError
-        If the subject has no surfaces, or fsaverage of this density is nowhere.
+        If the subject has no surfaces, or fsaverage of this density is not found.
     ImportError
         Without SciPy, which the extra ``templates`` of this package installs.
     BucketUnreachableError, DataIntegrityError
@@ -104,19 +105,19 @@ def to_fsaverage(
 
     Notes
     -----
-    Three listings and four files. The weights are computed in about 2 s for a real subject, and those used last are
-    kept: another call for the same voxels finds them. A session of 1,044 trials takes one sparse product for each 16
-    trials. Voxels of a store's blocks are joined first.
+    Three listings and four files. Computing the weights takes about 2 s for a real subject; recently used ones are kept
+    for further calls with the same voxels. Each 16 trials take one sparse product. Voxel blocks of a store are joined
+    first.
     """
     import xarray as xr
 
     check_option("density", density, valid=(*DENSITIES, NATIVE))
     source = Source.of(values, subject)
     where = {"bucket": bucket, "storage_options": storage_options, "mirror": mirror, "mirror_only": mirror_only}
-    place = open_bucket(**bucket_of(values, where))
+    bucket = open_bucket(**bucket_of(values, where))
     hemis = source.hemispheres(chosen("hemi", hemi, HEMISPHERES))
-    contents = subject_contents(place, source.subject, trees=(layout.FREESURFER,))
-    surfaces = _Surfaces.read(place, contents, hemis, density, needs_white=source.dim(hemis[0]) == VOXEL)
+    contents = subject_contents(bucket, source.subject, trees=(layout.FREESURFER,))
+    surfaces = _Surfaces.read(bucket, contents, hemis, density, needs_white=source.dim(hemis[0]) == VOXEL)
     parts = []
     for side in hemis:
         dim = source.dim(side)
@@ -147,28 +148,28 @@ def to_mni305(
     """Resample values on voxels to MNI305 by FreeSurfer's transform.
 
     MNI305 is not MNI152: the brains differ by some millimetres, and the data set has no warp to MNI152. The transform
-    is that of ``talairach.lta``; ``talairach.xfm``, which does not tell its volumes, is not read.
+    is read from ``talairach.lta``, because ``talairach.xfm`` does not name its volumes.
 
     Parameters
     ----------
     values : xarray.DataArray or xarray.Dataset
-        Of this package, along ``voxel``; other dimensions, such as trials, stay.
+        Data of this package along ``voxel``; other dimensions, such as trials, are kept.
     subject : str, optional
-        Whose values they are, where the coordinate ``subject`` does not tell.
+        The subject of the values, if they lack the coordinate ``subject``.
     bucket, storage_options, mirror, mirror_only
-        As in `intake_laion_fmri.open_betas`: where the transform is read. By default where `values` were opened in
-        this process.
+        As in `intake_laion_fmri.open_betas`, for the transform. By default the bucket from which `values` were opened
+        in this process.
 
     Returns
     -------
     xarray.Dataset
-        Each variable along (…, i, j, k), float32, of shape (172, 220, 156), 1 mm, lazy where `values` are: the nearest
-        voxel, NaN where that is not chosen. With ``grid``, so that `to_nifti` writes it.
+        Each variable along (…, i, j, k), float32, of shape (172, 220, 156), 1 mm, lazy for lazy `values`: the value of
+        the nearest voxel, NaN if that is not chosen. With ``grid``, for `to_nifti`.
 
     Raises
     ------
     TypeError, ValueError
-        If the values are none of this package: without ``voxel``, ``grid`` or ``subject``.
+        If the values are not of this package: without ``voxel``, ``grid`` or ``subject``.
     NotInBucketError
         If the subject has no transform.
     DataIntegrityError
@@ -178,15 +179,15 @@ def to_mni305(
 
     Notes
     -----
-    Three listings and two small requests. A map takes 24 MB; of many trials, compute some at a time.
+    Three listings and two small requests. A map takes 24 MB, so compute many trials in parts.
     """
     import xarray as xr
 
     source = Source.of(values, subject)
     where = {"bucket": bucket, "storage_options": storage_options, "mirror": mirror, "mirror_only": mirror_only}
-    place = open_bucket(**bucket_of(values, where))
-    contents = subject_contents(place, source.subject, trees=(layout.FREESURFER,))
-    transform = _talairach(place, contents)
+    bucket = open_bucket(**bucket_of(values, where))
+    contents = subject_contents(bucket, source.subject, trees=(layout.FREESURFER,))
+    transform = _talairach(bucket, contents)
     index = nearest_voxels(MNI305, np.linalg.inv(transform.matrix).astype(np.float64), source.grid, source.voxels)
     sizes = dict(zip("ijk", MNI305.shape, strict=True))
     coordinates = {**grid_coordinates(MNI305), **MNI305.coordinate("MNI305")}
@@ -205,23 +206,23 @@ def to_mni305(
 class _Surfaces:
     """A subject's surfaces on the way to fsaverage."""
 
-    place: Bucket
+    bucket: Bucket
     plans: Mapping[tuple[str, str], SurfacePlan]
     files: Mapping[str, bytes]
     density: str
 
     @classmethod
     def read(
-        cls, place: Bucket, contents: SubjectContents, hemis: Sequence[str], density: str, *, needs_white: bool
+        cls, bucket: Bucket, contents: SubjectContents, hemis: Sequence[str], density: str, *, needs_white: bool
     ) -> _Surfaces:
         names = [*([WHITE] if needs_white else []), *([] if density == NATIVE else ["sphere.reg"])]
         plans = {
-            (side, name): SurfacePlan.from_listing(place, contents, side, name, values=())
+            (side, name): SurfacePlan.from_listing(bucket, contents, side, name, values=())
             for side in hemis
             for name in names
         }
-        files = Fetched(place, [info for plan in plans.values() for info in plan.files])
-        return cls(place, plans, files, density)
+        files = Fetched(bucket, [info for plan in plans.values() for info in plan.files])
+        return cls(bucket, plans, files, density)
 
     def projection(self, hemi: str, source: Source, freesurfer: str | os.PathLike[str] | None) -> Projection:
         """Return the projection to fsaverage, kept for equal sources."""
@@ -232,7 +233,7 @@ class _Surfaces:
         for content in (source.values[dim].values.tobytes(), *files, b"" if points is None else points.tobytes()):
             digest.update(hashlib.sha256(content).digest())
         found = _kept.pop(digest.digest(), None) or self._built(hemi, source, points)
-        _kept[digest.digest()] = found  # the last in the order of use
+        _kept[digest.digest()] = found  # most recently used last
         for key in list(_kept)[:-MOST_KEPT]:
             _kept.pop(key, None)
         return found
@@ -241,14 +242,14 @@ class _Surfaces:
         first = None
         if (hemi, WHITE) in self.plans:
             plan = self.plans[hemi, WHITE]
-            name = self.place.locate(plan.files[0].key)
-            first = from_volume(in_world(plan.geometry(self.place, self.files), name), source.grid, source.voxels)
+            name = self.bucket.locate(plan.files[0].key)
+            first = from_volume(in_world(plan.geometry(self.bucket, self.files), name), source.grid, source.voxels)
         if points is None:
             if first is None:
                 raise ValueError("The values are on the subject's own vertices already: choose density='fsaverage5'.")
             return first
         plan = self.plans[hemi, "sphere.reg"]
-        sphere, key = plan.geometry(self.place, self.files), self.place.locate(plan.files[0].key)
+        sphere, key = plan.geometry(self.bucket, self.files), self.bucket.locate(plan.files[0].key)
         second = between_spheres(sphere.xyz, sphere.faces, points)
         if first is None:
             vertices, count = source.values[named("vertex", hemi)].values, second.weights.shape[1]
@@ -263,15 +264,15 @@ class _Surfaces:
         return second.of(first)
 
 
-def _talairach(place: Bucket, contents: SubjectContents) -> LinearTransform:
+def _talairach(bucket: Bucket, contents: SubjectContents) -> LinearTransform:
     """Read the transform to MNI305, and check its subject."""
     key = layout.key("transform", subject=contents.subject, transform="talairach")
-    info = expect_object(place, key, contents.objects)
-    name = place.locate(key)
-    transform = read_lta(place.fetch([info])[key], name=name)
+    info = expect_object(bucket, key, contents.objects)
+    name = bucket.locate(key)
+    transform = read_lta(bucket.fetch([info])[key], name=name)
     image = next(filter(None, (contents.find("freesurfer_image", image=name) for name in _IMAGES)), None)
     if image is not None:
-        grid = image_header(place, image).grid
+        grid = image_header(bucket, image).grid
         if grid.difference(transform.source):
             way = "the opposite transform" if not grid.difference(transform.target) else "another subject's transform"
             raise DataIntegrityError(

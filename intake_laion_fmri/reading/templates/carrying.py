@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 BLOCK_BYTES = 128 * 1024 * 1024
-"""Bytes of a block of a lazy result, about: a session of 1,044 trials would be 24 GB on MNI305."""
+"""Approximate bytes of a lazy result's block: a session of 1,044 trials is 24 GB on MNI305."""
 
 GRID_MAPPING = "grid_mapping"
 
@@ -39,15 +39,12 @@ class Source:
 
     @classmethod
     def of(cls, values: Any, subject: str | None) -> Source:
-        """Check a user's values.
-
-        TypeError or ValueError if they are not of this package.
-        """
+        """Check a user's values; TypeError or ValueError if they do not fit."""
         import xarray as xr
 
         if isinstance(values, xr.DataArray):
             name = values.name if isinstance(values.name, str) else "values"
-            values = values.drop_vars(name, errors="ignore").to_dataset(name=name)  # it may be a coordinate of itself
+            values = values.drop_vars(name, errors="ignore").to_dataset(name=name)  # the name may also be a coordinate
         if not isinstance(values, xr.Dataset):
             raise TypeError(
                 f"Expected a DataArray or Dataset of this package, found {type(values).__name__}. For NumPy arrays, "
@@ -113,7 +110,9 @@ def carried(
     if array.chunks is not None:
         most = max(1, BLOCK_BYTES // (4 * math.prod(sizes.values())))
         widths = {axis: min(max(array.chunks[axis]), most) for axis, name in enumerate(array.dims) if name != dim}
-        array = array.copy(data=array.data.rechunk({**widths, array.get_axis_num(dim): -1}))  # not its coordinates
+        array = array.copy(
+            data=array.data.rechunk({**widths, array.get_axis_num(dim): -1})
+        )  # leaves the coordinates unchunked
     result: xr.DataArray = xr.apply_ufunc(
         carry,
         array,
@@ -129,9 +128,6 @@ def carried(
 
 
 def gather(index: NDArray[np.int32], values: NDArray[Any]) -> NDArray[np.float32]:
-    """Return values at positions: (…, value) → (…, i, j, k).
-
-    NaN where a position is -1.
-    """
+    """Gather values (…, value) at positions (i, j, k); NaN at -1."""
     padded = np.concatenate([values, np.full((*values.shape[:-1], 1), np.nan)], axis=-1, dtype=np.float32)
     return padded[..., index]

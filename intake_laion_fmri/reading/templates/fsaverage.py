@@ -14,7 +14,7 @@ from intake_laion_fmri.formats.surfaces import read_geometry
 from intake_laion_fmri.remote.access import open_bucket
 
 DENSITIES = {"fsaverage5": 10_242, "fsaverage6": 40_962, "fsaverage7": 163_842}
-"""Density → vertices of a hemisphere. The vertices of a coarser one are the first of a finer one."""
+"""Density → vertices per hemisphere. Coarser meshes are the first vertices of finer ones."""
 
 _FOLDERS = {"fsaverage5": ("fsaverage5", "fsaverage"), "fsaverage6": ("fsaverage6", "fsaverage")}
 
@@ -25,17 +25,17 @@ def template_sphere(density: str, hemi: str, freesurfer: str | os.PathLike[str] 
     Parameters
     ----------
     density : {"fsaverage5", "fsaverage6", "fsaverage7"}
-        How many there are.
+        Name of the mesh.
     hemi : {"L", "R"}
         The hemisphere.
     freesurfer : str or path, optional
-        A folder of FreeSurfer's subjects, with ``fsaverage`` in it. By default ``$SUBJECTS_DIR``, then
-        ``$FREESURFER_HOME/subjects``, then what nilearn brings (fsaverage5), or downloads once (6 and 7).
+        FreeSurfer's subjects folder with ``fsaverage``. By default ``$SUBJECTS_DIR``, then
+        ``$FREESURFER_HOME/subjects``, then nilearn, which includes fsaverage5 and downloads the others once.
 
     Raises
     ------
     NotInBucketError
-        If it is in none of these.
+        If the sphere is in none of these.
     """
     check_option("density", density, valid=DENSITIES)
     tried = []
@@ -67,23 +67,20 @@ def _folders(freesurfer: str | os.PathLike[str] | None) -> Iterator[str]:
 
 
 def _in_folder(folder: str, density: str, hemi: str) -> NDArray[np.float32] | None:
-    place, side = open_bucket(folder), {"L": "lh", "R": "rh"}[hemi]
+    bucket, side = open_bucket(folder), {"L": "lh", "R": "rh"}[hemi]
     for subject in _FOLDERS.get(density, ("fsaverage",)):
         try:
-            content = place.read(key := f"{subject}/surf/{side}.sphere.reg")
+            content = bucket.read(key := f"{subject}/surf/{side}.sphere.reg")
         except NotInBucketError:
             continue
-        xyz = read_geometry(content, name=place.locate(key)).xyz
+        xyz = read_geometry(content, name=bucket.locate(key)).xyz
         if len(xyz) >= DENSITIES[density]:
             return xyz[: DENSITIES[density]]
     return None
 
 
 def _of_nilearn(density: str, hemi: str) -> NDArray[np.float32] | None:
-    """Return nilearn's sphere.
-
-    None without nilearn, or if its download fails.
-    """
+    """Return nilearn's sphere; None without nilearn, or if a download fails."""
     try:
         from nilearn.datasets import fetch_surf_fsaverage
         from nilearn.surface import load_surf_mesh
