@@ -1,6 +1,6 @@
-"""The axis of a localizer: contrasts or conditions, and the runs behind them.
+"""The axes of a localizer: contrasts or conditions, and runs.
 
-This module owns the names of the coordinates along ``contrast``. Names of contrasts are those of the files.
+This module owns the names of the coordinates along ``contrast``. Contrasts are named as in the files.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Stat = Literal["z", "effect"]
 """A contrast's z-values over all runs, or a condition's effect in each run."""
 
 POOLED_TASKS: Mapping[str, str] = MappingProxyType({"MotionLeft": "MotionLoc", "MotionRight": "MotionLoc"})
-"""Task → the task that pools its runs, whose contrasts have the same names."""
+"""Task → the task that pools its runs, with contrasts of the same names."""
 
 LOCALIZER_MAPS: Mapping[str, VoxelMap] = MappingProxyType(
     {
@@ -36,14 +36,14 @@ LOCALIZER_MAPS: Mapping[str, VoxelMap] = MappingProxyType(
         ),
     }
 )
-"""Variable → its map; the kind is that of the volumes."""
+"""Variable → its map, with the kind of the volumes."""
 
 VARIABLES: Mapping[str, str] = MappingProxyType({"z": "z_value", "effect": "effect"})
 """Statistic → its variable; ``z`` is a coordinate of voxels."""
 
 
 def contrast_coordinates(contrasts: Sequence[str], tasks: Sequence[str], sessions: Sequence[str]) -> Coordinates:
-    """Return the index of contrasts, with each one's task and session."""
+    """Return the index of contrasts, with their tasks and sessions."""
 
     def along(values: Sequence[str], long_name: str) -> tuple[tuple[str, ...], np.ndarray, dict[str, str]]:
         return ((CONTRAST,), np.array(values, dtype=object), {"long_name": long_name})

@@ -1,7 +1,7 @@
-"""Events of a run: what was shown, responses, and the matching trials.
+"""Events of a run: images, responses, and the matching trials.
 
-This module owns the names and the types of the columns. The columns of scanner pulses hold lists in Python's notation:
-they stay texts, and are never evaluated.
+This module owns the names and types of the columns. The columns of scanner pulses hold Python lists; these stay texts
+and are never evaluated.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NO_TRIAL = -1
-"""Number of the trial of a row that is none of the betas': a blank."""
+"""Trial of a row without betas, such as a blank."""
 
 _TIME, _COUNT, _FLAG, _TEXT = "float64", "Int64", "boolean", "object"
 
@@ -48,7 +48,7 @@ COLUMNS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "pulse_onset": (_TEXT, "onsets of the scanner's pulses in the trial, as text"),
     }
 )
-"""Column of a table of events → its type in pandas, and what it means."""
+"""Column of an events table → its pandas type and its meaning."""
 
 _NEEDED = ("onset", "duration", "trial_type")
 _NOTHING = frozenset({"", "n/a", "N/A", "na", "NA", "nan", "NaN"})
@@ -63,20 +63,20 @@ def read_events(content: bytes, *, name: str, note: Callable[[str], None]) -> pd
     content : bytes
         The file: tab-separated UTF-8, with the columns of `COLUMNS` in any order.
     name : str
-        What to call the file in errors.
+        Name of the file for errors.
     note : callable
-        Called with what differs from the documentation, in words.
+        Called with a description of each difference from the documentation.
 
     Returns
     -------
     pandas.DataFrame
-        The columns of `COLUMNS`, then others as texts. ``n/a`` is NaN, ``<NA>`` or an empty text. A column whose values
-        are not of its type is kept as texts, and a missing one is empty, with a note.
+        The columns of `COLUMNS`, then others as texts. ``n/a`` is NaN, ``<NA>`` or an empty text. A column with invalid
+        values is kept as texts, and a missing one is empty; both are noted.
 
     Raises
     ------
     DataIntegrityError
-        If it is no table, or has no ``onset``, ``duration`` or ``trial_type``.
+        If it is not a table, or lacks ``onset``, ``duration`` or ``trial_type``.
     """
     import pandas as pd
 
@@ -84,7 +84,7 @@ def read_events(content: bytes, *, name: str, note: Callable[[str], None]) -> pd
     texts = {str(column): values.tolist() for column, values in table.items()}
     missing = [column for column in COLUMNS if column not in texts]
     if missing:
-        note(f"{name}: it has no {in_short(missing)}")
+        note(f"{name}: the columns {in_short(missing)} are missing")
     found = {}
     for column in [*COLUMNS, *(column for column in texts if column not in COLUMNS)]:
         found[column] = _typed(column, texts.get(column, [""] * len(table)), name, note)
@@ -92,10 +92,7 @@ def read_events(content: bytes, *, name: str, note: Callable[[str], None]) -> pd
 
 
 def _typed(column: str, texts: Sequence[str], name: str, note: Callable[[str], None]) -> pd.Series[Any]:
-    """Convert a column to its type.
-
-    A column with an invalid value stays text, and a note says why.
-    """
+    """Convert a column to its type, or note why it stays text."""
     import pandas as pd
 
     dtype = COLUMNS.get(column, (_TEXT, ""))[0]
@@ -127,7 +124,7 @@ def _whole(number: float) -> int:
 def trials_of(events: pd.DataFrame, trials: pd.DataFrame) -> NDArray[np.int64]:
     """Match each event of a run with a trial of the betas.
 
-    Images come in the order of the trial table, which knows no blanks.
+    Images are in the order of the trial table, which has no blanks.
 
     Parameters
     ----------
@@ -144,26 +141,23 @@ def trials_of(events: pd.DataFrame, trials: pd.DataFrame) -> NDArray[np.int64]:
     Raises
     ------
     ValueError
-        If the images are not those of the trial table, in words for a message.
+        If the images differ from those of the trial table; the text describes how.
     """
     kinds, images = events["trial_type"].str.casefold(), events["stim_name"].str.casefold()
     shown = ~((kinds == "blank") | images.isin(["", "blank"])).to_numpy(dtype=bool)
     names, labels = events["stim_name"].to_numpy(dtype=object)[shown], trials["label"].to_numpy(dtype=object)
     if len(names) != len(labels):
-        raise ValueError(f"it shows {len(names)} images, and the trial table has {len(labels)}")
+        raise ValueError(f"it shows {len(names)} images, but the trial table has {len(labels)}")
     for number, (name, label) in enumerate(zip(names, labels, strict=True)):
         if name != label:
-            raise ValueError(f"its image {number + 1} is {quoted(name)}, and in the trial table {quoted(label)}")
+            raise ValueError(f"its image {number + 1} is {quoted(name)}, but {quoted(label)} in the trial table")
     numbers = np.full(len(events), NO_TRIAL, dtype=np.int64)
     numbers[shown] = trials.index.to_numpy()
     return numbers
 
 
 def event_coordinates(events: pd.DataFrame, columns: Sequence[str]) -> Coordinates:
-    """Return columns of events as coordinates along ``trial``.
-
-    Numbers become float64, with NaN for gaps.
-    """
+    """Return event columns along ``trial``, numbers as float64 with NaN."""
     coordinates: Coordinates = {}
     for column in columns:
         values = events[column]

@@ -1,7 +1,7 @@
-"""The image axis: resolves labels and groups of images to rows of a file.
+"""The image axis: labels and groups of images as rows of a file.
 
-The index along ``image`` is the label, the same text as the coordinate ``label`` of trials, so that images join with
-averaged betas by `xarray.align`, and with trials by this module.
+The index along ``image`` is the label, as in the coordinate ``label`` of trials. So `xarray.align` joins images with
+averaged betas, and this module joins them with trials.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ IMAGE = "image"
 """Dimension and index: the label of an image, its file name."""
 
 Images: TypeAlias = Any
-"""What users may give for ``images``: see `choose_images`."""
+"""The argument ``images``; see `choose_images`."""
 
 _NAMES = ("label", "image_name")
-"""Columns and coordinates with labels, where there is no index ``image``."""
+"""Columns and coordinates with labels, in data without an index ``image``."""
 
 _GROUPS = MappingProxyType(
     {
@@ -37,7 +37,7 @@ _GROUPS = MappingProxyType(
         "ood": lambda label: label.dataset == "OOD",
     }
 )
-"""Word for a group of images → whether an image with a label belongs to it."""
+"""Name of a group of images → whether a label belongs to it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class ImageSelection:
     """Chosen images, in order, and their rows in a file."""
 
     labels: NDArray[np.object_]
-    """Shape (image,); a label that was named twice is there twice."""
+    """Shape (image,), repeats included."""
     rows: NDArray[np.int64]
     """Shape (image,): their positions among the known labels."""
 
@@ -59,13 +59,13 @@ def choose_images(images: Images, known: Sequence[str], *, where: str) -> ImageS
     Parameters
     ----------
     images : None, str, sequence of str, Dataset, DataArray, DataFrame, Series or Index
-        None for all. ``"shared"``, ``"unique"`` or ``"ood"``; a subject, ``"sub-01"``, for all that it was to see; a
-        label; labels. Of what has an index ``image`` (averaged betas, embeddings) its labels; of trials those in
-        ``label``, one for each trial; of a stimulus table those of its rows. Repeats are kept, in their order.
+        None for all; ``"shared"``, ``"unique"`` or ``"ood"``; a subject, ``"sub-01"``, for its planned images; a label,
+        or several; data with an index ``image`` (averaged betas, embeddings); trials with ``label``, one image per
+        trial; or a stimulus table. Order and repeats are kept.
     known : sequence of str
-        The labels that there are, in the order of the file.
+        The valid labels, in the order of the file.
     where : str
-        Whose labels these are, for errors.
+        Source of the labels, for errors.
 
     Returns
     -------
@@ -76,9 +76,9 @@ def choose_images(images: Images, known: Sequence[str], *, where: str) -> ImageS
     ValueError
         If a label is unknown, with the nearest ones.
     TypeError
-        If it is nothing that holds labels.
+        If `images` contains no labels.
     """
-    rows = {label: row for row, label in reversed(list(enumerate(known)))}  # of two alike, the first
+    rows = {label: row for row, label in reversed(list(enumerate(known)))}  # the first of equal labels
     if images is None:
         return _selected(known, range(len(known)))
     if isinstance(images, str) and images not in rows:
@@ -94,10 +94,7 @@ def choose_images(images: Images, known: Sequence[str], *, where: str) -> ImageS
 
 
 def named_images(images: Images) -> list[str]:
-    """Return the labels in a user's value, in order.
-
-    TypeError if it holds no labels.
-    """
+    """Return the labels in a user's value, in order; TypeError without labels."""
     values = np.ravel(_held(images)).tolist()
     found = [value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in values]
     labels = [value for value in found if isinstance(value, str)]
@@ -122,10 +119,7 @@ def _selected(labels: Sequence[str], rows: Sequence[int]) -> ImageSelection:
 
 
 def _seen_by(subject: str) -> Any:
-    """Return whether a subject was to see an image.
-
-    None if the text is not a subject's name.
-    """
+    """Return a filter for a subject's planned images; None for other texts."""
     if not layout.is_subject(subject):
         return None
     code = layout.PARTICIPANT_CODES.get(subject)
@@ -162,13 +156,13 @@ def _held(images: Images) -> NDArray[np.object_]:
 
 def _without_labels(images: object) -> TypeError:
     return TypeError(
-        f"images: found a {type(images).__name__} without labels: expected labels, something with an index 'image', "
-        "or trials with a coordinate or column 'label', such as open_betas and open_trials give."
+        f"images: expected labels, data with an index 'image', or trials with a coordinate or column 'label' as from "
+        f"open_betas and open_trials; found a {type(images).__name__} without labels."
     )
 
 
 def _unknown(unknown: Sequence[str], known: Sequence[str], where: str) -> ValueError:
-    """Describe unknown labels, with a few of the valid ones."""
+    """Describe unknown labels, with the nearest valid ones."""
     folded = {label.casefold(): label for label in known}
     near = difflib.get_close_matches(unknown[0].casefold(), folded, n=3, cutoff=0.6)
     hint = f" Did you mean {' or '.join(repr(folded[name]) for name in near)}?" if near else ""

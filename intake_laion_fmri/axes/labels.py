@@ -32,22 +32,22 @@ class Label:
     """The parsed file name of a stimulus."""
 
     shared: bool
-    """Whether all subjects saw it."""
+    """Whether all subjects saw the image."""
     dataset: str
     """``LAION``, ``NSD``, ``THINGS``, ``THINGS+`` or ``OOD``."""
     ood_type: str
-    """Type of an out-of-distribution image, or the empty text."""
+    """Type of an out-of-distribution image, or an empty text."""
     n_repeats: int
     """Planned presentations to each subject: 12 or 4."""
     participant: str
-    """Code of the only subject who saw it (``p01`` is not always sub-01), or the empty text."""
+    """Code of the only subject who saw it (p04 is sub-03), or an empty text."""
 
 
 @functools.lru_cache(maxsize=2**16)  # twice the images of the data set
 def parse_label(label: str) -> Label | None:
-    """Parse a stimulus label; None if it does not follow the data set's grammar.
+    """Parse a stimulus label; None outside the data set's grammar.
 
-    It is taken whole: labels hold spaces, dots, ``+`` and pieces of URLs, and are never decoded.
+    Labels contain spaces, dots, ``+`` and parts of URLs, and are never decoded.
     """
     match = _LABEL.fullmatch(label)
     if match is None:
@@ -69,15 +69,12 @@ def is_altered(label: str) -> bool:
 
 
 def labels_of(trials: Any) -> NDArray[np.object_]:
-    """Return the labels of a trial table, a Dataset or a list.
-
-    TypeError if there are none.
-    """
+    """Return the labels of trials or of a list; TypeError without labels."""
     is_table = hasattr(trials, "columns") or hasattr(trials, "data_vars")
     if isinstance(trials, str | bytes | Mapping) and not is_table:
         found = type(trials).__name__
         raise TypeError(f"Expected trials with the column 'label', or the labels themselves, found a {found}.")
     if is_table and "label" not in trials:
-        raise TypeError("The trials have no column 'label'. Take a trial table, such as open_trials returns.")
+        raise TypeError("The trials have no column 'label'. Pass a trial table, as from open_trials.")
     labels = trials["label"] if is_table else trials
     return np.asarray(labels if hasattr(labels, "__array__") else list(labels), dtype=object)

@@ -1,7 +1,7 @@
 """Projections: sparse weights from voxels to vertices, and between spheres.
 
-Idea: to sample a volume at points, and a surface at points, is linear in the values. So the weights are computed once,
-and each block of trials costs one sparse product.
+Idea: sampling a volume or a surface at points is linear in the values. So the weights are computed once, and each block
+of trials costs one sparse product.
 """
 
 from __future__ import annotations
@@ -18,21 +18,18 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 MIN_WEIGHT = 0.5
-"""A point has a value if at least so much of its weight lies on numbers; these are weighted anew, the rest is NaN."""
+"""Least weight on finite values for a point to have a value; the finite weights are rescaled to 1."""
 
 ROWS_AT_A_TIME = 16
-"""Maps of one product: more take memory, and no less time."""
+"""Maps per product: more would take memory without saving time."""
 
 _NEAREST = (3, 12, 128)
-"""Triangles that are tried for a point, in turn."""
+"""Numbers of candidate triangles per point, tried in turn."""
 _TOLERANCE = 1e-9
 
 
 def scipy_parts() -> tuple[Any, Any]:
-    """Import `scipy.sparse` and `scipy.spatial`.
-
-    An ImportError says how to install them.
-    """
+    """Import `scipy.sparse` and `scipy.spatial`; ImportError with advice."""
     try:
         import scipy.sparse
         import scipy.spatial
@@ -46,7 +43,7 @@ class Projection:
     """Sparse weights; each target point is a weighted mean of values."""
 
     weights: csr_array
-    """Shape (point, value), float32; a row adds up to 1, or to less where a part of its values was not chosen."""
+    """Shape (point, value), float32; a row sums to 1, or less if some of its values were not chosen."""
 
     def __call__(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Project values to the target points.
@@ -54,12 +51,12 @@ class Projection:
         Parameters
         ----------
         values : array, shape (..., value)
-            NaN and infinite ones are left out of the means.
+            NaN and infinite values are left out of the means.
 
         Returns
         -------
         array of float32, shape (..., point)
-            NaN where less than `MIN_WEIGHT` of the weight lies on numbers.
+            NaN where less than `MIN_WEIGHT` of the weight is on finite values.
         """
         rows = values.reshape(-1, values.shape[-1])
         result = np.empty((len(rows), self.weights.shape[0]), dtype=np.float32)
@@ -71,7 +68,7 @@ class Projection:
         known = np.isfinite(rows)
         is_whole = bool(known.all())
         filled = np.ascontiguousarray((rows if is_whole else np.where(known, rows, 0)).T, dtype=np.float32)
-        if is_whole or (known == known[0]).all():  # as a rule: what is NaN, is NaN in every trial
+        if is_whole or (known == known[0]).all():  # usual case: a voxel is NaN in all trials or in none
             share = (self.weights @ known[0].astype(np.float32))[:, np.newaxis]
         else:
             share = self.weights @ np.ascontiguousarray(known.T, dtype=np.float32)
@@ -105,14 +102,14 @@ def from_volume(xyz: NDArray[Any], grid: Grid, voxels: NDArray[np.integer[Any]])
     Returns
     -------
     Projection
-        A point outside the grid has no weights. Equal to nilearn's ``vol_to_surf(kind="line", depth=[0.0])`` where all
+        Points outside the grid have no weights. Equal to nilearn's ``vol_to_surf(kind="line", depth=[0.0])`` if all
         voxels around a point are chosen. Cost: O(points).
     """
     sparse, _ = scipy_parts()
     inverse = np.linalg.inv(grid.matrix())
     ijk = np.asarray(xyz, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
     last = np.array(grid.shape) - 1
-    ijk[np.abs(ijk - np.rint(ijk)) < 1e-6] = np.rint(ijk[np.abs(ijk - np.rint(ijk)) < 1e-6])  # affines are rounded
+    ijk[np.abs(ijk - np.rint(ijk)) < 1e-6] = np.rint(ijk[np.abs(ijk - np.rint(ijk)) < 1e-6])  # as affines are rounded
     inside = ((ijk >= 0) & (ijk <= last)).all(axis=1)
     low = np.clip(np.floor(ijk), 0, np.maximum(last - 1, 0)).astype(np.int64)
     part = ijk - low
@@ -135,17 +132,17 @@ def from_volume(xyz: NDArray[Any], grid: Grid, voxels: NDArray[np.integer[Any]])
 def between_spheres(sphere: NDArray[Any], faces: NDArray[Any], points: NDArray[Any]) -> Projection:
     """Interpolate from one sphere to another by barycentric weights.
 
-    Idea: the triangle that a point's ray goes through is among those whose centres are nearest to it.
-    Cost: O(points log faces); memory for the candidates of all points at a time.
+    Idea: a point's ray meets one of the triangles with the nearest centres.
+    Cost: O(points log faces), with the candidates of all points in memory.
 
     Parameters
     ----------
     sphere : array, shape (value, 3)
-        The vertices of the surface on its registered sphere.
+        Vertices of the surface on its registered sphere.
     faces : array of int, shape (face, 3)
         Its triangles.
     points : array, shape (point, 3)
-        The vertices of the other sphere. Radii do not matter.
+        Vertices of the other sphere, of any radius.
     """
     sparse, spatial = scipy_parts()
     here, there = _directions(sphere), _directions(points)

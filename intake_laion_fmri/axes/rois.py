@@ -1,10 +1,10 @@
-"""Regions of interest: expressions that select them, and their membership on an axis.
+"""Regions of interest: selecting expressions, and membership on an axis.
 
 An expression is a name (``FFA1``, also ``FFA-1``), a category (``face``), ``all``, ``V1``, ``V2`` or ``V3`` (the union
-of the ventral and the dorsal part, where no ROI has that name), or these joined by ``|`` (union),
-``&`` (intersection), ``-`` (difference, with spaces around it, because names hold hyphens) and parentheses. As with
-Python's sets, ``-`` binds before ``&``, and ``&`` before ``|``; equals go from left to right. Where an ROI and a
-category have the same name, it means the ROI.
+of the ventral and dorsal parts, if no ROI has that name), or these joined by ``|`` (union), ``&`` (intersection), ``-``
+(difference, between spaces, because names contain hyphens) and parentheses. As with Python's sets, ``-`` binds before
+``&``, and ``&`` before ``|``; equal operators apply from left to right. A name shared by an ROI and a category means
+the ROI.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ALL = "all"
 """Every ROI of the subject."""
 
 JOINED = ("V1", "V2", "V3")
-"""Areas that stand for their ventral and dorsal parts, where no ROI and no category has that name."""
+"""Areas that stand for their ventral and dorsal parts, unless an ROI or category has that name."""
 
 RoiSelection = str | Sequence[str]
 """An expression, or a list of them that stands for their union."""
@@ -43,7 +43,7 @@ class RoiExpression:
     """A parsed selection of ROIs."""
 
     selection: RoiSelection
-    """The selection as it was written: a text, or a tuple of texts for their union."""
+    """The original selection: a text, or a tuple of texts for their union."""
     parts: tuple[tuple[str, ...], ...]
     """Names and operators of each text in postfix order."""
 
@@ -56,7 +56,7 @@ class RoiExpression:
         ValueError
             If an expression cannot be read, or the list is empty.
         TypeError
-            If it is neither a text nor a list of texts.
+            If the selection is neither a text nor a list of texts.
         """
         texts = _texts(selection)
         return cls(texts[0] if isinstance(selection, str) else texts, tuple(tuple(_postfix(text)) for text in texts))
@@ -94,15 +94,12 @@ class RoiNames:
     """Names and categories of ROIs that cannot be used."""
 
     def rows(self, operand: str) -> list[int]:
-        """Return the ROIs of a name, a category or ``all``.
-
-        Empty for an unknown name.
-        """
+        """Return the rows of an operand; empty if it is unknown."""
         row_of = {name: row for row, name in enumerate(self.names)}
         return sorted(row_of[name] for name in self.meant(operand) if name in row_of)
 
     def meant(self, operand: str) -> list[str]:
-        """Return the names of a name, a category or ``all``, unusable ROIs included."""
+        """Resolve an operand to ROI names, unusable ROIs included."""
         pairs = [*zip(self.names, self.categories, strict=True), *self.faulty]
         names = dict.fromkeys(name for name, _ in pairs)
         clean = clean_label(operand)
@@ -137,9 +134,10 @@ class RoiMembership:
     def select(self, roi: RoiExpression, *, where: str) -> NDArray[np.bool_]:
         """Return flags for the voxels of an expression, shape (voxel,).
 
-        `where` names the subject in errors.
-
-        ValueError if the subject lacks a name of the expression; with the nearest names.
+        Raises
+        ------
+        ValueError
+            If the subject, which `where` names, lacks an ROI of the expression; with the nearest names.
         """
         chosen = np.zeros(self.inside.shape[1], dtype=bool)
         for part in roi.parts:
@@ -147,16 +145,13 @@ class RoiMembership:
         return chosen
 
     def keep(self, chosen: NDArray[np.bool_ | np.intp]) -> RoiMembership:
-        """Restrict the membership to chosen voxels.
-
-        `chosen` are flags, shape (voxel,), or positions.
-        """
+        """Restrict the membership to voxels, given as flags or positions."""
         return RoiMembership(self.names, self.categories, self.inside[:, chosen])
 
     def _evaluate(self, postfix: tuple[str, ...], where: str) -> NDArray[np.bool_]:
-        # Idea: a stack machine over masks: a name pushes its voxels, an operator joins the two on top.
-        # Reference: postfix (reverse Polish) notation, as `_postfix` writes it.
-        # Cost: O(tokens x voxels), and as many masks at a time as operands wait.
+        # Idea: a stack of masks: a name pushes its voxels, an operator combines the top two.
+        # Reference: postfix (reverse Polish) notation from `_postfix`.
+        # Cost: O(tokens x voxels), and a mask in memory for each waiting operand.
         known = RoiNames(self.names, self.categories)
         stack: list[NDArray[np.bool_]] = []
         for token in postfix:
@@ -172,17 +167,14 @@ class RoiMembership:
 
 
 def check_selection(selection: object) -> RoiSelection | None:
-    """Return a selection of ROIs in a hashable, canonical form.
-
-    Errors are those of `RoiExpression.parse`.
-    """
+    """Return a selection of ROIs in canonical form; see `RoiExpression.parse`."""
     if selection is None:
         return None
     return RoiExpression.parse(selection).selection
 
 
 def roi_coordinates(rois: RoiNames | RoiMembership) -> Coordinates:
-    """Return ROIs as coordinates, with their membership if it is given.
+    """Return ROIs, and their membership if given, as coordinates.
 
     Returns
     -------
@@ -201,7 +193,7 @@ def roi_coordinates(rois: RoiNames | RoiMembership) -> Coordinates:
 
 def _texts(selection: object) -> tuple[str, ...]:
     if isinstance(selection, str):
-        return (str(selection),)  # numpy's texts become plain ones
+        return (str(selection),)  # numpy.str_ becomes str
     if is_several(selection):
         texts: tuple[object, ...] = tuple(selection)  # type: ignore[arg-type]
         if texts and all(isinstance(text, str) for text in texts):
@@ -212,11 +204,8 @@ def _texts(selection: object) -> tuple[str, ...]:
 
 
 def _postfix(expression: str) -> list[str]:
-    """Convert names and operators to postfix order.
-
-    ``A - (B | C)`` becomes A, B, C, |, -.
-    """
-    # Idea: operators wait on a stack until one that binds less follows, so that no depth of parentheses is too much.
+    """Convert an expression to postfix order."""
+    # Idea: operators wait on a stack until one that binds less follows, which allows any depth of parentheses.
     # Reference: Dijkstra's shunting yard (Mathematisch Centrum, MR 35, 1961).
     # Cost: O(tokens); each token is pushed and popped once.
     postfix: list[str] = []

@@ -13,17 +13,17 @@ from intake_laion_fmri.axes.labels import parse_label
 from intake_laion_fmri.formats.split_file import Split
 
 SHARED = "shared"
-"""The pool of the images that all subjects saw."""
+"""Pool of the images that all subjects saw."""
 
 OOD = "ood"
-"""The split whose test side is the out-of-distribution images, in every pool."""
+"""Split with the out-of-distribution images as test side, in every pool."""
 
 ROLES: Mapping[str, int] = {"unused": 0, "train": 1, "test": 2}
 """Name of a role → its flag in ``split_role``."""
 
 
 def has_role(roles: NDArray[np.int8], role: str) -> NDArray[np.bool_]:
-    """Return flags of a role in a split; ``"both"`` is train or test."""
+    """Return flags of a role; ``"both"`` is train or test."""
     return np.asarray(roles > 0 if role == "both" else roles == ROLES[role])
 
 
@@ -35,10 +35,7 @@ def roles_in(labels: NDArray[np.object_], split: Split, variant_id: int = 0) -> 
 
 
 def ood_roles(labels: NDArray[np.object_], pool: str, types: frozenset[str] | None = None) -> NDArray[np.int8]:
-    """Derive the roles of the split ``ood``.
-
-    Test is every out-of-distribution image, train the rest of the pool.
-    """
+    """Derive the roles of ``ood``: test if out-of-distribution, train otherwise."""
     participant = layout.PARTICIPANT_CODES.get(pool)
 
     def role(label: str) -> int:
@@ -54,9 +51,6 @@ def ood_roles(labels: NDArray[np.object_], pool: str, types: frozenset[str] | No
 
 
 def is_of_type(label: str, types: frozenset[str] | None) -> bool:
-    """Return True if an out-of-distribution image has a type.
-
-    None stands for every type.
-    """
+    """Return True if an image has one of the types (None: all)."""
     parsed = parse_label(label)
     return types is None or (parsed is not None and parsed.ood_type in types)

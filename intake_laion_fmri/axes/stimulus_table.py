@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 STIMULUS = "stimulus"
-"""Coordinate along ``trial``: the row of the stimulus table that describes the image."""
+"""Coordinate along ``trial``: the image's row in the stimulus table."""
 
 _INDEX = "image_name"
 _COLUMNS = ("dataset", "participant", "unique_or_shared", "n_reps")
@@ -33,19 +33,19 @@ def read_stimulus_table(content: bytes, *, name: str) -> pd.DataFrame:
         The file: comma-separated UTF-8, with the columns ``image_name, dataset, participant, unique_or_shared, n_reps``
         in any order.
     name : str
-        What to call the file in errors.
+        Name of the file for errors.
 
     Returns
     -------
     pandas.DataFrame
         Index ``image_name``; columns ``row`` (from 0), ``dataset``, ``participant``, ``subject`` (of a participant's
-        code, or empty), ``unique_or_shared``, ``n_reps`` (a number), and those that the file has besides.
+        code, or empty), ``unique_or_shared``, ``n_reps`` (a number), and any others of the file.
 
     Raises
     ------
     DataIntegrityError
-        If it is no such table, a column or a name is missing, a name is there twice, or a number of repetitions is
-        none. Names the row, from 0.
+        If it is not such a table, a column or a name is missing, a name is repeated, or a number of repetitions is
+        invalid. The message names the row, from 0.
     """
     broken = Broken(name)
     table = read_table(content, name=name, needed=(_INDEX, *_COLUMNS))
@@ -64,9 +64,8 @@ def read_stimulus_table(content: bytes, *, name: str) -> pd.DataFrame:
 def with_stimuli(trials: pd.DataFrame, content: bytes, *, name: str) -> pd.DataFrame:
     """Add the column `STIMULUS` to a table of trials.
 
-    A label that the stimulus table lacks has -1.
-
-    Its ``attrs`` tell which version of the table the rows are of. Errors as of `read_stimulus_table`.
+    Labels outside the stimulus table get -1. The column's ``attrs`` hold the key and SHA-256 of the table. Errors are
+    those of `read_stimulus_table`.
     """
     import pandas as pd
 

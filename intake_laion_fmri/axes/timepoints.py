@@ -1,4 +1,4 @@
-"""The time axis of functional runs: volumes of one or more runs in order."""
+"""The time axis of functional runs: volumes of all runs in order."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def time_coordinates(runs: Sequence[tuple[str, int, int]], tr: float) -> Coordin
     Parameters
     ----------
     runs : sequence of (str, int, int)
-        Session, number and volumes of each run, in the order of the result.
+        Session, number and volume count of each run, in the order of the result.
     tr : float
-        Seconds from volume to volume.
+        Repetition time in seconds.
 
     Returns
     -------

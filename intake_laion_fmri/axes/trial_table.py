@@ -1,4 +1,4 @@
-"""The trial table of a session: reading and checks."""
+"""Reading and checking of a session's trial table."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ def read_trials(content: bytes, *, name: str, session: str, participant: str | N
         The file: tab-separated UTF-8, with the columns ``session, run, beta_index, label`` in any order (others are
         ignored).
     name : str
-        What to call the file in errors.
+        Name of the file for errors.
     session : str
-        The session that the table must be of, ``"ses-01"``. In the table its number counts: ``1`` is ``ses-01``.
+        The expected session, ``"ses-01"``. The table may give its number only: ``1`` is ``ses-01``.
     participant : str, optional
-        The code that labels of unique images must carry, ``"p01"``.
+        The code that labels of unique images must contain, ``"p01"``.
 
     Returns
     -------
     pandas.DataFrame
         One row per trial, in the file's order, with columns `COLUMNS`; ``run`` is a number, and ``session`` the
-        name that was given. A label that does not follow the data set's grammar is kept as it is.
+        argument. A label that does not follow the data set's grammar is kept unchanged.
 
     Raises
     ------
     DataIntegrityError
-        If it is no such table or has no row, columns or values are missing, a row belongs to another session,
+        If it is not such a table or has no row, columns or values are missing, a row belongs to another session,
         ``beta_index`` does not count from 0, a run is not from 1 to 9999, or a label is damaged or of another
-        participant. Names the row, counted from 0 like volumes.
+        participant. The message names the row, counted from 0 like volumes.
 
     Notes
     -----
-    Takes no more than ten times the file's size in memory; a file of more than `MAX_TABLE_BYTES` is refused.
+    Needs up to ten times the file's size in memory; a file larger than `MAX_TABLE_BYTES` is refused.
     """
     import pandas as pd
 
@@ -85,9 +85,9 @@ def read_trials(content: bytes, *, name: str, session: str, participant: str | N
 
 
 def _is_sound(label: str) -> bool:
-    """Return False for an empty or altered label outside the data set's grammar.
+    """Return False for an empty or altered label.
 
-    An altered label would count as another image.
+    An altered label would count as a different image.
     """
     if len(label) > _LONGEST_LABEL or label.casefold() in _NO_LABEL:
         return False

@@ -1,7 +1,7 @@
-"""The trial axis: labelled trials with numbers that do not depend on the selection.
+"""The trial axis: labelled trials, numbered independently of the selection.
 
 This module owns the names of the columns and coordinates along ``trial``. Row k of a session's table describes volume k
-of its betas, so rows are never re-sorted.
+of its betas, so rows are never sorted.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ COORDINATES: Mapping[str, tuple[Any, str]] = {
     "repetition": (np.int64, "earlier presentations of the image to the subject, over all public sessions"),
     "stimulus": (np.int32, "row of the image in the stimulus table, -1 where it has none"),
 }
-"""Name of a column or coordinate → its type, and what it means."""
+"""Name of a column or coordinate → its type and its meaning."""
 
 Stimuli = Literal["shared", "unique", "ood"]
 """Images that all subjects saw, OOD among them; images that only this subject saw; out-of-distribution images."""
@@ -50,10 +50,10 @@ STIMULI: tuple[Stimuli, ...] = get_args(Stimuli)
 """Values of the argument ``stimuli``."""
 
 _MOST_PRESENTATIONS = 128
-"""Of an image to a subject; 12 are planned. A store has a byte for it."""
+"""Maximum presentations of an image to a subject; 12 are planned. Stores use one byte."""
 
 _LAST_SESSION = 99_999_999
-"""Numbers of later ones would not fit into the index."""
+"""Larger session numbers would not fit into the index."""
 
 
 def not_understood(trials: pd.DataFrame) -> list[str]:
@@ -64,19 +64,19 @@ def not_understood(trials: pd.DataFrame) -> list[str]:
     label = quoted(trials["label"].to_numpy(dtype=object)[unknown.argmax()])
     sessions = in_short(trials["session"][unknown].unique().tolist())
     return [
-        f"{unknown.sum()} trials of {sessions} have labels that do not follow the data set's format, {label} the "
-        "first: they are kept, with the dataset '', as neither shared nor unique"
+        f"{unknown.sum()} trials of {sessions} have labels that do not follow the data set's format, first {label}: "
+        "they are kept, with the dataset '', as neither shared nor unique"
     ]
 
 
 def stack_sessions(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
-    """Concatenate the tables of a subject's sessions and add derived columns.
+    """Concatenate a subject's session tables and add derived columns.
 
     Parameters
     ----------
     tables : sequence of (int, pandas.DataFrame)
-        Session number and its table from `read_trials`, ascending: every public session from the first to the last
-        of interest, because repetitions are counted over all of them.
+        Session number and table from `read_trials`, ascending: all public sessions up to the last chosen one, because
+        repetitions are counted over all of them.
 
     Returns
     -------
@@ -86,8 +86,8 @@ def stack_sessions(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
     Raises
     ------
     DataIntegrityError
-        If an image occurs more often than ``repetition`` can count: 128 times, where 12 are planned; or a session's
-        number is beyond what the index can hold.
+        If an image occurs more than 128 times, as ``repetition`` is limited (12 are planned), or a session's number
+        does not fit into the index.
     """
     for number, _ in tables:
         if not 0 <= number <= _LAST_SESSION:
@@ -110,7 +110,7 @@ def stack_sessions(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
 def stack_stored(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
     """Concatenate tables as `stack_sessions` does, without counting repetitions.
 
-    They have the columns of `COLUMNS`, and ``repetition`` in all or in none.
+    Either all tables or none have the column ``repetition``.
     """
     import pandas as pd
 
@@ -125,22 +125,19 @@ def stack_stored(tables: Sequence[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
 
 
 def stimuli_of(trials: pd.DataFrame, stimuli: str) -> NDArray[np.bool_]:
-    """Return flags for trials of a stimulus set, shape (trial,).
-
-    The set is one of `STIMULI`.
-    """
+    """Return flags for trials of one of `STIMULI`, shape (trial,)."""
     shared = trials["shared"].to_numpy(dtype=bool)
     if stimuli == "ood":
         return (trials["dataset"] == "OOD").to_numpy(dtype=bool)
-    # A label that is not understood says nothing of its image.
+    # A label outside the grammar is neither shared nor unique.
     return shared if stimuli == "shared" else ~shared & (trials["dataset"] != "").to_numpy(dtype=bool)
 
 
 def trial_coordinates(trials: pd.DataFrame) -> dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]:
     """Return the index and the coordinates along ``trial``.
 
-    Further attributes of a column may be in the table's ``attrs``. Texts are objects: fixed-width texts do not survive
-    a Zarr v3 store without a warning.
+    The table's ``attrs`` may hold further attributes per column. Texts are objects, because Zarr v3 warns about
+    fixed-width texts.
     """
     values = {TRIAL: trials.index.to_numpy(dtype=np.int64)}
     values |= {name: trials[name].to_numpy(dtype=dtype) for name, (dtype, _) in COORDINATES.items() if name in trials}

@@ -1,9 +1,9 @@
-"""The axes of a hemisphere: its vertices, and the entries of its labels.
+"""The axes of a hemisphere: vertices, and entries of labels.
 
 This module owns the names of the dimensions and variables of surfaces. They end in the hemisphere, ``_L`` or ``_R``,
-because the hemispheres have different numbers of vertices. Labels are lists of vertices, each of its own length: as
-CF's contiguous ragged arrays, they stand one after the other along one axis, in the order of the ROIs, with a count per
-ROI.
+because the hemispheres have different numbers of vertices. Labels are vertex lists of
+different lengths, stored as CF contiguous ragged arrays: concatenated along one axis in the order of the ROIs, with a
+count per ROI.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ Hemisphere = Literal["L", "R"]
 """A hemisphere as keys spell it."""
 
 HEMISPHERES: Mapping[str, str] = {"L": "left hemisphere", "R": "right hemisphere"}
-"""Hemisphere → in words."""
+"""Hemisphere → its description."""
 
 SURFACE_SPACE = "fsnative"
 """The subject's own FreeSurfer surface: vertices of different subjects are not the same."""
 
 
-def named(what: str, hemi: str) -> str:
+def named(name: str, hemi: str) -> str:
     """Return the name of a hemisphere's dimension or variable, such as ``vertex_L``."""
-    return f"{what}_{hemi}"
+    return f"{name}_{hemi}"
 
 
 def vertex_coordinate(hemi: str, vertices: NDArray[np.int64]) -> Coordinates:
@@ -63,11 +63,11 @@ class Surface:
         Parameters
         ----------
         rois : RoiNames
-            Along ``roi``; an ROI without a mask has no vertex.
+            ROIs along ``roi``; those without a mask have no vertex.
         roi : RoiExpression or None
-            The vertices to keep; None for all.
+            Expression for the vertices to keep; None for all.
         where : str
-            Whose ROIs these are, for errors.
+            Source of the ROIs, for errors.
 
         Returns
         -------
@@ -97,7 +97,7 @@ class Surface:
         Parameters
         ----------
         rois, roi, where
-            As in `mask_variables`. An entry is kept if its vertex is selected, whatever ROI lists it.
+            As in `mask_variables`. An entry is kept if its vertex is selected, in the list of any ROI.
 
         Returns
         -------
@@ -123,9 +123,9 @@ class Surface:
         axis = self._named("entry")
         side = HEMISPHERES[self.hemi]
 
-        def along(what: str, array: NDArray[Any], long_name: str, units: str = "") -> Coordinates:
+        def along(name: str, array: NDArray[Any], long_name: str, units: str = "") -> Coordinates:
             attrs = {"long_name": long_name, **({"units": units} if units else {})}
-            return {self._named(f"label_{what}"): ((axis,), array, attrs)}
+            return {self._named(f"label_{name}"): ((axis,), array, attrs)}
 
         variables = along("vertex", vertices, f"vertex of the {side} that the ROI's label lists, from 0")
         variables |= along("value", values, "value that the label gives the vertex")
@@ -140,5 +140,5 @@ class Surface:
             coordinates |= along(name, position.copy(), f"{name} of the vertex, in the label's space", "mm")
         return variables, coordinates
 
-    def _named(self, what: str) -> str:
-        return named(what, self.hemi)
+    def _named(self, name: str) -> str:
+        return named(name, self.hemi)

@@ -1,4 +1,4 @@
-"""From values on voxels or on a grid back to a NIfTI volume."""
+"""Conversion of values on voxels or a grid to NIfTI volumes."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def to_nifti(values: xr.DataArray, like: xr.Dataset | None = None, *, fill: floa
         Dimensions (voxel,), or (other, voxel) in any order, with the ``voxel`` coordinate of this package, each
         voxel once; or (i, j, k), or these and another one in any order: a volume, or a part with its coordinates.
     like : xarray.Dataset, optional
-        A Dataset of this package, which tells the grid. Needed where `values` have lost the coordinate ``grid``.
+        A Dataset of this package with the grid. Needed if `values` have lost the coordinate ``grid``.
     fill : float, default NaN
-        Value of the voxels that are not selected.
+        Value of voxels that are not in `values`.
 
     Returns
     -------
@@ -40,10 +40,10 @@ def to_nifti(values: xr.DataArray, like: xr.Dataset | None = None, *, fill: floa
     Raises
     ------
     ValueError
-        If the dimensions are others, a voxel lies outside the grid or comes twice, the grid is not told, the values are
-        of several subjects, or they say that they are of another subject or grid than `like`.
+        If the dimensions are different, a voxel is outside the grid or repeated, the grid is unknown, or the values
+        belong to several subjects, or to another subject or grid than `like`.
     TypeError
-        If `values` is no DataArray.
+        If `values` is not a DataArray.
     """
     import nibabel
     import xarray as xr
@@ -60,7 +60,7 @@ def to_nifti(values: xr.DataArray, like: xr.Dataset | None = None, *, fill: floa
     is_volume = set(_IJK) <= set(values.dims)
     index = _volume_index(values, grid) if is_volume else _voxel_index(values)
     if not is_volume and len(np.unique(index)) != len(index):
-        raise ValueError("Some voxels occur twice. Put one subject's values back at a time, each voxel once.")
+        raise ValueError("Some voxels occur twice. Pass the values of one subject, with each voxel once.")
     if len(index) and (index.min() < 0 or index.max() >= grid.size):
         raise ValueError(f"Voxels {index.min()}..{index.max()} do not fit in a grid of {grid.shape} voxels.")
     if like is not None and not is_volume:
@@ -78,25 +78,22 @@ def to_nifti(values: xr.DataArray, like: xr.Dataset | None = None, *, fill: floa
 
 
 def _voxel_index(values: xr.DataArray) -> NDArray[Any]:
-    """Return the flat indices of values along ``voxel``; ValueError for other dimensions."""
+    """Return flat indices along ``voxel``; ValueError for other dimensions."""
     if VOXEL not in values.coords or values.ndim not in (1, 2) or VOXEL not in values.dims:
         raise ValueError(
-            f"Expected dimensions ('voxel',) or (other, 'voxel') with coordinate, or 'i', 'j' and 'k'; "
+            f"Expected dimensions ('voxel',) or (other, 'voxel') with the coordinate 'voxel', or 'i', 'j' and 'k'; "
             f"found {values.dims}."
         )
     index = values[VOXEL].values
     if index.dtype.kind not in "iu":
-        raise ValueError(f"Expected whole numbers, flat indices into the grid, in 'voxel'; found {index.dtype}.")
+        raise ValueError(f"Expected 'voxel' to hold flat indices into the grid, found {index.dtype}.")
     return np.asarray(index)
 
 
 def _volume_index(values: xr.DataArray, grid: Grid) -> NDArray[np.int64]:
-    """Return the flat indices of a volume, or of a labelled part.
-
-    ValueError for other dimensions.
-    """
+    """Return flat indices of a volume or a labelled part of it."""
     if values.ndim > 4:
-        raise ValueError(f"Expected dimensions ('i', 'j', 'k') and at most another one; found {values.dims}.")
+        raise ValueError(f"Expected dimensions ('i', 'j', 'k') and at most one more; found {values.dims}.")
     along = []
     for name, length in zip(_IJK, grid.shape, strict=True):
         if name not in values.coords and values.sizes[name] != length:
@@ -110,22 +107,16 @@ def _volume_index(values: xr.DataArray, grid: Grid) -> NDArray[np.int64]:
 
 
 def subjects_of(data: xr.DataArray | xr.Dataset) -> list[str]:
-    """Return the subjects of values, in order.
-
-    Usually one; several along ``voxel``; none if no coordinate names them.
-    """
+    """List the values' subjects, in order; empty without a coordinate ``subject``."""
     return list(dict.fromkeys(map(str, np.ravel(data.coords["subject"].values)))) if "subject" in data.coords else []
 
 
 def raise_unless_one_subject(data: xr.DataArray | xr.Dataset) -> None:
-    """Raise ValueError for values of several subjects.
-
-    Their voxels are on different grids.
-    """
+    """Raise ValueError for values of several subjects, which have different grids."""
     subjects = subjects_of(data)
     if len(subjects) > 1:
         raise ValueError(
-            f"The values belong to several subjects: {', '.join(subjects)}. Take one at a time, such as "
+            f"The values belong to several subjects: {', '.join(subjects)}. Select one, such as "
             f"values.isel(voxel=(values.subject == {subjects[0]!r}).values)."
         )
 
@@ -133,14 +124,14 @@ def raise_unless_one_subject(data: xr.DataArray | xr.Dataset) -> None:
 def recorded_grid(data: xr.DataArray | xr.Dataset) -> Grid | None:
     """Return the grid from the coordinate ``grid`` or the attributes, or None.
 
-    Where subjects were put beside each other, the grid is that of the one who is left.
+    Concatenated subjects have a grid each; it is returned if a single subject is left.
     """
     if GRID in data.coords:
         several, subjects = data.coords[GRID].attrs.get("grids"), subjects_of(data)
         if several is not None:
             return _grid_of(json.loads(several).get(subjects[0], {}), "shape") if len(subjects) == 1 else None
         grid = _grid_of(data.coords[GRID].attrs, "shape")
-        # Where subjects were put beside each other, the attributes are those of the first.
+        # After a concatenation of subjects, the attributes are those of the first.
         if grid is not None and (data.coords[GRID].values == grid.name).all():
             return grid
     return _grid_of(data.attrs, "grid_shape")
@@ -158,11 +149,11 @@ def _raise_unless_same_voxels(values: xr.DataArray, like: xr.Dataset, grid: Grid
     subjects = [subject for data in (values, like) for subject in subjects_of(data)]
     moved = _moved_coordinate(values, grid)
     if len(set(subjects)) > 1:
-        found = f"The values are of {subjects[0]}, and like= is of {subjects[1]}"
+        found = f"The values belong to {subjects[0]}, but like= to {subjects[1]}"
     elif recorded is not None and grid.difference(recorded):
         found = f"The values are on a different grid than like=: {grid.difference(recorded)}"
     elif moved:
-        found = f"The coordinate {moved} of the values is not that of the same voxels in like="
+        found = f"The coordinate {moved} of the values contradicts the grid of like="
     else:
         return
     raise ValueError(f"{found}. Pass as like= the Dataset that the values were computed from.")
@@ -175,7 +166,7 @@ def _moved_coordinate(values: xr.DataArray, grid: Grid) -> str | None:
     side = np.linalg.norm(grid.matrix()[:3, :3], axis=0).min()
     for name, positions in expected.items():
         coordinate = values.coords.get(name)
-        # A user may have given the name to something else, such as a z-score.
+        # Users may have other variables of that name, such as a z-score.
         if coordinate is None or coordinate.dims != (VOXEL,) or coordinate.dtype.kind not in "iuf":
             continue
         apart = np.nanmax(np.abs(coordinate.values - positions), initial=0)

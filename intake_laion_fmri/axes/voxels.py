@@ -1,4 +1,4 @@
-"""The voxel axis: ordered voxels of a grid and a mask, with coordinates.
+"""The voxel axis: ordered voxels of a mask, with coordinates.
 
 This module owns the names of the coordinates along ``voxel``. The public order of voxels is the C-order ravel of the
 grid, ascending; a voxel's label is its index in that ravel, so it means the same whatever else is selected.
@@ -21,7 +21,7 @@ VOXEL = "voxel"
 """Dimension and index: the C-order flat index into the grid."""
 
 NO_INDEX = -1
-"""Value of a map of indices where a voxel has none."""
+"""Value of voxels without an index in a map of indices."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class MaskRule:
     kind: str
     """Kind of object that holds the map (see `layout.KINDS`)."""
     rule: str
-    """The rule in words, recorded in every Dataset: an index means nothing without its mask."""
+    """The rule in words, recorded in every Dataset, because an index depends on its mask."""
     inside: Callable[[NDArray[Any]], NDArray[np.bool_]]
     """The rule: values of any shape → which of them are inside."""
 
@@ -43,8 +43,8 @@ class MaskRule:
 Mask = Literal["rsquare", "anatomical", "rsquare_or_nan"]
 """Name of a mask; `MASKS` has its rule."""
 
-# The data set's package has "neither 0 nor NaN", with negative values inside: 271,557 voxels of sub-01. Until mid-2026
-# it took NaN for inside: saved files of that time, and Brain-Score's, lie on that axis of 272,080 voxels.
+# The data set's package uses "neither 0 nor NaN", with negative values inside: 271,557 voxels of sub-01. Until mid-2026
+# it counted NaN as inside: files saved before, and Brain-Score's, have that axis of 272,080 voxels.
 MASKS: Mapping[str, MaskRule] = {
     "rsquare": MaskRule("r2_mean", "mean R2 neither 0 nor NaN", lambda values: (values != 0) & ~np.isnan(values)),
     "anatomical": MaskRule(
@@ -71,9 +71,9 @@ class VoxelMap:
     attrs: Mapping[str, Any]
     """Attributes of its variable."""
     dtype: str = "float32"
-    """Type of its values; indices are whole numbers, and `NO_INDEX` where the file has none."""
+    """Type of its values; missing indices are `NO_INDEX`."""
     entity: str = ""
-    """Value of the entity ``map`` in its key, where there are several maps of the kind."""
+    """Value of the entity ``map`` in its key, if the kind has several maps."""
 
     def key(self, subject: str, session: str | None = None) -> str:
         """Return the key of a subject's or a session's map."""
@@ -87,9 +87,10 @@ class VoxelMap:
     def cast(self, values: NDArray[np.float32], *, name: str) -> NDArray[Any]:
         """Convert float32 values to the map's type.
 
-        `name` is the file's, for errors.
-
-        DataIntegrityError if an index is no whole number, or not in the map's valid range.
+        Raises
+        ------
+        DataIntegrityError
+            If an index of the file `name` is not a whole number in the map's valid range.
         """
         if np.dtype(self.dtype).kind == "f":
             return values.astype(self.dtype, copy=False)
@@ -107,7 +108,7 @@ def _noise_ceiling(images: str) -> Mapping[str, Any]:
 
 
 def _explained(over: str = "") -> Mapping[str, Any]:
-    """R2 has no lower end: a model can be worse than the mean."""
+    """Return attributes of R2, which has no lower bound."""
     return {"long_name": f"variance explained by the GLM{over}", "units": "percent", "valid_max": 100.0}
 
 
@@ -120,7 +121,7 @@ SUBJECT_MAPS: Mapping[str, VoxelMap] = {
     },
     "r2_mean": VoxelMap("r2_mean", _explained(", mean over sessions")),
 }
-"""Name of a coordinate or variable along ``voxel`` → the map of the whole subject that holds it."""
+"""Name of a coordinate or variable along ``voxel`` → its map of the whole subject."""
 
 SESSION_MAPS: Mapping[str, VoxelMap] = {
     "noise_ceiling": VoxelMap("session_noise_ceiling", _noise_ceiling("within the session")),
@@ -144,7 +145,7 @@ SESSION_MAPS: Mapping[str, VoxelMap] = {
         },
     ),
 }
-"""Name of a variable along ``session`` and ``voxel`` → the map of a session that holds it."""
+"""Name of a variable along ``session`` and ``voxel`` → its map of a session."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +153,7 @@ class VoxelAxis:
     """The chosen voxels of a grid, ascending by flat index."""
 
     grid: Grid
-    """The grid they are taken from."""
+    """The grid of the voxels."""
     index: NDArray[np.int64]
     """Shape (voxel,): C-order flat indices into the grid, ascending."""
 
@@ -169,11 +170,12 @@ class VoxelAxis:
         return (matrix[:3, :3] @ self.ijk().astype(np.float64) + matrix[:3, 3:]).astype(np.float32)
 
     def coordinates(self, space: str) -> Coordinates:
-        """Return the index and the coordinates that follow from the grid.
+        """Return the coordinates that follow from the grid, with ``x y z`` in a BIDS space.
 
-        `space` is their BIDS space.
-
-        ``voxel`` (int64), ``i j k`` (int32) and ``x y z`` (float32, mm).
+        Returns
+        -------
+        dict
+            ``voxel`` (int64), ``i j k`` (int32) and ``x y z`` (float32, mm).
         """
         coordinates: Coordinates = {VOXEL: ((VOXEL,), self.index, {"long_name": "C-order flat index into the grid"})}
         for name, values in zip("ijk", self.ijk(), strict=True):

@@ -34,7 +34,7 @@ def moved(dataset: xr.Dataset, millimetres: float) -> xr.Dataset:
 
 def test_of_another_subject(one: xr.Dataset, other: xr.Dataset) -> None:
     mean = one["betas"].mean("trial")
-    with pytest.raises(ValueError, match="The values are of sub-01, and like= is of sub-03"):
+    with pytest.raises(ValueError, match="The values belong to sub-01, but like= to sub-03"):
         to_nifti(mean, other)
     np.testing.assert_allclose(to_nifti(mean, one).affine.ravel(), one.attrs["affine"], rtol=1e-6)
 
@@ -52,7 +52,7 @@ def test_of_another_grid_where_no_subject_is_told(one: xr.Dataset, dropped: list
 
 def test_places_tell_it_alone(one: xr.Dataset) -> None:
     mean = one["betas"].mean("trial").drop_vars(["subject", "grid"])
-    with pytest.raises(ValueError, match="The coordinate x of the values is not that of the same voxels in like="):
+    with pytest.raises(ValueError, match="The coordinate x of the values contradicts the grid of like="):
         to_nifti(mean, moved(one, 5.0))
     assert np.isfinite(np.asarray(to_nifti(mean, moved(one, 0.01)).dataobj)).any()
 

@@ -416,7 +416,7 @@ def test_voxels_that_come_twice_are_refused():
 
 @pytest.mark.parametrize("index", [[3.0, 4.0], [3.0, np.nan], ["3", "4"], [True, False]], ids=repr)
 def test_voxel_labels_that_are_no_indices_are_refused(index):
-    with pytest.raises(ValueError, match="Expected whole numbers, flat indices into the grid, in 'voxel'; found"):
+    with pytest.raises(ValueError, match="Expected 'voxel' to hold flat indices into the grid, found"):
         to_nifti(array_of([1.0, 2.0], index))
 
 
