@@ -1,4 +1,4 @@
-"""The image axis: labels and groups of images as rows of a file.
+"""The image axis: from labels and groups to rows of a file.
 
 The index along ``image`` is the label, as in the coordinate ``label`` of trials. So `xarray.align` joins images with
 averaged betas, and this module joins them with trials.

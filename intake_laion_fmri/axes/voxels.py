@@ -170,7 +170,7 @@ class VoxelAxis:
         return (matrix[:3, :3] @ self.ijk().astype(np.float64) + matrix[:3, 3:]).astype(np.float32)
 
     def coordinates(self, space: str) -> Coordinates:
-        """Return the coordinates that follow from the grid, with ``x y z`` in a BIDS space.
+        """Return the coordinates that follow from the grid, in a BIDS space.
 
         Returns
         -------

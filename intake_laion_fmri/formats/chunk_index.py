@@ -1,7 +1,4 @@
-"""Index of an HDF5 data set's chunks, which are then read without HDF5.
-
-HDF5 reads one chunk at a time.
-"""
+"""Index of an HDF5 data set's chunks, for concurrent reads without HDF5."""
 
 from __future__ import annotations
 
@@ -18,33 +15,30 @@ from numpy.typing import NDArray
 from intake_laion_fmri.formats.masks import Broken
 
 GZIP, SHUFFLE, FLETCHER32 = 1, 2, 3
-"""The filters that HDF5 brings along; others are code that a file could choose."""
+"""The built-in filters of HDF5; others would be plugin code chosen by a file."""
 
 REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
-"""An element of variable length, as it is stored: its items are elsewhere, in the heap at the address."""
+"""A stored variable-length element: its items are in the heap at the address."""
 
 
 @dataclass(frozen=True, eq=False)
 class ChunkIndex:
-    """Positions of a data set's chunks in its file.
-
-    With it, chunks are read without HDF5, and many at a time.
-    """
+    """Positions of a data set's chunks in its file."""
 
     shape: tuple[int, ...]
-    """Of the data set."""
+    """Shape of the data set."""
     chunk: tuple[int, ...]
-    """Shape of a chunk; those at the upper borders are as large, and padded."""
+    """Shape of a chunk; chunks at the upper borders are padded to it."""
     dtype: np.dtype[Any]
-    """As stored; `REFERENCE` where elements have a variable length."""
+    """Stored type; `REFERENCE` for elements of variable length."""
     filters: tuple[int, ...]
-    """In the order in which they were applied."""
+    """Filters in the order in which they were applied."""
     starts: NDArray[np.int64]
     """Shape (chunk,), C order of the chunks' grid: first byte in the file."""
     sizes: NDArray[np.int64]
     """Shape (chunk,): bytes in the file."""
     left_out: NDArray[np.int64]
-    """Shape (chunk,): bit k is set where filter k was not applied, as it gained nothing."""
+    """Shape (chunk,): bit k is set if filter k was skipped because it saved nothing."""
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -52,10 +46,7 @@ class ChunkIndex:
         return grid_of(self.shape, self.chunk)
 
     def to_bytes(self) -> bytes:
-        """Serialise the index: 100 kB for 24,011 chunks.
-
-        `from_bytes` is the inverse.
-        """
+        """Serialise the index for `from_bytes`: 100 kB for 24,011 chunks."""
         file = io.BytesIO()
         about = {"shape": self.shape, "chunk": self.chunk, "dtype": self.dtype.str, "filters": self.filters}
         gaps = np.diff(self.starts, prepend=0)
@@ -65,7 +56,7 @@ class ChunkIndex:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> ChunkIndex:
-        """Parse the bytes of `to_bytes`, which hold numbers only."""
+        """Parse the bytes of `to_bytes`, without pickle."""
         with np.load(io.BytesIO(content), allow_pickle=False) as kept:
             about = json.loads(kept["about"].tobytes())
             starts = np.cumsum(kept["gaps"])
@@ -86,9 +77,9 @@ class ChunkIndex:
         row : int
             Index along the first dimension.
         contents : sequence of bytes
-            Of its chunks, as they are in the file: see `chunks_of`.
+            Stored bytes of the chunks that `chunks_of` lists.
         name : str
-            What to call the file in errors.
+            Name of the file for errors.
 
         Returns
         -------
@@ -133,9 +124,9 @@ def grid_of(shape: tuple[int, ...], chunk: tuple[int, ...]) -> tuple[int, ...]:
 
 def _unpack_gzip(content: bytes, n_bytes: int, item: int) -> bytes:
     unpacking = zlib.decompressobj()
-    found = unpacking.decompress(content, n_bytes + 4 + 1)  # a checksum may follow what is packed
+    found = unpacking.decompress(content, n_bytes + 4 + 1)  # a checksum may follow the packed bytes
     if not unpacking.eof or unpacking.unused_data:
-        raise ValueError("expected a complete zlib stream, found a longer or a broken one")
+        raise ValueError("expected a complete zlib stream, found a longer or broken one")
     return found
 
 
@@ -147,7 +138,7 @@ def _unshuffle(content: bytes, n_bytes: int, item: int) -> bytes:
 
 def _strip_checksum(content: bytes, n_bytes: int, item: int) -> bytes:
     if len(content) < 4:
-        raise ValueError("expected a checksum, found less")
+        raise ValueError(f"expected a checksum of 4 bytes, found {len(content)} bytes")
     return content[:-4]
 
 

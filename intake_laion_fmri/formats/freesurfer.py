@@ -18,27 +18,31 @@ class VertexList:
     vertices: NDArray[np.int64]
     """Shape (entry,): indices of vertices, from 0."""
     xyz: NDArray[np.float32]
-    """Shape (entry, 3): their positions as the file tells them, in millimetres of FreeSurfer's surface space."""
+    """Shape (entry, 3): positions in the file, in millimetres of FreeSurfer's surface space."""
     values: NDArray[np.float32]
-    """Shape (entry,): the value of each."""
+    """Shape (entry,): values of the entries."""
 
     def equals(self, other: VertexList) -> bool:
         """Return True if another list has the same entries."""
         pairs = ((self.vertices, other.vertices), (self.xyz, other.xyz), (self.values, other.values))
-        return all(np.array_equal(mine, its, equal_nan=True) for mine, its in pairs)
+        return all(np.array_equal(own, others, equal_nan=True) for own, others in pairs)
 
 
 def read_label(content: bytes, *, name: str, n_vertices: int | None = None) -> VertexList:
-    """Read a FreeSurfer label: a comment, the number of vertices, then a line ``vertex x y z value`` for each.
+    """Read a FreeSurfer label.
+
+    The file has a comment, the number of vertices, then one line ``vertex x y z value`` per vertex.
 
     Raises
     ------
     DataIntegrityError
-        If it is no such file, has not as many lines as it says, or a vertex is not on the surface.
+        If it is not such a file, has fewer or more lines than declared, or a vertex is not on the surface.
     """
     broken = Broken(name)
     expect_size(content, broken)
-    text = content.removeprefix(b"\xef\xbb\xbf").decode("latin-1")  # numbers are ASCII; names in the comment may be not
+    text = content.removeprefix(b"\xef\xbb\xbf").decode(
+        "latin-1"
+    )  # numbers are ASCII, comments may contain other characters
     comment, count, rest = [*re.split(r"\r\n|\r|\n", text, maxsplit=2), "", ""][:3]
     if not comment.startswith("#") or "\0" in comment:
         raise broken(f"line 1: expected a comment, '#!ascii label', found {comment[:80]!r}")
@@ -47,17 +51,17 @@ def read_label(content: bytes, *, name: str, n_vertices: int | None = None) -> V
     try:
         table = parse_numbers(rest, n_columns=5)
     except ValueError as error:
-        raise broken(f"expected 'vertex x y z value' in each line from the third on, found: {error}") from error
+        raise broken(f"expected 'vertex x y z value' in each line from line 3, found: {error}") from error
     if len(table) != int(count):
-        raise broken(f"expected {int(count)} vertices, as its second line says, found {len(table)}")
+        raise broken(f"expected {int(count)} vertices, as declared in line 2, found {len(table)}")
     last = (MAX_VERTICES if n_vertices is None else n_vertices) - 1
     vertices, numbers = table[:, 0], table[:, 1:]
     wrong = ~((vertices >= 0) & (vertices <= last) & (vertices == np.trunc(vertices)))
     if wrong.any():
         raise broken(f"expected vertices from 0 to {last}, found {vertices[wrong][0]:g}")
     is_large = np.abs(numbers) > np.finfo(np.float32).max
-    is_large[:, 3] &= np.isfinite(numbers[:, 3])  # a statistic that a label carries along may be nan or inf
+    is_large[:, 3] &= np.isfinite(numbers[:, 3])  # the value, a statistic, may be nan or inf
     if is_large.any() or np.isnan(numbers[:, :3]).any():
-        raise broken("expected finite positions, and numbers that float32 can hold, found others")
+        raise broken("expected finite positions and numbers within float32, found others")
     xyz, values = numbers[:, :3].astype(np.float32), numbers[:, 3].astype(np.float32)
     return VertexList(vertices.astype(np.int64), xyz, values)

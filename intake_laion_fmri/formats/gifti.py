@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 MAX_TAGS = 20_000
-"""``<`` in a GIfTI file, at most: of one array it has some dozens. Bounds the elements that are made of it."""
+"""Maximum number of ``<`` in a GIfTI file, which has some dozens; bounds the number of parsed elements."""
 
 
 def _ignore(text: str) -> None:
@@ -29,27 +29,26 @@ def read_func_gii(
 ) -> NDArray[np.bool_]:
     """Read a surface mask from a GIfTI file.
 
-    nibabel, which the tests hold against it, unpacks without a bound, drops what is no Base64, and follows names of
-    external files.
+    nibabel, the oracle of the tests, unpacks without a bound, drops invalid Base64, and opens external files.
 
     Parameters
     ----------
     content, name
-        One array of one number per vertex, in the file itself.
+        A file with a single embedded array of one number per vertex.
     hemi : {"L", "R"}, optional
-        The hemisphere that the file must be of, where it says so itself.
+        The expected hemisphere, if the file declares one.
     note : callable, optional
-        Called with what is no plain mask, in words.
+        Called with a description of values that are neither 0 nor 1.
 
     Returns
     -------
     array of bool, shape (vertex,)
-        By the rule of `mask_of`: whether the number is above 0.5.
+        Flags from `mask_of`: whether the number is above 0.5.
 
     Raises
     ------
     DataIntegrityError
-        If it is no such file, a number is infinite, or it says that it is of the other hemisphere.
+        If it is not such a file, a number is infinite, or it declares the other hemisphere.
     """
     return mask_of(_values(content, name=name, hemi=hemi), name=name, note=note)
 
@@ -60,7 +59,7 @@ def read_vertex_values(content: bytes, *, name: str, hemi: str | None = None) ->
     Raises
     ------
     DataIntegrityError
-        If it is no such file, or it says that it is of the other hemisphere.
+        If it is not such a file, or declares the other hemisphere.
     """
     with np.errstate(over="ignore"):
         return _values(content, name=name, hemi=hemi).astype(np.float32)
@@ -72,7 +71,7 @@ def _values(content: bytes, *, name: str, hemi: str | None) -> NDArray[Any]:
     root = _parse(content, broken)
     arrays, declared = root.findall(".//{*}DataArray"), root.get("NumberOfDataArrays")
     if len(arrays) != 1 or declared not in (None, "1"):
-        raise broken(f"expected one data array, found {len(arrays)}, and {declared or 'no number'} declared")
+        raise broken(f"expected one data array, found {len(arrays)} with {declared or 'no number'} declared")
     attributes = arrays[0].attrib
     intent = attributes.get("Intent", "")
     if intent in _NO_MASKS:
@@ -96,7 +95,7 @@ _GIFTI_TYPES: Mapping[str, str] = {
     "NIFTI_TYPE_FLOAT32": "f4",
     "NIFTI_TYPE_FLOAT64": "f8",
 }
-# The second of each is what old versions of nibabel wrote.
+# Old versions of nibabel wrote the names with a prefix.
 _GIFTI_ENDIANS = {"LittleEndian": "<", "BigEndian": ">", "GIFTI_ENDIAN_LITTLE": "<", "GIFTI_ENDIAN_BIG": ">"}
 _NO_MASKS = frozenset({"NIFTI_INTENT_NODE_INDEX", "NIFTI_INTENT_POINTSET", "NIFTI_INTENT_TRIANGLE"})
 _HEMISPHERE_WORDS: Mapping[str, str] = {"L": "left", "R": "right"}
@@ -105,16 +104,14 @@ _LATIN_1 = re.compile(rb"\s{0,80}<\?xml [^>]{0,200}encoding=[\"']iso-8859-1[\"']
 
 
 def _parse(content: bytes, broken: Broken) -> Element:
-    """Parse XML in UTF-8, UTF-16 or Latin-1.
+    """Parse XML in UTF-8, UTF-16 or Latin-1; other encodings count as UTF-8.
 
-    Any other declared encoding is read as UTF-8.
-
-    What could grow is refused before it is parsed: entities, and more elements than a file of one array has.
+    Entities and more than `MAX_TAGS` elements are refused before parsing, to bound time and memory.
     """
     from xml.etree.ElementTree import ParseError, XMLParser, fromstring
 
     expect_size(content, broken)
-    ascii_only = content.translate(None, b"\0")  # of UTF-16 too
+    ascii_only = content.translate(None, b"\0")  # also finds tags in UTF-16
     if b"<!ENTITY" in ascii_only:
         raise broken("expected no XML entities, found a declaration of one")
     if ascii_only.count(b"<") > MAX_TAGS:
@@ -136,20 +133,17 @@ def _sides(root: Element) -> list[str]:
 
 
 def _text(root: Element, broken: Broken) -> str:
-    """Return the text of the one array's data."""
+    """Return the text of the array's data."""
     blocks = root.findall("{*}DataArray/{*}Data")
     if len(blocks) > 1:
-        raise broken("expected one Data in a data array, found another")
+        raise broken("expected one Data element in a data array, found several")
     for element in (child for block in blocks for child in block):
-        raise broken(f"expected numbers alone in Data, found the XML element {element.tag[:80]!r}")
+        raise broken(f"expected only numbers in Data, found the XML element {element.tag[:80]!r}")
     return blocks[0].text or "" if blocks else ""
 
 
 def _n_vertices(attributes: Mapping[str, str], broken: Broken) -> int:
-    """Return the length of a one-dimensional array.
-
-    A second dimension of length 1 is accepted.
-    """
+    """Return the length of an array of shape (vertex,) or (vertex, 1)."""
     rank = attributes.get("Dimensionality", "")
     lengths = [attributes.get(f"Dim{axis}", "") for axis in range(int(rank) if rank in ("1", "2") else 0)]
     if (
@@ -166,10 +160,7 @@ def _n_vertices(attributes: Mapping[str, str], broken: Broken) -> int:
 
 
 def _decode(attributes: Mapping[str, str], text: str, n_values: int, broken: Broken) -> NDArray[Any]:
-    """Decode the numbers of a data array.
-
-    They must be inside the file: no other file is ever opened.
-    """
+    """Decode the numbers of a data array, without opening external files."""
     encoding, kind, endian = (attributes.get(name, "")[:80] for name in ("Encoding", "DataType", "Endian"))
     if kind not in _GIFTI_TYPES:
         raise broken(f"expected a DataType of at most 64 bits, found {kind!r}")
@@ -198,7 +189,7 @@ def _unpack(packed: bytes, size: int) -> bytes:
     stream = zlib.decompressobj()
     data = stream.decompress(packed, size + 1)
     if len(data) <= size and (not stream.eof or stream.unused_data):
-        raise zlib.error("a stream that is cut off, or goes on after its end")
+        raise zlib.error("a stream that is truncated, or continues after its end")
     return data
 
 

@@ -13,19 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 GRID = "grid"
-"""Scalar coordinate whose attributes tell the grid, and the value of ``grid_mapping`` of what lies on it."""
+"""Scalar coordinate with the grid in its attributes; the value of ``grid_mapping`` of variables on the grid."""
 
 SAME_GRID = 0.05
-"""Two grids are the same up to so many voxels between their corners: headers round, some twice, some to 1.778 mm."""
+"""Corner distance in voxels up to which grids are equal: headers are rounded, some twice, some to 1.778 mm."""
 
 CLOSE_GRID = 0.25
-"""Up to so many voxels they are taken for the same, with a warning; beyond it values would be on other voxels."""
+"""Corner distance in voxels up to which grids count as equal, with a warning."""
 
 NEIGHBOURS = 4
-"""Voxels side by side on disk that are taken at a time: 16 bytes cost what 4 do, and in a brain most are wanted."""
+"""Adjacent voxels gathered together: 16 bytes cost as much as 4, and most voxels of a brain are wanted."""
 
 Coordinates = dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]
-"""Name → dimensions, values, attributes: what xarray takes as a coordinate."""
+"""Name → dimensions, values and attributes, as xarray takes coordinates."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,8 @@ class Grid:
 
     @property
     def name(self) -> str:
-        """Shape and a digest of the affine.
-
-        xarray drops the coordinate when values on two grids are combined.
-        """
+        """Shape and a digest of the affine."""
+        # As this value differs between grids, xarray drops the coordinate when it combines two of them.
         digest = hashlib.sha256(np.array(self.affine, dtype="<f8").tobytes()).hexdigest()[:8]
         return f"{'x'.join(map(str, self.shape))}-{digest}"
 
@@ -58,7 +56,7 @@ class Grid:
         """Return the scalar coordinate ``grid``, a CF grid mapping.
 
         Its attributes are ``affine`` (16 numbers, row by row: voxel indices → mm), ``shape`` and ``space``, the BIDS
-        space of the world coordinates; its value tells grids apart.
+        space of the world coordinates. Its value is `name`.
         """
         attrs = {
             "long_name": "voxel grid",
@@ -76,7 +74,7 @@ class Grid:
     def corner_distance(self, other: Grid) -> float:
         """Return the largest distance between corresponding corners, in voxels.
 
-        Infinite for grids of other shapes, and for an affine that cannot be inverted.
+        It is infinite for different shapes, or an affine that cannot be inverted.
         """
         if self.shape != other.shape:
             return math.inf
@@ -96,10 +94,7 @@ class Grid:
         return math.inf if math.isnan(distance) else distance
 
     def difference(self, other: Grid) -> str | None:
-        """Describe how another grid differs: "expected …, found …".
-
-        None if both may be taken for one grid.
-        """
+        """Describe how another grid differs, or return None if it is equivalent."""
         if self.shape != other.shape:
             return f"expected a grid of {self.shape} voxels, found {other.shape}"
         distance = round(self.corner_distance(other), 4)
@@ -109,11 +104,11 @@ class Grid:
         return f"expected the affine {_rounded(self)}, found {_rounded(other)}{apart}"
 
     def deviation(self, other: Grid) -> str | None:
-        """Describe a small offset of an equivalent grid; None if identical."""
+        """Describe the offset of an equivalent grid; None within rounding."""
         distance = round(self.corner_distance(other), 4)
         if not SAME_GRID < distance <= CLOSE_GRID:
             return None
-        return f"its grid is up to {distance:.3g} voxels beside that of the subject's mask, and is read as the same"
+        return f"its grid is up to {distance:.3g} voxels off that of the subject's mask, and is treated as the same"
 
 
 def _rounded(grid: Grid) -> list[list[float]]:
@@ -125,7 +120,7 @@ def _rounded(grid: Grid) -> list[list[float]]:
 class Gather:
     """Positions of chosen voxels on disk, and their order in the result.
 
-    On disk a volume is Fortran-ordered; voxels are named by their C-order index.
+    Volumes are Fortran-ordered on disk, but voxels are identified by their C-order index.
     """
 
     shape: tuple[int, int, int]
@@ -133,17 +128,27 @@ class Gather:
     offsets: NDArray[np.intp]
     """Shape (voxel,): positions in the volume on disk, ascending."""
     order: NDArray[np.intp]
-    """Shape (voxel,): which of `offsets` belongs to each voxel that was asked for."""
+    """Shape (voxel,): position in `offsets` of each requested voxel."""
 
     @classmethod
     def from_voxels(cls, voxels: NDArray[np.integer[Any]], shape: tuple[int, int, int]) -> Gather:
-        """Plan the reading of voxels: C-order flat indices into a grid, in any order, also with repeats.
+        """Plan the reading of voxels.
 
-        ValueError if one lies outside the grid.
+        Parameters
+        ----------
+        voxels : array of int, shape (voxel,)
+            C-order flat indices into the grid, in any order, repeats allowed.
+        shape : tuple of int
+            Shape of the grid.
+
+        Raises
+        ------
+        ValueError
+            If an index is outside the grid.
         """
-        # Idea: read in the order of the disk, and keep the inverse of that sorting, which puts a row back.
+        # Idea: read in disk order, and keep the inverse permutation to restore the requested order.
         # Reference: NIfTI-1 stores x fastest (Fortran order); voxels are numbered in C-order, as NumPy ravels.
-        # Cost: O(n log n) for n voxels, once a block; two integers a voxel are kept.
+        # Cost: O(n log n) for n voxels, once per block; two integers per voxel are kept.
         positions = np.ravel_multi_index(np.unravel_index(np.asarray(voxels, dtype=np.intp), shape), shape, order="F")
         sorting = np.argsort(positions, kind="stable")
         order = np.empty_like(sorting)
@@ -157,7 +162,7 @@ class Gather:
     def neighbours(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Blocks of `NEIGHBOURS` with chosen voxels, and each voxel's position in them.
 
-        Found once for all files that are read with these positions: a subject's maps and ROIs are 44.
+        They are computed once for all files read with these positions, such as a subject's 44 maps and ROIs.
         """
         numbers = self.offsets // NEIGHBOURS
         is_first = np.diff(numbers, prepend=-1) > 0

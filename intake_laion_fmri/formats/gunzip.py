@@ -6,17 +6,17 @@ import io
 from typing import Any
 
 READ_BYTES = 512 * 1024
-"""Packed bytes that are read at a time: isal is no faster with more."""
+"""Packed bytes per read; larger reads are not faster."""
 
 
 def open_gzip(file: Any, read_bytes: int = READ_BYTES) -> io.RawIOBase:
     """Return a file's decompressed stream; only `readinto` is used.
 
-    The file is read forward only, `read_bytes` packed bytes at a time; closing it is up to the caller.
-    ``isal_zlib._GzipReader`` is what `isal.igzip.IGzipFile` itself reads through. The public class reads and then
-    copies, which costs 5 % of a session. It is the fallback for releases of isal without that reader.
+    The file is read forward only, `read_bytes` packed bytes at a time, and not closed. The reader is
+    ``isal_zlib._GzipReader``, on which the public `isal.igzip.IGzipFile` is based: the latter also copies, which costs
+    5 % of a session, and is the fallback for releases of isal without that reader.
     """
-    # Imported late: this module is loaded in workers that may never unpack a stream.
+    # Imported late, as workers may load this module without decompressing a stream.
     from isal import igzip, isal_zlib
 
     reader: Any = getattr(isal_zlib, "_GzipReader", None)

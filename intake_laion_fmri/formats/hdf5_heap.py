@@ -1,12 +1,12 @@
 """Variable-length elements of HDF5, read without HDF5's lock.
 
-h5py has one lock for a whole process, and its objects neither pickle nor survive a fork. Where an element lies is all
-that a reader needs, and `hdf5.Hdf5File.references` tells it.
+h5py has one lock per process, and its objects neither pickle nor survive a fork. Reading by the positions from
+`hdf5.Hdf5File.references` needs neither.
 
 Reference: HDF5 File Format Specification, version 3, III.E: the global heap. A collection begins with ``GCOL``, its
 version (1 byte, 3 reserved) and its size (8 bytes). Objects follow: index and reference count (2 bytes each, 4
-reserved), size (8), and the data, filled up to a multiple of 8. A large element has a collection of its own, in which
-it is the first: one read of 32 bytes and the element. Only small ones share a collection.
+reserved), size (8), and the data, padded to a multiple of 8. A large element is the first one of its own collection, so
+that one read of its size and 32 bytes is enough. Only small ones share a collection.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ BEFORE = _COLLECTION.size + _OBJECT.size
 """Bytes before the data of the first object: 32."""
 
 _MOST_BYTES = 64 * 1024 * 1024
-"""Largest collection that is looked through for an object that is not its first; HDF5 makes them of 4 kB."""
+"""Maximum size of a shared collection that is searched for an object; HDF5 makes them 4 kB."""
 
 
 def read_element(read: Callable[[int, int], bytes], address: int, index: int, length: int, *, name: str) -> bytes:
-    """Read one element, by its reference.
+    """Read one element by its reference.
 
     Parameters
     ----------
     read : callable
-        Takes start and stop; returns these bytes of the file, of which there may be fewer.
+        Called with start and stop; returns these bytes, or fewer at the end of the file.
     address, index, length : int
-        Of the reference: the element's collection, its number there, its bytes.
+        Fields of the reference: the element's collection, its number in it, its bytes.
 
     Raises
     ------
@@ -57,26 +57,20 @@ def read_element(read: Callable[[int, int], bytes], address: int, index: int, le
 
 
 def collection_size(content: bytes, address: int, broken: Broken) -> int:
-    """Return the size in a collection's header.
-
-    DataIntegrityError if it is no such header.
-    """
+    """Return the size in a collection's header; DataIntegrityError if invalid."""
     signature, version, size = _COLLECTION.unpack(content[: _COLLECTION.size].ljust(_COLLECTION.size, b"\0"))
     if (signature, version) != (b"GCOL", 1):
-        raise broken(f"expected a heap of HDF5 at byte {address}, found {signature!r}")
+        raise broken(f"expected an HDF5 heap at byte {address}, found {signature!r}")
     return int(size)
 
 
 def elements_of(collection: bytes) -> dict[int, bytes]:
-    """Return a collection's elements: index → data.
-
-    Fewer if the file ends within it.
-    """
+    """Return a collection's complete or truncated elements: index → data."""
     elements, offset = {}, _COLLECTION.size
     while offset + _OBJECT.size <= len(collection):
         index, _, length = _OBJECT.unpack_from(collection, offset)
         offset += _OBJECT.size
-        if index == 0:  # what is left is free
+        if index == 0:  # free space follows
             break
         elements[index] = collection[offset : offset + length]
         offset += -(-length // 8) * 8

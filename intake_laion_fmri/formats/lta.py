@@ -1,4 +1,4 @@
-"""FreeSurfer's linear transforms (.lta), from one volume's millimetres to another's."""
+"""FreeSurfer's linear transforms (.lta) between volumes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from intake_laion_fmri.formats.masks import NUMBER, Broken
 from intake_laion_fmri.formats.nifti_header import separates_voxels
 
 MAX_BYTES = 1_000_000
-"""Of a file, at most: the longest have some kilobytes."""
+"""Maximum size of a file; usual ones have some kilobytes."""
 
 _BY_VOXELS, _BY_MILLIMETRES = 0, 1
 
@@ -25,18 +25,20 @@ class LinearTransform:
     matrix: NDArray[np.float64]
     """Shape (4, 4): millimetres of the source → millimetres of the target."""
     source: Grid
-    """The voxels that it comes from."""
+    """Grid of the source."""
     target: Grid
-    """The voxels that it goes to."""
+    """Grid of the target."""
 
 
 def read_lta(content: bytes, *, name: str) -> LinearTransform:
-    """Read a transform of type 0 (voxel to voxel) or 1 (millimetres to millimetres): ``talairach.lta``.
+    """Read a transform such as ``talairach.lta``.
+
+    It may have the type 0 (voxel to voxel) or 1 (millimetres to millimetres).
 
     Raises
     ------
     DataIntegrityError
-        If it is no such file, has several transforms or one of another type, cannot be inverted, or does not tell both
+        If it is not such a file, has several transforms or one of another type, cannot be inverted, or lacks one of the
         volumes.
     """
     broken = Broken(name)
@@ -46,7 +48,7 @@ def read_lta(content: bytes, *, name: str) -> LinearTransform:
     kind, count = (re.search(rf"^{word}\s*=\s*([0-9]{{1,6}})\b", text, re.MULTILINE) for word in ("type", "nxforms"))
     rows = re.search(rf"^1\s+4\s+4\s*$((?:\s+{NUMBER}){{16}})\s*$", text, re.MULTILINE)
     if not kind or not count or not rows:
-        raise broken("expected the type of a transform, their number and a matrix of 4 x 4 numbers, found others")
+        raise broken("expected 'type', 'nxforms' and a matrix of 4 x 4 numbers, found others")
     if int(count[1]) != 1 or int(kind[1]) not in (_BY_VOXELS, _BY_MILLIMETRES):
         raise broken(f"expected one transform of type 0 or 1, found {count[1]} of type {kind[1]}")
     matrix = np.array(rows[1].split(), dtype=float).reshape(4, 4)
@@ -62,22 +64,22 @@ def read_lta(content: bytes, *, name: str) -> LinearTransform:
     return LinearTransform(matrix, *grids)
 
 
-def _grid(text: str, which: str, broken: Broken) -> Grid:
+def _grid(text: str, role: str, broken: Broken) -> Grid:
     """Parse the geometry of a volume."""
 
     def numbers(key: str) -> NDArray[np.float64]:
         found = re.search(rf"^{key}\s*=((?:\s+{NUMBER}){{3}})\s*$", text, re.MULTILINE)
         if found is None:
-            raise broken(f"expected three numbers {key!r} of its {which}, found none")
+            raise broken(f"expected three numbers {key!r} of its {role}, found none")
         return np.array(found[1].split(), dtype=float)
 
     if not re.search(r"^valid\s*=\s*1\b", text, re.MULTILINE):
-        raise broken(f"expected a valid volume of its {which}, found none")
+        raise broken(f"expected a valid {role} volume, found none")
     shape, size, centre = numbers("volume"), numbers("voxelsize"), numbers("cras")
     affine = np.eye(4)
     affine[:3, :3] = np.stack([numbers(f"{axis}ras") for axis in "xyz"], axis=1) * size
     affine[:3, 3] = centre - affine[:3, :3] @ (shape / 2)
     if not separates_voxels(affine) or not ((shape >= 1) & (shape <= 100_000)).all():
-        raise broken(f"expected a volume of its {which} with voxels in space, found {shape} and {affine.tolist()}")
+        raise broken(f"expected a {role} volume with separate voxels, found {shape} and {affine.tolist()}")
     i, j, k = (int(n) for n in shape)
     return Grid((i, j, k), tuple(float(a) for a in affine.ravel()))

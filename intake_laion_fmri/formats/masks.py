@@ -1,4 +1,4 @@
-"""Masks: the rule for values inside, and helpers of surface readers."""
+"""The rule of masks, and helpers of surface readers."""
 
 from __future__ import annotations
 
@@ -15,43 +15,41 @@ INSIDE = 0.5
 """A voxel or vertex is inside a mask if its value is above this."""
 
 _NOISE = 1e-3
-"""Values up to this are 0: interpolation leaves them."""
+"""Values up to this count as 0, as interpolation leaves them."""
 
 MAX_VERTICES = 10_000_000
-"""No surface has more: FreeSurfer's have about 150,000 a hemisphere. Bounds what a header can ask for."""
+"""Maximum number of vertices; FreeSurfer has about 150,000 per hemisphere. Bounds what a header can declare."""
 
 MAX_FILE_BYTES = 16 * 1024 * 1024
-"""Bytes of a surface file, at most: a label of a whole hemisphere has half as many. Bounds time and memory."""
+"""Maximum size of a surface file, twice that of a whole hemisphere's label. Bounds time and memory."""
 
 MASK_RULE = f"inside are values above {INSIDE:g}; NaN is outside"
 """The rule in words."""
 
-# Each text can be read in one way only, so that a pattern of several never tries them all.
+# Each number matches in one way only, so that patterns of several numbers do not backtrack.
 NUMBER = r"[-+]?(?:[0-9]{1,60}(?:\.[0-9]{0,60})?|\.[0-9]{1,60})(?:[eE][-+]?[0-9]{1,3})?"
 
 
 def mask_of(values: NDArray[Any], *, name: str, note: Callable[[str], None]) -> NDArray[np.bool_]:
     """Return flags for the values inside an ROI's mask: above 0.5.
 
-    NaN is outside.
-
-    The same rule for volumes and surfaces. Masks are 0 and 1; what else programs write is taken where it can mean one
-    thing only: NaN or -1 as background, another number than 1, and what interpolation leaves near 0. Values in between,
-    or several numbers, are noted.
+    The rule is the same for volumes and surfaces. Masks hold 0 and 1; other values are accepted if they are
+    unambiguous: NaN or -1 as background, another number than 1, and small values from interpolation. Intermediate
+    values, or several numbers, are noted. NaN is outside.
 
     Parameters
     ----------
     values : array
         Any shape.
     name : str
-        What to call the file in errors and notes.
+        Name of the file for errors and notes.
     note : callable
-        Called with what is no plain mask, in words.
+        Called with a description of values that are neither 0 nor 1.
 
     Raises
     ------
     DataIntegrityError
-        If a value is infinite, or several numbers and no background tell that this is no mask.
+        If a value is infinite, or the values are several numbers without a background, as in a statistic.
     """
     inside: NDArray[np.bool_] = values > INSIDE
     odd = values[(values > _NOISE) & (values != 1)]
@@ -81,15 +79,16 @@ def expect_size(content: bytes, broken: Broken) -> None:
 
 
 def parse_numbers(text: str, n_columns: int) -> NDArray[np.float64]:
-    """Parse lines of numbers into shape (row, column).
+    """Parse lines of numbers into shape (row, column), without empty lines.
 
-    Empty lines are skipped.
-
-    ValueError where something is no number, or a line has more or fewer.
+    Raises
+    ------
+    ValueError
+        If a field is not a number, or a line has more or fewer fields.
     """
     if not text or text.isspace():
         return np.empty((0, n_columns))
-    # The columns are fixed by the type, not by the first line: memory is that of the numbers that are there.
+    # The type fixes the columns instead of the first line, so that memory is proportional to the text.
     table = np.loadtxt(io.StringIO(text, newline=None), dtype=[("", "f8")] * n_columns, comments=None, ndmin=1)
     return table.view("f8").reshape(-1, n_columns)
 
@@ -101,6 +100,5 @@ class Broken:
         self._name = name
 
     def __call__(self, found: str) -> DataIntegrityError:
-        """Return the error for a finding."""
-        # What is quoted of a broken file may be of any length.
+        """Return the error for a finding, which is shortened."""
         return DataIntegrityError(f"{self._name}: {found[:500]}. Fetch the file again; if it persists, report it.")

@@ -1,10 +1,8 @@
 """Means and standard deviations per voxel over groups of trials.
 
-Rows arrive one by one, or as a matrix.
-
-Both ways give the same numbers to the bit: sums of float64 in the order of the trials, of values from which the first
-of their group was taken, so that nothing is lost where the mean is far from 0. NaN are left out; a voxel that does not
-vary has the standard deviation 0, and one without a value the mean NaN.
+`Moments` takes rows one by one, `scale_groups` a matrix, with bitwise equal results: both add float64 in the order of
+the trials, after subtracting the first value of the group, which avoids cancellation if the mean is far from 0. NaN are
+left out; a constant voxel has the standard deviation 0, and one without a value the mean NaN.
 """
 
 from __future__ import annotations
@@ -16,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 COLUMNS = 1024
-"""Voxels of a matrix that are scaled at a time, at most."""
+"""Maximum number of voxels of a matrix scaled at a time."""
 
 VALUES = 32 * 1024
-"""Values of a matrix that are held in float64 at a time: 256 kB, which stay in a processor's cache."""
+"""Values of a matrix held in float64 at a time: 256 kB, which fit a processor's cache."""
 
 Doubles = NDArray[np.float64]
 
@@ -35,17 +33,14 @@ class Scale:
 
     @classmethod
     def from_sums(cls, shift: Doubles, sums: Doubles, squares: Doubles, n: NDArray[np.intp] | int) -> Scale:
-        """Compute both from shifted sums and sums of squares.
-
-        `shift` was subtracted from each of the `n` values.
-        """
+        """Compute both from sums of `n` values minus `shift`, and of squares."""
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = sums / n
             return cls(shift + mean, np.sqrt(np.maximum(squares / n - mean**2, 0)))
 
     def applied(self, values: NDArray[np.floating], work: Doubles) -> Doubles:
-        """Return ``(values - mean) / sd``, computed in `work`; 0 / 0 is NaN."""
-        np.copyto(work, values)  # faster than a difference of mixed types
+        """Compute ``(values - mean) / sd`` in `work`, with 0/0 as NaN."""
+        np.copyto(work, values)  # faster than subtracting mixed types
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             work -= self.mean
             work /= self.sd
@@ -103,7 +98,7 @@ def scale_groups(
     values : array of float, shape (trial, voxel)
         All trials of the groups, in their order.
     groups : array of int, shape (trial,)
-        The group of each.
+        The group of each trial.
     out : array of float32, shape (trial, voxel), optional
         Where to put the result, instead of an array of its own; may be `values`.
 
@@ -128,10 +123,9 @@ def scale_groups(
 
 
 def _scale_of(values: NDArray[np.floating], rows: NDArray[np.intp] | slice, buffer: Doubles) -> Scale:
-    """Return mean and standard deviation of rows, a few rows at a time."""
-    # Idea: a few rows at a time, in the order of the trials: the sums so far are the first row of those that are added
-    # up next, so that the numbers are those of rows that pass one by one.
-    # Cost: five passes over a buffer that stays in the cache. NaN are looked for where the sums are not finite alone.
+    """Return mean and standard deviation over rows."""
+    # Idea: add a few rows at a time, with the sums so far as first row, which gives the same rounding as row by row.
+    # Cost: five passes over a buffer that stays in the cache. A second pass handles NaN only if the sums are NaN.
     shift = _first(values[rows.start if isinstance(rows, slice) else rows[0]].astype(np.float64))
     for has_nan in (False, True):
         sums, squares = np.zeros_like(shift), np.zeros_like(shift)
@@ -165,24 +159,18 @@ def _parts(rows: NDArray[np.intp] | slice, height: int) -> Iterator[NDArray[np.i
 
 
 def _added(buffer: Doubles, sums: Doubles, n: int) -> Doubles:
-    """Add `n` rows to sums, one after the other.
-
-    The rows follow the first one of the buffer, which receives the sums.
-    """
+    """Add the `n` rows after the buffer's first to sums."""
     buffer[0] = sums
     total: Doubles = np.add.reduce(buffer[: n + 1], axis=0)
     return total
 
 
 def rows_of(groups: NDArray[np.intp]) -> Iterator[tuple[int, NDArray[np.intp] | slice]]:
-    """Yield each group and its rows, ascending.
-
-    Adjacent rows are a slice.
-    """
+    """Yield each group and its rows, ascending; adjacent rows as a slice."""
     if not len(groups):
         return
     steps = np.diff(groups)
-    if (steps >= 0).all():  # as sessions and runs are
+    if (steps >= 0).all():  # like sessions and runs
         ends = [*map(int, np.flatnonzero(steps) + 1), len(groups)]
         for start, stop in zip([0, *ends], ends, strict=False):
             yield int(groups[start]), slice(start, stop)
@@ -195,7 +183,7 @@ def rows_of(groups: NDArray[np.intp]) -> Iterator[tuple[int, NDArray[np.intp] | 
 
 
 def _first(row: Doubles) -> Doubles:
-    """Return the shift of a group: subtracted before values are squared."""
+    """Return a group's shift, which is subtracted before squaring."""
     return np.where(np.isfinite(row), row, 0)
 
 

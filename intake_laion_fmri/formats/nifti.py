@@ -1,11 +1,10 @@
 """Stream reader of gzipped NIfTI files: chosen voxels of chosen volumes.
 
-A gzip stream cannot be read at random: whatever is wanted, it has to be unpacked from its start. So the stream is
-unpacked once, in pieces that fit the processor's cache; of each piece the chosen voxels are kept and the rest is
-overwritten by the next. Memory is the result plus a few buffers, whatever the size of the file, and nothing is
-allocated because a header says so.
+A gzip stream has no random access and must be unpacked from its start. So it is unpacked once, in pieces that fit the
+processor's cache; the chosen voxels of each piece are kept before the next one overwrites it. Memory is the result plus
+a few buffers, whatever the size of the file, and never depends on the header alone.
 
-This module knows no BIDS, no bucket and no Intake. It is checked against nibabel, bit for bit.
+This module is independent of BIDS, the bucket and Intake. Tests compare it with nibabel, bit for bit.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PIECE_BYTES = 512 * 1024
-"""Bytes unpacked at a time: small enough for the second-level cache, where both unpacking and gathering are fastest."""
+"""Bytes unpacked at a time, which fit the second-level cache, where unpacking and gathering are fastest."""
 
 ROWS_IN_FLIGHT = 3
-"""Volumes being put in order by the second thread, at most, while the first unpacks the next one."""
+"""Maximum number of volumes that the second thread reorders while the first unpacks the next one."""
 
 MAX_VOXELS = 2**23
-"""Voxels of a grid, at most: three times those of the bucket's grids. A mask tells the grid
-that everything else is compared with, so only this bounds what its header can promise and its stream unpack to."""
+"""Maximum number of voxels of a grid, three times those of the bucket's grids. All files are compared with the grid of
+the mask, so only this limit bounds the mask itself."""
 
 
 class VolumeReader:
@@ -45,29 +44,29 @@ class VolumeReader:
     Parameters
     ----------
     file : binary file object
-        The packed bytes, at their start. Read forward only; closing it is up to the caller.
+        The packed bytes, at their start. The file is read forward only, and not closed.
     name : str
-        What to call the file in errors: its URL or path.
+        URL or path of the file for errors.
     header : callable, optional
-        Reads the header; that of another format may stand here, whose values lie alike.
+        Reads the header, by default NIfTI's; another format must store its values in the same way.
 
     Attributes
     ----------
     header : VolumeHeader
-        Read at once; about a kilobyte of the stream.
+        Read on construction, about a kilobyte of the stream.
 
     Raises
     ------
     DataIntegrityError
-        If it is no gzipped NIfTI, or one of a kind that holds no numbers.
+        If it is not a gzipped NIfTI, or does not hold real numbers.
     """
 
     def __init__(self, file: BinaryIO, *, name: str, header: HeaderReader = read_header) -> None:
-        # Imported late: a reader is made in workers that may never read one.
+        # Imported late, as workers may load this module without reading a stream.
         from isal import igzip_lib
 
         self._error = Broken(name)
-        # The last is for a header of gzip that does not end within the buffer.
+        # OverflowError occurs if the gzip header does not end within the buffer.
         self._corrupt: Any = (gzip.BadGzipFile, igzip_lib.IsalError, OverflowError)
         self._stream = open_gzip(file)
         self.header, size = header(self._read, self._error)
@@ -84,16 +83,16 @@ class VolumeReader:
     ) -> NDArray[np.float32]:
         """Return chosen voxels of chosen volumes.
 
-        The stream is unpacked to its end, wherever the last wanted volume is: only there is its checksum, without
-        which a flipped bit would go unnoticed. Its length is checked too, and that nothing follows.
+        The stream is always unpacked to its end, because the checksum, without which a flipped bit would go unnoticed,
+        is there. The length is checked as well.
 
         Parameters
         ----------
         gather : Gather
             The voxels.
         volumes : sequence of int
-            Ascending numbers of the wanted volumes. The result is allocated for these, so they must come from
-            something better founded than the header alone, such as the trial table.
+            Ascending numbers of the wanted volumes. The result is allocated for these, so they must come from a
+            trusted source, such as the trial table, instead of the header alone.
         out : array of float32, shape (volume, voxel), optional
             Where to put the result, instead of an array of its own.
         groups : array of int, shape (n_volumes,), optional
@@ -108,9 +107,9 @@ class VolumeReader:
         Raises
         ------
         DataIntegrityError
-            If the grid is another one, the stream is truncated or corrupt, or its length contradicts its header.
+            If the grid is different, the stream is truncated or corrupt, or its length contradicts its header.
         ValueError
-            If the volumes do not ascend, or there are not so many.
+            If the volumes do not ascend, or exceed those of the file.
         """
         header = self.header
         if gather.shape != header.grid.shape:
@@ -125,9 +124,9 @@ class VolumeReader:
         rows = np.empty((ROWS_IN_FLIGHT, len(numbers)), dtype=pieces.dtype)
         busy: list[Future[None] | None] = [None] * ROWS_IN_FLIGHT
         moments = None if groups is None else Moments(groups, len(gather))
-        # Idea: one thread unpacks, a second puts rows in order meanwhile (both drop the interpreter's lock).
-        # Reference: docs/decisions/011-nifti-streams.md; values are nibabel's to the bit.
-        # Cost: one unpacking; ordering, a fifth of it for a whole brain, is hidden. A single row is worth no thread.
+        # Idea: one thread unpacks while a second one reorders rows (both release the interpreter's lock).
+        # Reference: docs/decisions/011-nifti-streams.md; values equal nibabel's to the bit.
+        # Cost: one decompression; reordering, a fifth of it for a whole brain, is hidden. A single row needs no thread.
         with ThreadPoolExecutor(1, thread_name_prefix="nifti-order") as second:
             for volume in range(header.n_volumes):
                 slot = volume % ROWS_IN_FLIGHT
@@ -158,7 +157,7 @@ class VolumeReader:
         Parameters
         ----------
         rule : callable
-            Takes an array of values as float32, returns an array of bool of the same shape.
+            Called with float32 values; returns flags of the same shape.
 
         Returns
         -------
@@ -176,13 +175,13 @@ class VolumeReader:
         if grid.size > MAX_VOXELS:
             raise self._error(f"expected a grid of at most {MAX_VOXELS} voxels, found {grid.shape}")
         inside = self._filled(np.empty(grid.size, dtype=bool), lambda piece: rule(self._scale(piece)))
-        # Put into C-order as flags: an eighth of what the indices would take, where everything is inside.
+        # Reordering flags instead of indices takes an eighth of the memory if all voxels are inside.
         return np.flatnonzero(inside.ravel()).astype(np.int64, copy=False)
 
     def volume(self) -> NDArray[np.float32]:
         """Return a whole single volume.
 
-        Allocated for the header's grid, so compare that with something better founded before.
+        The result is allocated for the header's grid, so compare that with a trusted grid before.
 
         Returns
         -------
@@ -214,7 +213,7 @@ class VolumeReader:
     def _cuts(self, offsets: NDArray[np.intp]) -> list[tuple[NDArray[np.intp], int, int]]:
         """Split chosen positions by pieces of a volume, with their ranges.
 
-        All of them count `NEIGHBOURS`, of which the last of a volume may go beyond its end.
+        Positions and ranges count blocks of `NEIGHBOURS`, the last of which may extend beyond the volume.
         """
         end = -(-self.header.grid.size // NEIGHBOURS)
         starts = np.arange(0, end, len(self._buffer) // NEIGHBOURS)
@@ -233,7 +232,7 @@ class VolumeReader:
             if got < piece.nbytes:
                 raise self._error(
                     f"the header declares {self.header.n_volumes} volumes of {self.header.grid.shape} "
-                    f"{self.header.dtype} values, the stream ends within volume {volume}"
+                    f"{self.header.dtype} values, but the stream ends within volume {volume}"
                 )
             yield piece
             remaining -= len(piece)
@@ -246,10 +245,7 @@ class VolumeReader:
         moments: Moments | None = None,
         volume: int = 0,
     ) -> None:
-        """Write a row in the requested order; add it to the sums.
-
-        The row arrives in disk order, with neighbours.
-        """
+        """Reorder a row from disk, with neighbours; add it to the sums."""
         if row.dtype != np.float32 or self.header.slope is not None:
             row = self._scale(row)
         ordered = np.take(row, order, out=target, mode="clip")
@@ -260,10 +256,10 @@ class VolumeReader:
         """Apply scale factors as nibabel does for float32, bit for bit."""
         from nibabel.volumeutils import apply_read_scaling
 
-        # What goes beyond float64, or float32, becomes infinite, or none: as nibabel makes it, and without a warning.
+        # Overflow becomes infinite or NaN, as in nibabel, without a warning.
         with np.errstate(over="ignore", invalid="ignore"):
             scaled = apply_read_scaling(stored, self.header.slope, self.header.inter)
-            # Two steps, because a 64-bit integer is rounded on its way through float64.
+            # Two steps, as nibabel rounds 64-bit integers to float64 first.
             wide = scaled.astype(np.promote_types(scaled.dtype, np.float32), copy=False)
             narrow: NDArray[np.float32] = wide.astype(np.float32, copy=False)
         return narrow
@@ -273,7 +269,7 @@ class VolumeReader:
         block = bytearray(size)
         got = self._fill(memoryview(block))
         if got < size:
-            raise self._error(f"expected a NIfTI header, the stream ends after {got} bytes of {size}")
+            raise self._error(f"expected a NIfTI header, but the stream ends after {got} of {size} bytes")
         return bytes(block)
 
     def _skip(self, size: int) -> None:
@@ -282,14 +278,11 @@ class VolumeReader:
         while size:
             part = buffer[: min(size, len(buffer))]
             if self._fill(part) < len(part):
-                raise self._error(f"expected the data at byte {self.header.vox_offset}, the stream ends before it")
+                raise self._error(f"expected data at byte {self.header.vox_offset}, but the stream ends before it")
             size -= len(part)
 
     def _fill(self, view: memoryview) -> int:
-        """Decompress until the view is full or the stream ends.
-
-        Returns the number of bytes.
-        """
+        """Decompress into the view; return the number of bytes."""
         got = 0
         try:
             while got < len(view):
@@ -304,10 +297,7 @@ class VolumeReader:
         return got
 
     def _expect_end(self) -> None:
-        """Read to the end of the stream, and verify its checksum.
-
-        More data than declared is an error.
-        """
+        """Read to the end, verify the checksum, and refuse undeclared data."""
         if self._fill(memoryview(bytearray(self.header.max_trailer + 1))) > self.header.max_trailer:
             raise self._error(
                 f"the stream continues after the {self.header.n_volumes} volumes that the header declares"
@@ -317,7 +307,7 @@ class VolumeReader:
 def _ascending(volumes: Sequence[int], n_volumes: int) -> NDArray[np.intp]:
     wanted = np.asarray(volumes, dtype=np.intp)
     if len(wanted) and not (np.all(np.diff(wanted) > 0) and wanted[0] >= 0 and wanted[-1] < n_volumes):
-        raise ValueError(f"volumes must ascend within 0..{n_volumes - 1}: {volumes!r}")
+        raise ValueError(f"volumes must ascend from 0 to {n_volumes - 1} at most, found {volumes!r}.")
     return wanted
 
 

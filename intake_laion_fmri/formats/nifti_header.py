@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_OFFSET = 16 * 1024 * 1024
-"""Bytes before the first value, at most: header and extensions take kilobytes."""
+"""Maximum bytes before the first value; header and extensions usually take kilobytes."""
 
 SMALLEST_VOXEL, LARGEST_VOXEL = 0.01, 100.0
-"""Sides of voxels, in millimetres, that a header's unit may lead to; otherwise it is taken to be millimetres."""
+"""Plausible voxel sizes in millimetres; if a header's unit gives others, millimetres are assumed."""
 
 _MILLIMETRES = {1: ("metres", 1000.0), 2: ("millimetres", 1.0), 3: ("micrometres", 0.001)}  # xyzt_units, lower bits
 _SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}  # xyzt_units, upper bits
-_FLATTEST = 1e-3  # the volume of a voxel, as part of what its sides could span
+_FLATTEST = 1e-3  # least volume of a voxel, as a fraction of the product of its sides
 _HEADER_SIZES = {348: "nifti1", 540: "nifti2"}
 _MAGICS = {"nifti1": b"n+1", "nifti2": b"n+2"}
 _DTYPES = frozenset({"u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"})
@@ -43,31 +43,28 @@ class VolumeHeader:
     vox_offset: int
     """Bytes before the first value."""
     slope: float | None
-    """Scale factor of the stored values; None where the file does not scale."""
+    """Scale factor of the stored values; None for unscaled ones."""
     inter: float | None
-    """Offset of the stored values; None where the file does not scale."""
+    """Offset of the stored values; None for unscaled ones."""
     note: str = ""
     """A note on an unusual unit of lengths, or an empty text."""
     step: float = 0.0
-    """Seconds between volumes; 0 where the file does not tell."""
+    """Seconds between volumes; 0 if unknown."""
     max_trailer: int = 0
-    """Bytes that may follow the last volume, at most."""
+    """Maximum bytes after the last volume."""
 
 
 HeaderReader: TypeAlias = (
     "Callable[[Callable[[int], bytes], Callable[[str], DataIntegrityError]], tuple[VolumeHeader, int]]"
 )
-"""Reads the header of a format, as `read_header` does."""
+"""Type of functions like `read_header`, for any format."""
 
 
 def _affine(raw: Any) -> tuple[NDArray[np.float64], str] | None:
-    """Return the affine in millimetres, and a note on its unit.
+    """Return the affine in millimetres and a note on units.
 
-    None without a usable affine.
-
-    The sform counts, or else the qform.
-
-    With the codes 0 nothing is known; nibabel makes up a centred affine then, and flips an axis.
+    None without a usable affine. The sform has priority over the qform. If both codes are 0 the affine is unknown;
+    nibabel would return a centred affine with a flipped axis.
     """
     from nibabel.spatialimages import HeaderDataError
 
@@ -76,10 +73,10 @@ def _affine(raw: Any) -> tuple[NDArray[np.float64], str] | None:
         if raw["sform_code"] > 0:
             candidates.append(raw.get_sform())
         if raw["qform_code"] > 0:
-            if raw["pixdim"][0] == 0:  # the standard says: as 1
+            if raw["pixdim"][0] == 0:  # the standard defines 0 as 1
                 raw = raw.copy()
                 raw["pixdim"][0] = 1
-            with contextlib.suppress(ValueError, HeaderDataError):  # a quaternion longer than 1, negative lengths
+            with contextlib.suppress(ValueError, HeaderDataError):  # a quaternion longer than 1, or negative lengths
                 candidates.append(raw.get_qform())
         usable = next((affine for affine in candidates if separates_voxels(affine)), None)
     if usable is None:
@@ -89,8 +86,8 @@ def _affine(raw: Any) -> tuple[NDArray[np.float64], str] | None:
     note = f"its header gives lengths in {name}, which were converted to millimetres" if scale != 1 else ""
     size = np.linalg.norm(affine[:3, :3], axis=0)
     if scale != 1 and not ((size * scale >= SMALLEST_VOXEL) & (size * scale <= LARGEST_VOXEL)).all():
-        scale = 1.0  # a wrong unit beside right numbers: no brain was ever scanned in such voxels
-        note = f"its header gives lengths in {name}, which can only be millimetres, and are read as these"
+        scale = 1.0  # wrong unit, right numbers: such voxel sizes are impossible
+        note = f"its header gives lengths in {name}, which is implausible; they were read as millimetres"
     affine[:3] *= scale
     return affine, note
 
@@ -108,10 +105,14 @@ def separates_voxels(affine: NDArray[Any]) -> bool:
 def read_header(
     read: Callable[[int], bytes], error_of: Callable[[str], DataIntegrityError]
 ) -> tuple[VolumeHeader, int]:
-    """Read the header of a stream, and return it with its bytes.
+    """Read the header of a stream and return it with its size.
 
-    `read` takes a number of bytes and returns the next of the stream; `error_of` takes what was expected and found, and
-    returns the error to raise.
+    Parameters
+    ----------
+    read : callable
+        Called with a number of bytes; returns the next ones of the stream.
+    error_of : callable
+        Called with a description of the fault; returns the error to raise.
     """
     import nibabel
 
@@ -125,7 +126,7 @@ def read_header(
     cls = nibabel.Nifti1Header if kind == "nifti1" else nibabel.Nifti2Header
     size = cls.template_dtype.itemsize
     header = _validated(cls(block + read(size - 4), endianness=order, check=False), _MAGICS[kind], error_of)
-    first = size + 4  # four bytes tell whether extensions follow
+    first = size + 4  # four bytes flag extensions
     if not first <= header.vox_offset <= MAX_OFFSET:
         raise error_of(
             f"expected the data to start after the header of {first} bytes and before byte {MAX_OFFSET}, found "
@@ -157,7 +158,7 @@ def _validated(raw: Any, expected_magic: bytes, error_of: Callable[[str], DataIn
     if found is None:
         rows = [[float(n) for n in raw[f"srow_{axis}"]] for axis in "xyz"]
         raise error_of(
-            "no usable orientation: expected an sform or a qform that tells where the voxels lie, found sform_code "
+            "no usable orientation: expected an sform or a qform with the positions of voxels, found sform_code "
             f"{int(raw['sform_code'])}, qform_code {int(raw['qform_code'])} and the affine {rows}"
         )
     affine, note = found
@@ -171,5 +172,5 @@ def _validated(raw: Any, expected_magic: bytes, error_of: Callable[[str], DataIn
 def _step(raw: Any) -> float:
     """Return the header's seconds between volumes; 0 if not positive."""
     step = float(raw["pixdim"][4]) * _SECONDS.get(int(raw["xyzt_units"]) & 0x38, 1.0)
-    # Files have it as float32: 1.9, and not 1.899999976.
+    # Stored as float32: round 1.899999976 to 1.9.
     return round(step, 6) if math.isfinite(step) and step > 0 else 0.0

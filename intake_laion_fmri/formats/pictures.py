@@ -18,14 +18,14 @@ Mode = Literal["RGB", "L"]
 """Three channels, or grey."""
 
 GREY = 128
-"""What lies behind transparent pixels, as the images were shown."""
+"""Background of transparent pixels, as in the experiment."""
 
 MOST_PIXELS = 16_000_000
-"""Pixels of a picture, at most; those of the data set have a million. Bounds memory: 3 bytes each."""
+"""Maximum number of pixels; pictures of the data set have a million. Bounds memory to 3 bytes per pixel."""
 
 
 def open_picture(content: bytes, *, name: str) -> Image.Image:
-    """Open a picture without decoding it; its size is known.
+    """Open a picture without decoding it.
 
     Raises
     ------
@@ -47,14 +47,12 @@ def open_picture(content: bytes, *, name: str) -> Image.Image:
 
 
 def as_displayed(picture: Image.Image, mode: Mode = "RGB") -> Image.Image:
-    """Return a picture as it was shown: transparency over grey.
-
-    In three channels, or grey.
+    """Return a picture as displayed, with transparency over grey.
 
     Raises
     ------
     OSError, ValueError, SyntaxError
-        Of Pillow, if the picture is truncated or broken.
+        From Pillow, if the picture is truncated or broken.
     """
     from PIL import Image
 
@@ -72,12 +70,12 @@ def decode(content: bytes, *, size: int | None, mode: Mode, name: str) -> NDArra
     content : bytes
         JPEG or PNG.
     size : int, optional
-        Height and width of the result: resampled bicubically, with all pixels that a new one covers; a JPEG is first
-        unpacked at the smallest of its own scales with twice this size, which differs by 0.5 of 255 on average.
+        Height and width of the result, resampled bicubically with antialiasing. A JPEG is first decoded at the smallest
+        of its scales with twice this size, which changes values by 0.5 of 255 on average.
     mode : {"RGB", "L"}
-        Of the result.
+        Mode of the result.
     name : str
-        What to call it in errors.
+        Name of the picture for errors.
 
     Returns
     -------
@@ -86,7 +84,7 @@ def decode(content: bytes, *, size: int | None, mode: Mode, name: str) -> NDArra
     Raises
     ------
     DataIntegrityError
-        If it is no such picture, or is broken.
+        If it is not such a picture, or is broken.
     """
     from PIL import Image
 

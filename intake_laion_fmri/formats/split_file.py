@@ -15,10 +15,10 @@ from typing import Any
 from intake_laion_fmri.errors import DataIntegrityError
 
 MAX_SPLIT_BYTES = 4 * 1024 * 1024
-"""Bytes of a split file, at most: the largest published one has a third of a megabyte. Bounds time and memory."""
+"""Maximum size of a split file; the largest published one has a third of a megabyte. Bounds time and memory."""
 
 MAX_DEPTH = 32
-"""Lists and mappings inside each other in the parameters of a split, at most."""
+"""Maximum nesting of lists and mappings in the parameters of a split."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class SplitVariant:
     """One partition of a pool."""
 
     variant_id: int
-    """Number of the variant; the published files have one each, numbered 0."""
+    """Number of the variant; published files have a single one, number 0."""
     train_ids: tuple[str, ...]
     """Labels of the train side."""
     test_ids: tuple[str, ...]
@@ -60,7 +60,7 @@ class Split:
     revision: str
     """Origin of the file: a commit, a folder or URL, or the bucket that is read."""
     sha256: str
-    """Sum of the file."""
+    """SHA-256 of the file."""
 
     def variant(self, variant_id: int = 0) -> SplitVariant:
         """Return a partition by number.
@@ -68,7 +68,7 @@ class Split:
         Raises
         ------
         ValueError
-            If there is none of this number.
+            If there is no variant of this number.
         """
         for variant in self.variants:
             if variant.variant_id == variant_id:
@@ -110,7 +110,7 @@ def parse_split(content: bytes, pool: str, name: str, revision: str, where: str)
     except (ValueError, TypeError) as error:
         raise broken(f"expected the fields of a split as JSON, found {error}") from error
     except RecursionError as error:
-        raise broken(f"expected at most {MAX_DEPTH} lists and mappings inside each other, found more") from error
+        raise broken(f"expected at most {MAX_DEPTH} nested lists and mappings, found more") from error
     if found_name != name:
         raise broken(f"expected the split {name!r}, found {found_name!r}")
     problem = _problem_of(split)
@@ -120,7 +120,7 @@ def parse_split(content: bytes, pool: str, name: str, revision: str, where: str)
 
 
 def _problem_of(split: Split) -> str:
-    """Describe the first fault of the partitions; empty if there is none."""
+    """Describe the first fault of the partitions, or return an empty text."""
     if not split.variants:
         return "expected a variant, found none"
     for variant in split.variants:
@@ -161,12 +161,12 @@ def _parameters(value: object) -> dict[str, Any]:
             if isinstance(inner, dict | list)
         ]
     if level:
-        raise ValueError(f"more than {MAX_DEPTH} lists and mappings inside each other")
+        raise ValueError(f"more than {MAX_DEPTH} nested lists and mappings")
     return value
 
 
 def _labels(values: object) -> tuple[str, ...]:
     if not isinstance(values, list) or not all(isinstance(label, str) for label in values):
         raise TypeError("labels that are not strings")
-    "".join(values).encode()  # JSON can spell what is no character
+    "".join(values).encode()  # raises for lone surrogates, which JSON allows
     return tuple(values)

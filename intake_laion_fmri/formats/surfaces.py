@@ -1,7 +1,7 @@
-"""FreeSurfer's surfaces: geometry, values per vertex, flat patches and parcellations.
+"""FreeSurfer's surfaces: geometry, values per vertex, patches and parcellations.
 
-nibabel, the oracle of the tests, returns truncated values, faces of no vertex and colours of no table, and a count in a
-header can ask it for 40 GB. Here a count is compared with the bytes that are there before anything is made of it. All
+nibabel, the oracle of the tests, accepts truncated values, faces with invalid vertices and unknown colours, and a count
+in a header can make it allocate 40 GB. Here each count is compared with the remaining bytes before it is used. All
 numbers are big-endian. Reference: FreeSurfer's ``read_surf.m``, ``read_curv.m``, ``read_patch.m``,
 ``read_annotation.m``.
 """
@@ -19,12 +19,12 @@ from intake_laion_fmri.formats.masks import MAX_VERTICES, NUMBER, Broken, expect
 
 _TRIANGLES, _VALUES, _PATCH = b"\xff\xff\xfe", b"\xff\xff\xff", b"\xff\xff\xff\xff"
 _IN_WORLD = b"\0\0\0\x02\0\0\0\x01"
-"""Begins the footer of a surface whose positions are those of the volume already."""
+"""Begins the footer of a surface with positions in the volume's space."""
 _MAX_REGIONS = 100_000
 _MAX_NAME = 1_000
 
 _TO_SURFACE = np.array([[-1, 0, 0], [0, 0, 1], [0, -1, 0]], dtype=float)
-"""Axes of FreeSurfer's volumes in the millimetres of its surfaces: to the left, down, to the front."""
+"""Axes of FreeSurfer's volumes in surface millimetres: to the left, down, to the front."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +34,9 @@ class Geometry:
     xyz: NDArray[np.float32]
     """Shape (vertex, 3): millimetres of FreeSurfer's surface space."""
     faces: NDArray[np.int32]
-    """Shape (face, 3): the vertices at its corners, from 0."""
+    """Shape (face, 3): vertices at the corners, from 0."""
     to_world: NDArray[np.float64] | None
-    """Shape (4, 4): surface space → millimetres of the volume; None where the file does not name its volume."""
+    """Shape (4, 4): surface space → millimetres of the volume; None if the file does not name its volume."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +44,11 @@ class Patch:
     """A flattened part of a hemisphere."""
 
     vertices: NDArray[np.int64]
-    """Shape (vertex,): which vertices of the hemisphere these are, ascending."""
+    """Shape (vertex,): numbers of its vertices in the hemisphere, ascending."""
     xyz: NDArray[np.float32]
-    """Shape (vertex, 3): where they lie; of a flat patch z is 0."""
+    """Shape (vertex, 3): positions; z is 0 in a flat patch."""
     is_cut: NDArray[np.bool_]
-    """Shape (vertex,): whether it lies on the border."""
+    """Shape (vertex,): whether the vertex is on the border."""
 
     def faces_of(self, faces: NDArray[np.int32], n_vertices: int) -> NDArray[np.int32]:
         """Return the triangles within the patch, as rows of `xyz`."""
@@ -63,12 +63,12 @@ class Parcellation:
     """The region of each vertex."""
 
     regions: NDArray[np.int32]
-    """Shape (vertex,): position in `names`; -1 where a vertex has none."""
+    """Shape (vertex,): position in `names`, or -1."""
     names: tuple[str, ...]
-    """Names of the regions, those without a vertex too."""
+    """Names of the regions, including those without a vertex."""
 
     def texts(self) -> NDArray[np.object_]:
-        """Return each vertex's region name; empty without one."""
+        """Return each vertex's region name, or an empty text."""
         return np.array([*self.names, ""], dtype=object)[self.regions]
 
 
@@ -79,35 +79,32 @@ class _Bytes:
         expect_size(content, broken)
         self.content, self.broken, self.at = content, broken, 0
 
-    def take(self, dtype: str, count: int, what: str) -> NDArray[Any]:
+    def take(self, dtype: str, count: int, noun: str) -> NDArray[Any]:
         """Return the next numbers."""
         size = np.dtype(dtype).itemsize
         left = (len(self.content) - self.at) // size
         if not 0 <= count <= left:
-            raise self.broken(f"expected {count} {what}, as its header says, found bytes for {left}")
+            raise self.broken(f"expected {count} {noun}, as its header declares, found bytes for {left}")
         found = np.frombuffer(self.content, dtype=dtype, count=count, offset=self.at)
         self.at += count * size
         return found
 
-    def count(self, what: str, *, most: int = MAX_VERTICES, least: int = 0) -> int:
+    def count(self, noun: str, *, most: int = MAX_VERTICES, least: int = 0) -> int:
         """Return the next number as a valid count."""
-        (number,) = self.take(">i4", 1, f"number of {what}")
+        (number,) = self.take(">i4", 1, f"number of {noun}")
         if not least <= number <= most:
-            raise self.broken(f"expected {least} to {most} {what}, found {number}")
+            raise self.broken(f"expected {least} to {most} {noun}, found {number}")
         return int(number)
 
-    def text(self, what: str) -> str:
-        """Return the next text.
-
-        Its length precedes it and includes the final zero byte.
-        """
-        length = self.count(f"characters of {what}", most=_MAX_NAME)
-        return self.take("S1", length, f"characters of {what}").tobytes().rstrip(b"\0").decode("latin-1")
+    def text(self, noun: str) -> str:
+        """Return the next text, which follows its length, without zero bytes."""
+        length = self.count(f"characters of {noun}", most=_MAX_NAME)
+        return self.take("S1", length, f"characters of {noun}").tobytes().rstrip(b"\0").decode("latin-1")
 
     def expect_end(self) -> None:
         """Raise DataIntegrityError unless the content ends here."""
         if self.at != len(self.content):
-            raise self.broken(f"expected the end after byte {self.at}, found {len(self.content) - self.at} more")
+            raise self.broken(f"expected the end after byte {self.at}, found {len(self.content) - self.at} more bytes")
 
 
 def is_patch(content: bytes) -> bool:
@@ -121,13 +118,13 @@ def read_geometry(content: bytes, *, name: str) -> Geometry:
     Raises
     ------
     DataIntegrityError
-        If it is no such file, is cut off, a position is not finite, or a face names a vertex that is not there.
+        If it is not such a file, is truncated, a position is not finite, or a face has an invalid vertex.
     """
     broken = Broken(name)
     data = _Bytes(content, broken)
     if not content.startswith(_TRIANGLES):
-        what = "values at vertices" if content.startswith(_VALUES) else f"the bytes {content[:8]!r}"
-        raise broken(f"expected a surface of triangles, found {'a patch' if is_patch(content) else what}")
+        found = "values at vertices" if content.startswith(_VALUES) else f"the bytes {content[:8]!r}"
+        raise broken(f"expected a surface of triangles, found {'a patch' if is_patch(content) else found}")
     comment = content.find(b"\n\n", 3, 3 + _MAX_NAME)
     if comment < 0:
         raise broken("expected a comment that ends in an empty line, found none")
@@ -144,10 +141,7 @@ def read_geometry(content: bytes, *, name: str) -> Geometry:
 
 
 def _to_world(footer: str) -> NDArray[np.float64] | None:
-    """Return the matrix from surface to volume millimetres.
-
-    None if the file names no volume.
-    """
+    """Return the matrix from surface to volume millimetres, or None."""
 
     def numbers(key: str) -> list[float]:
         found = re.search(rf"^{key}\s*=((?:\s+{NUMBER}){{3}})\s*$", footer, re.MULTILINE)
@@ -156,7 +150,7 @@ def _to_world(footer: str) -> NDArray[np.float64] | None:
     rows = [numbers(key) for key in ("xras", "yras", "zras", "cras")]
     if not all(rows) or not re.search(r"valid\s*=\s*1\b", footer):
         return None
-    # Both spaces have their origin at, or know, the same voxel: the middle one; the voxels' sizes cancel.
+    # Both spaces refer to the same voxel, the middle one; the voxel sizes cancel.
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = np.array(rows[:3]).T @ np.linalg.inv(_TO_SURFACE), rows[3]
     return matrix
@@ -168,7 +162,7 @@ def read_values(content: bytes, *, name: str, n_vertices: int) -> NDArray[np.flo
     Raises
     ------
     DataIntegrityError
-        If it is no such file, has another number of vertices, or is cut off. NaN is a value.
+        If it is not such a file, has another number of vertices, or is truncated. NaN is accepted.
     """
     broken = Broken(name)
     data = _Bytes(content, broken)
@@ -186,13 +180,13 @@ def read_values(content: bytes, *, name: str, n_vertices: int) -> NDArray[np.flo
 def read_patch(content: bytes, *, name: str, n_vertices: int) -> Patch:
     """Read a patch: the vertices of a flattened hemisphere.
 
-    The file has -1 and a count, then for each vertex its number, which counts from 1 and is negative on the border, and
-    its position.
+    The file has -1 and a count, then for each vertex its number, counted from 1 and negative on the border, and its
+    position.
 
     Raises
     ------
     DataIntegrityError
-        If it is no such file, is cut off, a position is not finite, or a vertex is not there or comes twice.
+        If it is not such a file, is truncated, a position is not finite, or a vertex is invalid or repeated.
     """
     broken = Broken(name)
     data = _Bytes(content, broken)
@@ -222,8 +216,8 @@ def read_annotation(content: bytes, *, name: str, n_vertices: int) -> Parcellati
     Raises
     ------
     DataIntegrityError
-        If it is no such file, has another number of vertices, is cut off, or a vertex has a colour that is not in the
-        file's table. The colour 0, which is in no table, means that it has no region.
+        If it is not such a file, has another number of vertices, is truncated, or a vertex has a colour that is not in
+        the file's table. The colour 0 means no region.
     """
     broken = Broken(name)
     data = _Bytes(content, broken)
@@ -238,41 +232,41 @@ def read_annotation(content: bytes, *, name: str, n_vertices: int) -> Parcellati
     if data.take(">i4", 1, "marks of a table of colours")[0] != 1:
         raise broken("expected a table of colours, found none")
     table = _colours(data)
-    # Of regions with one colour the first counts, as in FreeSurfer.
+    # Among regions of the same colour the first has priority, as in FreeSurfer.
     known = dict(reversed([(colour, number) for number, (_, colour) in enumerate(table)]))
     known.setdefault(0, -1)
     distinct, position = np.unique(colours, return_inverse=True)
     unknown = [int(colour) for colour in distinct if int(colour) not in known]
     if unknown:
-        raise broken(f"expected colours of its table of {len(table)} regions, found {unknown[0]}")
+        raise broken(f"expected colours from its table of {len(table)} regions, found {unknown[0]}")
     regions = np.array([known[int(colour)] for colour in distinct], dtype=np.int32)[position.reshape(-1)]
     return Parcellation(regions, tuple(name for name, _ in table))
 
 
 def _colours(data: _Bytes) -> list[tuple[str, int]]:
-    """Read an annotation's colour table: name and colour of each region."""
+    """Read an annotation's colour table: the regions' names and colours."""
     (first,) = data.take(">i4", 1, "numbers of regions")
     if first < 0:
         if first != -2:
             raise data.broken(f"expected a table of colours of version 2, found {-first}")
-        n_places = data.count("regions", most=_MAX_REGIONS)
+        n_slots = data.count("regions", most=_MAX_REGIONS)
         data.text("the table's name")
-        n_regions = data.count("regions", most=n_places)
-        table = [("", -1)] * n_places
+        n_regions = data.count("regions", most=n_slots)
+        table = [("", -1)] * n_slots
     else:
-        n_places = n_regions = min(int(first), _MAX_REGIONS + 1)
-        if n_places > _MAX_REGIONS:
+        n_slots = n_regions = min(int(first), _MAX_REGIONS + 1)
+        if n_slots > _MAX_REGIONS:
             raise data.broken(f"expected at most {_MAX_REGIONS} regions, found {first}")
         data.text("the table's name")
-        table = [("", -1)] * n_places
+        table = [("", -1)] * n_slots
     for number in range(n_regions):
-        place = data.count("regions", most=n_places - 1) if first < 0 else number
+        slot = data.count("regions", most=n_slots - 1) if first < 0 else number
         region = data.text("a region's name")
         red, green, blue, _ = (int(part) for part in data.take(">i4", 4, "parts of a colour"))
-        table[place] = (region, red + (green << 8) + (blue << 16))
+        table[slot] = (region, red + (green << 8) + (blue << 16))
     return table
 
 
 def _expect_finite(xyz: NDArray[np.float32], broken: Broken) -> None:
     if not np.isfinite(xyz).all():
-        raise broken("expected finite positions, found one that is not")
+        raise broken("expected finite positions, found NaN or infinity")

@@ -1,4 +1,4 @@
-"""Tables as text: columns of texts, and their conversion to numbers."""
+"""Tables: columns of texts, and their conversion to numbers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_TABLE_BYTES = 4 * 1024 * 1024
-"""Bytes of the table of a session or a run, at most: the longest has a hundred thousand. Bounds time and memory."""
+"""Maximum size of a session's or run's table; the longest has 0.1 MB. Bounds time and memory."""
 
 LONGEST_QUOTE = 200
-"""Characters of a text in a message, at most."""
+"""Maximum number of characters of a text in a message."""
 
 
 def read_table(
@@ -51,32 +51,32 @@ def read_columns(
     most_bytes: int | None = None,
     most_rows: int | None = None,
 ) -> dict[str, tuple[str, ...]]:
-    """Read the columns of a table of text fields; empty fields are "".
+    """Read the columns of a table as texts; empty fields are "".
 
-    pandas takes a row with too many fields for one with an index, and shifts its columns.
+    pandas would take the first of too many fields as an index, and shift the columns.
 
     Parameters
     ----------
     content : bytes
-        UTF-8, with a line of names first.
+        UTF-8, with the names in the first line.
     name : str
-        What to call the file in errors.
+        Name of the file for errors.
     needed : collection of str
-        Columns that must be there.
+        Required columns.
     separator : str, default ","
-        What is between fields. Where it is a comma, fields may be quoted.
+        Separator of fields. With a comma, fields may be quoted.
     most_bytes, most_rows : int, optional
-        Largest table that is read; a larger one is an error.
+        Size limits; a larger table is an error.
 
     Returns
     -------
     dict of str to tuple of str
-        Every column, in the file's order; of those with the same name the first.
+        All columns in the file's order; the first of those with the same name.
 
     Raises
     ------
     DataIntegrityError
-        If it is no such table, or a row has more or fewer fields. Names the row, from 0.
+        If it is not such a table, or a row has more or fewer fields. The message names the row, from 0.
     """
     broken = Broken(name)
     if most_bytes is not None and len(content) > most_bytes:
@@ -116,11 +116,8 @@ def _decoded(content: bytes, broken: Broken) -> str:
 def expect_each(
     texts: Sequence[str], is_right: Callable[[str], object], expected: str, broken: Callable[[str], Exception]
 ) -> None:
-    """Raise the error of `broken` for the first invalid text.
-
-    The message names its row.
-    """
-    wrong = {text for text in set(texts) if not is_right(text)}  # a column has few texts, often
+    """Raise an error from `broken` for the first invalid text."""
+    wrong = {text for text in set(texts) if not is_right(text)}  # columns often have few distinct texts
     if wrong:
         row, text = next(found for found in enumerate(texts) if found[1] in wrong)
         raise broken(f"row {row}: expected {expected}, found {quoted(text)}")
@@ -132,20 +129,14 @@ def quoted(text: str) -> str:
 
 
 def whole_numbers(table: pd.DataFrame, column: str, *, name: str) -> NDArray[np.int64]:
-    """Convert a column to whole numbers from 0 on.
-
-    DataIntegrityError names the first invalid row.
-    """
+    """Convert a column to whole numbers from 0 on, or raise DataIntegrityError."""
     texts = table[column].tolist()
-    expect_each(texts, re.compile("[0-9]{1,18}").fullmatch, f"a number from 0 on in {column}", Broken(name))
+    expect_each(texts, re.compile("[0-9]{1,18}").fullmatch, f"a whole number of at least 0 in {column}", Broken(name))
     return np.array([int(text) for text in texts], dtype=np.int64)
 
 
 def numbers(table: pd.DataFrame, column: str, *, name: str) -> NDArray[np.float64]:
-    """Convert a column to numbers; empty fields become NaN.
-
-    DataIntegrityError names the first invalid row.
-    """
+    """Convert a column to numbers (empty: NaN), or raise DataIntegrityError."""
     found = np.full(len(table), np.nan)
     for number, text in enumerate(table[column].tolist()):
         try:
@@ -156,10 +147,7 @@ def numbers(table: pd.DataFrame, column: str, *, name: str) -> NDArray[np.float6
 
 
 def flags(table: pd.DataFrame, column: str, *, name: str) -> NDArray[np.bool_]:
-    """Convert a column of True and False.
-
-    DataIntegrityError names the first invalid row.
-    """
+    """Convert a column of True and False, or raise DataIntegrityError."""
     words = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
     texts = [text.lower() for text in table[column].tolist()]
     expect_each(texts, words.__contains__, f"True or False in {column}", Broken(name))

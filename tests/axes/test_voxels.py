@@ -80,7 +80,7 @@ def test_grids_are_compared_by_their_corners_in_voxels(voxels, verdict, sign, ax
         found = "other" if one.difference(two) else "close" if one.deviation(two) else "same"
         assert found == verdict
     if verdict == "close":
-        assert f"is up to {voxels:.3g} voxels beside" in GRID.deviation(other)
+        assert f"is up to {voxels:.3g} voxels off" in GRID.deviation(other)
 
 
 @pytest.mark.parametrize(

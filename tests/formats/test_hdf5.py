@@ -86,7 +86,7 @@ def test_a_chunk_that_gained_nothing_by_a_filter_is_read() -> None:
 def test_a_truncated_file_is_one_error_wherever_it_ends() -> None:
     content = made(good)
     for n in np.linspace(0, len(content) - 1, 20).astype(int):
-        with pytest.raises(DataIntegrityError, match=r"x\.h5: expected an HDF5 file that is whole"):
+        with pytest.raises(DataIntegrityError, match=r"x\.h5: expected a complete HDF5 file"):
             read_all(content[:n])
 
 

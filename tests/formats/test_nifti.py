@@ -191,11 +191,11 @@ def changed(offset: int, value: bytes) -> bytes:
 GOOD = packed(np.random.default_rng(0).standard_normal((5, 4, 3, 6)).astype("<f4"))
 
 BROKEN = {
-    "empty file": (b"", "the stream ends after 0 bytes"),
+    "empty file": (b"", "the stream ends after 0 of 4 bytes"),
     "no gzip": (b"not a gzip file at all, but long enough", "corrupt"),
     "a NIfTI that is not packed": (bytes(unpacked()), "corrupt"),
     "gzip of something else": (gzip.compress(b"hello world"), "expected a NIfTI header"),
-    "gzip of nothing": (gzip.compress(b""), "the stream ends after 0 bytes"),
+    "gzip of nothing": (gzip.compress(b""), "the stream ends after 0 of 4 bytes"),
     "truncated in the gzip header": (GOOD[:5], "truncated"),
     "truncated in the NIfTI header": (GOOD[:60], "truncated"),
     "truncated in the data": (GOOD[: len(GOOD) // 2], "truncated"),

@@ -226,7 +226,7 @@ def test_a_truncated_file_is_one_error(own_tiny: Path) -> None:
     content = path.read_bytes()
     for n in np.linspace(0, len(content) - 1, 20).astype(int):
         path.write_bytes(content[:n])
-        with pytest.raises(DataIntegrityError, match=r"CLIP_embeddings\.h5: expected an HDF5 file that is whole"):
+        with pytest.raises(DataIntegrityError, match=r"CLIP_embeddings\.h5: expected a complete HDF5 file"):
             open_embeddings("CLIP", bucket=own_tiny)
 
 

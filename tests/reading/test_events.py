@@ -90,7 +90,7 @@ def test_other_tasks(own_tiny: Path) -> None:
     (folder / "sub-01_ses-4BarScreenfLoc_task-floc_run-02_events.tsv").write_text(
         "onset\tduration\ttrial_type\n0\t4\tface\n"
     )
-    with pytest.warns(UnexpectedContentWarning, match="it has no trial_number"):
+    with pytest.warns(UnexpectedContentWarning, match="the columns trial_number, .* are missing"):
         table = open_events("sub-01", session="4BarScreenfLoc", task="floc", bucket=own_tiny)
     assert table[["session", "run", "trial", "onset", "trial_type"]].values.tolist() == [
         ["ses-4BarScreenfLoc", 2, -1, 0.0, "face"]

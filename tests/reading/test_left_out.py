@@ -262,7 +262,7 @@ def test_a_grid_a_little_aside_is_read_with_a_warning(own_tiny: Path, tiny: Path
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             found = open_betas("sub-01", session=1, roi="place", bucket=own_tiny).load()
-        assert [(one.category, "0.2 voxels beside" in str(one.message)) for one in caught] == (
+        assert [(one.category, "0.2 voxels off" in str(one.message)) for one in caught] == (
             [(UnexpectedContentWarning, True)] if is_said else []
         )
         for name in ("betas", "in_roi", "nc_4rep", "x"):

@@ -197,7 +197,7 @@ def test_labels_of_another_form_are_kept_with_one_warning(label, own_tiny):
     with pytest.warns(UnexpectedContentWarning) as caught:
         found = open_betas("sub-01", bucket=own_tiny, roi="face")
     assert len(caught) == 1
-    assert f"2 trials of ses-02 have labels that do not follow the data set's format, {label!r}" in str(
+    assert f"2 trials of ses-02 have labels that do not follow the data set's format, first {label!r}" in str(
         caught[0].message
     )
     these = found.sel(trial=[20000, 20001])

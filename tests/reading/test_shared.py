@@ -187,12 +187,10 @@ def test_each_subject_goes_back_to_its_own_brain(tree: xr.DataTree, joined: xr.D
     assert len({truth.affine.tobytes() for truth in TRUTHS.values()}) == 2
     _, first = np.unique(joined["voxel"].values, return_index=True)
     for several in (joined, joined.isel(voxel=first)):
-        with pytest.raises(
-            ValueError, match=r"several subjects: sub-01, sub-03. Select one.*subject == 'sub-01'"
-        ):
+        with pytest.raises(ValueError, match=r"several subjects: sub-01, sub-03. Select one.*subject == 'sub-01'"):
             several.betas.isel(image=0).laion.to_nifti()
     one, other = (joined.isel(voxel=(joined.subject == who).values).isel(image=0) for who in WHO)
-    with pytest.raises(ValueError, match="values are of sub-01, and like= is of sub-03"):
+    with pytest.raises(ValueError, match="values belong to sub-01, but like= to sub-03"):
         one.betas.laion.to_nifti(like=other)
     with pytest.raises(ValueError, match="several subjects"):
         to_mni305(joined, subject="sub-01")

@@ -210,7 +210,7 @@ def test_a_file_that_is_not_of_its_table(own_tiny: Path) -> None:
     (own_tiny / FILE).write_bytes(content[:-100])
     with pytest.raises(DataIntegrityError, match="was replaced"):
         ds.load()
-    with pytest.raises(DataIntegrityError, match="expected an HDF5 file that is whole"):
+    with pytest.raises(DataIntegrityError, match="expected a complete HDF5 file"):
         open_stimuli(bucket=own_tiny)
     (own_tiny / FILE).write_bytes(content)
     (own_tiny / TABLE).write_text((own_tiny / TABLE).read_text() + "more.jpg,NSD,,shared,4rep\n")

@@ -191,7 +191,7 @@ def test_the_smallest_files() -> None:
         (PATCH, "found a patch"),
         (b"\xff\xff\xfe" + b"x" * 50, "comment"),
         (GEOMETRY[:9], "bytes for 0"),
-        (GEOMETRY[:-1], "expected 3 corners of faces, as its header says, found bytes for 2"),
+        (GEOMETRY[:-1], "expected 3 corners of faces, as its header declares, found bytes for 2"),
         (b"\xff\xff\xfe\n\n" + struct.pack(">ii", 2**31 - 1, 1), "10000000 vertices, found 2147483647"),
         (b"\xff\xff\xfe\n\n" + struct.pack(">ii", 9_000_000, 1), "expected 27000000 coordinates"),
         (b"\xff\xff\xfe\n\n" + struct.pack(">ii", -1, 1), "found -1"),
@@ -209,7 +209,7 @@ def test_broken_geometry(content: bytes, message: str) -> None:
     ("content", "message"),
     [
         (GEOMETRY, "a number for each vertex"),
-        (VALUES[:-1], "expected 3 values, as its header says, found bytes for 2"),
+        (VALUES[:-1], "expected 3 values, as its header declares, found bytes for 2"),
         (VALUES + b"x", "1 more"),
         (b"\xff\xff\xff" + struct.pack(">iii", 4, 1, 1), "each of 3 vertices, found 1 for each of 4"),
         (b"\xff\xff\xff" + struct.pack(">iii", 3, 1, 2), "found 2 for each of 3"),
@@ -243,7 +243,7 @@ def test_broken_patches(content: bytes, message: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (annotation((RED, 7, RED)), "colours of its table of 1 regions, found 7"),
+        (annotation((RED, 7, RED)), "colours from its table of 1 regions, found 7"),
         (annotation((RED, RED)), "expected 3 vertices, found 2"),
         (annotation()[:-3], "parts of a colour"),
         (annotation(n_regions=10**9), "regions, found 1000000000"),

@@ -315,9 +315,9 @@ def test_transforms_of_others(own_tiny: Path, betas: xr.Dataset) -> None:
         ("nxforms   = 1", "nxforms   = 2", "found 2 of type 1"),
         ("1 4 4", "1 3 4", "a matrix"),
         ("src volume info", "volume info", "source and target"),
-        ("valid = 1", "valid = 0", "a valid volume of its source"),
+        ("valid = 1", "valid = 0", "a valid source volume"),
         ("cras", "cros", "'cras' of its source"),
-        ("\nvolume = ", "\nvolume = -", "with voxels in space"),
+        ("\nvolume = ", "\nvolume = -", "with separate voxels"),
         ("e+00 ", "e+00 x ", "a matrix"),
     ],
 )
@@ -356,7 +356,7 @@ def test_to_template(tiny: Path, tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"target": "MNI152NLin6Asym"}, "no warp to MNI152"),
-        ({"target": "fsLR"}, "no way to fsLR"),
+        ({"target": "fsLR"}, "no spheres of fsLR"),
         ({"target": "fsaverage5"}, "Unknown target"),
         ({"target": "MNI305", "route": "surface"}, "does not lead to MNI305"),
         ({"target": "fsaverage", "surface": "pial"}, "Unknown surface"),
