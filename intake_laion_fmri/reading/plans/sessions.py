@@ -44,12 +44,10 @@ def choose_sessions(
     chosen = []
     for session in found if asked is None else asked:
         if layout.is_held_out(session):
-            use = (
-                f"Use one of {found[0]} to {found[-1]}" if found else "The bucket has no public session of this subject"
-            )
+            use = f"Use one of {found[0]} to {found[-1]}, or" if found else "This subject has no public session here:"
             raise AccessDeniedError(
                 f"{session} of {subject} is held out by the data set's authors: its betas and maps are not "
-                f"public. {use}, or ask {layout.CONTACT}."
+                f"public. {use} ask {layout.CONTACT}."
             )
         names = layout.same_session(session, found) or layout.same_session(session, folders)
         if not names:
