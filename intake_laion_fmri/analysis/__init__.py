@@ -1,7 +1,7 @@
 """From a Dataset of betas to results: scaling, averaging, selecting, comparing.
 
-Here are the public functions of this wing, loaded on first use. Those that take a Dataset are methods of ``ds.laion``
-too.
+The public functions of this wing are loaded on first use. Those that take a Dataset are methods of ``ds.laion`` as
+well.
 """
 
 from __future__ import annotations

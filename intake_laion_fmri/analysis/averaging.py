@@ -41,15 +41,15 @@ def average(dataset: xr.Dataset, by: str = "label", *, nan: Missing = "keep") ->
     by : str, default "label"
         The coordinate along ``trial`` whose values are the groups.
     nan : {"keep", "drop", "zero"}, default "keep"
-        NaN in a trial makes the mean NaN; it is left out of the mean; or it counts as 0.
+        How to treat NaN in a trial: the mean is NaN, the trial is left out of the mean, or NaN counts as 0.
 
     Returns
     -------
     xarray.Dataset
-        ``betas`` (image, voxel), float32: ``mean(x[label == image], axis=0)`` in float64. The index ``image`` is
-        sorted; of other groups the dimension has the coordinate's name. Coordinates: ``n_averaged``, the number of
-        trials; those along ``voxel``; and each along ``trial`` that is the same in all trials of every group,
-        ``split_role`` among them. Lazy if the betas were.
+        ``betas`` (image, voxel), float32: ``mean(x[label == image], axis=0)``, computed in float64. The index ``image``
+        is sorted; for other groups the dimension is named after the coordinate. Coordinates: ``n_averaged``, the number
+        of trials; those along ``voxel``; and those along ``trial`` that are constant within every group, such as
+        ``split_role``. Lazy if the betas are.
 
     Raises
     ------
@@ -58,8 +58,8 @@ def average(dataset: xr.Dataset, by: str = "label", *, nan: Missing = "keep") ->
 
     Notes
     -----
-    Of lazy betas each block gives the sums of its images, in one task, and one task for each block of voxels joins
-    them. 30 sessions of an ROI are some hundred tasks.
+    For lazy betas, one task per block sums the trials of each image, and one task per block of voxels combines the
+    sums: some hundred tasks for an ROI in 30 sessions.
     """
     check_option("nan", nan, valid=MISSING)
     betas = betas_of(dataset, TRIAL, VOXEL)
@@ -77,23 +77,23 @@ def average(dataset: xr.Dataset, by: str = "label", *, nan: Missing = "keep") ->
 
 
 def repetitions(dataset: xr.Dataset, n: int, *, exactly: bool = False) -> xr.Dataset:
-    """Arrange the first repetitions of each image along a dimension of their own.
+    """Arrange the first repetitions of each image along a new dimension.
 
     Parameters
     ----------
     dataset : xarray.Dataset
         With ``betas`` (trial, voxel) and the coordinates ``label`` and ``repetition``.
     n : int
-        How many; images with fewer trials are left out.
+        Number of repetitions; images with fewer trials are left out.
     exactly : bool, default False
-        Whether to leave out images with more, too.
+        Whether to leave out images with more trials, too.
 
     Returns
     -------
     xarray.Dataset
-        ``betas`` (image, repetition, voxel), images sorted, repetitions in the order of the presentations that are
-        there. Coordinates as of `average`; ``trial`` (image, repetition) tells which trials these are. Lazy if the
-        betas were; then all trials of a voxel are in one block.
+        ``betas`` (image, repetition, voxel), with sorted images, and repetitions in the order of the available
+        presentations. Coordinates are those of `average`, and ``trial`` (image, repetition), the trial of each. Lazy if
+        the betas are; then all trials of a voxel are in one block.
 
     Raises
     ------
@@ -141,10 +141,7 @@ def _regrouped(
     variables: dict[tuple[str, ...], Any],
     dim: str,
 ) -> xr.Dataset:
-    """Return a Dataset along groups of trials.
-
-    Coordinates that are constant within every group are kept.
-    """
+    """Return a Dataset along groups, with coordinates constant in every group."""
     import xarray as xr
 
     ((dims, data),) = variables.items()
@@ -157,7 +154,8 @@ def _regrouped(
         values = coord.values
         of_groups = np.take(values, first, axis=axis)
         if name != TRIAL and (np.take(of_groups, codes, axis=axis) == values).all():
-            coords[name] = (tuple(dim if one == TRIAL else one for one in coord.dims), of_groups, coord.attrs)
+            dims_of_groups = tuple(dim if old == TRIAL else old for old in coord.dims)
+            coords[name] = (dims_of_groups, of_groups, coord.attrs)
     coords.pop("label" if dim == IMAGE else dim, None)
     attrs = dict(dataset["betas"].attrs)
     return xr.Dataset({"betas": (dims, data, attrs)}, coords=coords, attrs=dataset.attrs)
@@ -171,16 +169,13 @@ class Sums(NamedTuple):
     sums: NDArray[np.float32]
     """Shape (image, voxel)."""
     counts: NDArray[np.intp]
-    """Shape (image, 1), or (image, voxel) where NaN are left out."""
+    """Shape (image, 1), or (image, voxel) if NaN is left out."""
 
 
 def _part(betas: NDArray[np.floating], codes: NDArray[np.intp], *, nan: Missing) -> NDArray[np.object_]:
-    """Return the `Sums` of the trials of one block, in an array of one element.
-
-    Sums are computed in float64 and kept in float32.
-
-    So the sums of many sessions are as large as the trials, and not twice as large; each is rounded once more.
-    """
+    """Return the `Sums` of a block's trials, in an array of one element."""
+    # Sums are computed in float64 and kept in float32: those of many sessions are as large as the trials, instead of
+    # twice as large, at the price of another rounding.
     images, within = np.unique(codes[:, 0], return_inverse=True)
     sums = np.empty((len(images), betas.shape[1]), dtype=np.float32)
     counts = np.empty(sums.shape, dtype=np.intp) if nan == "drop" else np.bincount(within)[:, None]
@@ -199,7 +194,7 @@ def _joined(blocks: list[NDArray[np.object_]], *, n_images: int) -> NDArray[np.f
     n_voxels = parts[0].sums.shape[1]
     result = np.empty((n_images, n_voxels), dtype=np.float32)
     one_count = all(part.counts.shape[1] == 1 for part in parts)
-    # Some voxels at a time, of which the sums are held in float64 besides.
+    # Band by band, since the totals are in float64.
     for start in range(0, n_voxels, COLUMNS):
         band = slice(start, min(start + COLUMNS, n_voxels))
         total = np.zeros((n_images, band.stop - start))
@@ -213,10 +208,7 @@ def _joined(blocks: list[NDArray[np.object_]], *, n_images: int) -> NDArray[np.f
 
 
 def means(betas: NDArray[np.floating], codes: NDArray[np.intp], nan: Missing) -> NDArray[np.float32]:
-    """Return the mean of the rows of each group; see `average`.
-
-    Every row must be in memory.
-    """
+    """Return the mean of the rows of each group, in memory; see `average`."""
     result = np.empty((codes.max(initial=-1) + 1, betas.shape[1]), dtype=np.float32)
     with np.errstate(divide="ignore", invalid="ignore"):
         for numbers, rows, columns in stacks_of(codes, betas.shape[1]):
@@ -236,7 +228,7 @@ def _added(values: NDArray[np.floating], nan: Missing) -> tuple[NDArray[np.float
 
 
 def _lazy_means(data: Any, codes: NDArray[np.intp], n_images: int, nan: Missing) -> Any:
-    """Return means as a Dask array, all images in each chunk of voxels."""
+    """Return means as a Dask array whose chunks have all images."""
     import dask.array as da
 
     widths = data.chunks[1]

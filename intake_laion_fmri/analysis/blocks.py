@@ -1,4 +1,4 @@
-"""Betas as operations take them: checked, in memory or in Dask blocks."""
+"""Input of operations: checked betas, in memory or in Dask blocks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BETAS = "betas"
 """The variable that operations read."""
 
 Missing = Literal["keep", "drop", "zero"]
-"""What is done about NaN; each operation says what it means there."""
+"""How to treat NaN; the docstring of each operation has the details."""
 MISSING: tuple[Missing, ...] = ("keep", "drop", "zero")
 
 
@@ -31,15 +31,15 @@ def betas_of(dataset: xr.Dataset, *dims: str) -> xr.DataArray:
     Raises
     ------
     ValueError
-        If it has no betas, or they have other dimensions.
+        If there are no betas, or their dimensions are others.
     """
     if BETAS not in getattr(dataset, "data_vars", {}):
         found = ", ".join(map(str, getattr(dataset, "data_vars", ()))) or "none"
-        raise ValueError(f"Expected a Dataset with the variable 'betas', such as open_betas returns; found {found}.")
+        raise ValueError(f"Expected a Dataset with the variable 'betas', as open_betas returns it, found {found}.")
     betas = dataset[BETAS]
     if set(betas.dims) != set(dims):
         raise ValueError(
-            f"Expected betas along {' and '.join(dims)}, found them along {', '.join(map(str, betas.dims))}."
+            f"Expected betas with dimensions {' and '.join(dims)}, found {', '.join(map(str, betas.dims))}."
         )
     return betas.transpose(*dims)
 
@@ -50,16 +50,16 @@ def along_trials(dataset: xr.Dataset, name: str) -> NDArray[Any]:
     Raises
     ------
     ValueError
-        If there is none, with the nearest names.
+        If there is no such coordinate; the message lists the nearest names.
     """
-    known = [str(one) for one, values in dataset.coords.items() if values.dims == (TRIAL,)]
+    known = [str(coord) for coord, values in dataset.coords.items() if values.dims == (TRIAL,)]
     if name not in known:
         raise unknown_value("coordinate along trial", name, known)
     return np.asarray(dataset[name].values)
 
 
 def group_codes(dataset: xr.Dataset, within: str) -> NDArray[np.intp]:
-    """Return the number of each trial's group: its session, or its run.
+    """Return the group number of each trial: of its session, or of its run.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def group_codes(dataset: xr.Dataset, within: str) -> NDArray[np.intp]:
     within : {"session", "run"}
         The groups.
     """
-    # As objects: sessions of a saved file may be texts of variable length, which NumPy casts to no other kind of text.
+    # As objects: saved files may hold sessions as variable-length strings, which NumPy casts to no other string dtype.
     _, codes = np.unique(along_trials(dataset, "session").astype(object), return_inverse=True)
     if within == "run":
         _, runs = np.unique(along_trials(dataset, "run"), return_inverse=True)
@@ -88,25 +88,24 @@ def map_groups(
     *,
     chunks: tuple[tuple[int, ...], ...] | None = None,
 ) -> Any:
-    """Apply a function to betas and the groups of their trials.
-
-    Each block holds every trial of its groups.
+    """Apply a function to blocks that hold every trial of their groups.
 
     Parameters
     ----------
     data : array or dask.array.Array, shape (trial, voxel)
         The betas.
     codes : array of int, shape (trial,)
-        Number of each trial's group.
+        Group number of each trial.
     function : callable
-        ``function(block, codes)`` returns float32 of the block's shape. Pickles, and keeps nothing of the block.
+        ``function(block, codes)`` returns float32 of the block's shape. It must be picklable, and keep no reference to
+        the block.
     chunks : tuple of tuple of int, optional
-        Chunks of the result, where it has another shape than the betas.
+        Chunks of the result, if its shape is not that of the betas.
 
     Returns
     -------
     array or dask.array.Array, shape (trial, voxel)
-        One task a block. Blocks that share a group are joined first; sessions as they were opened share none.
+        One task per block. Blocks that share a group are merged first; opened sessions share none.
     """
     if not is_lazy(data):
         return function(data, codes)
@@ -123,14 +122,14 @@ def _call(block: NDArray[Any], codes: NDArray[np.intp], *, function: Callable[..
 
 
 def whole_groups(chunks: tuple[int, ...], codes: NDArray[np.intp]) -> tuple[int, ...]:
-    """Merge chunks until no group of trials is split between two.
+    """Merge chunks so that no group of trials is split.
 
     Parameters
     ----------
     chunks : tuple of int
         Lengths of the chunks.
     codes : array of int, shape (trial,)
-        Number of each trial's group.
+        Group number of each trial.
     """
     last = np.zeros(codes.max(initial=-1) + 1, dtype=np.intp)
     last[codes] = np.arange(len(codes))
@@ -141,14 +140,12 @@ def whole_groups(chunks: tuple[int, ...], codes: NDArray[np.intp]) -> tuple[int,
 
 
 def stacks_of(codes: NDArray[np.intp], n_columns: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], slice]]:
-    """Cut a matrix into stacks of groups of one size.
-
-    A stack fits a processor's cache.
+    """Yield stacks of groups with equally many rows, each fitting the CPU cache.
 
     Parameters
     ----------
     codes : array of int, shape (trial,)
-        Number of each row's group; rows with a negative one are left out.
+        Group number of each row; rows with a negative number are left out.
     n_columns : int
         Columns of the matrix.
 
@@ -161,7 +158,7 @@ def stacks_of(codes: NDArray[np.intp], n_columns: int) -> Iterator[tuple[NDArray
     columns : slice
         The columns.
     """
-    # Idea: a call of NumPy for each image costs more than its arithmetic where blocks are narrow.
+    # Idea: in narrow blocks, one NumPy call per image costs more than its arithmetic.
     order = np.argsort(codes, kind="stable")
     order = order[np.count_nonzero(codes < 0) :]
     numbers, starts, lengths = np.unique(codes[order], return_index=True, return_counts=True)
@@ -175,13 +172,13 @@ def stacks_of(codes: NDArray[np.intp], n_columns: int) -> Iterator[tuple[NDArray
 
 
 def with_history(dataset: xr.Dataset, line: str) -> xr.Dataset:
-    """Add a line to the attribute ``history``, after those of earlier operations."""
+    """Append a line to the attribute ``history``."""
     before = dataset.attrs.get("history")
     return dataset.assign_attrs(history=f"{before}\n{line}" if before else line)
 
 
 def size_text(dataset: xr.Dataset, values: Any) -> str:
-    """Describe the trials and voxels of betas, and how many are NaN where they are in memory."""
+    """Describe the size of betas and, if they are in memory, count NaN."""
     size = ", ".join(f"{length:,} {name}s" for name, length in dataset[BETAS].sizes.items())
     if is_lazy(values):
         return size
@@ -194,16 +191,16 @@ def voxel_maps(dataset: xr.Dataset, variables: Mapping[str, tuple[Any, Mapping[s
     Parameters
     ----------
     dataset : xarray.Dataset
-        Where the values came from.
+        The source of the values.
     variables : mapping of str to (array, attrs)
         The maps, shape (voxel,).
     history : str
-        The line that says what was done.
+        Line that describes the operation.
     """
     import xarray as xr
 
     coords = {name: coord.variable for name, coord in dataset.coords.items() if not {TRIAL, IMAGE} & {*coord.dims}}
-    # Names of pools and splits, say, belong to the trials alone.
+    # Leave out coordinates that belong to the trials alone, such as the names of pools and splits.
     dims = {dim for coord in coords.values() if VOXEL in coord.dims for dim in coord.dims}
     coords = {name: coord for name, coord in coords.items() if dims.issuperset(coord.dims)}
     maps = {name: ((VOXEL,), values, attrs) for name, (values, attrs) in variables.items()}

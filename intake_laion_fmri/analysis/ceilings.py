@@ -32,30 +32,30 @@ def noise_ceiling(
     trials (ddof=1), ``ncsnr = sqrt(max(0, 1 - noise)) / sqrt(noise)``, and the ceiling is
     ``100 * ncsnr**2 / (ncsnr**2 + mean(1 / n_trials))``.
 
-    Of averaged images it is the ceiling of their means: ``n_trials`` is their ``n_averaged``, and ``ncsnr`` follows
-    from a map of the Dataset, since means do not tell their noise. By it a model's scores on them are normalised.
+    For averaged images the result is the ceiling of the means, by which a model's scores on them are normalised:
+    ``n_trials`` is their ``n_averaged``, and ``ncsnr`` is derived from a map of the Dataset, since the noise cannot be
+    estimated from means.
 
     Parameters
     ----------
     dataset : xarray.Dataset
-        With ``betas`` (trial, voxel) and ``label``; or images as `average` returns them, all or a selection.
+        With ``betas`` (trial, voxel) and ``label``; or images as returned by `average`, all or a selection.
     n : int, optional
-        Take images with exactly so many trials: 12 and 4 for the maps ``12rep`` and ``4rep``. By default all that
-        were shown more than once. Of averaged images: the map to take, ``nc_12rep`` (default) or ``nc_4rep``.
+        Use only images with exactly `n` trials: 12 and 4 for the maps ``12rep`` and ``4rep``. By default all images
+        that were shown more than once. For averaged images, the map to use: ``nc_12rep`` (default) or ``nc_4rep``.
     within : {"session", "run", None}, default "session"
-        The groups of trials: sessions for a subject's map, runs for a session's. None for betas that are scaled
-        already.
+        The groups of trials: sessions for a subject's map, runs for a session's. None if the betas are already scaled.
 
     Returns
     -------
     xarray.Dataset
         ``noise_ceiling`` (percent) and ``ncsnr`` along ``voxel``, float32. NaN trials are left out; a voxel without
-        any two trials of an image is NaN. Lazy if the betas were; then all trials of a voxel are in one block.
+        any two trials of an image is NaN. Lazy if the betas are; then all trials of a voxel are in one block.
 
     Raises
     ------
     ValueError
-        If there are no such betas, an option is unknown, no image was shown so often, or the map is not there.
+        If there are no such betas, an option is unknown, no image was shown `n` times, or the map is missing.
 
     References
     ----------
@@ -76,15 +76,15 @@ def noise_ceiling(
 def _of_means(dataset: xr.Dataset, n: int) -> xr.Dataset:
     """Convert ceilings of `n`-trial averages to those of `n_averaged` trials."""
     name, counts = f"nc_{n}rep", dataset["n_averaged"].values
-    maps = [one for one in ("nc_12rep", "nc_4rep") if one in dataset.coords]
+    maps = [known for known in ("nc_12rep", "nc_4rep") if known in dataset.coords]
     if name not in maps:
         raise unknown_value("map of noise ceilings", name, maps)
     if not len(counts):
-        raise ValueError("No images: expected averages over images.")
+        raise ValueError("Expected averages of at least one image, found none.")
     percent = dataset[name].values.astype(np.float64)
     with np.errstate(divide="ignore"):
         squared = percent / (100 - percent) / n
-        ceiling = 100 / (1 + np.mean(1 / counts) / squared)  # 0 and 100 stay what they are
+        ceiling = 100 / (1 + np.mean(1 / counts) / squared)  # also for 0 and 100, which do not change
     variables = _ceilings(ceiling.astype(np.float32), np.sqrt(squared).astype(np.float32))
     return voxel_maps(dataset, variables, f"noise_ceiling({n}) of {len(counts):,} averages, by {name}")
 
@@ -97,22 +97,22 @@ def _ceilings(ceiling: Any, ncsnr: Any) -> dict[str, tuple[Any, dict[str, str]]]
 
 
 def reliability(dataset: xr.Dataset, *, within: Literal["session", "run"] | None = "session") -> xr.Dataset:
-    """Correlate two halves of the repetitions over images: split-half reliability.
+    """Compute split-half reliability over images.
 
-    ``r`` is Pearson's correlation between the mean of an image's 1st, 3rd, … trial and that of its 2nd, 4th, …, over
-    the images that were shown more than once; ``reliability = 2 * r / (1 + r)``, after Spearman and Brown.
+    ``r`` is Pearson's correlation, over the images that were shown more than once, between the means of their odd and
+    of their even trials; ``reliability = 2 * r / (1 + r)``, after Spearman and Brown.
 
     Parameters
     ----------
     dataset : xarray.Dataset
         With ``betas`` (trial, voxel) and ``label``.
     within : {"session", "run", None}, default "session"
-        Betas are z-scored in these groups of trials before; None for betas that are scaled already.
+        The groups of trials in which betas are z-scored first. None if the betas are already scaled.
 
     Returns
     -------
     xarray.Dataset
-        ``reliability`` and ``correlation`` along ``voxel``, float32; NaN where a trial is NaN. Lazy if the betas were;
+        ``reliability`` and ``correlation`` along ``voxel``, float32; NaN where a trial is NaN. Lazy if the betas are;
         then all trials of a voxel are in one block.
 
     Raises
@@ -132,12 +132,13 @@ def reliability(dataset: xr.Dataset, *, within: Literal["session", "run"] | None
 
 
 def _images(dataset: xr.Dataset, n: int | None) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the image number of each trial, -1 if unused, and each image's trials."""
+    """Return each trial's image number, -1 if unused, and the trials per image."""
     _, codes, counts = np.unique(along_trials(dataset, "label"), return_inverse=True, return_counts=True)
     used = counts > 1 if n is None else (counts == n) & (counts > 1)
     if not used.any():
-        what = "more than once" if n is None else f"{n} times"
-        raise ValueError(f"No image was shown {what}: found {', '.join(map(str, np.unique(counts)))} trials an image.")
+        wanted = "more than once" if n is None else f"{n} times"
+        found = ", ".join(map(str, np.unique(counts)))
+        raise ValueError(f"No image was shown {wanted}: found {found} trials per image.")
     return np.where(used[codes], codes, -1), counts[used]
 
 
@@ -163,10 +164,10 @@ def _ncsnr(betas: NDArray[np.floating], *, codes: NDArray[np.intp]) -> NDArray[n
 def _variance(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Return the variance over trials (ddof=1), ignoring NaN, and the counts.
 
-    `values` (image, trial, voxel) are overwritten.
+    `values`, of shape (image, trial, voxel), is overwritten.
     """
     sums, n = np.add.reduce(values, axis=1), np.array(values.shape[1], dtype=np.intp)
-    missing = np.isnan(values) if np.isnan(sums).any() else None  # seldom: masks cost as much as all the rest
+    missing = np.isnan(values) if np.isnan(sums).any() else None  # only if needed: as costly as all the rest
     if missing is not None:
         values[missing] = 0
         sums, n = np.add.reduce(values, axis=1), n - missing.sum(axis=1)

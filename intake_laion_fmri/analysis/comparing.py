@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["rdm"]
 
 OTHER = "image_2"
-"""The second dimension of a matrix of images, which has the same labels."""
+"""The second dimension of a matrix of images, with the same labels as the first."""
 
 
 def rdm(
@@ -30,14 +30,15 @@ def rdm(
     dataset : xarray.Dataset
         With ``betas`` (image, voxel): averages of z-scored trials.
     metric : {"correlation", "euclidean"}, default "correlation"
-        ``1 - r``, with Pearson's correlation over voxels; or the root of the summed squares of differences.
+        ``1 - r``, with Pearson's correlation over voxels; or the Euclidean distance.
     nan : {"keep", "drop", "zero"}, default "drop"
-        A voxel with NaN makes the images' distances NaN; it is left out of all; or its NaN count as 0.
+        How to treat NaN of a voxel: the distances of the image are NaN, the voxel is left out of all distances, or NaN
+        counts as 0.
 
     Returns
     -------
     xarray.DataArray, shape (image, image_2)
-        float32; both dimensions have the labels of the images. Lazy if the betas were.
+        float32; both dimensions have the labels of the images. Lazy if the betas are.
 
     Raises
     ------

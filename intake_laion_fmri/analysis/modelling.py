@@ -1,4 +1,4 @@
-"""Train and test matrices of a split, and models fitted block by block."""
+"""Training and test matrices of a split, and models fitted block by block."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ def matrices(
     *,
     nan: Literal["raise", "keep"] = "raise",
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return features and betas of both sides of a split, in memory.
+    """Return the training and test matrices of a split, in memory.
 
     Parameters
     ----------
     dataset : xarray.Dataset
         With ``betas`` along ``trial`` or ``image``, and ``split_role``.
     split, pool : str
-        The split, and its pool; ``"subject"`` is the subject's own.
+        The split and its pool; ``"subject"`` is the subject's own pool.
     features : xarray.DataArray or Dataset, optional
-        With the index ``image`` and one more dimension, such as `open_embeddings` returns. Rows are joined by label.
+        With the index ``image`` and one more dimension, as returned by `open_embeddings`. Rows are matched by label.
     nan : {"raise", "keep"}, default "raise"
-        What is done about betas or features that are not finite, which models refuse. Nothing is filled or dropped:
-        use `finite` before.
+        How to treat betas or features that are not finite, which most models reject. To drop such voxels, use `finite`
+        first.
 
     Returns
     -------
     X_train, y_train, X_test, y_test : array
-        C-contiguous. Rows are trials, or images; columns of ``X`` are features, of ``y`` voxels. float16 features
-        become float32, as sums of products need. Without features ``X`` are the labels.
+        C-contiguous. Rows are trials or images; columns of ``X`` are features, those of ``y`` voxels. float16 features
+        are converted to float32, since sums of products need the precision. Without features ``X`` holds the labels.
 
     Raises
     ------
     ValueError
-        If the split is unknown, a side of it has no trials here, features lack an image of it, or a value is not
-        finite, with the number of columns that have one.
+        If the split is unknown, the training or test set has no trials in the Dataset, an image has no features, or a
+        value is not finite; the message counts the affected columns.
     """
     check_option("nan", nan, valid=("raise", "keep"))
     dim = _dim(dataset)
@@ -66,7 +66,7 @@ def matrices(
         y = np.ascontiguousarray(betas.isel({dim: rows}).values)
         if nan == "raise":
             _check_finite(y, "voxels", "Drop them with ds.laion.finite()")
-            _check_finite(x, "features", "Select the images that have all of them")
+            _check_finite(x, "features", "Select images whose features are all finite")
         found += [np.ascontiguousarray(x), y]
     return found[0], found[1], found[2], found[3]
 
@@ -84,35 +84,35 @@ def map_matrices(
 ) -> xr.Dataset:
     """Apply a function to the matrices of a split, block by block.
 
-    Fit a model of all voxels by it, and score it, on threads, in processes or on a cluster.
+    This fits and scores models of all voxels, on threads, in processes or on a cluster.
 
     Parameters
     ----------
     dataset, split, pool, features
-        As of `matrices`. Features that are lazy, as they are opened, are read where they are needed.
+        As in `matrices`. Lazy features, as opened, are read by the tasks that need them.
     function : callable
         ``function(X_train, y_train, X_test, y_test)`` returns a number for each column of ``y``: an array of shape
-        (voxel,), or one for each of `names`. It is pickled where blocks are computed in other processes.
+        (voxel,), or one for each of `names`. It must be picklable if blocks are computed in other processes.
     names : sequence of str, default ("score",)
-        Names of what it returns.
+        Names of the returned values.
     nan : {"keep", "drop", "zero"}, default "drop"
-        The function sees betas that are not finite; it does not see the voxels that have one on either side of the
-        split, and theirs are NaN; or it sees 0 instead.
+        How to treat betas that are not finite: they are passed on; voxels that have any, in either set, are not passed
+        on, and their results are NaN; or they are replaced with 0.
     voxels : int, optional
-        Voxels of a block of lazy betas. By default as many as fit into 128 MiB (Dask's ``array.chunk-size``). What a
-        model does to the features alone, such as their decomposition, it does once for each block.
+        Voxels per block of lazy betas. By default as many as fit into 128 MiB (Dask's ``array.chunk-size``). Work on
+        the features alone, such as their decomposition, is repeated for each block.
 
     Returns
     -------
     xarray.Dataset
-        A variable along ``voxel`` for each name, float32, and the scalars ``split`` and ``pool``. Lazy if the betas
-        were.
+        A float32 variable along ``voxel`` for each name, and the scalar coordinates ``split`` and ``pool``. Lazy if the
+        betas are.
 
     Raises
     ------
     ValueError
-        As of `matrices`, or if an option is unknown; if features are not finite, or the function returns another number
-        of values, also when it is computed.
+        As in `matrices`, or if an option is unknown. If features are not finite, or the function returns another number
+        of values, lazy results raise it when computed.
     """
     check_option("nan", nan, valid=MISSING)
     dim = _dim(dataset)
@@ -143,8 +143,8 @@ def _call(
     for x in (x_train, x_test):
         if x.dtype.kind == "f" and not np.isfinite(x).all():
             raise ValueError(
-                f"The features of {(~np.isfinite(x).all(axis=1)).sum()} of {len(x)} rows are not finite, as where a "
-                "model has no embedding of an image. Exclude these images: 'valid' of open_embeddings flags them."
+                f"The features of {(~np.isfinite(x).all(axis=1)).sum()} of {len(x)} rows are not finite, for example "
+                "because a model has no embedding of an image. Exclude images that are not 'valid' in open_embeddings."
             )
     y_train, y_test = (betas[chosen] for chosen in rows)
     known = np.ones(betas.shape[1], dtype=bool)
@@ -168,14 +168,11 @@ def _call(
 
 
 def _lazily(kernel: Callable[..., Any], betas: Any, xs: Sequence[Any], n_values: int, voxels: int | None) -> Any:
-    """Return the values as a Dask array with one task per block.
-
-    Reading a block is a task of its own.
-    """
+    """Return the values as a Dask array, with one task per block besides reading."""
     import dask.array as da
 
     betas = betas.rechunk({0: -1, 1: voxels or "auto"})
-    # Of one chunk each: then every task has them whole, and a worker is sent them once.
+    # A single chunk each, so that every task has all features, and a worker receives them once.
     x_train, x_test = (x.rechunk(-1) if is_lazy(x) else da.from_array(x, chunks=-1) for x in xs)
     with_features = "af", "bf"
     return da.blockwise(
@@ -209,10 +206,7 @@ def _dim(dataset: xr.Dataset) -> str:
 
 
 def _sides(dataset: xr.Dataset, split: str, pool: str) -> list[tuple[NDArray[np.intp], NDArray[Any]]]:
-    """Return the rows and labels of the train and the test side.
-
-    ValueError if a side is empty.
-    """
+    """Return the rows and labels of both sets, or raise ValueError if one is empty."""
     dim = _dim(dataset)
     flags = roles(dataset, split, pool)
     labels = dataset["label" if dim == TRIAL else IMAGE].values
@@ -221,27 +215,24 @@ def _sides(dataset: xr.Dataset, split: str, pool: str) -> list[tuple[NDArray[np.
         rows = np.flatnonzero(flags == ROLES[role])
         if not len(rows):
             raise ValueError(
-                f"None of the {len(flags):,} {dim}s here is in the {role} set of split {split!r}, pool {pool!r}. Open "
-                "more trials, or choose another split or pool: split_role tells the role of each."
+                f"None of the {len(flags):,} {dim}s is in the {role} set of split {split!r}, pool {pool!r}. Open more "
+                "trials, or choose another split or pool; the coordinate split_role has the role of each."
             )
         found.append((rows, labels[rows]))
     return found
 
 
 def _rows(features: xr.DataArray | xr.Dataset, labels: NDArray[Any]) -> Any:
-    """Return the features of some images, one row per label.
-
-    The result is lazy if the features are.
-    """
+    """Return the features of labels, one row per label; lazy if the features are."""
     import pandas as pd
     import xarray as xr
 
     if isinstance(features, xr.Dataset):
-        (name,) = [one for one, values in features.data_vars.items() if IMAGE in values.dims and values.ndim == 2]
+        (name,) = [known for known, array in features.data_vars.items() if IMAGE in array.dims and array.ndim == 2]
         features = features[name]
     index = features.get_index(IMAGE)
     distinct, inverse = np.unique(labels.astype(object), return_inverse=True)
-    # An image may be there several times: its rows are the same.
+    # An image may occur several times, with equal features.
     positions = index[~index.duplicated()].get_indexer(pd.Index(distinct))
     if (positions < 0).any():
         missing = in_short([str(label) for label in distinct[positions < 0]])

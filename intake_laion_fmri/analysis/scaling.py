@@ -34,22 +34,22 @@ __all__ = ["zscore"]
 def zscore(dataset: xr.Dataset, within: Literal["session", "run"] = "session", *, nan: Missing = "keep") -> xr.Dataset:
     """Scale each voxel to z-scores within sessions or runs.
 
-    ``z = (x - nanmean(x)) / nanstd(x, ddof=0)``, in float64, over all trials of the group that are there.
+    ``z = (x - nanmean(x)) / nanstd(x, ddof=0)``, in float64, over all available trials of the group.
 
     Parameters
     ----------
     dataset : xarray.Dataset
         With ``betas`` (trial, voxel).
     within : {"session", "run"}, default "session"
-        The groups of trials. Betas are comparable within a session only, so these are what is pooled afterwards.
+        The groups of trials. Unscaled betas are only comparable within a session: scale them before pooling sessions.
     nan : {"keep", "drop", "zero"}, default "keep"
-        What is done about values that are no number: NaN before, or of a voxel that does not vary in a group. Kept;
-        every voxel that has one is dropped (which computes lazy betas once); or 0.
+        How to treat values that are not finite, because a beta is NaN or a voxel does not vary in a group: keep them,
+        drop every voxel that has any (which computes lazy betas once), or replace them with 0.
 
     Returns
     -------
     xarray.Dataset
-        The same with scaled betas, float32, in ``SD``. Lazy if they were: one task a block.
+        The Dataset with scaled betas, float32, with units ``SD``. Lazy if the betas are, with one task per block.
 
     Raises
     ------
@@ -59,12 +59,12 @@ def zscore(dataset: xr.Dataset, within: Literal["session", "run"] = "session", *
     Warns
     -----
     UserWarning
-        If trials of a session are missing between others: their mean and standard deviation are not the session's. Open
+        If trials of a session are missing: mean and standard deviation of the others are not those of the session. Open
         all trials, scale, then select.
 
     Notes
     -----
-    0.02 s for 1,000 trials of 4,096 voxels, besides reading. 256 kB are held in float64 at a time.
+    Takes 0.02 s for 1,000 trials of 4,096 voxels, besides reading, and 256 kB for float64 values.
     """
     check_option("within", within, valid=("session", "run"))
     check_option("nan", nan, valid=MISSING)
@@ -93,15 +93,18 @@ def _scaled(betas: NDArray[np.floating], codes: NDArray[np.intp], *, zero: bool)
 
 
 def is_scaled(betas: xr.DataArray) -> bool:
-    """Return True for betas scaled within sessions, False for unscaled ones.
+    """Return True if betas are scaled within sessions, and False if unscaled.
 
-    Any other scaling raises ValueError.
+    Raises
+    ------
+    ValueError
+        If the betas are scaled in another way.
     """
     within = betas.attrs.get("scaled_within")
     if within not in (None, "session") or (within is None and betas.attrs.get("units") == "SD"):
         raise ValueError(
-            f"The betas are scaled within each {within or 'group of an unknown kind'}: expected them as they are, or "
-            "by zscore='session' of open_betas."
+            f"The betas are scaled within each {within or 'group of an unknown kind'}: expected unscaled betas, or "
+            "zscore='session' of open_betas."
         )
     return within is not None
 
@@ -112,4 +115,4 @@ def has_gaps(dataset: xr.Dataset) -> bool:
         return False
     index = along_trials(dataset, "beta_index")
     found = (np.sort(index[rows]) for _, rows in rows_of(group_codes(dataset, "session")))
-    return any(not np.array_equal(one, np.arange(len(one))) for one in found)
+    return any(not np.array_equal(rows, np.arange(len(rows))) for rows in found)

@@ -30,18 +30,18 @@ def roi(dataset: xr.Dataset, expression: RoiSelection) -> xr.Dataset:
     dataset : xarray.Dataset
         With ``in_roi`` (roi, voxel).
     expression : str or sequence of str
-        As `roi` of `intake_laion_fmri.open_betas`.
+        As ``roi=`` of `intake_laion_fmri.open_betas`.
 
     Returns
     -------
     xarray.Dataset
-        The same with these voxels. Of lazy betas all voxels that were opened are still read, and then selected: give
-        ``roi=`` when opening to read fewer.
+        The Dataset with these voxels. Lazy betas are read for all opened voxels and then selected: to read fewer, pass
+        ``roi=`` when opening.
 
     Raises
     ------
     ValueError
-        If the Dataset has no ``in_roi``, or the expression names another ROI than it has, with the nearest.
+        If the Dataset has no ``in_roi``, or an ROI of the expression is unknown; the message lists the nearest names.
     """
     chosen = voxels_of(dataset, expression)
     return with_history(
@@ -50,14 +50,11 @@ def roi(dataset: xr.Dataset, expression: RoiSelection) -> xr.Dataset:
 
 
 def voxels_of(data: xr.Dataset | xr.DataArray, expression: RoiSelection) -> NDArray[np.bool_]:
-    """Return flags for the voxels of regions, shape (voxel,).
-
-    Arguments and errors are those of `roi`.
-    """
+    """Return flags for the voxels of regions, shape (voxel,); see `roi`."""
     if "in_roi" not in getattr(data, "variables", data.coords):  # a DataArray has no variables, but coordinates
         raise ValueError(
-            "There is no coordinate in_roi (roi, voxel): open it with open_betas. A DataArray does not keep it: take "
-            " the Dataset, and pass it the DataArray."
+            "The data have no coordinate in_roi (roi, voxel), which open_betas adds. A DataArray along voxel does not "
+            "keep it: use the Dataset, and pass the DataArray as values."
         )
     inside = data["in_roi"].transpose(ROI, VOXEL).values
     categories = data["roi_category"].values if "roi_category" in data.coords else [""] * len(inside)
@@ -78,11 +75,12 @@ def trials(
     Parameters
     ----------
     dataset : xarray.Dataset
-        Of trials, or of images as `average` returns them.
+        A Dataset of trials, or of images as returned by `average`.
     stimuli : {"shared", "unique", "ood"}, optional
         As in `intake_laion_fmri.open_betas`.
     split, pool, role : str, optional
-        As in `intake_laion_fmri.open_betas`; ``pool="subject"`` is the subject's own. Read from ``split_role``.
+        As in `intake_laion_fmri.open_betas`; ``pool="subject"`` is the subject's own pool. Roles are those of the
+        coordinate ``split_role``.
 
     Returns
     -------
@@ -91,7 +89,7 @@ def trials(
     Raises
     ------
     ValueError
-        If an option is unknown, or the Dataset lacks the coordinates that tell.
+        If an option is unknown, or the Dataset lacks a coordinate that is needed.
     """
     import pandas as pd
 
@@ -122,8 +120,8 @@ def finite(dataset: xr.Dataset) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        The same with the other voxels; its ``history`` says how many were dropped. Lazy betas are read once to find
-        them, and stay lazy: load them first where they fit into memory.
+        The Dataset with the remaining voxels; ``history`` has the number of dropped voxels. Lazy betas are read once to
+        find these, and stay lazy: load them first if they fit into memory.
     """
     betas = dataset[BETAS].transpose(..., VOXEL)
     flags: Any = np.isfinite(betas.data).all(axis=tuple(range(betas.ndim - 1)))
@@ -137,11 +135,11 @@ def roles(dataset: xr.Dataset, split: str, pool: str) -> NDArray[np.int8]:
     Raises
     ------
     ValueError
-        If the Dataset has no such split or pool, with those that it has.
+        If the split or pool is unknown; the message lists the known ones.
     """
     if "split_role" not in dataset.coords:
         raise ValueError(
-            "The Dataset has no coordinate split_role: open the data with open_betas, which warns when it is omitted."
+            "The Dataset has no coordinate split_role. Open the data with open_betas, which warns if it has to omit it."
         )
     found = dataset["split_role"]
     for name, value in (("split", split), ("pool", _who(dataset) if pool == "subject" else pool)):

@@ -1,7 +1,7 @@
 """Export of betas to other programs: Brain-Score, a lab's loader, torch, pandas.
 
-Here are the public functions of this wing, loaded on first use. Those that take a Dataset are methods of ``ds.laion``
-too.
+The public functions of this wing are loaded on first use. Those that take a Dataset are methods of ``ds.laion`` as
+well.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Betas as Brain-Score packages them: z-scored sessions, five regions, all trials of a pool.
+"""Betas as packaged by Brain-Score: z-scored sessions, five regions, all trials of a pool.
 
 Source: the packaging of LAION-fMRI in brain-score/vision, ``brainscore_vision/data/laion_fmri``, files of May 2026.
 """
@@ -33,16 +33,16 @@ REGIONS: Mapping[str, tuple[str, ...]] = {
     "V3": ("V3v", "V3d"),
     "V4": ("hV4",),
 }
-"""Region → its ROIs, in the order in which voxels of several take their names: the last one stays."""
+"""From a region to its ROIs. A voxel of several ROIs is named after the last of them."""
 
 IT = "laionventral"
-"""The ROI whose voxels outside of all these are the region IT."""
+"""The ROI whose remaining voxels form the region IT."""
 
 MASK: Literal["rsquare_or_nan"] = "rsquare_or_nan"
-"""The mask on whose voxels the published files count."""
+"""The mask to which voxel positions in the published files refer."""
 
 Kind = Literal["shared", "subject"]
-"""Images that all subjects saw, or all of a subject."""
+"""Images that all subjects saw, or all images of a subject."""
 
 _KEPT = ("mask", "mask_rule", "sources", "license", "references", "created_with")
 """Attributes that the result keeps."""
@@ -63,20 +63,20 @@ def to_brainscore(
 ) -> xr.DataArray:
     """Convert a subject's betas to a Brain-Score assembly.
 
-    Each voxel is scaled within its session over all trials, ``(x - nanmean) / nanstd`` with ddof 0. What is no finite
-    number then is 0, and no voxel is dropped. Only then are trials selected.
+    Each voxel is scaled within each session over all trials, ``(x - nanmean) / nanstd`` with ddof 0. Values that are
+    not finite are then replaced with 0, and no voxel is dropped. Trials are selected last.
 
     Parameters
     ----------
     data : str or xarray.Dataset
-        A subject, ``"sub-01"``, whose regions are opened here. Or its betas as they were opened: all voxels of the
-        regions on the mask ``"rsquare_or_nan"``, with all trials, or the wanted ones scaled by ``zscore="session"``.
+        A subject such as ``"sub-01"``, whose betas are opened; or its opened betas, with all voxels of the regions on
+        the mask ``"rsquare_or_nan"``, and either all trials, or the required ones scaled by ``zscore="session"``.
     kind : {"shared", "subject"}, default "shared"
-        The images of the pool ``"shared"``, 1,492, or of the subject's own, 6,204: both sides of the split ``tau``, and
-        the out-of-distribution images.
+        The 1,492 images of the pool ``"shared"``, or the 6,204 of the subject's own pool: training and test images of
+        the split ``tau``, and the out-of-distribution images.
     splits, bucket, storage_options, mirror, mirror_only, store, store_options, fallback
-        As in `intake_laion_fmri.open_betas`. For a Dataset too: regions, positions and trials are compared with what
-        is there. A store must have been built with ``mask="rsquare_or_nan"``.
+        As in `intake_laion_fmri.open_betas`. They also apply to a Dataset, whose regions, positions and trials are
+        compared with the bucket. A store must have been built with ``mask="rsquare_or_nan"``.
 
     Returns
     -------
@@ -84,19 +84,20 @@ def to_brainscore(
         ``data`` (presentation, neuroid), float32; lazy if the betas are. Coordinates:
 
         - along ``presentation``, in the order of the trials: ``stimulus_id`` (the label), ``session``, ``run``,
-          ``beta_index``, ``repetition`` (int64). With ``kind="shared"`` ``session``, ``run`` and ``beta_index`` are
-          left out, because Brain-Score averages what they do not tell apart, and ``subject_id_pres`` is the subject;
+          ``beta_index``, ``repetition`` (int64). With ``kind="shared"``, ``session``, ``run`` and ``beta_index`` are
+          left out, because Brain-Score only averages presentations with equal coordinates, and ``subject_id_pres`` is
+          added;
         - along ``neuroid``, in the order of the voxels: ``subject_id``, ``region`` (V1, V2, V3, V4, IT), ``roi`` (V1v,
           …, laionventral), ``voxel_index_in_brain_mask`` (int32, the position on that mask), ``nc_4rep``, ``nc_12rep``
           and ``nc_allrep`` (float32, percent).
 
-        ``result.to_netcdf("shared_sub-01.nc")`` writes the file; there is no MultiIndex in it.
+        ``result.to_netcdf("shared_sub-01.nc")`` writes the file; there is no MultiIndex that would prevent it.
 
     Raises
     ------
     ValueError
-        If the Dataset lacks voxels or trials that are needed, or is scaled in another way, with their number; if the
-        subject lacks one of the ROIs, or `kind` is unknown.
+        If the Dataset lacks required voxels or trials, or is scaled in another way; if the subject lacks one of the
+        ROIs; or if `kind` is unknown.
     NotInStoreError
         If the store has another mask.
     NotInBucketError, AccessDeniedError, BucketUnreachableError, DataIntegrityError
@@ -104,17 +105,17 @@ def to_brainscore(
 
     Notes
     -----
-    Opening reads small files only. Computing a subject of full size takes one pass over each session and 0.9 GB for
-    ``"subject"``, 0.4 GB for ``"shared"``; `to_netcdf` of the lazy result writes it session by session. A benchmark
-    takes ``result.isel(neuroid=(result.nc_12rep > 30).values)`` and averages the repetitions; the ceiling of a voxel
-    is ``sqrt(nc / 100)``.
+    Opening reads small files only. Computing a subject of full size takes one pass over each session, and 0.9 GB of
+    memory for ``"subject"`` or 0.4 GB for ``"shared"``; `to_netcdf` of the lazy result writes it session by session. A
+    benchmark uses ``result.isel(neuroid=(result.nc_12rep > 30).values)`` and averages the repetitions; the ceiling of a
+    voxel is ``sqrt(nc / 100)``.
     """
     check_option("kind", kind, valid=get_args(Kind))
     subject: Any = data
     if not isinstance(data, str):
         betas_of(data, TRIAL, VOXEL)
         if "subject" not in data.coords or data["subject"].ndim:
-            raise ValueError("Expected betas of one subject, with the coordinate subject, such as open_betas returns.")
+            raise ValueError("Expected betas of a single subject, with the scalar coordinate 'subject' of open_betas.")
         subject = str(data["subject"].values)
     where: dict[str, Any] = {
         "bucket": bucket,
@@ -139,10 +140,7 @@ def to_brainscore(
 
 
 def _selected(data: xr.Dataset, whole: xr.Dataset, rows: NDArray[np.intp]) -> xr.Dataset:
-    """Select the required trials of a Dataset, scaled.
-
-    ValueError if trials are missing or scaled otherwise.
-    """
+    """Select the required trials of a Dataset, scaled, or raise ValueError."""
     is_in_sd = is_scaled(data["betas"])
     wanted = whole.isel({TRIAL: rows}) if is_in_sd else whole
     for dim, way in (
@@ -152,14 +150,14 @@ def _selected(data: xr.Dataset, whole: xr.Dataset, rows: NDArray[np.intp]) -> xr
         missing = ~np.isin(wanted[dim].values, data[dim].values)
         if missing.any():
             raise ValueError(
-                f"The Dataset lacks {missing.sum():,} of the {len(missing):,} {dim}s that are needed: {way}, or give "
-                "the subject's name, with the bucket, instead of a Dataset."
+                f"The Dataset lacks {missing.sum():,} of the {len(missing):,} required {dim}s: {way}, or pass the name "
+                "of the subject, and the bucket, instead of a Dataset."
             )
     found = data.sel({TRIAL: wanted[TRIAL].values, VOXEL: wanted[VOXEL].values})
     if "label" in data.coords and (found["label"].values != wanted["label"].values).any():
         raise ValueError(
-            "The Dataset's trials do not show the images of this bucket: pass the bucket that it was opened from as "
-            "bucket=."
+            "The labels of the Dataset's trials differ from those in the bucket. Pass as bucket= the bucket from which "
+            "the Dataset was opened."
         )
     return found if is_in_sd else zscore(found).isel({TRIAL: rows})
 
@@ -187,9 +185,9 @@ def _assembled(
         "region": region,
         "roi": roi,
         "voxel_index_in_brain_mask": np.searchsorted(brain, whole[VOXEL].values).astype(np.int32),
-        **{f"nc_{there}": whole[f"nc_{here}"].values for there, here in _CEILINGS.items()},
+        **{f"nc_{name}": whole[f"nc_{own}"].values for name, own in _CEILINGS.items()},
     }
-    # The published files number the trials of the whole subject; so a trial of both files has one number.
+    # As in the published files, trials are numbered over the whole subject, so that both kinds number them alike.
     return xr.DataArray(
         data,
         dims=("presentation", "neuroid"),
@@ -204,4 +202,4 @@ def _assembled(
 
 
 _CEILINGS = {"4rep": "4rep", "12rep": "12rep", "allrep": "all"}
-"""Name of a noise ceiling there → here."""
+"""From Brain-Score's name of a noise ceiling to that in this package."""

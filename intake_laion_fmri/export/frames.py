@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["to_frame"]
 
 MOST_ROWS = 20_000_000
-"""Rows of a table, at most: some hundred bytes each."""
+"""Maximum number of rows of a table, of some hundred bytes each."""
 
 Voxels = Literal["mean", "each"]
 """One row for all voxels, or a row for each."""
@@ -36,12 +36,13 @@ def to_frame(
     dataset : xarray.Dataset
         With ``betas`` along ``voxel`` and ``trial``, ``image``, or both ``image`` and ``repetition``.
     voxels : {"mean", "each"}, default "mean"
-        A row for each trial with the mean over its voxels, or a row for each trial and voxel.
+        A row per trial with the mean over voxels, or a row per trial and voxel.
     rois : sequence of str, optional
-        ROIs or expressions, as of `open_betas`: rows for each of them, named in the column ``roi``. By default all
-        voxels are one.
+        ROIs or expressions as in `open_betas`, each with its own rows, named in the column ``roi``. By default all
+        voxels together.
     nan : {"keep", "drop", "zero"}, default "keep"
-        NaN of a voxel makes the mean NaN; is left out of it, and rows that are NaN are dropped; or counts as 0.
+        How to treat NaN of a voxel: the mean is NaN; it is left out of the mean, and rows of NaN are dropped; or it
+        counts as 0.
 
     Returns
     -------
@@ -56,8 +57,8 @@ def to_frame(
 
     Notes
     -----
-    Lazy betas are computed here. ``smf.mixedlm("betas ~ dataset", table, groups=table["label"])`` of statsmodels takes
-    the table as it is.
+    Lazy betas are computed. The table can be passed to statsmodels as it is:
+    ``smf.mixedlm("betas ~ dataset", table, groups=table["label"])``.
     """
     import pandas as pd
 
@@ -71,8 +72,8 @@ def to_frame(
     n_rows = sum(math.prod(part[BETAS].shape) for part in parts.values())
     if voxels == "each" and n_rows > MOST_ROWS:
         raise ValueError(
-            f"A row for each voxel would be {n_rows:,} rows: expected at most {MOST_ROWS:,}. Choose voxels with "
-            "ds.laion.roi(), or voxels='mean'."
+            f"voxels='each' would make {n_rows:,} rows, expected at most {MOST_ROWS:,}. Select voxels with "
+            "ds.laion.roi(), or pass voxels='mean'."
         )
     tables = [_table(part[BETAS], voxels, nan, name) for name, part in parts.items()]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
@@ -84,7 +85,7 @@ def _table(betas: xr.DataArray, voxels: str, nan: str, name: str | None) -> pd.D
         betas = betas.fillna(np.float32(0))
     if voxels == "mean":
         if not betas.sizes[VOXEL]:
-            raise ValueError(f"{'The selection' if name is None else name} has no voxel, and so no mean.")
+            raise ValueError(f"{'The selection' if name is None else name} has no voxels to average.")
         betas = betas.mean(VOXEL, dtype=np.float64, skipna=nan == "drop").astype(np.float32)
     table: pd.DataFrame = betas.to_dataframe(name=BETAS).reset_index()
     if nan == "drop":

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["to_torch"]
 
 KEPT_BYTES = 2 * 1024**3
-"""Bytes of lazy betas that a worker keeps, unless the user says otherwise."""
+"""Default size of the cache of lazy betas in each worker, in bytes."""
 
 NotFinite = Literal["raise", "keep", "zero"]
-"""What is done about a beta that is NaN or infinite."""
+"""How to treat betas that are NaN or infinite."""
 
 Transform = Callable[[Any], Any]
 
@@ -48,45 +48,45 @@ def to_torch(
     Parameters
     ----------
     dataset : xarray.Dataset
-        With ``betas`` along ``trial`` or ``image``, and ``voxel``: in memory, in a memory map, or lazy.
+        With ``betas`` along ``voxel`` and ``trial`` or ``image``: in memory, in a memory map, or lazy.
     images : xarray.Dataset or xarray.DataArray, optional
-        With the index ``image``, such as `open_stimuli` or `open_embeddings` returns; joined by label, in any order.
-        Lazy images of `open_stimuli` are decoded by the worker that needs them, each once in a batch.
+        With the index ``image``, as returned by `open_stimuli` or `open_embeddings`; matched by label, in any order.
+        Lazy images of `open_stimuli` are decoded by the worker that needs them, once per batch.
     transform : callable, optional
-        Called with an item's image, (y, x, channel) of uint8 as `open_stimuli` has it, or its features; without
-        `images` with the betas.
+        Called with an item's image, uint8 (y, x, channel) as in `open_stimuli`, or its features; without `images`, with
+        the betas.
     nan : {"raise", "keep", "zero"}, default "raise"
-        What is done about betas that are NaN or infinite, when the item is asked for.
+        How to treat betas that are NaN or infinite, when an item is read.
     keep_bytes : int, default 2 GiB
-        Of lazy betas, how many each worker keeps. Blocks that do not fit are read again.
+        Bytes of lazy betas that each worker keeps. Blocks that do not fit are read again.
 
     Returns
     -------
     Items
-        ``items[5]`` is a dict: ``betas``, float32 (voxel,); ``label``; ``trial``, int, where the betas have trials; and
-        ``image``, the image or its features. torch's own collation makes tensors of them. It pickles, and works in
-        forked and spawned workers.
+        ``items[5]`` is a dict: ``betas``, float32 (voxel,); ``label``; ``trial``, int, if the betas have trials; and
+        ``image``, the image or its features. torch's default collation converts them to tensors. The dataset is
+        picklable, and works in forked and spawned workers.
 
     Raises
     ------
     ValueError
-        If there are no betas, no item or no voxel, an option is unknown, or `images` lack some, which are named. From
-        an item, where its betas are not finite.
+        If there are no betas, items or voxels, an option is unknown, or `images` lacks an image of the betas. When
+        reading an item, if its betas are not finite.
     IndexError
-        From an item that is not there.
+        When reading an item that does not exist.
 
     Warns
     -----
     UserWarning
-        If each worker would unpack whole sessions from streams, or decode whole blocks for one image.
+        If each worker would decompress whole sessions from streams, or decode whole blocks for one image.
 
     Notes
     -----
-    An exception of `transform` is raised as it is, with a note that names item and label.
+    Exceptions of `transform` are raised unchanged, with a note that has the item and its label.
 
-    A worker reads each session of a store when the first of its trials is asked for, and keeps it: 30 sessions of 500
-    voxels are 64 MB. With more than `keep_bytes`, shuffled, sessions are read again and again: load them into a memory
-    map first. Spawned workers are sent what is in memory; forked ones share it.
+    A worker reads a session of a store when the first of its trials is requested, and keeps it: 30 sessions of 500
+    voxels take 64 MB. If shuffled betas exceed `keep_bytes`, sessions are read repeatedly: load them into a memory map
+    first. Spawned workers receive copies of data in memory; forked workers share them.
     """
     check_option("nan", nan, valid=get_args(NotFinite))
     if isinstance(keep_bytes, bool) or not isinstance(keep_bytes, int | np.integer) or keep_bytes < 0:
@@ -96,7 +96,7 @@ def to_torch(
     if 0 in betas.shape:
         raise ValueError(
             f"Expected betas of at least one {dim} and one voxel, found {betas.shape[0]} {dim}s and "
-            f"{betas.shape[1]} voxels: the selection leaves nothing."
+            f"{betas.shape[1]} voxels: the selection is empty."
         )
     labels = dataset["label" if dim == TRIAL else IMAGE].values
     pictures = None if images is None else Pictures.from_images(images, labels)
@@ -112,8 +112,8 @@ class Rows:
         self._array, self.shape = array, array.shape
         if self._lazy is not None and self._lazy.reads_streams:
             warnings.warn(
-                "The betas are lazy streams: each worker unpacks every session that it needs. Load them first, with "
-                "read() or load(), or open them from a store.",
+                "The betas are lazy streams: each worker decompresses every session that it needs. Load them first "
+                "with read() or load(), or open them from a store.",
                 stacklevel=3,
             )
 
@@ -132,17 +132,14 @@ class Pictures:
         self._array, self._row_of = array, row_of
         if self._lazy is not None and not self._lazy.splits_blocks:
             warnings.warn(
-                f"Blocks of up to {max(array.chunks[0])} images are decoded to read one of them. Pass images as "
-                "open_stimuli returns them, each once: open_stimuli(np.unique(ds.label), size=224).",
+                f"Blocks of up to {max(array.chunks[0])} images are decoded to read a single image. Pass images as "
+                "opened, each once, such as open_stimuli(np.unique(ds.label), size=224).",
                 stacklevel=4,
             )
 
     @classmethod
     def from_images(cls, images: xr.Dataset | xr.DataArray, labels: NDArray[Any]) -> Pictures:
-        """Find the image of each label.
-
-        ValueError if any is missing.
-        """
+        """Match images to labels, or raise ValueError if any is missing."""
         import pandas as pd
 
         array = _variable(images)
@@ -152,11 +149,11 @@ class Pictures:
         if (rows < 0).any():
             missing = list(dict.fromkeys(map(str, labels[rows < 0])))
             raise ValueError(
-                f"The images lack {len(missing):,} that the betas show: {in_short(missing, most=5)}. Open them all, as "
-                "open_stimuli(np.unique(ds.label)) does, or select the trials that have one."
+                f"{len(missing):,} images of the betas are missing in images=: {in_short(missing, most=5)}. Open all "
+                "of them, with open_stimuli(np.unique(ds.label)), or select the trials whose images are available."
             )
         data, rows = array.transpose(IMAGE, ...).data, first[rows]
-        if is_lazy(data) and data.ndim == 2:  # features: few bytes, and one block
+        if is_lazy(data) and data.ndim == 2:  # features: small, and in a single block
             used, rows = np.unique(rows, return_inverse=True)
             data = data[used].compute()
         return cls(data, rows)
@@ -193,7 +190,7 @@ class Items:
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """Return a batch; each block it needs is read once."""
+        """Return a batch, reading each of its blocks once."""
         rows = np.array([row_of(index, len(self)) for index in indices], dtype=np.intp)
         betas = self._finite(self._betas.take(rows).astype(np.float32, copy=False), rows)
         images = None if self._images is None else self._images.take(rows)
@@ -227,18 +224,21 @@ class Items:
 
 
 def row_of(index: int, n: int) -> int:
-    """Return the row of an item of `n`.
+    """Return the row of an item, counting negative indices from the end.
 
-    Negative numbers count from the end; IndexError if there is no such item.
+    Raises
+    ------
+    IndexError
+        If there is no such item.
     """
     row = operator.index(index)
     if not -n <= row < n:
-        raise IndexError(f"Item {row}: expected one from 0 to {n - 1}.")
+        raise IndexError(f"No item {row}: expected an index from 0 to {n - 1}.")
     return row % n
 
 
 def transformed(transform: Transform, value: Any, which: str) -> Any:
-    """Call a user's transform; errors name the item."""
+    """Call a user's transform, adding the item to its exceptions."""
     try:
         return transform(value)
     except Exception as error:
@@ -247,15 +247,12 @@ def transformed(transform: Transform, value: Any, which: str) -> Any:
 
 
 def _variable(images: xr.Dataset | xr.DataArray) -> xr.DataArray:
-    """Return the array along images.
-
-    ValueError unless there is exactly one.
-    """
+    """Return the only array along images, or raise ValueError."""
     arrays: list[xr.DataArray] = [*getattr(images, "data_vars", {"": images}).values()]
-    found = [one for one in arrays if IMAGE in getattr(one, "dims", ()) and one.ndim > 1]
+    found = [array for array in arrays if IMAGE in getattr(array, "dims", ()) and array.ndim > 1]
     if len(found) != 1 or IMAGE not in found[0].indexes:
         raise ValueError(
-            "images: expected one array with the index image, as open_stimuli and open_embeddings return, found "
-            f"{len(found)} in {type(images).__name__}."
+            "images= must have exactly one array with the index image, as open_stimuli and open_embeddings return it, "
+            f"found {len(found)} in {type(images).__name__}."
         )
     return found[0]

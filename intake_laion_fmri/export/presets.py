@@ -22,25 +22,23 @@ __all__ = ["lab_xarray"]
 def lab_xarray(dataset: xr.Dataset) -> xr.DataArray:
     """Convert betas to the format of a lab's xarray loader.
 
-    Finite voxels, sorted trials, two MultiIndexes.
-
-    Each voxel is scaled within its session over all trials, ``(x - nanmean) / nanstd`` with ddof 0. Voxels with any
-    value that is not finite are dropped, nothing is filled. Then out-of-distribution images are dropped, and trials
-    sorted by label and repetition.
+    Each voxel is scaled within each session over all trials, ``(x - nanmean) / nanstd`` with ddof 0. Voxels with any
+    value that is not finite are dropped, then the trials of out-of-distribution images. The remaining trials are sorted
+    by label and repetition.
 
     Parameters
     ----------
     dataset : xarray.Dataset
-        Whole sessions of one subject, with any voxels, as `open_betas` returns them; or the same opened with
-        ``zscore="session"``, which holds them once less.
+        Whole sessions of one subject, with any voxels, as returned by `open_betas`; opening them with
+        ``zscore="session"`` saves a copy in memory.
 
     Returns
     -------
     xarray.DataArray
         (presentation, neuroid), float32, in memory. Coordinates: ``session`` (uint8, its number), ``trial`` (uint16,
         row within the session), ``run`` (uint8); the MultiIndex ``stimulus`` (label), ``repetition`` (uint8, counted
-        over all sessions of the subject); the MultiIndex ``x``, ``y``, ``z`` (float32, mm). No file format keeps a
-        MultiIndex: ``result.reset_index(["presentation", "neuroid"])`` first, or pickle it.
+        over all sessions of the subject); the MultiIndex ``x``, ``y``, ``z`` (float32, mm). File formats do not support
+        MultiIndexes: call ``result.reset_index(["presentation", "neuroid"])`` before saving, or pickle the result.
 
     Raises
     ------
@@ -49,15 +47,15 @@ def lab_xarray(dataset: xr.Dataset) -> xr.DataArray:
 
     Notes
     -----
-    Source: the loader of LAION-fMRI of the Bonner lab, 2026. ``result.sel(stimulus=label)`` has the repetitions of an
-    image; rows of ``result.isel(presentation=result.repetition.values == 0)`` and of 1 show the same images.
+    Source: the Bonner lab's loader of LAION-fMRI, 2026. ``result.sel(stimulus=label)`` selects the repetitions of an
+    image; ``result.isel(presentation=result.repetition.values == 0)``, and that of 1, have the same images.
     """
     betas = betas_of(dataset, TRIAL, VOXEL)
     is_in_sd = is_scaled(betas)
     if not dataset.sizes[TRIAL] or has_gaps(dataset):
         raise ValueError(
-            "Trials of a session are missing, as after stimuli=, split= or a selection: which voxels are finite "
-            "follows from all of them. Open whole sessions, and select from the result."
+            "Trials of a session are missing, as after stimuli=, split= or a selection, but all are needed to find the "
+            "finite voxels. Open whole sessions, and select from the result."
         )
     whole = load(dataset)
     if not is_in_sd:
@@ -66,7 +64,7 @@ def lab_xarray(dataset: xr.Dataset) -> xr.DataArray:
     order = np.lexsort((repetition, labels))
     order = order[(whole["dataset"].values != "OOD")[order]]
     values = whole["betas"].transpose(TRIAL, VOXEL).values
-    voxels = np.argsort(whole[VOXEL].values, kind="stable")  # blocks of voxels come in a store's order
+    voxels = np.argsort(whole[VOXEL].values, kind="stable")  # a store may order its blocks of voxels differently
     voxels = voxels[np.isfinite(values).all(axis=0)[voxels]]
     return _assembled(whole, values[np.ix_(order, voxels)], order, voxels)
 

@@ -1,7 +1,7 @@
 """Pictures by nilearn and matplotlib: slices, surfaces, trials and results.
 
-Here are the public functions of this wing, loaded on first use. All are methods of ``ds.laion`` too. Each returns the
-matplotlib figure, which pyplot manages: ``figure.savefig("picture.png")`` writes it.
+The public functions of this wing are loaded on first use, and are methods of ``ds.laion`` as well. Each returns the
+matplotlib figure, which is managed by pyplot: ``figure.savefig("picture.png")`` writes it.
 """
 
 from __future__ import annotations

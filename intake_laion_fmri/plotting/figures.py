@@ -18,25 +18,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIGNED, POSITIVE = "RdBu_r", "viridis"
-"""Colour maps that are read without telling red from green; the second is perceptually uniform."""
+"""Colour maps suitable for colour-blind readers; the second is perceptually uniform."""
 
 COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#F0E442", "#009E73", "#FFFFFF", "#D55E00", "#0072B2")
-"""Colours of outlines, those that are bright on a dark background first: Okabe and Ito's, and white."""
+"""Colours of outlines: Okabe and Ito's and white, those that are bright on a dark background first."""
 
 _USUAL = 98.0
-"""Percentile where a scale ends: a few voxels at the edge of the brain would take all of it."""
+"""Percentile at the end of a scale: otherwise a few voxels at the edge of the brain would determine it."""
 
 _LETTERS_PER_INCH = 10
-"""Of the text beside a bar, which is broken into lines."""
+"""Estimate for wrapping the text beside a colour bar."""
 
 _UNITS = {"percent": "%", "1": ""}
 
 
 def pyplot() -> Any:
-    """Import `matplotlib.pyplot`, and check for nilearn.
-
-    An ImportError says how to install them.
-    """
+    """Import `matplotlib.pyplot`, and raise ImportError if it or nilearn is missing."""
     try:
         import matplotlib.pyplot
         import nilearn.plotting  # noqa: F401
@@ -61,20 +58,20 @@ def panels(
     Parameters
     ----------
     axes : matplotlib Axes, sequence of these, or None
-        As a user gave them; None makes a figure.
+        The user's axes; None creates a figure.
     rows, columns : int
-        How many are needed.
+        Number of panels.
     size : tuple of float
         Width and height of a row of a new figure, in inches.
     left, right, bottom : float
-        Inches of texts on that side of a new figure.
+        Space for text on that side of a new figure, in inches.
     **subplots
-        Of `matplotlib.pyplot.subplots`.
+        Arguments of `matplotlib.pyplot.subplots`.
 
     Raises
     ------
     ValueError
-        If another number of them was given.
+        If the number of axes is not that of the panels.
     """
     plt = pyplot()
     if axes is None:
@@ -92,23 +89,23 @@ def panels(
 
 
 def figure_of(axes: Axes) -> Figure:
-    """Return the figure of axes, also through subfigures."""
+    """Return the figure of axes, including those of subfigures."""
     figure: Figure = axes.get_figure(root=True)  # type: ignore[assignment]
     return figure
 
 
 def _show_once(figure: Figure) -> None:
-    """Keep a notebook from showing a figure twice.
+    """Prevent a notebook from showing a figure twice.
 
-    It would be shown as the cell's value, and by pyplot at the cell's end.
+    Otherwise it is shown as the cell's value, and again by pyplot at the end of the cell.
     """
     if "inline" in pyplot().get_backend():
         figure._ipython_display_ = functools.partial(_display, figure)  # type: ignore[attr-defined]
 
 
 def _display(figure: Figure) -> None:
-    pyplot().close(figure)  # what is closed is not shown at the cell's end
-    raise NotImplementedError  # IPython's sign to show it now, as usual
+    pyplot().close(figure)  # pyplot does not show closed figures at the end of the cell
+    raise NotImplementedError  # makes IPython fall back to its usual display
 
 
 def label_of(values: xr.DataArray) -> str:
@@ -130,9 +127,9 @@ class Scale:
     vmax: float
     """Value at its upper end."""
     extend: str
-    """Where values lie beyond, as matplotlib says it: "neither", "both", "min" or "max"."""
+    """Ends that values exceed, as in matplotlib: "neither", "both", "min" or "max"."""
     label: str
-    """What stands beside the bar."""
+    """Text beside the colour bar."""
 
     @classmethod
     def of(
@@ -146,16 +143,16 @@ class Scale:
     ) -> Scale:
         """Choose a scale: diverging around 0, or sequential from 0.
 
-        It diverges if more than a few values are negative.
+        The scale diverges if more than a few values are negative.
 
         Parameters
         ----------
         values : array
-            NaN and infinite ones do not count.
+            NaN and infinite values are ignored.
         label : str
-            What they are.
+            Name and units of the values.
         cmap, vmin, vmax : optional
-            As a user gave them.
+            The user's choices.
         """
         known = np.asarray(values, dtype=np.float64)
         known = known[np.isfinite(known)]
@@ -167,7 +164,7 @@ class Scale:
         if vmin is None:
             vmin = -abs(vmax) if is_signed else min(0.0, vmax - 1)
         least, most = (known.min(), known.max()) if known.size else (vmin, vmax)
-        # Colours do not tell what lies a rounding error beyond.
+        # Values beyond an end by a rounding error do not count.
         slack = 1e-6 * (vmax - vmin)
         extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(
             (bool(least < vmin - slack), bool(most > vmax + slack)), "neither"
@@ -175,12 +172,9 @@ class Scale:
         return cls(cmap or (SIGNED if is_signed else POSITIVE), float(vmin), float(vmax), extend, label)
 
     def lifted(self, values: NDArray[Any]) -> tuple[NDArray[Any], float]:
-        """Return values and a threshold for nilearn.
-
-        With them, NaN is transparent and zeros are not.
-        """
-        # Idea: nilearn takes 0 for "nothing here". Values nearer to 0 than anybody sees are lifted above a threshold.
-        # Cost: one pass; values change by a millionth of the scale.
+        """Return values and a threshold that make nilearn draw zeros but not NaN."""
+        # Idea: nilearn draws nothing where a value is 0. Values invisibly close to 0 are raised to a threshold.
+        # Cost: one pass; values change by at most a millionth of the scale.
         least = 1e-6 * max(abs(self.vmin), abs(self.vmax))
         shown = np.where(np.abs(values) < least, np.where(values < 0, -least, least), values)
         return np.where(np.isfinite(values), shown, 0), least / 2
@@ -193,16 +187,16 @@ class Scale:
         return cm.ScalarMappable(colors.Normalize(self.vmin, self.vmax), self.cmap)
 
     def bar(self, axes: Sequence[Axes], **style: Any) -> None:
-        """Draw the colour bar beside axes, which shrink."""
+        """Draw the colour bar beside axes, which shrink for it."""
         figure: Any = axes[0].figure
-        places = [one.get_position() for one in axes]
-        height = (max(one.y1 for one in places) - min(one.y0 for one in places)) * figure.get_figheight()
+        boxes = [panel.get_position() for panel in axes]
+        height = (max(box.y1 for box in boxes) - min(box.y0 for box in boxes)) * figure.get_figheight()
         text = textwrap.fill(self.label, max(12, int(_LETTERS_PER_INCH * height)))
         figure.colorbar(self.mappable, ax=list(axes), label=text, extend=self.extend, **style)
 
 
 def coloured(names: str | Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
-    """Return a colour for each name: the given ones, or `COLOURS`."""
+    """Return the colour of each name: a given one, or one of `COLOURS`."""
     if isinstance(names, Mapping):
         return dict(names)
     several = [names] if isinstance(names, str) else list(dict.fromkeys(names))
@@ -217,7 +211,7 @@ def outline_styles(colour: Any) -> list[dict[str, Any]]:
 def legend(axes: Axes, outlines: Mapping[str, Any], reached: Mapping[str, bool]) -> None:
     """Draw a legend of outlines below axes, on a dark background.
 
-    Names that are not in `reached` are marked.
+    Names whose value in `reached` is False are marked as not drawn.
     """
     if not outlines:
         return

@@ -1,4 +1,4 @@
-"""Values and regions on a surface's vertices, projected from voxels or given there."""
+"""Values and regions on a surface's vertices, projected from voxels or given as such."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 _SHOWN, _INSIDE = "shown", "inside"
 
 _OF_NILEARN = {"inflated": "infl", "pial": "pial", "white": "white", "sphere": "sphere", "flat": "flat"}
-"""Surface → its name among nilearn's of fsaverage."""
+"""From a surface to its name in nilearn's fsaverage data."""
 
 _SIDES = {"L": "left", "R": "right"}
 
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """A hemisphere and what is drawn on it."""
+    """A hemisphere with the values and regions to draw."""
 
     hemi: str
     """``L`` or ``R``."""
@@ -46,13 +46,13 @@ class Mesh:
     values: NDArray[Any]
     """Shape (vertex,), NaN where there are none."""
     inside: Mapping[str, NDArray[np.bool_]]
-    """ROI → which vertices are in it."""
+    """From ROI to flags of its vertices, shape (vertex,)."""
 
     @property
     def shade(self) -> NDArray[Any]:
-        """Depth as a grey of 0 to 1.
+        """Depth as a grey from 0 to 1.
 
-        From light gyri to dark sulci, neither as bright or dark as values.
+        Gyri are light and sulci dark, but less so than values.
         """
         if self.sulc is None or not np.isfinite(self.sulc).any():
             return np.full(len(self.xyz), 0.45)
@@ -75,16 +75,14 @@ def meshes(
     hemi: str,
     where: Mapping[str, Any],
 ) -> tuple[list[Mesh], xr.DataArray | None]:
-    """Return the hemispheres to draw, and the values as given.
-
-    The values' attributes hold their name and units.
+    """Return the hemispheres to draw, and the values with their attributes.
 
     Parameters
     ----------
     data, values, rois, surface, space, hemi
         As in `plot_surface`.
     where : mapping
-        Where the bucket is, as openers take it.
+        Location of the bucket, as arguments of openers.
     """
     sides = chosen("hemi", hemi, HEMISPHERES)
     check_option("space", space, valid=(NATIVE, *DENSITIES), optional=True)
@@ -92,22 +90,22 @@ def meshes(
         target = space or NATIVE
         shown = on_voxels(data, values)
         if shown is not None and shown.ndim == 2:
-            raise ValueError(f"Expected one map, found {shown.shape[0]} along {shown.dims[0]!r}: select one first.")
-        there = _carried(data, shown, rois, target, sides, where)
+            raise ValueError(f"Expected one map, found {shown.shape[0]} along {shown.dims[0]!r}. Select one first.")
+        on_surface = _projected(data, shown, rois, target, sides, where)
     else:
         if rois:
-            raise ValueError("rois= needs data along 'voxel', with in_roi: pass the Dataset of open_betas.")
-        there, shown, target = _on_vertices(data, values, space, where)
+            raise ValueError("rois= needs data along 'voxel' with in_roi. Pass the Dataset of open_betas.")
+        on_surface, shown, target = _on_vertices(data, values, space, where)
     drawn = _surfaces(data, surface, target, sides, where)
     found = []
     for side in sides:
         xyz, faces, sulc, vertices = drawn[side]
-        flags = {name: _full(there, f"{_INSIDE}{n}_{side}", vertices) >= 0.5 for n, name in enumerate(rois)}
-        found.append(Mesh(side, xyz, faces, sulc, _full(there, f"{_SHOWN}_{side}", vertices), flags))
+        flags = {name: _full(on_surface, f"{_INSIDE}{n}_{side}", vertices) >= 0.5 for n, name in enumerate(rois)}
+        found.append(Mesh(side, xyz, faces, sulc, _full(on_surface, f"{_SHOWN}_{side}", vertices), flags))
     return found, shown
 
 
-def _carried(
+def _projected(
     data: xr.Dataset | xr.DataArray,
     shown: xr.DataArray | None,
     rois: Sequence[str],
@@ -132,7 +130,7 @@ def _carried(
 def _on_vertices(
     data: xr.Dataset | xr.DataArray, values: Any, space: str | None, where: Mapping[str, Any]
 ) -> tuple[xr.Dataset, xr.DataArray, str]:
-    """Return values on vertices, and the name of their surface."""
+    """Return values on vertices, one array of them, and the name of their surface."""
     import xarray as xr
 
     dataset = data.to_dataset(name=data.name or "values_") if isinstance(data, xr.DataArray) else data
@@ -157,16 +155,16 @@ def _on_vertices(
     return found, xr.DataArray(next(iter(given.values())), name=values), space or own
 
 
-def _full(there: xr.Dataset, name: str, vertices: NDArray[np.int64]) -> NDArray[Any]:
-    """Return the values of all vertices, NaN where there are none."""
-    if name not in there:
+def _full(on_surface: xr.Dataset, name: str, vertices: NDArray[np.int64]) -> NDArray[Any]:
+    """Return the values of all vertices, with NaN for missing ones."""
+    if name not in on_surface:
         return np.full(len(vertices), np.nan)
-    (dim,) = there[name].dims
-    return np.asarray(there[name].astype(float).reindex({dim: vertices}).values)
+    (dim,) = on_surface[name].dims
+    return np.asarray(on_surface[name].astype(float).reindex({dim: vertices}).values)
 
 
 _Surface = tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None, NDArray[np.int64]]
-"""Positions, triangles, depth and numbers of the vertices of a surface."""
+"""Coordinates, triangles, depth and vertex numbers of a surface."""
 
 
 def _surfaces(
@@ -177,13 +175,15 @@ def _surfaces(
         return {side: _template(surface, space, side) for side in sides}
     subject = subject_of(data)
     if subject is None:
-        raise ValueError("Expected data of one subject, whose surface is drawn: select one, or keep 'subject'.")
+        raise ValueError(
+            "Expected data of a single subject, to draw its surface. Select one, and keep the coordinate 'subject'."
+        )
     hemi: Any = sides[0] if len(sides) == 1 else ALL
     opened = open_surfaces(subject, surface=surface, hemi=hemi, **bucket_of(data, where))
     found = {}
     for side in sides:
         sulc = opened[named("sulc", side)].values if named("sulc", side) in opened.coords else None
-        xyz, faces = (opened[named(what, side)].values for what in ("xyz", "faces"))
+        xyz, faces = (opened[named(variable, side)].values for variable in ("xyz", "faces"))
         found[side] = xyz, faces, sulc, opened[named("vertex", side)].values
     return found
 
@@ -197,9 +197,9 @@ def _template(surface: str, space: str, side: str) -> _Surface:
         files: Any = fetch_surf_fsaverage(space)
     except OSError as error:
         raise NotInBucketError(
-            f"The surfaces of {space} are not on this machine, and nilearn cannot download them ({error}). Take "
-            "space='fsaverage5', which nilearn brings along, or call nilearn.datasets.fetch_surf_fsaverage where there "
-            "is a network."
+            f"The surfaces of {space} are not on this machine, and nilearn cannot download them ({error}). Use "
+            "space='fsaverage5', which nilearn includes, or call nilearn.datasets.fetch_surf_fsaverage with a network "
+            "connection first."
         ) from error
     mesh = load_surf_mesh(files[f"{_OF_NILEARN[surface]}_{_SIDES[side]}"])
     sulc = np.asarray(load_surf_data(files[f"sulc_{_SIDES[side]}"]))

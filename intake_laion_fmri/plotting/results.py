@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 __all__ = ["plot_ceiling", "plot_rdm", "plot_split", "plot_trials"]
 
 _LARGEST = 2**27
-"""Values of a carpet: 0.5 GB, far more than pixels."""
+"""Maximum number of values in a carpet plot: 0.5 GB, far more than a figure has pixels."""
 
 _LEGIBLE = 20
-"""Labels along an axis that can be read."""
+"""Maximum number of legible labels along an axis."""
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's that are dark enough for lines on white."""
+"""Those of Okabe and Ito's colours that are dark enough for lines on white."""
 
 _ROLE_COLOURS = {"train": "#0072B2", "test": "#E69F00", "unused": "#BBBBBB"}
 _MISSING = "0.75"
@@ -49,15 +49,14 @@ def plot_trials(
     title: str | None = None,
     axes: Any = None,
 ) -> Figure:
-    """Draw betas as a carpet, trials by voxels.
+    """Draw betas as a carpet plot, trials by voxels.
 
     Parameters
     ----------
     data : xarray.Dataset
-        With ``betas`` along ``trial``, or ``image``, and ``voxel``. Lazy betas are read.
+        With ``betas`` along ``voxel`` and ``trial`` or ``image``. Lazy betas are computed.
     rois : str or sequence of str, optional
-        The rows: the voxels of each ROI below each other, whose names stand at the left. By default all voxels of
-        `data`, in their order.
+        ROIs whose voxels are the rows, labelled at the left. By default all voxels of `data`, in their order.
     cmap, vmin, vmax, title
         As in `plot`.
     axes : matplotlib Axes, optional
@@ -66,12 +65,12 @@ def plot_trials(
     Returns
     -------
     matplotlib.figure.Figure
-        Sessions are parted by lines; NaN are grey.
+        Lines separate sessions; NaN is grey.
 
     Raises
     ------
     ValueError
-        If there are no such betas, more than 134 million of them, or no voxels in an ROI.
+        If there are no such betas, more than 134 million values, or no voxels in an ROI.
     ImportError
         As in `plot`.
     """
@@ -79,10 +78,10 @@ def plot_trials(
     names = [rois] if isinstance(rois, str) else list(rois)
     parts = [np.flatnonzero(voxels_of(data, name)) for name in names] or [np.arange(data.sizes[VOXEL])]
     if empty := [name for name, part in zip(names, parts, strict=False) if not len(part)]:
-        raise ValueError(f"Expected ROIs with voxels in the data, found none of {in_short(empty)}: select others.")
+        raise ValueError(f"The data have no voxels of {in_short(empty)}. Choose other ROIs, or open these voxels, too.")
     betas = data["betas"].transpose(VOXEL, along).isel({VOXEL: np.concatenate(parts)})
     if betas.size > _LARGEST or not betas.size:
-        raise ValueError(f"Expected 1 to {_LARGEST:,} betas, found {betas.size:,}: select voxels, such as rois='FFA1'.")
+        raise ValueError(f"Expected 1 to {_LARGEST:,} betas, found {betas.size:,}. Select voxels, as with rois='FFA1'.")
     numbers = betas.values
     scale = Scale.of(numbers, label_of(betas), cmap=cmap, vmin=vmin, vmax=vmax)
     (panel,) = panels(axes, 1, size=(9, 4.2), right=1.0, left=0.9, bottom=0.7)
@@ -116,21 +115,21 @@ def plot_rdm(
     Parameters
     ----------
     data : xarray.Dataset or xarray.DataArray
-        What `rdm` returns, or a Dataset of images that `rdm` takes.
+        The result of `rdm`, or a Dataset of images to pass to it.
     metric : {"correlation", "euclidean"}, default "correlation"
-        Of `rdm`, for a Dataset.
+        As in `rdm`; only used for a Dataset.
     cmap, vmin, vmax, title, axes
         As in `plot_trials`.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Labels are written where there are at most 20 images; NaN are grey.
+        Up to 20 images are labelled; NaN is grey.
 
     Raises
     ------
     ValueError
-        If it is neither, or as in `rdm`.
+        If a DataArray is not the result of `rdm`, or as in `rdm`.
     ImportError
         As in `plot`.
     """
@@ -138,7 +137,7 @@ def plot_rdm(
 
     matrix = data if isinstance(data, xr.DataArray) else rdm(data, metric)
     if set(matrix.dims) != {IMAGE, OTHER}:
-        raise ValueError(f"Expected a matrix along {IMAGE!r} and {OTHER!r}, as rdm returns; found {matrix.dims}.")
+        raise ValueError(f"Expected the result of rdm, along {IMAGE!r} and {OTHER!r}, found {matrix.dims}.")
     matrix = matrix.transpose(IMAGE, OTHER)
     beside = matrix.values[~np.eye(matrix.sizes[IMAGE], dtype=bool)]
     scale = Scale.of(beside, label_of(matrix), cmap=cmap, vmin=vmin, vmax=vmax)
@@ -174,14 +173,14 @@ def plot_ceiling(
     values : str, xarray.DataArray or array, default "nc_12rep"
         Any map, as in `plot`.
     bins : int or sequence, default 25
-        Bins from the least to the greatest value of all ROIs, or their edges.
+        Number of bins between the minimum and maximum over all ROIs, or the edges of the bins.
     title, axes
         As in `plot_trials`.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Shares of an ROI's voxels, in percent. The legend has their number and median; NaN are left out.
+        Bars are percentages of an ROI's voxels. The legend has their number and median; NaN is left out.
 
     Raises
     ------
@@ -192,7 +191,8 @@ def plot_ceiling(
     """
     shown = on_voxels(data, values)
     if shown is None or shown.ndim != 1:
-        raise ValueError("Expected one map, such as values='nc_12rep'.")
+        dims = "no values" if shown is None else f"dimensions {shown.dims}"
+        raise ValueError(f"Expected a single map along {VOXEL!r}, such as values='nc_12rep', found {dims}.")
     whole = np.ones(data.sizes[VOXEL], dtype=bool)
     parts = {name: voxels_of(data, name) for name in coloured(rois)} or {"all voxels": whole}
     colours = rois if isinstance(rois, Mapping) else dict(zip(parts, itertools.cycle(_COLOURS)))
@@ -219,9 +219,9 @@ def plot_split(
     Parameters
     ----------
     data : xarray.Dataset
-        With ``split_role``: of trials, or of images as `average` returns them.
+        With ``split_role`` of trials, or of images as returned by `average`.
     split : str, optional
-        One split, with a bar for each session. By default a bar for each split.
+        A split to draw with a bar per session. By default all splits, with a bar for each.
     pool : str, default "shared"
         As in `trials`.
     title, axes
@@ -234,7 +234,7 @@ def plot_split(
     Raises
     ------
     ValueError
-        If there is no such split or pool, with those that there are.
+        If the split or pool is unknown; the message lists the known ones.
     ImportError
         As in `plot`.
     """
@@ -246,7 +246,7 @@ def plot_split(
         sessions = data["session"].values if "session" in data.coords else np.full(len(role), "all")
         given = {str(name): role[sessions == name] for name in np.unique(sessions)}
     if not given:
-        roles(data, "random_0", pool)  # says what is missing
+        roles(data, "random_0", pool)  # raises the error that explains what is missing
     (panel,) = panels(axes, 1, size=(8, 4), left=0.9, right=1.2, bottom=1.0)
     below: NDArray[Any] = np.zeros(len(given))
     for name in ("train", "test", "unused"):
@@ -265,14 +265,14 @@ def _titled(data: xr.Dataset | xr.DataArray, title: str | None, more: str = "") 
 
 
 def _matrix(axes: Axes, values: NDArray[Any], scale: Scale, aspect: Literal["auto", "equal"] = "auto") -> None:
-    """Draw a matrix; NaN are grey."""
+    """Draw a matrix, with NaN in grey."""
     axes.set_facecolor(_MISSING)
     shown = np.ma.masked_invalid(values)
     axes.imshow(shown, cmap=scale.cmap, vmin=scale.vmin, vmax=scale.vmax, aspect=aspect, interpolation="nearest")
 
 
 def _part_sessions(axes: Axes, sessions: NDArray[Any]) -> None:
-    """Draw lines between sessions, and their names where they fit."""
+    """Draw lines between sessions, and label them if they are few."""
     starts = np.flatnonzero(np.r_[True, sessions[1:] != sessions[:-1]])
     for start in starts[1:]:
         axes.axvline(start - 0.5, color="black", linewidth=1)

@@ -60,26 +60,26 @@ def plot_surface(
     Parameters
     ----------
     data : xarray.Dataset or xarray.DataArray
-        Of this package, along ``voxel``; or a Dataset along ``vertex_L`` and ``vertex_R``, such as `open_localizers`
-        and `to_fsaverage` return.
+        Data of this package along ``voxel``; or a Dataset along ``vertex_L`` and ``vertex_R``, as returned by
+        `open_localizers` and `to_fsaverage`.
     values : str, xarray.DataArray or array, optional
-        As in `plot`, one map. On vertices the name without the hemisphere, such as ``"z_value"``.
+        A map as in `plot`. For values on vertices, the name without the hemisphere, such as ``"z_value"``.
     surface : str, default "inflated"
         As in `open_surfaces`: ``"inflated"``, ``"white"``, ``"pial"``, ``"sphere"``.
     space : {"fsnative", "fsaverage5", "fsaverage6", "fsaverage7"}, optional
-        The subject's own surface, or the template's, to which `to_fsaverage` carries the values. By default the
-        subject's own, or the one that the values are on.
+        The subject's own surface, or that of a template, to which values are projected with `to_fsaverage`. By default
+        the surface that the values are on, or the subject's own for voxels.
     hemi : {"L", "R", "all"}, default "all"
-        Hemispheres, beside each other.
+        Hemispheres to draw side by side.
     view : str or sequence of str, default "lateral"
-        From where: ``"lateral"``, ``"medial"``, ``"dorsal"``, ``"ventral"``, ``"anterior"``, ``"posterior"``; a row for
-        each.
+        Views, with a row for each: ``"lateral"``, ``"medial"``, ``"dorsal"``, ``"ventral"``, ``"anterior"``,
+        ``"posterior"``.
     rois : str, sequence of str, or mapping, optional
-        Outlines, as in `plot`: of the voxels of `data`, carried to the surface as the values are.
+        Outlines as in `plot`, of the voxels of `data`, projected to the surface like the values.
     cmap, vmin, vmax, title, bucket, storage_options, mirror, mirror_only
         As in `plot`.
     axes : array of matplotlib Axes with ``projection="3d"``, optional
-        Where to draw: as many as views and hemispheres.
+        Where to draw: a panel for each view and hemisphere.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def plot_surface(
 
     Notes
     -----
-    Some 30 MB of surfaces are read. A panel of a real subject takes about 1.5 s, 10,242 vertices 0.1 s.
+    Reads some 30 MB of surfaces. A panel of a real subject takes about 1.5 s, one of 10,242 vertices 0.1 s.
     """
     pyplot()
     views = check_each("view", view, valid=_VIEWS)
@@ -136,7 +136,7 @@ def plot_flat(
     data, values, rois, space, hemi, cmap, vmin, vmax, title, bucket, storage_options, mirror, mirror_only
         As in `plot_surface`.
     surface : str, default "flat"
-        The patch, where a subject has several.
+        Name of the patch, for subjects that have several.
     axes : sequence of matplotlib Axes, optional
         Where to draw: one for each hemisphere.
 
@@ -148,7 +148,7 @@ def plot_flat(
     Raises
     ------
     ValueError, NotInBucketError, BucketUnreachableError, DataIntegrityError, ImportError
-        As in `plot_surface`; NotInBucketError also where the subject has no flat patch.
+        As in `plot_surface`; NotInBucketError also if the subject has no flat patch.
     """
     pyplot()
     colours = coloured(rois)
@@ -182,13 +182,13 @@ def view(
     Parameters
     ----------
     data, values, surface, space, hemi, cmap, vmin, vmax, title, bucket, storage_options, mirror, mirror_only
-        As in `plot_surface`; both hemispheres lie beside each other.
+        As in `plot_surface`. Both hemispheres are shown side by side.
 
     Returns
     -------
     nilearn.plotting.surface.html_surface.SurfaceView
-        Shown by a notebook; ``save_as_html(file)`` writes a page that needs no network, ``open_in_browser()`` opens
-        it. Vertices without a value show the depth of the sulci.
+        Notebooks display it; ``save_as_html(file)`` writes a page that needs no network, ``open_in_browser()`` opens
+        one. Vertices without a value show the depth of the sulci.
 
     Raises
     ------
@@ -197,7 +197,7 @@ def view(
 
     Notes
     -----
-    The page is some 5 MB, of a real subject's two hemispheres 13 MB.
+    The page has some 5 MB, or 13 MB for both hemispheres of a real subject.
     """
     pyplot()
     from nilearn.plotting import view_surf
@@ -223,8 +223,8 @@ def view(
             title_fontsize=16,
             **_darkness(view_surf),
         )
-    except ImportError as error:  # nilearn asks for plotly from 0.14 on
-        raise ImportError(f"{error} pip install 'intake-laion-fmri[plot]' installs it.") from error
+    except ImportError as error:  # nilearn requires plotly from 0.14 on
+        raise ImportError(f"{error} Install it with pip install 'intake-laion-fmri[plot]'.") from error
 
 
 def _scale(found: Sequence[Mesh], shown: xr.DataArray | None, **given: Any) -> Scale:
@@ -233,7 +233,7 @@ def _scale(found: Sequence[Mesh], shown: xr.DataArray | None, **given: Any) -> S
 
 
 def _darkness(function: Any) -> dict[str, Any]:
-    """Return the argument without which nilearn, until 0.12, warns of its own default."""
+    """Return the argument that silences a warning of nilearn until 0.12."""
     return {"darkness": None} if "darkness" in signature(function).parameters else {}
 
 
@@ -248,7 +248,7 @@ def _solid(axes: Axes, mesh: Mesh, seen_from: str, scale: Scale, colours: Mappin
     if np.isfinite(mesh.values).any():
         ends = {"cmap": scale.cmap, "vmin": scale.vmin, "vmax": scale.vmax, "symmetric_cbar": False}
         plot_surf_stat_map(surface, mesh.values, **ends, **below)
-    else:  # nilearn warns of a map without values
+    else:  # nilearn warns about maps without values
         plot_surf(surface, **below)
     for name, inside in mesh.inside.items():
         if inside.any():
@@ -294,18 +294,15 @@ def _finished(
 
 
 def _joined(found: Sequence[Mesh]) -> tuple[Any, Any, Any, Any]:
-    """Join the hemispheres into one mesh, the left one at the left.
-
-    Their shades and values are joined likewise.
-    """
-    xyz, faces, before = [], [], 0
+    """Join hemispheres, the left one at the left: vertices, faces, shades, values."""
+    xyz, faces, n_vertices = [], [], 0
     for mesh in found:
         moved = mesh.xyz.astype(float)
         if len(found) > 1:
             shift = -moved[:, 0].max() - _APART / 2 if mesh.hemi == "L" else -moved[:, 0].min() + _APART / 2
             moved[:, 0] += shift
         xyz.append(moved)
-        faces.append(mesh.faces + before)
-        before += len(moved)
+        faces.append(mesh.faces + n_vertices)
+        n_vertices += len(moved)
     along = [np.concatenate(parts) for parts in zip(*((mesh.shade, mesh.values) for mesh in found), strict=True)]
     return np.concatenate(xyz), np.concatenate(faces), along[0], along[1]

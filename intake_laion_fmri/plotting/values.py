@@ -15,44 +15,47 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _MOST_ROWS = 12
-"""Rows of a picture: more are unreadable, and as a rule trials that were not averaged."""
+"""Maximum number of rows in a picture: more are illegible, and usually trials that were not averaged."""
 
 
 def on_voxels(data: xr.Dataset | xr.DataArray, values: Any = None) -> xr.DataArray | None:
     """Return values along ``voxel``, and at most one other dimension, in memory.
 
-    None if there are none.
-
     Parameters
     ----------
     data : xarray.Dataset or xarray.DataArray
-        What is drawn, or what has it.
+        The values themselves, or the data with their voxels.
     values : str, xarray.DataArray, array, or None
-        As a user gave them; None for `data` itself, or its only variable along ``voxel`` alone.
+        The user's choice; None for `data` itself, or its only variable along ``voxel`` alone.
+
+    Returns
+    -------
+    xarray.DataArray or None
+        None if no values are chosen, and the Dataset does not have exactly one such variable.
 
     Raises
     ------
     ValueError
-        If there is no such name, an array is of another length, or the dimensions are others.
+        If a name is unknown, or the length or dimensions of the values are others.
     """
     if not data.sizes.get(VOXEL):
-        raise ValueError(f"There are no voxels to draw: expected some along {VOXEL!r}, found {dict(data.sizes)}.")
+        raise ValueError(f"There are no voxels to draw: expected dimension {VOXEL!r}, found {dict(data.sizes)}.")
     found = _found(data, values)
     if found is None:
         return None
     if VOXEL not in found.dims or found.ndim > 2:
         raise ValueError(
-            f"Expected values along {VOXEL!r}, and at most one other dimension; found {dict(found.sizes)}. Average or "
+            f"Expected values along {VOXEL!r} and at most one other dimension, found {dict(found.sizes)}. Average or "
             "select first."
         )
     found = found.transpose(..., VOXEL)
     if found.ndim == 2 and not 1 <= found.shape[0] <= _MOST_ROWS:
         raise ValueError(
-            f"Expected 1 to {_MOST_ROWS} rows, found {found.shape[0]} along {found.dims[0]!r}: average or select "
-            "first, as with .mean() or .isel()."
+            f"Expected 1 to {_MOST_ROWS} rows, found {found.shape[0]} along {found.dims[0]!r}. Average or select "
+            "first, with .mean() or .isel()."
         )
     if found.dtype.kind not in "fiub":
-        raise ValueError(f"Expected numbers, found {found.dtype} in {found.name!r}.")
+        raise ValueError(f"Expected numeric values, found dtype {found.dtype} in {found.name!r}.")
     return _without_fill(found.compute())
 
 
@@ -74,16 +77,18 @@ def _found(data: xr.Dataset | xr.DataArray, values: Any) -> xr.DataArray | None:
         return values
     array = np.asarray(values)
     if VOXEL not in data.coords or array.shape[-1:] != data[VOXEL].shape or array.ndim > 2:
-        expected = data.sizes.get(VOXEL, "coordinates of")
-        raise ValueError(f"Expected an array with {expected} voxels, those of the data; found shape {array.shape}.")
+        raise ValueError(
+            f"Expected an array with one value for each of the {data.sizes[VOXEL]} voxels of the data along its last "
+            f"axis, found shape {array.shape}."
+        )
     coords = {name: coord for name, coord in data.coords.items() if coord.dims in ((VOXEL,), ())}
     return xr.DataArray(array, dims=("row", VOXEL)[2 - array.ndim :], coords=coords)
 
 
 def _without_fill(values: xr.DataArray) -> xr.DataArray:
-    """Return integers with a valid range as floats.
+    """Convert integers with a valid range to floats, with NaN outside it.
 
-    Numbers outside it become NaN: an index has -1 for none.
+    Such a variable marks missing values with -1.
     """
     if values.dtype.kind not in "iu" or len(values.attrs.get("valid_range", ())) != 2:
         return values
@@ -92,7 +97,7 @@ def _without_fill(values: xr.DataArray) -> xr.DataArray:
 
 
 def titles(data: xr.Dataset | xr.DataArray, shown: xr.DataArray | None) -> list[str]:
-    """Return a title for each row: the other dimension's value, or the subject."""
+    """Return the title of each row: its coordinate, or the subject."""
     if shown is not None and shown.ndim == 2:
         name = str(shown.dims[0])
         if name in shown.coords:
@@ -108,7 +113,7 @@ def subject_of(data: xr.Dataset | xr.DataArray) -> str | None:
 
 
 def beside(data: xr.Dataset | xr.DataArray, values: NDArray[Any]) -> xr.DataArray:
-    """Return other values on the same voxels, shape (voxel,)."""
+    """Return an array of shape (voxel,) with the voxels' coordinates."""
     import xarray as xr
 
     coords = {name: data.coords[name] for name in (VOXEL, GRID) if name in data.coords}

@@ -40,7 +40,7 @@ __all__ = ["plot"]
 AUTO = "auto"
 _MODES = ("ortho", "x", "y", "z")
 _CUTS = 3
-"""Slices along one axis, where nobody says how many."""
+"""Default number of slices along one axis."""
 
 _ONE_COLOUR = "#E69F00"
 
@@ -63,63 +63,62 @@ def plot(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> Figure:
-    """Draw values on slices through the subject's brain, with outlines of ROIs.
+    """Draw values and outlines of ROIs on slices through the brain.
 
     Parameters
     ----------
     data : xarray.Dataset or xarray.DataArray
-        Of this package, along ``voxel``.
+        Data of this package along ``voxel``.
     values : str, xarray.DataArray or array, optional
-        What is drawn: the name of a variable or coordinate such as ``"nc_12rep"``; a DataArray along ``voxel``; or an
-        array with a number for each voxel of `data`. With one more dimension, such as a few images, a row of slices
-        for each. By default `data` itself where it is a DataArray; of a Dataset its only variable along ``voxel``
-        alone, or else no values: which voxels it has. Lazy values are computed.
+        The values to draw: the name of a variable or coordinate such as ``"nc_12rep"``; a DataArray along ``voxel``; or
+        an array with a number for each voxel of `data`. With one more dimension, such as a few images, each gets a row
+        of slices. By default `data` itself if it is a DataArray, or the only variable of a Dataset along ``voxel``
+        alone; otherwise the voxels of `data` are outlined. Lazy values are computed.
     rois : str, sequence of str, or mapping, optional
-        Names, categories or expressions as in `intake_laion_fmri.open_betas`, each outlined in a colour of its own; or
-        name → colour. Outlines end where the voxels of `data` do.
+        Names, categories or expressions as in `intake_laion_fmri.open_betas`, each outlined in its own colour; or a
+        mapping of these to colours. Only voxels of `data` are outlined.
     on : str, image or None, default "auto"
         The background: an image of `intake_laion_fmri.open_anatomy`, such as ``"T1w"``; None for the voxels of `data`
-        alone; or an image that nibabel has opened. By default ``"T1w"`` where it is to be had, with a warning where it
-        is not.
+        alone; or a nibabel image. By default ``"T1w"`` if available, otherwise the voxels, with a warning.
     display_mode : {"ortho", "x", "y", "z"}, default "ortho"
-        Slices, as in nilearn: three through one point, or some along an axis.
+        Slices as in nilearn: three through one point, or several along an axis.
     cut_coords : sequence of float, or int, optional
-        Where they are cut, mm; or how many along an axis. Found by default: through the largest piece of the ROIs
-        that are outlined, or of the highest values.
+        Positions of the slices in mm, or their number along an axis. By default they pass through the largest cluster
+        of the outlined ROIs, or of the highest values.
     cmap, vmin, vmax : optional
-        Colour map and its ends. By default signed values are blue and red around 0, others from dark to bright
-        from 0 on; the scale ends at the 98th percentile, and its bar has an arrow where values lie beyond.
+        Colour map and its ends. By default signed values are blue and red around 0, others range from dark to bright,
+        starting at 0. The scale ends at the 98th percentile, and its bar has an arrow if values lie beyond.
     title : str, optional
-        By default the subject, or what each row is.
+        By default the subject, or the coordinate of each row.
     axes : matplotlib Axes, or a sequence with one for each row, optional
         Where to draw. A new figure by default.
     bucket, storage_options, mirror, mirror_only
-        As in `intake_laion_fmri.open_betas`: where the anatomy is read. By default where `data` were opened in this
+        As in `intake_laion_fmri.open_betas`: where to read the anatomy. By default where `data` were opened in this
         process.
 
     Returns
     -------
     matplotlib.figure.Figure
-        NaN and infinite values are left transparent.
+        NaN and infinite values are transparent.
 
     Raises
     ------
     ValueError
-        For unknown values, ROIs or options, or values of other voxels.
+        If values, ROIs or options are unknown, or values belong to other voxels.
     NotInBucketError, BucketUnreachableError
-        If the background that was asked for is absent, or the bucket does not respond.
+        If the requested background does not exist, or the bucket does not respond.
     ImportError
-        Without nilearn and matplotlib, which the extra ``plot`` of this package installs.
+        If nilearn or matplotlib is missing; the extra ``plot`` of this package installs them.
 
     Warns
     -----
     MissingFileWarning
-        If there is no T1w and `on` was not given: the voxels are the background.
+        If `on` is not given and there is no T1w image: the voxels are the background.
 
     Notes
     -----
-    Three listings and one file, of some 4 MB; a volume takes 12 MB of memory. A whole brain takes 2 to 3 s, half of it
-    nilearn's resampling of a grid that lies oblique.
+    Costs three listings and one file of some 4 MB; a volume takes 12 MB of memory. A whole brain takes 2 to 3 s, half
+    of it for nilearn's resampling of the oblique grid.
     """
     pyplot()
     check_option("display_mode", display_mode, valid=_MODES)
@@ -151,23 +150,21 @@ def plot(
 
 
 def _background(data: xr.Dataset | xr.DataArray, on: Any, where: Mapping[str, Any]) -> nibabel.Nifti1Image | None:
-    """Return the background image, in a type that nilearn resamples.
-
-    None for the voxels alone.
-    """
+    """Return the background image, or None for the voxels alone."""
     if on is None:
         return None
     if not isinstance(on, str):
         import nibabel
 
         if not isinstance(on, nibabel.spatialimages.SpatialImage):
-            raise TypeError(f"on must be the name of an image, None, or an image of nibabel; found {on!r}.")
+            raise TypeError(f"on must be the name of an image, a nibabel image, or None, found {on!r}.")
+        # nilearn does not resample every dtype.
         return nibabel.Nifti1Image(np.asarray(on.dataobj, dtype=np.float32), on.affine)
     subject = subject_of(data)
     try:
         if subject is None:
             raise ValueError(
-                f"Expected data of one subject, whose {on} is the background: select one, or pass on=None."
+                f"Expected data of a single subject for the background on={on!r}. Select one, or pass on=None."
             )
         name = "T1w" if on == AUTO else on
         opened = open_anatomy(subject, image=name, **bucket_of(data, where))
@@ -175,7 +172,7 @@ def _background(data: xr.Dataset | xr.DataArray, on: Any, where: Mapping[str, An
     except (ValueError, BucketUnreachableError, *UNREADABLE) as error:
         if on != AUTO:
             raise
-        text = f"The anatomy is left out, the voxels are the background: {error} on=None draws so without a warning."
+        text = f"Drawing without the anatomy, with the voxels as background: {error} Pass on=None to silence this."
         warnings.warn(text, MissingFileWarning, stacklevel=3)
         return None
 
@@ -187,10 +184,7 @@ def _cuts(
     display_mode: str,
     given: Any,
 ) -> Any:
-    """Return the positions of slices in mm.
-
-    Those of the user, or through the values.
-    """
+    """Return the positions of slices in mm: the user's, or through the values."""
     from nibabel.affines import apply_affine
     from nilearn.plotting import find_xyz_cut_coords
 
@@ -202,7 +196,7 @@ def _cuts(
     elif shown is not None:
         heights = np.nan_to_num(np.abs(shown.values.astype(float)), posinf=0).reshape(-1, shown.sizes[VOXEL])
         if heights.any():
-            placed, weight = shown, heights.max(axis=0) / heights.max()  # nilearn adds them up
+            placed, weight = shown, heights.max(axis=0) / heights.max()  # nilearn sums them: avoid overflow
     image = to_nifti(beside(placed, weight), fill=0)
     high_enough = 0.999 * float(np.percentile(weight[weight > 0], 80))
     if display_mode == "ortho":
@@ -214,7 +208,7 @@ def _cuts(
 
 
 def _outline(display: Any, inside: xr.DataArray, colour: Any) -> None:
-    """Draw the outline of an ROI, if it has voxels here."""
+    """Draw the outline of an ROI, if it has voxels in the data."""
     if inside.values.any():
         image = to_nifti(inside, fill=0)
         for style in outline_styles(colour):
@@ -235,7 +229,7 @@ def _slices(
 
 
 def _draw(display: Any, values: xr.DataArray, data: xr.Dataset | xr.DataArray, scale: Scale | None) -> None:
-    """Draw a map over the background, or an outline of flags.
+    """Draw a map over the background, or the outline of flags.
 
     NaN and voxels outside the mask are transparent.
     """

@@ -1,1 +1,1 @@
-"""Infrastructure of long work: threads, per-process values, progress bars."""
+"""Infrastructure for long-running work: threads, per-process values, progress bars."""

@@ -17,13 +17,13 @@ Result = TypeVar("Result")
 class PerProcess(Generic[T]):
     """A value that each process creates on first use.
 
-    A child keeps what it inherited, unused: to finalize a connection of its parent's would unregister the parent's
-    sockets from the event queue that both of them share.
+    A forked child keeps its parent's value without using it: finalizing an inherited connection would unregister the
+    parent's sockets from the event queue that both processes share.
 
     Parameters
     ----------
     make : callable
-        Makes the value.
+        Called without arguments to create the value.
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
@@ -35,7 +35,7 @@ class PerProcess(Generic[T]):
         """Return this process's value, created once for all threads."""
         pid = os.getpid()
         if pid not in self._values:
-            # A lock for each process: a fork may leave its parent's taken for ever.
+            # A lock per process: a fork may inherit its parent's lock in the locked state, forever.
             with self._locks.setdefault(pid, threading.Lock()):
                 if pid not in self._values:
                     self._values[pid] = self._make()
@@ -45,13 +45,11 @@ class PerProcess(Generic[T]):
 def concurrently(
     function: Callable[[Item], Result], items: Iterable[Item], most: int, *, name: str = "fetch", wait: bool = True
 ) -> list[Result]:
-    """Apply a function to items concurrently.
+    """Apply a function to items concurrently, `most` at a time.
 
-    One by one if no thread can be started any more.
-
-    The results are in the order of the items, and the first failure in this order is raised. With a failure or an
-    interrupt no other call is begun; those under way are waited for unless `wait` is False. Of one call at a time no
-    thread is made.
+    Results are in the order of the items, and the first failure in this order is raised. After a failure or an
+    interrupt no further call is started; running calls are awaited unless `wait` is False. With ``most=1``, or if no
+    thread can be started because the interpreter is ending, the calls are made directly.
     """
     if most == 1:
         return [function(item) for item in items]
@@ -70,7 +68,7 @@ def submitted(pool: ThreadPoolExecutor, function: Callable[..., Result], *args: 
         future: Future[Result] = Future()
         try:
             future.set_result(function(*args))
-        except Exception as error:  # noqa: BLE001  (raised by whoever asks for the result)
+        except Exception as error:  # noqa: BLE001  (raised when the result is requested)
             future.set_exception(error)
         return future
 
@@ -78,8 +76,8 @@ def submitted(pool: ThreadPoolExecutor, function: Callable[..., Result], *args: 
 def _forget_threads_of_dask() -> None:
     """Let Dask start its own threads in a forked child.
 
-    It keeps its pools in module variables. Without this, the first computation in a child whose parent has computed
-    something waits for threads that do not exist there.
+    Dask keeps its pools in module variables. Without this, the first computation in a child whose parent has computed
+    something would wait for threads that do not exist in the child.
     """
     threaded = sys.modules.get("dask.threaded")
     if threaded is not None:

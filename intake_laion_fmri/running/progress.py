@@ -1,6 +1,6 @@
 """Progress bars for terminals and notebooks, plain lines elsewhere.
 
-Nothing is shown in a pipe unless it is asked for, by an argument ``progress=True`` or by ``LAION_FMRI_PROGRESS=1``.
+Nothing is shown in a pipe unless requested by an argument ``progress=True`` or by ``LAION_FMRI_PROGRESS=1``.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 ENVIRONMENT = "LAION_FMRI_PROGRESS"
-"""Environment variable: ``1`` shows all progress, ``0`` none; an argument counts more."""
+"""Environment variable: ``1`` shows all progress, ``0`` none; an argument takes precedence."""
 
 MOMENT = 1.0
-"""Seconds after which work is worth a bar."""
+"""Seconds before a bar is shown."""
 
 LINE_SECONDS = 10.0
-"""Seconds between two plain lines."""
+"""Seconds between plain lines."""
 
 _NOTEBOOK_COLUMNS = 80
-"""Width of a bar in a notebook: rich's own 115 reach beyond JupyterLab's cells, and hide rate and time left."""
+"""Width of a bar in a notebook: rich's default of 115 exceeds JupyterLab's cells, which hides rate and time left."""
 
 
 class Done(Protocol):
@@ -52,13 +52,11 @@ class Done(Protocol):
 
 AnyDone = TypeVar("AnyDone", bound=Done)
 Switch: TypeAlias = bool | Callable[[AnyDone], None] | None
-"""Show progress; do not; where somebody watches (None); or call this."""
+"""True to show progress, False not to, None to show it on terminals and in notebooks; or a function to call."""
 
 
 def is_shown(progress: bool | None) -> bool:
-    """Return True if progress is shown.
-
-    By the argument, the environment, or the presence of a watcher.
+    """Return True if the argument, the environment or the output asks for progress.
 
     Raises
     ------
@@ -71,7 +69,7 @@ def is_shown(progress: bool | None) -> bool:
     if given in {"0", "1"}:
         return given == "1"
     if given:
-        raise ValueError(f"{ENVIRONMENT} is 1 (show progress) or 0 (show none), found {given!r}. Set it, or unset it.")
+        raise ValueError(f"{ENVIRONMENT} must be 1 (show progress) or 0 (show none), found {given!r}. Set or unset it.")
     return _on_terminal() or "ipykernel" in sys.modules
 
 
@@ -81,10 +79,7 @@ def _on_terminal() -> bool:
 
 @contextmanager
 def shown(label: str, progress: Switch[AnyDone], *, after: float = MOMENT) -> Iterator[Callable[[AnyDone], None]]:
-    """Yield the function that receives reports.
-
-    It shows a bar or nothing, or is the user's own.
-    """
+    """Yield the function that receives reports: the user's, or that of a bar."""
     if callable(progress):
         yield progress
         return
@@ -94,7 +89,7 @@ def shown(label: str, progress: Switch[AnyDone], *, after: float = MOMENT) -> It
 
 @contextmanager
 def counting(label: str, n_bytes: int, progress: bool | None) -> Iterator[Callable[[float], None]]:
-    """Yield a function that counts bytes of any thread on a bar."""
+    """Yield a function, callable from any thread, that adds bytes to a bar."""
     with ProgressBar(label, progress, after=MOMENT) as bar:
         count = _Count(n_bytes, bar.report)
         yield count.add
@@ -103,12 +98,12 @@ def counting(label: str, n_bytes: int, progress: bool | None) -> Iterator[Callab
 
 
 class _Count:
-    """Counts and reports bytes of work in any thread.
+    """Counts and reports bytes processed by any thread.
 
     Parameters
     ----------
     n_bytes : int
-        Bytes to be done.
+        Total bytes.
     report : callable
         Called with this object up to ten times a second.
     """
@@ -148,11 +143,11 @@ class ProgressBar:
     Parameters
     ----------
     label : str
-        What is done.
+        Description of the work.
     progress : bool, optional
         Whether to show it; see `is_shown`.
     after : float, default 0
-        Seconds after which it is shown; if it is asked for, it is at once.
+        Seconds before it is shown; with ``progress=True`` it is shown immediately.
     """
 
     def __init__(self, label: str, progress: bool | None = None, *, after: float = 0.0) -> None:
@@ -198,7 +193,7 @@ class ProgressBar:
             self._print(self._last)
 
     def above(self, write: Callable[[], None]) -> None:
-        """Allow writing to standard output above the bar."""
+        """Call a function that writes to standard output, above the bar."""
         if self._progress is None or not sys.stdout.isatty():
             write()
             return
@@ -212,10 +207,7 @@ class ProgressBar:
             print(line, file=sys.stderr, flush=True)
 
     def _started(self) -> Progress | None:
-        """Start a bar.
-
-        None in a pipe, or a notebook without ipywidgets.
-        """
+        """Start a bar; return None in a pipe, or a notebook without ipywidgets."""
         from importlib.util import find_spec
 
         from rich.console import Console
@@ -234,7 +226,7 @@ class ProgressBar:
             TextColumn("{task.fields[note]}", markup=False),
             console=console,
             transient=True,
-            redirect_stdout=False,  # click writes past what this would put there
+            redirect_stdout=False,  # click would bypass rich's redirection
             redirect_stderr=not console.is_jupyter,
             expand=True,
         )
@@ -254,7 +246,7 @@ def size(n_bytes: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Format a time as ``minutes:seconds``, or with hours before."""
+    """Format a time as ``minutes:seconds`` or ``hours:minutes:seconds``."""
     minutes, rest = divmod(round(max(seconds, 0)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"

@@ -267,7 +267,7 @@ def test_trials_that_are_missing(tiny: Path, lazy: xr.Dataset) -> None:
         (lambda ds: ds.laion.zscore("sessions"), "within.*'sessions'.*session"),
         (lambda ds: ds.laion.zscore(nan="omit"), "nan.*'omit'"),
         (lambda ds: ds.laion.average("lable"), "'lable'.*label"),
-        (lambda ds: ds.laion.average().laion.zscore(), "Expected betas along trial and voxel"),
+        (lambda ds: ds.laion.average().laion.zscore(), "Expected betas with dimensions trial and voxel"),
         (lambda ds: ds.drop_vars("betas").laion.average(), "Expected a Dataset with the variable 'betas'"),
         (lambda ds: ds.laion.repetitions(0), "a positive number"),
         (lambda ds: ds.laion.noise_ceiling(5), "No image was shown 5 times"),

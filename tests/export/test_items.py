@@ -124,9 +124,9 @@ def test_other_things_than_trials_and_pictures(eager: xr.Dataset, tiny: Path) ->
 
 
 def test_what_is_slow_is_told(tiny: Path, eager: xr.Dataset) -> None:
-    with pytest.warns(UserWarning, match="each worker unpacks every session") as told:
+    with pytest.warns(UserWarning, match="each worker decompresses every session") as told:
         open_betas("sub-01", roi="face", bucket=tiny).laion.to_torch()
-    with pytest.warns(UserWarning, match="Blocks of up to 24 images are decoded to read one") as also:
+    with pytest.warns(UserWarning, match="Blocks of up to 24 images are decoded to read a single image") as also:
         items = eager.laion.to_torch(open_stimuli(eager, bucket=tiny))
     assert {Path(one.filename).name for one in [*told, *also]} == {Path(__file__).name}
     with warnings.catch_warnings():
@@ -153,10 +153,10 @@ def test_values_that_are_missing(tiny: Path) -> None:
         (lambda ds, _: ds.betas.laion.to_torch(), ValueError, "the variable 'betas'"),
         (lambda ds, _: ds.laion.to_torch(nan="drop"), ValueError, "'drop'.*raise"),
         (lambda ds, _: ds.laion.to_torch(keep_bytes="2 GB"), ValueError, "'2 GB': expected a number of bytes"),
-        (lambda ds, _: ds.laion.to_torch()[135], IndexError, "Item 135: expected one from 0 to 134"),
-        (lambda ds, _: ds.laion.to_torch()[-136], IndexError, "Item -136"),
+        (lambda ds, _: ds.laion.to_torch()[135], IndexError, "No item 135: expected an index from 0 to 134"),
+        (lambda ds, _: ds.laion.to_torch()[-136], IndexError, "No item -136"),
         (lambda ds, _: ds.laion.to_torch()[1.5], TypeError, "float"),
-        (lambda ds, im: ds.laion.to_torch(im.isel(image=slice(0, 20))), ValueError, r"lack \d+ that the betas show: "),
+        (lambda ds, im: ds.laion.to_torch(im.isel(image=slice(0, 20))), ValueError, r"\d+ images of the betas are missing in images=: "),
         (lambda ds, im: ds.laion.to_torch(im.drop_vars("image")), ValueError, "one array with the index image"),
         (lambda ds, _: ds.laion.to_torch(ds), ValueError, "one array with the index image, .* found 0"),
     ],
@@ -218,7 +218,7 @@ def test_long_form_with_holes(tiny: Path) -> None:
         (lambda ds: ds.laion.to_frame(rois=["FFA9"]), "FFA9.*FFA1"),
         (lambda ds: ds.laion.to_frame(rois=["FFA1 & OFA"]), "FFA1 & OFA has no voxel"),
         (lambda ds: ds.drop_vars("betas").laion.to_frame(), "betas along voxel"),
-        (lambda ds: ds.isel(voxel=[0] * 200_000).laion.to_frame("each"), "would be 27,000,000 rows"),
+        (lambda ds: ds.isel(voxel=[0] * 200_000).laion.to_frame("each"), "would make 27,000,000 rows"),
     ],
 )
 def test_what_is_no_table(eager: xr.Dataset, call: Callable[[xr.Dataset], Any], message: str) -> None:

@@ -118,13 +118,13 @@ def test_brain_score_of_what_was_opened(tiny: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda ds: ds.isel(trial=slice(1, None)), r"lacks 1 of the 135 trials"),
-        (lambda ds: ds.laion.trials(stimuli="shared"), r"lacks \d+ of the 135 trials .* open all sessions"),
-        (lambda ds: ds.laion.roi("face"), r"lacks \d+ of the 139 voxels .*mask='rsquare_or_nan'"),
+        (lambda ds: ds.isel(trial=slice(1, None)), r"lacks 1 of the 135 required trials"),
+        (lambda ds: ds.laion.trials(stimuli="shared"), r"lacks \d+ of the 135 required trials.* open all sessions"),
+        (lambda ds: ds.laion.roi("face"), r"lacks \d+ of the 139 required voxels.*mask='rsquare_or_nan'"),
         (lambda ds: ds.laion.zscore("run"), "scaled within each run"),
-        (lambda ds: ds.laion.average(), "betas along trial and voxel"),
-        (lambda ds: ds.drop_vars("subject"), "betas of one subject"),
-        (lambda ds: ds.assign_coords(label=ds.label[::-1].variable), "do not show the images of this bucket"),
+        (lambda ds: ds.laion.average(), "betas with dimensions trial and voxel"),
+        (lambda ds: ds.drop_vars("subject"), "betas of a single subject"),
+        (lambda ds: ds.assign_coords(label=ds.label[::-1].variable), "labels of the Dataset's trials differ"),
     ],
 )
 def test_what_brain_score_cannot_be_given(tiny: Path, change: Callable[[xr.Dataset], xr.Dataset], message: str) -> None:
@@ -205,7 +205,7 @@ def test_a_labs_loader_of_scaled_and_of_selected_betas(tiny: Path, tiny_store: P
     for betas, message in (
         (scaled.laion.trials(stimuli="unique"), "Open whole sessions"),
         (scaled.isel(trial=slice(0, 0)), "Open whole sessions"),
-        (scaled.laion.average(), "betas along trial and voxel"),
+        (scaled.laion.average(), "betas with dimensions trial and voxel"),
         (open_betas("sub-03", roi="face", zscore="run", bucket=tiny), "scaled within each run"),
     ):
         with pytest.raises(ValueError, match=message):

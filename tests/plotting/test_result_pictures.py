@@ -114,10 +114,10 @@ def test_axes_of_ones_own(ds: xr.Dataset, images: xr.Dataset) -> None:
         (lambda ds: ds.laion.plot_split("taw"), "Unknown split.*Did you mean 'tau'"),
         (lambda ds: ds.laion.plot_split(pool="all"), "Unknown pool"),
         (lambda ds: ds.drop_vars("split_role").laion.plot_split(), "no coordinate split_role"),
-        (lambda ds: ds.nc_12rep.laion.plot_rdm(), "Expected a matrix along 'image' and 'image_2'"),
-        (lambda ds: ds.laion.plot_trials(["V1", "V1 - V1"]), "found none of V1 - V1: select others"),
+        (lambda ds: ds.nc_12rep.laion.plot_rdm(), "Expected the result of rdm, along 'image' and 'image_2'"),
+        (lambda ds: ds.laion.plot_trials(["V1", "V1 - V1"]), "no voxels of V1 - V1. Choose other ROIs"),
         (lambda ds: ds.laion.plot_ceiling("V9"), "Unknown ROI"),
-        (lambda ds: ds.laion.plot_ceiling(values=ds.betas[:2]), "Expected one map"),
+        (lambda ds: ds.laion.plot_ceiling(values=ds.betas[:2]), "Expected a single map"),
     ],
 )
 def test_wrong_arguments(ds: xr.Dataset, call: Any, message: str) -> None:

@@ -109,7 +109,7 @@ def test_a_hemisphere_without_values(ds: xr.Dataset, value: float) -> None:
         (lambda ds, c: ds.laion.plot_surface(ds.betas[:2]), "Expected one map, found 2 along 'trial'"),
         (lambda ds, c: c.laion.plot_surface("z_val"), "Unknown values on vertices: 'z_val'. Did you mean 'z_value'"),
         (lambda ds, c: c.laion.plot_flat("z_value", rois="V1"), "rois= needs data along 'voxel'"),
-        (lambda ds, c: c.drop_vars("subject").laion.plot_flat("z_value"), "data of one subject"),
+        (lambda ds, c: c.drop_vars("subject").laion.plot_flat("z_value"), "data of a single subject"),
     ],
 )
 def test_wrong_arguments(ds: xr.Dataset, contrast: xr.Dataset, call: Any, message: str) -> None:

@@ -388,14 +388,14 @@ def test_trees_that_do_not_fit(tree: xr.DataTree) -> None:
     cases: dict[str, dict[str, xr.Dataset]] = {
         "no variable along 'voxel'": {"a": one.drop_vars("betas")},
         "sub-01 occurs twice, the second time as /b": {"a": one, "b": one},
-        "different values along 'image': shared_12rep.*select the same of each": {
+        "differ along 'image': shared_12rep.*select the same values in each": {
             "a": one,
             "b": other.isel(image=[1, 2]),
         },
-        "different values along 'image', in another order": {"a": one, "b": other.isel(image=slice(None, None, -1))},
-        "sub-01 has the variables betas, and sub-03 r: expected the same": {"a": one, "b": other.rename(betas="r")},
+        "differ along 'image' in their order": {"a": one, "b": other.isel(image=slice(None, None, -1))},
+        "sub-01 has the variables betas, but sub-03 has r: expected the same": {"a": one, "b": other.rename(betas="r")},
         "expected the same dimensions": {"a": one, "b": other.isel(image=0, drop=True)},
-        "/a has no single subject": {"a": one.drop_vars("subject")},
+        "/a is not of a single subject": {"a": one.drop_vars("subject")},
     }
     for message, nodes in cases.items():
         with pytest.raises(ValueError, match=message):

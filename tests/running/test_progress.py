@@ -33,7 +33,7 @@ class Work:
     ],
 )
 def test_the_switch(progress: bool | None, environment: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An argument counts more than the environment; in a pipe, as here, nothing is shown by itself."""
+    """An argument takes precedence over the environment; in a pipe, as here, nothing is shown by itself."""
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     monkeypatch.setenv("LAION_FMRI_PROGRESS", environment)
     assert is_shown(progress) is expected
@@ -41,7 +41,7 @@ def test_the_switch(progress: bool | None, environment: str, expected: bool, mon
 
 def test_a_switch_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAION_FMRI_PROGRESS", "yes")
-    with pytest.raises(ValueError, match=r"LAION_FMRI_PROGRESS is 1 .* or 0 .*, found 'yes'"):
+    with pytest.raises(ValueError, match=r"LAION_FMRI_PROGRESS must be 1 .* or 0 .*, found 'yes'"):
         is_shown(None)
 
 
