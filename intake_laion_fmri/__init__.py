@@ -135,14 +135,14 @@ _HOMES = {
     "open_shared": "reading.shared_images",
     "to_nifti": "axes.volumes",
     "union_masks": "reading.stimuli.segmentations",
-    # The names that the data set's own package has.
+    # Names of the data set's own package.
     **dict.fromkeys(("dataset_initialize", "get_data_dir", "set_data_dir"), "config"),
     **dict.fromkeys(("describe", "get_rois", "get_subjects"), "discovery"),
     **dict.fromkeys(("Group", "load_subjects"), "group"),
     **dict.fromkeys(("Subject", "load_subject", "resolve_subject_id"), "subject"),
     **dict.fromkeys(("Stimuli", "as_displayed_rgb", "load_stimuli"), "stimuli"),
     **dict.fromkeys(
-        [f"download_{what}" for what in ("captions", "embeddings", "segmentations", "stimuli")], "download"
+        [f"download_{kind}" for kind in ("captions", "embeddings", "segmentations", "stimuli")], "download"
     ),
     **dict.fromkeys(("accept_license", "accept_licenses", "request_stimulus_access"), "download"),
     **dict.fromkeys(("to_fsaverage", "to_mni305"), "templates"),
@@ -163,7 +163,7 @@ _MODULES = {
     *("config", "derivatives", "discovery", "download", "group", "splits", "subject"),
     *("captions", "embeddings", "segmentations", "stimuli", "templates", "torch_data"),
 }
-"""Those that the data set's own package loads with itself, so that ``laion_fmri.splits.load_split`` works."""
+"""Modules that the data set's own package imports itself, so that ``laion_fmri.splits.load_split`` works."""
 
 
 def _sources() -> Mapping[str, Source]:
@@ -176,7 +176,7 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     if name == "cat":
-        # The entry point of `intake.cat.laion_fmri`: an opened catalog, made when it is asked for.
+        # The entry point of `intake.cat.laion_fmri`: a catalog, opened on first use.
         value: Any = importlib.import_module(f"{__name__}.drivers").open_catalog()
     elif name in _MODULES:
         value = importlib.import_module(f"{__name__}.{name}")

@@ -1,6 +1,6 @@
-"""The program ``intake-laion-fmri``, also started as ``python -m intake_laion_fmri``.
+"""The program ``intake-laion-fmri``, also available as ``python -m intake_laion_fmri``.
 
-It is no part of the commands, so that Ctrl-C is in good hands before these are imported.
+It is separate from the commands, to handle Ctrl-C before they are imported.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from intake_laion_fmri.cli import interrupts
 
 
 def run() -> None:
-    """Run the command that the arguments name; does not return."""
+    """Run the command given by the arguments, and exit."""
     interrupts.watch()
     from intake_laion_fmri.cli.main import main
 
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a key may hold what the terminal's encoding does not
+        sys.stdout.reconfigure(errors="backslashreplace")  # keys may have characters outside the terminal's encoding
     main(prog_name="intake-laion-fmri")
 
 
 if __name__ == "__main__":
-    __spec__ = None  # started with -m: else workers would not come past here
+    __spec__ = None  # with -m, workers would otherwise not import this module
     run()
 elif (processes := sys.modules.get("multiprocessing")) and processes.current_process().name != "MainProcess":
-    # In a worker of the program, which imports it again: a terminal sends Ctrl-C to all of them, and it is the
-    # program that answers.
+    # In a worker process, which imports this module again: the terminal sends Ctrl-C to all processes, and only the
+    # program itself handles it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,6 +1,6 @@
 """``ds.laion``: the functions of `analysis` as methods of Datasets, DataArrays and DataTrees.
 
-What is opened here has it. For what was saved and opened by xarray, ``import intake_laion_fmri.accessor``.
+Data opened by this package have it. For saved data opened by xarray, ``import intake_laion_fmri.accessor`` first.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ OPERATIONS = {
     "to_nifti": f"{_PACKAGE}.axes.volumes",
     **dict.fromkeys(("to_brainscore", "to_frame", "to_torch"), f"{_PACKAGE}.export"),
 }
-"""Name of a method → the module with the function, whose first argument is the Dataset or DataArray."""
+"""From a method to the module of its function, whose first argument is the Dataset or DataArray."""
 
 OF_TREES = {"concat": _ANALYSIS, "load": OPERATIONS["load"]}
-"""The same of functions of a DataTree."""
+"""The same for functions of a DataTree."""
 OF_NODES = ("average", "finite", "noise_ceiling", "reliability", "repetitions", "roi", "trials", "zscore")
-"""Methods of Datasets that a DataTree has too: what each of its Datasets gives, in a DataTree."""
+"""Methods of Datasets that a DataTree has, too: applied to each Dataset, they return a DataTree."""
 
 
 class Laion:
@@ -43,8 +43,8 @@ class Laion:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name not in OPERATIONS:
-            raise AttributeError(f"laion has no {name!r}. It has {', '.join(sorted(OPERATIONS))}.")
-        # As a method of any object: help and completion leave the first argument out, warnings name the user's line.
+            raise AttributeError(f"laion has no method {name!r}. Available: {', '.join(sorted(OPERATIONS))}.")
+        # A bound method: help and completion omit the first argument, and warnings point to the user's line.
         return types.MethodType(getattr(importlib.import_module(OPERATIONS[name]), name), self._data)
 
     def __dir__(self) -> list[str]:
@@ -61,10 +61,7 @@ class Laion:
 
 
 class LaionTree:
-    """Operations on the subjects of a tree from `intake_laion_fmri.open_shared`.
-
-    Each works on all subjects at once, or on one after the other.
-    """
+    """Operations on the subjects of a tree from `intake_laion_fmri.open_shared`."""
 
     def __init__(self, tree: xr.DataTree) -> None:
         self._tree = tree
@@ -73,7 +70,7 @@ class LaionTree:
         if name in OF_TREES:
             return types.MethodType(getattr(importlib.import_module(OF_TREES[name]), name), self._tree)
         if name not in OF_NODES:
-            raise AttributeError(f"laion of a DataTree has no {name!r}. It has {', '.join(dir(self))}.")
+            raise AttributeError(f"laion of a DataTree has no method {name!r}. Available: {', '.join(dir(self))}.")
         return types.MethodType(_of_each(getattr(importlib.import_module(OPERATIONS[name]), name)), self._tree)
 
     def __dir__(self) -> list[str]:
@@ -84,10 +81,7 @@ class LaionTree:
 
 
 def _of_each(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that is applied to each Dataset of a tree.
-
-    Nodes without variables are passed over.
-    """
+    """Return a function that applies another to each non-empty Dataset of a tree."""
 
     @functools.wraps(function)
     def of_each(tree: xr.DataTree, *args: Any, **kwargs: Any) -> xr.DataTree:

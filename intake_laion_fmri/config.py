@@ -1,4 +1,4 @@
-"""Settings: network patience of a process, and the data folder kept between processes."""
+"""Settings: retries and timeouts of a process, and the data folder, which is saved for later processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths of localizer files, by the data set's own package; see `open_localizers`."""
+"""Paths of localizer files, under the data set's own names; see also `open_localizers`."""
 
 from intake_laion_fmri.subject.derivatives import (
     LOCALIZER_TASKS,

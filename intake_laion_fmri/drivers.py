@@ -26,7 +26,7 @@ from intake_laion_fmri.sources import SOURCES
 if TYPE_CHECKING:
     from intake.source.base import DataSource
 
-    def __getattr__(name: str) -> type[OpenedSource]: ...  # the drivers, which follow from the table of sources
+    def __getattr__(name: str) -> type[OpenedSource]: ...  # drivers, generated from the table of sources
 
 
 _DRIVERS = {source.driver: driver(source, __name__) for source in SOURCES.values()}
@@ -41,23 +41,20 @@ def _represent(dumper: yaml.representer.BaseRepresenter, given: Given) -> yaml.N
     return dumper.represent_data(shown(given))
 
 
-# Intake saves catalogs with these, whatever their class.
+# Intake saves catalogs of any class with these dumpers.
 yaml.add_representer(Given, _represent)
 yaml.add_representer(Given, _represent, Dumper=yaml.SafeDumper)
 
 
 class UnknownEntryError(KeyError):
-    """A catalog has no such entry.
-
-    The message names the nearest entries and any rule behind the absence.
-    """
+    """A catalog has no such entry; the message lists the nearest ones."""
 
     def __str__(self) -> str:
-        return str(self.args[0])  # a KeyError would quote it
+        return str(self.args[0])  # KeyError would show its repr
 
 
 class _Entry(LocalCatalogEntry):  # type: ignore[misc]
-    """An entry that accepts values without an envelope, as from `walk`."""
+    """An entry that also accepts values without an envelope, as `walk` passes them."""
 
     def get(self, **user_parameters: Any) -> DataSource:
         """Return the source, optionally with other arguments."""
@@ -69,29 +66,29 @@ class _Entry(LocalCatalogEntry):  # type: ignore[misc]
 
 
 class LaionCatalog(YAMLFileCatalog):  # type: ignore[misc]
-    """A catalog whose entries, and nested catalogs, read from one bucket.
+    """A catalog whose entries and nested catalogs read from one bucket.
 
-    A catalog file is a program: open one of this package, or one that you would run. Values that are given to catalogs
-    and entries are data: they are never rendered.
+    Intake executes catalog files: only open those of this package, or others that you trust. Values passed to catalogs
+    and entries are never rendered or executed.
 
     Parameters
     ----------
     path : str or path
         The YAML file.
     arguments : mapping, optional
-        Argument → value, for every entry; they stay when the catalog is reloaded or pickled.
+        Arguments by name, for every entry; they are kept when the catalog is reloaded or pickled.
     bucket : str or path, optional
-        URL or folder that every entry reads from: short for the same in `arguments`.
+        URL or folder that every entry reads from; shorthand for the same in `arguments`.
     storage_options : mapping, optional
-        With `bucket`, the options of its file system, as in every other entry. Without, what Intake means by it: the
-        options of the catalog's own file.
+        With `bucket`, the options of its file system, as in every entry. Without `bucket`, as in Intake, those for
+        reading the catalog file.
     **options
-        As of Intake's own class.
+        As in Intake's own class.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument cannot be right.
+        If an argument is invalid.
     """
 
     name = "laion_fmri_catalog"
@@ -128,14 +125,14 @@ class LaionCatalog(YAMLFileCatalog):  # type: ignore[misc]
     __call__ = get = configure_new
 
     def __getitem__(self, key: Any) -> Any:
-        """Return an entry, also of a nested catalog.
+        """Return an entry; ``cat["sub-01.betas"]`` is that of a nested catalog.
 
-        ``cat["sub-01.betas"]`` and ``cat["sub-01", "betas"]`` go through catalogs.
+        ``cat["sub-01", "betas"]`` returns the same.
 
         Raises
         ------
         KeyError
-            If there is none, with the nearest names.
+            If there is no such entry; the message lists the nearest names.
         """
         try:
             return super().__getitem__(key)
@@ -160,31 +157,31 @@ class LaionCatalog(YAMLFileCatalog):  # type: ignore[misc]
         subject = self.metadata.get("subject")
         if isinstance(key, str) and subject and layout.is_session(key) and layout.is_held_out(key):
             return UnknownEntryError(
-                f"{key} of {subject} is held out by the data set's authors: it has no entry. Ask {layout.CONTACT}."
+                f"{key} of {subject} has no entry: it is held out by the data set's authors. Contact {layout.CONTACT}."
             )
         hint = ""
         if subject and "rois" not in self.metadata:
             hint = (
-                f" The ROIs of {subject} are not in this catalog by name: take .rois(roi=...) or .betas(roi=...), or "
+                f" The ROIs of {subject} have no entries in this catalog. Use .rois(roi=...) or .betas(roi=...), or "
                 "write a catalog from a listing of your bucket with 'intake-laion-fmri catalog write --bucket URL'."
             )
         where = f"the catalog of {subject}" if subject else f"the catalog {self.name!r}"
         return UnknownEntryError(str(unknown_value("entry", key, list(self), where=where)) + hint)
 
     def search(self, text: str, depth: int = 2) -> FoundCatalog:
-        """Find entries by words, here and in the catalogs below.
+        """Find entries by words, in this catalog and nested ones.
 
         Parameters
         ----------
         text : str
-            Words, of which an entry has at least one: the name of an ROI, a category, a session, a source.
+            Words such as an ROI, a category, a session or a source. Entries with at least one of them match.
         depth : int, default 2
-            How many catalogs deep to look.
+            Number of levels of catalogs to search.
 
         Returns
         -------
         FoundCatalog
-            A catalog of what was found, such as ``"sub-01.FFA1"``.
+            A catalog of the matching entries, such as ``"sub-01.FFA1"``.
         """
         return search(self, text, depth)
 
@@ -212,26 +209,26 @@ class LaionCatalog(YAMLFileCatalog):  # type: ignore[misc]
 
     def _broken(self, error: Exception) -> DataIntegrityError:
         return DataIntegrityError(
-            f"{redact.url(self.path)} is no catalog: {redact.text(error)[:500]}. Fetch or write the file again."
+            f"{redact.url(self.path)} is not a catalog: {redact.text(error)[:500]}. Download or write the file again."
         )
 
     def parse(self, text: str) -> None:
         """Parse entries from YAML, and pass the arguments to them.
 
-        A catalog file is a program: Intake imports what it names, and renders its templates. Open only those that you
-        would run.
+        Intake imports the classes that a catalog file refers to, and renders its templates: only open files that you
+        trust.
 
         Raises
         ------
         DataIntegrityError
-            If it is no catalog.
+            If the text is not a catalog.
         ValueError
-            If the name of the file's folder holds a template, which Intake would render.
+            If the name of the file's folder contains a template, which Intake would render.
         """
         if _TEMPLATE.search(str(self._dir)):
             raise ValueError(
-                f"The catalog's folder {redact.url(self._dir)!r} has the start of a template in its name, which Intake "
-                "would execute. Move the catalog to a folder without '{{', '{%' and '{#' in its name."
+                f"The name of the catalog's folder {redact.url(self._dir)!r} contains a template, which Intake would "
+                "execute. Move the catalog to a folder without '{{', '{%' and '{#' in its name."
             )
         try:
             super().parse(text)
@@ -239,19 +236,16 @@ class LaionCatalog(YAMLFileCatalog):  # type: ignore[misc]
             raise self._broken(error) from redact.cause(error)
         for entry in self._entries.values():
             description = entry.describe()
-            args = description["args"]  # the entry's own, which it also pickles with
+            args = description["args"]  # not a copy: the entry pickles these
             if LaionCatalog.name in description["driver"]:
                 args["arguments"] = Given({**opened(args.get("arguments", {})), **self._arguments})
             else:
                 args.update(sealed(self._arguments))
-            entry.__class__ = _Entry  # Intake makes them, and tells nobody how to make others
+            entry.__class__ = _Entry  # Intake creates the entries, and has no option for their class
 
 
 def _without_doubled_slashes(path: str) -> str:
-    """Remove doubled slashes that ``{{ CATALOG_DIR }}/x`` makes.
-
-    Those after a protocol are kept.
-    """
+    """Remove the doubled slashes of ``{{ CATALOG_DIR }}/x``, except after a protocol."""
     return re.sub(r"(?<![:/])/{2,}", "/", path)
 
 
@@ -272,30 +266,30 @@ def open_catalog(
     Parameters
     ----------
     bucket : str or path, optional
-        URL or folder that every entry reads from. By default each entry looks at the environment variable
-        ``LAION_FMRI_BUCKET`` when it is opened, and takes ``s3://laion-fmri`` where that is not set.
+        URL or folder that every entry reads from. By default the environment variable ``LAION_FMRI_BUCKET`` when an
+        entry is opened, or else ``s3://laion-fmri``.
     storage_options : mapping, optional
         Options of the bucket's file system, for every entry.
     mirror : str or path, optional
-        Local folder with a part of the bucket, which every entry reads first. By default each entry looks at what
-        `config.dataset_initialize` has named, and at the environment variable ``LAION_FMRI_MIRROR``.
+        Local folder with a part of the bucket, which every entry reads first. By default the environment variable
+        ``LAION_FMRI_MIRROR`` when an entry is opened, or else the folder set with `config.dataset_initialize`.
     mirror_only : bool, optional
-        Whether every entry reads the mirror alone, without a network.
+        Whether every entry reads only the mirror, without a network.
 
     Returns
     -------
     LaionCatalog
-        With the entries ``betas``, ``trials``, ``rois``, ``noise_ceilings``, ``maps`` and ``inventory``, and a catalog
-        for each subject: ``cat["sub-01"]["ses-01"]``, ``cat["sub-01"]["FFA1"]``, ``cat["sub-01"].betas``.
+        With an entry for each source, such as ``betas``, ``trials``, ``rois``, ``maps`` and ``inventory``, and a
+        catalog for each subject: ``cat["sub-01"]["ses-01"]``, ``cat["sub-01"]["FFA1"]``, ``cat["sub-01"].betas``.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument cannot be right.
+        If an argument is invalid.
 
     Notes
     -----
-    Reads one small file of the package. The catalogs of the subjects are read when they are asked for.
+    Reads one small file of the package. The subjects' catalogs are read on first use.
 
     Examples
     --------

@@ -1,13 +1,10 @@
 """Intake's second generation: a data type and a reader per row of `sources`.
 
-For example ``BetasData`` and ``BetasReader``.
+For example ``BetasData`` and ``BetasReader``. A data type has the location and subject of data; its reader takes the
+other arguments of the opener. Names and values are checked whenever a reader is created, also from a catalog file.
 
-A data type says whose data they are and where; its reader takes the other arguments of the function that opens them.
-Names and values are checked when a reader is made, which includes every time that one comes out of a catalog file.
-
-Intake finds subclasses of its own classes: a catalog file that names these imports them. For ``to_reader()``,
-``intake.recommend(...)`` and the like without such a file, import this module first: nothing of this package is loaded
-by ``import intake``.
+Intake finds subclasses of its own classes, which catalog files import. Without such a file, import this module before
+using ``to_reader()``, ``intake.recommend(...)`` and the like: ``import intake`` imports nothing of this package.
 """
 
 from __future__ import annotations
@@ -28,29 +25,26 @@ from intake_laion_fmri.reading.arguments import check_argument, check_arguments,
 from intake_laion_fmri.sources import SOURCES, Source
 
 _WHERE = ("bucket", "subject", "storage_options", "mirror", "mirror_only")
-"""What a data type holds; the other arguments belong to the reader."""
+"""Arguments of a data type; the others belong to the reader."""
 
 
 yaml.SafeDumper.add_representer(Veiled, lambda dumper, text: dumper.represent_str(str.__str__(text)))
 
 
 class PlaceParameter(BaseUserParameter):  # type: ignore[misc]
-    """A catalog's parameter for the location of data.
-
-    Intake looks nothing up in its value.
-    """
+    """A catalog's parameter for the location of data, whose value is not rendered."""
 
     def coerce(self, value: Any) -> Any:
-        """Put the value into an envelope."""
+        """Wrap the value in an envelope."""
         return value if value is None or isinstance(value, Given) else Given(value)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the parameter as a catalog file holds it."""
+        """Return the parameter as written to a catalog file."""
         return {**super().to_dict(), "default": veiled("storage_options", opened(self.default))}
 
 
 class _Data(BaseData):  # type: ignore[misc]
-    """Data in one bucket, of one subject or of none.
+    """Data in a bucket, of one subject or of none.
 
     Parameters
     ----------
@@ -58,18 +52,18 @@ class _Data(BaseData):  # type: ignore[misc]
         URL or folder. By default the environment variable ``LAION_FMRI_BUCKET`` when the data are read, or
         ``s3://laion-fmri``.
     subject : str, optional
-        ``"sub-01"`` or ``"01"``. May be left to the reader; some data are of no subject.
+        ``"sub-01"`` or ``"01"``. May be given to the reader instead; some data belong to no subject.
     storage_options : mapping, optional
         Options of the bucket's file system.
     mirror, mirror_only
         As in `intake_laion_fmri.open_betas`.
     metadata : dict, optional
-        Anything to carry along.
+        Arbitrary metadata.
 
     Raises
     ------
     ValueError, TypeError
-        If a value cannot be right, whatever the bucket holds.
+        If a value is invalid for any bucket.
     """
 
     def __init__(
@@ -87,7 +81,7 @@ class _Data(BaseData):  # type: ignore[misc]
             value = unveiled(value)
             if value is not None:
                 check_argument(name, value)
-            # Intake shows, compares and saves what it finds here.
+            # Intake shows, compares and saves these attributes.
             setattr(self, name, veiled(name, value))
         super().__init__(metadata=metadata)
 
@@ -97,25 +91,25 @@ class _Data(BaseData):  # type: ignore[misc]
 
 
 class _Reader(BaseReader):  # type: ignore[misc]
-    """Base of all readers: takes the arguments of `opener`.
+    """Base class of readers, which take the arguments of `opener`.
 
     Parameters
     ----------
     data : BaseData, str or path, optional
-        Whose data, and where; a URL or folder alone is the bucket.
+        Location and subject of the data; a URL or folder is that of the bucket.
     metadata : dict, optional
-        Anything to carry along.
+        Arbitrary metadata.
     output_instance : str, optional
-        As of Intake's own class.
+        As in Intake's own class.
     **arguments
         The arguments of `opener`; `bucket`, `subject` and `storage_options` override those of `data`.
 
     Raises
     ------
     TypeError
-        If an argument's name is unknown, with the nearest names.
+        If an argument is unknown; the message lists the nearest names.
     ValueError
-        If a value cannot be right, whatever the bucket holds.
+        If a value is invalid for any bucket.
     """
 
     imports: ClassVar[set[str]] = {"intake_laion_fmri"}
@@ -168,7 +162,7 @@ def _data(source: Source) -> type[_Data]:
     """Create the data type of a source."""
     fields: dict[str, Any] = {
         "__module__": __name__,
-        "__doc__": f"Where the source {source.name!r} is read from: {source.described('a subject')}",
+        "__doc__": f"Location of the data of source {source.name!r}: {source.described('a subject')}",
         "structure": {{"xarray": "array", "dataframe": "table"}[source.container], *source.structure},
     }
     if source.is_recommended:
@@ -193,12 +187,12 @@ def _reader(source: Source, data: type[_Data]) -> type[_Reader]:
 
 if TYPE_CHECKING:
 
-    def __getattr__(name: str) -> Any: ...  # data types and readers, which follow from the table of sources
+    def __getattr__(name: str) -> Any: ...  # data types and readers, generated from the table of sources
 
 
 _DATA = {source.name: _data(source) for source in SOURCES.values()}
 _READERS = {name: _reader(SOURCES[name], data) for name, data in _DATA.items()}
-_CLASSES = {one.__name__: one for one in (*_DATA.values(), *_READERS.values())}
+_CLASSES = {cls.__name__: cls for cls in (*_DATA.values(), *_READERS.values())}
 globals().update(_CLASSES)
 
 __all__ = ["PlaceParameter", *_CLASSES]

@@ -1,7 +1,7 @@
-"""Every source of data, one row each: catalog entry and opener.
+"""Table of data sources: a row per catalog entry and opener.
 
-From these rows follow the drivers and readers of both generations of Intake, the catalog's entries and their help. The
-arguments are those of the function, and their help is its docstring's.
+The drivers and readers for both generations of Intake, the catalog's entries and their help are generated from these
+rows. Arguments and their help are those of the opener.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ class Source:
     """A source: a catalog entry, a driver, a reader and an opener."""
 
     name: str
-    """Of the catalog's entry: ``"noise_ceilings"``."""
+    """Name of the catalog's entry, such as ``"noise_ceilings"``."""
     opener: str
-    """The function, ``"module:function"`` below this package."""
+    """The function, as ``"module:function"`` below this package."""
     container: Literal["xarray", "dataframe"]
     """Type of the result: a Dataset, or a pandas DataFrame."""
     groups: tuple[str, ...]
-    """Groups of files that it reads (see `layout.GROUPS`)."""
+    """Groups of files that it reads; see `layout.GROUPS`."""
     description: str
-    """A line, with ``{who}`` for the subject."""
+    """One line, with ``{who}`` for the subject."""
     of_subject: bool = True
-    """True if it needs a subject; a source that does not has no entry in the subjects' catalogs."""
+    """Whether it needs a subject; other sources have no entry in the subjects' catalogs."""
     structure: tuple[str, ...] = ()
-    """Words of Intake's second generation for its structure, besides ``"array"`` or ``"table"``."""
+    """Structures in terms of Intake's second generation, besides ``"array"`` or ``"table"``."""
     is_recommended: bool = False
-    """True if Intake recommends its reader for the bucket's address."""
+    """Whether Intake recommends its reader for the bucket's URL."""
 
     @property
     def stem(self) -> str:
@@ -78,7 +78,7 @@ class Source:
         return self.description.format(who=who)
 
     def load(self) -> Callable[..., Any]:
-        """Import the function and return it."""
+        """Import and return the function."""
         function: Callable[..., Any] = _imported(*self.path.split(":"))
         return function
 
@@ -105,7 +105,7 @@ _ROWS = (
         "betas:open_rois",
         "xarray",
         ("rois", "r2", "anatomy"),
-        "Which voxels or vertices of {who} belong to which region of interest: an xarray Dataset.",
+        "Regions of interest of {who}, as flags of voxels or vertices: an xarray Dataset.",
     ),
     Source(
         "noise_ceilings",
@@ -133,7 +133,7 @@ _ROWS = (
         "reading.functional.events:open_events",
         "dataframe",
         ("events", "trials"),
-        "Events of {who}, a pandas DataFrame: what was shown when, answers and reaction times.",
+        "Events of {who}, a pandas DataFrame: images, onsets, responses and reaction times.",
     ),
     Source(
         "bold",
@@ -156,7 +156,7 @@ _ROWS = (
         "reading.stimuli.table:open_stimulus_table",
         "dataframe",
         ("stimulus_table",),
-        "The table of all images, a pandas DataFrame: data set, who saw it, how often, its row in the file of images.",
+        "The table of all images, a pandas DataFrame: data set, subject, repetitions, row in the image file.",
         of_subject=False,
     ),
     Source(
@@ -164,7 +164,7 @@ _ROWS = (
         "reading.stimuli.images:open_stimuli",
         "xarray",
         ("stimuli", "stimulus_table"),
-        "The images as they were shown, (image, y, x, channel): a lazy, labelled xarray Dataset.",
+        "The images as displayed, (image, y, x, channel): a lazy, labelled xarray Dataset.",
         of_subject=False,
     ),
     Source(
@@ -172,21 +172,21 @@ _ROWS = (
         "reading.anatomy:open_anatomy",
         "xarray",
         ("anatomy", "freesurfer"),
-        "Anatomical images of {who}: T1w, T2w, brain mask, FreeSurfer's volumes: a lazy xarray Dataset.",
+        "Anatomical images of {who} (T1w, T2w, brain mask, FreeSurfer's volumes): a lazy xarray Dataset.",
     ),
     Source(
         "surfaces",
         "reading.surfaces:open_surfaces",
         "xarray",
         ("freesurfer",),
-        "Surfaces of the cortex of {who}: vertices, triangles, sulci, regions: an xarray Dataset.",
+        "Cortical surfaces of {who} (vertices, triangles, sulcal depth, regions): an xarray Dataset.",
     ),
     Source(
         "embeddings",
         "reading.stimuli.embeddings:open_embeddings",
         "xarray",
         ("embeddings", "stimulus_table"),
-        "What a model makes of the images, (image, feature): a lazy, labelled xarray Dataset.",
+        "Embeddings of the images by a model, (image, feature): a lazy, labelled xarray Dataset.",
         of_subject=False,
     ),
     Source(
@@ -194,7 +194,7 @@ _ROWS = (
         "reading.stimuli.captions:open_captions",
         "dataframe",
         ("captions", "stimulus_table"),
-        "What people and a model wrote of the images: a pandas DataFrame.",
+        "Captions of the images, by people and a model: a pandas DataFrame.",
         of_subject=False,
     ),
     Source(
@@ -202,7 +202,7 @@ _ROWS = (
         "reading.stimuli.segmentations:open_segmentations",
         "xarray",
         ("segmentations", "stimulus_table"),
-        "Where things are in the shared images, (mask, y, x): a lazy, labelled xarray Dataset.",
+        "Masks of objects in the shared images, (mask, y, x): a lazy, labelled xarray Dataset.",
         of_subject=False,
     ),
     Source(
@@ -210,29 +210,28 @@ _ROWS = (
         "discovery:inventory",
         "dataframe",
         (),
-        "Every object of the bucket that can be read, with key, size and access: a pandas DataFrame.",
+        "All readable objects of the bucket, with key, size and access: a pandas DataFrame.",
         of_subject=False,
     ),
 )
 SOURCES: Mapping[str, Source] = MappingProxyType({row.name: row for row in _ROWS})
-"""Entry of the catalog → its source."""
+"""From the name of a catalog's entry to its source."""
 
 
 @functools.cache
 def argument_help(function: Callable[..., Any]) -> Mapping[str, str]:
-    """Return one line of help per argument, from the docstring.
+    """Return a line of help per argument, from a docstring.
 
     Parameters
     ----------
     function : callable
-        With a section ``Parameters`` as numpydoc has it. "As in `other`." is looked up there. A docstring that
-        ``python -OO`` has dropped is taken from the source file.
+        With a numpydoc section ``Parameters``. "As in `other`." refers to the docstring of another function. With
+        ``python -OO``, the docstring is read from the source file.
 
     Returns
     -------
     mapping
-        Argument → the words that it takes, where these are listed, and the first sentence. Empty for an argument that
-        the docstring does not describe.
+        From argument to its listed values, if any, and the first sentence; empty for undocumented arguments.
     """
     entries = {name: (kind, text) for names, kind, text in _parameters(_docstring(function)) for name in names}
     return MappingProxyType(

@@ -1,4 +1,4 @@
-"""The trials of a session as torch tensors, under the name of the data set's own package."""
+"""A session's trials as torch tensors, under the data set's own names."""
 
 from intake_laion_fmri.subject.torch_items import LaionFMRIDataset
 

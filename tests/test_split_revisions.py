@@ -66,7 +66,7 @@ def test_an_installed_package_of_another_revision(bucket: Path, installed: Path)
     (warning,) = caught
     assert warning.category is OtherSplitsWarning
     text = str(warning.message)
-    assert "shared/random_0.json there is not of the revision cd9f1412a0" in text
+    assert "shared/random_0.json differs from the revision cd9f1412a0" in text
     assert f"splits={str(installed)!r} keeps these" in text
     assert ds.split_role.attrs["revision"] == f"laion_fmri package in {installed.parents[1]}"
     assert json.loads(ds.split_role.attrs["sha256"])["shared/random_0"] == digest
@@ -122,7 +122,7 @@ def test_revisions_have_names(bucket: Path, installed: Path) -> None:
 
 def test_a_revision_that_is_not_there(bucket: Path, installed: Path) -> None:
     """No other one stands in for it."""
-    with pytest.raises(NotInBucketError, match=r"is another.*Install laion_fmri of September 2026"):
+    with pytest.raises(NotInBucketError, match=r"has another revision.*Install laion_fmri of September 2026"):
         splits.load_split(CHANGED, splits="2026-09")
     shutil.rmtree(installed)
     with pytest.raises(NotInBucketError, match=r"no package laion_fmri is installed.*splits='2026-05'"):

@@ -1,7 +1,7 @@
-"""What the drivers of Intake's first generation share: arguments in, opened data out.
+"""Base classes of the drivers for Intake's first generation.
 
-A driver takes exactly the arguments of the function it opens; names and values are checked when the source is made,
-before anything is contacted.
+A driver takes exactly the arguments of its opener. Names and values are checked when the source is created, before the
+bucket is contacted.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 
 
 class OpenedSource(DataSource):  # type: ignore[misc]
-    """Base of all drivers: takes the arguments of `opener` and calls it once.
+    """Base class of drivers, which call `opener` once with their arguments.
 
     Parameters
     ----------
     metadata : dict, optional
-        From the catalog's entry.
+        Metadata of the catalog's entry.
     **arguments
         The arguments of `opener`.
 
     Raises
     ------
     TypeError
-        If an argument's name is unknown, with the nearest names.
+        If an argument is unknown; the message lists the nearest names.
     ValueError
-        If a value cannot be right, whatever the bucket holds.
+        If a value is invalid for any bucket.
     """
 
     version = "0.1"
@@ -51,7 +51,7 @@ class OpenedSource(DataSource):  # type: ignore[misc]
         arguments, metadata = opened(arguments), opened(metadata)
         check_arguments(self.opener, arguments, where=f"driver {self.name!r}")
         arguments = labels_alone(arguments)
-        # What Intake compares, pickles and makes another source from.
+        # Intake compares and pickles these, and creates other sources from them.
         self._captured_init_kwargs = {**arguments, **({} if metadata is None else {"metadata": metadata})}
         if self.source.of_subject and "subject" not in arguments:
             raise TypeError(f"Driver {self.name!r} needs the argument 'subject', such as subject='sub-01'.")
@@ -65,7 +65,7 @@ class OpenedSource(DataSource):  # type: ignore[misc]
         Raises
         ------
         TypeError, ValueError
-            As when a source is made.
+            As in the constructor.
         """
         source: OpenedSource = super().configure_new(**for_intake(self, arguments))
         return source
@@ -75,9 +75,8 @@ class OpenedSource(DataSource):  # type: ignore[misc]
     def _open(self) -> Any:
         """Open the data once until the source is closed.
 
-        The result is shared: callers copy it before they return it.
-
-        What reads no file is a listing, which is asked for again.
+        The result is shared: callers copy it before returning it. The inventory, which reads no file, is opened each
+        time, to list the bucket again.
         """
         if self._opened is None or not self.source.groups:
             self._opened = self.opener(**self._arguments)
@@ -96,19 +95,16 @@ class OpenedSource(DataSource):  # type: ignore[misc]
         self._opened = self._schema = None
 
     def export(self, *args: Any, **kwargs: Any) -> Any:
-        """Raise NotImplementedError: opened data are saved by their own methods."""
+        """Raise NotImplementedError: save opened data with their own methods."""
         raise NotImplementedError(
-            f"{self.name!r} is saved by what it opens: to_dask().to_zarr(...) or .to_netcdf(...) of a Dataset, "
-            "read().to_csv(...) of a table. For all betas, build a store: intake_laion_fmri.build_store."
+            f"{self.name!r} cannot export data. Save the opened data instead: a Dataset with to_dask().to_zarr(...) or "
+            ".to_netcdf(...), a table with read().to_csv(...). For all betas, use intake_laion_fmri.build_store."
         )
 
     persist = export
 
     def describe(self) -> dict[str, Any]:
-        """Return the entry's description, with secrets hidden.
-
-        A source made without a catalog describes itself.
-        """
+        """Return the description of the entry or source, with secrets hidden."""
         if self._entry is not None:
             return described(self._entry.describe())
         return {
@@ -129,7 +125,7 @@ def for_intake(source: DataSource, arguments: Mapping[str, Any]) -> dict[str, An
 
 
 def shown_entries(content: dict[str, Any]) -> dict[str, Any]:
-    """Return the YAML content of a source, safe to show and to save."""
+    """Return the YAML content of a source, without secrets."""
     entries = {
         name: {field: shown(value) if field in ("args", "metadata") else value for field, value in entry.items()}
         for name, entry in content["sources"].items()
@@ -151,7 +147,7 @@ class DatasetSource(OpenedSource):
     def to_dask(self) -> xr.Dataset:
         """Return the lazy Dataset; small files are read once.
 
-        Each call returns a copy of its own, which may be changed. The bucket is looked at again after `close`.
+        Each call returns a new copy. The data are opened again after `close`.
         """
         dataset: xr.Dataset = self._open().copy(deep=True)  # lazy arrays are not copied
         return dataset
@@ -169,10 +165,7 @@ class DatasetSource(OpenedSource):
         )
 
     def _partitions(self) -> list[slice]:
-        """Return the range of trials of each session.
-
-        Without a dimension ``trial`` there is one partition.
-        """
+        """Return the range of trials of each session; one range without ``trial``."""
         lengths = self._open().chunksizes.get("trial", ())
         stops = [sum(lengths[: number + 1]) for number in range(len(lengths))]
         return [slice(stop - length, stop) for length, stop in zip(lengths, stops, strict=True)] or [slice(None)]
@@ -198,14 +191,14 @@ class TableSource(OpenedSource):
         Raises
         ------
         ImportError
-            Without ``dask[dataframe]``, which the extra ``cluster`` of this package installs.
+            If ``dask[dataframe]`` is missing; the extra ``cluster`` of this package installs it.
         """
         try:
             import dask.dataframe as dd
         except ImportError as error:
             raise ImportError(
-                f"to_dask() of {self.name!r} needs dask.dataframe, which cannot be imported here ({error}). Install it "
-                "with: pip install 'dask[dataframe]', or call read() for the same table as a pandas DataFrame."
+                f"to_dask() of {self.name!r} needs dask.dataframe, which cannot be imported ({error}). Install it with "
+                "pip install 'dask[dataframe]', or call read() for the same table as a pandas DataFrame."
             ) from None
         table: dd.DataFrame = dd.from_pandas(self.read(), npartitions=1)
         return table
@@ -228,6 +221,6 @@ def driver(source: Source, module: str) -> type[OpenedSource]:
         "name": f"laion_fmri_{source.name}",
         "source": source,
         "opener": staticmethod(source.load()),
-        "__signature__": inspect.signature(source.load()),  # what help and completion show of `cat.betas(`
+        "__signature__": inspect.signature(source.load()),  # for help and completion of `cat.betas(`
     }
     return type(source.driver, (bases[source.container],), fields)

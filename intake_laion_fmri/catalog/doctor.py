@@ -1,4 +1,4 @@
-"""First look at a bucket: list it, compare it, open each source."""
+"""Report on a bucket: list it, compare it with the catalog, open each source."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LIBRARIES = (
     *("zarr", "nibabel", "h5py", "numpy", "pandas"),
 )
 _FAILURES = (OSError, ValueError, LookupError, TypeError, ArithmeticError, RuntimeError, ImportError)
-"""What opening a source may raise on a bucket that is not as expected."""
+"""Exceptions that opening a source may raise if the bucket is not as expected."""
 _MOST_CHARACTERS = 400
 _MOST_LINES = 20
 
@@ -43,44 +43,44 @@ class Opened:
     result: str
     """``opened``, ``not there``, ``on request`` or ``failed``."""
     seconds: float
-    """How long that took."""
+    """Time to open it."""
     detail: str
-    """Sizes of what was opened, or the error."""
+    """Sizes of the opened data, or the error."""
     warnings: tuple[str, ...] = ()
-    """What was said meanwhile."""
+    """Warnings from opening it."""
 
 
 @dataclass
 class Report:
-    """Findings of a first look."""
+    """Report on a bucket."""
 
     bucket: str
-    """Its URL, without secrets."""
+    """URL of the bucket, without secrets."""
     versions: dict[str, str]
-    """Of this package, of Python and of the libraries below."""
+    """Versions of this package, Python and libraries."""
     subjects: list[str] = field(default_factory=list)
-    """Those that the bucket has."""
+    """Subjects of the bucket."""
     listing_seconds: float = 0.0
-    """How long the listings of all subjects took."""
+    """Time to list all subjects."""
     changes: list[str] = field(default_factory=list)
-    """Differences from the catalog that came with the package."""
+    """Differences from the catalog that ships with the package."""
     subject: str = ""
-    """Whose sources were opened."""
+    """Subject whose sources were opened."""
     groups: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Group → number of objects of that subject, or of none, and their bytes."""
+    """From group to the number and bytes of its objects, of that subject or of none."""
     unlisted: list[str] = field(default_factory=list)
     """Folders of that subject, or of none, that could not be listed, with the error."""
     unknown: list[str] = field(default_factory=list)
-    """Folders where this package expects none, such as those of derivatives that it does not know."""
+    """Unexpected folders, such as those of unknown derivatives."""
     unread: list[str] = field(default_factory=list)
-    """Keys among these that no source reads."""
+    """Keys of objects that no source reads."""
     opened: list[Opened] = field(default_factory=list)
-    """Source by source."""
+    """Results by source."""
 
     @property
     def failed(self) -> list[str]:
         """Names of the sources that are present and failed to open."""
-        return [one.source for one in self.opened if one.result == "failed"]
+        return [result.source for result in self.opened if result.result == "failed"]
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON-compatible values."""
@@ -91,12 +91,12 @@ class Report:
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
-        yield f"## {self.bucket}, seen by intake-laion-fmri\n"
+        yield f"## {self.bucket}, checked by intake-laion-fmri\n"
         yield ", ".join(f"{name} {version}" for name, version in self.versions.items())
         yield f"\nSubjects: {', '.join(self.subjects)}; listed in {self.listing_seconds:.1f} s.\n"
-        yield "### Differences from the catalog that came with the package\n"
+        yield "### Differences from the catalog that ships with the package\n"
         yield from _listed(self.changes, "None.")
-        yield f"\n### What there is of {self.subject}, and of no subject\n"
+        yield f"\n### Objects of {self.subject}, and of no subject\n"
         yield from _table(
             ("group", "objects", "bytes"), [(name, f"{n:,}", f"{size:,}") for name, (n, size) in self.groups.items()]
         )
@@ -108,35 +108,33 @@ class Report:
         yield f"\n### {counted(len(self.unread), 'object')} that no source reads\n"
         yield from _listed([f"`{key}`" for key in self.unread], "None.")
         yield f"\n### Sources of {self.subject}, opened lazily\n"
-        rows = [(one.source, one.result, f"{one.seconds:.2f} s", one.detail) for one in self.opened]
-        yield from _table(("source", "result", "time", "what"), rows)
-        warned = [f"{one.source}: {warning}" for one in self.opened for warning in one.warnings]
+        rows = [(result.source, result.result, f"{result.seconds:.2f} s", result.detail) for result in self.opened]
+        yield from _table(("source", "result", "time", "detail"), rows)
+        warned = [f"{result.source}: {warning}" for result in self.opened for warning in result.warnings]
         yield "\n### Warnings\n"
         yield from _listed(warned, "None.")
 
 
 def look(bucket: Bucket, subject: str | None = None, session: str | None = None) -> Report:
-    """Look at a bucket.
-
-    Costs listings, and the small files of one subject.
+    """Report on a bucket, at the cost of listings and one subject's small files.
 
     Parameters
     ----------
     bucket : Bucket
         The bucket.
     subject : str, optional
-        Whose sources to open; by default the first subject of the bucket.
+        The subject whose sources are opened; by default the first of the bucket.
     session : str, optional
-        A session whose betas are read, too: all of its file passes. By default none is.
+        A session whose betas are read, too, which streams its whole file. By default none.
 
     Raises
     ------
     BucketUnreachableError, AccessDeniedError, NotInBucketError
         If the bucket cannot be listed.
     ValueError
-        If it has no such subject.
+        If the bucket does not have the subject.
     """
-    import dask.array  # noqa: F401  # the time that its import takes is not the bucket's
+    import dask.array  # noqa: F401  # imported before timing
     import xarray  # noqa: F401
 
     system = {"intake-laion-fmri": __version__, "Python": platform.python_version(), "system": platform.platform()}
@@ -159,7 +157,7 @@ def look(bucket: Bucket, subject: str | None = None, session: str | None = None)
         number[layout.group_of(key)] += 1
         size[layout.group_of(key)] += info.size
     report.groups = {name: (number[name], size[name]) for name in sorted(number)}
-    sidecar = ".json"  # read with what it describes
+    sidecar = ".json"  # read together with the file that it describes
     report.unread = sorted(key for key in objects if layout.parse_key(key) is None and not key.endswith(sidecar))
     report.opened = [_open(source, bucket, report.subject) for source in SOURCES.values()]
     if session is not None:
@@ -168,7 +166,7 @@ def look(bucket: Bucket, subject: str | None = None, session: str | None = None)
 
 
 def _others(bucket: Bucket, subject: str) -> tuple[dict[str, ObjectInfo], list[str]]:
-    """List the root and all trees but the main ones, each once; a tree that may not be listed is described."""
+    """List the root and the trees besides the main ones, and describe denials."""
     objects = {key: info for key, info in bucket.root_files().items() if layout.tree_of(key)}
     unlisted = []
     for tree in layout.TREES:
@@ -183,7 +181,10 @@ def _others(bucket: Bucket, subject: str) -> tuple[dict[str, ObjectInfo], list[s
 
 
 def _unknown_folders(bucket: Bucket) -> tuple[list[str], list[str]]:
-    """List the folders of the root, and of those on the way to a tree, that lead to no tree; and describe denials."""
+    """List folders at the root, or beside a tree, that lead to no tree; with denials.
+
+    The second list describes the folders that may not be listed.
+    """
     roots = [tree.root for tree in layout.TREES if tree.root]
     known = {"/".join(root.split("/")[:depth]) for root in roots for depth in range(1, root.count("/") + 2)}
     unknown, unlisted = [], []
@@ -206,9 +207,9 @@ def _together(changes: Sequence[Change]) -> Iterator[str]:
     groups: dict[tuple[str, str, str], list[Change]] = {}
     for change in changes:
         groups.setdefault((change.subject, change.kind, change.change), []).append(change)
-    for (subject, kind, what), same in groups.items():
+    for (subject, kind, change_type), same in groups.items():
         names = in_short([change.name for change in same], most=8)
-        yield str(same[0]) if len(same) == 1 else f"{what:<8} {subject}: {counted(len(same), kind)} ({names})"
+        yield str(same[0]) if len(same) == 1 else f"{change_type:<8} {subject}: {counted(len(same), kind)} ({names})"
 
 
 def _open(source: Source, bucket: Bucket, subject: str) -> Opened:

@@ -11,30 +11,30 @@ from intake_laion_fmri.catalog.inventory import Inventory, SubjectRecord
 
 @dataclass(frozen=True, order=True)
 class Change:
-    """A difference between the known and the found inventory."""
+    """A difference between a known and a current inventory."""
 
     subject: str
     """``"sub-01"``; empty for a file."""
     kind: str
     """``subject``, ``session``, ``roi``, ``roi_count`` or ``file``."""
     name: str
-    """Of the session, ROI, category or file."""
+    """Name of the session, ROI, category or file."""
     change: str
     """``new``, ``gone`` or ``changed``."""
     detail: str = ""
-    """What it is, or was and is."""
+    """The item, or its old and new values."""
 
     def __str__(self) -> str:
-        what = {"subject": self.subject, "session": f"{self.subject} {self.name}", "file": f"file {self.name}"}
-        line = f"{self.change:<8} " + what.get(self.kind, f"{self.subject} {self.kind} {self.name}")
+        items = {"subject": self.subject, "session": f"{self.subject} {self.name}", "file": f"file {self.name}"}
+        line = f"{self.change:<8} " + items.get(self.kind, f"{self.subject} {self.kind} {self.name}")
         return f"{line}: {self.detail}" if self.detail else line
 
 
 def compare(known: Inventory, found: Inventory) -> list[Change]:
     """List new, gone and changed items between two inventories, sorted.
 
-    What one of them does not know (sizes, formats) is no difference; ROIs whose names were not known are new, and their
-    numbers are compared with the documented ones.
+    Sizes or formats that one of them does not know do not count as differences. ROIs whose names were unknown are new,
+    and their number is compared with the documented one.
     """
     changes = []
     for subject in {*known.subjects, *found.subjects}:
@@ -73,8 +73,8 @@ def _compare_records(subject: str, kind: str, before: Mapping[str, Any], after: 
         else:
             values = [(field.name, getattr(was, field.name), getattr(now, field.name)) for field in fields(was)]
             differences = [
-                f"{what} {_text(old)} -> {_text(new)}"
-                for what, old, new in values
+                f"{name} {_text(old)} -> {_text(new)}"
+                for name, old, new in values
                 if old != new and None not in (old, new)
             ]
             if differences:

@@ -1,7 +1,7 @@
-"""The catalog's YAML files, made from an inventory of a bucket.
+"""The catalog's YAML files, generated from an inventory of a bucket.
 
-The files that ship lie beside their inventory and are exactly what `catalog_files` makes of it. They name no bucket:
-where the data are is said when a catalog is opened.
+The files that ship with the package are the output of `catalog_files` for the inventory beside them. They do not
+contain a bucket, which is chosen when a catalog is opened.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ROOT_FILE = "laion_fmri.yaml"
 V2_FILE = "laion_fmri.v2.yaml"
 
 _BUCKET_ARGUMENTS = ("bucket", "storage_options", "mirror", "mirror_only")
-"""Arguments that tell where the data are."""
+"""Arguments for the location of the data."""
 
 _HEADER = f"""\
 # Written by `intake-laion-fmri catalog write` from {INVENTORY_FILE} beside it: do not edit.
@@ -40,10 +40,10 @@ _HEADER_V2 = """\
 
 
 def catalog_files(inventory: Inventory) -> dict[str, str]:
-    """Generate the catalog's files: file name → text.
+    """Generate the catalog's files, as a mapping of file name to text.
 
-    A file only refers to files before it: the subjects' catalogs come first, then the root catalogs of both generations
-    of Intake, and the inventory itself.
+    Files only refer to files before them: the subjects' catalogs come first, then the root catalogs for both
+    generations of Intake, and the inventory itself.
     """
     files = {
         f"{name}.yaml": _HEADER + yaml_text(_subject_catalog(name, subject, inventory.source))
@@ -63,7 +63,7 @@ def changed_files(files: Mapping[str, str], folder: Path) -> list[Change]:
         if not path.is_file():
             changes.append(Change("", "file", name, "gone", "run `intake-laion-fmri catalog write`"))
         elif path.read_bytes() != text.encode():
-            detail = f"not what {INVENTORY_FILE} gives; run `intake-laion-fmri catalog write`"
+            detail = f"differs from {INVENTORY_FILE}; run `intake-laion-fmri catalog write`"
             changes.append(Change("", "file", name, "changed", detail))
     return sorted(changes)
 
@@ -71,14 +71,18 @@ def changed_files(files: Mapping[str, str], folder: Path) -> list[Change]:
 def write_files(files: Mapping[str, str], folder: Path) -> list[Path]:
     """Write files that differ from a folder's, and remove outdated ones.
 
-    Each appears whole or not at all. Returns the names of those written or removed.
+    Files are written atomically, and the folder is created if it is missing. Catalogs of other subjects that were
+    written earlier are removed.
 
-    The folder is made where it is missing. Catalogs of subjects that `files` has not, written here before, are removed.
+    Returns
+    -------
+    list of Path
+        The files that were written or removed.
 
     Raises
     ------
     FileExistsError
-        If one of these names is that of a file which this package did not write. Nothing is written then.
+        If a file of the same name was not written by this package. Nothing is written then.
     OSError
         If the folder cannot be written to.
     """
@@ -98,9 +102,12 @@ def write_files(files: Mapping[str, str], folder: Path) -> list[Path]:
 
 
 def write_file(path: Path, text: str) -> None:
-    """Write one catalog whole.
+    """Write one catalog atomically.
 
-    FileExistsError if the path holds something other than a catalog of this package.
+    Raises
+    ------
+    FileExistsError
+        If the file exists and is not a catalog of this package.
     """
     raise_unless_ours(path, CATALOG)
     atomic.write_whole(path, text.encode())
@@ -121,7 +128,7 @@ def _root_catalog(inventory: Inventory) -> dict[str, Any]:
         sources[name] = _entry(
             "LaionCatalog",
             f"{name}: an entry for each of {subject}.",
-            # The directory ends in a slash or not, as the catalog is local or not; the driver takes either.
+            # CATALOG_DIR ends with a slash for some file systems; the driver accepts both.
             Flow(path=f"{{{{ CATALOG_DIR }}}}/{name}.yaml"),
             _about(name, subject) | {"arguments": Arguments("catalog", _help_of(_BUCKET_ARGUMENTS))},
         )
@@ -147,12 +154,12 @@ def _subject_catalog(name: str, subject: SubjectRecord, source: str) -> dict[str
         if roi.formats is not None and "volume" not in roi.formats:
             chosen["format"] = roi.formats[0]
         formats = None if roi.formats is None else FlowList(roi.formats)
-        # A region may be called what an entry is called.
+        # An ROI may have the name of another entry.
         key = roi.roi if roi.roi not in sources else f"roi_{roi.roi}"
         sources[key] = _entry(
             SOURCES["rois"].driver,
             f"The region of interest {roi.roi} ({roi.category}) of {name}.",
-            Flow(shown(chosen)),  # names of files in somebody's bucket
+            Flow(shown(chosen)),  # escaped, since names of files in a bucket may be anything
             Flow(category=shown(roi.category), **_known(formats=formats, bytes=roi.bytes), arguments=arguments["rois"]),
         )
     metadata = {**CATALOG_METADATA, "title": f"LAION-fMRI, {name}", "inventory": source, **_about(name, subject)}
@@ -160,7 +167,7 @@ def _subject_catalog(name: str, subject: SubjectRecord, source: str) -> dict[str
 
 
 def _about(name: str, subject: SubjectRecord) -> dict[str, Any]:
-    """Return the metadata of a subject's catalog, and a note on what is unknown."""
+    """Return the metadata of a subject's catalog, including what is unknown."""
     about: dict[str, Any] = {"subject": name, "public_sessions": len(subject.public)}
     held_out = [session.session for session in subject.sessions if session.held_out]
     if held_out:
@@ -214,7 +221,7 @@ def _v2_catalog(inventory: Inventory) -> dict[str, Any]:
         "user_parameters": parameters,
         "data": data,
         "entries": entries,
-        # Without aliases, Intake neither lists nor completes the entries' names.
+        # Intake only lists and completes names of entries with aliases.
         "aliases": Flow({name: name for name in entries}),
     }
 

@@ -1,8 +1,8 @@
 """Users' values on their way through Intake: never rendered, shown without secrets.
 
-To Intake a text is a program: it renders whatever comes through a catalog's entry as a template of Jinja, without a
-sandbox, and what it saves is rendered when it is opened again. So values travel in an envelope that Intake does not
-look into, and braces are escaped in what is written.
+Intake renders strings in a catalog's entries as Jinja templates, without a sandbox, and saved strings are rendered
+again when they are opened. Values are therefore wrapped in an envelope that Intake does not look into, and braces are
+escaped in files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from intake_laion_fmri.errors import redact
 
 _LOOKED_UP = re.compile(r"(?:env|data|import|func|pickle64)[(]")
-"""Words that the second generation of Intake looks up where they begin a text, with braces or without."""
+"""Words that Intake's second generation resolves at the beginning of a string, with or without braces."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -27,7 +27,7 @@ class Given:
     value: Any
 
     def __repr__(self) -> str:
-        # Intake parses this text, and makes tokens of it: it must identify the value, and be no template.
+        # Intake parses and tokenises this text: it must identify the value, and must not be a template.
         return f"Given({redact.tree(self.value)!r})".replace("{", "(").replace("}", ")")
 
     def __eq__(self, other: object) -> bool:
@@ -38,23 +38,23 @@ class Given:
 
 
 def sealed(arguments: Mapping[str, Any]) -> dict[str, Given]:
-    """Put each argument into an envelope."""
+    """Wrap each argument in an envelope."""
     return {name: value if isinstance(value, Given) else Given(value) for name, value in arguments.items()}
 
 
 def opened(value: Any) -> Any:
-    """Take a value, or each value of a mapping, out of its envelope."""
+    """Unwrap a value, or each value of a mapping."""
     if isinstance(value, Given):
         return opened(value.value)
     return {name: opened(part) for name, part in value.items()} if type(value) is dict else value
 
 
 def simple(value: Any) -> Any:
-    """Convert a value to texts, numbers, lists and mappings for a catalog file."""
+    """Convert a value to strings, numbers, lists and mappings."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return str.__str__(value)  # also of a subclass
+        return str.__str__(value)  # a plain string also for subclasses
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, Mapping):
@@ -69,30 +69,28 @@ def simple(value: Any) -> Any:
 
 
 def shown(value: Any) -> Any:
-    """Return a value for printing and saving: simple, without secrets.
+    """Return a simple value for printing and saving, without secrets.
 
-    Intake opens it to the same texts.
+    Strings are escaped so that Intake renders them to themselves.
     """
     return _escaped(simple(redact.tree(opened(value))))
 
 
 class Veiled(str):
-    """A text that is shown in place of a value.
-
-    Intake's second generation keeps values as they are.
+    """A string that is shown instead of a value, which Intake's readers would show.
 
     Parameters
     ----------
     text : str
-        What is shown: without secrets, and what Intake makes the value of where there are none.
+        The string to show: without secrets, and rendered by Intake to the value if there are none.
     value : object
-        What is meant.
+        The actual value.
     """
 
     value: Any
 
     def __new__(cls, text: str, value: Any) -> Veiled:
-        """Create the text, with the value behind it."""
+        """Create the string, with the actual value."""
         veiled = super().__new__(cls, text)
         veiled.value = value
         return veiled
@@ -101,12 +99,12 @@ class Veiled(str):
         return Veiled, (str.__str__(self), self.value)
 
     def format_map(self, mapping: Any) -> Veiled:
-        """Return the text unchanged; Intake would fill in braces."""
+        """Return the string unchanged, although Intake wants to fill in braces."""
         return self
 
 
 def veiled(name: str, value: Any) -> Any:
-    """Replace secrets and Intake's look-ups in an argument by `Veiled` texts."""
+    """Replace secrets and Intake's look-ups in an argument with `Veiled` strings."""
     plain = simple(value)
     return _veiled(plain, simple(redact.tree({name: plain}))[name])
 
@@ -130,14 +128,14 @@ def _veiled(value: Any, seen: Any) -> Any:
         return value
     text = seen.replace("{", "{{").replace("}", "}}")
     if _LOOKED_UP.match(text):
-        text = f"./{text}"  # nothing but a path may begin so
+        text = f"./{text}"  # only paths can begin with such a word
     return value if text == value else Veiled(text, value)
 
 
 def _escaped(value: Any) -> Any:
     if isinstance(value, str):
         text = re.sub(r"\{(?=[{%#])", "{{ '{' }}", value)
-        return re.sub(r"\r|\n\Z", lambda match: f"{{{{ {match[0]!r} }}}}", text)  # Jinja would change these
+        return re.sub(r"\r|\n\Z", lambda match: f"{{{{ {match[0]!r} }}}}", text)  # Jinja changes line endings
     if isinstance(value, dict):
         return {name: _escaped(part) for name, part in value.items()}
     return [_escaped(part) for part in value] if isinstance(value, list) else value

@@ -19,7 +19,7 @@ from intake_laion_fmri.remote.access import Bucket, ObjectInfo
 INVENTORY_FILE = "inventory.json"
 
 MAX_INVENTORY_CHARACTERS = 4 * 1024 * 1024
-"""Length of an inventory's file, at most: that of five subjects with all ROIs has about 40 kB."""
+"""Maximum length of an inventory's file; one of five subjects with all ROIs has about 40 kB."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class SessionRecord:
     session: str
     """``"ses-01"``."""
     bytes: int | None = None
-    """Size of its betas, where known."""
+    """Size of its betas, if known."""
     held_out: bool = False
-    """Whether it is listed, but kept back by the data set's authors."""
+    """Whether it is listed but held out by the data set's authors."""
 
     def __str__(self) -> str:
         return "held out" if self.held_out else "public"
@@ -46,9 +46,9 @@ class RoiRecord:
     category: str
     """Its category."""
     formats: tuple[str, ...] | None = None
-    """The formats that it exists in, of `layout.ROI_KINDS`, where known."""
+    """Available formats, of `layout.ROI_KINDS`, if known."""
     bytes: int | None = None
-    """Size of its files together, where known."""
+    """Total size of its files, if known."""
 
     def __str__(self) -> str:
         return self.category
@@ -61,9 +61,9 @@ class SubjectRecord:
     sessions: tuple[SessionRecord, ...]
     """Ascending."""
     rois: tuple[RoiRecord, ...] | None = None
-    """Sorted by name; None where the names are not known."""
+    """Sorted by name; None if the names are unknown."""
     roi_counts: Mapping[str, int] = field(default_factory=dict)
-    """Category, or ``"all"`` → number of ROIs, as documented."""
+    """From category, or ``"all"``, to the documented number of ROIs."""
 
     @property
     def public(self) -> list[SessionRecord]:
@@ -79,12 +79,12 @@ class SubjectRecord:
 
 @dataclass(frozen=True)
 class Inventory:
-    """Contents of a bucket, from which the catalog's files are made."""
+    """Contents of a bucket, from which the catalog's files are generated."""
 
     source: str
-    """Where this is known from."""
+    """Source of the information."""
     subjects: Mapping[str, SubjectRecord]
-    """``"sub-01"`` → what is known of it, ascending."""
+    """From subject, such as ``"sub-01"``, to its record, ascending."""
 
     def to_json(self) -> str:
         """Return the inventory's file, one line per session and ROI."""
@@ -105,11 +105,11 @@ class Inventory:
         Raises
         ------
         DataIntegrityError
-            If it is no inventory; `name` says which file.
+            If the text is not an inventory; the message has `name`, that of the file.
         """
         try:
             if len(text) > MAX_INVENTORY_CHARACTERS:
-                raise ValueError(f"{len(text)} characters, where {MAX_INVENTORY_CHARACTERS} are too many")
+                raise ValueError(f"{len(text)} characters, expected at most {MAX_INVENTORY_CHARACTERS}")
             content = json.loads(text)
             subjects = {}
             for subject, known in content["subjects"].items():
@@ -122,8 +122,8 @@ class Inventory:
             return cls(_line(content["source"]), subjects)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataIntegrityError(
-                f"{name} is no inventory ({type(error).__name__}: {str(error)[:200]}). Expected what "
-                "`intake-laion-fmri catalog write` writes; write it again."
+                f"{name} is not an inventory ({type(error).__name__}: {str(error)[:200]}). Write it again with "
+                "`intake-laion-fmri catalog write`."
             ) from error
 
 
@@ -145,9 +145,9 @@ def _roi_record(roi: str, category: str, formats: list[str] | None = None, bytes
 
 
 def _line(value: object) -> str:
-    """Return a text of a file in printable form."""
+    """Return a printable string, or raise TypeError."""
     if not isinstance(value, str) or not value.isprintable():
-        raise TypeError(f"expected a text, found {str(value)[:200]!r}")
+        raise TypeError(f"expected a printable string, found {str(value)[:200]!r}")
     return value
 
 
@@ -163,7 +163,7 @@ def _without_defaults(record: SessionRecord | RoiRecord) -> dict[str, Any]:
 
 
 def _json(value: object, indent: str = "") -> str:
-    """Format JSON, with one line for each item that fits."""
+    """Format JSON, with items on one line if they fit."""
     flat = json.dumps(value)
     if len(indent) + len(flat) <= 116 or not isinstance(value, dict | list):
         return flat
@@ -180,7 +180,7 @@ def _json(value: object, indent: str = "") -> str:
 def catalog_folder() -> Path:
     """Return the folder of the catalog that ships with the package.
 
-    In a wheel it is inside the package, in a checkout at the top.
+    It is inside the package in a wheel, and at the top of a checkout.
     """
     package = Path(__file__).parents[1]
     folder = package / "catalogs"
@@ -188,35 +188,40 @@ def catalog_folder() -> Path:
 
 
 def read_inventory(folder: Path) -> Inventory:
-    """Read the inventory behind a folder's catalog files.
+    """Read the inventory of a folder with catalog files.
 
-    FileNotFoundError if there is none, DataIntegrityError if it cannot be understood.
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    DataIntegrityError
+        If it cannot be parsed.
     """
     path = folder / INVENTORY_FILE
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise DataIntegrityError(f"{path} is no inventory ({error}). Write it again.") from error
+        raise DataIntegrityError(
+            f"{path} is not an inventory ({error}). Write it again with `intake-laion-fmri catalog write`."
+        ) from error
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(
-            f"There is no {path}. Expected a folder that `intake-laion-fmri catalog write --out FOLDER` has written."
+            f"There is no {path}. Expected a folder written by `intake-laion-fmri catalog write --out FOLDER`."
         ) from error
     return Inventory.from_json(text, name=str(path))
 
 
 def take_inventory(bucket: Bucket) -> Inventory:
-    """List a bucket's present contents.
+    """List a bucket's current contents.
 
-    Costs two listings, and two per subject.
-
-    The result is the same for the same objects, wherever they are, apart from its source. Errors and warnings are those
-    of `discovery.get_subjects`.
+    Costs two listings, and two per subject. Equal objects give equal inventories, apart from the source. Errors and
+    warnings are those of `discovery.get_subjects`.
     """
     return inventory_from_listings(bucket, list_subjects(bucket))
 
 
 def list_subjects(bucket: Bucket) -> dict[str, dict[str, ObjectInfo]]:
-    """Return subject → its objects in the main trees; requests, errors and warnings are those of `take_inventory`."""
+    """List each subject's objects in the main trees; see `take_inventory`."""
     found = {}
     for subject in get_subjects(bucket=bucket, refresh=True):
         objects: dict[str, ObjectInfo] = {}
@@ -228,7 +233,7 @@ def list_subjects(bucket: Bucket) -> dict[str, dict[str, ObjectInfo]]:
 
 
 def inventory_from_listings(bucket: Bucket, listings: Mapping[str, Mapping[str, ObjectInfo]]) -> Inventory:
-    """Return the inventory of what `list_subjects` has found."""
+    """Return the inventory of the result of `list_subjects`."""
     found = {subject: SubjectRecord(_sessions(objects), _rois(objects)) for subject, objects in listings.items()}
     return Inventory(f"a listing of {bucket.url}", found)
 
@@ -253,6 +258,6 @@ def _rois(objects: Mapping[str, ObjectInfo]) -> tuple[RoiRecord, ...]:
         same = list(group)
         kinds = {file.kind for file in same}
         formats = tuple(text for kind, text in layout.ROI_KINDS.items() if kind in kinds)
-        sizes = {(file.kind, file.hemi): file.info.size for file in reversed(same)}  # of two spellings, the first
+        sizes = {(file.kind, file.hemi): file.info.size for file in reversed(same)}  # the first of two spellings wins
         records.append(RoiRecord(name, same[0].category, formats, sum(sizes.values())))
     return tuple(records)

@@ -1,4 +1,4 @@
-"""Pages of catalogs and sources for notebooks and terminals: contents, sizes, arguments."""
+"""Representations of catalogs and sources in notebooks and terminals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _READ = {
 _SESSIONS = "sessions"
 
 Description = Mapping[str, Any]
-"""What an entry says of itself."""
+"""The result of an entry's ``describe()``."""
 
 
 class FoundCatalog(Catalog):  # type: ignore[misc]
@@ -46,7 +46,7 @@ def search(catalog: Catalog, text: str, depth: int = 2) -> FoundCatalog:
     found, unknown = {}, []
     for name, entry in catalog.walk(depth=depth).items():
         description = entry.describe()
-        # The help of its arguments names everything.
+        # The help of arguments would match nearly every word.
         about = {key: value for key, value in description["metadata"].items() if key not in ("arguments", "roi_names")}
         searched = " ".join(map(str, (name, description["description"], description["args"], about))).lower()
         if any(word in searched for word in words):
@@ -76,10 +76,7 @@ def source_page(source: Source, opener: Callable[..., Any], arguments: Mapping[s
 
 
 def catalog_page(catalog: Catalog) -> Page:
-    """Return the page of a catalog.
-
-    One row for each source and catalog; sessions, and ROIs of a category, share a row.
-    """
+    """Return the page of a catalog, with a row for each source and catalog."""
     entries = {name: entry.describe() for name, entry in catalog.walk(depth=1).items()}
     number = "1 entry" if len(entries) == 1 else f"{len(entries):,} entries"
     metadata = catalog.metadata or {}
@@ -90,7 +87,7 @@ def catalog_page(catalog: Catalog) -> Page:
 
 
 def _rows(entries: Mapping[str, Description]) -> Iterator[tuple[str, ...]]:
-    """Yield the rows of entries; sessions, and ROIs of a category, share one."""
+    """Yield rows; sessions share one, and so do the ROIs of a category."""
     groups: dict[tuple[str, str], dict[str, Description]] = {}
     for name, entry in entries.items():
         group = _group(entry)
@@ -110,18 +107,18 @@ def _rows(entries: Mapping[str, Description]) -> Iterator[tuple[str, ...]]:
 
 
 def _group(entry: Description) -> str:
-    """Return the group of an entry that shares a row; "" if none."""
+    """Return the group with which an entry shares a row, or an empty string."""
     return _SESSIONS if "session" in entry["args"] else str(entry["metadata"].get("category", ""))
 
 
 def _notes(metadata: Mapping[str, Any]) -> Iterator[str]:
     found = metadata.get("search")
     if found is None:
-        yield "Open an entry: cat.betas(roi='face').to_dask(). Find others: cat.search('FFA')."
+        yield "Open an entry with cat.betas(roi='face').to_dask(). Search with cat.search('FFA')."
         if "inventory" in metadata:
-            yield f"Known from {metadata['inventory']}."
+            yield f"Source: {metadata['inventory']}."
     elif found.get("rois_not_known"):
         yield (
-            f"ROIs of {', '.join(found['rois_not_known'])} are not known by name here: "
-            "'intake-laion-fmri catalog write --bucket URL' writes a catalog that knows them."
+            f"The names of the ROIs of {', '.join(found['rois_not_known'])} are not in this catalog. Write one that "
+            "has them with 'intake-laion-fmri catalog write --bucket URL'."
         )

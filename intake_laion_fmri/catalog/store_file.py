@@ -20,31 +20,31 @@ _HEADER_STORE = """\
 def store_catalog(info: StoreInfo, storage_options: Mapping[str, Any] | None = None) -> str:
     """Return a store's catalog as YAML, for intake-xarray alone.
 
-    It is executed by Intake as every catalog, and made so that the store's address is none of it that runs. It has an
-    entry per session, ``sub-01_ses-01``, and one for all sessions of a subject along ``trial``, ``sub-01``, where they
-    have the same voxels. Voxels are in stored order there, and the chunks are the store's. Of the options of the
-    store's file system only those are written that are known to be no secrets.
+    It has an entry per session, such as ``sub-01_ses-01``, and an entry for all sessions of a subject along ``trial``,
+    such as ``sub-01``, if they have equal voxels. Voxels are in stored order, and chunks are those of the store. Intake
+    executes catalogs, so the store's URL is escaped. Only options of the file system that are known not to be secret
+    are written.
 
     Raises
     ------
     ValueError
-        If the store's address has a ``::``, which Intake takes for a chain of file systems.
+        If the store's URL contains ``::``, which Intake takes for a chain of file systems.
 
     Warns
     -----
     UserWarning
-        If its path has a ``#`` or ``?``, which zarr 3.4 takes for the end of the path.
+        If its path contains ``#`` or ``?``, which zarr 3.4 takes for the end of the path.
     """
     store = redact.url(info.url)
     if "::" in info.url:
         raise ValueError(
-            f"store={store!r}: a catalog cannot name it, because Intake takes '::' for a chain of file systems. Move "
-            "or link the store to a path without '::', or read it with open_betas(store=...)."
+            f"store={store!r} cannot be in a catalog, because Intake takes '::' for a chain of file systems. Move or "
+            "link the store to a path without '::', or read it with open_betas(store=...)."
         )
     if addresses.is_folder(info.url) and (found := [mark for mark in "#?" if mark in info.url]):
         warnings.warn(
-            f"store={store!r}: zarr 3.4 and newer take {found[0]!r} for the end of a path, and do not find the store "
-            f"by this catalog. Move or link the store to a path without {found[0]!r} for readers with these versions.",
+            f"store={store!r}: zarr 3.4 and newer take {found[0]!r} for the end of a path, so that they will not find "
+            f"the store with this catalog. For these versions, move or link the store to a path without {found[0]!r}.",
             stacklevel=2,
         )
     options = _without_secrets(storage_options or {})
@@ -67,7 +67,7 @@ def store_catalog(info: StoreInfo, storage_options: Mapping[str, Any] | None = N
                 "args": {"urlpath": urls, "consolidated": True, **together, **_storage_options(options)},
             }
         for session, url in zip(sessions, urls, strict=True):
-            path = [url] if "*" in url else url  # a text with a star would be a pattern
+            path = [url] if "*" in url else url  # a string with an asterisk would be a pattern
             sources[f"{subject}_{session}"] = {
                 "driver": "zarr",
                 "description": f"Single-trial betas of {subject} in {session}.",

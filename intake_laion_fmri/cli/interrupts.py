@@ -1,8 +1,8 @@
-"""Ctrl-C: the program ends at once, with a line and the exit code 130.
+"""Ctrl-C: the program ends immediately, with a line and the exit code 130.
 
-While there is something to put in order, KeyboardInterrupt is raised, so that files are closed and temporary ones
-removed. Before that, within an import (which would make other errors of the exception), and at a second Ctrl-C, the
-process is left at once. Nothing is lost by that: whatever this package writes survives being killed at any moment.
+While a command runs, the first Ctrl-C raises KeyboardInterrupt, so that files are closed and temporary files removed.
+Before that, during an import (which would turn the exception into other errors), and at a second Ctrl-C, the process
+exits immediately. Nothing is lost: what this package writes stays valid when it is killed at any time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from types import FrameType
 from typing import NoReturn
 
 INTERRUPTED = 130
-"""Exit code: ended by Ctrl-C; what a shell tells of a program that died of it."""
+"""Exit code: interrupted by Ctrl-C; the code that shells report for SIGINT."""
 
 _SHOW_CURSOR = "\x1b[?25h"
 
@@ -28,10 +28,7 @@ class _State:
 
 
 def watch() -> None:
-    """Handle Ctrl-C from the program's start.
-
-    A program that was started to ignore it still does.
-    """
+    """Handle Ctrl-C, unless the program was started to ignore it."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupted)
 
@@ -40,7 +37,7 @@ def watch() -> None:
 def in_order() -> Iterator[None]:
     """Raise KeyboardInterrupt at the first Ctrl-C within the block.
 
-    `watch` must be in charge. Outside the block the process leaves at once.
+    This needs `watch`. Outside the block, the process exits immediately.
     """
     _State.orderly = True
     try:
@@ -50,21 +47,21 @@ def in_order() -> Iterator[None]:
 
 
 def promise(text: str) -> None:
-    """Set the line about interrupted work that the user will see."""
+    """Set the text that is printed after an interrupt."""
     _State.promised = text
 
 
 def leave() -> NoReturn:
-    """Leave the process at once, with a line and the exit code."""
+    """Exit the process immediately, with a line and the exit code."""
     with contextlib.suppress(OSError):
-        # A terminal has put ^C there, and a progress bar hides its cursor.
+        # The terminal has printed ^C, and a progress bar has hidden the cursor.
         start = f"{_SHOW_CURSOR}\n" if os.isatty(2) else ""
         os.write(2, f"{start}Interrupted. {_State.promised}".strip(" ").encode() + b"\n")
     os._exit(INTERRUPTED)
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
-    # Processes that work for this one would otherwise finish what they are at, or outlive it.
+    # Worker processes would otherwise finish their work first, or outlive this process.
     processes = sys.modules.get("multiprocessing")
     for worker in processes.active_children() if processes else ():
         worker.kill()
@@ -73,7 +70,7 @@ def _interrupted(number: int, frame: FrameType | None) -> None:
     _State.orderly = False
     import logging
 
-    logging.getLogger("asyncio").disabled = True  # by which aiohttp complains of connections that are left as they are
+    logging.getLogger("asyncio").disabled = True  # aiohttp would report unclosed connections here
     raise KeyboardInterrupt
 
 

@@ -16,11 +16,11 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 _WIDE = 10_000
-"""Columns of a terminal on which nothing is wrapped."""
+"""Width of a console that wraps no row."""
 
 
 class Size(int):
-    """A number of bytes: decimal units on a terminal, plain in a pipe."""
+    """A number of bytes, formatted with decimal units on a terminal."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,15 @@ class Table:
     """Rows for terminals and pipes."""
 
     columns: Sequence[str]
-    """Their headings, shown on a terminal only."""
+    """Headings, shown on a terminal only."""
     rows: Sequence[Sequence[object]]
-    """Texts, numbers, sizes, and sequences of texts."""
+    """Cells are strings, numbers, sizes, or sequences of strings."""
     name: str = ""
-    """First field of each line in a pipe, where a command prints several tables."""
+    """First field of each line in a pipe, for commands that print several tables."""
 
 
 def on_terminal(stream: TextIO | None) -> bool:
-    """Return True if a stream is a terminal; a closed stream is None."""
+    """Return True if a stream is a terminal; None is a closed stream."""
     return stream is not None and stream.isatty()
 
 
@@ -56,7 +56,7 @@ def print_json(value: object) -> None:
 def print_table(table: Table, *, wrap: bool = True) -> None:
     """Print a table on a terminal, tab-separated lines in a pipe.
 
-    Without `wrap`, a line is a row on a terminal too, however wide, so that it can be copied.
+    Without `wrap`, rows are not wrapped on a terminal either, so that they can be copied.
     """
     if not on_terminal(sys.stdout):
         for row in table.rows:

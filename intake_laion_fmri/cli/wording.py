@@ -1,4 +1,4 @@
-"""Messages of the package, with the names of options in place of arguments."""
+"""Messages of the package for the command line: options instead of arguments."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _VALUE = r"(?P<value>'[^']*'|\"[^\"]*\"|\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}|[\w.-]+)
 _NO_SHELL_WORD = re.compile(r"[^\w@%+=:,./{}…-]")
 
 _NAMESAKES = {"to": ("store", "mirror"), "url": ("store",), "folder": ("mirror",)}
-"""Parameter of a command → the arguments by which functions know it, where the command has none of these names."""
+"""From a parameter of a command to the names of the corresponding arguments of functions."""
 
 
 def cli_message(error: object) -> str:
@@ -27,7 +27,7 @@ def cli_message(error: object) -> str:
         return printable(redact.text(error))
     names = "|".join(sorted(parameters, key=len, reverse=True))
     tables = "|".join(name for name, parameter in parameters.items() if parameter.metavar == "KEY=VALUE") or "(?!)"
-    # Neither within a path, nor a value of something else: these are the user's own words.
+    # Do not replace parts of paths or of other values: these are the user's own words.
     pattern = re.compile(
         rf"(?<![\w/=.?&'\"-])(?:(?P<name>{names})(?:={_VALUE}|(?= must ))|the argument '(?P<argument>{names})'"
         rf"|(?P<table>{tables})\b(?:\['(?P<entry>\w+)'\])?(?!\w))"

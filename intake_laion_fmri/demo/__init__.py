@@ -1,6 +1,6 @@
-"""The synthetic bucket, written without the rest of the package as a test oracle.
+"""The synthetic bucket, written independently of the rest of the package as a test oracle.
 
-Here are the public names of `demo.bucket`, `demo.scale` and `demo.truth`, loaded on first use.
+The public names of `demo.bucket`, `demo.scale` and `demo.truth` are loaded on first use.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Anatomical images of a subject: T1w grid, betas' grid and FreeSurfer's space.
 
-What is true: tissue follows from the brain's level (see `brain`), so that an image of half the width shows the same
-head. FreeSurfer's images are the nearest voxels of the T1w on a grid whose axes run to the left, down and to the front
-of the tilted head. T1w millimetres are ``head_to_world`` of the head's own axes, in which surfaces lie.
+Ground truth: tissue follows from the brain's level (see `brain`), so that images of half the voxel width show the same
+head. FreeSurfer's images have the nearest voxels of the T1w, on a grid whose axes point to the left, down and to the
+front of the tilted head. `head_to_world` converts the head's own axes, in which surfaces lie, to T1w millimetres.
 """
 
 from pathlib import Path
@@ -16,10 +16,10 @@ from intake_laion_fmri.demo.scale import Array, Doubles, Floats, generator
 from intake_laion_fmri.demo.truth import SubjectTruth
 
 _MOST_FULL_VOXELS = 1_000_000
-"""The ``session`` scale has no images of half the width: it is written in little memory."""
+"""Limit that excludes images of half the voxel width from the ``session`` scale, to save memory."""
 
 _LEFT_DOWN_FRONT = np.array([[-1, 0, 0], [0, 0, 1], [0, -1, 0]], dtype=float)
-"""Steps along FreeSurfer's i, j, k → right, front, up."""
+"""From steps along FreeSurfer's i, j, k to right, front, up."""
 
 
 def write_anatomy(folder: Path, truth: SubjectTruth, seed: int) -> None:
@@ -60,10 +60,7 @@ def _write_images(folder: Path, truth: SubjectTruth, res: str, images: dict[str,
 
 
 def head_to_world(truth: SubjectTruth) -> Doubles:
-    """Return the (4, 4) matrix from head to T1w millimetres.
-
-    The head's axes are right, front and up.
-    """
+    """Return the matrix from head (right, front, up) to T1w millimetres, (4, 4)."""
     matrix = np.eye(4)
     matrix[:3, :3] = truth.affine[:3, :3] @ np.diag([-1, 1, 1]) / VOXEL_MM
     matrix[:3, 3] = (truth.affine @ [*((np.array(truth.shape) - 1) / 2), 1])[:3]

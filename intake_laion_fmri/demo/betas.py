@@ -12,8 +12,8 @@ from intake_laion_fmri.demo.files import gzip_file, nifti_header, write, write_n
 from intake_laion_fmri.demo.scale import Array, Doubles, Floats, Ints, Scale, generator
 from intake_laion_fmri.demo.truth import SubjectTruth
 
-# Left for readers to stumble on, never in sub-01: one session stored as scaled int16, and one whose runs are written
-# "run-01". The scaling consists of powers of two, so that stored values, 0 among them, read back exactly.
+# Traps for readers, never in sub-01: one session stored as scaled int16, and one with runs written as "run-01". The
+# scaling factors are powers of two, so that stored values, including 0, read back exactly.
 _INT16_SESSION, _RUN_STRING_SESSION = ("sub-03", "ses-02"), ("sub-03", "ses-03")
 _SLOPE, _INTER = 2.0**-11, 0.25
 
@@ -38,9 +38,7 @@ def _session_betas(truth: SubjectTruth, session: str, seed: int) -> Iterator[Flo
 
 
 def _pattern_drives(truth: SubjectTruth) -> tuple[npt.NDArray[np.intp], dict[str, Floats]]:
-    """Group voxels by their set of ROIs.
-
-    A trial's signal is then one small gather.
+    """Group voxels by their set of ROIs, so that a trial's signal is a small gather.
 
     Returns
     -------
@@ -53,8 +51,8 @@ def _pattern_drives(truth: SubjectTruth) -> tuple[npt.NDArray[np.intp], dict[str
     packed = np.packbits(member, axis=0).T
     _, first, pattern = np.unique(packed, axis=0, return_index=True, return_inverse=True)
     sets = member[:, first]
-    sets = np.vstack([sets, ~sets.any(axis=0)])  # the last drive moves the voxels that are in no ROI
-    # Not a matrix product: BLAS may sum in another order on another day, and the same seed gives the same bytes.
+    sets = np.vstack([sets, ~sets.any(axis=0)])  # the last drive is for voxels in no ROI
+    # Not a matrix product: BLAS may vary the order of summation, and equal seeds must give equal bytes.
     drives = np.einsum("ir,rp->ip", np.array(list(truth.drives.values())), sets.astype(float)) / np.sqrt(sets.sum(0))
     return pattern.reshape(-1), dict(zip(truth.drives, drives.astype(np.float32), strict=True))
 
@@ -71,7 +69,7 @@ def _zscored(betas: Doubles) -> Doubles:
 
 
 def _ceiling(z: Doubles, labels: Sequence[str], n_wanted: int | None = None) -> Floats:
-    """Return noise ceilings of images shown `n_wanted` times, or of all repeated ones."""
+    """Return noise ceilings from images shown `n_wanted` times, or repeatedly."""
     rows = defaultdict(list)
     for row, label in enumerate(labels):
         rows[label].append(row)
@@ -104,10 +102,7 @@ def _percent(signal: Doubles, noise: Doubles, inverse_n: list[float]) -> Floats:
 def write_session(
     folder: Path, truth: SubjectTruth, session: str, scale: Scale, seed: int, advance: Callable[[int], None]
 ) -> Doubles:
-    """Write a session and return its z-scored betas, (n_trials, n_fitted).
-
-    None if they are too many to hold.
-    """
+    """Write a session; return its z-scored betas, or None if they are too large."""
     stem, labels, n = f"{truth.subject}_{session}_task-images_", truth.labels[session], len(truth.fitted)
     _write_trials(folder / f"{stem}desc-SingletrialBetas_trials", session, labels, truth.subject)
 
@@ -136,10 +131,7 @@ def write_session(
 
 
 def _write_betas(path: Path, truth: SubjectTruth, session: str, seed: int) -> Iterator[Floats]:
-    """Stream volumes into `path` and yield each one's values, (n_fitted,).
-
-    The values are those that a reader gets.
-    """
+    """Stream volumes to `path`, and yield their values as read back, (n_fitted,)."""
     int16 = (truth.subject, session) == _INT16_SESSION
     slope, inter, dtype = (_SLOPE, _INTER, np.dtype("<i2")) if int16 else (1.0, 0.0, np.dtype("<f4"))
     on_disk = np.ravel_multi_index(np.unravel_index(truth.fitted, truth.shape), truth.shape, order="F")
@@ -153,9 +145,9 @@ def _write_betas(path: Path, truth: SubjectTruth, session: str, seed: int) -> It
 
 
 def _session_r2(truth: SubjectTruth, session: str) -> Floats:
-    """Return R2 in percent.
+    """Return R2 in percent, drifting between sessions.
 
-    It drifts between sessions; its sign, and so the mask, never changes.
+    Its sign never changes, and therefore neither does the mask.
     """
     return np.asarray(truth.r2 * np.float32(1 + 0.05 * list(truth.labels).index(session)))
 

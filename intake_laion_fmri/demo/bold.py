@@ -1,9 +1,9 @@
 """Time series of a few runs: preprocessed on the betas' grid, and raw echoes.
 
 How a value is made
-    ``100 + seed % 97 + (31 * voxel) % 97 + 10 * volume + run + 1000 * (echo - 1)``, with the C-order index of the
-    voxel; phases are negative. The preprocessed series are 0 where nothing was fitted. Runs have a few volumes instead
-    of hundreds. The single-band reference of an echo is its first volume; in some subjects its name has no ``part-``.
+    ``100 + seed % 97 + (31 * voxel) % 97 + 10 * volume + run + 1000 * (echo - 1)``, where ``voxel`` is the index in C
+    order; phases are negative. Preprocessed series are 0 outside the fitted voxels. Runs have a few volumes instead of
+    hundreds. The single-band reference of an echo is its first volume; in some subjects its name lacks ``part-``.
 """
 
 from pathlib import Path
@@ -36,24 +36,21 @@ def write_bold(root: Path, truth: SubjectTruth, session: str, seed: int) -> None
         flat = _values(np.arange(np.prod(_RAW_SHAPE)), _RAW_VOLUMES, 1) + seed % 97 + 1000 * (echo - 1)
         values = flat.reshape(_RAW_VOLUMES, *_RAW_SHAPE)
         for part, sign in (("mag", 1), ("phase", -1)):
-            told = {"EchoTime": seconds}
-            _write(folder / f"{stem}01_echo-{echo}_part-{part}_bold", sign * values, affine, _RAW_TR, told)
+            sidecar = {"EchoTime": seconds}
+            _write(folder / f"{stem}01_echo-{echo}_part-{part}_bold", sign * values, affine, _RAW_TR, sidecar)
         part = "" if truth.subject == "sub-01" else "_part-mag"
         _write(folder / f"{stem}01_echo-{echo}{part}_sbref", values[:1], affine, _RAW_TR, {"EchoTime": seconds})
 
 
 def _values(voxels: Ints, n_volumes: int, run: int) -> Ints:
-    """Return the values of a run, (n_volumes, n_voxels).
-
-    Those of the first echo and seed 0.
-    """
+    """Return the values of a run's first echo for seed 0, (n_volumes, n_voxels)."""
     return np.asarray(100 + (31 * voxels) % 97 + run + 10 * np.arange(n_volumes)[:, None], dtype=np.int64)
 
 
-def _write(stem: Path, volumes: Array, affine: Doubles, tr: float, told: dict[str, Any]) -> None:
+def _write(stem: Path, volumes: Array, affine: Doubles, tr: float, sidecar: dict[str, Any]) -> None:
     shape = volumes.shape[1:] if len(volumes) == 1 else (*volumes.shape[1:], len(volumes))
     with gzip_file(stem.with_name(f"{stem.name}.nii.gz")) as file:
         file.write(nifti_header(shape, np.dtype("<i2"), affine, step=tr))
         for volume in volumes:
             file.write(volume.astype("<i2").tobytes(order="F"))
-    write(stem.with_name(f"{stem.name}.json"), {"RepetitionTime": tr, "TaskName": "images", **told})
+    write(stem.with_name(f"{stem.name}.json"), {"RepetitionTime": tr, "TaskName": "images", **sidecar})

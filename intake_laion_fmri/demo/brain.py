@@ -10,8 +10,8 @@ from intake_laion_fmri.demo.scale import FULL_BRAIN, Bools, Doubles, Floats, Int
 VOXEL_MM = 1.778
 _HEMISPHERE_CENTRE, _HEMISPHERE_RADII = (0.31, 0.02, 0.10), (0.42, 0.84, 0.62)
 
-# category, name, centre in brain units (distance from the midline, front, up), voxels in a full-size brain.
-# Within a category ROIs claim voxels in this order and do not overlap; across categories they do.
+# Category, name, centre in brain units (distance from the midline, front, up), number of voxels in a full-size brain.
+# Within a category, ROIs take voxels in this order and do not overlap; ROIs of different categories do.
 ROIS: tuple[tuple[str, str, tuple[float, float, float], int], ...] = (
     ("retinotopy", "V1v", (0.10, -0.70, -0.02), 650),
     ("retinotopy", "V1d", (0.10, -0.70, 0.14), 650),
@@ -55,7 +55,7 @@ ROIS: tuple[tuple[str, str, tuple[float, float, float], int], ...] = (
     ("laion", "laionEVC", (0.10, -0.70, 0.06), 0),
     ("laion", "laiondorsal", (0.28, -0.40, 0.48), 2000),
     ("laion", "laionlateral", (0.54, -0.36, 0.04), 1800),
-    ("laion", "laionventral", (0.36, -0.26, -0.32), 3401),  # IT; the early areas join by the union below
+    ("laion", "laionventral", (0.36, -0.26, -0.32), 3401),  # IT; the union below adds the early areas
     ("laion", "laiongeneral", (0.36, -0.26, -0.32), 0),
 )
 _V1_TO_V3 = ("V1v", "V1d", "V2v", "V2d", "V3v", "V3d")
@@ -67,13 +67,13 @@ _UNIONS = {
 }
 CATEGORY = {name: category for category, name, _, _ in ROIS}
 
-_OFF_MASK_ROI = "OPA"  # reaches out of the voxels with a positive R2, so that readers must intersect
+_OFF_MASK_ROI = "OPA"  # extends beyond the voxels with a positive R2, so that readers must intersect it with the mask
 
 
 def ellipsoid(shape: tuple[int, int, int], centre: Sequence[float], radii: Sequence[float], fold: int = 1) -> Doubles:
-    """Return distances from the centre of an ellipsoid, 1 on its surface.
+    """Return relative distances from an ellipsoid's centre, 1 on its surface.
 
-    `fold=2` makes two mirrored ellipsoids.
+    With ``fold=2`` there are two mirrored ellipsoids.
     """
     u, v, w = np.ix_(*((np.arange(n) - (n - 1) / 2) / (n / 2) for n in shape))
     if fold == 2:
@@ -83,9 +83,9 @@ def ellipsoid(shape: tuple[int, int, int], centre: Sequence[float], radii: Seque
 
 
 def brain_level(shape: tuple[int, int, int], seed: int, subject: str) -> Doubles:
-    """Return a slightly folded map that grows outwards from the brain's depth.
+    """Return a slightly folded map that increases outwards from the brain's centre.
 
-    The brain is two hemispheres and a cerebellum.
+    The brain consists of two hemispheres and a cerebellum.
     """
     level = ellipsoid(shape, _HEMISPHERE_CENTRE, _HEMISPHERE_RADII, fold=2)
     np.minimum(level, ellipsoid(shape, (0, -0.50, -0.50), (0.48, 0.34, 0.28)), out=level)
@@ -99,7 +99,7 @@ def brain_level(shape: tuple[int, int, int], seed: int, subject: str) -> Doubles
 def grid_affine(shape: tuple[int, int, int], subject: str) -> Doubles:
     """Return the affine of a subject's grid.
 
-    i runs to the left, the head is tilted, subjects are shifted a little.
+    The index i increases to the left, the head is tilted, and subjects are shifted slightly.
     """
     about_x, about_y, about_z = rotations(np.deg2rad([7.0, -4.0, 9.0]))
     affine = np.eye(4)
@@ -117,9 +117,9 @@ def rotations(angles: Doubles) -> tuple[Doubles, Doubles, Doubles]:
 
 
 def nearest_rois(points: Doubles, centres: dict[str, Doubles], size: float, hemi: str) -> dict[str, Ints]:
-    """Draw every ROI of one hemisphere, unions included.
+    """Draw every ROI of one hemisphere, including unions.
 
-    Each takes the `points` (n, 3) nearest to its centre.
+    Each ROI takes the `points`, shape (n, 3), nearest to its centre.
     """
     taken: dict[str, Bools] = defaultdict(lambda: np.zeros(len(points), dtype=bool))
     found: dict[str, Bools] = {}
@@ -148,7 +148,7 @@ def volume_rois(
 
     points = brain_units(positive)
     left = points[:, 0] >= 0
-    size = (scale.n_voxels / FULL_BRAIN) ** 0.6  # ROIs of a small brain are relatively larger: none shall vanish
+    size = (scale.n_voxels / FULL_BRAIN) ** 0.6  # ROIs of small brains are relatively larger, so that none is empty
     rois: dict[str, Ints] = {name: np.empty(0, dtype=np.int64) for name in centres}
     for hemi, half in (("L", left), ("R", ~left)):
         for name, found in nearest_rois(points[half] * [1 if hemi == "L" else -1, 1, 1], centres, size, hemi).items():
@@ -160,15 +160,15 @@ def volume_rois(
 
 
 def surface_points(n: int, depth: float = 1.0) -> Doubles:
-    """Return `n` points spread evenly over a hemisphere, (n, 3).
+    """Return `n` points spread evenly over a hemisphere, (n, 3), in brain units.
 
-    In brain units; `depth` below 1 lies inside.
+    With `depth` below 1, they lie inside the hemisphere.
     """
     return np.asarray(_HEMISPHERE_CENTRE + depth * sphere_points(n) * _HEMISPHERE_RADII)
 
 
 def sphere_points(n: int) -> Doubles:
-    """Return `n` points spread evenly (a Fibonacci lattice) over the unit sphere, (n, 3)."""
+    """Return the `n` points of a Fibonacci lattice on the unit sphere, (n, 3)."""
     k = np.arange(n) + 0.5
     height, turn = 1 - 2 * k / n, np.pi * (1 + 5**0.5) * k
     radius = np.sqrt(1 - height**2)
@@ -176,7 +176,7 @@ def sphere_points(n: int) -> Doubles:
 
 
 def signal_share(fitted: Ints, rois: dict[str, Ints], seed: int) -> Floats:
-    """Return each voxel's mean reliability over its ROIs; 3 % without any."""
+    """Return each voxel's mean reliability over its ROIs, 3 % outside all ROIs."""
     reliability = dict(zip(CATEGORY, generator(seed, "reliability").uniform(0.10, 0.45, len(ROIS)), strict=True))
     total, count = np.zeros(len(fitted)), np.zeros(len(fitted))
     for name, voxels in rois.items():

@@ -1,35 +1,36 @@
 """A small synthetic bucket with the real layout and known truth.
 
-`write_demo` makes a folder that looks like ``s3://laion-fmri`` to a reader: the same keys, label grammar and traps. It
-is the oracle of the rest of the package and shares no code with it: key names are spelled out here a second time, and
-files are written with nibabel's headers, gzip and numpy alone.
+`write_demo` writes a folder that looks like ``s3://laion-fmri`` to a reader, with the same keys, label grammar and
+traps. It is the oracle for the rest of the package and shares no code with it: keys are spelled out again, and files
+are written only with nibabel's headers, gzip and NumPy.
 
 How a beta is made
-    Every image drives every ROI by its own amount: a standard normal draw for the image and the ROI alone, so shared
-    images drive all subjects alike. A voxel's signal is the sum of its ROIs' drives over the root of their number;
-    noise is new in every trial. With ``share``, the part of the variance that is signal::
+    Every image drives every ROI by an amount drawn from a standard normal distribution, which depends on the image and
+    the ROI alone, so that shared images drive all subjects equally. A voxel's signal is the sum of its ROIs' drives
+    divided by the square root of their number; noise is drawn for every trial. With ``share``, the part of the variance
+    that is signal::
 
         beta = unit * (gain * (mean + sqrt(share) * signal + sqrt(1 - share) * noise) + offset)
 
-    ``unit``, ``mean`` and ``share`` belong to the voxel, ``gain`` and ``offset`` to the session: pooling sessions
-    without z-scoring is visibly wrong.
+    ``unit``, ``mean`` and ``share`` belong to the voxel, ``gain`` and ``offset`` to the session, so that pooling
+    sessions without z-scoring is visibly wrong.
 
 How a noise ceiling is made
     ``NC = 100 * ncsnr**2 / (ncsnr**2 + mean(1 / n))`` in percent, ``ncsnr = sqrt(signal / noise)``, after Allen et al.
     (2022), https://doi.org/10.1038/s41593-021-00962-x. Betas are z-scored per voxel within each session (ddof=0),
     ``noise`` is the mean over images of the variance over an image's repetitions (ddof=1), ``signal`` is
     ``max(0, 1 - noise)``, and ``n`` counts the image's rows in the trial tables. NaN trials are left out of means and
-    variances; an always-NaN voxel has a NaN ceiling, a voxel outside the brain has 0. The values used are those stored.
-    The ``session`` scale is streamed and never holds its betas: its maps are what the known ``share`` implies, the
-    subject's maps as if all planned sessions were there.
+    variances; an always-NaN voxel has a NaN ceiling, a voxel outside the brain has 0. The formula uses the stored
+    values. The ``session`` scale is streamed, so that its betas are never in memory together: its maps follow from the
+    known ``share``, and those of the subject assume that all planned sessions exist.
 
 How a split is made
-    ``derivatives/splits/<pool>/<name>.json`` has the published names, pools and schema, for the demo's own images: the
-    pool ``shared`` is the planned images of all subjects without OOD, a subject's pool these and the subject's own.
-    ``random_*`` and ``tau`` each draw a fifth of the pool for testing; ``cluster_k5_*`` deal the pool to five
-    groups of different sizes and test on one of them; ``ood`` tests on all OOD images and trains on the pool. All are
-    drawn by chance, ``tau`` and the groups too. Sides are sorted. As in the published files, the text ``pool`` counts
-    participants by their codes (that of sub-03 says "sub-04"): only the folder names the pool.
+    ``derivatives/splits/<pool>/<name>.json`` has the published names, pools and schema, for the demo's own images. The
+    pool ``shared`` has the planned images of all subjects without OOD, that of a subject these and its own images.
+    ``random_*`` and ``tau`` each draw a fifth of the pool for testing; ``cluster_k5_*`` divide the pool into five
+    groups of different sizes and test on one of them; ``ood`` tests on all OOD images and trains on the pool. All
+    splits are random, including ``tau`` and the groups. Labels are sorted. As in the published files, the text ``pool``
+    counts participants by their codes ("sub-04" for sub-03): only the folder has the right name.
 """
 
 import json
@@ -61,14 +62,14 @@ from intake_laion_fmri.remote.locks import locked
 from intake_laion_fmri.remote.marks import DEMO, raise_unless_ours
 
 FORMAT_VERSION = 5
-"""Raised whenever the same scale and seed would give other bytes: an older bucket is then replaced."""
+"""Incremented whenever equal scale and seed give different bytes, so that older buckets are replaced."""
 
 _GENERATOR = "intake_laion_fmri.demo"
 _DESCRIPTION = "dataset_description.json"
 _HELD_OUT = "held out: must never be read\n"
-"""Content of a held-out session's files: no table, JSON or gzip stream, so that it fails any reader."""
+"""Content of a held-out session's files: neither a table, JSON nor a gzip stream, so that every reader fails."""
 _WAIT_SECONDS = 300.0
-"""How long to wait for another process that writes the same."""
+"""Time to wait for another process that writes the same bucket."""
 
 
 def write_demo(
@@ -80,59 +81,59 @@ def write_demo(
 ) -> Path:
     """Write a synthetic bucket with the real layout, byte for byte reproducible.
 
-    Everything is written to a sibling folder ``.<name>.partial`` and moved to `path` at the end, so `path` never holds
-    half a bucket. Where `path` already is this very bucket, nothing is written. One process writes at a time.
+    Everything is written to a sibling folder ``.<name>.partial``, which is moved to `path` at the end, so that `path`
+    is never incomplete. If `path` already is the same bucket, nothing is written. Only one process writes at a time.
 
     Parameters
     ----------
-    path
-        Folder of the bucket. Missing parents are made. A demo bucket of another scale or seed is replaced, unless
-        a file in it was added or changed.
-    scale
+    path : str or path
+        Folder of the bucket. Missing parents are created. A demo bucket of another scale or seed is replaced, unless
+        one of its files was added or changed.
+    scale : str or Scale, default "small"
         A name in `SCALES`, or a `Scale`. ``tiny`` takes a second and 2 MB, ``small`` a few seconds and 45 MB,
-        ``session`` one to two minutes and 1.1 GB, in less than 300 MB of memory.
-    seed
-        Any integer from 0 on.
-    progress
-        Called as ``progress(done, total)`` with the number of beta volumes written, from 0 to the total.
+        ``session`` one to two minutes and 1.1 GB, with less than 300 MB of memory.
+    seed : int, default 0
+        A non-negative integer.
+    progress : callable, optional
+        Called as ``progress(done, total)`` with the number of written beta volumes, from 0 to the total.
 
     Returns
     -------
     Path
-        `path`, absolute.
+        The absolute path of the bucket.
 
     Raises
     ------
     ValueError
-        `scale` is no known name, or `seed` is negative.
+        If `scale` is unknown, or `seed` is negative.
     FileExistsError
-        `path` is a file, or a folder that holds something else than a demo bucket, or something besides one; or the
-        sibling folder is there and not from here.
+        If `path` is a file, or a folder with anything but an unchanged demo bucket; or if the sibling folder exists
+        and was not written by this function.
     OSError
-        The folder cannot be written.
+        If the folder cannot be written to.
     """
     scale = as_scale(scale)
     if seed < 0:
-        raise ValueError(f"seed {seed!r} is negative: give an integer from 0 on")
+        raise ValueError(f"seed={seed!r} is negative: expected an integer from 0.")
     target = Path(path).resolve()
     recipe = {"Name": _GENERATOR, "Version": str(FORMAT_VERSION), "Seed": int(seed), "Scale": asdict(scale)}
-    recipe = dict(json.loads(json.dumps(recipe)))  # everything that determines the bytes, as JSON holds it
+    recipe = dict(json.loads(json.dumps(recipe)))  # all that determines the bytes, as read back from JSON
     if _is_complete(target, recipe):
         return target
     partial = target.with_name(f".{target.name}.partial")
     with locked(partial.with_suffix(".lock"), wait_seconds=_WAIT_SECONDS, what=f"writing {target}"):
-        if _is_complete(target, recipe):  # by the process that was waited for
+        if _is_complete(target, recipe):  # written meanwhile by another process
             return target
         raise_unless_ours(partial, DEMO)
-        remove_tree(partial)  # of a process that was killed
-        create(partial / _DESCRIPTION, _description(recipe, {}))  # tells from the start whose folder this is
+        remove_tree(partial)  # left by a killed process
+        create(partial / _DESCRIPTION, _description(recipe, {}))  # marks the folder as ours from the start
         try:
             _write_bucket(partial, scale, seed, progress)
             _write_root(partial, recipe)
-        except BaseException:  # an interrupt too: half a session is a gigabyte that nobody would look for
+        except BaseException:  # also after an interrupt: half a session is a hidden gigabyte
             remove_tree(partial)
             raise
-        # An interrupt must find the old bucket whole, or the new one.
+        # An interrupt must leave either the old bucket or the new one complete.
         known = _sums_recorded(target)
         replaced = put_in_place(partial, target)
         if replaced is not None:
@@ -145,13 +146,13 @@ def remove_demo(path: str | os.PathLike[str]) -> None:
 
     Parameters
     ----------
-    path
-        Its folder.
+    path : str or path
+        Folder of the bucket.
 
     Raises
     ------
     FileExistsError
-        It is no demo bucket, or a file in it was added or changed: nothing is removed then.
+        If the folder is not a demo bucket, or one of its files was added or changed. Nothing is removed then.
     """
     target = Path(path).resolve()
     if target.exists():
@@ -159,14 +160,11 @@ def remove_demo(path: str | os.PathLike[str]) -> None:
         remove_known(target, {*_sums_recorded(target), _DESCRIPTION}.__contains__)
 
 
-# --- where it is written
+# --- checks of the folder
 
 
 def _is_complete(target: Path, recipe: dict[str, Any]) -> bool:
-    """Return True if `target` is this bucket.
-
-    Raises if it must not be replaced.
-    """
+    """Return True if `target` is this bucket, or raise if it must not be replaced."""
     if not target.exists() or (target.is_dir() and not os.listdir(target)):
         return False
     raise_unless_ours(target, DEMO)
@@ -189,8 +187,8 @@ def _raise_unless_untouched(target: Path) -> None:
         others.append(_DESCRIPTION)
     if others:
         raise FileExistsError(
-            f"{target} is a demo bucket made otherwise, with {len(others)} files in it that are not as the demo writes "
-            f"them, such as {others[0]}: give another path, or delete it yourself"
+            f"{target} is another demo bucket, in which {len(others)} files were added or changed, such as "
+            f"{others[0]}. Choose another path, or delete the folder yourself."
         )
 
 
@@ -273,18 +271,15 @@ It was written by {_GENERATOR}, for tests, examples and benchmarks: nothing in i
     write(root / "README", text)
     people = [f"{subject}\t{24 + int(subject[-2:])}\tn/a" for subject in recipe["Scale"]["subjects"]]
     write(root / "participants.tsv", "\n".join(["participant_id\tage\tsex", *people]) + "\n")
-    told = {"participant_id": "Synthetic participant", "age": "Years, made up", "sex": "Not made up"}
-    write(root / "participants.json", {name: {"Description": text} for name, text in told.items()})
+    descriptions = {"participant_id": "Synthetic participant", "age": "Years, made up", "sex": "Not made up"}
+    write(root / "participants.json", {name: {"Description": text} for name, text in descriptions.items()})
     sums = _sums(root)
     del sums[_DESCRIPTION]
     write_whole(root / _DESCRIPTION, _description(recipe, sums))
 
 
 def _description(recipe: dict[str, Any], sums: dict[str, str]) -> bytes:
-    """Return the description file, with the checksums of all files.
-
-    The checksums decide what may be replaced.
-    """
+    """Return the description file, with the checksums that detect changed files."""
     description = {
         "Name": "Synthetic demo bucket with the layout of LAION-fMRI",
         "BIDSVersion": "1.9.0",

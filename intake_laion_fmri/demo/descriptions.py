@@ -2,18 +2,18 @@
 
 How an embedding is made
     ``normalised(drives @ weights / sqrt(n) + 0.3 * noise)`` in float16, where ``drives`` are the n numbers by which the
-    image drives the ROIs (see `demo.bucket`), ``weights`` belong to model and release, and ``noise`` to the image too:
-    betas can be predicted from embeddings. DINOv2 is not normalised. Widths are a sixteenth of the real ones. Rows are
-    in an order of their own, which is neither that of the images nor that of another model.
+    image drives the ROIs (see `demo.bucket`), ``weights`` depend on model and release, and ``noise`` on the image as
+    well, so that betas can be predicted from embeddings. DINOv2 is not normalised. Embeddings have a sixteenth of the
+    real features. The order of rows is neither that of the images nor that of another model.
 
 How a caption is made
-    ``caption(label, index)``: index 0 is an AI's, for shared images that are not OOD; 1 to 5 are by people, 1 to 3 of
-    images that are not shared.
+    ``caption(label, index)``: index 0 is by an AI, for shared images that are not OOD; 1 to 5 are by people, or 1 to 3
+    for images that are not shared.
 
 How a mask is made
-    A box: rows ``y0`` to before ``y1``, columns ``x0`` to before ``x1``, is 1. Of each shared image there are three:
-    two of one noun, with ``instance_id`` 0 and 2, and one that was not localized, which is empty. The table is in the
-    order of the images, the masks are not.
+    It is 1 in a box of rows ``y0`` to ``y1 - 1`` and columns ``x0`` to ``x1 - 1``. Each shared image has three masks:
+    two of one noun, with ``instance_id`` 0 and 2, and an empty one that was not localized. The table is in the order of
+    the images, but the masks are not.
 """
 
 import csv
@@ -30,7 +30,7 @@ from intake_laion_fmri.demo.stimuli import SIDE, all_images
 from intake_laion_fmri.remote.atomic import create
 
 MODELS = {"CLIP": 64, "DINOv2": 64, "PEcore": 64, "SigLIP2": 72}
-"""Model → numbers of an embedding."""
+"""From model to its number of features."""
 
 NOUNS = ("balloon", "cup", "dog", "hot-air balloon", "tree")
 
@@ -54,10 +54,7 @@ def embedding(label: str, model: str, seed: int, release: str = "v2") -> Array:
 
 
 def caption(label: str, index: int) -> str:
-    """Return a caption of an image.
-
-    Some contain commas, quotes and non-ASCII letters.
-    """
+    """Return a caption of an image, in part with commas, quotes or non-ASCII letters."""
     words = ("a «picture», of sorts", 'what some call "art"', "an image", "a drawing, naïve", "a thing", "a view")
     return f"{words[index]} of number {zlib.crc32(label.encode()) % 1000}"
 

@@ -1,9 +1,9 @@
-"""Events of every run of images: what was shown, and the responses.
+"""Events of every run of images, with responses.
 
-How an answer is made
-    Every 15th trial of a session has no answer. Otherwise the reaction time is ``0.5 + 0.01 * k`` s for its k-th trial,
-    modulo 97, and the answer is right unless k is a multiple of 7: 1 for an image that is new, 2 for an old one. The
-    second row of a run is blank. Trials last 3 s, from 12 s on; a volume comes every 1.9 s.
+How a response is made
+    Every 15th trial of a session has no response. For the k-th trial otherwise, the reaction time is
+    ``0.5 + 0.01 * (k % 97)`` s, and the response is correct unless k is a multiple of 7: 1 for a new image, 2 for an
+    old one. The second row of a run is blank. Trials last 3 s, starting at 12 s; volumes are acquired every 1.9 s.
 """
 
 from collections import Counter

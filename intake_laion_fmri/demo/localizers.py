@@ -1,12 +1,12 @@
 """Localizers: contrasts in both spaces, and effects of conditions in runs.
 
 How a contrast is made
-    A voxel, or vertex, of the ROIs that the first condition of a contrast drives has a z-value of 5, others of 0, and
-    all have standard normal noise; effects are a tenth of that. Values are rounded to eighths. Volumes are NaN where
-    nothing was fitted. The maps at 1.5 mm are the nearest values of those on the betas' grid.
+    Voxels or vertices of the ROIs driven by the first condition of a contrast have a z-value of 5, others of 0, plus
+    standard normal noise; effects are a tenth of that. Values are rounded to eighths. Volumes are NaN outside the
+    fitted voxels. Maps at 1.5 mm have the nearest values of those on the betas' grid.
 
-As in the bucket, ``MotionLoc`` has no runs, a run of ``floc`` is missing in sub-01, and ``oloc`` is of a held-out
-session, and public all the same. Fewer contrasts and runs are there, and few at 1.5 mm.
+As in the bucket, ``MotionLoc`` has no runs, a run of ``floc`` is missing in sub-01, and ``oloc`` is public although it
+belongs to a held-out session. There are fewer contrasts and runs than in the bucket, and few maps at 1.5 mm.
 """
 
 from pathlib import Path
@@ -31,8 +31,8 @@ _TASKS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[int, ...]]
     ("MotionLeft", "MotionLocBarsSML", _MOTION[:1], (), ()),
     ("MotionRight", "MotionLocBarsSML", _MOTION[:1], (), ()),
 )
-_DRIVEN = {"moving": "motion"}  # condition → category of the ROIs, where these have different names
-_FITTED = ("faceVsObject", "placeVsObject")  # contrasts that are also at 1.5 mm
+_DRIVEN = {"moving": "motion"}  # from condition to category of ROIs, where the names differ
+_FITTED = ("faceVsObject", "placeVsObject")  # contrasts with maps at 1.5 mm, too
 _MISSING_RUN = ("sub-01", "floc", 2)
 
 
@@ -54,7 +54,7 @@ def write_localizers(root: Path, truth: SubjectTruth, seed: int) -> None:
 
 
 def _write_map(folder: Path, stem: str, truth: SubjectTruth, what: tuple[str, str], seed: int) -> None:
-    """Write a map in all of its forms."""
+    """Write a map in all of its formats."""
     contrast, stat = what
     ending, first = f"_contrast-{contrast}_stat-{stat}_statmap", contrast.partition("Vs")[0]
     driven = [name for name in truth.rois if CATEGORY[name] == _DRIVEN.get(first, first)]

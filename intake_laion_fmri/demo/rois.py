@@ -1,4 +1,4 @@
-"""ROIs in all formats, with all oddities of the real bucket."""
+"""ROIs in all formats, with all irregularities of the real bucket."""
 
 from pathlib import Path
 
@@ -16,8 +16,8 @@ _HYPHENATED_KEYS = (
     *("mfs-words", "VWFA-1", "VWFA-2", "laion-dorsal", "laion-ventral"),
 )
 _HYPHENATED = {key.replace("-", ""): key for key in _HYPHENATED_KEYS}
-_CLEAN_KEYS = ("sub-06",)  # no hyphens in this subject: a name resolves to a key by listing, not by a rule
-_OTHER_GRID_ROIS = ("V1v", "FFA1", "PPA")  # also written at 1.5 mm: readers must not take these
+_CLEAN_KEYS = ("sub-06",)  # keys without hyphens, so that readers must find keys by listing, not by a rule
+_OTHER_GRID_ROIS = ("V1v", "FFA1", "PPA")  # also written at 1.5 mm: readers must not use these
 _FLOAT_CATEGORIES = ("laion", "face")  # volumes stored as float32; the others are uint8
 
 
@@ -42,7 +42,7 @@ def write_rois(folder: Path, truth: SubjectTruth) -> None:
 
 
 def at_1pt5(mask: Array, affine: Doubles) -> tuple[Array, Doubles]:
-    """Resample to the nearest voxels of a 1.5 mm grid on the same box."""
+    """Resample to the nearest voxels of a 1.5 mm grid, on the same box."""
     step = 1.5 / VOXEL_MM
     nearest = [((np.arange(int(n / step)) + 0.5) * step).astype(int) for n in mask.shape]
     to_1pt8 = np.diag([step, step, step, 1.0])
@@ -59,7 +59,7 @@ def write_gifti(path: Path, hemi: str, values: Floats) -> None:
 
 
 def label_text(subject: str, vertices: Ints, xyz: Doubles, value: float) -> str:
-    """Return FreeSurfer's label of some vertices, among positions of all of them."""
+    """Return a FreeSurfer label of some vertices, given the coordinates of all."""
     rows = zip(vertices, xyz[vertices], strict=True)
     lines = [f"{v}  {x:.3f}  {y:.3f}  {z:.3f} {value:.10f}" for v, (x, y, z) in rows]
     return "\n".join([f"#!ascii label  , from subject {subject} vox2ras=TkReg", str(len(vertices)), *lines, ""])

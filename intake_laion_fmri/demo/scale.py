@@ -28,7 +28,7 @@ OOD = (
     "illusion-classic_classic-illusion-01-asahi.png",
     "gabor_gabor-01-top-left.jpg",
     "illusion-natural_cup-glitch.jpg",
-    "unusual_https___www.example.com_img%20a.jpg",  # made up: a decoder of URLs would break the join
+    "unusual_https___www.example.com_img%20a.jpg",  # made up: decoding it like a URL breaks the match by label
     "unusual_https_www.anothermag.com_design-living_2732_weird-and-wonderful-fruit-and-vegetables .jpg",
     "shape_blob_round-02.png",
     "relations_010_potato-under-spoon_01.jpg",
@@ -43,35 +43,35 @@ class Scale:
     """Size of a demo bucket."""
 
     subjects: tuple[str, ...]
-    """Subjects written, among the five real ones."""
+    """Subjects to write, of the five real ones."""
     sessions: tuple[str, ...]
     """Public sessions of every subject."""
     shape: tuple[int, int, int]
     """Shape of the voxel grid; voxels are 1.778 mm wide at every scale."""
     n_voxels: int
-    """Voxels of the first subject with a positive R2; each later subject has 11 fewer than the one before."""
+    """Number of voxels with a positive R2 in the first subject; each later subject has 11 fewer than the previous."""
     n_vertices: tuple[int, int]
-    """Surface vertices of the left and the right hemisphere."""
+    """Number of surface vertices of the left and the right hemisphere."""
     shared_12rep: tuple[int, int]
-    """Shared images shown 12 times, from LAION and THINGS+."""
+    """Numbers of shared images shown 12 times, from LAION and THINGS+."""
     shared_4rep: tuple[int, int]
-    """Shared images shown 4 times, from NSD and OOD. From 9 OOD images on, every OOD type occurs."""
+    """Numbers of shared images shown 4 times, from NSD and OOD. With at least 9 OOD images, every OOD type occurs."""
     unique_4rep: tuple[int, int, int]
-    """Images shown 4 times to one subject, from LAION, THINGS+ and THINGS."""
+    """Numbers of images shown 4 times to a single subject, from LAION, THINGS+ and THINGS."""
     n_trials: int | None = None
-    """Trials of the only session, the first of a longer plan; None spreads the whole plan over the sessions."""
+    """Number of trials if there is one session, the first of a longer plan; None divides the plan among sessions."""
     analytic_ceilings: bool = False
-    """Write the noise ceilings that the known signal and noise imply, so that no betas need to be held."""
+    """Whether noise ceilings follow from the known signal and noise, so that betas need not be kept in memory."""
     held_out: tuple[str, ...] = ("ses-31",)
-    """Sessions whose keys exist and whose content must never be read."""
+    """Sessions whose keys exist, but whose content must never be read."""
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.subjects) - set(_FIVE)):
-            raise ValueError(f"subjects {unknown} do not exist: choose among {', '.join(_FIVE)}")
+            raise ValueError(f"Unknown subjects: {unknown}. Valid: {', '.join(_FIVE)}.")
         if self.shared_4rep[1] > len(OOD):
-            raise ValueError(f"{self.shared_4rep[1]} OOD images asked for: at most {len(OOD)} have names")
+            raise ValueError(f"Expected at most {len(OOD)} OOD images, found shared_4rep={self.shared_4rep}.")
         if self.n_trials is not None and len(self.sessions) != 1:
-            raise ValueError(f"n_trials={self.n_trials} is for one session: {len(self.sessions)} given")
+            raise ValueError(f"n_trials={self.n_trials} requires a single session, found {len(self.sessions)}.")
 
 
 _THREE = ("ses-01", "ses-02", "ses-03")
@@ -91,20 +91,20 @@ SCALES: dict[str, Scale] = {
         analytic_ceilings=True,
     ),
 }
-"""``tiny`` for tests (2 MB), ``small`` for looking at (45 MB), ``session`` for benchmarks (1.1 GB, streamed)."""
+"""``tiny`` for tests (2 MB), ``small`` for examples (45 MB), ``session`` for benchmarks (1.1 GB, streamed)."""
 
 
 def as_scale(scale: str | Scale) -> Scale:
-    """Return a scale by name, or the given one."""
+    """Return a scale by name; return a `Scale` unchanged."""
     if isinstance(scale, Scale):
         return scale
     if scale in SCALES:
         return SCALES[scale]
     nearest = get_close_matches(str(scale), SCALES, n=1, cutoff=0)[0]
-    raise ValueError(f"unknown scale {scale!r}: expected one of {', '.join(SCALES)}; did you mean {nearest!r}?")
+    raise ValueError(f"Unknown scale: {scale!r}. Did you mean {nearest!r}? Valid: {', '.join(SCALES)}.")
 
 
 def generator(seed: int, *names: str) -> np.random.Generator:
-    """Return the generator of one purpose, independent of all other draws."""
+    """Return a random generator for one purpose, independent of all others."""
     words = [seed, *(zlib.crc32(name.encode()) for name in names)]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))

@@ -29,7 +29,7 @@ def write_splits(folder: Path, scale: Scale, seed: int) -> None:
         ood = [label for label in planned if label.startswith("shared_4rep_OOD_")]
         images = [label for label in planned if label not in ood]
         pools["shared"] = "non-OOD shared", [label for label in images if label.startswith("shared_")]
-        # The outdated number of the published texts: a reader that trusts them takes the wrong subject.
+        # The published texts have outdated numbers, which mislead readers that rely on them to another subject.
         pools[subject] = f"sub-{code[1:]} full pool (unique + non-OOD shared)", images
     for pool, (text, images) in pools.items():
         for name, params in _SPLIT_METHODS:

@@ -1,13 +1,13 @@
 """The images of a demo bucket and their table.
 
 How an image is made
-    A chessboard of two colours, 48 x 48 pixels: with ``h`` the CRC-32 of its label and ``r, g, b`` its three lowest
-    bytes, pixel (y, x) is ``(r, g, b)`` where ``(x // 8 + y // 8 + h // 2**24) % 2`` is 0, else ``(g, b, r)``. A label
-    that ends in ``.jpg`` is a JPEG of quality 90 without chroma subsampling. One in ``.png`` is an RGBA PNG: its alpha
-    is 255 where ``x >= y``, and 0 below that diagonal; displayed, it lies over grey 128.
+    It is a chessboard of two colours, 48 x 48 pixels: with ``h`` the CRC-32 of its label and ``r, g, b`` the three
+    lowest bytes of ``h``, pixel (y, x) is ``(r, g, b)`` where ``(x // 8 + y // 8 + h // 2**24) % 2`` is 0, otherwise
+    ``(g, b, r)``. Labels that end in ``.jpg`` are JPEGs of quality 90 without chroma subsampling. Those that end in
+    ``.png`` are RGBA PNGs with an alpha of 255 where ``x >= y`` and 0 elsewhere, displayed on grey 128.
 
-How they are ordered
-    By chance, drawn once: row k of the table is image k of the HDF5 file, and neither is sorted.
+How images are ordered
+    Their order is random: row k of the table is image k of the HDF5 file, and neither is sorted.
 """
 
 import io

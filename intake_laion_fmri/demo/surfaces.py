@@ -1,14 +1,14 @@
-"""Surfaces in FreeSurfer's formats, packed by hand.
+"""Surfaces in FreeSurfer's formats, written without a library.
 
-The bytes follow FreeSurfer's ``read_….m``, not our reader.
+The bytes follow FreeSurfer's ``read_….m``, not this package's reader.
 
-What is true, of vertex ``v`` at ``p`` on the unit sphere (right, front, up; the left hemisphere is mirrored)
-    ``white`` and ``pial`` lie in the ellipsoid of a hemisphere, ``thickness`` is the distance between them,
-    ``sulc = sin(3 p_y)``, ``curv = cos(2 p_z)``. ``sphere`` is ``100 p``, ``sphere.reg`` the same turned by
-    `registration`, ``inflated`` an ellipsoid. The cut goes round the medial side: the flat patch has the vertices with
-    ``p_x`` towards the side above -0.5, laid out by their angle from there. Regions of ``aparc`` follow from ``p_y``.
-    ``talairach.lta`` is `talairach`: a scaling of the head to a box of (68, 86, 62) mm each way about (0, -18, 8). It
-    tells that by millimetres, in sub-03 by voxels.
+Ground truth for vertex ``v`` at ``p`` on the unit sphere (right, front, up; the left hemisphere is mirrored)
+    ``white`` and ``pial`` are ellipsoids, ``thickness`` is the distance between them, ``sulc = sin(3 p_y)``,
+    ``curv = cos(2 p_z)``. ``sphere`` is ``100 p``, ``sphere.reg`` is ``sphere`` rotated by `registration`, and
+    ``inflated`` is an ellipsoid. The cut surrounds the medial side: the flat patch has the vertices whose ``p_x``,
+    towards the lateral side, exceeds -0.5, laid out by their angle from the lateral pole. Regions of ``aparc`` follow
+    from ``p_y``. ``talairach.lta`` is `talairach`, which scales the head to a box of ±(68, 86, 62) mm about
+    (0, -18, 8); it is stored for millimetres, in sub-03 for voxels.
 """
 
 import functools
@@ -59,12 +59,11 @@ def write_surfaces(folder: Path, truth: SubjectTruth) -> None:
 
 @functools.cache
 def sphere_faces(n: int) -> Ints:
-    """Return the triangles of the convex hull of `sphere_points`, (2 n - 4, 3).
+    """Return the convex hull of `sphere_points` as triangles, (2 n - 4, 3).
 
-    Anticlockwise as seen from outside.
-
-    A triangle of neighbours is one of them if no other neighbour lies beyond its plane.
+    Vertices are anticlockwise as seen from outside.
     """
+    # Idea: a triangle of neighbouring points belongs to the hull if no other neighbour lies beyond its plane.
     points = sphere_points(n)
     near = np.argsort(-(points @ points.T), axis=1, kind="stable")[:, 1 : _NEIGHBOURS + 1]
     offsets = points[near] - points[:, np.newaxis]

@@ -1,11 +1,11 @@
-"""Which images are shown to which subject, and when."""
+"""The images shown to each subject, and their order."""
 
 import numpy as np
 
 from intake_laion_fmri.demo.scale import OOD, Scale, generator
 
-# Stems of published image ids, so that the published splits select trials here too; made-up ones follow where more are
-# needed. Per participant: unique LAION, THINGS+ and THINGS.
+# Stems of published image ids, so that the published splits select trials in a demo bucket, too; further stems are made
+# up. Per participant: unique images of LAION, THINGS+ and THINGS.
 _LAION = "1003_i0 1006_i0 1011_i2 1015_i1 1018_i2 1020_i0 1021_i2 1027_i1 1030_i2 1034_i0 1037_i1 1053_i2"
 _THINGS_PLUS = "0_balloon 109_pencil 100_poinsettia 110_arrow 102_magnifying_glass 104_pepper2 111_camera2"
 _NSD = "100 113 102 118 133 14 141 148"
@@ -19,7 +19,7 @@ _UNIQUE = {
 
 
 def planned_images(scale: Scale, participant: str) -> dict[str, int]:
-    """Return the subject's labels, each with its planned number of repetitions."""
+    """Return the planned number of repetitions of each of a subject's labels."""
 
     def stems(published: str, n: int, pattern: str) -> list[str]:
         known = published.split()

@@ -1,4 +1,4 @@
-"""Truth about a subject, drawn before anything is written."""
+"""Ground truth of a subject, drawn before any file is written."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ from intake_laion_fmri.demo.trials import planned_images, session_labels
 PARTICIPANT = {"sub-01": "p01", "sub-06": "p02", "sub-05": "p03", "sub-03": "p04", "sub-07": "p05"}  # not in order
 
 _WHITE, _PIAL = 0.8, 0.98
-"""Where the surfaces lie between a hemisphere's middle and its border."""
+"""Positions of the surfaces between a hemisphere's centre and its border."""
 
 _ABSENT = {
     "sub-01": {"AFP1", "AFP2", "SPL", "EVC"},
@@ -33,7 +33,7 @@ _ABSENT = {
 
 @dataclass(frozen=True, eq=False)
 class SubjectTruth:
-    """Truth behind a subject's files.
+    """Ground truth of a subject's files.
 
     Voxel sets are ascending C-order flat indices into the grid.
     """
@@ -43,37 +43,37 @@ class SubjectTruth:
     shape: tuple[int, int, int]
     """Shape of the grid."""
     affine: Doubles
-    """(4, 4) grid indices to millimetres; exact in float32, so that files hold these very numbers."""
+    """(4, 4) matrix from grid indices to millimetres, exact in float32, so that files store the same numbers."""
     rsquare: Ints
     """Voxels whose R2mean is neither 0 nor NaN."""
     fitted: Ints
-    """Voxels that have betas: `rsquare` and a few with R2mean of 0 or NaN."""
+    """Voxels that have betas: `rsquare`, and a few whose R2mean is 0 or NaN."""
     anatomical: Ints
-    """The anatomical brain mask: `fitted` and a rim where betas are 0."""
+    """The anatomical brain mask: `fitted`, and a rim where betas are 0."""
     r2: Floats
     """(n_fitted,) R2 in percent, around which the sessions' maps drift."""
     always_nan: Ints
-    """Voxels whose betas are NaN in every trial, but for the int16 session, which cannot hold NaN."""
+    """Voxels whose betas are NaN in every trial, except in the int16 session, which cannot store NaN."""
     rois: dict[str, Ints]
-    """Public ROI name to voxels, before any intersection with a mask."""
+    """From public ROI name to voxels, before any intersection with a mask."""
     surface_rois: dict[str, dict[str, Ints]]
-    """Hemisphere (``"L"``, ``"R"``) to public ROI name to vertices."""
+    """From hemisphere (``"L"``, ``"R"``) and public ROI name to vertices."""
     vertices: dict[str, Doubles]
-    """Hemisphere to (n, 3) positions of the white surface in the head's millimetres: right, front, up."""
+    """From hemisphere to coordinates of the white surface, (n, 3), in the head's millimetres: right, front, up."""
     pial: dict[str, Doubles]
-    """The same of the pial surface."""
+    """The same for the pial surface."""
     planned: dict[str, int]
-    """Label to its planned number of repetitions; one image of the subject is shown once less."""
+    """From label to its planned number of repetitions; one image of the subject is shown once less."""
     labels: dict[str, tuple[str, ...]]
-    """Public session to the labels of its trials, in order."""
+    """From public session to the labels of its trials, in order."""
     drives: dict[str, Doubles]
-    """Label to (n_rois + 1,) drives of the ROIs in the order of `rois` and, last, of the voxels in none."""
+    """From label to drives, (n_rois + 1,): of the ROIs in the order of `rois`, then of the voxels in no ROI."""
     share: Floats
-    """(n_fitted,) part of the single-trial variance that is signal."""
+    """(n_fitted,) fraction of the single-trial variance that is signal."""
     mean: Floats
     """(n_fitted,) mean response, in the voxel's unit."""
     unit: Floats
-    """(n_fitted,) unit of the betas: those of different voxels are not comparable."""
+    """(n_fitted,) unit of the betas, which differs between voxels."""
 
 
 def subject_truth(subject: str, *, scale: str | Scale = "small", seed: int = 0) -> SubjectTruth:
@@ -95,7 +95,7 @@ def subject_truth(subject: str, *, scale: str | Scale = "small", seed: int = 0) 
     """
     scale = as_scale(scale)
     if subject not in scale.subjects:
-        raise ValueError(f"subject {subject!r} is not in this scale: it has {', '.join(scale.subjects)}")
+        raise ValueError(f"subject={subject!r} is not in this scale: expected one of {', '.join(scale.subjects)}.")
     n_positive = scale.n_voxels - 11 * scale.subjects.index(subject)
     n_odd = max(6, n_positive // 500)
     fitted, anatomical, edge = _nested_masks(scale, seed, subject, n_positive + n_odd)
@@ -136,7 +136,7 @@ def subject_truth(subject: str, *, scale: str | Scale = "small", seed: int = 0) 
 
 
 def _nested_masks(scale: Scale, seed: int, subject: str, n_fitted: int) -> tuple[Ints, Ints, float]:
-    """Return the fitted and the anatomical voxels, and the former's border level."""
+    """Return the fitted and the anatomical voxels, and the level at the former's edge."""
     level = brain_level(scale.shape, seed, subject)
     inside_out = np.argsort(level, axis=None, kind="stable")
     fitted = np.sort(inside_out[:n_fitted])
@@ -145,19 +145,16 @@ def _nested_masks(scale: Scale, seed: int, subject: str, n_fitted: int) -> tuple
 
 
 def _mean_r2(share: Floats, odd: Ints, rng: np.random.Generator) -> Floats:
-    """Draw the mean R2 of fitted voxels.
-
-    A few are negative, 0 or NaN.
-    """
+    """Draw the mean R2 of fitted voxels, of which a few are negative, 0 or NaN."""
     r2 = 4 + 90 * share * rng.uniform(0.5, 1, len(share))
     r2[odd] = -rng.uniform(0, 3, len(odd))
-    r2[odd[1]] = 0  # the rule's border
+    r2[odd[1]] = 0  # boundary case of the mask's rule
     r2[odd[::3]] = np.nan
     return r2.astype(np.float32)
 
 
 def _some_of(rois: dict[str, Ints], positive: Ints, rng: np.random.Generator) -> Ints:
-    """Draw a few voxels of ROIs."""
+    """Draw a few of the ROIs' voxels."""
     in_rois = np.intersect1d(np.concatenate(list(rois.values())), positive)
     return rng.choice(in_rois, max(3, len(positive) // 2000), replace=False)
 

@@ -1,13 +1,14 @@
 """Train/test splits of stimuli, by pool.
 
-The split files belong to the data set's own package and stay there: each is fetched from a pinned revision on first
-use, checked against the SHA-256 sum that ships with this package, and kept in the user's cache. A folder or URL of
-one's own, a bucket that holds splits, and an installed ``laion_fmri`` package are used without fetching anything.
-``ood`` follows from the labels alone.
+The split files belong to the data set's own package and are not copied here: each is downloaded from a pinned revision
+on first use, verified by the SHA-256 sum that ships with this package, and kept in the user's cache. A user's folder or
+URL, a bucket with splits, and an installed ``laion_fmri`` package are used without downloading. The split ``ood``
+follows from the labels alone.
 
-A split is a partition of a *pool*: the images that all subjects saw (``shared``), everything that one subject saw, or
-everything that any of them saw (``pooled``). Pools must not be mixed in one analysis: test images of one are train
-images of the other. A name such as ``random_0`` has stood for three different partitions: `Split.revision` says which.
+A split is a partition of a *pool*: the images that all subjects saw (``shared``), all images that one subject saw, or
+all that any subject saw (``pooled``). Do not mix pools in one analysis: test images of one are training images of
+another. The name ``random_0``, for example, has been used for three different partitions, which differ in
+`Split.revision`.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ SPLIT = "split"
 """Dimensions of ``split_role``, beside ``trial``."""
 
 POOLED = "pooled"
-"""The pool of the images that any subject saw. Its files are newer than the pinned revision."""
+"""The pool of all images that any subject saw. Its files are newer than the pinned revision."""
 
 SplitName = Literal[
     "random_0", "random_1", "random_2", "random_3", "random_4",
@@ -79,10 +80,10 @@ SplitName = Literal[
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
 Pool = Literal["shared", "subject", "pooled"]
-"""The pool of the images that all subjects saw, the subject's own, or that of the images that any subject saw."""
+"""The pool of the images that all subjects saw, that a subject saw, or that any subject saw."""
 
 Role = Literal["train", "test", "both"]
-"""The side of a split."""
+"""Part of a split."""
 
 
 def list_pools(*, splits: str | os.PathLike[str] | None = None) -> list[str]:
@@ -92,12 +93,12 @@ def list_pools(*, splits: str | os.PathLike[str] | None = None) -> list[str]:
     ----------
     splits : str or path, optional
         Folder or URL of split files, as in `find_source`. By default the environment variable ``LAION_FMRI_SPLITS``,
-        or else the published files of the pinned revision, for which nothing is read.
+        or else the published files of the pinned revision, which costs no reading.
 
     Returns
     -------
     list of str
-        Sorted: ``"shared"``, subjects, then names of one's own; ``"pooled"``, where there is such a pool, comes last.
+        Sorted, with ``"pooled"`` last, if there is such a pool.
 
     Raises
     ------
@@ -124,12 +125,12 @@ def list_splits(pool: str | None = None, *, splits: str | os.PathLike[str] | Non
     Returns
     -------
     list of str
-        In the order of the published names; names of one's own follow, sorted.
+        In the order of the published names, followed by the user's own, sorted.
 
     Raises
     ------
     ValueError
-        For an unknown pool, with the nearest valid ones.
+        If the pool is unknown; the message lists the nearest names.
     AccessDeniedError, BucketUnreachableError
         If the folder cannot be listed.
     """
@@ -155,14 +156,14 @@ def load_split(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> Split:
-    """Read one split of one pool.
+    """Read a split of a pool.
 
     Parameters
     ----------
     name : str
-        One of `list_splits`, or of the files in a folder of one's own.
+        One of `list_splits`, or of the files in the user's folder.
     pool : str, default "shared"
-        ``"shared"``, a subject such as ``"sub-01"``, ``"pooled"`` where the files have it, or a pool of one's own.
+        ``"shared"``, a subject such as ``"sub-01"``, ``"pooled"`` if the files have it, or the user's own pool.
     splits, bucket, storage_options, mirror, mirror_only
         As in `find_source`.
 
@@ -173,9 +174,9 @@ def load_split(
     Raises
     ------
     ValueError
-        For an unknown split or pool, with the nearest valid ones.
+        If the split or pool is unknown; the message lists the nearest names.
     NotInBucketError, BucketUnreachableError, DataIntegrityError
-        If the file is absent, cannot be fetched, or is broken.
+        If the file does not exist, cannot be downloaded, or is damaged.
 
     References
     ----------
@@ -196,7 +197,7 @@ def load_all_splits(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> dict[str, Split]:
-    """Read every split of a pool: name → split; arguments and errors are those of `load_split`."""
+    """Read all splits of a pool, as a dict by name; see `load_split`."""
     source = find_source(splits, bucket=bucket, storage_options=storage_options, mirror=mirror, mirror_only=mirror_only)
     names = _in_order(_check_names(source, pool, None))
     read = concurrently(lambda name: _load_split(source, pool, name), names, FILES_IN_FLIGHT, name="splits")
@@ -216,7 +217,7 @@ def get_train_test_ids(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> tuple[list[str], list[str]]:
-    """Return the train and test labels of a split.
+    """Return the training and test labels of a split.
 
     Parameters
     ----------
@@ -225,17 +226,17 @@ def get_train_test_ids(
     variant_id : int, default 0
         Number of the partition; the published files have one each.
     ood_types : collection of str, optional
-        For the split ``ood``: keep test images of these types only (see `list_ood_types`).
+        For the split ``ood``, keep only test images of these types; see `list_ood_types`.
 
     Returns
     -------
     tuple of list of str
-        Train labels and test labels, in the file's order.
+        Training labels and test labels, in the file's order.
 
     Raises
     ------
     ValueError
-        As in `load_split`; for an unknown variant or type, or types with a split that has none.
+        As in `load_split`; also if a variant or type is unknown, or types are given for another split than ``ood``.
     NotInBucketError, BucketUnreachableError, DataIntegrityError
         As in `load_split`.
     """
@@ -258,7 +259,7 @@ def get_split_masks(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return flags of the trials or images on each side.
+    """Return flags of training and of test trials or images.
 
     Parameters
     ----------
@@ -266,17 +267,17 @@ def get_split_masks(
         Trials with the column ``label``; or the labels themselves, such as that column, a Dataset's coordinate
         ``label``, an array or a list.
     name, pool, variant_id, ood_types, splits, bucket, storage_options, mirror, mirror_only
-        As in `get_train_test_ids`; ``ood`` is derived from the labels and reads no file.
+        As in `get_train_test_ids`; ``ood`` is derived from the labels without reading a file.
 
     Returns
     -------
     tuple of array of bool, shape (trial,)
-        Train and test; a label of neither side is False in both.
+        Flags of training and of test trials; unused labels are False in both.
 
     Raises
     ------
     TypeError
-        If `trials` is a text or a mapping, or a table without the column ``label``.
+        If `trials` is a string or a mapping, or a table without the column ``label``.
     ValueError, NotInBucketError, BucketUnreachableError, DataIntegrityError
         As in `get_train_test_ids`.
     """
@@ -291,7 +292,7 @@ def get_split_masks(
 
 
 def check_split(name: object) -> object:
-    """Return a published split's name; ValueError with the nearest ones otherwise."""
+    """Return the name of a published split, or raise ValueError."""
     if name not in SPLITS:
         raise unknown_value("split", name, SPLITS)
     return name
@@ -308,21 +309,18 @@ def _named_splits(splits: str | os.PathLike[str] | None) -> Mapping[str, Collect
 
 
 def _check_names(source: SplitSource, pool: object, name: str | None) -> Collection[str]:
-    """Return the names of a pool's splits; None stands for all.
-
-    ValueError with the nearest ones otherwise.
-    """
+    """Return the names of a pool's splits, or raise ValueError if `name` is unknown."""
     if pool in published_pools() and name in SPLITS:
-        return SPLITS  # whether the file is there, reading it will tell
+        return SPLITS  # reading will raise if the file does not exist
     if source.pinned and pool == POOLED:
         raise NotInBucketError(
-            f"The splits of the pool {POOLED!r} are newer than the revision {source.revision[:10]} that this package "
-            "pins. Name the folder with split files of a newer laion_fmri, with splits= or the environment variable "
+            f"The pool {POOLED!r} is not part of the revision {source.revision[:10]} that this package pins. Pass the "
+            "folder with split files of a newer laion_fmri as splits=, or set the environment variable "
             f"{SPLITS_VARIABLE}."
         )
     try:
         found = source.names()
-    except OSError:  # a server that lists nothing
+    except OSError:  # a server without listings
         found = {key: [*SPLITS] for key in published_pools()}
     if pool not in found:
         raise unknown_value("pool", pool, sorted(found or published_pools()))
@@ -346,5 +344,5 @@ def _check_ood_types(name: str, ood_types: Collection[str] | None) -> frozenset[
 
 def _load_split(source: SplitSource, pool: str, name: str) -> Split:
     split = read_split(source, pool, name)
-    # The parsed file is kept, so callers get parameters of their own.
+    # The parsed file is cached, so return a copy of its mutable parameters.
     return dataclasses.replace(split, params=copy.deepcopy(split.params))

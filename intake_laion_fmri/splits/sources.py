@@ -29,26 +29,25 @@ from intake_laion_fmri.remote.cache import CACHE_VARIABLE, own_folder
 from intake_laion_fmri.remote.copy import MirrorFolder
 
 SPLITS_VARIABLE = "LAION_FMRI_SPLITS"
-"""Environment variable with a folder or URL of split files, used where no ``splits`` is given."""
+"""Environment variable with a folder or URL of split files, used if ``splits`` is not given."""
 
 REVISION = "cd9f1412a0dee64569f53f6cc44560c24dc4ebc6"
-"""Commit of ViCCo-Group/LAION-fMRI whose split files the sums that ship here belong to. Upstream, ``random_*`` exists
-in three revisions under the same names."""
+"""Commit of ViCCo-Group/LAION-fMRI with the split files whose checksums ship with this package. Upstream, ``random_*``
+exists in three revisions under the same names."""
 
 PINNED, UNPINNED = "2026-05", "2026-09"
 REVISIONS = (PINNED, UNPINNED)
-"""Revisions of the published splits, by the month in which they came: the one that is pinned here, and the one after
-that keeps duplicate images on one side, which an installed ``laion_fmri`` of that time or later brings. The one of the
-summer between them has no name here."""
+"""Revisions of the published splits by month of release: the pinned revision, and a later one that keeps duplicate
+images in the same set, which is part of ``laion_fmri`` since then. The one of the summer between has no name here."""
 
 FILES_IN_FLIGHT = 8
-"""Split files that are read at a time."""
+"""Maximum number of split files read at the same time."""
 
 ADDRESS = "https://raw.githubusercontent.com/ViCCo-Group/LAION-fMRI"
-"""Where that repository's files are served."""
+"""URL of that repository's files."""
 
 _OF_THE_BUCKET = f"{layout.SPLITS_ROOT} of the bucket"
-"""Names no bucket: a copy of the bucket gives the identical Dataset."""
+"""Without the bucket's URL, so that a copy of the bucket gives an identical Dataset."""
 
 _FOLDER_UPSTREAM = "laion_fmri/splits/data"
 
@@ -58,25 +57,25 @@ class SplitSource:
     """A folder or URL of split files, as ``<pool>/<name>.json``."""
 
     revision: str
-    """Its name: the commit upstream, the folder or URL, or that it is the bucket's own."""
+    """Name of the revision: the commit upstream, a folder or URL, or a text for the bucket's own files."""
     root: Bucket
     """The folder or URL."""
     cache: Path | None = None
-    """Folder for fetched files; None keeps none."""
+    """Folder for downloaded files; None to keep none."""
     pinned: bool = False
-    """True for the published files, whose sums are known; others are read as they are."""
+    """True for the published files, whose checksums are known; others are read without a check."""
     was_found: bool = False
-    """True if they were found installed, so that no user chose their revision."""
+    """True for files of an installed package, whose revision the user has not chosen."""
     listing: Mapping[str, ObjectInfo] | None = field(default=None, compare=False, repr=False)
-    """The listing of the files, if there is one: then copies in the user's cache are known to be current."""
+    """Listing of the files, if any: with it, copies in the user's cache are known to be up to date."""
     folder: str = ""
-    """Folder below the root that the files are in."""
+    """Folder of the files below the root."""
     copies: tuple[Path, ...] = field(default=(), compare=False)
-    """Folders on this machine with copies of published files, which are looked at first; their sums are checked."""
+    """Folders on this machine with copies of published files, which are read first, if their checksums match."""
     is_offline: bool = False
     """True if only these copies may be read, as with a mirror alone."""
     unwarned: list[bool] = field(default_factory=lambda: [True], compare=False, repr=False)
-    """Not empty until a user was warned that these files are of another revision."""
+    """Emptied once the user was warned that these files are of another revision."""
 
     def read(self, pool: str, name: str) -> bytes:
         """Return the content of a split file.
@@ -86,9 +85,9 @@ class SplitSource:
         NotInBucketError
             If there is no such file.
         BucketUnreachableError
-            If it has to be fetched and cannot be; names the ways out.
+            If it cannot be downloaded; the message lists alternatives.
         DataIntegrityError
-            If what was fetched is not the published file.
+            If the downloaded file is not the published one.
         """
         key = f"{pool}/{name}.json"
         if not self.pinned:
@@ -100,13 +99,13 @@ class SplitSource:
             except NotInBucketError as error:
                 raise NotInBucketError(
                     f"{self.root.locate(path)} does not exist. {self._beside(pool)} Expected a folder with split "
-                    f"files <pool>/<name>.json: add the file, or name another folder with splits= or {SPLITS_VARIABLE}."
+                    f"files <pool>/<name>.json: add the file, or pass another folder as splits= or {SPLITS_VARIABLE}."
                 ) from error
         sums = published_sums()
         if key not in sums:
             raise NotInBucketError(
-                f"There is no published split file {key!r}: they are for the pools {', '.join(published_pools())}. "
-                "Name a folder with split files of your own, with splits= or the environment variable "
+                f"There is no published split file {key!r}: the published pools are {', '.join(published_pools())}. "
+                "For your own split files, pass their folder as splits=, or set the environment variable "
                 f"{SPLITS_VARIABLE}."
             )
         for folder in self.copies:
@@ -115,9 +114,9 @@ class SplitSource:
                 return content
         if self.is_offline:
             raise NotInBucketError(
-                f"The split file {key} is not in the mirror, and mirror_only=True prevents fetching it. Copy it with "
-                "'intake-laion-fmri mirror --group splits' once there is a network; or name a folder that holds split "
-                f"files as <pool>/<name>.json, with splits= or the environment variable {SPLITS_VARIABLE}."
+                f"The split file {key} is not in the mirror, and mirror_only=True prevents downloading it. Copy it "
+                "with 'intake-laion-fmri mirror --group splits' when there is a network, or pass a folder with split "
+                f"files <pool>/<name>.json as splits= or the environment variable {SPLITS_VARIABLE}."
             )
         try:
             return read_pinned(self.root, key, sha256=sums[key], cache=self.cache)
@@ -127,7 +126,9 @@ class SplitSource:
             raise BucketUnreachableError(self._ways_out(str(error.__cause__ or "") or str(error))) from error
 
     def names(self) -> dict[str, list[str]]:
-        """List the splits: pool → names, unsorted. Costs a listing, except for the published ones.
+        """List the splits, as a dict from pool to names, unsorted.
+
+        Costs a listing, except for the published files.
 
         Raises
         ------
@@ -153,16 +154,16 @@ class SplitSource:
     def _beside(self, pool: str) -> str:
         try:
             names = sorted(key.rpartition("/")[2] for key in self.root.find(self.path(pool)))
-        except OSError:  # it was asked for the message only
+        except OSError:  # listed for the message only
             names = []
         return f"Beside it: {in_short(names)}." if names else "Nothing is listed beside it."
 
     def _ways_out(self, reason: str) -> str:
         return (
-            f"The split files could not be fetched from {self.root.url}: {reason}. Three ways out: connect to the "
-            f"network once, so that they are kept in {self.cache or f'the folder that {CACHE_VARIABLE} names'}; name a "
-            f"folder that holds them as <pool>/<name>.json, with splits= or the environment variable "
-            f"{SPLITS_VARIABLE}; or install the data set's own package, laion_fmri."
+            f"The split files could not be downloaded from {self.root.url}: {reason}. Connect to the network once, to "
+            f"keep them in {self.cache or f'the folder of {CACHE_VARIABLE}'}; or pass a folder with files "
+            f"<pool>/<name>.json as splits= or the environment variable {SPLITS_VARIABLE}; or install the data set's "
+            "own package, laion_fmri."
         )
 
 
@@ -179,17 +180,17 @@ def find_source(
     Parameters
     ----------
     splits : str or path, optional
-        Folder or URL of one's own, with files ``<pool>/<name>.json``; or one of `REVISIONS`, whatever the bucket and
-        an installed package have. By default, in this order: the environment variable ``LAION_FMRI_SPLITS``; the
-        bucket, where it holds splits of its own; an installed ``laion_fmri`` package, with a warning where its files
-        are of another revision; the published files of the pinned revision, from a mirror or through the user's cache.
+        Folder or URL with files ``<pool>/<name>.json``; or one of `REVISIONS`, regardless of the bucket and an
+        installed package. By default, in this order: the environment variable ``LAION_FMRI_SPLITS``; the bucket, if it
+        has splits; an installed ``laion_fmri`` package, with a warning if its files are of another revision; the
+        published files of the pinned revision, from a mirror or through the user's cache.
     bucket, storage_options, mirror, mirror_only
         The bucket in use, as in `intake_laion_fmri.open_betas`.
 
     Returns
     -------
     SplitSource
-        Nothing is read yet; the bucket is listed once where nothing was given and it is not the published one.
+        No file is read yet. If `splits` is not given, buckets other than the published one are listed once.
 
     Raises
     ------
@@ -206,7 +207,7 @@ def find_source(
         root = open_root(named, argument=SPLITS_VARIABLE if splits is None or splits == "" else "splits")
         return SplitSource(root.url, root)
     bucket = open_bucket(bucket, storage_options, mirror=mirror, mirror_only=mirror_only)
-    # The published bucket has none: it is not asked.
+    # The published bucket has no splits, so it is not listed.
     published = open_root(layout.BUCKET_URL)
     is_published = (bucket.address, bucket.storage_options) == (published.address, published.storage_options)
     if not is_published:
@@ -216,7 +217,7 @@ def find_source(
         except BucketUnreachableError:
             if bucket.copies.mirror is None:
                 raise
-            return own  # others may not stand in for it: it fails where it is read
+            return own  # other files must not replace the bucket's: reading them raises
         if listing:
             return dataclasses.replace(own, listing=listing)
     return _installed() or _upstream_beside(bucket)
@@ -232,9 +233,9 @@ def named_source(splits: str | os.PathLike[str] | None) -> str | os.PathLike[str
 def upstream(address: str | None = None, cache: Path | None = None) -> SplitSource:
     """Return the published split files of the pinned revision.
 
-    By default they are served at `ADDRESS`, and kept in the user's cache folder.
+    By default they are downloaded from `ADDRESS`, and kept in the user's cache folder.
     """
-    # As other clients do, and unlike aiohttp by itself: through the proxy that the environment names.
+    # Use the proxy of the environment, as other clients do; aiohttp does not by default.
     options = {"client_kwargs": {"trust_env": True}}
     root = open_root(f"{address or ADDRESS}/{REVISION}/{_FOLDER_UPSTREAM}", options)
     folder = cache or own_folder()
@@ -270,16 +271,16 @@ def _installed_revision() -> SplitSource:
         split = read_split(found, drawn[0].partition("/")[0], "random_0")
         if split.params.get("revision") == _REVISION_OF_FILES:
             return dataclasses.replace(found, revision=UNPINNED, was_found=False)
-    there = f"that of {found.root.url} is another" if found else "no package laion_fmri is installed"
+    reason = f"{found.root.url} has another revision" if found else "no package laion_fmri is installed"
     raise NotInBucketError(
-        f"splits={UNPINNED!r}: the files of this revision come with the data set's own package, and {there}. Install "
-        f"laion_fmri of September 2026 or later, name a folder that holds them as <pool>/<name>.json, or take "
+        f"splits={UNPINNED!r}: the files of this revision are part of the data set's own package, but {reason}. "
+        f"Install laion_fmri of September 2026 or later, pass a folder with files <pool>/<name>.json, or pass "
         f"splits={PINNED!r}."
     )
 
 
 _REVISION_OF_FILES = 2
-"""What the files of `UNPINNED` say of themselves, in ``params``."""
+"""Value of ``params["revision"]`` in the files of `UNPINNED`."""
 
 
 def _upstream_beside(bucket: Bucket) -> SplitSource:
@@ -307,7 +308,7 @@ def copied(path: Path, sha256: str) -> bytes | None:
 
 @functools.cache
 def published_sums() -> Mapping[str, str]:
-    """Return each published file's SHA-256: ``<pool>/<name>.json`` → sum."""
+    """Return the SHA-256 of each published file, by ``<pool>/<name>.json``."""
     text = (importlib.resources.files("intake_laion_fmri.splits") / "published.sha256").read_text(encoding="ascii")
     pairs = (line.split() for line in text.splitlines())
     return MappingProxyType({key: digest for digest, key in pairs})
@@ -320,7 +321,7 @@ def read_split(source: SplitSource, pool: str, name: str) -> Split:
 
 
 def revision_of(source: SplitSource, read: Collection[Split]) -> str:
-    """Return the revision of split files; warn if an installed package has another."""
+    """Return the revision of split files, warning if it is not the pinned one."""
     if not source.was_found:
         return source.revision
     sums = published_sums()
@@ -328,14 +329,14 @@ def revision_of(source: SplitSource, read: Collection[Split]) -> str:
     if not others:
         return REVISION
     try:
-        source.unwarned.pop()  # whichever thread is the first
+        source.unwarned.pop()  # succeeds in one thread only
     except IndexError:
         return source.revision
     warnings.warn(
-        f"The splits are those of the installed {source.revision}: {in_short(others, most=3)} there "
-        f"{'is' if len(others) == 1 else 'are'} not of the revision {REVISION[:10]} that this package pins. One name, "
-        "such as random_0, stands for other splits in other revisions. Name the files that you mean, with splits= or "
-        f"the environment variable {SPLITS_VARIABLE}: splits={source.root.url!r} keeps these.",
+        f"Using the splits of the installed {source.revision}, where {in_short(others, most=3)} "
+        f"{'differs' if len(others) == 1 else 'differ'} from the revision {REVISION[:10]} that this package pins. A "
+        "name such as random_0 means different splits in different revisions. Choose the files with splits= or the "
+        f"environment variable {SPLITS_VARIABLE}; splits={source.root.url!r} keeps these.",
         OtherSplitsWarning,
         stacklevel=3,
     )

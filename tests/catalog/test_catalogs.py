@@ -451,7 +451,7 @@ def open_in(folder: Path) -> Any:
 )
 def test_an_inventory_that_is_none(text: str, tmp_path: Path) -> None:
     (tmp_path / INVENTORY_FILE).write_text(text)
-    with pytest.raises(DataIntegrityError, match=rf"{INVENTORY_FILE} is no inventory"):
+    with pytest.raises(DataIntegrityError, match=rf"{INVENTORY_FILE} is not an inventory"):
         read_inventory(tmp_path)
 
 

@@ -87,7 +87,7 @@ def test_demo_bucket_with_a_file_of_the_user_is_left_alone(own_tiny):
     (own_tiny / "notes.txt").write_text("mine")
     before = tree(own_tiny)
     result = run("demo", own_tiny, "--scale", "tiny", "--seed", "1")
-    assert_refused(result, f"Error: {own_tiny} is a demo bucket made otherwise", "give another path")
+    assert_refused(result, f"Error: {own_tiny} is another demo bucket", "Choose another path")
     assert tree(own_tiny) == before
 
 

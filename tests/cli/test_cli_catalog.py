@@ -226,9 +226,9 @@ class TestFailures:
 
     def test_contradictory(self, own_tiny: Path, written: Path) -> None:
         (written / "inventory.json").write_text("{}")
-        self.refused(CONTRADICTORY, "is no inventory", "check", "--bucket", own_tiny, "--catalog", written)
+        self.refused(CONTRADICTORY, "is not an inventory", "check", "--bucket", own_tiny, "--catalog", written)
         (written / INVENTORY_FILE).write_text("{}")
-        self.refused(CONTRADICTORY, f"{INVENTORY_FILE} is no inventory", "check", "--catalog", written)
+        self.refused(CONTRADICTORY, f"{INVENTORY_FILE} is not an inventory", "check", "--catalog", written)
 
     @pytest.mark.parametrize(
         ("arguments", "told"),

@@ -156,7 +156,11 @@ def test_values_that_are_missing(tiny: Path) -> None:
         (lambda ds, _: ds.laion.to_torch()[135], IndexError, "No item 135: expected an index from 0 to 134"),
         (lambda ds, _: ds.laion.to_torch()[-136], IndexError, "No item -136"),
         (lambda ds, _: ds.laion.to_torch()[1.5], TypeError, "float"),
-        (lambda ds, im: ds.laion.to_torch(im.isel(image=slice(0, 20))), ValueError, r"\d+ images of the betas are missing in images=: "),
+        (
+            lambda ds, im: ds.laion.to_torch(im.isel(image=slice(0, 20))),
+            ValueError,
+            r"\d+ images of the betas are missing in images=: ",
+        ),
         (lambda ds, im: ds.laion.to_torch(im.drop_vars("image")), ValueError, "one array with the index image"),
         (lambda ds, _: ds.laion.to_torch(ds), ValueError, "one array with the index image, .* found 0"),
     ],

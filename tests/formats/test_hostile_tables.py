@@ -422,7 +422,7 @@ def test_inventories_that_lie(tmp_path: Path, fault: str) -> None:
     """Their names become entries and files of catalogs: none is a path, or anything but a line of text."""
     path = tmp_path / INVENTORY_FILE
     path.write_bytes(INVENTORIES[fault])
-    with refused(path, "is no inventory"):
+    with refused(path, "is not an inventory"):
         read_inventory(tmp_path)
 
 
