@@ -81,7 +81,7 @@ class LaionTree:
 
 
 def _of_each(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that applies another to each non-empty Dataset of a tree."""
+    """Return a function that maps another over a tree's non-empty Datasets."""
 
     @functools.wraps(function)
     def of_each(tree: xr.DataTree, *args: Any, **kwargs: Any) -> xr.DataTree:

@@ -194,7 +194,7 @@ def describe(
     mirror_only: bool | None = None,
     refresh: bool = False,
 ) -> None:
-    """Print the bucket's URL, its subjects, and the ROIs of the first subject.
+    """Print the bucket's URL, subjects, and the first subject's ROIs.
 
     Costs three listings.
 

@@ -61,11 +61,11 @@ def download(
     storage_options: Mapping[str, Any] | None = None,
     progress: bool | Callable[[MirrorProgress], None] | None = None,
 ) -> None:
-    """Copy a part of the bucket to the data folder, and print a summary.
+    """Copy a part of the bucket to the data folder.
 
-    The folder is the one set with `config.dataset_initialize`; later reads use it. A second call copies only files
-    that are missing or were replaced in the bucket. The first call for a folder prints a notice on the data's licence,
-    without asking for confirmation.
+    Prints a summary. The folder is the one set with `config.dataset_initialize`; later reads use it. A second call
+    copies only files that are missing or were replaced in the bucket. The first call for a folder prints a notice on
+    the data's licence, without asking for confirmation.
 
     Parameters
     ----------
@@ -304,9 +304,9 @@ def _copy(
 
 
 def _planned(to: Path, choice: Mapping[str, Any]) -> MirrorPlan | None:
-    """Plan a part of the bucket, or warn that it is complete and return None.
+    """Plan a part of the bucket, if it responds.
 
-    The latter applies if the bucket does not respond.
+    Otherwise return None, with a warning, if the part is already complete, or raise.
     """
     try:
         return plan_mirror(to, **choice)

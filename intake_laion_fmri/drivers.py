@@ -54,7 +54,7 @@ class UnknownEntryError(KeyError):
 
 
 class _Entry(LocalCatalogEntry):  # type: ignore[misc]
-    """An entry that also accepts values without an envelope, as `walk` passes them."""
+    """An entry that accepts values without an envelope, as from `walk`."""
 
     def get(self, **user_parameters: Any) -> DataSource:
         """Return the source, optionally with other arguments."""

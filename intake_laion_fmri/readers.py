@@ -32,7 +32,7 @@ yaml.SafeDumper.add_representer(Veiled, lambda dumper, text: dumper.represent_st
 
 
 class PlaceParameter(BaseUserParameter):  # type: ignore[misc]
-    """A catalog's parameter for the location of data, whose value is not rendered."""
+    """A catalog's parameter for the location of data, never rendered."""
 
     def coerce(self, value: Any) -> Any:
         """Wrap the value in an envelope."""

@@ -173,7 +173,7 @@ class Sums(NamedTuple):
 
 
 def _part(betas: NDArray[np.floating], codes: NDArray[np.intp], *, nan: Missing) -> NDArray[np.object_]:
-    """Return the `Sums` of a block's trials, in an array of one element."""
+    """Return the `Sums` of a block's trials, in a one-element array."""
     # Sums are computed in float64 and kept in float32: those of many sessions are as large as the trials, instead of
     # twice as large, at the price of another rounding.
     images, within = np.unique(codes[:, 0], return_inverse=True)
@@ -208,7 +208,7 @@ def _joined(blocks: list[NDArray[np.object_]], *, n_images: int) -> NDArray[np.f
 
 
 def means(betas: NDArray[np.floating], codes: NDArray[np.intp], nan: Missing) -> NDArray[np.float32]:
-    """Return the mean of the rows of each group, in memory; see `average`."""
+    """Return the mean of each group's rows, in memory; see `average`."""
     result = np.empty((codes.max(initial=-1) + 1, betas.shape[1]), dtype=np.float32)
     with np.errstate(divide="ignore", invalid="ignore"):
         for numbers, rows, columns in stacks_of(codes, betas.shape[1]):

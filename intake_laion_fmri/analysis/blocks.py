@@ -59,7 +59,7 @@ def along_trials(dataset: xr.Dataset, name: str) -> NDArray[Any]:
 
 
 def group_codes(dataset: xr.Dataset, within: str) -> NDArray[np.intp]:
-    """Return the group number of each trial: of its session, or of its run.
+    """Return each trial's group number: that of its session or run.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def whole_groups(chunks: tuple[int, ...], codes: NDArray[np.intp]) -> tuple[int,
 
 
 def stacks_of(codes: NDArray[np.intp], n_columns: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], slice]]:
-    """Yield stacks of groups with equally many rows, each fitting the CPU cache.
+    """Yield stacks of groups of equal size, each fitting the CPU cache.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ def with_history(dataset: xr.Dataset, line: str) -> xr.Dataset:
 
 
 def size_text(dataset: xr.Dataset, values: Any) -> str:
-    """Describe the size of betas and, if they are in memory, count NaN."""
+    """Describe the size of betas, with the number of known NaN."""
     size = ", ".join(f"{length:,} {name}s" for name, length in dataset[BETAS].sizes.items())
     if is_lazy(values):
         return size

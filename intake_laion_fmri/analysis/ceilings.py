@@ -132,7 +132,7 @@ def reliability(dataset: xr.Dataset, *, within: Literal["session", "run"] | None
 
 
 def _images(dataset: xr.Dataset, n: int | None) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return each trial's image number, -1 if unused, and the trials per image."""
+    """Return each trial's image number (-1: unused) and the trials per image."""
     _, codes, counts = np.unique(along_trials(dataset, "label"), return_inverse=True, return_counts=True)
     used = counts > 1 if n is None else (counts == n) & (counts > 1)
     if not used.any():

@@ -146,7 +146,7 @@ def _indexes(datasets: Sequence[xr.Dataset]) -> dict[Any, Any]:
 def _side_by_side(
     variables: Sequence[xr.Variable | None], datasets: Sequence[xr.Dataset], indexes: Mapping[Any, Any]
 ) -> xr.Variable | None:
-    """Concatenate a coordinate over subjects, or return None if it cannot be filled.
+    """Concatenate a coordinate over subjects; return None if it cannot be filled.
 
     Only floats can: NaN fills a coordinate that a subject lacks.
     """
@@ -207,7 +207,7 @@ def _concatenated(variables: Sequence[xr.Variable]) -> xr.Variable:
 
 
 def _common_attrs(each: Sequence[Mapping[Any, Any]]) -> dict[Any, Any]:
-    """Return the attributes equal in all subjects, and all SHA-256 sums of files."""
+    """Return the attributes equal in all subjects, and all SHA-256 sums."""
     attrs = {
         name: value
         for name, value in each[0].items()

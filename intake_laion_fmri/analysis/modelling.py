@@ -168,7 +168,7 @@ def _call(
 
 
 def _lazily(kernel: Callable[..., Any], betas: Any, xs: Sequence[Any], n_values: int, voxels: int | None) -> Any:
-    """Return the values as a Dask array, with one task per block besides reading."""
+    """Return the values as a Dask array, with one task per block."""
     import dask.array as da
 
     betas = betas.rechunk({0: -1, 1: voxels or "auto"})
@@ -206,7 +206,7 @@ def _dim(dataset: xr.Dataset) -> str:
 
 
 def _sides(dataset: xr.Dataset, split: str, pool: str) -> list[tuple[NDArray[np.intp], NDArray[Any]]]:
-    """Return the rows and labels of both sets, or raise ValueError if one is empty."""
+    """Return the rows and labels of both sets, or raise ValueError."""
     dim = _dim(dataset)
     flags = roles(dataset, split, pool)
     labels = dataset["label" if dim == TRIAL else IMAGE].values
@@ -223,7 +223,7 @@ def _sides(dataset: xr.Dataset, split: str, pool: str) -> list[tuple[NDArray[np.
 
 
 def _rows(features: xr.DataArray | xr.Dataset, labels: NDArray[Any]) -> Any:
-    """Return the features of labels, one row per label; lazy if the features are."""
+    """Return a row of features per label, lazy if the features are."""
     import pandas as pd
     import xarray as xr
 

@@ -116,7 +116,7 @@ class Report:
 
 
 def look(bucket: Bucket, subject: str | None = None, session: str | None = None) -> Report:
-    """Report on a bucket, at the cost of listings and one subject's small files.
+    """Report on a bucket, from listings and one subject's small files.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def look(bucket: Bucket, subject: str | None = None, session: str | None = None)
 
 
 def _others(bucket: Bucket, subject: str) -> tuple[dict[str, ObjectInfo], list[str]]:
-    """List the root and the trees besides the main ones, and describe denials."""
+    """List the root and all but the main trees; describe denials."""
     objects = {key: info for key, info in bucket.root_files().items() if layout.tree_of(key)}
     unlisted = []
     for tree in layout.TREES:
@@ -181,9 +181,9 @@ def _others(bucket: Bucket, subject: str) -> tuple[dict[str, ObjectInfo], list[s
 
 
 def _unknown_folders(bucket: Bucket) -> tuple[list[str], list[str]]:
-    """List folders at the root, or beside a tree, that lead to no tree; with denials.
+    """List folders at the root, or beside trees, without a tree.
 
-    The second list describes the folders that may not be listed.
+    A second list describes folders for which access is denied.
     """
     roots = [tree.root for tree in layout.TREES if tree.root]
     known = {"/".join(root.split("/")[:depth]) for root in roots for depth in range(1, root.count("/") + 2)}

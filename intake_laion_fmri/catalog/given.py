@@ -77,7 +77,7 @@ def shown(value: Any) -> Any:
 
 
 class Veiled(str):
-    """A string that is shown instead of a value, which Intake's readers would show.
+    """A string shown by Intake's readers instead of a value.
 
     Parameters
     ----------

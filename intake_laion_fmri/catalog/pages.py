@@ -76,7 +76,7 @@ def source_page(source: Source, opener: Callable[..., Any], arguments: Mapping[s
 
 
 def catalog_page(catalog: Catalog) -> Page:
-    """Return the page of a catalog, with a row for each source and catalog."""
+    """Return the page of a catalog, with its sources and catalogs."""
     entries = {name: entry.describe() for name, entry in catalog.walk(depth=1).items()}
     number = "1 entry" if len(entries) == 1 else f"{len(entries):,} entries"
     metadata = catalog.metadata or {}
@@ -87,7 +87,7 @@ def catalog_page(catalog: Catalog) -> Page:
 
 
 def _rows(entries: Mapping[str, Description]) -> Iterator[tuple[str, ...]]:
-    """Yield rows; sessions share one, and so do the ROIs of a category."""
+    """Yield rows; sessions, and ROIs of a category, share one."""
     groups: dict[tuple[str, str], dict[str, Description]] = {}
     for name, entry in entries.items():
         group = _group(entry)
@@ -107,7 +107,7 @@ def _rows(entries: Mapping[str, Description]) -> Iterator[tuple[str, ...]]:
 
 
 def _group(entry: Description) -> str:
-    """Return the group with which an entry shares a row, or an empty string."""
+    """Return the group whose entries share a row, or an empty string."""
     return _SESSIONS if "session" in entry["args"] else str(entry["metadata"].get("category", ""))
 
 

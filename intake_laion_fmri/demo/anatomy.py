@@ -60,7 +60,7 @@ def _write_images(folder: Path, truth: SubjectTruth, res: str, images: dict[str,
 
 
 def head_to_world(truth: SubjectTruth) -> Doubles:
-    """Return the matrix from head (right, front, up) to T1w millimetres, (4, 4)."""
+    """Return the (4, 4) matrix from head axes to T1w millimetres."""
     matrix = np.eye(4)
     matrix[:3, :3] = truth.affine[:3, :3] @ np.diag([-1, 1, 1]) / VOXEL_MM
     matrix[:3, 3] = (truth.affine @ [*((np.array(truth.shape) - 1) / 2), 1])[:3]

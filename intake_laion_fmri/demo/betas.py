@@ -38,7 +38,7 @@ def _session_betas(truth: SubjectTruth, session: str, seed: int) -> Iterator[Flo
 
 
 def _pattern_drives(truth: SubjectTruth) -> tuple[npt.NDArray[np.intp], dict[str, Floats]]:
-    """Group voxels by their set of ROIs, so that a trial's signal is a small gather.
+    """Group voxels by their set of ROIs, to speed up trials.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def _percent(signal: Doubles, noise: Doubles, inverse_n: list[float]) -> Floats:
 def write_session(
     folder: Path, truth: SubjectTruth, session: str, scale: Scale, seed: int, advance: Callable[[int], None]
 ) -> Doubles:
-    """Write a session; return its z-scored betas, or None if they are too large."""
+    """Write a session; return its z-scored betas, None if too large."""
     stem, labels, n = f"{truth.subject}_{session}_task-images_", truth.labels[session], len(truth.fitted)
     _write_trials(folder / f"{stem}desc-SingletrialBetas_trials", session, labels, truth.subject)
 

@@ -43,7 +43,7 @@ def write_bold(root: Path, truth: SubjectTruth, session: str, seed: int) -> None
 
 
 def _values(voxels: Ints, n_volumes: int, run: int) -> Ints:
-    """Return the values of a run's first echo for seed 0, (n_volumes, n_voxels)."""
+    """Return a run's first echo for seed 0, (n_volumes, n_voxels)."""
     return np.asarray(100 + (31 * voxels) % 97 + run + 10 * np.arange(n_volumes)[:, None], dtype=np.int64)
 
 

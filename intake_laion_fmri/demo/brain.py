@@ -160,7 +160,7 @@ def volume_rois(
 
 
 def surface_points(n: int, depth: float = 1.0) -> Doubles:
-    """Return `n` points spread evenly over a hemisphere, (n, 3), in brain units.
+    """Return `n` points spread over a hemisphere, (n, 3), in brain units.
 
     With `depth` below 1, they lie inside the hemisphere.
     """
@@ -168,7 +168,7 @@ def surface_points(n: int, depth: float = 1.0) -> Doubles:
 
 
 def sphere_points(n: int) -> Doubles:
-    """Return the `n` points of a Fibonacci lattice on the unit sphere, (n, 3)."""
+    """Return a Fibonacci lattice of `n` points on the unit sphere."""
     k = np.arange(n) + 0.5
     height, turn = 1 - 2 * k / n, np.pi * (1 + 5**0.5) * k
     radius = np.sqrt(1 - height**2)
@@ -176,7 +176,7 @@ def sphere_points(n: int) -> Doubles:
 
 
 def signal_share(fitted: Ints, rois: dict[str, Ints], seed: int) -> Floats:
-    """Return each voxel's mean reliability over its ROIs, 3 % outside all ROIs."""
+    """Return each voxel's mean reliability over its ROIs (3 % without)."""
     reliability = dict(zip(CATEGORY, generator(seed, "reliability").uniform(0.10, 0.45, len(ROIS)), strict=True))
     total, count = np.zeros(len(fitted)), np.zeros(len(fitted))
     for name, voxels in rois.items():

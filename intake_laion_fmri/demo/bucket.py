@@ -164,7 +164,7 @@ def remove_demo(path: str | os.PathLike[str]) -> None:
 
 
 def _is_complete(target: Path, recipe: dict[str, Any]) -> bool:
-    """Return True if `target` is this bucket, or raise if it must not be replaced."""
+    """Return True if `target` is this bucket; raise unless it is replaceable."""
     if not target.exists() or (target.is_dir() and not os.listdir(target)):
         return False
     raise_unless_ours(target, DEMO)

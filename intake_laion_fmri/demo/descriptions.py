@@ -54,7 +54,7 @@ def embedding(label: str, model: str, seed: int, release: str = "v2") -> Array:
 
 
 def caption(label: str, index: int) -> str:
-    """Return a caption of an image, in part with commas, quotes or non-ASCII letters."""
+    """Return a caption, maybe with commas, quotes or non-ASCII letters."""
     words = ("a «picture», of sorts", 'what some call "art"', "an image", "a drawing, naïve", "a thing", "a view")
     return f"{words[index]} of number {zlib.crc32(label.encode()) % 1000}"
 

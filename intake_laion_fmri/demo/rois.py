@@ -42,7 +42,7 @@ def write_rois(folder: Path, truth: SubjectTruth) -> None:
 
 
 def at_1pt5(mask: Array, affine: Doubles) -> tuple[Array, Doubles]:
-    """Resample to the nearest voxels of a 1.5 mm grid, on the same box."""
+    """Resample a box to the nearest voxels of a 1.5 mm grid."""
     step = 1.5 / VOXEL_MM
     nearest = [((np.arange(int(n / step)) + 0.5) * step).astype(int) for n in mask.shape]
     to_1pt8 = np.diag([step, step, step, 1.0])

@@ -59,7 +59,7 @@ def write_surfaces(folder: Path, truth: SubjectTruth) -> None:
 
 @functools.cache
 def sphere_faces(n: int) -> Ints:
-    """Return the convex hull of `sphere_points` as triangles, (2 n - 4, 3).
+    """Return the hull of `sphere_points` as triangles, (2 n - 4, 3).
 
     Vertices are anticlockwise as seen from outside.
     """

@@ -136,7 +136,7 @@ def subject_truth(subject: str, *, scale: str | Scale = "small", seed: int = 0) 
 
 
 def _nested_masks(scale: Scale, seed: int, subject: str, n_fitted: int) -> tuple[Ints, Ints, float]:
-    """Return the fitted and the anatomical voxels, and the level at the former's edge."""
+    """Return the fitted and anatomical voxels, and the fitted ones' edge level."""
     level = brain_level(scale.shape, seed, subject)
     inside_out = np.argsort(level, axis=None, kind="stable")
     fitted = np.sort(inside_out[:n_fitted])
@@ -145,7 +145,7 @@ def _nested_masks(scale: Scale, seed: int, subject: str, n_fitted: int) -> tuple
 
 
 def _mean_r2(share: Floats, odd: Ints, rng: np.random.Generator) -> Floats:
-    """Draw the mean R2 of fitted voxels, of which a few are negative, 0 or NaN."""
+    """Draw mean R2 of fitted voxels; few are negative, 0 or NaN."""
     r2 = 4 + 90 * share * rng.uniform(0.5, 1, len(share))
     r2[odd] = -rng.uniform(0, 3, len(odd))
     r2[odd[1]] = 0  # boundary case of the mask's rule

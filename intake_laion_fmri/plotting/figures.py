@@ -172,7 +172,7 @@ class Scale:
         return cls(cmap or (SIGNED if is_signed else POSITIVE), float(vmin), float(vmax), extend, label)
 
     def lifted(self, values: NDArray[Any]) -> tuple[NDArray[Any], float]:
-        """Return values and a threshold that make nilearn draw zeros but not NaN."""
+        """Return values and a threshold with which nilearn draws zeros, not NaN."""
         # Idea: nilearn draws nothing where a value is 0. Values invisibly close to 0 are raised to a threshold.
         # Cost: one pass; values change by at most a millionth of the scale.
         least = 1e-6 * max(abs(self.vmin), abs(self.vmax))
@@ -196,7 +196,7 @@ class Scale:
 
 
 def coloured(names: str | Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
-    """Return the colour of each name: a given one, or one of `COLOURS`."""
+    """Return the colour of each name, by default from `COLOURS`."""
     if isinstance(names, Mapping):
         return dict(names)
     several = [names] if isinstance(names, str) else list(dict.fromkeys(names))

@@ -130,7 +130,7 @@ def _projected(
 def _on_vertices(
     data: xr.Dataset | xr.DataArray, values: Any, space: str | None, where: Mapping[str, Any]
 ) -> tuple[xr.Dataset, xr.DataArray, str]:
-    """Return values on vertices, one array of them, and the name of their surface."""
+    """Return values on vertices, one of their arrays, and their surface."""
     import xarray as xr
 
     dataset = data.to_dataset(name=data.name or "values_") if isinstance(data, xr.DataArray) else data

@@ -184,7 +184,7 @@ def _cuts(
     display_mode: str,
     given: Any,
 ) -> Any:
-    """Return the positions of slices in mm: the user's, or through the values."""
+    """Return the positions of slices in mm, by default through the values."""
     from nibabel.affines import apply_affine
     from nilearn.plotting import find_xyz_cut_coords
 
@@ -208,7 +208,7 @@ def _cuts(
 
 
 def _outline(display: Any, inside: xr.DataArray, colour: Any) -> None:
-    """Draw the outline of an ROI, if it has voxels in the data."""
+    """Draw the outline of an ROI that has voxels in the data."""
     if inside.values.any():
         image = to_nifti(inside, fill=0)
         for style in outline_styles(colour):

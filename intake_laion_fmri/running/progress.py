@@ -56,7 +56,7 @@ Switch: TypeAlias = bool | Callable[[AnyDone], None] | None
 
 
 def is_shown(progress: bool | None) -> bool:
-    """Return True if the argument, the environment or the output asks for progress.
+    """Return True if argument, environment or output ask for progress.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def _on_terminal() -> bool:
 
 @contextmanager
 def shown(label: str, progress: Switch[AnyDone], *, after: float = MOMENT) -> Iterator[Callable[[AnyDone], None]]:
-    """Yield the function that receives reports: the user's, or that of a bar."""
+    """Yield the function that receives reports: the user's or a bar's."""
     if callable(progress):
         yield progress
         return
@@ -89,7 +89,7 @@ def shown(label: str, progress: Switch[AnyDone], *, after: float = MOMENT) -> It
 
 @contextmanager
 def counting(label: str, n_bytes: int, progress: bool | None) -> Iterator[Callable[[float], None]]:
-    """Yield a function, callable from any thread, that adds bytes to a bar."""
+    """Yield a thread-safe function that adds bytes to a bar."""
     with ProgressBar(label, progress, after=MOMENT) as bar:
         count = _Count(n_bytes, bar.report)
         yield count.add
@@ -207,7 +207,7 @@ class ProgressBar:
             print(line, file=sys.stderr, flush=True)
 
     def _started(self) -> Progress | None:
-        """Start a bar; return None in a pipe, or a notebook without ipywidgets."""
+        """Start a bar; return None where no bar can be drawn."""
         from importlib.util import find_spec
 
         from rich.console import Console

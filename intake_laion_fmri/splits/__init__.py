@@ -197,7 +197,7 @@ def load_all_splits(
     mirror: str | os.PathLike[str] | None = None,
     mirror_only: bool | None = None,
 ) -> dict[str, Split]:
-    """Read all splits of a pool, as a dict by name; see `load_split`."""
+    """Read all splits of a pool, by name; see `load_split`."""
     source = find_source(splits, bucket=bucket, storage_options=storage_options, mirror=mirror, mirror_only=mirror_only)
     names = _in_order(_check_names(source, pool, None))
     read = concurrently(lambda name: _load_split(source, pool, name), names, FILES_IN_FLIGHT, name="splits")
@@ -309,7 +309,7 @@ def _named_splits(splits: str | os.PathLike[str] | None) -> Mapping[str, Collect
 
 
 def _check_names(source: SplitSource, pool: object, name: str | None) -> Collection[str]:
-    """Return the names of a pool's splits, or raise ValueError if `name` is unknown."""
+    """Return the names of a pool's splits, or raise ValueError."""
     if pool in published_pools() and name in SPLITS:
         return SPLITS  # reading will raise if the file does not exist
     if source.pinned and pool == POOLED:

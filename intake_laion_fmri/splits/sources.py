@@ -321,7 +321,7 @@ def read_split(source: SplitSource, pool: str, name: str) -> Split:
 
 
 def revision_of(source: SplitSource, read: Collection[Split]) -> str:
-    """Return the revision of split files, warning if it is not the pinned one."""
+    """Return the revision of split files; warn about an unpinned one."""
     if not source.was_found:
         return source.revision
     sums = published_sums()

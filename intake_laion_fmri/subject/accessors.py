@@ -256,7 +256,7 @@ class Subject(Tables, Volumes, Templates, Descriptions, Runs, Training):
         return self._reader.roi_masks([query], mask_source)[0]
 
     def get_roi_masks(self, queries: Sequence[str], mask_source: Mask = "anatomical") -> dict[str, NDArray[np.bool_]]:
-        """Read several ROI masks as a dict from query to flags, shape (voxel,)."""
+        """Read several ROI masks, as a dict from query to flags."""
         wanted = [queries] if isinstance(queries, str) else list(queries)
         return dict(zip(wanted, self._reader.roi_masks(wanted, mask_source), strict=True))
 

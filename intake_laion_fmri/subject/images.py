@@ -189,7 +189,7 @@ class TrialImages:
         return (self._stimuli.get(label) for label in self._labels(session))
 
     def array(self, session: SessionSelection | None = None) -> NDArray[np.uint8]:
-        """Return images of all or some sessions' trials, uint8 (trial, y, x, 3).
+        """Return the images of sessions' trials, uint8 (trial, y, x, 3).
 
         An image takes 3 MB. `intake_laion_fmri.open_stimuli` returns images lazily, and in any size.
         """

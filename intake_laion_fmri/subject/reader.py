@@ -227,7 +227,7 @@ class SubjectReader:
     def _needed(
         self, contents: SubjectContents, query: VoxelQuery, wanted: RoiExpression
     ) -> tuple[tuple[RoiForm, ...], RoiNames]:
-        """Return the wanted ROIs' files and names, or raise if one is absent or unknown."""
+        """Return the wanted ROIs' files and names, or raise an error."""
         plan = RoiPlan.from_listing(self.bucket, contents, query, formats=("volume",), hemis=(), only=wanted)
         return plan.listing.forms, plan.listing.names
 
@@ -251,7 +251,7 @@ def one_or_each(session: object, found: Mapping[str, T]) -> T | dict[str, T]:
 
 
 def flags(mask: object, n_voxels: int) -> NDArray[np.bool_]:
-    """Return a voxel selection as flags, or raise ValueError if it does not fit."""
+    """Return a voxel selection as flags, or raise ValueError."""
     if isinstance(mask, str):
         raise ValueError(
             f"mask={mask!r}: expected a boolean array with one value for each of {n_voxels} voxels. To choose a mask "

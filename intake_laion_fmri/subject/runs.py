@@ -30,7 +30,7 @@ class Runs:
     _reader: SubjectReader
 
     def has_raw(self, session: str | int | None = None) -> bool:
-        """Return True if the bucket has raw runs of the subject or a session."""
+        """Return True if there are raw runs of the subject or session."""
         bucket, subject = self._reader.bucket, self._reader.subject
         if session is not None:
             try:

@@ -109,7 +109,7 @@ class Tables:
         return len(kinds) if stimuli is None else int((kinds == stimuli).sum())
 
     def has_stimuli(self) -> bool:
-        """Return True if the bucket has the stimulus table; early releases lack it."""
+        """Return True if the bucket has the stimulus table."""
         return layout.STIMULUS_METADATA in self._reader.bucket.find(layout.STIMULI_ROOT)
 
     def get_stimulus_metadata(self) -> pd.DataFrame:
@@ -131,7 +131,7 @@ class Tables:
 
 
 def rows_of_sessions(metadata: pd.DataFrame, session: SessionSelection | None) -> pd.DataFrame:
-    """Return the rows of some sessions, or raise ValueError for an unknown one."""
+    """Return the rows of some sessions, or raise ValueError."""
     chosen = None if session is None else check_sessions(session)
     if chosen is None:
         return metadata
