@@ -289,7 +289,7 @@ def test_the_accessor_shows_what_it_has(lazy: xr.Dataset) -> None:
     for name in OPERATIONS:
         assert inspect.getdoc(getattr(lazy.laion, name))
     assert list(inspect.signature(lazy.laion.zscore).parameters) == ["within", "nan"]
-    with pytest.raises(AttributeError, match="laion has no 'zscores'"):
+    with pytest.raises(AttributeError, match="laion has no method 'zscores'"):
         _ = lazy.laion.zscores
     assert "zscore" in repr(lazy.laion)
 

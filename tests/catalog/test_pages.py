@@ -81,7 +81,7 @@ def test_a_search_says_what_it_found() -> None:
     assert list(found) == ["sub-01.FFA1", "sub-01.FFA2"]
     assert repr(found).splitlines()[0] == "2 entries of laion_fmri for 'FFA'"
     assert "2 face ROIs" in repr(found)
-    assert "ROIs of sub-03, sub-05, sub-06, sub-07 are not known by name" in repr(found)
+    assert "ROIs of sub-03, sub-05, sub-06, sub-07 are not in this catalog" in repr(found)
     assert set(catalog.search("surfaces")) == {"surfaces", *(f"{name}.surfaces" for name in catalog if "sub-" in name)}
     assert "trials" not in catalog.search("percent")
     nothing = catalog.search("xyzzy")

@@ -179,7 +179,7 @@ class TestCheck:
         """Edited by hand, or not written by this version."""
         (written / ROOT_FILE).write_text("sources: {}\n")
         (line,) = check("--bucket", tiny, "--catalog", written, code=DRIFT)
-        assert line.startswith(f"changed  file {ROOT_FILE}: not what {INVENTORY_FILE} gives")
+        assert line.startswith(f"changed  file {ROOT_FILE}: differs from {INVENTORY_FILE}")
 
     def test_it_writes_nothing(self, tiny: Path, written: Path) -> None:
         before = contents(written)

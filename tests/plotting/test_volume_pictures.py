@@ -201,7 +201,7 @@ def test_without_the_anatomy(ds: xr.Dataset, own_tiny: Path, tmp_path: Path) -> 
     """What was not asked for is left out with a warning; what was asked for is an error, None is silent."""
     shutil.rmtree(own_tiny / ANATOMY)
     poor = open_betas("sub-01", bucket=own_tiny)
-    with pytest.warns(MissingFileWarning, match=r"voxels are the background: .*T1w") as caught:
+    with pytest.warns(MissingFileWarning, match=r"the voxels as background: .*T1w") as caught:
         figure = poor.laion.plot("nc_12rep", display_mode="z", cut_coords=[float(ds.z[3])])
     assert [Path(one.filename).name for one in caught] == [Path(__file__).name]
     _, background, shown = cuts(figure)[0].images

@@ -276,7 +276,7 @@ def test_methods_of_a_tree(tree: xr.DataTree) -> None:
     assert few.laion.concat().sizes["image"] == few["sub-01"].sizes["image"]
     assert "concat" in dir(tree.laion)
     assert repr(tree.laion).startswith("<laion: average, concat")
-    with pytest.raises(AttributeError, match=r"no 'concatenate'. It has .*concat"):
+    with pytest.raises(AttributeError, match=r"no method 'concatenate'. Available: .*concat"):
         _ = tree.laion.concatenate
 
 
