@@ -40,7 +40,7 @@ Exit codes:
   5    not found
   6    a file is damaged or inconsistent
   130  interrupted (Ctrl-C)
-  141  the output was closed
+  141  the output was closed, as by head
 """
 
 
