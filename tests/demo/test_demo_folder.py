@@ -194,6 +194,6 @@ def test_bad_arguments_name_the_remedy(tmp_path):
         write_demo(tmp_path / "demo", seed=-1)
     with pytest.raises(ValueError, match=r"subject='sub-05' is not in this scale: expected one of sub-01, sub-03"):
         subject_truth("sub-05", scale="tiny")
-    with pytest.raises(ValueError, match=r"subjects \['sub-02'\] do not exist"):
+    with pytest.raises(ValueError, match=r"Unknown subjects: \['sub-02'\]"):
         Scale(("sub-02",), ("ses-01",), (13, 15, 11), 360, (642, 650), (3, 2), (3, 11), (3, 1, 1))
     assert not list(tmp_path.iterdir())

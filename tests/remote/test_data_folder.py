@@ -132,14 +132,14 @@ def test_no_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_command(folder: Path, settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = CliRunner().invoke
-    assert "No data folder is named" in run(main, ["config"]).output
+    assert "No data folder is set" in run(main, ["config"]).output
     assert json.loads(run(main, ["config", "--json"]).output) == {"data_dir": None, "settings": str(settings)}
     result = run(main, ["config", "--data-dir", str(folder)])
     assert (result.exit_code, result.output) == (0, f"{folder}\n")
     forget(monkeypatch)
     assert run(main, ["config"]).output == f"{folder}\n"
     folder.rmdir()
-    assert run(main, ["config"]).output == f"{folder} (is not there)\n"
+    assert run(main, ["config"]).output == f"{folder} (does not exist)\n"
     result = run(main, ["config", "--data-dir", str(folder)])
     assert (result.exit_code, "does not exist" in result.output) == (2, True)
     settings.write_text("mine")

@@ -104,7 +104,7 @@ def test_items_for_torch(tiny: Path, own_tiny: Path, monkeypatch: pytest.MonkeyP
         assert item["image"].dtype == np.float32
         assert (item["image_name"], item["session"]) == (labels[n], "ses-02")
         assert item["rep_index"] == labels[:n].count(labels[n])
-    with pytest.raises(IndexError, match=f"Item {len(labels)}"):
+    with pytest.raises(IndexError, match=f"No item {len(labels)}"):
         items[len(labels)]
     with pytest.raises(ValueError, match="expected a single session"):
         sub.to_torch_dataset("all")
