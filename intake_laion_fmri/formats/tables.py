@@ -25,20 +25,12 @@ LONGEST_QUOTE = 200
 
 
 def read_table(
-    content: bytes,
-    *,
-    name: str,
-    needed: Collection[str],
-    separator: str = ",",
-    most_bytes: int | None = None,
-    most_rows: int | None = None,
+    content: bytes, *, name: str, needed: Collection[str], separator: str = ",", most_bytes: int | None = None
 ) -> pd.DataFrame:
     """Read a table of text fields as `read_columns` does, shape (row, column)."""
     import pandas as pd
 
-    columns = read_columns(
-        content, name=name, needed=needed, separator=separator, most_bytes=most_bytes, most_rows=most_rows
-    )
+    columns = read_columns(content, name=name, needed=needed, separator=separator, most_bytes=most_bytes)
     return pd.DataFrame(columns, dtype=object)
 
 
